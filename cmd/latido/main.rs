@@ -1,0 +1,3 @@
+//! The `latido` command.
+
+fn main() {}

@@ -1,0 +1,77 @@
+//! A shard's end of the hub.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hub::{RoomId, Versioned};
+use crate::protocol::Frame;
+
+/// Which shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutletId(pub(super) usize);
+
+/// What a shard has not yet taken: at most one frame a room and one status.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The newest frame of each room that changed.
+    pub frames: HashMap<RoomId, Versioned>,
+    /// The newest status, for every session.
+    pub status: Option<Frame>,
+}
+
+/// Written by whoever publishes, emptied by the shard's thread. A plain mutex: it is held for one insertion or one swap.
+pub(super) struct Shared {
+    pending: Mutex<Pending>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The shard's handle on its pending frames.
+#[derive(Clone)]
+pub struct Outlet {
+    id: OutletId,
+    shared: Arc<Shared>,
+}
+
+impl Outlet {
+    pub(super) fn new(id: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { id: OutletId(id), shared: Arc::new(Shared { pending: Mutex::default(), wake }) }
+    }
+
+    /// The id to subscribe with.
+    pub fn id(&self) -> OutletId {
+        self.id
+    }
+
+    /// Takes all that is pending.
+    pub fn take(&self) -> Pending {
+        std::mem::take(&mut *self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put(&self, room: RoomId, frame: Versioned) {
+        self.change(|pending| {
+            pending.frames.insert(room, frame);
+        });
+    }
+
+    pub(super) fn put_status(&self, status: &Frame) {
+        self.change(|pending| pending.status = Some(status.clone()));
+    }
+
+    /// Wakes the shard only when there was nothing before: one wake-up for a burst.
+    fn change(&self, change: impl FnOnce(&mut Pending)) {
+        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = pending.frames.is_empty() && pending.status.is_none();
+        change(&mut pending);
+        drop(pending);
+        if was_empty {
+            (self.shared.wake)();
+        }
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outlet").field(&self.id.0).finish()
+    }
+}

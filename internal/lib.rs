@@ -1,0 +1,15 @@
+//! Latido: live statistics from Postgres.
+
+pub mod auth;
+pub mod clock;
+pub mod drain;
+pub mod engine;
+pub mod hub;
+pub mod ident;
+pub mod postgres;
+pub mod protocol;
+pub mod session;
+pub mod shard;
+pub mod stream;
+pub mod telemetry;
+pub mod websocket;

@@ -1,0 +1,14 @@
+//! One sentence for people, fields for queries; never a token.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging to standard error: readable on a terminal, JSON otherwise, filtered by `RUST_LOG` (default `info`).
+///
+/// Does nothing when the process has a subscriber already, as in tests.
+pub fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
+}

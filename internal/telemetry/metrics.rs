@@ -1,0 +1,203 @@
+//! Every metric there is, in one registry a server (two servers may live in one process).
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// One label, whose values are a closed list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    by: &'static str,
+}
+
+/// A counter per value of one label.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Family<By, Counter>);
+
+impl Counters {
+    /// Adds one to the counter of `label`.
+    pub fn add(&self, label: &'static str) {
+        self.add_n(label, 1);
+    }
+
+    /// Adds `n` to the counter of `label`.
+    pub fn add_n(&self, label: &'static str, n: u64) {
+        self.0.get_or_create(&By { by: label }).inc_by(n);
+    }
+
+    /// The counter of `label`.
+    pub fn get(&self, label: &'static str) -> u64 {
+        self.0.get_or_create(&By { by: label }).get()
+    }
+}
+
+/// A histogram of durations, from a quarter of a millisecond to eight seconds.
+#[derive(Debug, Clone)]
+pub struct Seconds(Histogram);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.000_25, 2.0, 16)))
+    }
+}
+
+impl Seconds {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        self.0.observe(duration.as_secs_f64());
+    }
+}
+
+/// A histogram of small counts, from 1 to 512.
+#[derive(Debug, Clone)]
+pub struct Sizes(Histogram);
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(1.0, 2.0, 10)))
+    }
+}
+
+impl Sizes {
+    /// Counts one size.
+    pub fn observe(&self, size: usize) {
+        self.0.observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
+    }
+}
+
+/// What is asked of its owner at every scrape, and written nowhere else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gauges {
+    /// Topics with a viewer.
+    pub topics: usize,
+    /// Subscriptions of all viewers.
+    pub subscribers: usize,
+    /// Keys waiting to be read.
+    pub dirty: usize,
+}
+
+/// Counters that every part of the server writes to. Cheap to share; all atomics.
+#[derive(Default)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open WebSocket connections.
+    pub connections: Gauge,
+    /// Open TCP connections of any kind.
+    pub sockets: Gauge,
+    topics: Gauge,
+    subscribers: Gauge,
+    dirty: Gauge,
+    /// Frames handed to the kernel.
+    pub frames_sent: Counter,
+    /// Bytes handed to the kernel on WebSockets.
+    pub bytes_sent: Counter,
+    /// Messages received on WebSockets.
+    pub messages_received: Counter,
+    /// Frames that a slow client never got because a newer one took their place.
+    pub frames_superseded: Counter,
+    /// Keys read, by what made them dirty.
+    pub reads: Counters,
+    /// Statements that failed, by kind.
+    pub read_failures: Counters,
+    /// Keys a statement.
+    pub batch_keys: Sizes,
+    /// Duration of a statement.
+    pub read_seconds: Seconds,
+    /// From the notification's arrival to the frames being handed to the shards.
+    pub change_to_frame_seconds: Seconds,
+    /// Hints received, by source.
+    pub changes_received: Counters,
+    /// Hints for a key that was dirty already.
+    pub changes_coalesced: Counter,
+    /// Hints for a key that nobody watches.
+    pub changes_unwatched: Counter,
+    /// Changes that only the sweep found: zero is the proof that triggers see everything.
+    pub corrections: Counter,
+    /// 1 while notifications arrive.
+    pub listener_up: Gauge,
+    /// Times that the listener lost its connection or could not get one.
+    pub listener_reconnects: Counter,
+    /// 1 while viewers are told that numbers may be stale.
+    pub stale: Gauge,
+    /// Requests and upgrades refused, by reason.
+    pub refusals: Counters,
+    /// Error frames sent, by code.
+    pub errors_sent: Counters,
+    /// WebSockets ended, by reason.
+    pub closes: Counters,
+}
+
+impl Metrics {
+    /// All metrics at zero, registered under `latido_…`.
+    pub fn new() -> Self {
+        let mut m = Self { registry: Registry::with_prefix("latido"), ..Self::default() };
+        m.register_counters();
+        m.register_gauges();
+        m
+    }
+
+    fn register_counters(&mut self) {
+        let r = &mut self.registry;
+        r.register("frames_sent", "Frames handed to the kernel", self.frames_sent.clone());
+        r.register_with_unit("sent", "Bytes handed to the kernel on WebSockets", Unit::Bytes, self.bytes_sent.clone());
+        r.register("messages_received", "Messages received on WebSockets", self.messages_received.clone());
+        r.register(
+            "frames_superseded",
+            "Frames replaced by a newer one before a slow client took them",
+            self.frames_superseded.clone(),
+        );
+        r.register("reads", "Keys read, by what made them dirty", self.reads.0.clone());
+        r.register("read_failures", "Statements that failed, by kind", self.read_failures.0.clone());
+        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.0.clone());
+        r.register("changes_coalesced", "Hints for a key that was dirty already", self.changes_coalesced.clone());
+        r.register("changes_unwatched", "Hints for a key that nobody watches", self.changes_unwatched.clone());
+        r.register(
+            "corrections",
+            "Changes that only the sweep found; zero proves that triggers see everything",
+            self.corrections.clone(),
+        );
+        r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
+        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.0.clone());
+        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.0.clone());
+        r.register("closes", "WebSockets ended, by reason", self.closes.0.clone());
+    }
+
+    fn register_gauges(&mut self) {
+        let r = &mut self.registry;
+        r.register("connections", "Open WebSocket connections", self.connections.clone());
+        r.register("sockets", "Open TCP connections", self.sockets.clone());
+        r.register("topics", "Topics with a viewer", self.topics.clone());
+        r.register("subscribers", "Subscriptions of all viewers", self.subscribers.clone());
+        r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
+        r.register("listener_up", "1 while notifications arrive", self.listener_up.clone());
+        r.register("stale", "1 while viewers are told that numbers may be old", self.stale.clone());
+        r.register("batch_keys", "Keys read by one statement", self.batch_keys.0.clone());
+        r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.0.clone());
+        let help = "From the notification's arrival to the frames being handed to the shards";
+        r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.0.clone());
+    }
+
+    /// The registry as OpenMetrics text, which Prometheus reads.
+    pub fn render(&self, gauges: Gauges) -> String {
+        let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.topics.set(as_i64(gauges.topics));
+        self.subscribers.set(as_i64(gauges.subscribers));
+        self.dirty.set(as_i64(gauges.dirty));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! Logs and metrics: what an operator sees of a running server.
+
+mod logs;
+mod metrics;
+
+pub use logs::init as init_logs;
+pub use metrics::{Gauges, Metrics};
