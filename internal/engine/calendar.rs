@@ -1,0 +1,203 @@
+//! Which day it is for each key, and when that changes.
+//!
+//! A zone's date can change without any row changing, so somebody must look. Dates are computed from the zone's rules, never from
+//! «the hour is zero»: midnight may be skipped, or come twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, ToSpan};
+
+use crate::ident::{StreamId, Topic};
+use crate::stream::{Catalog, ZoneRule};
+
+/// The zones of all keys that are watched.
+pub(super) struct Calendar {
+    database: TimeZoneDatabase,
+    /// Per stream: the zone of keys that have none of their own.
+    defaults: Vec<Arc<str>>,
+    zones: HashMap<Arc<str>, Zone>,
+    /// Zones that a query gave to watched keys.
+    by_key: HashMap<Topic, Arc<str>>,
+}
+
+struct Zone {
+    rules: TimeZone,
+    today: Date,
+    /// The first instant of the next day, as it was computed when `today` was.
+    ends: Timestamp,
+}
+
+impl Calendar {
+    pub(super) fn new(catalog: &Catalog, now: Timestamp) -> Self {
+        let name = |rule: &ZoneRule| match rule {
+            ZoneRule::Fixed(name) | ZoneRule::Query { default: name, .. } => Arc::<str>::from(name.as_str()),
+        };
+        let defaults = catalog.iter().map(|(_, stream)| name(&stream.zone)).collect();
+        let mut calendar =
+            Self { database: TimeZoneDatabase::bundled(), defaults, zones: HashMap::new(), by_key: HashMap::new() };
+        for name in calendar.defaults.clone() {
+            if !calendar.open(&name, now) {
+                tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
+                calendar.zones.insert(name, Zone::new(TimeZone::UTC, now));
+            }
+        }
+        calendar
+    }
+
+    /// Loads a zone's rules; false: there is no such zone.
+    fn open(&mut self, name: &Arc<str>, now: Timestamp) -> bool {
+        if self.zones.contains_key(name) {
+            return true;
+        }
+        let Ok(rules) = self.database.get(name) else { return false };
+        self.zones.insert(Arc::clone(name), Zone::new(rules, now));
+        true
+    }
+
+    /// Today of a key.
+    pub(super) fn today(&mut self, topic: &Topic, now: Timestamp) -> Date {
+        let name = self.by_key.get(topic).unwrap_or(&self.defaults[usize::from(topic.stream.0)]);
+        match self.zones.get(name) {
+            Some(zone) => zone.rules.to_datetime(now).date(),
+            None => TimeZone::UTC.to_datetime(now).date(),
+        }
+    }
+
+    /// Notes the zones that the stream's query gave to these keys. A key without one, or with a name that is none, has the default.
+    pub(super) fn set_zones(&mut self, topics: &[Topic], names: &HashMap<crate::ident::Key, String>, now: Timestamp) {
+        for topic in topics {
+            let default = Arc::clone(&self.defaults[usize::from(topic.stream.0)]);
+            let name = names.get(&topic.key).map_or(Arc::clone(&default), |name| name.as_str().into());
+            let known = self.open(&name, now);
+            if !known {
+                tracing::warn!(zone = &*name, key = topic.key.as_str(), "unknown time zone; the default is taken instead");
+            }
+            self.by_key.insert(topic.clone(), if known { name } else { default });
+        }
+    }
+
+    /// Whether the key's zone must be asked for.
+    pub(super) fn lacks_zone(&self, topic: &Topic) -> bool {
+        !self.by_key.contains_key(topic)
+    }
+
+    /// Forgets what queries said of zones, so that it is asked again; `None`: of every key.
+    pub(super) fn forget(&mut self, topic: Option<&Topic>) {
+        match topic {
+            Some(topic) => drop(self.by_key.remove(topic)),
+            None => self.by_key.clear(),
+        }
+    }
+
+    /// The earliest end of a day.
+    pub(super) fn next_midnight(&self) -> Option<Timestamp> {
+        self.zones.values().map(|zone| zone.ends).min()
+    }
+
+    /// Looks at the clock. Returns the default-zone streams and the keys for which it is another day than when last looked; a clock that
+    /// was set back counts as well.
+    pub(super) fn roll(&mut self, now: Timestamp) -> (Vec<StreamId>, Vec<Topic>) {
+        let mut turned = Vec::new();
+        for (name, zone) in &mut self.zones {
+            let fresh = Zone::new(zone.rules.clone(), now);
+            if fresh.today != zone.today {
+                turned.push(Arc::clone(name));
+            }
+            *zone = fresh;
+        }
+        let streams = (0..).map(StreamId).zip(&self.defaults).filter(|(_, name)| turned.contains(name)).map(|(id, _)| id);
+        let keys = self.by_key.iter().filter(|(_, name)| turned.contains(name)).map(|(topic, _)| topic.clone());
+        (streams.collect(), keys.collect())
+    }
+}
+
+impl Zone {
+    fn new(rules: TimeZone, now: Timestamp) -> Self {
+        let today = rules.to_datetime(now).date();
+        let ends = start_of_next_day(&rules, today).unwrap_or(Timestamp::MAX);
+        Self { rules, today, ends }
+    }
+}
+
+/// The first instant whose date in the zone is later than `today`. Where midnight does not exist this is the first instant after the gap;
+/// where it comes twice, the earlier one (<https://docs.rs/jiff/latest/jiff/struct.Zoned.html#method.start_of_day>).
+fn start_of_next_day(rules: &TimeZone, today: Date) -> Result<Timestamp, jiff::Error> {
+    Ok(today.checked_add(1.day())?.to_zoned(rules.clone())?.start_of_day()?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::ident::Key;
+    use crate::stream::Stream;
+
+    fn catalog(zone: ZoneRule) -> Catalog {
+        Catalog::new(vec![Stream {
+            name: "s".into(),
+            query: String::new(),
+            authorize: None,
+            zone,
+            event: "s".into(),
+            key_field: "id".into(),
+            tables: Vec::new(),
+            key_type: OnceLock::new(),
+        }])
+    }
+
+    fn topic(key: &str) -> Topic {
+        Topic { stream: StreamId(0), key: Key::from_canonical(key) }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn guayaquil_turns_at_five_in_the_morning_utc() {
+        let before = at("2026-11-22T04:55:00Z");
+        let mut calendar = Calendar::new(&catalog(ZoneRule::Fixed("America/Guayaquil".into())), before);
+        assert_eq!(calendar.today(&topic("1"), before), jiff::civil::date(2026, 11, 21));
+        assert_eq!(calendar.next_midnight(), Some(at("2026-11-22T05:00:00Z")));
+        assert_eq!(calendar.roll(at("2026-11-22T04:59:59Z")), (vec![], vec![]));
+        assert_eq!(calendar.roll(at("2026-11-22T05:00:00Z")), (vec![StreamId(0)], vec![]));
+        assert_eq!(calendar.today(&topic("1"), at("2026-11-22T05:00:00Z")), jiff::civil::date(2026, 11, 22));
+        assert_eq!(calendar.roll(at("2026-11-22T05:00:01Z")), (vec![], vec![]), "once");
+    }
+
+    #[test]
+    fn a_key_has_its_own_zone_or_the_default() {
+        let now = at("2026-11-22T04:55:00Z");
+        let rule = ZoneRule::Query { sql: String::new(), default: "America/Guayaquil".into() };
+        let mut calendar = Calendar::new(&catalog(rule), now);
+        let topics = [topic("tokyo"), topic("bad"), topic("none")];
+        let names = [("tokyo", "Asia/Tokyo"), ("bad", "America/Quito")];
+        let names = names.map(|(key, zone)| (Key::from_canonical(key), zone.to_owned())).into();
+        calendar.set_zones(&topics, &names, now);
+        let days = topics.map(|topic| calendar.today(&topic, now).day());
+        assert_eq!(days, [22, 21, 21]);
+        let (streams, keys) = calendar.roll(at("2026-11-22T15:00:00Z"));
+        assert_eq!((streams.len(), keys.len()), (1, 3));
+    }
+
+    /// Every zone, every day of some years: the next midnight is the first instant of another date.
+    #[test]
+    fn midnight_is_right_where_clocks_are_changed() {
+        for name in ["America/Santiago", "America/Havana", "Atlantic/Azores", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia"]
+        {
+            let rules = TimeZoneDatabase::bundled().get(name).unwrap();
+            let mut day = jiff::civil::date(2010, 1, 1);
+            while day.year() < 2027 {
+                let next = start_of_next_day(&rules, day).unwrap();
+                let instant_before = next.checked_sub(1.nanosecond()).unwrap();
+                assert!(rules.to_datetime(instant_before).date() <= day, "{name} {day}");
+                assert!(rules.to_datetime(next).date() > day, "{name} {day}");
+                day = day.tomorrow().unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The dirty set against a model: random hints, viewers, failures and time.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ident::Key;
+
+const KEYS: usize = 6;
+
+fn topic(stream: u16, key: usize) -> Topic {
+    Topic { stream: StreamId(stream), key: Key::from_canonical(&key.to_string()) }
+}
+
+fn pace() -> Pace {
+    Pace { batch_keys: 3, min_interval: Duration::from_millis(40), ..Pace::default() }
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Watch(usize),
+    Unwatch(usize),
+    Mark(usize),
+    Hook(usize),
+    Take,
+    Solo,
+    Finish(usize, u8),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = 0..KEYS * 2;
+    prop_oneof![
+        3 => key.clone().prop_map(Step::Watch),
+        1 => key.clone().prop_map(Step::Unwatch),
+        6 => key.clone().prop_map(Step::Mark),
+        2 => key.prop_map(Step::Hook),
+        4 => Just(Step::Take),
+        2 => Just(Step::Solo),
+        4 => (0usize..4, 0u8..4).prop_map(|(n, how)| Step::Finish(n, how)),
+        3 => (1u64..60).prop_map(Step::Pass),
+    ]
+}
+
+/// What the specification says of a run so far.
+#[derive(Default)]
+struct Model {
+    watched: HashSet<Topic>,
+    /// Marked, and not yet read by a statement that started later and succeeded.
+    owed: HashSet<Topic>,
+    reading: Vec<Batch<u32>>,
+    last_start: HashMap<Topic, Instant>,
+    waiting: HashSet<u32>,
+    told: HashSet<u32>,
+}
+
+impl Model {
+    fn took(&mut self, batch: Batch<u32>, now: Instant) -> Result<(), TestCaseError> {
+        prop_assert!(!batch.keys.is_empty() && batch.keys.len() <= pace().batch_keys);
+        for key in &batch.keys {
+            prop_assert!(self.watched.contains(&key.topic), "nobody watches it");
+            prop_assert_eq!(key.topic.stream, batch.stream);
+            let reading = self.reading.iter().flat_map(|b| &b.keys).any(|k| k.topic == key.topic);
+            prop_assert!(!reading, "one statement at a time");
+            prop_assert!(self.owed.remove(&key.topic), "read only if it must be");
+            self.last_start.insert(key.topic.clone(), now);
+        }
+        self.reading.push(batch);
+        Ok(())
+    }
+}
+
+fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut now = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
+    let mut model = Model::default();
+    let mut waiter = 0;
+    let at = |n: usize| topic(u16::try_from(n / KEYS).unwrap(), n % KEYS);
+    for step in steps {
+        match step {
+            Step::Watch(n) => {
+                if model.watched.insert(at(n)) {
+                    dirty.watch(&at(n), now);
+                    model.owed.insert(at(n));
+                }
+            }
+            Step::Unwatch(n) => {
+                model.watched.remove(&at(n));
+                model.owed.remove(&at(n));
+                dirty.unwatch(&at(n));
+            }
+            Step::Mark(n) => {
+                let mark = dirty.mark(&at(n), Source::Trigger, now);
+                prop_assert_eq!(mark == Mark::Unwatched, !model.watched.contains(&at(n)));
+                if mark != Mark::Unwatched {
+                    prop_assert_eq!(mark == Mark::Marked, model.owed.insert(at(n)));
+                }
+            }
+            Step::Hook(n) => {
+                waiter += 1;
+                dirty.mark(&at(n), Source::Hook, now);
+                if dirty.wait(&at(n), waiter) {
+                    model.owed.insert(at(n));
+                    model.waiting.insert(waiter);
+                }
+            }
+            Step::Take => {
+                if let Some(batch) = dirty.take(now, |_| true) {
+                    model.took(batch, now)?;
+                }
+            }
+            Step::Solo => {
+                if let Some(batch) = dirty.take_solo(now) {
+                    prop_assert_eq!(batch.keys.len(), 1);
+                    model.took(batch, now)?;
+                }
+            }
+            Step::Finish(n, how) if !model.reading.is_empty() => {
+                let batch = model.reading.swap_remove(n % model.reading.len());
+                let outcome =
+                    [Outcome::Done { slow: false }, Outcome::Done { slow: true }, Outcome::Unavailable, Outcome::Rejected]
+                        [usize::from(how)];
+                if !matches!(outcome, Outcome::Done { .. }) {
+                    let again = batch.keys.iter().map(|k| k.topic.clone()).filter(|t| model.watched.contains(t));
+                    model.owed.extend(again);
+                }
+                let (told, succeeded) = dirty.finish(batch, outcome, now);
+                prop_assert_eq!(succeeded, matches!(outcome, Outcome::Done { .. }));
+                for waiter in told {
+                    prop_assert!(model.waiting.contains(&waiter) && model.told.insert(waiter), "told once");
+                }
+            }
+            Step::Finish(..) => {}
+            Step::Pass(by) => now += ms(by),
+        }
+        prop_assert_eq!(dirty.waiting(), model.owed.len());
+    }
+    settle(dirty, model, now)
+}
+
+/// With the database well again, all that is owed is read within bounded time, and then nothing more.
+fn settle(mut dirty: Dirty<u32>, mut model: Model, mut now: Instant) -> Result<(), TestCaseError> {
+    for batch in std::mem::take(&mut model.reading) {
+        dirty.finish(batch, Outcome::Done { slow: false }, now);
+    }
+    for _ in 0..400 {
+        while let Some(batch) = dirty.take(now, |_| true).or_else(|| dirty.take_solo(now)) {
+            for key in &batch.keys {
+                model.owed.remove(&key.topic);
+            }
+            dirty.finish(batch, Outcome::Done { slow: false }, now);
+        }
+        match dirty.next_due() {
+            Some(due) => now = now.max(due),
+            None => break,
+        }
+    }
+    prop_assert!(model.owed.is_empty(), "still owed: {:?}", model.owed);
+    prop_assert_eq!(dirty.waiting(), 0);
+    prop_assert!(dirty.next_due().is_none(), "an idle engine has no timer");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn keeps_its_promises(steps in prop::collection::vec(step(), 1..80)) {
+        run(steps)?;
+    }
+}
+
+#[test]
+fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
+    let start = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
+    dirty.watch(&topic(0, 1), start);
+    let mut reads = 0;
+    for n in 0..1_000 {
+        let now = start + ms(n);
+        dirty.mark(&topic(0, 1), Source::Trigger, now);
+        if let Some(batch) = dirty.take(now, |_| true) {
+            assert!(reads > 0 || n == 0, "at once");
+            reads += 1;
+            dirty.finish(batch, Outcome::Done { slow: false }, now);
+        }
+    }
+    assert_eq!(reads, 25);
+}
+
+#[test]
+fn a_hot_stream_does_not_starve_another() {
+    let now = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
+    (0..9).for_each(|n| dirty.watch(&topic(0, n), now));
+    dirty.watch(&topic(1, 0), now);
+    let streams: Vec<_> = std::iter::from_fn(|| dirty.take(now, |_| true)).map(|b| b.stream.0).collect();
+    assert_eq!(streams, [0, 1, 0, 0]);
+}
+
+#[test]
+fn a_giant_ends_up_alone_and_the_others_together() {
+    let mut now = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(Pace { batch_keys: 8, ..pace() }, 1);
+    let giant = topic(0, 3);
+    (0..8).for_each(|n| dirty.watch(&topic(0, n), now));
+    for _ in 0..12 {
+        now += ms(100);
+        dirty.mark_all(None, Source::Resync, now);
+        while let Some(batch) = dirty.take(now, |_| true).or_else(|| dirty.take_solo(now)) {
+            let slow = batch.keys.iter().any(|k| k.topic == giant);
+            dirty.finish(batch, Outcome::Done { slow }, now);
+        }
+    }
+    now += ms(100);
+    dirty.mark_all(None, Source::Resync, now);
+    assert_eq!(dirty.take(now, |_| true).unwrap().keys.len(), 7);
+    assert_eq!(dirty.take_solo(now).unwrap().keys[0].topic, giant);
+}
+
+#[test]
+fn the_hooks_reminders_end() {
+    let start = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
+    dirty.watch(&topic(0, 1), start);
+    dirty.remind(&topic(0, 1), start);
+    let mut reads = Vec::new();
+    let mut now = start;
+    loop {
+        while let Some(batch) = dirty.take(now, |_| true) {
+            reads.push(now.duration_since(start));
+            dirty.finish(batch, Outcome::Done { slow: false }, now);
+        }
+        match dirty.next_due() {
+            Some(due) => now = due.max(now),
+            None => break,
+        }
+    }
+    assert_eq!(reads, [0, 100, 200, 400, 800, 1600, 2000].map(ms));
+}
+
+#[test]
+fn viewers_who_come_and_go_do_not_fill_the_queues() {
+    let now = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
+    for n in 0..50_000 {
+        dirty.watch(&topic(0, n), now);
+        dirty.unwatch(&topic(0, n));
+    }
+    assert!(dirty.ready[0].len() <= ABANDONED + 2 && dirty.queued.len() <= ABANDONED + 2);
+}

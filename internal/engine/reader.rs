@@ -1,0 +1,33 @@
+//! What the engine asks of a database; the seam at which a simulator takes its place.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use jiff::civil::Date;
+
+use crate::ident::Key;
+use crate::stream::{Row, Stream};
+
+/// A boxed answer: the trait must be object-safe.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The database can't be asked now; asking again later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The database refuses this statement, or it ran too long.
+    #[error("the statement was rejected: {0}")]
+    Rejected(String),
+}
+
+/// Reads streams.
+pub trait Reader: Send + Sync {
+    /// One row per key, in any order; `todays[i]` is today of `keys[i]`. Must end, within seconds, whatever the database does.
+    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Row>>;
+
+    /// The zone names of those keys that have one.
+    fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>>;
+}

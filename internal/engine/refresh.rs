@@ -1,0 +1,360 @@
+//! The actor: takes batches out of the dirty set, reads, compares, publishes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::engine::calendar::Calendar;
+use crate::engine::dirty::{Batch, Outcome, Taken};
+use crate::engine::outage::Outage;
+use crate::engine::{Config, ReadError, Reader, Shared, Source, Waiter};
+use crate::hub::{Hub, Published};
+use crate::ident::{Key, StreamId};
+use crate::protocol::Staleness;
+use crate::stream::{Catalog, Row, ZoneRule};
+use crate::telemetry::Metrics;
+
+/// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
+const LONGEST_NAP: Duration = Duration::from_secs(15);
+/// A statement shorter than this is never called slow.
+const SLOW_AT_LEAST: Duration = Duration::from_millis(50);
+/// A statement is slow when it took this many times what its keys usually take.
+const SLOW_FACTOR: u32 = 8;
+
+/// What the engine works with.
+pub struct Parts {
+    /// How.
+    pub config: Config,
+    /// The streams.
+    pub catalog: Arc<Catalog>,
+    /// Where rows go.
+    pub hub: Arc<Hub>,
+    /// Where rows come from.
+    pub reader: Arc<dyn Reader>,
+    /// Which day it is.
+    pub clock: Clock,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+enum Event {
+    Stop,
+    /// A hint came, or a deadline passed.
+    Woken,
+    /// The zones of a batch's keys are known; now it can be read.
+    Zoned(Batch<Waiter>, Result<HashMap<Key, String>, ReadError>),
+    Read(Batch<Waiter>, Result<Vec<Row>, ReadError>),
+}
+
+pub(super) struct Refresh {
+    shared: Arc<Shared>,
+    parts: Parts,
+    metrics: Arc<Metrics>,
+    calendar: Calendar,
+    outage: Outage,
+    /// Statements under way: at most one batch a stream, and a few solos.
+    running: FuturesUnordered<BoxFuture<'static, Event>>,
+    busy: HashSet<StreamId>,
+    solos: usize,
+    next_sweep: Instant,
+    /// What one key of each stream usually takes.
+    usual: Vec<Duration>,
+    staleness: Staleness,
+}
+
+impl Refresh {
+    pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let calendar = Calendar::new(&parts.catalog, parts.clock.now());
+        let usual = parts.catalog.iter().map(|_| Duration::from_micros(500)).collect();
+        Self {
+            metrics: Arc::clone(&shared.metrics),
+            shared,
+            calendar,
+            outage: Outage::default(),
+            running: FuturesUnordered::new(),
+            busy: HashSet::new(),
+            solos: 0,
+            next_sweep: Instant::now() + parts.config.sweep,
+            usual,
+            staleness: Staleness::Fresh,
+            parts,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let event = self.next_event().await;
+            match event {
+                Event::Stop => return,
+                Event::Woken => {}
+                Event::Zoned(batch, zones) => self.zoned(batch, zones),
+                Event::Read(batch, rows) => self.read(batch, rows),
+            }
+            self.look_at_the_clock();
+            self.start_reads();
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let deadline = self.deadline();
+        tokio::select! {
+            () = self.parts.drain.stopping() => Event::Stop,
+            Some(event) = self.running.next(), if !self.running.is_empty() => event,
+            () = self.shared.wake.notified() => Event::Woken,
+            () = sleep_until(deadline) => Event::Woken,
+        }
+    }
+
+    /// When to look again although nothing happens; `None` while nobody watches anything.
+    fn deadline(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let state = self.shared.lock();
+        let watching = state.dirty.watched().next().is_some();
+        let reads = state.dirty.next_due().map(|due| self.outage.pause(now).map_or(due, |until| until.max(due)));
+        let retry = self.outage.pause(now);
+        let corrections = state.corrections.next_due();
+        drop(state);
+        let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
+        let sweep = watching.then_some(self.next_sweep);
+        [reads, retry, corrections, clock, sweep].into_iter().flatten().min()
+    }
+
+    fn until_midnight(&self) -> Duration {
+        let now = self.parts.clock.now();
+        let midnight = self.calendar.next_midnight().unwrap_or(Timestamp::MAX);
+        Duration::try_from(midnight.duration_since(now)).unwrap_or_default()
+    }
+
+    /// Midnight, the sweep, and suspicions that became certain.
+    fn look_at_the_clock(&mut self) {
+        let now = Instant::now();
+        let (streams, keys) = self.calendar.roll(self.parts.clock.now());
+        let covered = self.shared.covered.load(Ordering::Relaxed);
+        let sweep = if covered { self.parts.config.sweep } else { self.parts.config.sweep_deaf };
+        self.next_sweep = self.next_sweep.min(now + sweep);
+        let mut state = self.shared.lock();
+        if state.dirty.watched().next().is_none() {
+            // Nothing to sweep: the next viewer's first read is not followed by a sweep at once.
+            self.next_sweep = now + sweep;
+            self.calendar.forget(None);
+        }
+        for stream in streams {
+            state.dirty.mark_all(Some(stream), Source::Rollover, now);
+        }
+        for key in &keys {
+            state.dirty.mark(key, Source::Rollover, now);
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + sweep;
+            // Zones are asked for again, too: a business may have moved.
+            self.calendar.forget(None);
+            state.dirty.mark_all(None, Source::Sweep, now);
+        }
+        let certain = state.corrections.take_certain(now);
+        drop(state);
+        for topic in certain {
+            self.metrics.corrections.inc();
+            tracing::warn!(
+                stream = %self.parts.catalog.get(topic.stream).name,
+                key = topic.key.as_str(),
+                "the sweep found a change that no trigger told of; `latido doctor` says which triggers are missing"
+            );
+        }
+    }
+
+    /// Fills every free lane.
+    fn start_reads(&mut self) {
+        let now = Instant::now();
+        if self.outage.pause(now).is_some() {
+            return;
+        }
+        loop {
+            let mut state = self.shared.lock();
+            // One statement at a time finds out whether the database is back.
+            let probing = self.outage.staleness(now, Duration::ZERO) != Staleness::Fresh;
+            let batch = state.dirty.take(now, |stream| !self.busy.contains(&stream) && !(probing && !self.running.is_empty()));
+            let lanes = if probing { 1 } else { self.parts.config.solo_lanes };
+            let batch = match batch {
+                None if self.solos < lanes && !(probing && !self.running.is_empty()) => state.dirty.take_solo(now),
+                batch => batch,
+            };
+            drop(state);
+            match batch {
+                Some(batch) => self.start(batch),
+                None => return,
+            }
+        }
+    }
+
+    fn start(&mut self, batch: Batch<Waiter>) {
+        if batch.solo {
+            self.solos += 1;
+        } else {
+            self.busy.insert(batch.stream);
+        }
+        let stream = Arc::clone(self.parts.catalog.get(batch.stream));
+        let unknown = batch.keys.iter().map(|key| &key.topic).any(|topic| self.calendar.lacks_zone(topic));
+        if unknown && matches!(stream.zone, ZoneRule::Query { .. }) {
+            let reader = Arc::clone(&self.parts.reader);
+            self.running.push(Box::pin(async move {
+                let keys: Vec<_> = batch.keys.iter().map(|key| key.topic.key.clone()).collect();
+                let zones = reader.zones(&stream, &keys).await;
+                Event::Zoned(batch, zones)
+            }));
+        } else {
+            self.start_statement(batch);
+        }
+    }
+
+    fn zoned(&mut self, batch: Batch<Waiter>, zones: Result<HashMap<Key, String>, ReadError>) {
+        let zones = match zones {
+            Ok(zones) => zones,
+            Err(ReadError::Unavailable(reason)) => return self.read(batch, Err(ReadError::Unavailable(reason))),
+            Err(error @ ReadError::Rejected(_)) => {
+                tracing::warn!(%error, "the time zones of keys could not be read; the default is taken");
+                HashMap::new()
+            }
+        };
+        let topics: Vec<_> = batch.keys.iter().map(|key| key.topic.clone()).collect();
+        self.calendar.set_zones(&topics, &zones, self.parts.clock.now());
+        self.start_statement(batch);
+    }
+
+    fn start_statement(&mut self, batch: Batch<Waiter>) {
+        let now = self.parts.clock.now();
+        let todays: Vec<_> = batch.keys.iter().map(|key| self.calendar.today(&key.topic, now)).collect();
+        let stream = Arc::clone(self.parts.catalog.get(batch.stream));
+        let reader = Arc::clone(&self.parts.reader);
+        self.running.push(Box::pin(async move {
+            let keys: Vec<_> = batch.keys.iter().map(|key| key.topic.key.clone()).collect();
+            let rows = reader.read(&stream, &keys, &todays).await;
+            Event::Read(batch, rows)
+        }));
+    }
+
+    fn read(&mut self, batch: Batch<Waiter>, rows: Result<Vec<Row>, ReadError>) {
+        let now = Instant::now();
+        if batch.solo {
+            self.solos = self.solos.saturating_sub(1);
+        } else {
+            self.busy.remove(&batch.stream);
+        }
+        let stream = batch.stream;
+        let outcome = match rows {
+            Ok(rows) => {
+                self.publish(&batch, rows, now);
+                self.outage.over();
+                Outcome::Done { slow: self.is_slow(&batch, now) }
+            }
+            Err(error) => self.failed(&batch, &error, now),
+        };
+        let mut state = self.shared.lock();
+        let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
+        let rejected = outcome == Outcome::Rejected && state.dirty.all_failing(stream);
+        drop(state);
+        for waiter in waiters {
+            // Whoever waited may have gone.
+            let _ = waiter.send(succeeded);
+        }
+        self.tell_staleness(rejected, now);
+    }
+
+    fn failed(&mut self, batch: &Batch<Waiter>, error: &ReadError, now: Instant) -> Outcome {
+        let stream = &self.parts.catalog.get(batch.stream).name;
+        let keys = batch.keys.len();
+        match error {
+            ReadError::Unavailable(_) => {
+                self.metrics.read_failures.add("unavailable");
+                if self.outage.staleness(now, Duration::ZERO) == Staleness::Fresh {
+                    tracing::warn!(%stream, keys, %error, "could not read; the keys stay marked");
+                }
+                self.outage.failed(batch.started, now, self.parts.clock.unix_s());
+                Outcome::Unavailable
+            }
+            ReadError::Rejected(_) => {
+                self.metrics.read_failures.add("rejected");
+                if keys == 1 {
+                    let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
+                    tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
+                }
+                Outcome::Rejected
+            }
+        }
+    }
+
+    fn tell_staleness(&mut self, rejected: bool, now: Instant) {
+        let unix_s = self.parts.clock.unix_s();
+        let staleness = match (rejected, self.staleness) {
+            (true, Staleness::Fresh) => Staleness::StaleSince(unix_s),
+            (true, stale) => stale,
+            (false, _) => self.outage.staleness(now, self.parts.config.stale_after),
+        };
+        if staleness != self.staleness {
+            let stale = staleness != Staleness::Fresh;
+            tracing::warn!(stale, "viewers are told whether numbers may be old");
+            self.metrics.stale.set(i64::from(stale));
+            self.staleness = staleness;
+            self.parts.hub.set_staleness(staleness);
+        }
+    }
+
+    fn publish(&mut self, batch: &Batch<Waiter>, rows: Vec<Row>, now: Instant) {
+        let elapsed = now.saturating_duration_since(batch.started);
+        self.metrics.read_seconds.observe(elapsed);
+        self.metrics.batch_keys.observe(batch.keys.len());
+        let clock_us = rows.first().map_or_else(|| self.parts.clock.now().as_microsecond(), |row| row.clock_us);
+        let mut rows: HashMap<_, _> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+        for taken in &batch.keys {
+            let key = &taken.topic.key;
+            // A query without the LATERAL form says nothing of a key without rows; its viewers still learn that they are served.
+            let absent = || Row { key: key.clone(), columns: "{}".to_owned(), clock_us };
+            let row = rows.remove(key).unwrap_or_else(absent);
+            let published = self.parts.hub.publish(&taken.topic, &row);
+            self.note(taken, published, now);
+        }
+    }
+
+    fn note(&self, taken: &Taken<Waiter>, published: Published, now: Instant) {
+        if let Some(source) = taken.sources.iter().next() {
+            self.metrics.reads.add(source.as_str());
+        }
+        match published {
+            Published::Changed(_) if taken.sources.is_only(Source::Sweep) => {
+                self.shared.lock().corrections.suspect(&taken.topic, now)
+            }
+            Published::Changed(_) => self.metrics.change_to_frame_seconds.observe(now.saturating_duration_since(taken.since)),
+            Published::Unwatched | Published::Unchanged | Published::First(_) => {}
+        }
+    }
+
+    /// Whether a batch took far longer than its size explains; then one of its keys is a giant, and they are parted until it stands alone.
+    fn is_slow(&mut self, batch: &Batch<Waiter>, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(batch.started);
+        let keys = u32::try_from(batch.keys.len()).unwrap_or(u32::MAX).max(1);
+        let usual = &mut self.usual[usize::from(batch.stream.0)];
+        let slow = elapsed > SLOW_AT_LEAST && elapsed > *usual * keys * SLOW_FACTOR;
+        // A database that is slow as a whole must not look like a giant for long: the measure follows, a little at a time.
+        *usual = (*usual * 7 + (elapsed / keys).min(*usual * 4)) / 8;
+        slow
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
