@@ -1,1 +1,10 @@
-//! To come.
+//! One client's life as a state machine: messages in, effects out. No socket, no task, no clock.
+
+mod bucket;
+mod close;
+mod conversation;
+mod limits;
+
+pub use close::CloseReason;
+pub use conversation::{Context, Conversation, Effect, Seat};
+pub use limits::Limits;

@@ -1,1 +1,171 @@
-//! To come.
+//! The threads that own the sockets.
+//!
+//! A shard is a thread, and sole owner of its sockets: one poll, one inbox with a waker, no lock, no task and no timer a client. HTTP
+//! hands it an upgraded connection; from then on bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
+//! over an array of members. A client whose socket is full costs one reference to a frame, and is caught up with the newest when it drains.
+//!
+//! What must hold: a client gets the frames of a room in the order of their versions, each at most once but for an explicit repeat;
+//! whoever leaves takes its place in every room along; a turn sends a bounded number of frames of one room.
+
+mod client;
+mod desk;
+mod ending;
+mod inbox;
+mod outbox;
+mod reading;
+mod rooms;
+mod sending;
+mod wheel;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::{Poll, Token, Waker};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::auth::Principal;
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::hub::Hub;
+use crate::session::Context;
+use crate::telemetry::Metrics;
+
+use desk::Answer;
+pub use desk::Clerk;
+use inbox::{Command, Inbox};
+use worker::Worker;
+
+/// How the shards work.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Threads; one a core is right.
+    pub threads: usize,
+}
+
+/// A connection that was just upgraded.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Non-blocking.
+    pub socket: std::net::TcpStream,
+    /// What the client sent behind its request, read already.
+    pub early: Bytes,
+    /// Who is there.
+    pub principal: Arc<Principal>,
+    /// Counts the connection against the server's limit while it lives.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// What shards work with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where frames come from.
+    pub hub: Arc<Hub>,
+    /// Streams, policy, limits.
+    pub context: Context,
+    /// Answers what must await.
+    pub clerk: Clerk,
+    /// For token expiry.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Stopped if a shard dies, for the others can't take over its clients.
+    pub drain: Drain,
+}
+
+/// All shards of a server.
+#[derive(Debug)]
+pub struct Shards {
+    shards: Vec<Handle>,
+    /// Who gets the next arrival.
+    next: AtomicUsize,
+}
+
+struct Handle {
+    inbox: Arc<Inbox>,
+    /// Resolves when the thread has ended.
+    ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").finish_non_exhaustive()
+    }
+}
+
+impl Shards {
+    /// Starts the threads. Must be called on the runtime that is to answer the shards' questions.
+    pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
+        let desk = desk::open(parts.clerk.clone(), &parts.drain);
+        let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desk.clone()));
+        Ok(Self { shards: shards.collect::<io::Result<_>>()?, next: AtomicUsize::new(0) })
+    }
+
+    /// Hands a connection over for good.
+    pub fn adopt(&self, arrival: Arrival) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival)));
+    }
+
+    /// Asks every client to leave, in batches over `spread`, and waits for them at most `grace`; returns whether all went in time.
+    pub async fn leave(&self, spread: Duration, grace: Duration) -> bool {
+        let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        for shard in &self.shards {
+            shard.inbox.put(Command::Leave { spread_ms });
+        }
+        let all = async {
+            for shard in &self.shards {
+                shard.wait().await;
+            }
+        };
+        let in_time = tokio::time::timeout(grace, all).await.is_ok();
+        if !in_time {
+            for shard in &self.shards {
+                shard.inbox.put(Command::Stop);
+            }
+        }
+        in_time
+    }
+}
+
+impl Handle {
+    async fn wait(&self) {
+        if let Some(ended) = self.ended.lock().await.take() {
+            // An error means that the thread died, which is an end as well.
+            let _ = ended.await;
+        }
+    }
+}
+
+fn start_shard(number: usize, parts: &Parts, desk: desk::Desk) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
+    let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
+    let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
+    let (tell, ended) = oneshot::channel();
+    let worker = Worker::new(poll, Arc::clone(&inbox), outlet, desk, parts.clone());
+    let drain = parts.drain.clone();
+    std::thread::Builder::new().name(format!("latido-shard-{number}")).spawn(move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, shard = number, "a shard's poll failed; the server stops"),
+            Err(_) => tracing::error!(shard = number, "a shard panicked; the server stops"),
+        }
+        drain.stop();
+        // Nobody waits if the server is dropped without a drain.
+        let _ = tell.send(());
+    })?;
+    Ok(Handle { inbox, ended: tokio::sync::Mutex::new(Some(ended)) })
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            shard.inbox.put(Command::Stop);
+        }
+    }
+}

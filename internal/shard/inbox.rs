@@ -1,0 +1,59 @@
+//! What other threads ask of a shard.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::Waker;
+
+use crate::ident::Channel;
+use crate::shard::{Answer, Arrival};
+
+/// A request to a shard's thread.
+pub(super) enum Command {
+    /// A new client.
+    Adopt(Box<Arrival>),
+    /// The answer to a question that the shard put to the [desk](crate::shard::desk).
+    Answer { slot: u32, generation: u32, answer: Answer },
+    /// Ask every client to leave, spread over so many milliseconds.
+    Leave { spread_ms: u64 },
+    /// End now.
+    Stop,
+}
+
+impl Command {
+    pub(super) fn asked(slot: u32, generation: u32, channel: Channel, allowed: Option<bool>) -> Self {
+        Self::Answer { slot, generation, answer: Answer::Allowed(channel, allowed) }
+    }
+}
+
+/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals hold a connection's permit, answers a place at the desk.
+pub(super) struct Inbox {
+    commands: Mutex<Vec<Command>>,
+    waker: Arc<Waker>,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
+        Self { commands: Mutex::default(), waker }
+    }
+
+    /// Adds a command, and wakes the shard if there was none.
+    pub(super) fn put(&self, command: Command) {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = commands.is_empty();
+        commands.push(command);
+        drop(commands);
+        if was_empty {
+            wake(&self.waker);
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Wakes a shard's poll. It fails only when the shard is gone, and then nobody is left to be woken.
+pub(super) fn wake(waker: &Waker) {
+    let _: io::Result<()> = waker.wake();
+}

@@ -1,0 +1,187 @@
+//! Bytes in → messages → effects.
+
+use std::sync::Arc;
+
+use crate::ident::Channel;
+use crate::protocol::{ErrorCode, Frame, Reply, native};
+use crate::session::{CloseReason, Effect, Seat};
+use crate::shard::client::{Client, Life};
+use crate::shard::desk::{Asked, Question};
+use crate::shard::outbox::receive;
+use crate::shard::worker::Worker;
+use crate::websocket::{Chunk, Message, echo_close_frame, pong_frame};
+
+/// Buffers read from one client before the others have their turn.
+const READS_A_TURN: usize = 4;
+
+impl Worker {
+    /// There may be something to read.
+    pub(super) fn on_readable(&mut self, slot: u32) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.with_client(slot, |worker, client| {
+            for _ in 0..READS_A_TURN {
+                let open = client.life == Life::Open;
+                if open && client.outbox.is_some() {
+                    // Who does not take answers is not asked for questions.
+                    client.unread = true;
+                    return;
+                }
+                let Some(socket) = worker.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+                let Some(count) = receive(socket, &mut buffer) else { return };
+                match count {
+                    0 => return client.end_of_stream(),
+                    // What comes after a close frame is nobody's.
+                    _ if !open => {}
+                    _ => worker.feed(slot, client, &mut Chunk::new(&mut buffer[..count])),
+                }
+                if matches!(client.life, Life::Dead(_)) {
+                    return;
+                }
+            }
+            worker.readable.push_back(slot);
+        });
+        self.buffer = buffer;
+    }
+
+    /// Looks at bytes from an open client.
+    pub(super) fn feed(&mut self, slot: u32, client: &mut Client, chunk: &mut Chunk<'_>) {
+        client.heard_s = self.now_s;
+        client.pinged = false;
+        while client.life == Life::Open {
+            match client.reader.next(chunk) {
+                Ok(None) => return,
+                Ok(Some(message)) => self.on_message(slot, client, message),
+                Err(error) => {
+                    tracing::debug!(%error, "a client broke the protocol");
+                    self.close(slot, client, error.into());
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, slot: u32, client: &mut Client, message: Message<'_>) {
+        if let Message::Close { code, .. } = message {
+            return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
+        }
+        self.parts.metrics.messages_received.inc();
+        if let Some(effect) = client.conversation.admit(&self.parts.context, self.now_s) {
+            return self.apply(slot, client, effect);
+        }
+        match message {
+            Message::Text(text) => {
+                let effect = client.conversation.on_text(&text, &self.parts.context);
+                self.apply(slot, client, effect);
+            }
+            Message::Binary(_) => self.close(slot, client, CloseReason::Binary),
+            Message::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
+            Message::Pong | Message::Close { .. } => {}
+        }
+    }
+
+    /// Does what the conversation decided.
+    pub(super) fn apply(&mut self, slot: u32, client: &mut Client, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Reply(reply) => self.reply(slot, client, &reply),
+            Effect::Join(channel) => self.join(slot, client, &channel),
+            Effect::Again(name, seat) => self.again(slot, client, name, seat),
+            Effect::Leave(name, seat) => {
+                self.leave_room(client, seat);
+                self.reply(slot, client, &Reply::Unsubscribed(name));
+            }
+            Effect::Ask(channel) => {
+                let question = Question::MayRead(client.conversation.principal().user().clone(), channel.clone());
+                if !self.ask(slot, client, question) {
+                    for effect in client.conversation.answered(channel, None) {
+                        self.apply(slot, client, effect);
+                    }
+                }
+            }
+            Effect::Verify(token) => {
+                if !self.ask(slot, client, Question::Verify(token)) {
+                    let result = Err("the server is busy; send the token again later".to_owned());
+                    for effect in client.conversation.authenticated(result, &self.parts.context) {
+                        self.apply(slot, client, effect);
+                    }
+                }
+            }
+            Effect::Close(reason) => self.close(slot, client, reason),
+        }
+    }
+
+    /// Puts a question to the desk; false: it is full.
+    fn ask(&self, slot: u32, client: &Client, question: Question) -> bool {
+        let asked = Asked { inbox: Arc::clone(&self.inbox), slot, generation: client.generation, question };
+        self.desk.try_send(asked).is_ok()
+    }
+
+    fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {
+        if let Reply::Error { code, .. } = reply {
+            self.parts.metrics.errors_sent.add(ErrorCode::as_str(*code));
+        }
+        self.push(slot, client, encode(reply));
+    }
+
+    /// Subscribes: the answer and the newest frame leave in one write.
+    fn join(&mut self, slot: u32, client: &mut Client, channel: &Channel) {
+        let subscribed = self.parts.hub.subscribe(self.outlet.id(), channel);
+        let index = self.rooms.open(subscribed.room);
+        let Some(room) = self.rooms.get_mut(index) else { return };
+        if let Some(frame) = subscribed.latest
+            && room.offer(frame)
+        {
+            self.start_pass(index);
+        }
+        let Some(seat) = self.rooms.sit(index, slot) else { return };
+        client.conversation.joined(&channel.name, seat);
+        self.set_flags(client);
+        let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
+        let latest = self.rooms.get_mut(index).and_then(|room| room.latest.as_ref());
+        bytes.extend_from_slice(latest.map_or(&[][..], |latest| latest.frame.as_bytes()));
+        bytes.extend_from_slice(subscribed.stale.as_ref().map_or(&[][..], Frame::as_bytes));
+        self.push(slot, client, bytes);
+    }
+
+    /// Repeats the answer and the current frame.
+    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, seat: Seat) {
+        let mut bytes = encode(&Reply::Subscribed(name));
+        if let Some((room, place)) = self.rooms.member(seat) {
+            // Also what a pass would have brought in a moment: it comes once.
+            room.members[place].seen = room.turn;
+            bytes.extend_from_slice(room.latest.as_ref().map_or(&[][..], |latest| latest.frame.as_bytes()));
+        }
+        self.push(slot, client, bytes);
+    }
+
+    fn leave_room(&mut self, client: &mut Client, seat: Seat) {
+        self.vacate(seat);
+        self.set_flags(client);
+    }
+
+    /// Frees every seat of a client that is going.
+    pub(super) fn leave_rooms(&mut self, client: &Client) {
+        for seat in client.conversation.seats() {
+            self.vacate(seat);
+        }
+    }
+
+    fn vacate(&mut self, seat: Seat) {
+        let Some((room, moved)) = self.rooms.leave(seat) else { return };
+        self.parts.hub.unsubscribe(self.outlet.id(), room);
+        if let Some(client) = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut()) {
+            client.conversation.moved(seat);
+        }
+    }
+}
+
+impl Client {
+    /// The peer sends no more: without a close frame, or after one.
+    fn end_of_stream(&mut self) {
+        let reason = if let Life::Closing { reason, .. } = self.life { reason } else { CloseReason::Client };
+        self.life = Life::Dead(reason);
+    }
+}
+
+fn encode(reply: &Reply) -> Vec<u8> {
+    Frame::text(&native::encode_reply(reply)).as_bytes().to_vec()
+}

@@ -1,0 +1,205 @@
+//! Frames out: passes over rooms, and clients whose socket was full.
+
+use crate::session::CloseReason;
+use crate::shard::client::{Client, Life};
+use crate::shard::outbox::{Outbox, Sent, send};
+use crate::shard::rooms::Member;
+use crate::shard::worker::Worker;
+
+/// Frames of one room sent in a turn: 1 ms or so, so that ten thousand viewers never delay ten.
+const SENDS_A_TURN: usize = 256;
+/// Members of one room looked at in a turn, sent to or not.
+const LOOKS_A_TURN: usize = 8192;
+
+impl Worker {
+    /// Takes what the hub published.
+    pub(super) fn take_frames(&mut self) {
+        let pending = self.outlet.take();
+        for (id, frame) in pending.frames {
+            let Some(index) = self.rooms.find(id) else { continue };
+            if self.rooms.get_mut(index).is_some_and(|room| room.offer(frame)) {
+                self.start_pass(index);
+            }
+        }
+        if let Some(status) = pending.status {
+            for slot in 0..u32::try_from(self.clients.len()).unwrap_or(u32::MAX) {
+                self.with_client(slot, |worker, client| {
+                    if client.life == Life::Open && client.conversation.seats().next().is_some() {
+                        worker.push(slot, client, status.as_bytes().to_vec());
+                    }
+                });
+            }
+        }
+    }
+
+    /// Puts a room into the queue of passes, once.
+    pub(super) fn start_pass(&mut self, index: u32) {
+        if let Some(room) = self.rooms.get_mut(index)
+            && !std::mem::replace(&mut room.queued, true)
+        {
+            self.passes.push_back(index);
+        }
+    }
+
+    /// Goes on with every pass under way, a bounded number of sends each.
+    pub(super) fn turn(&mut self) {
+        for _ in 0..self.passes.len() {
+            let Some(index) = self.passes.pop_front() else { return };
+            self.pass(index);
+            let Some(room) = self.rooms.get_mut(index) else { continue };
+            room.queued = room.remaining > 0;
+            if room.queued {
+                self.passes.push_back(index);
+            }
+        }
+    }
+
+    fn pass(&mut self, index: u32) {
+        let mut sends = 0;
+        let mut bytes = 0;
+        for _ in 0..LOOKS_A_TURN {
+            let Some(room) = self.rooms.get_mut(index) else { break };
+            if room.remaining == 0 || sends == SENDS_A_TURN {
+                break;
+            }
+            room.remaining -= 1;
+            let place = if room.cursor < room.members.len() { room.cursor } else { 0 };
+            room.cursor = place + 1;
+            let Some(frame) = room.latest.as_ref().map(|latest| &latest.frame) else { break };
+            let member = &mut room.members[place];
+            if member.seen == room.turn {
+                continue;
+            }
+            if member.is_blocked() {
+                self.parts.metrics.frames_superseded.inc();
+                continue;
+            }
+            let member_now: Member = *member;
+            let slot = member_now.slot();
+            if member_now.is_multi() {
+                sends += 1;
+                self.with_client(slot, |worker, client| worker.catch_up(slot, client));
+                continue;
+            }
+            member.seen = room.turn;
+            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { continue };
+            match send(socket, frame.as_bytes()) {
+                Sent::All => {
+                    sends += 1;
+                    bytes += frame.as_bytes().len();
+                }
+                Sent::Part(sent) => {
+                    if sent == 0 {
+                        // Nothing of it left: the client is behind, not in the middle.
+                        member.seen = room.turn.wrapping_sub(1);
+                    }
+                    let outbox = Outbox::after_frame(frame, sent, self.now_s);
+                    self.with_client(slot, |worker, client| worker.block(client, outbox));
+                }
+                Sent::Gone => self.with_client(slot, |_, client| client.life = Life::Dead(CloseReason::Client)),
+            }
+        }
+        self.parts.metrics.frames_sent.inc_by(sends as u64);
+        self.parts.metrics.bytes_sent.inc_by(bytes as u64);
+    }
+
+    /// Sends bytes that are for one client: now, or behind what is kept for it already.
+    pub(super) fn push(&mut self, slot: u32, client: &mut Client, bytes: Vec<u8>) {
+        if let Some(outbox) = &mut client.outbox {
+            outbox.push(&bytes);
+            return;
+        }
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        match send(socket, &bytes) {
+            Sent::All => {
+                self.parts.metrics.frames_sent.inc();
+                self.parts.metrics.bytes_sent.inc_by(bytes.len() as u64);
+            }
+            Sent::Part(sent) => {
+                let outbox = Outbox::after_bytes(bytes, sent, self.now_s);
+                self.block(client, outbox);
+            }
+            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+        }
+    }
+
+    /// Sends the newest frame of every room in which this client is behind, in one write.
+    fn catch_up(&mut self, slot: u32, client: &mut Client) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut frames = 0;
+        for seat in client.conversation.seats() {
+            let Some((room, place)) = self.rooms.member(seat) else { continue };
+            if room.is_behind(room.members[place])
+                && let Some(latest) = &room.latest
+            {
+                scratch.extend_from_slice(latest.frame.as_bytes());
+                room.members[place].seen = room.turn;
+                frames += 1;
+            }
+        }
+        if frames > 0
+            && let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref)
+        {
+            self.parts.metrics.frames_sent.inc_by(frames);
+            self.parts.metrics.bytes_sent.inc_by(scratch.len() as u64);
+            match send(socket, &scratch) {
+                Sent::All => {}
+                Sent::Part(sent) => {
+                    let outbox = Outbox::after_bytes(scratch.clone(), sent, self.now_s);
+                    self.block(client, outbox);
+                }
+                Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            }
+        }
+        scratch.clear();
+        self.scratch = scratch;
+    }
+
+    /// The socket is full: rooms pass over this client until it drains.
+    fn block(&mut self, client: &mut Client, outbox: Outbox) {
+        client.outbox = Some(Box::new(outbox));
+        self.set_flags(client);
+    }
+
+    /// Brings the flags of a client's members up to date.
+    pub(super) fn set_flags(&mut self, client: &Client) {
+        let multi = client.conversation.seats().nth(1).is_some();
+        for seat in client.conversation.seats() {
+            if let Some((room, place)) = self.rooms.member(seat) {
+                room.members[place].set_flags(client.outbox.is_some(), multi);
+            }
+        }
+    }
+
+    /// The socket takes bytes again: first what is kept, then the newest of every room, then the client is read again.
+    pub(super) fn on_writable(&mut self, slot: u32) {
+        // Nearly every client is not behind; the first event after its arrival says only that it can be written to.
+        if self.clients.get(slot as usize).is_none_or(|client| client.as_ref().is_none_or(|client| client.outbox.is_none())) {
+            return;
+        }
+        self.with_client(slot, |worker, client| {
+            worker.flush(slot, client);
+            if client.outbox.is_none() && std::mem::take(&mut client.unread) {
+                worker.readable.push_back(slot);
+            }
+        });
+    }
+
+    pub(super) fn flush(&mut self, slot: u32, client: &mut Client) {
+        let Some(outbox) = &mut client.outbox else { return };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        match outbox.flush(socket, self.now_s) {
+            Sent::Part(_) => {}
+            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            Sent::All => {
+                client.outbox = None;
+                self.set_flags(client);
+                match client.life {
+                    Life::Open => self.catch_up(slot, client),
+                    Life::Closing { .. } => self.finish_closing(slot, client),
+                    Life::Dead(_) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! One timer for all clients of a shard: a hashed wheel of whole seconds.
+//!
+//! An entry is a reminder to look at a client, not a promise that something is due: deadlines that moved leave their old entry behind,
+//! and the client is simply looked at once more.
+
+use std::time::Duration;
+
+/// Slots of the wheel. A deadline further away than this is looked at, and put back, once a turn.
+const SLOTS: u32 = 64;
+
+/// A client in a slot that may have been given to another since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Wheel {
+    slots: Vec<Vec<Entry>>,
+    /// Second up to which (inclusive) entries were taken.
+    done_s: u32,
+    entries: usize,
+}
+
+impl Wheel {
+    pub(super) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), done_s: 0, entries: 0 }
+    }
+
+    /// Puts a reminder at second `at_s`, or at the wheel's far end if that is further away. Returns the second it was put at.
+    pub(super) fn put(&mut self, at_s: u32, entry: Entry) -> u32 {
+        let at_s = at_s.clamp(self.done_s + 1, self.done_s + SLOTS - 1);
+        self.slots[index(at_s)].push(entry);
+        self.entries += 1;
+        at_s
+    }
+
+    /// Takes every reminder up to second `now_s`.
+    pub(super) fn take(&mut self, now_s: u32, due: &mut Vec<Entry>) {
+        let turns = now_s.saturating_sub(self.done_s).min(SLOTS);
+        for step in 1..=turns {
+            due.append(&mut self.slots[index(self.done_s.wrapping_add(step))]);
+        }
+        self.done_s = self.done_s.max(now_s);
+        self.entries -= due.len().min(self.entries);
+    }
+
+    /// How long until the next reminder, counted from `now` since the wheel's start.
+    pub(super) fn next_in(&self, now: Duration) -> Option<Duration> {
+        if self.entries == 0 {
+            return None;
+        }
+        let next = (1..SLOTS).map(|step| self.done_s + step).find(|at_s| !self.slots[index(*at_s)].is_empty())?;
+        Some(Duration::from_secs(next.into()).saturating_sub(now))
+    }
+}
+
+fn index(at_s: u32) -> usize {
+    usize::try_from(at_s % SLOTS).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(slot: u32) -> Entry {
+        Entry { slot, generation: 0 }
+    }
+
+    proptest! {
+        /// Every reminder comes exactly once, never early, and never later than its second.
+        #[test]
+        fn nothing_is_lost_and_nothing_comes_early(puts in prop::collection::vec((0u32..200, 0u32..5), 1..60)) {
+            let mut wheel = Wheel::new();
+            let mut now = 0;
+            let mut pending: Vec<(u32, u32)> = Vec::new();
+            for (number, (at, pass)) in puts.into_iter().enumerate() {
+                let number = u32::try_from(number).unwrap();
+                pending.push((wheel.put(at, entry(number)), number));
+                now += pass;
+                let mut due = Vec::new();
+                wheel.take(now, &mut due);
+                for taken in due {
+                    let index = pending.iter().position(|(_, n)| *n == taken.slot).expect("came once");
+                    prop_assert!(pending.swap_remove(index).0 <= now);
+                }
+                prop_assert!(pending.iter().all(|(at, _)| *at > now), "all that is due came");
+                prop_assert_eq!(wheel.next_in(Duration::from_secs(now.into())).is_some(), !pending.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A shard's thread: its state and its loop.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::hub::Outlet;
+use crate::session::{CloseReason, Conversation};
+use crate::shard::client::{Client, Life};
+use crate::shard::desk::{Answer, Desk};
+use crate::shard::ending::Leaving;
+use crate::shard::inbox::{Command, Inbox};
+use crate::shard::rooms::Rooms;
+use crate::shard::wheel::{Entry, Wheel};
+use crate::shard::{Arrival, Parts};
+use crate::websocket::{Chunk, Reader};
+
+/// The one read buffer of a shard, in bytes.
+const READ_BUFFER: usize = 16 * 1024;
+/// Readiness events taken from one poll.
+const EVENTS: usize = 1024;
+
+/// See [`crate::shard`].
+pub(super) struct Worker {
+    pub(super) poll: Poll,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) outlet: Outlet,
+    pub(super) desk: Desk,
+    pub(super) parts: Parts,
+    /// By slot; apart from the clients, because a broadcast needs only this: four bytes a client, side by side.
+    pub(super) sockets: Vec<Option<TcpStream>>,
+    pub(super) clients: Vec<Option<Box<Client>>>,
+    /// How often each slot was given away.
+    pub(super) generations: Vec<u32>,
+    pub(super) free: Vec<u32>,
+    pub(super) rooms: Rooms,
+    /// Rooms with a pass under way, served in turn.
+    pub(super) passes: VecDeque<u32>,
+    /// Clients with more to read than a turn takes.
+    pub(super) readable: VecDeque<u32>,
+    pub(super) wheel: Wheel,
+    pub(super) buffer: Vec<u8>,
+    /// Frames of several rooms on their way to one client.
+    pub(super) scratch: Vec<u8>,
+    pub(super) started: Instant,
+    /// Whole seconds since `started`, as of this round.
+    pub(super) now_s: u32,
+    pub(super) leaving: Option<Leaving>,
+    pub(super) stop: bool,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desk: Desk, parts: Parts) -> Self {
+        Self {
+            poll,
+            inbox,
+            outlet,
+            desk,
+            parts,
+            sockets: Vec::new(),
+            clients: Vec::new(),
+            generations: Vec::new(),
+            free: Vec::new(),
+            rooms: Rooms::default(),
+            passes: VecDeque::new(),
+            readable: VecDeque::new(),
+            wheel: Wheel::new(),
+            buffer: vec![0; READ_BUFFER],
+            scratch: Vec::new(),
+            started: Instant::now(),
+            now_s: 0,
+            leaving: None,
+            stop: false,
+        }
+    }
+
+    /// Runs until told to stop, or until the last client has left after [`Command::Leave`].
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.now_s = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX);
+            for event in &events {
+                let Ok(slot) = u32::try_from(event.token().0) else { continue };
+                if event.is_writable() {
+                    self.on_writable(slot);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.on_readable(slot);
+                }
+            }
+            self.round();
+        }
+        self.drop_all();
+        Ok(())
+    }
+
+    /// Everything that is not a socket's event.
+    fn round(&mut self) {
+        for _ in 0..self.readable.len() {
+            if let Some(slot) = self.readable.pop_front() {
+                self.on_readable(slot);
+            }
+        }
+        for command in self.inbox.take() {
+            self.obey(command);
+        }
+        self.take_frames();
+        self.turn();
+        self.look_at_the_clock();
+        self.leave_step();
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self) -> Option<Duration> {
+        if !self.passes.is_empty() || !self.readable.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let wheel = self.wheel.next_in(self.started.elapsed());
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
+        [wheel, leaving].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Adopt(arrival) => self.adopt(*arrival),
+            Command::Answer { slot, generation, answer } => self.answer(slot, generation, answer),
+            Command::Leave { spread_ms } => self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms))),
+            Command::Stop => self.stop = true,
+        }
+    }
+
+    fn adopt(&mut self, arrival: Arrival) {
+        let Arrival { socket, early, principal, permit } = arrival;
+        let mut early = early.to_vec();
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.sockets.push(None);
+            self.clients.push(None);
+            self.generations.push(0);
+            u32::try_from(self.sockets.len() - 1).unwrap_or(u32::MAX)
+        });
+        let index = slot as usize;
+        let mut socket = TcpStream::from_std(socket);
+        // Both interests at once and for good: edge-triggered, so a writable socket says nothing until it has been full.
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(index), interests) {
+            tracing::warn!(%error, "a connection could not be polled and was dropped");
+            self.free.push(slot);
+            return;
+        }
+        self.generations[index] = self.generations[index].wrapping_add(1);
+        let limits = &self.parts.context.limits;
+        let client = Box::new(Client {
+            generation: self.generations[index],
+            life: Life::Open,
+            conversation: Conversation::new(principal, limits, self.now_s),
+            reader: Reader::new(limits.message_bytes),
+            outbox: None,
+            unread: false,
+            heard_s: self.now_s,
+            pinged: false,
+            armed_s: u32::MAX,
+            _permit: permit,
+        });
+        self.sockets[index] = Some(socket);
+        self.parts.metrics.connections.inc();
+        self.put_back(slot, client);
+        if !early.is_empty() {
+            self.with_client(slot, |worker, client| worker.feed(slot, client, &mut Chunk::new(&mut early)));
+        }
+    }
+
+    fn answer(&mut self, slot: u32, generation: u32, answer: Answer) {
+        self.with_client(slot, |worker, client| {
+            if client.generation != generation || client.life != Life::Open {
+                return;
+            }
+            let effects = match answer {
+                Answer::Allowed(channel, allowed) => client.conversation.answered(channel, allowed),
+                Answer::Verified(result) => client.conversation.authenticated(result, &worker.parts.context),
+            };
+            for effect in effects {
+                worker.apply(slot, client, effect);
+            }
+        });
+    }
+
+    /// Lends a client to `act`, and puts it back unless it died.
+    pub(super) fn with_client(&mut self, slot: u32, act: impl FnOnce(&mut Self, &mut Client)) {
+        let Some(mut client) = self.clients.get_mut(slot as usize).and_then(Option::take) else { return };
+        act(self, &mut client);
+        self.put_back(slot, client);
+    }
+
+    fn put_back(&mut self, slot: u32, mut client: Box<Client>) {
+        if let Life::Dead(reason) = client.life {
+            self.forget(slot, *client, reason);
+            return;
+        }
+        let unix_s = self.parts.clock.unix_s();
+        let deadline = client.next_deadline(&self.parts.context.limits, self.now_s, unix_s);
+        if deadline < client.armed_s {
+            client.armed_s = self.wheel.put(deadline, Entry { slot, generation: client.generation });
+        }
+        self.clients[slot as usize] = Some(client);
+    }
+
+    /// A client that is no more: its socket closes here.
+    fn forget(&mut self, slot: u32, client: Client, reason: CloseReason) {
+        let index = slot as usize;
+        self.leave_rooms(&client);
+        self.sockets[index] = None;
+        self.free.push(slot);
+        self.parts.metrics.connections.dec();
+        self.parts.metrics.closes.add(reason.label());
+        tracing::debug!(user = client.conversation.principal().user().as_str(), reason = reason.label(), "connection ended");
+    }
+
+    /// Open connections.
+    pub(super) fn count(&self) -> usize {
+        self.sockets.len() - self.free.len()
+    }
+
+    fn drop_all(&mut self) {
+        for slot in 0..self.clients.len() {
+            if let Some(client) = self.clients[slot].take() {
+                self.forget(u32::try_from(slot).unwrap_or(u32::MAX), *client, CloseReason::Restarting);
+            }
+        }
+    }
+}
