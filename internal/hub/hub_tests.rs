@@ -1,0 +1,169 @@
+//! The hub against what viewers must see.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ident::{Key, StreamId};
+use crate::stream::{KeyType, Stream, ZoneRule};
+
+#[derive(Default)]
+struct Log(Mutex<Vec<(Topic, bool)>>);
+
+impl Observer for Arc<Log> {
+    fn watched(&self, topic: &Topic) {
+        self.0.lock().unwrap().push((topic.clone(), true));
+    }
+
+    fn unwatched(&self, topic: &Topic) {
+        self.0.lock().unwrap().push((topic.clone(), false));
+    }
+}
+
+fn catalog() -> Arc<Catalog> {
+    Arc::new(Catalog::new(vec![Stream {
+        name: "estadisticas".into(),
+        query: String::new(),
+        authorize: None,
+        zone: ZoneRule::Fixed("UTC".into()),
+        event: "stats".into(),
+        key_field: "negocio_id".into(),
+        tables: Vec::new(),
+        key_type: OnceLock::from(KeyType::Integer),
+    }]))
+}
+
+fn hub() -> (Arc<Hub>, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    (Arc::new(Hub::new(catalog(), Box::new(Arc::clone(&log)))), log)
+}
+
+fn channel(name: &str) -> Channel {
+    catalog().resolve(name).unwrap()
+}
+
+fn row(key: &str, n: u32, clock_us: i64) -> Row {
+    Row { key: Key::from_canonical(key), columns: format!(r#"{{"n":{n}}}"#), clock_us }
+}
+
+fn topic(key: &str) -> Topic {
+    Topic { stream: StreamId(0), key: Key::from_canonical(key) }
+}
+
+#[test]
+fn names_of_one_topic_share_a_snapshot_and_get_a_frame_each() {
+    let (hub, log) = hub();
+    let outlet = hub.add_outlet(|| {});
+    let plain = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
+    let alias = hub.subscribe(outlet.id(), &channel("estadisticas:negocio_7"));
+    assert_eq!(log.0.lock().unwrap().as_slice(), [(topic("7"), true)], "one topic");
+    assert!(plain.latest.is_none() && plain.room != alias.room);
+    assert!(matches!(hub.publish(&topic("7"), &row("7", 1, 50)), Published::First(Version(50))));
+    let pending = outlet.take();
+    assert!(pending.frames[&plain.room].frame.payload().contains(r#""channel":"estadisticas:7""#));
+    assert!(pending.frames[&alias.room].frame.payload().contains(r#""negocio_id":"negocio_7""#));
+    assert_eq!(pending.frames[&plain.room].version, pending.frames[&alias.room].version);
+}
+
+#[test]
+fn only_differences_are_sent_and_the_newest_replaces_what_was_not_taken() {
+    let (hub, _) = hub();
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&wakes);
+    let outlet = hub.add_outlet(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+    let room = hub.subscribe(outlet.id(), &channel("estadisticas:7")).room;
+    hub.publish(&topic("7"), &row("7", 1, 50));
+    assert_eq!(hub.publish(&topic("7"), &row("7", 1, 60)), Published::Unchanged);
+    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 40)), Published::Changed(Version(51)), "a clock set back");
+    let pending = outlet.take();
+    assert_eq!((pending.frames.len(), pending.frames[&room].version), (1, Version(51)));
+    assert_eq!(wakes.load(Ordering::Relaxed), 1, "one wake-up for a burst");
+    assert!(outlet.take().frames.is_empty());
+}
+
+#[test]
+fn a_topic_that_comes_back_goes_on_behind_its_old_versions() {
+    let (hub, log) = hub();
+    let outlet = hub.add_outlet(|| {});
+    let first = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
+    hub.publish(&topic("7"), &row("7", 1, 1_000));
+    hub.unsubscribe(outlet.id(), first.room);
+    assert_eq!(log.0.lock().unwrap().last(), Some(&(topic("7"), false)));
+    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 2_000)), Published::Unwatched);
+    let again = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
+    assert!(again.latest.is_none() && again.room != first.room);
+    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 900)), Published::First(Version(1_001)));
+}
+
+#[test]
+fn viewers_are_told_of_staleness_once_and_new_ones_too() {
+    let (hub, _) = hub();
+    let outlet = hub.add_outlet(|| {});
+    hub.set_staleness(Staleness::Fresh);
+    assert!(outlet.take().status.is_none());
+    hub.set_staleness(Staleness::StaleSince(5));
+    hub.set_staleness(Staleness::StaleSince(5));
+    assert!(outlet.take().status.is_some());
+    assert!(hub.subscribe(outlet.id(), &channel("estadisticas:7")).stale.is_some());
+    hub.set_staleness(Staleness::Fresh);
+    assert!(hub.subscribe(outlet.id(), &channel("estadisticas:7")).stale.is_none());
+}
+
+#[tokio::test]
+async fn a_watcher_sees_the_newest_and_leaves_when_dropped() {
+    let (hub, log) = hub();
+    let mut watcher = hub.watch(&channel("estadisticas:7"));
+    hub.publish(&topic("7"), &row("7", 1, 1));
+    hub.publish(&topic("7"), &row("7", 2, 2));
+    assert_eq!(watcher.next_frame().await.version, Version(2));
+    let mut late = hub.watch(&channel("estadisticas:7"));
+    assert_eq!(late.next_frame().await.version, Version(2));
+    hub.set_staleness(Staleness::StaleSince(9));
+    assert!(matches!(late.next().await, Update::Status(_)));
+    drop((watcher, late));
+    assert_eq!(log.0.lock().unwrap().as_slice(), [(topic("7"), true), (topic("7"), false)]);
+    assert_eq!(hub.counts(), (0, 0));
+}
+
+proptest! {
+    /// Whatever viewers do: each room's frames have rising versions, counts are right, and first and last viewers are told apart.
+    #[test]
+    fn counts_and_order_hold(steps in prop::collection::vec((0u8..4, 0usize..2, 0usize..3, 0u32..3), 1..120)) {
+        let (hub, log) = hub();
+        let outlets = [hub.add_outlet(|| {}), hub.add_outlet(|| {})];
+        let names = ["estadisticas:1", "estadisticas:negocio_1", "estadisticas:2"];
+        let mut seats: Vec<(usize, usize, RoomId)> = Vec::new();
+        let mut seen: std::collections::HashMap<(usize, RoomId), Version> = std::collections::HashMap::new();
+        for (what, o, name, n) in steps {
+            match what {
+                0 => {
+                    let subscribed = hub.subscribe(outlets[o].id(), &channel(names[name]));
+                    seats.push((o, name, subscribed.room));
+                }
+                1 => {
+                    if let Some(index) = seats.iter().position(|(so, sn, _)| (*so, *sn) == (o, name)) {
+                        hub.unsubscribe(outlets[o].id(), seats.swap_remove(index).2);
+                    }
+                }
+                2 => drop(hub.publish(&channel(names[name]).topic, &row("1", n, 7))),
+                _ => {
+                    for (room, frame) in outlets[o].take().frames {
+                        let before = seen.insert((o, room), frame.version).unwrap_or_default();
+                        prop_assert!(frame.version > before);
+                    }
+                }
+            }
+            let mut topics: Vec<_> = seats.iter().map(|(_, name, _)| *name == 2).collect();
+            topics.sort_unstable();
+            topics.dedup();
+            prop_assert_eq!(hub.counts(), (topics.len(), seats.len()));
+        }
+        let log = log.0.lock().unwrap();
+        for key in ["1", "2"] {
+            let turns: Vec<_> = log.iter().filter(|(t, _)| *t == topic(key)).map(|(_, on)| *on).collect();
+            prop_assert!(turns.iter().enumerate().all(|(i, on)| *on == (i % 2 == 0)), "they alternate");
+        }
+    }
+}
