@@ -152,10 +152,15 @@ fn start_shard(number: usize, parts: &Parts, desk: desk::Desk) -> io::Result<Han
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
         match ended {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, shard = number, "a shard's poll failed; the server stops"),
-            Err(_) => tracing::error!(shard = number, "a shard panicked; the server stops"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, shard = number, "a shard's poll failed; the server stops");
+                drain.stop();
+            }
+            Err(_) => {
+                tracing::error!(shard = number, "a shard panicked; the server stops");
+                drain.stop();
+            }
         }
-        drain.stop();
         // Nobody waits if the server is dropped without a drain.
         let _ = tell.send(());
     })?;
