@@ -1,0 +1,61 @@
+//! A data message that has not arrived in one piece.
+
+use crate::websocket::ProtocolError;
+
+/// Payload so far. A text is validated as it comes, so that a bad byte ends the connection at once and not after the last fragment.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    text: bool,
+    bytes: Vec<u8>,
+    /// Bytes of a text known to be valid UTF-8; what follows is at most an incomplete character.
+    valid: usize,
+}
+
+impl Assembly {
+    pub(super) fn new(text: bool) -> Self {
+        Self { text, bytes: Vec::new(), valid: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Appends unmasked payload. Memory follows what has arrived, never what a header claims, and stays within `max_bytes`:
+    /// the caller has checked that the message will.
+    pub(super) fn push(&mut self, piece: &[u8], max_bytes: usize) -> Result<(), ProtocolError> {
+        let needed = self.bytes.len() + piece.len();
+        if needed > self.bytes.capacity() {
+            let target = needed.max(self.bytes.capacity() * 2).min(max_bytes.max(needed));
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+        if self.text { self.validate() } else { Ok(()) }
+    }
+
+    fn validate(&mut self) -> Result<(), ProtocolError> {
+        let tail = self.bytes.get(self.valid..).unwrap_or_default();
+        match std::str::from_utf8(tail) {
+            Ok(_) => self.valid = self.bytes.len(),
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Err(_) => return Err(ProtocolError::InvalidUtf8),
+        }
+        Ok(())
+    }
+
+    /// The whole message: a text, or else bytes. Text that ends within a character is an error.
+    pub(super) fn finish(self) -> Result<Whole, ProtocolError> {
+        if !self.text {
+            return Ok(Whole::Binary(self.bytes));
+        }
+        String::from_utf8(self.bytes).map(Whole::Text).map_err(|_| ProtocolError::InvalidUtf8)
+    }
+}
+
+pub(super) enum Whole {
+    Text(String),
+    Binary(Vec<u8>),
+}

@@ -1,0 +1,298 @@
+//! The reader: bytes as they come off a socket → messages.
+//!
+//! An idle connection costs the 24 bytes of [`Reader`] and nothing else. The caller owns one read buffer for all its connections and
+//! lends slices of it; a frame that lies whole in the slice is unmasked and handed out in place. Only what is cut off at the end of a
+//! slice (the start of a header, of a payload, of a fragmented message) is kept, behind one pointer.
+
+use std::borrow::Cow;
+
+use crate::websocket::assembly::{Assembly, Whole};
+use crate::websocket::header::{self, Header, MAX_HEADER_BYTES, Opcode};
+use crate::websocket::mask;
+
+/// A message of a client. Borrowed from the chunk where that was possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text, put together if it came in fragments.
+    Text(Cow<'a, str>),
+    /// Bytes, put together likewise.
+    Binary(Cow<'a, [u8]>),
+    /// To be answered with [`crate::websocket::pong_frame`] of the same payload.
+    Ping(Cow<'a, [u8]>),
+    /// An answer to a ping, or unasked for; either way a sign of life.
+    Pong,
+    /// To be answered with [`crate::websocket::echo_close_frame`], and then the connection ends. The reader ignores what follows.
+    Close {
+        /// A code that may stand on the wire; none if the frame was empty.
+        code: Option<u16>,
+        /// What the client said; may be empty. Not to be trusted in a log beyond its length (at most 123 bytes).
+        reason: Cow<'a, str>,
+    },
+}
+
+/// The client broke the protocol; the connection must be closed with [`ProtocolError::close_code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// A frame that RFC 6455 forbids.
+    #[error("{0}")]
+    Violation(&'static str),
+    /// A text message or a close reason that is not UTF-8.
+    #[error("invalid UTF-8")]
+    InvalidUtf8,
+    /// The message would exceed the reader's limit; said as soon as a header announces it.
+    #[error("message too big")]
+    TooBig,
+}
+
+impl ProtocolError {
+    /// What to close with (RFC 6455 §7.4.1).
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::Violation(_) => 1002,
+            Self::InvalidUtf8 => 1007,
+            Self::TooBig => 1009,
+        }
+    }
+}
+
+/// Bytes that came off the socket and were not yet read. Borrows the shared buffer.
+#[derive(Debug)]
+pub struct Chunk<'a>(&'a mut [u8]);
+
+impl<'a> Chunk<'a> {
+    /// Wraps what one read returned. The bytes are unmasked in place.
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether all was read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// At most `count` bytes from the front.
+    fn take(&mut self, count: usize) -> &'a mut [u8] {
+        let bytes = std::mem::take(&mut self.0);
+        let (front, rest) = bytes.split_at_mut(count.min(bytes.len()));
+        self.0 = rest;
+        front
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Reader {
+    partial: Option<Box<Partial>>,
+    max_message_bytes: u32,
+    /// A close frame or an error was seen: nothing after it counts (§5.5.1, §7.1.7).
+    ended: bool,
+}
+
+/// What must be remembered between two chunks.
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; MAX_HEADER_BYTES],
+    /// Bytes of a header that is not yet complete.
+    header_len: u8,
+    /// The frame whose payload is arriving, and how much of it has.
+    frame: Option<(Header, usize)>,
+    /// Payload of an incomplete control frame; at most 125 bytes.
+    control: Vec<u8>,
+    /// The data message being put together; control frames may come in between.
+    message: Option<Assembly>,
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+}
+
+impl Reader {
+    /// A reader that refuses messages of more than `max_message_bytes`, all fragments together.
+    pub fn new(max_message_bytes: u32) -> Self {
+        Self { partial: None, max_message_bytes, ended: false }
+    }
+
+    /// The next message in `chunk`. None: the chunk is used up, come back with the next one.
+    ///
+    /// After a close frame or an error all further bytes are swallowed.
+    pub fn next<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<Message<'a>>, ProtocolError> {
+        if self.ended {
+            chunk.take(usize::MAX);
+            return Ok(None);
+        }
+        let result = self.advance(chunk);
+        if matches!(result, Err(_) | Ok(Some(Message::Close { .. }))) {
+            self.ended = true;
+            self.partial = None;
+        }
+        if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
+            self.partial = None;
+        }
+        result
+    }
+
+    /// Bytes kept on the heap for this connection: zero when idle.
+    pub fn memory_bytes(&self) -> usize {
+        let Some(partial) = &self.partial else { return 0 };
+        let message = partial.message.as_ref().map_or(0, Assembly::capacity);
+        size_of::<Partial>() + partial.control.capacity() + message
+    }
+
+    fn advance<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<Message<'a>>, ProtocolError> {
+        loop {
+            let Some((header, got)) = self.frame(chunk)? else { return Ok(None) };
+            let left = usize::try_from(header.len).unwrap_or(usize::MAX) - got;
+            let piece = chunk.take(left);
+            mask::apply(piece, header.mask, got);
+            let complete = piece.len() == left;
+            if complete && got == 0 && self.is_alone(header) {
+                return whole_message(header.opcode, Cow::Borrowed(piece)).map(Some);
+            }
+            // A header at the very end of a chunk leaves nothing to keep, and the payload may yet come whole.
+            if complete || !piece.is_empty() {
+                self.keep(header, piece)?;
+            }
+            if !complete {
+                self.partial().frame = Some((header, got + piece.len()));
+                return Ok(None);
+            }
+            if let Some(message) = self.finish(header)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// The frame to go on with, which is either under way or begins in `chunk`, and how much of its payload was seen.
+    fn frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(Header, usize)>, ProtocolError> {
+        if let Some(frame) = self.partial.as_mut().and_then(|partial| partial.frame.take()) {
+            return Ok(Some(frame));
+        }
+        let Some(header) = self.header(chunk)? else { return Ok(None) };
+        self.check(header)?;
+        Ok(Some((header, 0)))
+    }
+
+    fn header(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<Header>, ProtocolError> {
+        let kept = self.partial.as_ref().map_or(0, |partial| usize::from(partial.header_len));
+        if kept == 0 {
+            if let Some((header, used)) = header::parse(chunk.0)? {
+                chunk.take(used);
+                return Ok(Some(header));
+            }
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+        }
+        // Cut off: byte by byte, which happens at most once a chunk.
+        let partial = self.partial();
+        while let [byte] = chunk.take(1) {
+            let at = usize::from(partial.header_len);
+            partial.header[at] = *byte;
+            partial.header_len += 1;
+            if let Some((header, _)) = header::parse(&partial.header[..=at])? {
+                partial.header_len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a header must not say in the place where it stands (§5.4), and the size limit.
+    fn check(&self, header: Header) -> Result<(), ProtocolError> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
+        match (header.opcode, message) {
+            (Opcode::Continuation, None) => return Err(ProtocolError::Violation("a continuation of nothing")),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(ProtocolError::Violation("a new message before the last fragment of the one before"));
+            }
+            _ => {}
+        }
+        let so_far = message.map_or(0, Assembly::len) as u64;
+        if so_far.saturating_add(header.len) > u64::from(self.max_message_bytes) {
+            return Err(ProtocolError::TooBig);
+        }
+        Ok(())
+    }
+
+    /// Whether a frame that lies whole in the chunk is a message by itself.
+    fn is_alone(&self, header: Header) -> bool {
+        header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation)
+    }
+
+    fn keep(&mut self, header: Header, piece: &[u8]) -> Result<(), ProtocolError> {
+        let max_bytes = self.max_message_bytes as usize;
+        let partial = self.partial();
+        if header.opcode.is_control() {
+            partial.control.extend_from_slice(piece);
+            return Ok(());
+        }
+        let message = partial.message.get_or_insert_with(|| Assembly::new(header.opcode == Opcode::Text));
+        message.push(piece, max_bytes)
+    }
+
+    /// The end of a frame that came in several pieces, or of a fragment.
+    fn finish(&mut self, header: Header) -> Result<Option<Message<'static>>, ProtocolError> {
+        let partial = self.partial();
+        if header.opcode.is_control() {
+            let payload = std::mem::take(&mut partial.control);
+            return whole_message(header.opcode, Cow::Owned(payload)).map(Some);
+        }
+        if !header.fin {
+            return Ok(None);
+        }
+        let message = partial.message.take().map(Assembly::finish).transpose()?;
+        Ok(message.map(|whole| match whole {
+            Whole::Text(text) => Message::Text(Cow::Owned(text)),
+            Whole::Binary(bytes) => Message::Binary(Cow::Owned(bytes)),
+        }))
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.partial.get_or_insert_default()
+    }
+}
+
+fn whole_message(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
+    Ok(match opcode {
+        Opcode::Text => Message::Text(utf8(payload)?),
+        Opcode::Binary | Opcode::Continuation => Message::Binary(payload),
+        Opcode::Ping => Message::Ping(payload),
+        Opcode::Pong => Message::Pong,
+        Opcode::Close => return close(payload),
+    })
+}
+
+fn utf8(payload: Cow<'_, [u8]>) -> Result<Cow<'_, str>, ProtocolError> {
+    match payload {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| ProtocolError::InvalidUtf8),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| ProtocolError::InvalidUtf8),
+    }
+}
+
+fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
+    let Some(code) = payload.first_chunk() else {
+        return match payload.len() {
+            0 => Ok(Message::Close { code: None, reason: Cow::Borrowed("") }),
+            _ => Err(ProtocolError::Violation("a close frame with half a code")),
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !may_be_sent(code) {
+        return Err(ProtocolError::Violation("a close code that must not be sent"));
+    }
+    let reason = match payload {
+        Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(2..).unwrap_or_default()),
+        Cow::Owned(bytes) => Cow::Owned(bytes.get(2..).unwrap_or_default().to_vec()),
+    };
+    Ok(Message::Close { code: Some(code), reason: utf8(reason)? })
+}
+
+/// Codes that may stand in a frame: those of §7.4.1 and of the IANA registry since then, and the ranges of §7.4.2.
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
