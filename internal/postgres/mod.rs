@@ -1,1 +1,30 @@
-//! To come.
+//! Everything that speaks to PostgreSQL: the pool and its reads, the listener, the generated triggers, and the examination that
+//! `latido doctor` prints.
+//!
+//! A notification is a hint; the table is the truth. Nothing here decides *when* to read: it reads when it is asked to, and says
+//! what it heard. Reads work on a direct connection and behind a transaction pooler; hearing needs a direct one.
+
+mod config;
+mod connect;
+mod describe;
+
+mod error;
+
+mod keys;
+mod listener;
+mod notice;
+mod pool;
+mod query;
+mod quote;
+mod tls;
+mod url;
+
+pub use config::{Config, ConfigError, Setting};
+
+pub use error::DatabaseError;
+
+pub use listener::{Listener, ListenerState};
+pub use notice::{CHANNEL, Notice};
+pub use pool::Database;
+pub use tls::TlsError;
+pub use url::UrlError;

@@ -1,0 +1,196 @@
+//! Opening connections: to read from, and to do anything else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::Connect;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::postgres::config::Config;
+use crate::postgres::quote::literal;
+use crate::postgres::tls;
+use crate::postgres::url::{Target, UrlError};
+
+/// A connection to be polled.
+pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// One URL, understood.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    driver: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    pub(super) pooled: bool,
+    search_path: Option<String>,
+}
+
+impl Endpoint {
+    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, UrlError> {
+        let mut target = Target::parse(url)?;
+        let driver = &mut target.driver;
+        if driver.get_connect_timeout().is_none() {
+            driver.connect_timeout(config.connect_timeout);
+        }
+        if driver.get_application_name().is_none() {
+            driver.application_name(&config.application_name);
+        }
+        let tls = tls::connector(&target.tls)?;
+        Ok(Self { driver: target.driver, tls, pooled: target.pooled, search_path: target.search_path })
+    }
+
+    /// The longest time that connecting may take: every host may use its own time-out.
+    pub(super) fn connect_limit(&self) -> Duration {
+        let each = self.driver.get_connect_timeout().copied().unwrap_or(Duration::from_secs(3));
+        let hosts = u32::try_from(self.driver.get_hosts().len()).unwrap_or(1).clamp(1, 4);
+        // And as much again for TLS and authentication, which the driver does not limit.
+        each * (hosts + 1)
+    }
+
+    /// Connects without any setting that a pooler could refuse.
+    pub(super) async fn plain(&self) -> Result<(Client, Wire), Error> {
+        self.driver.connect(self.tls.clone()).await
+    }
+
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
+    }
+
+    /// Settings for the current transaction alone, as one or no statement: a session may belong to a pooler.
+    pub(super) fn local_settings(&self) -> String {
+        let set = |path: &String| format!("SELECT pg_catalog.set_config('search_path', {}, true);", literal(path));
+        self.search_path.as_ref().map(set).unwrap_or_default()
+    }
+}
+
+/// What we know of the road to the server; shared by the pool's connector and its statements.
+///
+/// Written when a connection or a statement shows that somebody shares server connections among clients; never taken back,
+/// since the careful way works on a direct connection as well. Relaxed: nothing else hangs on it.
+#[derive(Debug, Default)]
+pub(super) struct Link(AtomicBool);
+
+impl Link {
+    pub(super) fn new(pooled: bool) -> Self {
+        Self(AtomicBool::new(pooled))
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn found_pooler(&self, sign: &'static str) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::info!(sign, "a connection pooler answers at the database URL; reading with unnamed statements");
+        }
+    }
+}
+
+/// Opens the connections that the pool reads with.
+pub(super) struct Reader {
+    endpoint: Endpoint,
+    link: Arc<Link>,
+    statement_timeout: Duration,
+}
+
+impl Reader {
+    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, statement_timeout: Duration) -> Self {
+        Self { endpoint, link, statement_timeout }
+    }
+
+    /// Session settings travel in the start-up packet. Poolers refuse them or drop them: the mark among them tells.
+    /// Never by SET: in a shared session it would hit other clients.
+    fn driver_with_options(&self) -> tokio_postgres::Config {
+        let mut driver = self.endpoint.driver.clone();
+        let mut options = driver.get_options().map(|own| format!("{own} ")).unwrap_or_default();
+        let ms = self.statement_timeout.as_millis();
+        options.push_str(&format!(
+            "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
+             -c idle_in_transaction_session_timeout=10000 -c {MARK}=1"
+        ));
+        // The driver's test for a primary takes a session that is read-only by default for a standby.
+        if driver.get_target_session_attrs() == TargetSessionAttrs::Any {
+            options.push_str(" -c default_transaction_read_only=on");
+        }
+        if let Some(path) = &self.endpoint.search_path {
+            let escaped = path.replace('\\', r"\\").replace(' ', r"\ ");
+            options.push_str(&format!(" -c search_path={escaped}"));
+        }
+        driver.options(options);
+        driver
+    }
+
+    async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        if !self.link.is_pooled() {
+            match self.driver_with_options().connect(self.endpoint.tls.clone()).await {
+                Ok(parts) => return self.inspect(parts).await,
+                Err(error) if refuses_options(&error) => self.link.found_pooler("it refused start-up options"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(drive(self.endpoint.plain().await?))
+    }
+
+    async fn inspect(&self, parts: (Client, Wire)) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, task) = drive(parts);
+        let answer = client.simple_query(&format!("SELECT pg_catalog.current_setting('{MARK}', true)")).await?;
+        let marked = answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
+        if !marked {
+            self.link.found_pooler("it dropped start-up options");
+        } else if self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any {
+            client.batch_execute("SET default_transaction_read_only = on").await?;
+        }
+        Ok((client, task))
+    }
+}
+
+/// A setting of our own; any name with a dot may be set.
+const MARK: &str = "latido.session";
+
+impl Connect for Reader {
+    fn connect(&self, _: &tokio_postgres::Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        Box::pin(self.open())
+    }
+}
+
+/// pgbouncer answers «unsupported startup parameter»; all that we know use this SQLSTATE or that word.
+fn refuses_options(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        let message = db.message().to_ascii_lowercase();
+        db.code().code() == "08P01" || message.contains("startup parameter") || message.contains("options")
+    })
+}
+
+/// The one spawn that is not the drain's: the pool wants to abort it, and owns it. It ends with its client.
+fn drive((client, wire): (Client, Wire)) -> (Client, JoinHandle<()>) {
+    let task = tokio::spawn(async move {
+        // Whoever waits for an answer gets the error as well.
+        if let Err(error) = wire.await {
+            tracing::debug!(error = %super::error::describe(&error), "a connection to the database ended");
+        }
+    });
+    (client, task)
+}
+
+/// A connection outside the pool, closed on drop.
+pub(super) struct Private {
+    pub(super) client: Client,
+    task: JoinHandle<()>,
+}
+
+impl Private {
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+        let (client, task) = drive(endpoint.plain().await?);
+        Ok(Self { client, task })
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

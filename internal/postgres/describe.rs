@@ -1,0 +1,208 @@
+//! What a stream's SQL takes and gives, asked of the database, and the statement that we make of it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+
+use crate::postgres::connect::Private;
+use crate::postgres::error::{DatabaseError, describe};
+use crate::postgres::keys::{ARRAYS, key_type, same_keys};
+use crate::postgres::pool::Database;
+use crate::postgres::quote::ident;
+use crate::stream::{KeyType, Stream, ZoneRule};
+
+/// Longest time to describe one statement.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A stream's statements as they are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Prepared {
+    pub(super) key_type: KeyType,
+    /// The type of `$1`.
+    pub(super) keys: Type,
+    /// Whether the query takes today, `$2`.
+    pub(super) takes_today: bool,
+    /// Gives key, columns, clock.
+    pub(super) read: String,
+    /// Gives key, zone; and the type of its `$1`.
+    pub(super) zones: Option<(String, Type)>,
+}
+
+/// Parameters and result columns of a statement.
+struct Description {
+    params: Vec<Type>,
+    columns: Vec<(String, Type)>,
+}
+
+/// Describes all the stream's statements and checks that they are of the form we need.
+pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepared, DatabaseError> {
+    let private = database.private().await?;
+    let what = format!("the query of stream {}", stream.name);
+    let found = ask(database, &private, &what, bare(&stream.query)).await?;
+    let (keys, key_type) = check_parameters(&what, &found)?;
+    let data = check_columns(&what, stream, &found, &keys)?;
+    let zones = match &stream.zone {
+        ZoneRule::Fixed(_) => None,
+        ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
+    };
+    let read = reading(&stream.query, &data);
+    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, read, zones })
+}
+
+async fn zones(database: &Database, private: &Private, stream: &Stream, sql: &str) -> Result<(String, Type), DatabaseError> {
+    let what = format!("the time zone query of stream {}", stream.name);
+    let found = ask(database, private, &what, bare(sql)).await?;
+    match (found.params.as_slice(), found.columns.len()) {
+        ([keys], 2) if key_type(keys).is_some() => Ok((zoning(sql), keys.clone())),
+        _ => {
+            let expected = format!("$1 {ARRAYS}, and the columns key, zone");
+            Err(DatabaseError::unfit(what, expected, found.to_string()))
+        }
+    }
+}
+
+/// In a transaction, so that a pooler keeps us on one server from the question to the clean-up.
+async fn ask(database: &Database, private: &Private, what: &str, sql: &str) -> Result<Description, DatabaseError> {
+    let client = &private.client;
+    let work = async {
+        client.batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings())).await?;
+        let answer = client.prepare(sql).await;
+        let answer = answer.map(|statement| Description {
+            params: statement.params().to_vec(),
+            columns: statement.columns().iter().map(|c| (c.name().to_owned(), c.type_().clone())).collect(),
+        });
+        client.batch_execute("COMMIT").await?;
+        answer
+    };
+    match timeout(LIMIT, work).await {
+        Ok(answer) => answer.map_err(|e| match DatabaseError::of(what, &e) {
+            // An unknown type of parameter, say: the server's position in the text helps more than its message alone.
+            DatabaseError::Rejected { what, sqlstate, .. } => {
+                DatabaseError::Rejected { what, sqlstate, message: explain(&e, sql) }
+            }
+            other => other,
+        }),
+        Err(_) => Err(DatabaseError::unavailable("no answer while describing a statement")),
+    }
+}
+
+/// The server's message, its hint, and the line that it means.
+fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
+    use tokio_postgres::error::ErrorPosition;
+    let Some(db) = error.as_db_error() else { return describe(error) };
+    let mut text = db.message().to_owned();
+    if let Some(ErrorPosition::Original(position)) = db.position() {
+        let before: String = sql.chars().take(*position as usize).collect();
+        text.push_str(&format!(", in line {}", before.lines().count().max(1)));
+    }
+    if let Some(hint) = db.hint() {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
+fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), DatabaseError> {
+    let fit = match found.params.as_slice() {
+        [keys] => Some(keys),
+        [keys, today] if *today == Type::DATE_ARRAY => Some(keys),
+        _ => None,
+    };
+    let fit = fit.and_then(|keys| Some((keys.clone(), key_type(keys)?)));
+    fit.ok_or_else(|| {
+        let expected = format!("parameters $1 {ARRAYS}, and $2 date[] (today of each key)");
+        DatabaseError::unfit(what, expected, found.to_string())
+    })
+}
+
+/// The names of the data columns.
+fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) -> Result<Vec<String>, DatabaseError> {
+    let Some(((_, first), data)) = found.columns.split_first() else {
+        return Err(DatabaseError::unfit(what, "rows", "a statement without a result"));
+    };
+    if !same_keys(keys, first) {
+        return Err(DatabaseError::unfit(what, format!("the key as first column, with the type of $1 ({keys})"), first.name()));
+    }
+    if data.is_empty() {
+        return Err(DatabaseError::unfit(what, "data columns after the key", "none"));
+    }
+    // The frame adds these two itself.
+    let mut taken = HashSet::from([stream.key_field.as_str(), "timestamp"]);
+    for (name, _) in data {
+        if !taken.insert(name) {
+            return Err(DatabaseError::unfit(
+                what,
+                "data columns with distinct names, none of them the key's nor `timestamp`",
+                name,
+            ));
+        }
+    }
+    Ok(data.iter().map(|(name, _)| name.clone()).collect())
+}
+
+/// Postgres makes the JSON: its own text of every type, the columns in their order, whatever they are called. The clock is read
+/// once a statement and while it runs, so after its snapshot was taken: reads that follow each other have rising clocks.
+fn reading(query: &str, data: &[String]) -> String {
+    let aliases: Vec<_> = (1..=data.len()).map(|n| format!("c{n}")).collect();
+    let named: Vec<_> = data.iter().zip(&aliases).map(|(name, alias)| format!("d.{alias} AS {}", ident(name))).collect();
+    format!(
+        "SELECT d.k::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text, \
+         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint)\nFROM (\n{}\n) AS d (k, {})",
+        named.join(", "),
+        bare(query),
+        aliases.join(", "),
+    )
+}
+
+fn zoning(sql: &str) -> String {
+    format!("SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)", bare(sql))
+}
+
+/// `authorize` as it is sent.
+pub(super) fn authorizing(sql: &str) -> String {
+    format!("SELECT a.k::text\nFROM (\n{}\n) AS a (k)", bare(sql))
+}
+
+/// A statement without what may end a file: semicolons and lines of comment.
+fn bare(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        let shorter = rest.trim_end().trim_end_matches(';');
+        let start_of_line = shorter.rfind('\n').map_or(0, |at| at + 1);
+        let shorter = if shorter[start_of_line..].trim_start().starts_with("--") { &shorter[..start_of_line] } else { shorter };
+        if shorter.len() == rest.len() {
+            return rest;
+        }
+        rest = shorter;
+    }
+}
+
+impl std::fmt::Display for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let params: Vec<_> = self.params.iter().enumerate().map(|(i, t)| format!("${} {t}", i + 1)).collect();
+        let columns: Vec<_> = self.columns.iter().map(|(name, t)| format!("{name} {t}")).collect();
+        write!(f, "parameters ({}) and columns ({})", params.join(", "), columns.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_end_as_files_do() {
+        for sql in ["SELECT 1", "SELECT 1;", "SELECT 1 ;\n", "SELECT 1;\n-- that was all;\n\n", "SELECT 1\n  -- a\n-- b\n;"] {
+            assert_eq!(bare(sql).trim_end(), "SELECT 1", "{sql:?}");
+        }
+        assert_eq!(bare("SELECT 1 -- one"), "SELECT 1 -- one");
+        assert_eq!(bare("-- nothing"), "");
+    }
+
+    #[test]
+    fn the_read_keeps_order_and_names() {
+        let sql = reading("SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end", &["b".to_owned(), "A".to_owned()]);
+        assert!(sql.contains(r#"SELECT d.c1 AS "b", d.c2 AS "A""#), "{sql}");
+        assert!(sql.ends_with("-- end\n) AS d (k, c1, c2)"), "{sql}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Keys as the array that a stream's query takes.
+
+use tokio_postgres::types::{Kind, ToSql, Type};
+use uuid::Uuid;
+
+use crate::ident::Key;
+use crate::stream::KeyType;
+
+/// What a query may declare `$1` to be.
+pub(super) const ARRAYS: &str = "an array of uuid, bigint, integer, smallint, text or varchar";
+
+/// The kind of keys in an array of that type; None if we have no such keys.
+pub(super) fn key_type(array: &Type) -> Option<KeyType> {
+    let Kind::Array(element) = array.kind() else { return None };
+    match *element {
+        Type::UUID => Some(KeyType::Uuid),
+        Type::INT8 | Type::INT4 | Type::INT2 => Some(KeyType::Integer),
+        Type::TEXT | Type::VARCHAR => Some(KeyType::Text),
+        _ => None,
+    }
+}
+
+/// The types in an array type and in a result may differ and still mean the same keys.
+pub(super) fn same_keys(array: &Type, column: &Type) -> bool {
+    let of_column = match *column {
+        Type::UUID => Some(KeyType::Uuid),
+        Type::INT8 | Type::INT4 | Type::INT2 => Some(KeyType::Integer),
+        Type::TEXT | Type::VARCHAR => Some(KeyType::Text),
+        _ => None,
+    };
+    of_column.is_some() && of_column == key_type(array)
+}
+
+/// Whether the array's element type can hold the key at all: `70000` is an integer, but no smallint.
+pub(super) fn fits(array: &Type, key: &Key) -> bool {
+    let text = key.as_str();
+    match *array {
+        Type::UUID_ARRAY => Uuid::try_parse(text).is_ok(),
+        Type::INT8_ARRAY => text.parse::<i64>().is_ok(),
+        Type::INT4_ARRAY => text.parse::<i32>().is_ok(),
+        Type::INT2_ARRAY => text.parse::<i16>().is_ok(),
+        _ => true,
+    }
+}
+
+/// The keys as a parameter of that type, those that do not [`fits`] left out.
+pub(super) fn array<'a>(array: &Type, keys: &[&'a Key]) -> Box<dyn ToSql + Sync + Send + 'a> {
+    match *array {
+        Type::UUID_ARRAY => Box::new(parsed::<Uuid>(keys)),
+        Type::INT8_ARRAY => Box::new(parsed::<i64>(keys)),
+        Type::INT4_ARRAY => Box::new(parsed::<i32>(keys)),
+        Type::INT2_ARRAY => Box::new(parsed::<i16>(keys)),
+        _ => Box::new(keys.iter().map(|key| key.as_str()).collect::<Vec<_>>()),
+    }
+}
+
+fn parsed<T: std::str::FromStr>(keys: &[&Key]) -> Vec<T> {
+    keys.iter().filter_map(|key| key.as_str().parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_too_large_for_its_column_spoils_nothing() {
+        let keys: Vec<Key> = ["7", "70000", "-1"].map(Key::from_canonical).into();
+        let fitting: Vec<&Key> = keys.iter().filter(|key| fits(&Type::INT2_ARRAY, key)).collect();
+        assert_eq!(fitting.iter().map(|k| k.as_str()).collect::<Vec<_>>(), ["7", "-1"]);
+        assert_eq!(key_type(&Type::INT2_ARRAY), Some(KeyType::Integer));
+        assert_eq!(key_type(&Type::INT2), None);
+        assert_eq!(key_type(&Type::NUMERIC_ARRAY), None);
+        assert!(same_keys(&Type::INT8_ARRAY, &Type::INT4) && !same_keys(&Type::UUID_ARRAY, &Type::TEXT));
+    }
+}

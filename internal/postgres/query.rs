@@ -1,0 +1,137 @@
+//! Reading: rows, zones, permissions; one statement for all keys.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::ident::{Key, UserId};
+use crate::postgres::describe::{self, Prepared, authorizing};
+use crate::postgres::error::DatabaseError;
+use crate::postgres::keys;
+use crate::postgres::pool::Database;
+use crate::stream::{Catalog, Row, Stream};
+
+impl Database {
+    /// Asks the database what every stream's SQL takes and gives, and sets [`Stream::key_type`].
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`]: try again later. Otherwise the first stream that cannot work, by name, with what was
+    /// expected of it.
+    pub async fn prepare(&self, catalog: &Catalog) -> Result<(), DatabaseError> {
+        for (_, stream) in catalog.iter() {
+            self.prepare_stream(stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rows of these keys in one statement, so from one snapshot; `todays` is the local date of each key.
+    ///
+    /// At most one row a key, in any order. A query of the recommended form (`unnest … CROSS JOIN LATERAL`) gives a row for
+    /// every key. A key without a row is one that the query leaves out, or that its column cannot hold (70000 as a smallint):
+    /// there is nothing to say of it, and the caller decides what that means.
+    ///
+    /// Gives up after the statement time-out; a connection that died in the meantime is replaced once without an error.
+    pub async fn read(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Row>, DatabaseError> {
+        debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
+        let prepared = match self.prepared(&stream.name) {
+            Some(prepared) => prepared,
+            None => self.prepare_stream(stream).await?,
+        };
+        match self.read_as(&prepared, stream, keys, todays).await {
+            Err(refused @ DatabaseError::Rejected { .. }) if may_be_migration(&refused) => {
+                let now = self.prepare_stream(stream).await?;
+                if now == prepared {
+                    return Err(refused);
+                }
+                self.read_as(&now, stream, keys, todays).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The time zone of each key, as the stream's [`crate::stream::ZoneRule::Query`] names it; not checked to exist. Keys
+    /// without an answer are absent; so is every key of a stream with a fixed zone.
+    pub async fn zones(&self, stream: &Stream, keys: &[Key]) -> Result<HashMap<Key, String>, DatabaseError> {
+        let prepared = match self.prepared(&stream.name) {
+            Some(prepared) => prepared,
+            None => self.prepare_stream(stream).await?,
+        };
+        let Some((sql, array)) = &prepared.zones else { return Ok(HashMap::new()) };
+        let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
+        let values = keys::array(array, &fitting);
+        let what = format!("the time zone query of stream {}", stream.name);
+        let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
+        let pair = |row| Some((Key::from_canonical(text(row, 0)?), text(row, 1)?.to_owned()));
+        Ok(rows.iter().filter_map(pair).collect())
+    }
+
+    /// Which of these keys the user may read, by the stream's `authorize`; none if it has none.
+    pub async fn allowed(&self, stream: &Stream, user: &UserId, keys: &[Key]) -> Result<Vec<Key>, DatabaseError> {
+        let Some(sql) = &stream.authorize else { return Ok(Vec::new()) };
+        // A text of Postgres cannot hold NUL, and no user has such an id.
+        if user.as_str().contains('\0') {
+            return Ok(Vec::new());
+        }
+        let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        let what = format!("the authorize query of stream {}", stream.name);
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let rows = self.query(&what, &authorizing(sql), &params).await?;
+        let answered: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
+        Ok(keys.iter().filter(|key| answered.contains(key.as_str())).cloned().collect())
+    }
+
+    async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
+        let prepared = Arc::new(describe::stream(self, stream).await?);
+        let known = stream.key_type.get_or_init(|| prepared.key_type);
+        if *known != prepared.key_type {
+            let what = format!("the query of stream {}", stream.name);
+            let expected = format!("the keys to be {known} as before; restart to take the new type");
+            return Err(DatabaseError::unfit(what, expected, prepared.key_type.to_string()));
+        }
+        self.remember(&stream.name, prepared.clone());
+        Ok(prepared)
+    }
+
+    async fn read_as(
+        &self,
+        prepared: &Prepared,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let fitting = keys.iter().zip(todays).filter(|(key, _)| keys::fits(&prepared.keys, key));
+        let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
+        let values = keys::array(&prepared.keys, &fitting);
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&*values, prepared.keys.clone()), (&todays, Type::DATE_ARRAY)];
+        let used = if prepared.takes_today { &params[..] } else { &params[..1] };
+        let what = format!("the query of stream {}", stream.name);
+        let rows = self.query(&what, &prepared.read, used).await?;
+        Ok(one_a_key(stream, &rows))
+    }
+}
+
+fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Row> {
+    let mut seen = HashSet::with_capacity(rows.len());
+    let mut answer = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else { continue };
+        if !seen.insert(key) {
+            tracing::warn!(stream = stream.name, key, "the query gives several rows for one key; the first one counts");
+            continue;
+        }
+        let clock_us = row.try_get(2).unwrap_or_default();
+        answer.push(Row { key: Key::from_canonical(key), columns: columns.to_owned(), clock_us });
+    }
+    answer
+}
+
+fn text(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
+    row.try_get(column).ok().flatten()
+}
+
+/// Class 42 is what a statement says when a column, a type or a table is no longer what it was.
+fn may_be_migration(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Rejected { sqlstate, .. } if sqlstate.starts_with("42") || sqlstate == "0A000")
+}
