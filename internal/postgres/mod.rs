@@ -9,6 +9,7 @@ mod connect;
 mod describe;
 
 mod error;
+mod install;
 
 mod keys;
 mod listener;
@@ -23,6 +24,7 @@ pub use config::{Config, ConfigError, Setting};
 
 pub use error::DatabaseError;
 
+pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
 pub use listener::{Listener, ListenerState};
 pub use notice::{CHANNEL, Notice};
 pub use pool::Database;

@@ -1,0 +1,117 @@
+//! Installing the triggers that a catalog asks for, seeing whether they are there, and removing them without a trace.
+
+mod error;
+mod generate;
+mod resolve;
+mod state;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+pub use error::InstallError;
+pub use state::{TableTriggers, TriggerState, Triggers};
+
+use crate::postgres::install::generate::{SCHEMA, Section, script, sections};
+use crate::postgres::install::state::Installed;
+use crate::postgres::pool::Database;
+use crate::stream::Catalog;
+
+/// Shorter than the server's `deadlock_timeout` of 1 s: if our locks and a writer's cross, we give way before the server picks
+/// a victim. `search_path` so that nothing resolves by accident.
+const SETTINGS: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
+                        SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
+
+/// Two installations at once would step on each other.
+const ALONE: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
+
+/// How often to try for the locks, and the pause in between, in which writers go on.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// What an installation did to one table or function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The table's triggers are there now.
+    Installed(String),
+    /// They were there and current.
+    Unchanged(String),
+    /// Of a stream or table that is configured no more.
+    Removed(String),
+}
+
+impl Database {
+    /// Makes the triggers that the catalog asks for, and removes those of streams and tables that it has no more: in one
+    /// transaction, on the listener's connection address, with short lock time-outs. What is current is not touched.
+    pub async fn install(&self, catalog: &Catalog) -> Result<Vec<Change>, InstallError> {
+        let wanted = resolve::all(self, catalog).await?;
+        let found = Installed::read(self).await?;
+        let mut changes = Vec::new();
+        let mut todo: Vec<Section> = found.leftovers(&wanted).iter().map(|left| left.removal()).collect();
+        changes.extend(todo.iter().map(|section| Change::Removed(section.subject.clone())));
+        let mut all = sections(&wanted).into_iter();
+        let shared = all.next().filter(|_| !found.shared_is_current());
+        let tables: Vec<_> = wanted.iter().zip(all).map(|(table, section)| (found.state(table), section)).collect();
+        todo.extend(shared);
+        for (state, section) in tables {
+            if state == TriggerState::Current {
+                changes.push(Change::Unchanged(section.subject));
+            } else {
+                changes.push(Change::Installed(section.subject.clone()));
+                todo.push(section);
+            }
+        }
+        self.run(&todo).await?;
+        Ok(changes)
+    }
+
+    /// The script that [`Database::install`] would run on an empty database, for reading or for psql.
+    pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
+        let wanted = resolve::all(self, catalog).await?;
+        Ok(script(SETTINGS, &sections(&wanted)))
+    }
+
+    /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.
+    pub async fn uninstall(&self) -> Result<Vec<Change>, InstallError> {
+        let found = Installed::read(self).await?;
+        let mut todo: Vec<Section> = found.functions.iter().map(|function| function.removal()).collect();
+        let changes = todo.iter().map(|section| Change::Removed(section.subject.clone())).collect();
+        if found.schema_is_ours {
+            todo.push(Section { subject: format!("schema {SCHEMA}"), sql: include_str!("drop_schema.sql").to_owned() });
+        }
+        self.run(&todo).await?;
+        Ok(changes)
+    }
+
+    async fn run(&self, todo: &[Section]) -> Result<(), InstallError> {
+        if todo.is_empty() {
+            return Ok(());
+        }
+        let private = self.private_direct().await?;
+        for attempt in 1.. {
+            match transaction(&private.client, todo).await {
+                Ok(()) => break,
+                Err(InstallError::Locked { .. }) if attempt < ATTEMPTS => sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallError> {
+    let begin = Section { subject: "the transaction".to_owned(), sql: format!("BEGIN READ WRITE;\n{SETTINGS}\n{ALONE}") };
+    let commit = Section { subject: "the transaction".to_owned(), sql: "COMMIT".to_owned() };
+    for section in std::iter::once(&begin).chain(todo).chain([&commit]) {
+        if let Err(error) = client.batch_execute(&section.sql).await {
+            // It may be the connection that failed; then there is nothing to roll back.
+            let _ = client.batch_execute("ROLLBACK").await;
+            let locked = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+            let subject = section.subject.clone();
+            return Err(if locked { InstallError::Locked { subject } } else { InstallError::of(subject, &error) });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+DO $latido$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'latido'::regnamespace)
+     AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'latido'::regnamespace)
+     AND NOT EXISTS (SELECT FROM pg_type WHERE typnamespace = 'latido'::regnamespace) THEN
+    DROP SCHEMA latido;
+  END IF;
+END
+$latido$;

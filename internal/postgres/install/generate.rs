@@ -1,0 +1,244 @@
+//! The SQL of the triggers, from a description of the tables. Pure.
+//!
+//! One function for each table of a stream, four statement-level triggers on the table and on each of its partitions (a statement
+//! that names a partition fires that one's triggers alone), and one shared function that sends. ALWAYS, because restore tools and
+//! replication scripts silence the others.
+
+use sha2::{Digest, Sha256};
+
+use crate::postgres::quote::{dollar, ident, literal, qualified};
+use crate::stream::MAX_KEY_BYTES;
+
+/// The schema of our functions.
+pub(super) const SCHEMA: &str = "latido";
+/// How the comments of our objects begin; what has none is not ours.
+pub(super) const MARK: &str = "latido:";
+/// The shared function.
+pub(super) const SHARED: &str = "changed";
+
+/// Keys that one statement names before it says «everything».
+const MAX_KEYS: usize = 2000;
+/// Bytes of a payload; the server takes 7,999.
+const MAX_PAYLOAD: usize = 7900;
+/// Bytes of one key as JSON, with quotes and comma, if every byte of it is escaped.
+const MAX_ITEM: usize = 6 * MAX_KEY_BYTES + 3;
+/// Bytes of a name in PostgreSQL.
+const MAX_NAME: usize = 63;
+
+/// A table of a stream, found in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) stream: String,
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) key: Option<KeyColumn>,
+    /// What counts as a change; empty: every column.
+    pub(super) columns: Vec<String>,
+    /// Where triggers go, schema and name: the table, then its partitions.
+    pub(super) relations: Vec<(String, String)>,
+}
+
+/// The column that holds the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyColumn {
+    pub(super) name: String,
+    /// Texts are compared byte by byte, whatever the column's collation takes for equal.
+    pub(super) is_text: bool,
+}
+
+/// A part of the script that concerns one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section {
+    /// A table's qualified name, or what else it is about.
+    pub(super) subject: String,
+    pub(super) sql: String,
+}
+
+/// One of the four triggers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Event {
+    pub(super) suffix: &'static str,
+    /// `pg_trigger.tgtype` of an AFTER trigger FOR EACH STATEMENT.
+    pub(super) tgtype: i16,
+}
+
+pub(super) const EVENTS: [Event; 4] = [
+    Event { suffix: "ins", tgtype: 4 },
+    Event { suffix: "upd", tgtype: 16 },
+    Event { suffix: "del", tgtype: 8 },
+    Event { suffix: "tru", tgtype: 32 },
+];
+
+impl Watched {
+    pub(super) fn qualified(&self) -> String {
+        qualified(&self.schema, &self.table)
+    }
+
+    /// The function's name: readable, and distinct through the hash of all that makes it distinct.
+    pub(super) fn function(&self) -> String {
+        limited(&format!("{}_{}", self.stream, self.table), &format!("_{}", self.id()))
+    }
+
+    pub(super) fn trigger(&self, event: Event) -> String {
+        limited(&format!("latido_{}", self.stream), &format!("_{}_{}", self.id(), event.suffix))
+    }
+
+    fn id(&self) -> String {
+        let key = self.key.as_ref().map_or("", |key| &key.name);
+        hash(&[&self.stream, &self.schema, &self.table, key].join("\0"))[..8].to_owned()
+    }
+
+    /// The function's source, as `pg_proc.prosrc` holds it.
+    pub(super) fn body(&self) -> String {
+        let stream = literal(&self.stream);
+        let columns: Vec<_> = self.columns.iter().map(|name| format!("latido_r.{}", ident(name))).collect();
+        let columns = if columns.is_empty() { "latido_r.*".to_owned() } else { columns.join(", ") };
+        let Some(key) = &self.key else {
+            return fill(include_str!("keyless.sql"), &[("stream", &stream), ("columns", &columns)]);
+        };
+        let mut expression = format!("latido_r.{}", ident(&key.name));
+        if key.is_text {
+            expression.push_str("::text COLLATE \"C\"");
+        }
+        let limit = (MAX_KEYS + 1).to_string();
+        let values = [("stream", stream.as_str()), ("columns", &columns), ("key", &expression), ("limit", &limit)];
+        fill(include_str!("table.sql"), &values)
+    }
+
+    /// Tells our functions from others, and current ones from old ones.
+    pub(super) fn comment(&self) -> String {
+        let hash = hash(&format!("{}{}", include_str!("function.sql"), self.body()));
+        format!("{MARK} changes of {} for stream {}; sha256:{hash}", self.qualified(), self.stream)
+    }
+
+    fn section(&self) -> Section {
+        let function = qualified(SCHEMA, &self.function());
+        let (body, comment) = (dollar(&self.body()), literal(&self.comment()));
+        // Names go into a line of comment here, so none may end it.
+        let line = |text: &str| text.replace(char::is_control, " ");
+        let (stream, table) = (line(&self.stream), line(&self.qualified()));
+        let values =
+            [("stream", stream.as_str()), ("table", &table), ("function", &function), ("body", &body), ("comment", &comment)];
+        let mut sql = fill(include_str!("function.sql"), &values);
+        for (schema, name) in &self.relations {
+            let [ins, upd, del, tru] = EVENTS.map(|event| ident(&self.trigger(event)));
+            let table = qualified(schema, name);
+            let values =
+                [("table", table.as_str()), ("function", &function), ("ins", &ins), ("upd", &upd), ("del", &del), ("tru", &tru)];
+            sql.push_str(&fill(include_str!("triggers.sql"), &values));
+        }
+        Section { subject: self.qualified(), sql }
+    }
+}
+
+/// The shared function's source.
+pub(super) fn shared_body() -> String {
+    let (keys, bytes) = (MAX_KEYS.to_string(), MAX_KEY_BYTES.to_string());
+    let (payload, item) = (MAX_PAYLOAD.to_string(), MAX_ITEM.to_string());
+    let values = [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item)];
+    fill(include_str!("changed.sql"), &values)
+}
+
+pub(super) fn shared_comment() -> String {
+    let hash = hash(&format!("{}{}", include_str!("shared.sql"), shared_body()));
+    format!("{MARK} sends what changed; sha256:{hash}")
+}
+
+/// Everything that installs the triggers of these tables, in order.
+pub(super) fn sections(tables: &[Watched]) -> Vec<Section> {
+    let schema_comment = literal(&format!("{MARK} triggers for live statistics; latido uninstall removes them"));
+    let (body, comment) = (dollar(&shared_body()), literal(&shared_comment()));
+    let values = [("schema_comment", schema_comment.as_str()), ("body", &body), ("comment", &comment)];
+    let shared = Section { subject: format!("schema {SCHEMA}"), sql: fill(include_str!("shared.sql"), &values) };
+    std::iter::once(shared).chain(tables.iter().map(Watched::section)).collect()
+}
+
+/// Sections as a script for psql, in one transaction.
+pub(super) fn script(settings: &str, sections: &[Section]) -> String {
+    let parts: Vec<_> = sections.iter().map(|section| section.sql.as_str()).collect();
+    format!("BEGIN;\n{settings}\n\n{}\nCOMMIT;\n", parts.join("\n"))
+}
+
+pub(super) fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `start` as far as it fits before `end`.
+fn limited(start: &str, end: &str) -> String {
+    let room = MAX_NAME - end.len();
+    let cut = (0..=room.min(start.len())).rev().find(|at| start.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{end}", &start[..cut])
+}
+
+/// Puts values in place of `{name}`, in one pass: what a value contains is never a place-holder.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = values.iter().find_map(|(name, value)| Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?)));
+        if let Some((value, tail)) = found {
+            text.push_str(value);
+            rest = tail;
+        } else {
+            text.push('{');
+            rest = &rest[1..];
+        }
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn citas() -> Watched {
+        Watched {
+            stream: "estadisticas".to_owned(),
+            schema: "public".to_owned(),
+            table: "citas".to_owned(),
+            key: Some(KeyColumn { name: "negocio_id".to_owned(), is_text: false }),
+            columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
+            relations: vec![("public".to_owned(), "citas".to_owned())],
+        }
+    }
+
+    #[test]
+    fn the_script_is_what_was_reviewed() {
+        let script = script("SET LOCAL lock_timeout = '800ms';", &sections(&[citas()]));
+        if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/internal/postgres/install/golden.sql"), &script).unwrap();
+        }
+        assert_eq!(script, include_str!("golden.sql"), "run with LATIDO_UPDATE_GOLDEN=1 and review the difference");
+    }
+
+    #[test]
+    fn no_name_leaves_its_quotes() {
+        let evil = r#"a"); DROP TABLE x; --$latido$ {body} {key} \'"#;
+        let watched = Watched {
+            stream: evil.to_owned(),
+            table: format!("t\n{evil}"),
+            key: Some(KeyColumn { name: evil.to_owned(), is_text: true }),
+            columns: vec![evil.to_owned()],
+            relations: vec![("public".to_owned(), evil.to_owned())],
+            ..citas()
+        };
+        let section = watched.section().sql;
+        let quoted = ident(evil);
+        assert!(section.contains(&format!("latido_r.{quoted}::text COLLATE")), "{section}");
+        assert!(section.contains("$latido1$"), "the body's tag differs from all that it holds");
+        assert_eq!(section.lines().filter(|line| line.starts_with("-- Stream")).count(), 1);
+    }
+
+    #[test]
+    fn names_are_short_distinct_and_stay() {
+        let long = Watched { stream: "ñ".repeat(60), table: "t".repeat(63), ..citas() };
+        for name in EVENTS.map(|event| long.trigger(event)).into_iter().chain([long.function()]) {
+            assert!(name.len() <= MAX_NAME, "{name}");
+        }
+        let other = Watched { schema: "otra".to_owned(), ..long.clone() };
+        assert_ne!(long.function(), other.function());
+        assert_eq!(citas().function(), "estadisticas_citas_ff86264d");
+    }
+}

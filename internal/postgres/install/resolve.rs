@@ -1,0 +1,107 @@
+//! From the tables that a catalog names to those that the database has.
+
+use tokio_postgres::types::Type;
+
+use crate::postgres::error::DatabaseError;
+use crate::postgres::install::InstallError;
+use crate::postgres::install::generate::{KeyColumn, Watched};
+use crate::postgres::pool::Database;
+use crate::stream::{Catalog, Stream, Table};
+
+/// Every table of every stream, or all that is wrong with them.
+pub(super) async fn all(database: &Database, catalog: &Catalog) -> Result<Vec<Watched>, InstallError> {
+    let (mut found, mut mistakes) = (Vec::new(), Vec::new());
+    for (_, stream) in catalog.iter() {
+        for table in &stream.tables {
+            match one(database, stream, table).await? {
+                Ok(watched) if found.contains(&watched) => {}
+                Ok(watched) => found.push(watched),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(found) } else { Err(InstallError::Tables(mistakes)) }
+}
+
+/// One table; the inner error says what is wrong with it.
+pub(super) async fn one(database: &Database, stream: &Stream, table: &Table) -> Result<Result<Watched, String>, DatabaseError> {
+    let rows = query(database, include_str!("find_table.sql"), &table.table, Type::TEXT).await?;
+    let place = rows.first().and_then(|row| {
+        Some((
+            row.try_get::<_, Option<u32>>(0).ok()??,
+            row.try_get(1).ok()?,
+            row.try_get(2).ok()?,
+            row.try_get::<_, String>(3).ok()?,
+        ))
+    });
+    let Some((oid, schema, name, kind)) = place else {
+        let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
+        let path = path.unwrap_or_default();
+        return Ok(Err(format!("stream {}: no table {}; looked in the schemas {path}", stream.name, table.table)));
+    };
+    if let Some(kind) = unfit(&kind) {
+        let text = format!("stream {}: {} is {kind}; expected a table, for only tables have triggers", stream.name, table.table);
+        return Ok(Err(text));
+    }
+    let columns: Vec<(String, String)> = pairs(&query(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
+    let (key, watched) = match choose(stream, table, &columns) {
+        Ok(chosen) => chosen,
+        Err(mistake) => return Ok(Err(mistake)),
+    };
+    let relations = pairs(&query(database, include_str!("find_relations.sql"), &oid, Type::OID).await?);
+    Ok(Ok(Watched { stream: stream.name.clone(), schema, table: name, key, columns: watched, relations }))
+}
+
+async fn query(
+    database: &Database,
+    sql: &str,
+    param: &(dyn tokio_postgres::types::ToSql + Sync),
+    of: Type,
+) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
+    database.query("a look at the tables", sql, &[(param, of)]).await
+}
+
+fn pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
+    rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect()
+}
+
+/// What a `pg_class.relkind` is called, if triggers with transition tables cannot stand on it.
+fn unfit(kind: &str) -> Option<&'static str> {
+    match kind {
+        "r" | "p" => None,
+        "v" => Some("a view"),
+        "m" => Some("a materialized view"),
+        "f" => Some("a foreign table"),
+        _ => Some("no table"),
+    }
+}
+
+/// The key's column and the others, by the names that the table has.
+fn choose(stream: &Stream, table: &Table, has: &[(String, String)]) -> Result<(Option<KeyColumn>, Vec<String>), String> {
+    let find = |name: &String| {
+        let lower = name.to_lowercase();
+        has.iter().find(|(own, _)| own == name).or_else(|| has.iter().find(|(own, _)| *own == lower))
+    };
+    let missing: Vec<_> = table.key.iter().chain(&table.columns).filter(|name| find(name).is_none()).cloned().collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
+        let (missing, names) = (missing.join(", "), names.join(", "));
+        return Err(format!("stream {}: table {} has no column {missing}; it has {names}", stream.name, table.table));
+    }
+    let key = match table.key.as_ref().and_then(find) {
+        None => None,
+        Some((name, of)) => match of.as_str() {
+            "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn { name: name.clone(), is_text: false }),
+            "text" | "varchar" => Some(KeyColumn { name: name.clone(), is_text: true }),
+            _ => {
+                let expected = "uuid, bigint, integer, smallint, text or varchar";
+                return Err(format!(
+                    "stream {}: the key {name} of table {} is {of}; expected {expected}",
+                    stream.name, table.table
+                ));
+            }
+        },
+    };
+    let columns = table.columns.iter().filter_map(find).map(|(name, _)| name.clone()).collect();
+    Ok((key, columns))
+}
