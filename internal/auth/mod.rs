@@ -1,1 +1,29 @@
-//! To come.
+//! Who a token says is there, and what that person may read.
+//!
+//! Nothing ambient ever authenticates: no cookie, no address, no header that a browser adds by itself; only a token or an API key
+//! that the caller hands over. A token, a secret and a key never reach a log, an error or a metric.
+
+mod api_key;
+mod claims;
+mod issue;
+mod jwk;
+mod jwks;
+mod key;
+mod numeric_date;
+mod policy;
+mod principal;
+mod secret;
+#[cfg(test)]
+mod testkeys;
+mod token_error;
+mod verifier;
+
+pub use api_key::{ApiKey, InvalidApiKey};
+pub use issue::{IssueError, Passport, issue};
+pub use jwks::{JwksTimings, check_url as check_jwks_url};
+pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
+pub use policy::{Config as PolicyConfig, Decision, Lookup, LookupError, LookupFuture, Policy};
+pub use principal::{Grants, Principal};
+pub use secret::Secret;
+pub use token_error::TokenError;
+pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

@@ -1,0 +1,361 @@
+//! From a token's claims to a principal: what may stand there, and what it means.
+//!
+//! A claim that we read and that has the wrong type is a refusal, never «absent»: else `"exp": "123"` would last for ever, and a
+//! half-understood grant would be somebody's guess.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::auth::numeric_date::{self, Fraction};
+use crate::auth::principal::GrantedKeys;
+use crate::auth::{Grants, LEEWAY_S, Principal, TokenError};
+use crate::ident::UserId;
+
+/// Longest user id, business id or role, in bytes.
+const MAX_ID_BYTES: usize = 200;
+/// Where the user's id stands; the first that is there counts.
+const USER_CLAIMS: [&str; 3] = ["id", "user_id", "sub"];
+/// Where the role stands; the first that is there counts.
+const ROLE_CLAIMS: [&str; 2] = ["rol", "role"];
+/// The field whose plural is a claim as well.
+const NEGOCIO: &str = "negocio_id";
+const NEGOCIOS: &str = "negocios";
+const CHANNELS: &str = "channels";
+/// Claims that mean something else already: a stream keyed by `id` must not be opened by the user's own id.
+const NEVER_A_KEY: [&str; 14] =
+    ["id", "user_id", "sub", "rol", "role", "exp", "nbf", "iat", "iss", "aud", "jti", "email", NEGOCIOS, CHANNELS];
+
+const ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
+const IDS: &str = "an array of strings (1 to 200 bytes) or integers";
+
+/// The payload of a token. A member that comes twice is refused: two readers might each see another one.
+#[derive(Debug)]
+pub(super) struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+        impl<'de> Visitor<'de> for Once {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with distinct members")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(de::Error::custom("a member comes twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Once)
+    }
+}
+
+/// What a token must say.
+#[derive(Debug, Clone)]
+pub(super) struct ClaimRules {
+    issuer: Option<String>,
+    audience: Option<String>,
+    /// Names of claims that grant keys.
+    key_fields: Vec<Arc<str>>,
+}
+
+impl ClaimRules {
+    pub(super) fn new(issuer: Option<String>, audience: Option<String>, key_fields: &[String]) -> Self {
+        let mut key_fields: Vec<Arc<str>> = key_fields.iter().map(|f| f.as_str().into()).collect();
+        key_fields.push(NEGOCIO.into());
+        key_fields.sort();
+        key_fields.dedup();
+        key_fields.retain(|field| !NEVER_A_KEY.contains(&&**field));
+        Self { issuer, audience, key_fields }
+    }
+
+    /// Reads the claims of a token whose signature was verified.
+    pub(super) fn principal(&self, claims: &Members, now_s: i64) -> Result<Principal, TokenError> {
+        let claims = &claims.0;
+        let expires_at_s = check_times(claims, now_s)?;
+        self.check_issuer(claims)?;
+        self.check_audience(claims)?;
+        let grants = Arc::new(Grants { keys: self.granted_keys(claims)?, channels: channels(claims)? });
+        Ok(Principal { user: user(claims)?, expires_at_s, role: role(claims)?, grants })
+    }
+
+    fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let issuer = claims.get("iss").map(|v| v.as_str().ok_or_else(|| wrong("iss", "a string"))).transpose()?;
+        if self.issuer.is_some() && issuer != self.issuer.as_deref() {
+            return Err(TokenError::Issuer);
+        }
+        Ok(())
+    }
+
+    fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let error = || wrong("aud", "a string or an array of strings");
+        let audiences: Vec<&str> = match claims.get("aud") {
+            None => Vec::new(),
+            Some(Value::Array(all)) => all.iter().map(|v| v.as_str().ok_or_else(error)).collect::<Result<_, _>>()?,
+            Some(one) => vec![one.as_str().ok_or_else(error)?],
+        };
+        match &self.audience {
+            Some(ours) if !audiences.contains(&ours.as_str()) => Err(TokenError::Audience),
+            _ => Ok(()),
+        }
+    }
+
+    fn granted_keys(&self, claims: &Map<String, Value>) -> Result<Vec<GrantedKeys>, TokenError> {
+        let mut granted = Vec::new();
+        for field in &self.key_fields {
+            let mut keys = match claims.get(&**field) {
+                None => Vec::new(),
+                // The contract's own claim is one business; several stand in `negocios`.
+                Some(Value::Array(_)) if **field == *NEGOCIO => return Err(wrong(field, ID)),
+                Some(Value::Array(all)) => ids(field, all)?,
+                Some(one) => vec![id(field, one)?],
+            };
+            if **field == *NEGOCIO {
+                keys.extend(negocios(claims)?);
+            }
+            if !keys.is_empty() {
+                granted.push((Arc::clone(field), keys));
+            }
+        }
+        Ok(granted)
+    }
+}
+
+/// Checks `exp`, `nbf` and the type of `iat`; returns `exp`.
+fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenError> {
+    let date = |name: &str, fraction| match claims.get(name) {
+        None => Ok(None),
+        Some(value) => numeric_date::parse(value, fraction).map(Some).ok_or_else(|| wrong(name, numeric_date::EXPECTED)),
+    };
+    let expires_at_s = date("exp", Fraction::Down)?.ok_or_else(|| wrong("exp", numeric_date::EXPECTED))?;
+    let not_before_s = date("nbf", Fraction::Up)?;
+    date("iat", Fraction::Down)?;
+    if now_s >= expires_at_s + LEEWAY_S {
+        return Err(TokenError::Expired);
+    }
+    if not_before_s.is_some_and(|from| now_s + LEEWAY_S < from) {
+        return Err(TokenError::NotYetValid);
+    }
+    Ok(expires_at_s)
+}
+
+fn user(claims: &Map<String, Value>) -> Result<UserId, TokenError> {
+    let found = USER_CLAIMS.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
+    let (name, value) = found.ok_or_else(|| wrong(USER_CLAIMS[0], ID))?;
+    Ok(UserId::new(&id(name, value)?))
+}
+
+fn role(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, TokenError> {
+    let mut role = None;
+    for name in ROLE_CLAIMS {
+        let Some(value) = claims.get(name) else { continue };
+        let text = value.as_str().filter(|text| is_plain(text)).ok_or_else(|| wrong(name, "a string of 1 to 200 bytes"))?;
+        role.get_or_insert_with(|| text.into());
+    }
+    Ok(role)
+}
+
+fn negocios(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
+    match claims.get(NEGOCIOS) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(all)) => ids(NEGOCIOS, all),
+        Some(_) => Err(wrong(NEGOCIOS, IDS)),
+    }
+}
+
+fn channels(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
+    let error = || wrong(CHANNELS, "an array of strings");
+    match claims.get(CHANNELS) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(all)) => all.iter().map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(error)).collect(),
+        Some(_) => Err(error()),
+    }
+}
+
+fn ids(claim: &str, values: &[Value]) -> Result<Vec<String>, TokenError> {
+    values.iter().map(|value| id(claim, value).map_err(|_| wrong(claim, IDS))).collect()
+}
+
+/// An id as text, whatever JSON type of the two it has.
+fn id(claim: &str, value: &Value) -> Result<String, TokenError> {
+    match value {
+        Value::String(text) if is_plain(text) => Ok(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
+        _ => Err(wrong(claim, ID)),
+    }
+}
+
+/// Postgres can't store NUL in a text, and no name of a person, a business or a role holds a line break.
+fn is_plain(text: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn wrong(claim: &str, expected: &'static str) -> TokenError {
+    TokenError::Claims { claim: claim.to_owned(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn read(rules: &ClaimRules, claims: &str) -> Result<Principal, TokenError> {
+        rules.principal(&serde_json::from_str(claims).map_err(|_| TokenError::Malformed)?, NOW)
+    }
+
+    /// A good token's claims with some replaced or added.
+    fn with(changes: Value) -> Result<Principal, TokenError> {
+        let mut claims = json!({"id": "u1", "email": "a@b", "iat": NOW - 5, "exp": NOW + 60});
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        read(&ClaimRules::new(None, None, &["zona".into()]), &claims.to_string())
+    }
+
+    fn reason(changes: Value) -> &'static str {
+        with(changes).map_or_else(|error| error.reason(), |_| "accepted")
+    }
+
+    #[test]
+    fn a_base_token_is_a_user_without_grants() {
+        let principal = with(json!({})).unwrap();
+        assert_eq!(principal.user.as_str(), "u1");
+        assert_eq!((principal.expires_at_s, principal.ends_at_s()), (NOW + 60, NOW + 60 + LEEWAY_S));
+        assert_eq!((principal.role, &*principal.grants), (None, &Grants::default()));
+    }
+
+    #[test]
+    fn the_user_is_id_then_user_id_then_sub() {
+        assert_eq!(with(json!({"user_id": "x", "sub": "y"})).unwrap().user.as_str(), "u1");
+        assert_eq!(with(json!({"id": 42})).unwrap().user.as_str(), "42");
+        assert_eq!(with(json!({"id": u64::MAX})).unwrap().user.as_str(), "18446744073709551615");
+        let rules = ClaimRules::new(None, None, &[]);
+        let user = |claims: &str| read(&rules, claims).map(|p| p.user.as_str().to_owned());
+        assert_eq!(user(r#"{"sub":"s","user_id":-7,"exp":1700000001}"#).as_deref(), Ok("-7"));
+        assert_eq!(user(r#"{"sub":"s","exp":1700000001.5}"#).as_deref(), Ok("s"));
+        assert!(matches!(user(r#"{"exp":1700000001}"#), Err(TokenError::Claims { .. })), "nobody is there");
+    }
+
+    #[test]
+    fn a_user_of_another_type_is_refused_and_not_passed_over() {
+        let wrong =
+            [json!(""), json!("x".repeat(201)), json!("a\0b"), json!(null), json!(true), json!(1.5), json!(["u"]), json!({})];
+        for value in wrong {
+            assert_eq!(reason(json!({"id": value, "user_id": "x", "sub": "y"})), "claims", "{value}");
+        }
+        assert_eq!(reason(json!({"id": "x".repeat(200)})), "accepted");
+    }
+
+    #[test]
+    fn a_mistyped_time_is_never_absent() {
+        for name in ["exp", "nbf", "iat"] {
+            for value in [json!("1700000060"), json!(null), json!(true), json!([NOW]), json!({}), json!(-1), json!(1e300)] {
+                assert_eq!(reason(json!({name: value})), "claims", "{name} {value}");
+            }
+        }
+        let milliseconds = NOW * 1000;
+        assert_eq!(reason(json!({"exp": milliseconds})), "claims");
+        assert_eq!(read(&ClaimRules::new(None, None, &[]), r#"{"id":1}"#).unwrap_err().reason(), "claims");
+    }
+
+    #[test]
+    fn the_leeway_ends_on_the_second() {
+        assert_eq!(reason(json!({"exp": NOW - LEEWAY_S + 1})), "accepted");
+        assert_eq!(reason(json!({"exp": NOW - LEEWAY_S})), "expired");
+        assert_eq!(reason(json!({"exp": (NOW - LEEWAY_S) as f64 + 0.9})), "expired");
+        assert_eq!(reason(json!({"nbf": NOW + LEEWAY_S})), "accepted");
+        assert_eq!(reason(json!({"nbf": (NOW + LEEWAY_S) as f64 + 0.1})), "not_yet_valid");
+    }
+
+    #[test]
+    fn grants_are_read_as_written() {
+        let principal = with(json!({"negocio_id": 7, "negocios": ["a", 8], "zona": ["n", 1], "channels": ["estadisticas:b"]}));
+        let expected = Grants {
+            keys: vec![
+                ("negocio_id".into(), vec!["7".into(), "a".into(), "8".into()]),
+                ("zona".into(), vec!["n".into(), "1".into()]),
+            ],
+            channels: vec!["estadisticas:b".into()],
+        };
+        assert_eq!(*principal.unwrap().grants, expected);
+        assert_eq!(with(json!({"zona": "n"})).unwrap().grants.keys, [("zona".into(), vec!["n".to_owned()])]);
+    }
+
+    #[test]
+    fn grants_of_another_type_are_refusals() {
+        for (name, value) in [
+            ("negocio_id", json!(null)),
+            ("negocio_id", json!(["a"])),
+            ("negocio_id", json!({"id": 1})),
+            ("negocio_id", json!(1.5)),
+            ("negocio_id", json!("")),
+            ("negocios", json!("a")),
+            ("negocios", json!([["a"]])),
+            ("negocios", json!([null])),
+            ("negocios", json!({})),
+            ("zona", json!({})),
+            ("zona", json!([true])),
+            ("channels", json!("estadisticas:a")),
+            ("channels", json!([1])),
+            ("rol", json!(["admin_sistema"])),
+            ("role", json!(1)),
+            ("role", json!("")),
+            ("iss", json!(1)),
+            ("aud", json!([1])),
+            ("aud", json!({})),
+        ] {
+            assert_eq!(reason(json!({name: value})), "claims", "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn the_users_own_id_grants_no_key() {
+        let rules = ClaimRules::new(None, None, &["id".into(), "sub".into(), "user_id".into(), "email".into()]);
+        let principal = read(&rules, r#"{"id":"5","sub":"5","user_id":"5","email":"5","exp":1700000001}"#).unwrap();
+        assert_eq!(*principal.grants, Grants::default());
+    }
+
+    #[test]
+    fn the_role_is_rol_then_role() {
+        assert_eq!(with(json!({"role": "a"})).unwrap().role.as_deref(), Some("a"));
+        assert_eq!(with(json!({"role": "a", "rol": "b"})).unwrap().role.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn issuer_and_audience_count_once_configured() {
+        let rules = ClaimRules::new(Some("https://id".into()), Some("latido".into()), &[]);
+        let reason = |iss: Value, aud: Value| {
+            let mut claims = json!({"id": 1, "exp": NOW + 9, "iss": iss, "aud": aud});
+            claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            read(&rules, &claims.to_string()).map_or_else(|error| error.reason(), |_| "accepted")
+        };
+        assert_eq!(reason(json!("https://id"), json!("latido")), "accepted");
+        assert_eq!(reason(json!("https://id"), json!(["x", "latido"])), "accepted");
+        assert_eq!(reason(json!("https://id/"), json!("latido")), "issuer");
+        assert_eq!(reason(json!(null), json!("latido")), "issuer");
+        assert_eq!(reason(json!("https://id"), json!("Latido")), "audience");
+        assert_eq!(reason(json!("https://id"), json!([])), "audience");
+        assert_eq!(reason(json!("https://id"), json!(null)), "audience");
+        assert!(with(json!({"iss": "any", "aud": "any"})).is_ok(), "unconfigured: any");
+    }
+
+    #[test]
+    fn a_member_twice_is_no_token() {
+        let rules = ClaimRules::new(None, None, &[]);
+        assert_eq!(read(&rules, r#"{"id":1,"exp":1700000001,"id":2}"#), Err(TokenError::Malformed));
+        assert_eq!(read(&rules, r"[]"), Err(TokenError::Malformed));
+    }
+}

@@ -1,0 +1,229 @@
+//! The issuer's key set against a small server that does as it is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::auth::{JwksTimings, TokenError, Verifier, VerifierConfig, testkeys};
+use crate::clock::Clock;
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// An issuer: answers every request with the text it was given last.
+struct Issuer {
+    url: String,
+    answer: Arc<Mutex<String>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let issuer = Self { url, answer: Arc::new(Mutex::new(answer)), requests: Arc::default() };
+        let (answer, requests) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.requests));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                requests.fetch_add(1, Ordering::SeqCst);
+                let answer = answer.lock().unwrap().clone();
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        issuer
+    }
+
+    fn says(&self, answer: String) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn verifier(&self, cooldown: Duration) -> (Verifier, Drain) {
+        let timings = JwksTimings { refresh: NEVER, cooldown };
+        let config = VerifierConfig { jwks_url: Some(self.url.clone()), jwks_timings: timings, ..VerifierConfig::default() };
+        let (verifier, drain) = (Verifier::new(&config, Clock::system()).unwrap(), Drain::new());
+        verifier.start(&drain);
+        (verifier, drain)
+    }
+}
+
+fn response(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+fn keys(published: &[(&str, &str)]) -> String {
+    let published: Vec<Value> = published.iter().map(|(kid, pem)| jwk(kid, pem)).collect();
+    response("200 OK", "", &json!({"keys": published}).to_string())
+}
+
+fn jwk(kid: &str, pem: &str) -> Value {
+    let pem = pem.as_bytes();
+    let key = DecodingKey::from_rsa_pem(pem).unwrap_or_else(|_| DecodingKey::from_ec_pem(pem).unwrap());
+    let mut jwk = serde_json::to_value(Jwk::from_decoding_key(&key, None).unwrap()).unwrap();
+    jwk["kid"] = kid.into();
+    jwk["use"] = "sig".into();
+    jwk
+}
+
+fn token(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
+    let mut header = Header::new(algorithm);
+    header.kid = kid.map(Into::into);
+    jsonwebtoken::encode(&header, &json!({"id": "ana", "exp": Clock::system().unix_s() + 600}), key).unwrap()
+}
+
+fn old(kid: Option<&str>) -> String {
+    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::RSA_PRIVATE.as_bytes()).unwrap())
+}
+
+fn new(kid: Option<&str>) -> String {
+    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA_PRIVATE.as_bytes()).unwrap())
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> &'static str {
+    verifier.verify(token).await.map_or_else(|error| error.reason(), |_| "accepted")
+}
+
+#[tokio::test]
+async fn the_first_token_waits_for_the_first_keys() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let (verifier, drain) = issuer.verifier(NEVER);
+    assert!(!verifier.is_ready());
+    assert!(verifier.verify_now(&old(Some("a"))).is_none(), "only waiting can tell");
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    assert!(verifier.is_ready());
+    assert!(verifier.verify_now(&old(Some("a"))).unwrap().is_ok());
+    assert_eq!(reason(&verifier, &old(None)).await, "accepted", "without an id every key is tried");
+    assert_eq!(issuer.requests(), 1);
+    assert_eq!(drain.finish(Duration::from_secs(5)).await, 0, "the task ends with the server");
+}
+
+#[tokio::test]
+async fn rotation_is_noticed_by_the_first_unknown_key() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let (verifier, _drain) = issuer.verifier(Duration::ZERO);
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
+
+    issuer.says(keys(&[("a", testkeys::RSA_PUBLIC), ("b", testkeys::OTHER_RSA_PUBLIC)]));
+    assert_eq!(reason(&verifier, &new(Some("b"))).await, "accepted");
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted", "both live for a while");
+
+    issuer.says(keys(&[("b", testkeys::OTHER_RSA_PUBLIC)]));
+    assert_eq!(reason(&verifier, &new(Some("zzz"))).await, "unknown_key", "and this fetched again");
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "unknown_key", "the old one is over");
+}
+
+#[tokio::test]
+async fn invented_ids_don_t_hammer_the_issuer() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let (verifier, _drain) = issuer.verifier(NEVER);
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    for n in 0..9 {
+        assert_eq!(reason(&verifier, &old(Some(&format!("invented {n}")))).await, "unknown_key");
+        assert_eq!(reason(&verifier, &new(Some("a"))).await, "signature");
+        assert_eq!(reason(&verifier, &new(None)).await, "signature");
+    }
+    assert_eq!(issuer.requests(), 1);
+}
+
+#[tokio::test]
+async fn tokens_that_wait_share_one_fetch() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let (verifier, _drain) = issuer.verifier(NEVER);
+    let token = old(Some("a"));
+    let waiting = (0..20).map(|_| verifier.verify(&token));
+    assert!(futures_util::future::join_all(waiting).await.iter().all(Result::is_ok));
+    assert_eq!(issuer.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_key_is_good_for_its_own_algorithm_alone() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC), ("e", testkeys::P256_PUBLIC)])).await;
+    let (verifier, _drain) = issuer.verifier(NEVER);
+    let elliptic = EncodingKey::from_ec_pem(testkeys::P256_PRIVATE.as_bytes()).unwrap();
+    assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("e"), &elliptic)).await, "accepted");
+    assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("a"), &elliptic)).await, "algorithm", "an RSA key's id");
+    let public = EncodingKey::from_secret(testkeys::RSA_PUBLIC.as_bytes());
+    assert_eq!(reason(&verifier, &token(Algorithm::HS256, Some("a"), &public)).await, "algorithm");
+    assert_eq!(issuer.requests(), 1);
+}
+
+#[tokio::test]
+async fn after_a_failure_the_last_good_keys_stay() {
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let (verifier, _drain) = issuer.verifier(Duration::ZERO);
+    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    for (n, answer) in [
+        response("500 Oops", "", ""),
+        response("200 OK", "", "<html>"),
+        response("200 OK", "", r#"{"keys":[]}"#),
+        "nonsense".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        issuer.says(answer);
+        assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
+        assert!(issuer.requests() > n + 1, "it did ask");
+        assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let inside = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+        let issuer = Issuer::start(response(status, &format!("location: {}\r\n", inside.url), "")).await;
+        let (verifier, _drain) = issuer.verifier(NEVER);
+        assert_eq!(verifier.verify(&old(Some("a"))).await, Err(TokenError::KeysUnavailable), "{status}");
+    }
+    assert_eq!(inside.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_set_without_end_is_cut_off() {
+    let padding = " ".repeat(MAX_BYTES);
+    let set = json!({"keys": [jwk("a", testkeys::RSA_PUBLIC)]}).to_string();
+    let announced = response("200 OK", "", &format!("{padding}{set}"));
+    let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{padding}{set}");
+    for answer in [announced, endless] {
+        let issuer = Issuer::start(answer).await;
+        let (verifier, _drain) = issuer.verifier(NEVER);
+        assert_eq!(verifier.verify(&old(Some("a"))).await, Err(TokenError::KeysUnavailable));
+    }
+}
+
+#[test]
+fn only_safe_addresses_are_asked() {
+    for url in [
+        "https://id.example/jwks.json?tenant=a",
+        "https://10.0.0.1/keys",
+        "http://127.0.0.1:8081/keys",
+        "http://[::1]/keys",
+        "http://localhost:3000/keys",
+    ] {
+        assert_eq!(check_url(url), Ok(()), "{url}");
+    }
+    for url in [
+        "",
+        "keys.json",
+        "http://id.example/keys",
+        "http://169.254.169.254/latest",
+        "http://localhost.example/keys",
+        "http://127.0.0.1.example/keys",
+        "https://user:pass@id.example/keys",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/keys",
+    ] {
+        assert_eq!(check_url(url), Err(KeyError::JwksUrl), "{url}");
+    }
+}

@@ -1,0 +1,74 @@
+//! `NumericDate` of RFC 7519: seconds since 1970, with or without a fraction.
+
+use serde_json::Value;
+
+/// The last second of the year 9999. Beyond it lies no date but a mistake: milliseconds, or «never» in disguise.
+const MAX_S: i64 = 253_402_300_799;
+
+/// What a claim of this type must be.
+pub(super) const EXPECTED: &str = "a number of seconds since 1970, up to the year 9999";
+
+/// Whether a fraction of a second is cut off or filled up: always to the side that makes a token live shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fraction {
+    /// For an end.
+    Down,
+    /// For a beginning.
+    Up,
+}
+
+/// The whole seconds of a date from 1970 to 9999; None for every other type and every other number.
+pub(super) fn parse(value: &Value, fraction: Fraction) -> Option<i64> {
+    let Value::Number(number) = value else { return None };
+    let seconds = match number.as_i64() {
+        Some(seconds) => seconds,
+        None => whole(number.as_f64()?, fraction)?,
+    };
+    (0..=MAX_S).contains(&seconds).then_some(seconds)
+}
+
+/// A float's whole seconds; within the range tested here every whole number is exact in it.
+fn whole(seconds: f64, fraction: Fraction) -> Option<i64> {
+    let rounded = match fraction {
+        Fraction::Down => seconds.floor(),
+        Fraction::Up => seconds.ceil(),
+    };
+    // Comparing first keeps infinities, NaN and whatever does not fit out of the cast.
+    (0.0..=MAX_S as f64).contains(&rounded).then_some(rounded as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn integers_and_floats_are_dates() {
+        for (value, down, up) in
+            [(json!(0), 0, 0), (json!(1.0), 1, 1), (json!(1.5), 1, 2), (json!(1e3), 1000, 1000), (json!(MAX_S), MAX_S, MAX_S)]
+        {
+            assert_eq!(parse(&value, Fraction::Down), Some(down), "{value}");
+            assert_eq!(parse(&value, Fraction::Up), Some(up), "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        let wrong =
+            [json!("123"), json!(null), json!(true), json!([1]), json!({"s": 1}), json!(-1), json!(-0.5), json!(MAX_S + 1)];
+        for value in wrong.into_iter().chain([json!(1_700_000_000_000_i64), json!(1e300), json!(u64::MAX)]) {
+            assert_eq!(parse(&value, Fraction::Down), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_life_is_never_lengthened(seconds in 0.0..1e11_f64) {
+            let value = json!(seconds);
+            prop_assert!(parse(&value, Fraction::Down).unwrap() as f64 <= seconds);
+            prop_assert!(parse(&value, Fraction::Up).unwrap() as f64 >= seconds);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Whether a token is genuine, and whose it is.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::auth::claims::{ClaimRules, Members};
+use crate::auth::jwk::KeySet;
+use crate::auth::jwks::Jwks;
+use crate::auth::key::{self, VerifyingKey};
+use crate::auth::{JwksTimings, KeyError, Principal, Secret, TokenError};
+use crate::clock::Clock;
+use crate::drain::Drain;
+
+/// How many seconds the issuer's clock and ours may differ.
+pub const LEEWAY_S: i64 = 5;
+/// Longest token looked at, in bytes; what a header of a request may hold in most servers.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The keys and what tokens must say.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// HMAC secrets: the one in use, and the one before while tokens signed with it live.
+    pub secrets: Vec<Secret>,
+    /// Accept secrets below [`MIN_SECRET_BYTES`](crate::auth::MIN_SECRET_BYTES).
+    pub allow_weak_secrets: bool,
+    /// One or more PEM public keys.
+    pub public_keys: Option<String>,
+    /// Address of the issuer's key set.
+    pub jwks_url: Option<String>,
+    /// When the key set is fetched.
+    pub jwks_timings: JwksTimings,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must be or hold.
+    pub audience: Option<String>,
+    /// The streams' `key_field`s: a claim of such a name grants the keys in it. `negocio_id` (with `negocios`) is always one; names
+    /// with a meaning of their own (`id`, `sub`, `exp`, …) never are.
+    pub key_fields: Vec<String>,
+}
+
+/// Verifies tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    keys: Arc<[VerifyingKey]>,
+    jwks: Option<Arc<Jwks>>,
+    rules: Arc<ClaimRules>,
+    clock: Clock,
+}
+
+/// The part of a token's header that we read: it selects among our keys and decides nothing.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Extensions that a reader must understand or refuse (RFC 7515 §4.1.11). We understand none, and the library does not look.
+    crit: Option<Value>,
+}
+
+/// What the keys at hand say.
+enum Verdict {
+    Final(Result<Principal, TokenError>),
+    /// A newer key set may say otherwise.
+    KeyUnknown(TokenError),
+}
+
+impl Verifier {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// The first key that is not usable. Without any key, every token is refused.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        let mut keys = Vec::new();
+        for secret in &config.secrets {
+            keys.push(VerifyingKey::from_secret(secret, config.allow_weak_secrets)?);
+        }
+        if let Some(pem) = &config.public_keys {
+            keys.extend(key::public_keys(pem)?);
+        }
+        let jwks = config.jwks_url.as_deref().map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new)).transpose()?;
+        let rules = ClaimRules::new(config.issuer.clone(), config.audience.clone(), &config.key_fields);
+        Ok(Self { keys: keys.into(), jwks, rules: Arc::new(rules), clock })
+    }
+
+    /// Starts the task that keeps the issuer's key set, if there is one. To be called once, in the runtime.
+    pub fn start(&self, drain: &Drain) {
+        if let Some(jwks) = &self.jwks {
+            jwks.start(drain);
+        }
+    }
+
+    /// Whether tokens can be verified: false only before an issuer's key set arrived where no other key is configured.
+    pub fn is_ready(&self) -> bool {
+        !self.keys.is_empty() || self.jwks.as_ref().is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
+    }
+
+    /// Whose token it is. Waits only where the issuer's key set has to be fetched again, a few seconds at most.
+    ///
+    /// # Errors
+    /// Why it opens nothing; see [`TokenError`].
+    pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        let header = read_header(token)?;
+        let Some(jwks) = &self.jwks else { return self.judge(token, &header, &KeySet::default()).into_result() };
+        let mut newest = jwks.subscribe();
+        let keys = newest.borrow_and_update().clone();
+        match self.judge(token, &header, &keys) {
+            Verdict::Final(result) => result,
+            Verdict::KeyUnknown(error) if !jwks.refreshed(&mut newest).await => Err(error),
+            Verdict::KeyUnknown(_) => {
+                let keys = newest.borrow().clone();
+                self.judge(token, &header, &keys).into_result()
+            }
+        }
+    }
+
+    /// The same without waiting; None where only [`Verifier::verify`] can tell.
+    pub fn verify_now(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+        let header = match read_header(token) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let Some(jwks) = &self.jwks else { return Some(self.judge(token, &header, &KeySet::default()).into_result()) };
+        let keys = jwks.subscribe().borrow().clone();
+        match self.judge(token, &header, &keys) {
+            Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
+            verdict => Some(verdict.into_result()),
+        }
+    }
+
+    fn judge(&self, token: &str, header: &(Algorithm, Option<String>), published: &KeySet) -> Verdict {
+        let (algorithm, kid) = header;
+        let error = match open(token, *algorithm, self.keys.iter()) {
+            Ok(claims) => return Verdict::Final(self.rules.principal(&claims, self.clock.unix_s())),
+            Err(error) => error,
+        };
+        if self.jwks.is_none() || algorithm.family() == AlgorithmFamily::Hmac || error == TokenError::Malformed {
+            return Verdict::Final(Err(error));
+        }
+        let candidates = published.candidates(kid.as_deref());
+        if candidates.clone().next().is_none() {
+            return Verdict::KeyUnknown(if published.is_empty() { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
+        }
+        match open(token, *algorithm, candidates.clone()) {
+            Ok(claims) => Verdict::Final(self.rules.principal(&claims, self.clock.unix_s())),
+            // A key of that very id has spoken; any other may have been replaced meanwhile.
+            Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => Verdict::Final(Err(error)),
+            Err(error) => Verdict::KeyUnknown(error),
+        }
+    }
+}
+
+impl Verdict {
+    fn into_result(self) -> Result<Principal, TokenError> {
+        match self {
+            Self::Final(result) => result,
+            Self::KeyUnknown(error) => Err(error),
+        }
+    }
+}
+
+/// The algorithm and the key's id that a token claims.
+fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
+    if token.is_empty() {
+        return Err(TokenError::Missing);
+    }
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::Malformed);
+    }
+    let encoded = token.split('.').next().unwrap_or_default();
+    let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Malformed)?;
+    let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    if header.crit.is_some() || token.split('.').count() != 3 {
+        return Err(TokenError::Malformed);
+    }
+    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| TokenError::Algorithm)?;
+    Ok((algorithm, header.kid))
+}
+
+/// The claims, if one of `keys` made the signature with that algorithm and the algorithm is the key's own.
+fn open<'k>(token: &str, algorithm: Algorithm, keys: impl Iterator<Item = &'k VerifyingKey>) -> Result<Members, TokenError> {
+    let mut outcome = Err(TokenError::Algorithm);
+    for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
+        match jsonwebtoken::decode::<Members>(token, &key.key, &signature_only(algorithm)) {
+            Ok(data) => return Ok(data.claims),
+            Err(error) => outcome = Err(refusal(error.kind())),
+        }
+    }
+    outcome
+}
+
+/// The library checks form and signature. The claims are ours: it has no clock but the system's, and takes some mistyped ones for absent.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn refusal(error: &ErrorKind) -> TokenError {
+    match error {
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
+        ErrorKind::InvalidToken | ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) => TokenError::Malformed,
+        _ => TokenError::Signature,
+    }
+}
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;
