@@ -1,0 +1,154 @@
+// @ts-check
+/** One business on the page: its four numbers, its chart, its button. */
+
+import { Chart } from './chart.js';
+import { ago, hasWords, number, say, timeOfDay, translate } from './words.js';
+
+/** @typedef {import('./link.js').Stats} Stats */
+/** @typedef {'citas_hoy'|'total_citas'|'citas_completadas'|'citas_canceladas'} Field */
+
+/** @type {Field[]} */
+const FIELDS = ['citas_hoy', 'total_citas', 'citas_completadas', 'citas_canceladas'];
+const SAID_MS = 1_600;
+const BOOK_TIMEOUT_MS = 8_000;
+
+const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
+
+export class Card {
+  /** @type {Stats | undefined} */ stats;
+  element;
+  #id; #chart; #time; #delta; #fault; #button;
+  #updatedAt = 0;
+  /** What the button says, as a name of words. */ #buttonWords = 'book';
+  #faultWords = '';
+  #busy = false;
+
+  /**
+   * @param {{id: string, nombre: string}} negocio
+   * @param {boolean} canBook
+   */
+  constructor(negocio, canBook) {
+    const template = /** @type {HTMLTemplateElement} */ (document.getElementById('card'));
+    const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+    this.element = /** @type {HTMLElement} */ (copy.firstElementChild);
+    this.#id = negocio.id;
+    const title = this.#find('h2');
+    title.textContent = negocio.nombre;
+    title.id = `negocio-${negocio.id}`;
+    this.element.setAttribute('aria-labelledby', title.id);
+    this.#chart = new Chart(this.#find('figure'));
+    this.#time = /** @type {HTMLTimeElement} */ (this.#find('time'));
+    this.#delta = this.#find('.delta');
+    this.#fault = this.#find('.fault');
+    this.#button = this.#find('.book');
+    this.#button.hidden = !canBook;
+    this.#button.addEventListener('click', () => this.#book());
+    this.#button.setAttribute('aria-describedby', title.id);
+    this.translate();
+  }
+
+  /** @param {string} selector */
+  #find(selector) {
+    return /** @type {HTMLElement} */ (this.element.querySelector(selector));
+  }
+
+  /** @param {Stats} stats */
+  show(stats) {
+    const before = this.stats;
+    this.stats = stats;
+    this.#updatedAt = Date.now();
+    this.fail('');
+    for (const field of FIELDS) {
+      const element = this.#find(`[data-field=${field}]`);
+      element.textContent = number(stats[field]);
+      if (before && before[field] !== stats[field]) flash(element);
+    }
+    const change = before ? stats.citas_hoy - before.citas_hoy : 0;
+    if (change) this.#showDelta(change);
+    this.#chart.add(stats.citas_hoy);
+    this.tick();
+  }
+
+  /** @param {number} change */
+  #showDelta(change) {
+    this.#delta.textContent = change > 0 ? `+${number(change)}` : `−${number(-change)}`;
+    const frames = reducedMotion.matches
+      ? [{ opacity: 1 }, { opacity: 1, offset: 0.9 }, { opacity: 0 }]
+      : [{ opacity: 0, transform: 'translateY(.35em)' }, { opacity: 1, transform: 'none', offset: 0.12 }, { opacity: 1, offset: 0.7 }, { opacity: 0 }];
+    this.#delta.animate(frames, { duration: 2_200, easing: 'ease-out' });
+  }
+
+  /** Once a second: what depends on the time alone. @param {boolean} [chart] whether to move the chart as well */
+  tick(chart = false) {
+    this.#time.textContent = this.#updatedAt ? say('updated', { ago: ago(Date.now() - this.#updatedAt) }) : say('waiting');
+    if (this.#updatedAt) {
+      this.#time.dateTime = new Date(this.#updatedAt).toISOString();
+      this.#time.title = timeOfDay(this.#updatedAt);
+    }
+    if (chart) this.#chart.draw();
+  }
+
+  /** @param {string} code of the wire's error, or a name of words; empty: all is well */
+  fail(code) {
+    this.#faultWords = code;
+    this.#fault.hidden = !code;
+    this.#fault.textContent = code && hasWords(code) ? say(code) : code;
+  }
+
+  translate() {
+    translate(this.element);
+    if (this.stats) for (const field of FIELDS) this.#find(`[data-field=${field}]`).textContent = number(this.stats[field]);
+    this.fail(this.#faultWords);
+    this.#label(this.#buttonWords);
+    this.tick(true);
+  }
+
+  /** @param {string} words */
+  #label(words) {
+    this.#buttonWords = words;
+    this.#button.textContent = say(words);
+    this.#button.dataset.state = words;
+  }
+
+  async #book() {
+    if (this.#busy) return;
+    this.#busy = true;
+    // Not `disabled`, which would take the keyboard's focus away.
+    this.#button.setAttribute('aria-disabled', 'true');
+    this.#label('booking');
+    const booked = await book(this.#id);
+    if (!booked) this.fail('book_failed');
+    else if (this.#faultWords === 'book_failed') this.fail('');
+    this.#label(booked ? 'booked' : 'book');
+    setTimeout(() => this.#label('book'), SAID_MS);
+    this.#button.removeAttribute('aria-disabled');
+    this.#busy = false;
+  }
+}
+
+/**
+ * @param {string} negocioId
+ * @returns {Promise<boolean>}
+ */
+async function book(negocioId) {
+  try {
+    const answer = await fetch('/demo/citas', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ negocio_id: negocioId }),
+      signal: AbortSignal.timeout(BOOK_TIMEOUT_MS),
+    });
+    return answer.status === 201;
+  } catch {
+    return false;
+  }
+}
+
+/** A change is seen from the corner of the eye, and over in a second. @param {HTMLElement} element */
+function flash(element) {
+  const tint = getComputedStyle(element).getPropertyValue('--flash');
+  const frames = reducedMotion.matches
+    ? [{ color: tint }, {}]
+    : [{ color: tint, transform: 'translateY(-.07em)' }, { color: tint, transform: 'none', offset: 0.25 }, {}];
+  element.animate(frames, { duration: 1_100, easing: 'ease-out' });
+}

@@ -1,0 +1,71 @@
+// @ts-check
+/** A running chart of one number: a step line over the last minutes, since a counter keeps its value until it changes. */
+
+import { ago, number, say } from './words.js';
+
+/** What the chart shows grows from the one to the other, so that a new page is not an empty one. */
+const SHORTEST_MS = 20_000, LONGEST_MS = 180_000;
+/** Points kept; more changes than this in one window lose the oldest. */
+const MOST_POINTS = 600;
+/** The viewBox of the drawing, and the air above and below the line. */
+const WIDTH = 100, HEIGHT = 40, AIR = 4;
+/** A difference of one must not look like a cliff. */
+const LEAST_RANGE = 4;
+
+export class Chart {
+  /** @type {{at: number, value: number}[]} */ #points = [];
+  #svg; #area; #line; #tip; #top; #bottom; #from;
+  #startedAt = 0;
+
+  /** @param {HTMLElement} figure */
+  constructor(figure) {
+    const find = (/** @type {string} */ selector) => /** @type {Element} */ (figure.querySelector(selector));
+    this.#svg = find('svg');
+    this.#area = find('.area');
+    this.#line = find('.line');
+    this.#tip = find('.tip');
+    this.#top = find('.top');
+    this.#bottom = find('.bottom');
+    this.#from = find('.from');
+  }
+
+  /** @param {number} value */
+  add(value) {
+    this.#startedAt ||= Date.now();
+    this.#points.push({ at: Date.now(), value });
+    if (this.#points.length > MOST_POINTS) this.#points.shift();
+    this.draw();
+  }
+
+  draw() {
+    const now = Date.now();
+    const span = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, now - (this.#startedAt || now))), from = now - span;
+    this.#from.textContent = ago(span);
+    // The last point before the window stays: its value is the one at the window's edge.
+    while (this.#points.length > 1 && this.#points[1].at <= from) this.#points.shift();
+    if (!this.#points.length) {
+      this.#svg.setAttribute('aria-label', say('chart_empty'));
+      return;
+    }
+    const values = this.#points.map((point) => point.value);
+    const least = Math.min(...values), spread = Math.max(...values) - least;
+    const range = Math.max(LEAST_RANGE, spread), low = Math.max(0, least - Math.floor((range - spread) / 2));
+    const x = (/** @type {number} */ at) => round(WIDTH * Math.max(0, (at - from) / span));
+    const y = (/** @type {number} */ value) => round(HEIGHT - AIR - ((value - low) / range) * (HEIGHT - 2 * AIR));
+
+    const [first, ...rest] = this.#points;
+    let path = `M${x(first.at)} ${y(first.value)}`;
+    for (const point of rest) path += `H${x(point.at)}V${y(point.value)}`;
+    path += `H${WIDTH}`;
+    this.#line.setAttribute('d', path);
+    this.#area.setAttribute('d', `${path}V${HEIGHT}H${x(first.at)}Z`);
+    // A line of no length with round ends is a dot that the stretched viewBox can't deform.
+    this.#tip.setAttribute('d', `M${WIDTH} ${y(values[values.length - 1])}h0`);
+    this.#top.textContent = number(low + range);
+    this.#bottom.textContent = number(low);
+    this.#svg.setAttribute('aria-label', say('chart', { from: number(values[0]), to: number(values[values.length - 1]) }));
+  }
+}
+
+/** @param {number} n */
+const round = (n) => Math.round(n * 100) / 100;

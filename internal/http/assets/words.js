@@ -1,0 +1,112 @@
+// @ts-check
+/** The page's words in both languages. */
+
+/** @typedef {'es'|'en'} Language */
+
+/** Spanish, English. @type {Record<string, [string, string]>} */
+const WORDS = {
+  title: ['Citas en vivo', 'Live appointments'],
+  lead: ['Cada número cambia en el momento en que la base de datos confirma el cambio.', 'Every number changes the moment the database commits the change.'],
+  all_today: ['Citas hoy, en total', 'Citas today, in all'],
+  changes: ['Cambios recibidos', 'Changes received'],
+  citas_hoy: ['Citas hoy', 'Citas today'],
+  total_citas: ['En total', 'All time'],
+  citas_completadas: ['Completadas', 'Completed'],
+  citas_canceladas: ['Canceladas', 'Cancelled'],
+  now: ['ahora', 'now'],
+  chart: ['Citas hoy en el gráfico: de {from} a {to}', 'Citas today in the chart: from {from} to {to}'],
+  chart_empty: ['Citas hoy: todavía sin datos', 'Citas today: no data yet'],
+  updated: ['Actualizado {ago}', 'Updated {ago}'],
+  waiting: ['Esperando el primer dato', 'Waiting for the first number'],
+  just_now: ['ahora mismo', 'just now'],
+  book: ['Reservar una cita ahora', 'Book a cita now'],
+  booking: ['Reservando…', 'Booking…'],
+  booked: ['Reservada', 'Booked'],
+  book_failed: ['No se pudo reservar. Prueba otra vez en un momento.', 'Could not book. Try again in a moment.'],
+  connecting: ['Conectando…', 'Connecting…'],
+  live: ['En vivo', 'Live'],
+  stale: ['Sin actualizar desde {at}', 'Not updated since {at}'],
+  reconnecting: ['Reconectando…', 'Reconnecting…'],
+  offline: ['Sin conexión a internet', 'No internet connection'],
+  refused: ['Desconectado', 'Disconnected'],
+  setup: ['Falta un token', 'A token is needed'],
+  entry_title: ['Conectar con un token', 'Connect with a token'],
+  token: ['Token (JWT)', 'Token (JWT)'],
+  token_help: ['Se queda en la memoria de esta página: no se guarda ni aparece en la dirección.', 'It stays in the memory of this page: never stored, never in the address.'],
+  ids: ['Identificador del negocio', 'Business id'],
+  ids_help: ['Varios, separados por comas.', 'Several, separated by commas.'],
+  connect: ['Conectar', 'Connect'],
+  how_title: ['¿De dónde sale el token?', 'Where does the token come from?'],
+  how_token: ['Tu API lo firma con el mismo JWT_SECRET. Para probar, esta orden da uno:', 'Your API signs it with the same JWT_SECRET. To try, this command gives one:'],
+  how_demo: ['¿Solo quieres mirar? La demostración trae su base de datos y sus datos:', 'Only want to look? The demo brings its own database and data:'],
+  why_token: ['El servidor no acepta este token: es inválido o ya venció.', 'The server does not accept this token: it is invalid or has expired.'],
+  why_forbidden: ['El servidor cerró la conexión: este token no tiene permiso.', 'The server closed the connection: this token has no permission.'],
+  forbidden: ['Este token no puede leer este negocio.', 'This token may not read this business.'],
+  invalid_key: ['Este identificador no es válido.', 'This id is not valid.'],
+  unavailable: ['El servidor no puede responder ahora; se intentará de nuevo.', 'The server cannot answer now; it will be tried again.'],
+  server: ['Servidor', 'Server'],
+  health: ['salud', 'health'],
+  ready: ['preparado', 'ready'],
+  metrics: ['métricas', 'metrics'],
+  other_language: ['English', 'Español'],
+};
+
+const REMEMBERED = 'latido.language';
+
+/** @type {Language} */
+let current = initial();
+
+/** @returns {Language} what was chosen before, else the browser's language, else Spanish */
+function initial() {
+  let chosen = null;
+  try { chosen = localStorage.getItem(REMEMBERED); } catch { /* storage may be forbidden */ }
+  if (chosen === 'es' || chosen === 'en') return chosen;
+  return navigator.language.toLowerCase().startsWith('en') ? 'en' : 'es';
+}
+
+/** @returns {Language} */
+export const language = () => current;
+
+/** @returns {Language} */
+export const otherLanguage = () => (current === 'es' ? 'en' : 'es');
+
+/** Changes the language, and remembers it where the browser lets us. */
+export function switchLanguage() {
+  current = otherLanguage();
+  try { localStorage.setItem(REMEMBERED, current); } catch { /* then it lasts as long as the page */ }
+}
+
+/**
+ * @param {string} key
+ * @param {Record<string, string>} [values] what stands for `{name}` in the text
+ */
+export function say(key, values = {}) {
+  const text = WORDS[key]?.[current === 'es' ? 0 : 1] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+}
+
+/** Whether there is a text of that name. @param {string} key */
+export const hasWords = (key) => key in WORDS;
+
+/** @param {number} value */
+export const number = (value) => new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en').format(value);
+
+/** @param {number} ms time of day of this instant, Unix milliseconds */
+export const timeOfDay = (ms) => new Intl.DateTimeFormat(current, { timeStyle: 'short' }).format(ms);
+
+/** @param {number} ms since then */
+export function ago(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 2) return say('just_now');
+  const format = new Intl.RelativeTimeFormat(current, { style: 'short' });
+  if (seconds < 60) return format.format(-seconds, 'second');
+  if (seconds < 3600) return format.format(-Math.floor(seconds / 60), 'minute');
+  return format.format(-Math.floor(seconds / 3600), 'hour');
+}
+
+/** Writes the words of every `data-words` element below `root`. @param {ParentNode} root */
+export function translate(root) {
+  for (const element of root.querySelectorAll('[data-words]')) {
+    element.textContent = say(element.getAttribute('data-words') ?? '');
+  }
+}
