@@ -1,0 +1,161 @@
+//! What the demo's two addresses do, apart from HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::businesses::{BUSINESSES, find};
+use super::{Statements, sql};
+use crate::clock::Clock;
+
+/// How long a statement may take before it counts as failed.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Mint = Box<dyn Fn() -> anyhow::Result<String> + Send + Sync>;
+
+/// The demo of one server.
+pub struct Demo {
+    statements: Arc<dyn Statements>,
+    clock: Clock,
+    zone: TimeZone,
+    mint: Mint,
+}
+
+/// A token, and what it may be used for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Never logged.
+    token: String,
+}
+
+/// Why a cita was not booked.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// No business of the demo has this id.
+    #[error("no such business in the demo")]
+    UnknownBusiness,
+    /// The database is away or refuses.
+    #[error("the cita could not be booked")]
+    Unavailable(#[source] anyhow::Error),
+}
+
+impl Demo {
+    /// A demo whose days are those of `zone`. `mint` makes a token for [`super::ADMIN_USER`].
+    pub fn new(
+        statements: Arc<dyn Statements>,
+        clock: Clock,
+        zone: TimeZone,
+        mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { statements, clock, zone, mint: Box::new(mint) }
+    }
+
+    /// A session with a new token.
+    ///
+    /// # Errors
+    /// No token could be signed.
+    pub fn session(&self) -> anyhow::Result<Session> {
+        Ok(Session { token: (self.mint)()? })
+    }
+
+    /// Books a cita for today, at a random hour.
+    ///
+    /// # Errors
+    /// See [`BookError`].
+    pub async fn book(&self, negocio_id: &str) -> Result<(), BookError> {
+        let business = find(negocio_id).ok_or(BookError::UnknownBusiness)?;
+        let start = sql::slot(fastrand::i8(0..sql::SLOTS));
+        self.execute(&sql::book(business, fastrand::usize(..), self.today(), start)).await.map_err(BookError::Unavailable)?;
+        Ok(())
+    }
+
+    /// Today where the demo is.
+    pub(super) fn today(&self) -> Date {
+        self.clock.now().to_zoned(self.zone.clone()).date()
+    }
+
+    /// Runs a statement within [`STATEMENT_TIMEOUT`].
+    pub(super) async fn execute(&self, sql: &str) -> anyhow::Result<u64> {
+        match timeout(STATEMENT_TIMEOUT, self.statements.execute(sql)).await {
+            Ok(result) => result,
+            Err(_) => anyhow::bail!("no answer within {} s", STATEMENT_TIMEOUT.as_secs()),
+        }
+    }
+}
+
+impl fmt::Debug for Demo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Demo").field("zone", &self.zone.iana_name()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// The token alone, for whoever prints a command line.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// What the page asks for.
+    pub fn to_json(&self) -> String {
+        let businesses = BUSINESSES.map(|business| json!({"id": business.id, "nombre": business.name}));
+        json!({"token": self.token, "negocios": businesses}).to_string()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<String>>);
+
+    impl Statements for Recorder {
+        fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
+            self.0.lock().unwrap().push(sql.to_owned());
+            async { Ok(1) }.boxed()
+        }
+    }
+
+    fn demo(statements: Arc<dyn Statements>) -> Demo {
+        let clock = Clock::system();
+        // Five to midnight in Guayaquil; already tomorrow in UTC.
+        clock.set("2026-11-22T04:55:00Z".parse().unwrap());
+        Demo::new(statements, clock, TimeZone::get("America/Guayaquil").unwrap(), || Ok("aaa.bbb.ccc".into()))
+    }
+
+    #[test]
+    fn golden_session() {
+        let session = demo(Arc::new(Recorder::default())).session().unwrap();
+        let text = session.to_json();
+        assert!(text.starts_with(
+            r#"{"token":"aaa.bbb.ccc","negocios":[{"id":"a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1","nombre":"Peluquería Los Ceibos"},"#
+        ));
+        assert!(!format!("{session:?}").contains("aaa"));
+    }
+
+    #[tokio::test]
+    async fn a_cita_is_booked_for_the_day_it_is_there() {
+        let recorder = Arc::new(Recorder::default());
+        let demo = demo(Arc::clone(&recorder) as Arc<dyn Statements>);
+        demo.book(BUSINESSES[2].id).await.unwrap();
+        assert!(matches!(demo.book("nowhere").await, Err(BookError::UnknownBusiness)));
+        let statements = recorder.0.lock().unwrap();
+        assert!(statements.len() == 1 && statements[0].contains("DATE '2026-11-21'"), "{statements:?}");
+    }
+}
