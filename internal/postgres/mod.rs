@@ -7,6 +7,7 @@
 mod config;
 mod connect;
 mod describe;
+pub mod embedded;
 
 mod error;
 mod install;

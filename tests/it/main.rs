@@ -1,1 +1,4 @@
-//! The integration tests.
+//! Black-box tests of the product, through its public interface.
+
+mod embedded;
+mod harness;

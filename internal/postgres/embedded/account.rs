@@ -1,0 +1,107 @@
+//! Who the server runs as: ourselves, or an unprivileged user when we are root.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::EmbeddedError;
+use super::error::Doing;
+
+/// The user that every program of PostgreSQL is run as.
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    uid: u32,
+    drop_to: Option<(String, u32)>,
+}
+
+impl Account {
+    /// Ourselves; as root `postgres`, else `nobody`.
+    pub(super) fn current() -> Result<Self, EmbeddedError> {
+        let us = rustix::process::geteuid();
+        if !us.is_root() {
+            return Ok(Self { uid: us.as_raw(), drop_to: None });
+        }
+        ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| Some(Self { uid: id("-u", name)?, drop_to: Some((name.into(), id("-g", name)?)) }))
+            .filter(|account| account.uid != 0)
+            .ok_or(EmbeddedError::NoUnprivilegedUser)
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// How a sentence names it.
+    pub(super) fn name(&self) -> String {
+        self.drop_to.as_ref().map_or_else(|| format!("uid {}", self.uid), |(name, _)| name.clone())
+    }
+
+    /// A command of PostgreSQL: as this user, in its own process group (Ctrl-C in the terminal must reach us first, not
+    /// the server), and with nothing of the caller's environment that could bend it.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.process_group(0).current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
+        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+            command.env_remove(name);
+        }
+        if let Some((_, gid)) = self.drop_to {
+            command.uid(self.uid).gid(gid);
+        }
+        command
+    }
+
+    /// Creates an empty directory of mode 0700 that belongs to this user.
+    pub(super) fn create_dir(&self, path: &Path) -> Result<(), EmbeddedError> {
+        let doing = || format!("creating {}", path.display());
+        DirBuilder::new().mode(0o700).create(path).doing(doing)?;
+        match self.drop_to {
+            Some((_, gid)) => chown(path, Some(self.uid), Some(gid)).doing(doing),
+            None => Ok(()),
+        }
+    }
+
+    /// Creates a directory that stays ours and that this user may pass through, whatever the umask.
+    pub(super) fn create_passage(&self, path: &Path) -> Result<PathBuf, EmbeddedError> {
+        let doing = || format!("creating {}", path.display());
+        if !path.is_dir() {
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                self.create_passage(parent)?;
+            }
+            match fs::create_dir(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                result => result.doing(doing)?,
+            }
+            let mode = if self.drop_to.is_some() { 0o755 } else { 0o700 };
+            fs::set_permissions(path, Permissions::from_mode(mode)).doing(doing)?;
+        }
+        fs::canonicalize(path).doing(doing)
+    }
+
+    /// Whether this user gets to `path`. Asked of the system, because mode bits don't tell the whole truth.
+    pub(super) fn check_reaches(&self, path: &Path) -> Result<(), EmbeddedError> {
+        if self.drop_to.is_none() {
+            return Ok(());
+        }
+        let doing = || format!("running /bin/sh as {}", self.name());
+        let mut shell = self.command("/bin/sh");
+        shell.args(["-c", "cd \"$1\"", "sh"]).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+        if shell.status().doing(doing)?.success() {
+            return Ok(());
+        }
+        let closed = |dir: &&Path| fs::metadata(dir).is_ok_and(|about| about.mode() & 0o001 == 0);
+        let ancestors: Vec<_> = path.ancestors().collect();
+        let blocked_by = ancestors.into_iter().rev().find(closed).unwrap_or(path).into();
+        Err(EmbeddedError::Unreachable { user: self.name(), path: path.into(), blocked_by })
+    }
+}
+
+/// Asks `id`, which also knows users that don't stand in `/etc/passwd` (macOS, LDAP).
+fn id(option: &str, name: &str) -> Option<u32> {
+    let output = Command::new("id").args([option, name]).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().parse().ok())?
+}

@@ -1,0 +1,191 @@
+//! The server process: started, waited for, stopped.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::EmbeddedError;
+use super::account::Account;
+use super::binaries::Binaries;
+use super::error::Doing;
+use super::orphan::PidFile;
+use super::process;
+use super::watchdog::Watchdog;
+
+/// Recovery after a crash may take a while; a server that is merely slow should not be given up.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Backends outlive a killed postmaster by the statement that they run; the data is theirs until then.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(3);
+/// The log is kept between runs, but not for ever.
+const LOG_LIMIT: u64 = 1 << 20;
+
+/// Everything the server's command line says.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    pub(super) binaries: &'a Binaries,
+    pub(super) account: &'a Account,
+    pub(super) data: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) port: u16,
+    pub(super) tcp: bool,
+    pub(super) durable: bool,
+}
+
+/// A server that accepts connections, or did.
+#[derive(Debug)]
+pub(super) struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts the server and returns when it accepts connections.
+    pub(super) fn start(launch: &Launch<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
+        let deadline = Instant::now() + LEFTOVER_PATIENCE;
+        loop {
+            let outcome = Self::try_start(launch, watchdog);
+            match &outcome {
+                Err(EmbeddedError::Start { tail, .. })
+                    if tail.contains("pre-existing shared memory block") && Instant::now() < deadline => {}
+                _ => return outcome,
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn try_start(launch: &Launch<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
+        let doing = || format!("opening {}", launch.log.display());
+        let mut log = OpenOptions::new().read(true).append(true).create(true).open(&launch.log).doing(doing)?;
+        if log.metadata().doing(doing)?.len() > LOG_LIMIT {
+            log.set_len(0).doing(doing)?;
+        }
+        let begins = log.seek(SeekFrom::End(0)).doing(doing)?;
+        let mut command = launch.account.command(launch.binaries.program("postgres"));
+        command.arg("-D").arg(&launch.data).arg("-k").arg(&launch.socket).args(["-p", &launch.port.to_string()]);
+        for setting in launch.settings() {
+            command.args(["-c", setting]);
+        }
+        command.stdout(Stdio::null()).stderr(log.try_clone().doing(doing)?);
+        let child = command.spawn().doing(|| format!("starting PostgreSQL as {}", launch.account.name()))?;
+        let mut server = Self { child };
+        let ready = watchdog.guard(Some(server.pid())).and_then(|()| server.wait_ready(launch, log, begins));
+        match ready {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.stop(Signal::QUIT)?;
+                watchdog.guard(None)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn wait_ready(&mut self, launch: &Launch<'_>, log: File, begins: u64) -> Result<(), EmbeddedError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        let reason = loop {
+            let said = PidFile::read(&launch.data);
+            if said.ready && said.pid == Some(self.pid()) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait().doing(|| "waiting for PostgreSQL".into())? {
+                break format!("it ended with {status}");
+            }
+            if Instant::now() > deadline {
+                break format!("it was not ready after {START_PATIENCE:?}");
+            }
+            thread::sleep(POLL);
+        };
+        Err(EmbeddedError::Start { reason, log: launch.log.clone(), tail: last_lines(log, begins) })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop with this signal, then less kindly, and reaps it.
+    pub(super) fn stop(mut self, first: Signal) -> Result<(), EmbeddedError> {
+        let doing = || "waiting for PostgreSQL to stop".to_owned();
+        for (signal, patience) in [(first, Duration::from_secs(15)), (Signal::QUIT, Duration::from_secs(7))] {
+            let deadline = Instant::now() + patience;
+            let mut told = false;
+            while Instant::now() < deadline {
+                if self.child.try_wait().doing(doing)?.is_some() {
+                    return Ok(());
+                }
+                // Told only now: while it is unreaped the number is certainly its own.
+                if !told {
+                    process::signal(self.pid(), signal);
+                    told = true;
+                }
+                thread::sleep(POLL);
+            }
+        }
+        self.child.kill().and_then(|()| self.child.wait()).doing(doing)?;
+        Ok(())
+    }
+
+    /// Ends the server and all its backends at once, as a power cut would.
+    pub(super) fn kill(mut self) -> Result<(), EmbeddedError> {
+        process::signal(self.pid(), Signal::STOP); // so that it starts no further child
+        let backends = process::children(self.pid());
+        process::signal(self.pid(), Signal::KILL);
+        for backend in backends {
+            process::signal(backend, Signal::KILL);
+        }
+        self.child.wait().doing(|| "waiting for PostgreSQL to die".into())?;
+        Ok(())
+    }
+
+    /// Freezes the server and its backends: connections stay, nothing answers.
+    pub(super) fn pause(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub(super) fn resume(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        process::signal(self.pid(), signal);
+        for backend in process::children(self.pid()) {
+            process::signal(backend, signal);
+        }
+    }
+}
+
+impl Launch<'_> {
+    fn settings(&self) -> impl Iterator<Item = &'static str> {
+        let always = [
+            if self.tcp { "listen_addresses=127.0.0.1" } else { "listen_addresses=" },
+            "shared_buffers=64MB",
+            "timezone=UTC",
+            "log_timezone=UTC",
+            "wal_level=minimal",
+            "max_wal_senders=0",
+        ];
+        // A crash may cost kept data its last moments, for three times the speed. What is thrown away survives a kill
+        // of the server whole, though not a power cut: it is never synced, but it is written at each commit.
+        let by_storage: &[&str] = if self.durable {
+            &["max_connections=60", "synchronous_commit=off"]
+        } else {
+            // Shared memory as files in the data directory: a server that is killed leaves none behind in /dev/shm.
+            &["max_connections=200", "fsync=off", "full_page_writes=off", "autovacuum=off", "dynamic_shared_memory_type=mmap"]
+        };
+        always.into_iter().chain(by_storage.iter().copied())
+    }
+}
+
+/// The end of what this start wrote.
+fn last_lines(mut log: File, begins: u64) -> String {
+    let mut bytes = Vec::new();
+    let _unreadable = log.seek(SeekFrom::Start(begins)).and_then(|_| log.read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

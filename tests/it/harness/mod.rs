@@ -1,0 +1,3 @@
+//! What scenarios stand on.
+
+pub(crate) mod cluster;
