@@ -77,14 +77,14 @@ impl Policy {
 
     /// What claims, role and remembered answers say. No I/O.
     pub fn decide(&self, principal: &Principal, catalog: &Catalog, channel: &Channel) -> Decision {
-        let is_admin = principal.role.as_ref().is_some_and(|role| self.admin_roles.iter().any(|admin| **admin == **role));
-        if is_admin || principal.grants.allow(catalog, channel) {
+        let is_admin = principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role));
+        if is_admin || principal.grants().allow(catalog, channel) {
             return Decision::Allowed;
         }
         if catalog.get(channel.topic.stream).authorize.is_none() {
             return Decision::Forbidden;
         }
-        match self.answers.get(&(principal.user.clone(), channel.topic.clone())) {
+        match self.answers.get(&(principal.user().clone(), channel.topic.clone())) {
             Some(true) => Decision::Allowed,
             Some(false) => Decision::Forbidden,
             None => Decision::Ask,
@@ -112,8 +112,10 @@ impl Policy {
         async move {
             let (user, topic) = &landing.question;
             let answer = lookup.allowed(&stream, user, &topic.key).await;
-            if let Ok(is_allowed) = answer {
-                answers.insert(landing.question.clone(), is_allowed);
+            match &answer {
+                Ok(is_allowed) => answers.insert(landing.question.clone(), *is_allowed),
+                // Here and not where it is waited for: many may wait for one question.
+                Err(error) => tracing::warn!(stream = stream.name, %error, "a permission could not be looked up"),
             }
             answer
         }

@@ -55,8 +55,8 @@ fn catalog() -> Catalog {
 
 fn principal(role: Option<&str>, keys: &[(&str, &[&str])], channels: &[&str]) -> Principal {
     let keys = keys.iter().map(|(field, keys)| ((*field).into(), keys.iter().map(ToString::to_string).collect())).collect();
-    let grants = Arc::new(Grants { keys, channels: channels.iter().map(ToString::to_string).collect() });
-    Principal { user: UserId::new("ana"), expires_at_s: 0, role: role.map(Into::into), grants }
+    let grants = Grants::new(keys, channels.iter().map(ToString::to_string).collect());
+    Principal::new(UserId::new("ana"), 0, role, grants)
 }
 
 fn policy(database: &Arc<Database>) -> Policy {
@@ -113,12 +113,12 @@ async fn both_answers_are_remembered() {
     let stream = catalog.get(StreamId(0));
     for (key, is_allowed, decision) in [(2, true, Decision::Allowed), (3, false, Decision::Forbidden)] {
         for _ in 0..3 {
-            assert_eq!(policy.ask(&who.user, stream, &topic(key)).await, Ok(is_allowed));
+            assert_eq!(policy.ask(who.user(), stream, &topic(key)).await, Ok(is_allowed));
         }
         assert_eq!(policy.decide(&who, &catalog, &catalog.resolve(&format!("asked:{key}")).unwrap()), decision);
     }
     assert_eq!(database.asked.load(Ordering::SeqCst), 2);
-    let other = Principal { user: UserId::new("eva"), ..who };
+    let other = Principal::new(UserId::new("eva"), 0, None, Grants::default());
     assert_eq!(policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()), Decision::Ask, "another user's answer");
 }
 

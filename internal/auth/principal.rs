@@ -6,24 +6,45 @@ use crate::auth::LEEWAY_S;
 use crate::ident::{Channel, UserId};
 use crate::stream::Catalog;
 
-/// Who a verified token says is there.
+/// Who a verified token says is there. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Claim `id`, else `user_id`, else `sub`.
-    pub user: UserId,
-    /// Claim `exp`, whole seconds since the Unix epoch.
-    pub expires_at_s: i64,
-    /// Claim `rol`, else `role`.
-    pub role: Option<Arc<str>>,
-    /// What the token grants without asking anybody.
-    pub grants: Arc<Grants>,
+    user: UserId,
+    expires_at_s: i64,
+    role: Option<Arc<str>>,
+    grants: Arc<Grants>,
 }
 
 impl Principal {
+    /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
+    pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
+        Self { user, expires_at_s, role: role.map(Into::into), grants: Arc::new(grants) }
+    }
+
+    /// Claim `id`, else `user_id`, else `sub`.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Claim `exp`, whole seconds since the Unix epoch: what a client is told.
+    pub fn expires_at_s(&self) -> i64 {
+        self.expires_at_s
+    }
+
     /// From this second on (Unix epoch) the token is refused and its connections end: `exp` and the leeway that a new connection gets
     /// as well, so that none is accepted only to be closed at once.
     pub fn ends_at_s(&self) -> i64 {
-        self.expires_at_s + LEEWAY_S
+        self.expires_at_s.saturating_add(LEEWAY_S)
+    }
+
+    /// Claim `rol`, else `role`.
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// What the token grants without asking anybody.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 }
 
@@ -39,6 +60,11 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// Keys by the name of their field, and whole channel names.
+    pub fn new(keys: Vec<(Arc<str>, Vec<String>)>, channels: Vec<String>) -> Self {
+        Self { keys, channels }
+    }
+
     /// Whether a claim grants `channel`. Both sides are compared in canonical form, so `negocio_7` grants `7` where keys are integers.
     pub fn allow(&self, catalog: &Catalog, channel: &Channel) -> bool {
         let topic = &channel.topic;
