@@ -14,7 +14,7 @@ mod policy;
 mod principal;
 mod secret;
 #[cfg(test)]
-mod testkeys;
+pub(crate) mod testkeys;
 mod token_error;
 mod verifier;
 

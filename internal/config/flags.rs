@@ -1,0 +1,94 @@
+//! Command-line flags, made from the table of variables.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::VARIABLES;
+
+/// The settings given as flags, by the name of their variable. Unchecked: clap would report the first mistake only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Flags(BTreeMap<&'static str, String>);
+
+impl Flags {
+    /// These, and those of `weaker` that are not among them.
+    #[must_use]
+    pub fn or(mut self, weaker: Self) -> Self {
+        for (name, value) in weaker.0 {
+            self.0.entry(name).or_insert(value);
+        }
+        self
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// Values may be secrets.
+impl std::fmt::Debug for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        VARIABLES.iter().fold(command, |command, variable| {
+            let default = if variable.default.is_empty() { String::new() } else { format!(" [default: {}]", variable.default) };
+            let warning = if variable.is_secret { "; better there: a flag shows in the list of processes" } else { "" };
+            let help = format!("{}{default} [env: {}{warning}]", variable.help, variable.name);
+            // A PEM begins with hyphens.
+            let arg = Arg::new(variable.name).long(variable.flag()).value_name(variable.value).help(help);
+            command.arg(arg.help_heading(variable.group).allow_hyphen_values(variable.is_secret))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |name: &'static str| matches.get_one::<String>(name).map(|value| (name, value.clone()));
+        Ok(Self(VARIABLES.iter().filter_map(|variable| given(variable.name)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?.or(std::mem::take(self));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Flags as they come from a command line.
+    pub(in crate::config) fn parse(arguments: &[&str]) -> Flags {
+        let command = Flags::augment_args(Command::new("latido").no_binary_name(true));
+        Flags::from_arg_matches(&command.try_get_matches_from(arguments).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_variable_is_a_flag_and_explained() {
+        let help = Flags::augment_args(Command::new("latido")).render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // wrapped anywhere
+        for variable in VARIABLES {
+            assert!(help.contains(&format!("--{} ", variable.flag())), "{}", variable.name);
+            assert!(help.contains(&format!("[env: {}", variable.name)), "{}", variable.name);
+        }
+    }
+
+    #[test]
+    fn the_inner_flag_wins() {
+        let flags = parse(&["--port", "1"]).or(parse(&["--port", "2", "--host", "::"]));
+        assert_eq!((flags.get("PORT"), flags.get("HOST")), (Some("1"), Some("::")));
+    }
+
+    #[test]
+    fn debug_shows_names_alone() {
+        assert_eq!(format!("{:?}", parse(&["--jwt-secret", "hunter2"])), r#"{"JWT_SECRET"}"#);
+    }
+}

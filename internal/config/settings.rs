@@ -1,0 +1,339 @@
+//! Every setting, typed and checked.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::auth::{ApiKey, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_jwks_url, check_public_keys, check_secret};
+use crate::config::reader::Reader;
+use crate::config::stream_file::{self, StreamFile};
+use crate::config::{Mistakes, Sources, open_files, value, variable as v};
+use crate::stream::{Stream, Table, ZoneRule};
+
+const DATABASE_URL: &str = "postgresql://user:password@host:port/database";
+const PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
+const DAY_S: u64 = 86_400;
+
+/// What the settings are for: it decides which of them must be there. Whatever is given is checked for every purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `latido serve`: a database, and something to verify tokens with.
+    Serve,
+    /// `latido demo`: nothing; brings its own database and secret, and listens on loopback.
+    Demo,
+    /// `latido install` and `uninstall`: a database.
+    Install,
+    /// `latido doctor`: a database; a weak secret is a finding for it to report, not a mistake.
+    Doctor,
+    /// `latido token`: an HMAC secret.
+    Token,
+    /// `latido healthcheck`: nothing.
+    Healthcheck,
+}
+
+/// All settings.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the data is.
+    pub database: Database,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Where to listen, and how to stop.
+    pub server: Server,
+    /// How much of anything.
+    pub limits: Limits,
+    /// When to read.
+    pub engine: Engine,
+    /// The streams, with distinct names; at least one.
+    pub streams: Vec<Stream>,
+    /// The IANA zone in which «today» begins, where a stream does not say another one.
+    pub time_zone: String,
+    /// `RUST_LOG`.
+    pub log_filter: Option<String>,
+    /// What works but should be known; to be logged once.
+    pub warnings: Vec<String>,
+}
+
+/// Where the data is.
+#[derive(Debug)]
+pub struct Database {
+    /// There for every purpose that needs one.
+    pub url: Option<Secret>,
+    /// The same database reached directly. None: `url`.
+    pub listen_url: Option<Secret>,
+    /// Most connections for reading, at least 1; the listener's own not counted.
+    pub pool_size: usize,
+    /// Longest time that one statement may run.
+    pub statement_timeout: Duration,
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub struct Auth {
+    /// Keys and rules for tokens. Without any key only for purposes that need none.
+    pub verifier: VerifierConfig,
+    /// Roles and the memory of answers.
+    pub policy: PolicyConfig,
+    /// What callers of the hook must present. None: nothing.
+    pub notify_key: Option<ApiKey>,
+}
+
+/// Where to listen, and how to stop.
+#[derive(Debug)]
+pub struct Server {
+    /// The address.
+    pub host: IpAddr,
+    /// The port; 0: any that is free.
+    pub port: u16,
+    /// Pages that may connect, as written; empty: any.
+    pub allowed_origins: Vec<String>,
+    /// Whether `/metrics` is served.
+    pub metrics: bool,
+    /// Threads that own sockets, at least 1.
+    pub shards: usize,
+    /// How long clients are given to leave.
+    pub shutdown: Duration,
+}
+
+/// How much of anything.
+#[derive(Debug)]
+pub struct Limits {
+    /// Most open connections.
+    pub connections: usize,
+    /// Most open connections from one address. None: no limit.
+    pub connections_per_address: Option<usize>,
+    /// Most channels of one connection.
+    pub channels: usize,
+    /// Longest message from a client.
+    pub message_bytes: usize,
+    /// Messages a second from one client, on average.
+    pub messages_per_second: u32,
+    /// Messages that may come at once before the average counts; not below the average.
+    pub message_burst: u32,
+    /// How often a silent client is asked whether it is there.
+    pub heartbeat: Duration,
+    /// Longest time from a connection to its complete request.
+    pub handshake: Duration,
+    /// How long a client may take no frame.
+    pub slow_client: Duration,
+}
+
+/// When to read.
+#[derive(Debug)]
+pub struct Engine {
+    /// How often all that is watched is read again.
+    pub sweep: Duration,
+    /// Shortest time between two reads of one key.
+    pub read_interval: Duration,
+}
+
+impl Settings {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn read(sources: &Sources, purpose: Purpose) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources);
+        let r = &mut reader;
+        let mut warnings = Vec::new();
+        let database = database(r, purpose);
+        let time_zone = time_zone(r);
+        let file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
+        let (streams, file_roles) = streams(r, file, &time_zone);
+        let auth = Auth {
+            verifier: verifier(r, purpose, &streams, &mut warnings),
+            policy: policy(r, file_roles),
+            notify_key: notify_key(r),
+        };
+        let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
+        warn_of_streams(r, &streams, &mut warnings);
+        let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
+        if !reader.mistakes.is_empty() {
+            return Err(reader.mistakes);
+        }
+        Ok(Self { database, auth, server, limits, engine, streams, time_zone, log_filter, warnings })
+    }
+}
+
+fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
+    let url = r.parse(&v::DATABASE_URL, DATABASE_URL, value::database_url).map(Secret::new);
+    let is_needed = matches!(purpose, Purpose::Serve | Purpose::Install | Purpose::Doctor);
+    if is_needed && r.text(&v::DATABASE_URL).is_none() {
+        r.mistakes.add(v::DATABASE_URL.name, format!("missing; expected {DATABASE_URL}"));
+    }
+    Database {
+        url,
+        listen_url: r.parse(&v::LISTEN_DATABASE_URL, DATABASE_URL, value::database_url).map(Secret::new),
+        pool_size: r.count(&v::DATABASE_POOL_SIZE, 1..=1_000, 8),
+        statement_timeout: r.seconds(&v::STATEMENT_TIMEOUT_SECONDS, 1..=600, 5),
+    }
+}
+
+fn time_zone(r: &mut Reader<'_>) -> String {
+    let expected = "an IANA time zone such as America/Guayaquil";
+    r.parse(&v::TIMEZONE, expected, value::time_zone).unwrap_or_else(|| "UTC".to_owned())
+}
+
+/// The file's streams, and the built-in ones that they don't replace.
+fn streams(r: &mut Reader<'_>, file: Option<StreamFile>, zone: &str) -> (Vec<Stream>, Option<Vec<String>>) {
+    let Some(StreamFile { admin_roles, keeps_builtin, mut streams }) = file else { return (vec![estadisticas(zone)], None) };
+    if keeps_builtin && streams.iter().all(|stream| stream.name != ESTADISTICAS) {
+        streams.insert(0, estadisticas(zone));
+    }
+    if streams.is_empty() {
+        r.mistakes.add(v::LATIDO_CONFIG.name, "no stream is left; expected [streams.NAME], or builtin_streams = true");
+    }
+    (streams, admin_roles)
+}
+
+const ESTADISTICAS: &str = "estadisticas";
+
+/// The stream that is built in.
+fn estadisticas(zone: &str) -> Stream {
+    Stream {
+        name: ESTADISTICAS.to_owned(),
+        query: include_str!("../../sql/estadisticas.sql").to_owned(),
+        authorize: Some(include_str!("../../sql/authorize.sql").to_owned()),
+        zone: ZoneRule::Fixed(zone.to_owned()),
+        event: "stats".to_owned(),
+        key_field: "negocio_id".to_owned(),
+        tables: vec![Table {
+            table: "citas".to_owned(),
+            key: Some("negocio_id".to_owned()),
+            columns: ["negocio_id", "fecha", "estado"].map(ToOwned::to_owned).to_vec(),
+        }],
+        key_type: OnceLock::new(),
+    }
+}
+
+fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: &mut Vec<String>) -> VerifierConfig {
+    let is_weak_allowed = r.boolean(&v::JWT_ALLOW_WEAK_SECRET, false);
+    let mut secrets = Vec::new();
+    for variable in [v::JWT_SECRET, v::JWT_SECRET_PREVIOUS] {
+        let Some(secret) = r.secret(&variable) else { continue };
+        if let (Err(error), Ok(())) = (check_secret(&secret, false), check_secret(&secret, true)) {
+            warnings.push(format!("{}: {error}", variable.name));
+        }
+        r.check(variable.name, check_secret(&secret, is_weak_allowed || purpose == Purpose::Doctor));
+        secrets.push(secret);
+    }
+    let public_keys = public_keys(r);
+    let jwks_url = r.text(&v::JWT_JWKS_URL).map(ToOwned::to_owned);
+    if let Some(url) = &jwks_url {
+        r.check(v::JWT_JWKS_URL.name, check_jwks_url(url));
+    }
+    require_keys(r, purpose);
+    VerifierConfig {
+        secrets,
+        allow_weak_secrets: is_weak_allowed || purpose == Purpose::Doctor,
+        public_keys,
+        jwks_url,
+        jwks_timings: JwksTimings::default(),
+        issuer: r.text(&v::JWT_ISSUER).map(ToOwned::to_owned),
+        audience: r.text(&v::JWT_AUDIENCE).map(ToOwned::to_owned),
+        key_fields: streams.iter().map(|stream| stream.key_field.clone()).collect(),
+    }
+}
+
+/// PEM text, in which `\n` may stand for a line break, or the path of a file.
+fn public_keys(r: &mut Reader<'_>) -> Option<String> {
+    let text = r.text(&v::JWT_PUBLIC_KEY)?;
+    let pem = if text.contains("-----BEGIN") {
+        Some(text.replace("\\n", "\n"))
+    } else {
+        // Whatever this was meant to be is not shown: it may be a key with its first line lost.
+        let read =
+            std::fs::read_to_string(text).map_err(|error| format!("no such file ({}); expected {PUBLIC_KEY}", error.kind()));
+        r.check(v::JWT_PUBLIC_KEY.name, read)
+    }?;
+    r.check(v::JWT_PUBLIC_KEY.name, check_public_keys(&pem));
+    Some(pem)
+}
+
+fn require_keys(r: &mut Reader<'_>, purpose: Purpose) {
+    let has_secret = r.text(&v::JWT_SECRET).is_some();
+    let has_key = has_secret || r.text(&v::JWT_PUBLIC_KEY).is_some() || r.text(&v::JWT_JWKS_URL).is_some();
+    let expected = "missing; expected at least 32 random bytes (openssl rand -base64 48)";
+    match purpose {
+        Purpose::Serve if !has_key => {
+            r.mistakes.add(v::JWT_SECRET.name, format!("{expected}, or else JWT_PUBLIC_KEY or JWT_JWKS_URL"));
+        }
+        Purpose::Token if !has_secret => r.mistakes.add(v::JWT_SECRET.name, format!("{expected}: the one that the server has")),
+        _ => {}
+    }
+}
+
+fn policy(r: &mut Reader<'_>, file_roles: Option<Vec<String>>) -> PolicyConfig {
+    let variable_roles = r.text(&v::ADMIN_ROLES).map(|text| if text == "none" { Vec::new() } else { value::list(text) });
+    PolicyConfig {
+        admin_roles: variable_roles.or(file_roles).unwrap_or_else(|| vec!["admin_sistema".to_owned()]),
+        cache_ttl: r.seconds(&v::AUTHORIZE_CACHE_SECONDS, 1..=3_600, 10),
+        ..PolicyConfig::default()
+    }
+}
+
+fn notify_key(r: &mut Reader<'_>) -> Option<ApiKey> {
+    let key = r.secret(&v::NOTIFY_API_KEY)?;
+    r.check(v::NOTIFY_API_KEY.name, ApiKey::parse(&key))
+}
+
+fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
+    let default = if purpose == Purpose::Demo { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let origins = "origins such as https://panel.example.com,http://localhost:4200, or *";
+    Server {
+        host: r.parse(&v::HOST, "an IP address such as 0.0.0.0, :: or 127.0.0.1", value::address).unwrap_or(default.into()),
+        port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
+        allowed_origins: r.parse(&v::ALLOWED_ORIGINS, origins, value::origins).unwrap_or_default(),
+        metrics: r.boolean(&v::METRICS, true),
+        shards: r.count(&v::SHARDS, 1..=1_024, cores as u64),
+        shutdown: r.seconds(&v::SHUTDOWN_SECONDS, 1..=3_600, 10),
+    }
+}
+
+fn limits(r: &mut Reader<'_>) -> Limits {
+    let rate = u32::try_from(r.number(&v::MAX_MESSAGES_PER_SECOND, 1..=100_000, 50)).unwrap_or(u32::MAX);
+    let burst = u32::try_from(r.number(&v::MESSAGE_BURST, 1..=1_000_000, 200)).unwrap_or(u32::MAX);
+    let most = r.maybe_number(&v::MAX_CONNECTIONS, 1..=10_000_000);
+    let most_per_address = r.maybe_number(&v::MAX_CONNECTIONS_PER_ADDRESS, 1..=10_000_000);
+    Limits {
+        connections: most.map_or_else(open_files::connections, |n| usize::try_from(n).unwrap_or(usize::MAX)),
+        connections_per_address: most_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        channels: r.count(&v::MAX_CHANNELS, 1..=100_000, 100),
+        // Below this not even a token fits.
+        message_bytes: r.count(&v::MAX_MESSAGE_BYTES, 1_024..=16_777_216, 16_384),
+        messages_per_second: rate,
+        message_burst: burst.max(rate),
+        heartbeat: r.seconds(&v::HEARTBEAT_SECONDS, 1..=3_600, 25),
+        handshake: r.seconds(&v::HANDSHAKE_SECONDS, 1..=60, 5),
+        slow_client: r.seconds(&v::SLOW_CLIENT_SECONDS, 1..=3_600, 30),
+    }
+}
+
+fn engine(r: &mut Reader<'_>) -> Engine {
+    Engine {
+        sweep: r.seconds(&v::SWEEP_SECONDS, 1..=DAY_S, 30),
+        read_interval: Duration::from_millis(r.number(&v::READ_INTERVAL_MS, 0..=60_000, 50)),
+    }
+}
+
+fn warn_of_streams(r: &Reader<'_>, streams: &[Stream], warnings: &mut Vec<String>) {
+    // A stream with a zone of its own does not need the default; one that asks the database falls back to it.
+    let needs_zone = |stream: &Stream| match &stream.zone {
+        ZoneRule::Fixed(zone) => zone == "UTC",
+        ZoneRule::Query { .. } => true,
+    };
+    if r.text(&v::TIMEZONE).is_none() && streams.iter().any(needs_zone) {
+        warnings
+            .push("TIMEZONE is not set: «today» begins at midnight UTC; expected a zone such as America/Guayaquil".to_owned());
+    }
+    for stream in streams.iter().filter(|stream| stream.tables.is_empty()) {
+        let name = &stream.name;
+        warnings.push(format!("stream {name} names no tables: its changes are seen by the hook and the sweep alone"));
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+
+const CITAS: &str = r#"
+[streams.citas]
+query = "SELECT 1"
+key_field = "negocio_id"
+"#;
+
+/// What `text` says as `/somewhere/latido.toml`, or its mistakes.
+fn parse_text(text: &str) -> Result<StreamFile, String> {
+    let mut mistakes = Mistakes::default();
+    let file = parse(text, Path::new("/somewhere/latido.toml"), "America/Guayaquil", &mut mistakes);
+    file.filter(|_| mistakes.is_empty()).ok_or_else(|| mistakes.to_string())
+}
+
+fn mistakes(text: &str) -> String {
+    parse_text(text).map(|file| format!("accepted: {file:?}")).unwrap_or_else(|mistakes| mistakes)
+}
+
+#[test]
+fn the_least_stream_has_a_query_and_a_key() {
+    let file = parse_text(CITAS).unwrap();
+    let [stream] = &file.streams[..] else { panic!("one stream") };
+    assert_eq!((&*stream.name, &*stream.event, &*stream.query, &*stream.key_field), ("citas", "citas", "SELECT 1", "negocio_id"));
+    assert_eq!(stream.zone, ZoneRule::Fixed("America/Guayaquil".into()));
+    assert!(stream.authorize.is_none() && stream.tables.is_empty() && file.keeps_builtin && file.admin_roles.is_none());
+}
+
+#[test]
+fn a_whole_stream() {
+    let file = parse_text(
+        r#"
+        admin_roles = ["jefe"]
+        builtin_streams = false
+        [streams.salas]
+        query = """
+          SELECT u.k, count(*) FROM unnest($1) AS u(k)
+        """
+        authorize = "SELECT k FROM unnest($2::text[]) AS k WHERE $1 <> ''"
+        time_zone = "select id, zona from salas where id = any($1)"
+        event = "sala"
+        key_field = "sala_id"
+        [[streams.salas.tables]]
+        table = "public.reservas"
+        key = "sala_id"
+        columns = ["sala_id", "desde"]
+        [[streams.salas.tables]]
+        table = "feriados"
+        "#,
+    )
+    .unwrap();
+    assert_eq!((file.admin_roles, file.keeps_builtin), (Some(vec!["jefe".to_owned()]), false));
+    let stream = &file.streams[0];
+    assert_eq!((&*stream.event, stream.query.starts_with("SELECT u.k"), stream.authorize.is_some()), ("sala", true, true));
+    assert!(
+        matches!(&stream.zone, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
+    );
+    assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);
+    assert_eq!(stream.tables[1], Table { table: "feriados".into(), key: None, columns: Vec::new() });
+}
+
+#[test]
+fn a_path_is_relative_to_the_file() {
+    let folder = std::env::temp_dir().join(format!("latido-config-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("sql")).unwrap();
+    std::fs::write(folder.join("sql/q.sql"), "SELECT 7\n").unwrap();
+    std::fs::write(folder.join("sql/empty.sql"), " \n").unwrap();
+    let toml = |query: &str| format!("[streams.a]\nkey_field = \"k\"\nquery = \"{query}\"\n");
+    let path = folder.join("latido.toml");
+    let read_with = |query: &str| {
+        std::fs::write(&path, toml(query)).unwrap();
+        let mut mistakes = Mistakes::default();
+        let file = read(&path, "UTC", &mut mistakes).unwrap();
+        (file.streams[0].query.clone(), mistakes.to_string())
+    };
+    assert_eq!(read_with("sql/q.sql").0, "SELECT 7\n");
+    assert!(read_with("sql/empty.sql").1.contains("[streams.a] query: is empty"));
+    assert!(read_with("sql/none.sql").1.contains("could not be read"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut mistakes = Mistakes::default();
+    assert!(read(&path, "UTC", &mut mistakes).is_none());
+    assert!(mistakes.to_string().contains("latido.toml: could not be read"), "{mistakes}");
+}
+
+#[test]
+fn every_streams_mistakes_are_told_at_once() {
+    let text = mistakes(
+        r#"
+        [streams.one]
+        query = ""
+        key_field = "negocio id"
+        event = "error"
+        time_zone = "Guayaquil"
+        [[streams.one.tables]]
+        table = "t"
+        key = ""
+        [[streams.one.tables]]
+        table = "t"
+        [streams.two]
+        query = "SELECT 1"
+        key = "x"
+        key_field = "k"
+        [streams."a:b"]
+        query = "SELECT 1"
+        key_field = "k"
+        "#,
+    );
+    for expected in [
+        "8 mistakes",
+        "[streams.one] query: is empty",
+        "[streams.one] key_field: expected 1 to 63 letters",
+        "[streams.one] event: \"error\" is the protocol's own",
+        "[streams.one] time_zone: \"Guayaquil\" is wrong; expected an IANA time zone",
+        "[streams.one] tables: a name is empty",
+        "[streams.one] tables: \"t\" comes twice",
+        "[streams.two]: unknown field `key`, expected one of `query`, `authorize`, `time_zone`",
+        "[streams.a:b]: a bad name for a stream",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}
+
+#[test]
+fn what_is_no_file_of_streams_is_placed() {
+    for (text, expected) in [
+        ("streams = 1", "latido.toml"),
+        ("nonsense", "latido.toml"),
+        ("admin_rolls = []", "unknown field `admin_rolls`"),
+        ("admin_roles = \"a\"", "latido.toml"),
+        ("[streams.a]\nkey_field = \"k\"", "missing field `query`"),
+        ("[streams.a]\nquery = \"SELECT 1\"", "missing field `key_field`"),
+        ("[streams.a]\nquery = 1\nkey_field = \"k\"", "[streams.a]"),
+        ("[streams.a]\nquery = \"SELECT 1\"\nkey_field = \"k\"\ntables = [\"t\"]", "[streams.a]"),
+        ("[streams]\na = 1", "[streams.a]"),
+    ] {
+        assert!(mistakes(text).contains(expected), "{text}\n{}", mistakes(text));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_makes_it_panic(text in "(\\PC|\n){0,200}") {
+        let _ = parse_text(&text);
+    }
+}

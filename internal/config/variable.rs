@@ -1,0 +1,154 @@
+//! Every setting there is: one table for the flags, the environment, the help and the documents.
+
+/// A setting. Its flag is its name in lower case with hyphens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name in the environment.
+    pub name: &'static str,
+    /// The heading it stands under in the help.
+    pub group: &'static str,
+    /// Its value must never be shown.
+    pub is_secret: bool,
+    /// What its value is, in a word.
+    pub value: &'static str,
+    /// The default as the help says it; empty: there is none.
+    pub default: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+impl Variable {
+    /// Its flag, without the two hyphens.
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+macro_rules! variables {
+    ($($group:literal { $($name:ident $kind:ident $value:literal $default:literal $help:literal;)* })*) => {
+        $($(pub(super) const $name: Variable = Variable {
+            name: stringify!($name),
+            group: $group,
+            is_secret: stringify!($kind).len() == "secret".len(),
+            value: $value,
+            default: $default,
+            help: $help,
+        };)*)*
+
+        /// All of them, in the order of the help.
+        pub const VARIABLES: &[Variable] = &[$($($name),*),*];
+    };
+}
+
+variables! {
+    "Database" {
+        DATABASE_URL secret "URL" ""
+            "The database: postgresql://user:password@host:port/database?sslmode=require. A transaction pooler (port 6543) will do";
+        LISTEN_DATABASE_URL secret "URL" "DATABASE_URL"
+            "The same database reached directly, for LISTEN, which does not work behind a transaction pooler";
+        DATABASE_POOL_SIZE plain "N" "8"
+            "Most connections for reading, the listener's own not counted";
+        STATEMENT_TIMEOUT_SECONDS plain "SECONDS" "5"
+            "Longest time that one statement may run";
+    }
+    "Identity" {
+        JWT_SECRET secret "TEXT" ""
+            "Secret that signs the tokens (HS256, HS384, HS512); at least 32 random bytes (openssl rand -base64 48). There is no default";
+        JWT_SECRET_PREVIOUS secret "TEXT" ""
+            "The secret before: still accepted while tokens signed with it live";
+        JWT_ALLOW_WEAK_SECRET plain "true|false" "false"
+            "Accept a secret of less than 32 bytes, which can be guessed from a single token";
+        JWT_PUBLIC_KEY secret "PEM|PATH" ""
+            "Public key that verifies the tokens (RSA: RS and PS 256 to 512; EC P-256: ES256; P-384: ES384; Ed25519: EdDSA): PEM text, in which \\n may stand for a line break, or the path of a file; several keys may follow each other";
+        JWT_JWKS_URL secret "URL" ""
+            "Address of the issuer's key set; https, fetched every hour and when an unknown key comes up";
+        JWT_ISSUER plain "TEXT" ""
+            "What a token's iss must be; unset: anything";
+        JWT_AUDIENCE plain "TEXT" ""
+            "What a token's aud must be or hold; unset: anything";
+        ADMIN_ROLES plain "LIST" "admin_sistema"
+            "Roles (claim rol or role) that may watch everything, separated by commas; none: no role. Safe as a default, since only who signs tokens can put a role into one";
+        AUTHORIZE_CACHE_SECONDS plain "SECONDS" "10"
+            "How long the database's answer about a permission counts";
+    }
+    "Server" {
+        HOST plain "ADDRESS" "0.0.0.0; demo: 127.0.0.1"
+            "Address to listen on; :: for IPv6 as well";
+        PORT plain "PORT" "8080"
+            "Port to listen on; 0: any that is free";
+        ALLOWED_ORIGINS plain "LIST" "*"
+            "Pages that may connect (https://panel.example.com), separated by commas; *: any. Any is safe, since nothing that a browser sends by itself ever authenticates";
+        NOTIFY_API_KEY secret "KEY" ""
+            "Key that callers of POST /notify/… must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash; unset: none";
+        METRICS plain "true|false" "true"
+            "Serve GET /metrics for Prometheus";
+        SHARDS plain "N" "one a core"
+            "Threads that own the sockets";
+        SHUTDOWN_SECONDS plain "SECONDS" "10"
+            "How long clients are given to leave when the server stops";
+    }
+    "Streams" {
+        LATIDO_CONFIG plain "PATH" ""
+            "A latido.toml of streams; unset: the built-in estadisticas alone";
+        TIMEZONE plain "ZONE" "UTC, with a warning"
+            "IANA time zone in which «today» begins, such as America/Guayaquil, where a stream does not say another one";
+        SWEEP_SECONDS plain "SECONDS" "30"
+            "How often all that is watched is read again, whatever was notified";
+        READ_INTERVAL_MS plain "MILLISECONDS" "50"
+            "Shortest time between two reads of one key under a storm of changes; the first change is read at once";
+    }
+    "Limits" {
+        MAX_CONNECTIONS plain "N" "what the open-file limit allows"
+            "Most open connections";
+        MAX_CONNECTIONS_PER_ADDRESS plain "N" "no limit"
+            "Most open connections from one address; behind a proxy all share one";
+        MAX_CHANNELS plain "N" "100"
+            "Most channels of one connection";
+        MAX_MESSAGE_BYTES plain "BYTES" "16384"
+            "Longest message from a client";
+        MAX_MESSAGES_PER_SECOND plain "N" "50"
+            "Messages a second from one client, on average";
+        MESSAGE_BURST plain "N" "200"
+            "Messages that may come at once before the average counts";
+        HEARTBEAT_SECONDS plain "SECONDS" "25"
+            "How often a silent client is asked whether it is there";
+        HANDSHAKE_SECONDS plain "SECONDS" "5"
+            "Longest time from a connection to its complete request";
+        SLOW_CLIENT_SECONDS plain "SECONDS" "30"
+            "How long a client may take no frame before it is let go";
+    }
+    "Logs" {
+        RUST_LOG plain "FILTER" "info"
+            "What is logged: error, warn, info, debug, trace, or per module (latido::engine=debug). Readable on a terminal, JSON otherwise";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_explained() {
+        let mut names: Vec<_> = VARIABLES.iter().map(|v| v.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), VARIABLES.len());
+        assert!(VARIABLES.iter().all(|v| v.help.len() > 10 && !v.help.ends_with('.')));
+        assert_eq!(DATABASE_URL.flag(), "database-url");
+    }
+
+    #[test]
+    fn whatever_may_hold_a_secret_is_one() {
+        let secret: Vec<_> = VARIABLES.iter().filter(|v| v.is_secret).map(|v| v.name).collect();
+        let expected = [
+            "DATABASE_URL",
+            "LISTEN_DATABASE_URL",
+            "JWT_SECRET",
+            "JWT_SECRET_PREVIOUS",
+            "JWT_PUBLIC_KEY",
+            "JWT_JWKS_URL",
+            "NOTIFY_API_KEY",
+        ];
+        assert_eq!(secret, expected);
+    }
+}
