@@ -42,12 +42,12 @@ pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepa
     let what = format!("the query of stream {}", stream.name);
     let found = ask(database, &private, &what, bare(&stream.query)).await?;
     let (keys, key_type) = check_parameters(&what, &found)?;
-    let data = check_columns(&what, stream, &found, &keys)?;
+    let (key, data) = check_columns(&what, stream, &found, &keys)?;
     let zones = match &stream.zone {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
     };
-    let read = reading(&stream.query, &data);
+    let read = reading(&stream.query, &key, &data);
     Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, read, zones })
 }
 
@@ -116,9 +116,9 @@ fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), 
     })
 }
 
-/// The names of the data columns.
-fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) -> Result<Vec<String>, DatabaseError> {
-    let Some(((_, first), data)) = found.columns.split_first() else {
+/// The names of the key's column and of the data columns.
+fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) -> Result<(String, Vec<String>), DatabaseError> {
+    let Some(((key, first), data)) = found.columns.split_first() else {
         return Err(DatabaseError::unfit(what, "rows", "a statement without a result"));
     };
     if !same_keys(keys, first) {
@@ -128,7 +128,7 @@ fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) 
         return Err(DatabaseError::unfit(what, "data columns after the key", "none"));
     }
     // The frame adds these two itself.
-    let mut taken = HashSet::from([stream.key_field.as_str(), "timestamp"]);
+    let mut taken = HashSet::from([key.as_str(), stream.key_field.as_str(), "timestamp"]);
     for (name, _) in data {
         if !taken.insert(name) {
             return Err(DatabaseError::unfit(
@@ -138,20 +138,20 @@ fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) 
             ));
         }
     }
-    Ok(data.iter().map(|(name, _)| name.clone()).collect())
+    Ok((key.clone(), data.iter().map(|(name, _)| name.clone()).collect()))
 }
 
-/// Postgres makes the JSON: its own text of every type, the columns in their order, whatever they are called. The clock is read
-/// once a statement and while it runs, so after its snapshot was taken: reads that follow each other have rising clocks.
-fn reading(query: &str, data: &[String]) -> String {
-    let aliases: Vec<_> = (1..=data.len()).map(|n| format!("c{n}")).collect();
-    let named: Vec<_> = data.iter().zip(&aliases).map(|(name, alias)| format!("d.{alias} AS {}", ident(name))).collect();
+/// Postgres makes the JSON: its own text of every type, the columns in their order. By name and not by place, so that a migration
+/// under a `SELECT *` is an error, which heals, and never another column under an old name. The clock is read once a statement and
+/// while it runs, so after its snapshot was taken: reads that follow each other have rising clocks.
+fn reading(query: &str, key: &str, data: &[String]) -> String {
+    let data: Vec<_> = data.iter().map(|name| format!("d.{}", ident(name))).collect();
     format!(
-        "SELECT d.k::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text, \
-         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint)\nFROM (\n{}\n) AS d (k, {})",
-        named.join(", "),
+        "SELECT d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text, \
+         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint)\nFROM (\n{}\n) AS d",
+        ident(key),
+        data.join(", "),
         bare(query),
-        aliases.join(", "),
     )
 }
 
@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn the_read_keeps_order_and_names() {
-        let sql = reading("SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end", &["b".to_owned(), "A".to_owned()]);
-        assert!(sql.contains(r#"SELECT d.c1 AS "b", d.c2 AS "A""#), "{sql}");
-        assert!(sql.ends_with("-- end\n) AS d (k, c1, c2)"), "{sql}");
+        let sql = reading("SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end", "k", &["b".to_owned(), "A".to_owned()]);
+        assert!(sql.starts_with(r#"SELECT d."k"::text"#) && sql.contains(r#"(SELECT d."b", d."A")"#), "{sql}");
+        assert!(sql.ends_with("-- end\n) AS d"), "{sql}");
     }
 }

@@ -1,0 +1,78 @@
+//! The database part against a real PostgreSQL: triggers, reads, the listener, poolers, TLS.
+
+mod cluster;
+mod installing;
+mod listening;
+mod proxy;
+mod reading;
+mod tls;
+mod triggers;
+
+use std::sync::Arc;
+
+use latido::postgres::{Config, Database};
+use latido::stream::{Catalog, Stream, Table, ZoneRule};
+use tokio_postgres::{Client, NoTls};
+
+use cluster::Cluster;
+
+/// The schema of the real user, as far as statistics go.
+const SCHEMA: &str = "
+    CREATE TYPE rol AS ENUM ('cliente', 'negocio', 'admin_sistema');
+    CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'cancelada');
+    CREATE TABLE usuarios (id uuid PRIMARY KEY, email text, rol rol NOT NULL);
+    CREATE TABLE negocios (id uuid PRIMARY KEY, admin_negocio_id uuid, nombre text, estado bool);
+    CREATE TABLE citas (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), negocio_id uuid, fecha date DEFAULT '2026-11-22',
+                        estado estado DEFAULT 'pendiente', nota text);";
+
+const A: &str = "00000000-0000-0000-0000-00000000000a";
+const B: &str = "00000000-0000-0000-0000-00000000000b";
+
+/// A database of the shared cluster with the user's schema.
+async fn with_schema(name: &str) -> (Client, Database) {
+    let (client, url) = empty(name).await;
+    client.batch_execute(SCHEMA).await.unwrap();
+    (client, Database::open(&Config::new(url)).unwrap())
+}
+
+async fn empty(name: &str) -> (Client, String) {
+    let url = Cluster::shared().create_database(name).await;
+    (connect(&url).await, url)
+}
+
+/// A client that the test writes with.
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn estadisticas() -> Stream {
+    Stream {
+        name: "estadisticas".to_owned(),
+        query: include_str!("../../sql/estadisticas.sql").to_owned(),
+        authorize: Some(include_str!("../../sql/authorize.sql").to_owned()),
+        zone: ZoneRule::Fixed("America/Guayaquil".to_owned()),
+        event: "stats".to_owned(),
+        key_field: "negocio_id".to_owned(),
+        tables: vec![table("citas", Some("negocio_id"), &["negocio_id", "fecha", "estado"])],
+        key_type: Default::default(),
+    }
+}
+
+fn table(table: &str, key: Option<&str>, columns: &[&str]) -> Table {
+    Table {
+        table: table.to_owned(),
+        key: key.map(str::to_owned),
+        columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// The built-in stream over these tables.
+fn catalog(tables: Vec<Table>) -> Arc<Catalog> {
+    Arc::new(Catalog::new(vec![Stream { tables, ..estadisticas() }]))
+}
+
+fn builtin() -> Arc<Catalog> {
+    Arc::new(Catalog::new(vec![estadisticas()]))
+}

@@ -1,0 +1,112 @@
+//! The listener: what it hears, what it survives, and what it says when it cannot hear.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use latido::drain::Drain;
+use latido::ident::{Key, StreamId};
+use latido::postgres::{Config, Database, Listener, ListenerState, Notice};
+use latido::stream::Catalog;
+use latido::telemetry::Metrics;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::proxy::{Manners, Proxy};
+use super::{A, B, Cluster, builtin, connect, empty};
+
+struct Ears {
+    notices: mpsc::UnboundedReceiver<Notice>,
+    listener: Listener,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+}
+
+impl Ears {
+    fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
+        let (tx, notices) = mpsc::unbounded_channel();
+        let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
+        let listener = Listener::start(database, catalog, &metrics, &drain, move |notice| drop(tx.send(notice)));
+        Self { notices, listener, metrics, drain }
+    }
+
+    async fn next(&mut self) -> Notice {
+        timeout(Duration::from_secs(30), self.notices.recv()).await.expect("a notice").unwrap()
+    }
+}
+
+fn changed(key: &str) -> Notice {
+    Notice::Changed { stream: StreamId(0), keys: vec![Key::from_canonical(key)] }
+}
+
+#[tokio::test]
+async fn it_hears_again_after_every_cut() {
+    let mut cluster = Cluster::start("listens", "-c listen_addresses= -c fsync=off");
+    let url = cluster.create_database("listens").await;
+    let client = connect(&url).await;
+    client.batch_execute(super::SCHEMA).await.unwrap();
+    let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
+    database.prepare(&catalog).await.unwrap();
+    database.install(&catalog).await.unwrap();
+    let mut ears = Ears::open(&database, &catalog);
+    assert_eq!(ears.next().await, Notice::Listening);
+    assert_eq!((ears.listener.state(), ears.metrics.listener_up.get()), (ListenerState::Listening, 1));
+    client.batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')")).await.unwrap();
+    assert_eq!(ears.next().await, changed(A));
+
+    client.batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()").await.unwrap();
+    assert_eq!(ears.next().await, Notice::Lost);
+    assert_eq!(ears.next().await, Notice::Listening);
+    client.batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')")).await.unwrap();
+    assert_eq!(ears.next().await, changed(B));
+
+    cluster.restart();
+    assert_eq!(ears.next().await, Notice::Lost);
+    assert_eq!(ears.next().await, Notice::Listening);
+    let client = connect(&url).await;
+    for payload in ["", "no json", "[", r#"["estadisticas",null]"#, r#"["estadisticas","no uuid"]"#, r#"["otra","x"]"#] {
+        client.execute("SELECT pg_notify('latido', $1)", &[&payload]).await.unwrap();
+    }
+    client.execute("SELECT pg_notify('latido', $1)", &[&format!(r#"["estadisticas","{A}"]"#)]).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.last() != Some(&changed(A)) {
+        heard.push(ears.next().await);
+    }
+    assert!(heard.contains(&Notice::Everything(None)) && !heard.contains(&Notice::Lost), "{heard:?}");
+    assert!(ears.metrics.listener_reconnects.get() >= 2);
+    assert_eq!(ears.drain.finish(Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn a_pooler_makes_it_deaf_and_it_says_so() {
+    let (client, url) = empty("deaf").await;
+    client.batch_execute(super::SCHEMA).await.unwrap();
+    let proxy = Proxy::start(&url, Manners { refuse_options: true, deaf: true, ..Manners::default() }).await;
+    let mut ears = Ears::open(&Database::open(&Config::new(&proxy.url)).unwrap(), &builtin());
+    assert_eq!(ears.next().await, Notice::Deaf);
+    assert_eq!((ears.listener.state(), ears.metrics.listener_up.get()), (ListenerState::Deaf, 0));
+    // Through the pooler to read, directly to listen.
+    let config = Config { listen_url: Some(url), ..Config::new(&proxy.url) };
+    let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(ears.next().await, Notice::Listening);
+}
+
+#[tokio::test]
+async fn two_databases_are_not_one() {
+    let ((_one, one), (_other, other)) = (empty("one").await, empty("other").await);
+    let config = Config { listen_url: Some(other), ..Config::new(one) };
+    let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(ears.next().await, Notice::Deaf);
+}
+
+#[tokio::test]
+async fn it_starts_before_the_database_does() {
+    let catalog = builtin();
+    let folder = std::env::temp_dir().join(format!("latido-it-{}-late", std::process::id()));
+    let url = format!("postgresql://postgres@/late?host={}", folder.display());
+    let mut ears = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
+    let (_client, upstream) = empty("late").await;
+    let socket = upstream.split_once("host=").unwrap().1.to_owned();
+    std::os::unix::fs::symlink(socket, &folder).unwrap();
+    assert_eq!(ears.next().await, Notice::Listening);
+    std::fs::remove_file(folder).unwrap();
+}

@@ -1,0 +1,110 @@
+//! Stands between client and server with the manners of a transaction pooler.
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+/// What it does unlike a server.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manners {
+    /// Refuses start-up options, as pgbouncer does.
+    pub(super) refuse_options: bool,
+    /// Takes them and forgets them, as pgbouncer does when told to ignore them.
+    pub(super) drop_options: bool,
+    /// Never passes a notification on.
+    pub(super) deaf: bool,
+    /// Named statements are gone by the next message.
+    pub(super) lose_statements: bool,
+}
+
+pub(super) struct Proxy {
+    pub(super) url: String,
+}
+
+impl Proxy {
+    /// `upstream` is the URL of a socket folder.
+    pub(super) async fn start(upstream: &str, manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (database, folder) = upstream.strip_prefix("postgresql://postgres@/").unwrap().split_once("?host=").unwrap();
+        let (url, path) = (format!("postgresql://postgres@127.0.0.1:{port}/{database}"), format!("{folder}/.s.PGSQL.5432"));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let path = path.clone();
+                tokio::spawn(async move { relay(socket, &path, manners).await });
+            }
+        });
+        Self { url }
+    }
+}
+
+async fn relay(mut client: TcpStream, path: &str, manners: Manners) -> std::io::Result<()> {
+    let startup = loop {
+        let packet = untyped(&mut client).await?;
+        match i32::from_be_bytes(packet[4..8].try_into().unwrap()) {
+            80_877_103 => client.write_all(b"N").await?,
+            _ => break packet,
+        }
+    };
+    let has_options = startup.windows(9).any(|w| w == b"\0options\0");
+    if manners.refuse_options && has_options {
+        let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+        client.write_all(&message(b'E', fields)).await?;
+        return Ok(());
+    }
+    let mut server = UnixStream::connect(path).await?;
+    server.write_all(&if manners.drop_options { without_options(&startup) } else { startup }).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = pass(&mut from_client, &mut to_server, move |kind, body| {
+        // A Bind or Describe of a statement that another server connection got.
+        if manners.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {
+            let at = body.iter().position(|b| *b == 0)? + 1;
+            let mut other = body[..at].to_vec();
+            other.extend_from_slice(b"gone");
+            other.extend_from_slice(&body[at..]);
+            return Some(other);
+        }
+        Some(body.to_vec())
+    });
+    let down = pass(&mut from_server, &mut to_client, move |kind, body| (!(manners.deaf && kind == b'A')).then(|| body.to_vec()));
+    tokio::select! { _ = up => {}, _ = down => {} }
+    Ok(())
+}
+
+async fn pass<R, W>(from: &mut R, to: &mut W, change: impl Fn(u8, &[u8]) -> Option<Vec<u8>>) -> std::io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    loop {
+        let kind = from.read_u8().await?;
+        let packet = untyped(from).await?;
+        if let Some(body) = change(kind, &packet[4..]) {
+            to.write_all(&message(kind, &body)).await?;
+        }
+    }
+}
+
+/// A length and what it counts.
+async fn untyped<R: AsyncRead + Unpin>(from: &mut R) -> std::io::Result<Vec<u8>> {
+    let length = from.read_u32().await?;
+    let mut packet = length.to_be_bytes().to_vec();
+    packet.resize(length as usize, 0);
+    from.read_exact(&mut packet[4..]).await?;
+    Ok(packet)
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&[kind][..], &length.to_be_bytes(), body].concat()
+}
+
+/// The start-up packet with another name in place of «options», which the server takes for a setting of its own.
+fn without_options(startup: &[u8]) -> Vec<u8> {
+    let Some(at) = startup.windows(9).position(|w| w == b"\0options\0") else { return startup.to_vec() };
+    let value = at + 9;
+    let end = value + startup[value..].iter().position(|b| *b == 0).unwrap();
+    let body = [&startup[4..=at], &startup[end + 1..]].concat();
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&length.to_be_bytes()[..], &body].concat()
+}

@@ -1,0 +1,190 @@
+//! What each kind of statement says.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use latido::postgres::Database;
+use latido::stream::Catalog;
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use super::{A, B, Cluster, catalog, empty, table, with_schema};
+
+/// Hears every payload in the database.
+pub(super) struct Tap {
+    payloads: mpsc::UnboundedReceiver<String>,
+    writer: Client,
+    marks: u32,
+    _listener: Client,
+}
+
+impl Tap {
+    pub(super) async fn open(writer: Client, name: &str) -> Self {
+        let (listener, mut connection) = tokio_postgres::connect(&Cluster::shared().url(name), NoTls).await.unwrap();
+        let (tx, payloads) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if let AsyncMessage::Notification(n) = message {
+                    let _ = tx.send(n.payload().to_owned());
+                }
+            }
+        });
+        listener.batch_execute("LISTEN latido").await.unwrap();
+        Self { payloads, writer, marks: 0, _listener: listener }
+    }
+
+    /// Runs SQL, and returns the payloads that it caused.
+    pub(super) async fn payloads(&mut self, sql: &str) -> Vec<String> {
+        self.writer.batch_execute(sql).await.unwrap();
+        self.since().await
+    }
+
+    async fn since(&mut self) -> Vec<String> {
+        self.marks += 1;
+        let mark = format!("mark {}", self.marks);
+        self.writer.execute("SELECT pg_notify('latido', $1)", &[&mark]).await.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            match self.payloads.recv().await.unwrap() {
+                payload if payload == mark => return heard,
+                payload => heard.push(payload),
+            }
+        }
+    }
+
+    /// The keys that SQL caused to be named; `*` for everything.
+    pub(super) async fn keys(&mut self, sql: &str) -> BTreeSet<String> {
+        keys(&self.payloads(sql).await)
+    }
+}
+
+fn keys(payloads: &[String]) -> BTreeSet<String> {
+    let parse = |payload: &String| serde_json::from_str::<Vec<Option<String>>>(payload).unwrap();
+    payloads.iter().flat_map(|payload| parse(payload).into_iter().skip(1)).map(|key| key.unwrap_or("*".to_owned())).collect()
+}
+
+fn set(keys: &[&str]) -> BTreeSet<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+async fn tap(name: &str) -> (Tap, Database) {
+    let (client, database) = with_schema(name).await;
+    database.install(&super::builtin()).await.unwrap();
+    (Tap::open(client, name).await, database)
+}
+
+#[tokio::test]
+async fn every_kind_of_statement_names_the_keys_it_changed() {
+    let (mut tap, _) = tap("kinds").await;
+    let insert = format!("INSERT INTO citas (negocio_id) VALUES ('{A}'), ('{A}'), ('{B}'), (NULL)");
+    assert_eq!(tap.payloads(&insert).await.len(), 1, "one message a statement");
+    assert_eq!(tap.keys(&insert).await, set(&[A, B]));
+    assert_eq!(tap.keys("UPDATE citas SET nota = 'x'").await, set(&[]), "a column that does not count");
+    assert_eq!(tap.keys("UPDATE citas SET estado = 'pendiente'").await, set(&[]), "the same value again");
+    assert_eq!(tap.keys(&format!("UPDATE citas SET estado = 'atendida' WHERE negocio_id = '{B}'")).await, set(&[B]));
+    assert_eq!(tap.keys(&format!("UPDATE citas SET negocio_id = '{B}' WHERE negocio_id = '{A}'")).await, set(&[A, B]));
+    assert_eq!(tap.keys(&format!("UPDATE citas SET negocio_id = '{A}' WHERE negocio_id IS NULL")).await, set(&[A]));
+    assert_eq!(tap.keys(&format!("DELETE FROM citas WHERE negocio_id = '{A}'")).await, set(&[A]));
+    assert_eq!(tap.keys("DELETE FROM citas WHERE false").await, set(&[]));
+    assert_eq!(tap.keys("TRUNCATE citas").await, set(&["*"]));
+}
+
+#[tokio::test]
+async fn unusual_writers_are_heard_too() {
+    let (mut tap, _) = tap("unusual").await;
+    let id = "00000000-0000-0000-0000-0000000000ff";
+    {
+        let mut sink = pin!(tap.writer.copy_in("COPY citas (negocio_id) FROM STDIN").await.unwrap());
+        sink.send(Bytes::from(format!("{A}\n{B}\n"))).await.unwrap();
+        sink.close().await.unwrap();
+    }
+    assert_eq!(keys(&tap.since().await), set(&[A, B]));
+    let upsert =
+        format!("INSERT INTO citas (id, negocio_id) VALUES ('{id}', '{A}') ON CONFLICT (id) DO UPDATE SET estado = 'cancelada'");
+    assert_eq!(tap.keys(&upsert).await, set(&[A]));
+    assert_eq!(tap.keys(&upsert).await, set(&[A]));
+    assert_eq!(tap.keys(&upsert).await, set(&[]));
+    let merge = format!(
+        "MERGE INTO citas c USING (VALUES ('{id}'::uuid, '{B}'::uuid), (gen_random_uuid(), '{A}')) AS n (id, negocio) ON c.id = n.id
+         WHEN MATCHED THEN UPDATE SET negocio_id = n.negocio WHEN NOT MATCHED THEN INSERT (negocio_id) VALUES (n.negocio)"
+    );
+    assert_eq!(tap.keys(&merge).await, set(&[A, B]));
+    let cte = format!("WITH gone AS (DELETE FROM citas WHERE negocio_id = '{B}' RETURNING 1) SELECT count(*) FROM gone");
+    assert_eq!(tap.keys(&cte).await, set(&[B]));
+    let replica = format!(
+        "SET session_replication_role = replica; INSERT INTO citas (negocio_id) VALUES ('{B}'); RESET session_replication_role"
+    );
+    assert_eq!(tap.keys(&replica).await, set(&[B]), "as restore tools and replication scripts write");
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_is_not_said() {
+    let (mut tap, _) = tap("rolled_back").await;
+    let one = |key| format!("INSERT INTO citas (negocio_id) VALUES ('{key}');");
+    assert_eq!(tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await, set(&[]));
+    let savepoint = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT", one(A), one(B));
+    assert_eq!(tap.keys(&savepoint).await, set(&[A]));
+}
+
+#[tokio::test]
+async fn partitions_are_heard_through_the_parent_and_by_name() {
+    let (client, url) = empty("partitioned").await;
+    let schema = "CREATE TABLE citas (negocio_id bigint, fecha date, estado text) PARTITION BY RANGE (fecha);
+        CREATE TABLE citas_25 PARTITION OF citas FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+        CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
+        ALTER TABLE citas ATTACH PARTITION citas_26 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
+    client.batch_execute(schema).await.unwrap();
+    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
+    database.install(&whole_row).await.unwrap();
+    let mut tap = Tap::open(client, "partitioned").await;
+    assert_eq!(tap.keys("INSERT INTO citas VALUES (1, '2025-05-05'), (2, '2026-05-05')").await, set(&["1", "2"]));
+    assert_eq!(tap.keys("INSERT INTO citas_26 VALUES ('pendiente', '2026-05-05', 3)").await, set(&["3"]));
+    assert_eq!(tap.keys("UPDATE citas_26 SET estado = 'atendida' WHERE negocio_id = 3").await, set(&["3"]));
+    assert_eq!(tap.keys("UPDATE citas SET fecha = '2026-06-06' WHERE negocio_id = 1").await, set(&["1"]), "to another partition");
+    assert_eq!(tap.keys("TRUNCATE citas_25").await, set(&["*"]));
+    tap.payloads("CREATE TABLE citas_27 PARTITION OF citas FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')").await;
+    assert!(!database.triggers(&whole_row).await.unwrap().are_current(), "a new partition is noticed");
+    database.install(&whole_row).await.unwrap();
+    assert_eq!(tap.keys("INSERT INTO citas_27 VALUES (4, '2027-05-05')").await, set(&["4"]));
+}
+
+#[tokio::test]
+async fn many_and_long_keys_fit_their_messages() {
+    let (client, url) = empty("many").await;
+    client.batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)").await.unwrap();
+    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    database.install(&catalog(vec![table("citas", Some("negocio_id"), &["estado"])])).await.unwrap();
+    let mut tap = Tap::open(client, "many").await;
+    let insert = |n: u32, key: &str| format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i");
+    assert_eq!(tap.keys(&insert(3000, "'negocio_' || i")).await, set(&["*"]));
+    assert_eq!(tap.keys(&insert(2000, "'negocio_' || i")).await.len(), 2000);
+    assert_eq!(tap.keys(&insert(1, "repeat('x', 201)")).await, set(&["*"]));
+    // Each byte of these becomes six in JSON, or two, or none is escaped.
+    for filler in ["chr(1)", r"E'\\'", "'ñ'"] {
+        let payloads = tap.payloads(&insert(500, &format!("rpad(i::text, 200 / octet_length({filler}) - 2, {filler})"))).await;
+        assert!(payloads.iter().all(|p| p.len() < 8000) && payloads.len() > 10, "{filler}");
+        assert_eq!(keys(&payloads).len(), 500, "{filler}");
+    }
+    assert_eq!(tap.keys("UPDATE citas SET fecha = now()").await, set(&[]));
+    assert_eq!(tap.keys("UPDATE citas SET estado = 'x' WHERE negocio_id = 'negocio_7'").await, set(&["negocio_7"]));
+}
+
+#[tokio::test]
+async fn types_without_equality_and_tables_without_a_key() {
+    let (client, url) = empty("odd").await;
+    client
+        .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
+        .await
+        .unwrap();
+    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    let catalog: std::sync::Arc<Catalog> = catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
+    database.install(&catalog).await.unwrap();
+    let mut tap = Tap::open(client, "odd").await;
+    assert_eq!(tap.keys("UPDATE ajustes SET id = 2").await, set(&[]));
+    assert_eq!(tap.keys("UPDATE ajustes SET valor = '[]'").await, set(&["*"]));
+    assert_eq!(tap.keys("DELETE FROM ajustes WHERE false").await, set(&[]));
+    assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["*"]));
+}
