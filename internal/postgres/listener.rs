@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client};
 
 use crate::drain::Drain;
 use crate::postgres::connect::Wire;
-use crate::postgres::error::describe;
+use crate::postgres::error::{DatabaseError, describe};
 use crate::postgres::notice::{CHANNEL, Gathered, Notice, is_probe, probe};
 use crate::postgres::pool::Database;
 use crate::stream::Catalog;
@@ -114,9 +114,11 @@ struct Ear {
 }
 
 /// Why a connection was given up.
-enum End {
+#[derive(Debug)]
+pub(super) enum End {
     /// With what happened.
     Broken(String),
+    /// [`Notice::Deaf`]
     Deaf,
 }
 
@@ -175,67 +177,14 @@ impl Ear {
     }
 
     async fn connection(&self) -> End {
-        let endpoint = self.database.direct();
-        let (client, mut wire) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(error)) => return End::Broken(describe(&error)),
-            Err(_) => return End::Broken("no connection within the connect time-out".to_owned()),
+        let (client, wire) = match rehearse(&self.database).await {
+            Ok(parts) => parts,
+            Err(end) => return end,
         };
-        if let Err(end) = self.arm(&client, &mut wire).await {
-            return end;
-        }
         // The interest in watched keys is to be declared again here, before everything is read again.
         tracing::info!("listening to the database");
         self.enter(ListenerState::Listening, Notice::Listening);
         self.listen(Arc::new(client), wire).await
-    }
-
-    /// LISTEN, and the proof that it works. What is heard meanwhile needs no telling: everything will be read.
-    async fn arm(&self, client: &Client, wire: &mut Wire) -> Result<(), End> {
-        let listen = timeout(PROBE_LIMIT, client.batch_execute("LISTEN latido"));
-        match alongside(wire, listen).await? {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(End::Broken(describe(&error))),
-            Err(_) => return Err(End::Broken("LISTEN was not answered".to_owned())),
-        }
-        for _ in 0..PROBES {
-            if self.probe(wire).await? {
-                return Ok(());
-            }
-        }
-        Err(End::Deaf)
-    }
-
-    async fn probe(&self, wire: &mut Wire) -> Result<bool, End> {
-        let nonce = probe(fastrand::u64(..));
-        let (channel, payload) = (CHANNEL, nonce.as_str());
-        let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] = [(&channel, Type::TEXT), (&payload, Type::TEXT)];
-        let send = self.database.query("the probe", "SELECT pg_catalog.pg_notify($1, $2)::text", &params);
-        let mut heard = false;
-        {
-            let mut send = std::pin::pin!(send);
-            let mut sent = false;
-            while !sent {
-                tokio::select! {
-                    result = &mut send => match result {
-                        Ok(_) => sent = true,
-                        Err(error) => return Err(End::Broken(error.to_string())),
-                    },
-                    message = next(wire) => heard |= is_ours(&message?, &nonce),
-                }
-            }
-        }
-        let hear = async {
-            while !heard {
-                heard = is_ours(&next(wire).await?, &nonce);
-            }
-            Ok(())
-        };
-        match timeout(PROBE_LIMIT, hear).await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(end)) => Err(end),
-            Err(_) => Ok(false),
-        }
     }
 
     async fn listen(&self, client: Arc<Client>, mut wire: Wire) -> End {
@@ -283,6 +232,58 @@ impl Ear {
         gathered.into_notices().into_iter().for_each(&self.sink);
         message.map(drop)
     }
+}
+
+/// Connects, LISTENs, and proves that notifications arrive. What is heard meanwhile needs no telling: everything will be read.
+pub(super) async fn rehearse(database: &Database) -> Result<(Client, Wire), End> {
+    let endpoint = database.direct();
+    let (client, mut wire) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(error)) => return Err(End::Broken(describe(&error))),
+        Err(_) => return Err(End::Broken("no connection within the connect time-out".to_owned())),
+    };
+    let listen = timeout(PROBE_LIMIT, client.batch_execute("LISTEN latido"));
+    match alongside(&mut wire, listen).await? {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(End::Broken(describe(&error))),
+        Err(_) => return Err(End::Broken("LISTEN was not answered".to_owned())),
+    }
+    for _ in 0..PROBES {
+        if arrives(database, &mut wire).await? {
+            return Ok((client, wire));
+        }
+    }
+    Err(End::Deaf)
+}
+
+/// Whether a notification sent over another connection arrives on this one.
+async fn arrives(database: &Database, wire: &mut Wire) -> Result<bool, End> {
+    let nonce = probe(fastrand::u64(..));
+    let mut heard = false;
+    {
+        let mut send = std::pin::pin!(send(database, &nonce));
+        loop {
+            tokio::select! {
+                sent = &mut send => break sent.map_err(|error| End::Broken(error.to_string()))?,
+                message = next(wire) => heard |= is_ours(&message?, &nonce),
+            }
+        }
+    }
+    let hear = async {
+        while !heard {
+            heard = is_ours(&next(wire).await?, &nonce);
+        }
+        Ok(())
+    };
+    match timeout(PROBE_LIMIT, hear).await {
+        Ok(result) => result.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+async fn send(database: &Database, payload: &str) -> Result<(), DatabaseError> {
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&CHANNEL, Type::TEXT), (&payload, Type::TEXT)];
+    database.query("the probe", "SELECT pg_catalog.pg_notify($1, $2)::text", &params).await.map(drop)
 }
 
 type Ping = Option<Pin<Box<dyn Future<Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>> + Send>>>;

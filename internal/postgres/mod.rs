@@ -9,6 +9,7 @@ mod connect;
 mod describe;
 pub mod embedded;
 
+mod doctor;
 mod error;
 mod install;
 
@@ -23,6 +24,7 @@ mod url;
 
 pub use config::{Config, ConfigError, Setting};
 
+pub use doctor::{Finding, Level, examine};
 pub use error::DatabaseError;
 
 pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};

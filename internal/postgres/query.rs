@@ -82,7 +82,7 @@ impl Database {
         Ok(keys.iter().filter(|key| answered.contains(key.as_str())).cloned().collect())
     }
 
-    async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
+    pub(super) async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
         let prepared = Arc::new(describe::stream(self, stream).await?);
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {

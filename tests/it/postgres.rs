@@ -1,6 +1,7 @@
 //! The database part against a real PostgreSQL: triggers, reads, the listener, poolers, TLS.
 
 mod cluster;
+mod examining;
 mod installing;
 mod listening;
 mod proxy;

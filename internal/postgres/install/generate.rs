@@ -27,23 +27,23 @@ const MAX_NAME: usize = 63;
 
 /// A table of a stream, found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Watched {
-    pub(super) stream: String,
-    pub(super) schema: String,
-    pub(super) table: String,
-    pub(super) key: Option<KeyColumn>,
+pub(in crate::postgres) struct Watched {
+    pub(in crate::postgres) stream: String,
+    pub(in crate::postgres) schema: String,
+    pub(in crate::postgres) table: String,
+    pub(in crate::postgres) key: Option<KeyColumn>,
     /// What counts as a change; empty: every column.
-    pub(super) columns: Vec<String>,
+    pub(in crate::postgres) columns: Vec<String>,
     /// Where triggers go, schema and name: the table, then its partitions.
-    pub(super) relations: Vec<(String, String)>,
+    pub(in crate::postgres) relations: Vec<(String, String)>,
 }
 
 /// The column that holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyColumn {
-    pub(super) name: String,
+pub(in crate::postgres) struct KeyColumn {
+    pub(in crate::postgres) name: String,
     /// Texts are compared byte by byte, whatever the column's collation takes for equal.
-    pub(super) is_text: bool,
+    pub(in crate::postgres) is_text: bool,
 }
 
 /// A part of the script that concerns one thing.
@@ -70,7 +70,7 @@ pub(super) const EVENTS: [Event; 4] = [
 ];
 
 impl Watched {
-    pub(super) fn qualified(&self) -> String {
+    pub(in crate::postgres) fn qualified(&self) -> String {
         qualified(&self.schema, &self.table)
     }
 

@@ -1,8 +1,8 @@
 //! Installing the triggers that a catalog asks for, seeing whether they are there, and removing them without a trace.
 
 mod error;
-mod generate;
-mod resolve;
+pub(super) mod generate;
+pub(super) mod resolve;
 mod state;
 
 use std::time::Duration;

@@ -24,7 +24,11 @@ pub(super) async fn all(database: &Database, catalog: &Catalog) -> Result<Vec<Wa
 }
 
 /// One table; the inner error says what is wrong with it.
-pub(super) async fn one(database: &Database, stream: &Stream, table: &Table) -> Result<Result<Watched, String>, DatabaseError> {
+pub(in crate::postgres) async fn one(
+    database: &Database,
+    stream: &Stream,
+    table: &Table,
+) -> Result<Result<Watched, String>, DatabaseError> {
     let rows = query(database, include_str!("find_table.sql"), &table.table, Type::TEXT).await?;
     let place = rows.first().and_then(|row| {
         Some((

@@ -1,0 +1,88 @@
+//! The server, the road to it, and our role on it.
+
+use tokio_postgres::Row;
+
+use crate::postgres::doctor::Finding;
+use crate::postgres::listener::{End, rehearse};
+use crate::postgres::pool::Database;
+
+/// CREATE OR REPLACE TRIGGER.
+const OLDEST: i32 = 140_000;
+
+const FACTS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+       current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+       current_setting('TimeZone'), current_setting('max_prepared_transactions')::int,
+       inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)";
+
+pub(super) async fn examine(database: &Database) -> Vec<Finding> {
+    match database.query("the doctor", FACTS, &[]).await {
+        Err(error) => vec![Finding::failure("server", error.to_string())],
+        Ok(rows) => rows.first().and_then(|row| facts(database, row).ok()).unwrap_or_default(),
+    }
+}
+
+fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres::Error> {
+    let mut findings = vec![version(row.try_get(0)?, row.try_get(1)?), role(row.try_get(3)?, row.try_get(4)?)];
+    findings.push(encryption(row.try_get(7)?, row.try_get(8)?, database.is_pooled()));
+    findings.push(pooler(database.is_pooled()));
+    if row.try_get(2)? {
+        let detail = "this server is a standby: what it shows is older than the notification that says it changed";
+        findings.push(Finding::failure("primary", detail).remedy("point DATABASE_URL at the primary"));
+    }
+    let zone: String = row.try_get(5)?;
+    findings.push(Finding::ok("time zone", format!("sessions use {zone}; today is computed per business, not by the session")));
+    if row.try_get::<_, i32>(6)? > 0 {
+        let detail =
+            "max_prepared_transactions is above 0: PREPARE TRANSACTION fails in a transaction that changed a watched table";
+        findings.push(Finding::warning("two-phase commit", detail).remedy("writers that need it must call the hook instead"));
+    }
+    Ok(findings)
+}
+
+fn version(number: i32, name: String) -> Finding {
+    if number < OLDEST {
+        return Finding::failure("server version", format!("PostgreSQL {name}; the oldest that works is 14"));
+    }
+    Finding::ok("server version", format!("PostgreSQL {name}"))
+}
+
+fn role(name: String, is_superuser: bool) -> Finding {
+    if !is_superuser {
+        return Finding::ok("role", name);
+    }
+    let remedy = "serve as a role with CONNECT on the database and SELECT on the columns that the queries read";
+    Finding::warning("role", format!("{name} is a superuser; reading needs no such power")).remedy(remedy)
+}
+
+fn encryption(local: bool, version: Option<String>, pooled: bool) -> Finding {
+    match version {
+        Some(version) => Finding::ok("TLS", version),
+        None if local => Finding::ok("TLS", "none needed: a socket on this machine"),
+        None if pooled => Finding::ok("TLS", "unknown: the server sees only the pooler"),
+        None => Finding::warning("TLS", "the connection is not encrypted")
+            .remedy("add sslmode=verify-full, or at least sslmode=require"),
+    }
+}
+
+fn pooler(pooled: bool) -> Finding {
+    if pooled {
+        let detail = "a connection pooler answers at DATABASE_URL; reads work through it, each as an unnamed statement";
+        return Finding::ok("pooler", detail);
+    }
+    Finding::ok("pooler", "none: a direct connection, prepared statements")
+}
+
+pub(super) async fn listening(database: &Database) -> Finding {
+    match rehearse(database).await {
+        Ok(_) => Finding::ok("LISTEN", "a notification sent over one connection arrived on another"),
+        Err(End::Deaf) => {
+            let detail = "LISTEN succeeds but notifications never arrive: a transaction pooler, or two different databases";
+            Finding::warning("LISTEN", detail).remedy(
+                "set LISTEN_DATABASE_URL to the server itself (often port 5432 instead of 6543); without it only the hook and the sweep find changes",
+            )
+        }
+        Err(End::Broken(reason)) => {
+            Finding::failure("LISTEN", reason).remedy("check LISTEN_DATABASE_URL, or DATABASE_URL if that is not set")
+        }
+    }
+}
