@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_slot_is_a_time_of_day() {
-        assert_eq!((0..SLOTS).map(slot).last(), Some(time(17, 30, 0, 0)));
+        assert_eq!((0..SLOTS).map(slot).next_back(), Some(time(17, 30, 0, 0)));
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! The files of the page, compiled into the binary as they stand here: no build step, no request to anywhere else.
+
+use crate::http::Asset;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// The page at `/`, for [`crate::http::Doors::assets`].
+pub static PAGE: &[Asset] = &[
+    Asset { path: "/", content_type: HTML, bytes: include_bytes!("index.html") },
+    Asset { path: "/app.css", content_type: CSS, bytes: include_bytes!("app.css") },
+    Asset { path: "/app.js", content_type: SCRIPT, bytes: include_bytes!("app.js") },
+    Asset { path: "/card.js", content_type: SCRIPT, bytes: include_bytes!("card.js") },
+    Asset { path: "/chart.js", content_type: SCRIPT, bytes: include_bytes!("chart.js") },
+    Asset { path: "/link.js", content_type: SCRIPT, bytes: include_bytes!("link.js") },
+    Asset { path: "/words.js", content_type: SCRIPT, bytes: include_bytes!("words.js") },
+    Asset { path: "/favicon.svg", content_type: SVG, bytes: include_bytes!("favicon.svg") },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(path: &str) -> &'static str {
+        let asset = PAGE.iter().find(|asset| asset.path == path).unwrap_or_else(|| panic!("{path} is not embedded"));
+        std::str::from_utf8(asset.bytes).unwrap()
+    }
+
+    /// What stands between quotes behind each `mark`.
+    fn behind<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
+        text.split(mark).skip(1).filter_map(move |rest| rest.split(quote).next())
+    }
+
+    #[test]
+    fn everything_the_page_asks_for_is_there() {
+        let page = text("/");
+        for attribute in ["src=\"", "rel=\"icon\" href=\"", "rel=\"stylesheet\" href=\""] {
+            assert!(behind(page, attribute, '"').map(text).count() > 0, "{attribute}");
+        }
+        for script in PAGE.iter().filter(|asset| asset.content_type == SCRIPT) {
+            for name in behind(text(script.path), "from './", '\'') {
+                assert!(!text(&format!("/{name}")).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_policy_allows_what_the_page_does() {
+        let page = text("/");
+        assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" on"), "inline styles or handlers");
+        assert!(page.matches("<script").count() == 1 && page.contains("<script type=\"module\" src=\"/app.js\"></script>"));
+        for asset in PAGE {
+            let text = text(asset.path).replace("http://www.w3.org/2000/svg", "");
+            assert!(
+                !text.contains("http://") && !text.contains("https://") && !text.contains("url("),
+                "{} reaches outside",
+                asset.path
+            );
+        }
+    }
+}

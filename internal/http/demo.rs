@@ -1,0 +1,211 @@
+//! The two addresses that only a demo has: a session without a password, and a button that books.
+//!
+//! They ask for no token, so they answer to this machine alone: the peer is a loopback address, the `Host` is a name of this machine (a
+//! foreign name that was made to resolve to it is a rebinding attack), and no page from elsewhere is asking. The last is checked here
+//! and not left to CORS, which by default lets any page read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::warn;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::{Filter as _, path};
+
+use crate::demo::{BookError, Demo};
+use crate::http::body;
+use crate::http::call::{Call, call};
+use crate::http::refusal::{Refusal, json_response};
+use crate::http::{Extra, Response};
+use crate::telemetry::Metrics;
+
+/// Largest body of a booking, in bytes.
+const BODY_BYTES: usize = 1024;
+/// How long it may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(4);
+/// When to try again what the database could not do.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// `GET /demo/session` and `POST /demo/citas`, for [`crate::http::Doors::extra`].
+pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
+    let for_session = Arc::clone(&demo);
+    let session = path!("demo" / "session").and(call()).map(move |call| session(&for_session, &call));
+    let booking = path!("demo" / "citas").and(call()).and(warp::body::stream());
+    let booking = booking.then(move |call, body| book(Arc::clone(&demo), call, body));
+    let answer = move |result: Result<_, Refusal>| result.unwrap_or_else(|refusal| refusal.into_response(&metrics));
+    session.or(booking).unify().map(answer).boxed()
+}
+
+fn session(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
+    call.gets()?;
+    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
+    let session = demo.session().map_err(|error| {
+        warn!(error = %format!("{error:#}"), "no token could be issued for the demo");
+        Refusal::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
+    })?;
+    Ok(uncached(json_response(session.to_json())))
+}
+
+async fn book<B: Buf, E>(demo: Arc<Demo>, call: Call, body: impl Stream<Item = Result<B, E>>) -> Result<Response, Refusal> {
+    call.posts()?;
+    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
+    if !is_json(&call.header(CONTENT_TYPE)) {
+        return Err(
+            Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "expected application/json").closing()
+        );
+    }
+    let body = timeout(BODY_TIMEOUT, body::collect(body, BODY_BYTES)).await.ok().and_then(Result::ok);
+    let negocio_id = body.as_deref().and_then(negocio_id).ok_or_else(malformed)?;
+    match demo.book(&negocio_id).await {
+        Ok(()) => {
+            let mut response = uncached(json_response(json!({"negocio_id": negocio_id}).to_string()));
+            *response.status_mut() = StatusCode::CREATED;
+            Ok(response)
+        }
+        Err(BookError::UnknownBusiness) => {
+            Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_business", "no such business in the demo"))
+        }
+        Err(BookError::Unavailable(error)) => {
+            warn!(error = %format!("{error:#}"), "a cita of the demo could not be booked");
+            Err(Refusal::unavailable("unavailable", "the cita could not be booked", RETRY_AFTER))
+        }
+    }
+}
+
+fn negocio_id(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Booking {
+        negocio_id: String,
+    }
+    serde_json::from_slice::<Booking>(body).ok().map(|booking| booking.negocio_id)
+}
+
+fn malformed() -> Refusal {
+    let message = format!("expected {{\"negocio_id\":\"…\"}} of at most {BODY_BYTES} bytes");
+    // Some of the body may still be on its way.
+    Refusal::bad_request("bad_request", message).closing()
+}
+
+/// Whether the asker is this machine's own user, as far as a server can tell; see the module.
+fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let local = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    // Two `Host` lines would be two opinions.
+    let host = only(headers, &HOST).filter(|host| names_this_machine(host));
+    let Some(host) = host.filter(|_| local) else {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "local_only", "the demo answers to its own machine alone"));
+    };
+    let ours = |origin: &str| origin.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host));
+    if headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(ours) {
+        return Err(Refusal::origin());
+    }
+    let from_elsewhere = headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
+    if from_elsewhere { Err(Refusal::origin()) } else { Ok(()) }
+}
+
+/// A header that stands there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?.to_str().ok()?;
+    lines.next().is_none().then_some(line)
+}
+
+/// `localhost` or a loopback address, with a port or without.
+fn names_this_machine(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, "0"),
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let loopback =
+        address.parse().is_ok_and(|address: IpAddr| address.is_loopback() && address.is_ipv6() == name.starts_with('['));
+    port.parse::<u16>().is_ok() && (loopback || name.eq_ignore_ascii_case("localhost"))
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        admit(peer.parse().ok(), &map).is_ok()
+    }
+
+    #[test]
+    fn names_of_this_machine() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"] {
+            assert!(names_this_machine(host), "{host}");
+        }
+        let foreign = [
+            "",
+            "latido.example",
+            "localhost.example:80",
+            "127.0.0.1.example",
+            "0.0.0.0:1",
+            "::1",
+            "[127.0.0.1]:1",
+            "localhost:",
+        ];
+        for host in foreign.iter().chain(&["192.168.1.7:8080", "localhost:80:80", "user@localhost", "localhost:http"]) {
+            assert!(!names_this_machine(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn this_machine_may_ask() {
+        for peer in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert!(admitted(peer, &[("host", "localhost:8080")]), "{peer}");
+        }
+        let same = [("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")];
+        assert!(admitted("127.0.0.1:5", &same));
+    }
+
+    #[test]
+    fn nobody_else_may() {
+        assert!(!admitted("", &[("host", "localhost")]), "no peer");
+        assert!(!admitted("192.168.1.7:5", &[("host", "localhost")]), "another machine");
+        let host = ("host", "localhost:8080");
+        let cases: [&[_]; 8] = [
+            &[],
+            &[("host", "evil.example")],
+            &[host, ("host", "evil.example")],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "http://localhost:9090")],
+            &[host, ("origin", "https://evil.example")],
+            &[host, ("origin", "http://localhost:8080"), ("origin", "http://evil.example")],
+            &[host, ("sec-fetch-site", "cross-site")],
+        ];
+        for headers in cases {
+            assert!(!admitted("127.0.0.1:5", headers), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        assert_eq!(negocio_id(br#"{"negocio_id":"7"}"#).as_deref(), Some("7"));
+        for body in ["", "[]", r#"{"negocio_id":7}"#, "{}"] {
+            assert_eq!(negocio_id(body.as_bytes()), None, "{body}");
+        }
+        assert!(is_json("application/json; charset=utf-8") && !is_json("text/plain") && !is_json(""));
+    }
+}
