@@ -125,6 +125,7 @@ pub(super) enum End {
 impl Ear {
     async fn run(self) {
         let mut backoff = Backoff::default();
+        let mut told = false;
         loop {
             let started = Instant::now();
             let end = self.connection().await;
@@ -135,7 +136,8 @@ impl Ear {
             }
             let pause = match end {
                 End::Broken(reason) => {
-                    self.lost(heard, &reason);
+                    self.lost(heard, told, &reason);
+                    told = true;
                     backoff.next()
                 }
                 End::Deaf => {
@@ -147,14 +149,15 @@ impl Ear {
         }
     }
 
-    /// One line when it begins, not one for every attempt.
-    fn lost(&self, heard: bool, reason: &str) {
-        // What was deaf and now cannot even be reached stays deaf for the outside.
+    /// One line when it begins, not one for every attempt. What was deaf and now cannot even be reached stays deaf for the outside.
+    fn lost(&self, heard: bool, told: bool, reason: &str) {
         if heard {
             tracing::warn!(reason, "notifications from the database stopped; connecting again");
             self.enter(ListenerState::Connecting, Notice::Lost);
+        } else if told {
+            tracing::debug!(reason, "still cannot listen to the database");
         } else {
-            tracing::debug!(reason, "cannot listen to the database yet");
+            tracing::warn!(reason, "cannot listen to the database yet; trying on");
         }
     }
 
@@ -253,6 +256,8 @@ pub(super) async fn rehearse(database: &Database) -> Result<(Client, Wire), End>
             return Ok((client, wire));
         }
     }
+    // The pooler keeps the server's end, and every listener costs writers; with luck this reaches the same one.
+    let _ = alongside(&mut wire, timeout(PROBE_LIMIT, client.batch_execute("UNLISTEN latido"))).await;
     Err(End::Deaf)
 }
 

@@ -1,4 +1,5 @@
 //! The database part against a real PostgreSQL: triggers, reads, the listener, poolers, TLS.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cluster;
 mod examining;

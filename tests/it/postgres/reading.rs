@@ -255,3 +255,19 @@ async fn poolers_are_recognized_by_their_manners() {
     direct.check().await.unwrap();
     assert!(!direct.is_pooled());
 }
+
+#[tokio::test]
+async fn what_the_url_says_about_the_session_holds() {
+    let (client, url) = empty("session").await;
+    client.batch_execute("CREATE SCHEMA app; CREATE TABLE app.t (k int, n int); INSERT INTO app.t VALUES (1, 2)").await.unwrap();
+    client.batch_execute("CREATE SEQUENCE app.s").await.unwrap();
+    let proxy = Proxy::start(&url, Manners { drop_options: true, ..Manners::default() }).await;
+    for url in [format!("{url}&schema=app&target_session_attrs=read-write"), format!("{}?schema=app", proxy.url)] {
+        let database = Database::open(&Config::new(url)).unwrap();
+        let rows = read(&database, &plain("t", "SELECT k, n FROM t WHERE k = ANY ($1)"), &["1"]).await.unwrap();
+        assert_eq!(rows[0].columns, r#"{"n":2}"#);
+        let writing = plain("w", "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)");
+        assert!(matches!(read(&database, &writing, &["1"]).await, Err(DatabaseError::Rejected { .. })), "reads only");
+        database.install_sql(&super::catalog(vec![super::table("t", Some("k"), &["n"])])).await.unwrap();
+    }
+}
