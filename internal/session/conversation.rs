@@ -218,7 +218,7 @@ impl Conversation {
     /// The clock shows `unix_s`: what the token's expiry asks for.
     pub fn on_time(&mut self, unix_s: i64, limits: &Limits) -> Effect {
         let at = self.principal.expires_at_s();
-        if unix_s >= at {
+        if unix_s >= self.principal.ends_at_s() {
             return Effect::Close(CloseReason::Expired);
         }
         if !self.warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
@@ -231,7 +231,7 @@ impl Conversation {
     /// When [`Conversation::on_time`] will next have something to say, Unix seconds.
     pub fn next_time(&self, limits: &Limits) -> i64 {
         let at = self.principal.expires_at_s();
-        if self.warned { at } else { at - i64::from(limits.expiry_notice_s) }
+        if self.warned { self.principal.ends_at_s() } else { at - i64::from(limits.expiry_notice_s) }
     }
 }
 

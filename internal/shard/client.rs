@@ -1,8 +1,7 @@
 //! One connection, as its shard keeps it.
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::session::{CloseReason, Conversation, Limits};
+use crate::shard::Permits;
 use crate::shard::outbox::Outbox;
 use crate::websocket::Reader;
 
@@ -36,8 +35,8 @@ pub(super) struct Client {
     pub(super) pinged: bool,
     /// Second at which the timer wheel looks at this client.
     pub(super) armed_s: u32,
-    /// Counts this connection against the server's limit until it is dropped.
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// Count this connection against the limits until it is dropped.
+    pub(super) _permit: Permits,
 }
 
 impl Client {

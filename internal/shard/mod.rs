@@ -46,6 +46,9 @@ pub struct Config {
     pub threads: usize,
 }
 
+/// A connection's place among all of the server's, and, where addresses are limited, among those of its address.
+pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// A connection that was just upgraded.
 #[derive(Debug)]
 pub struct Arrival {
@@ -55,8 +58,8 @@ pub struct Arrival {
     pub early: Bytes,
     /// Who is there.
     pub principal: Arc<Principal>,
-    /// Counts the connection against the server's limit while it lives.
-    pub permit: OwnedSemaphorePermit,
+    /// Count the connection against the limits while it lives.
+    pub permit: Permits,
 }
 
 /// What shards work with.

@@ -21,6 +21,9 @@ use crate::websocket::{Chunk, Reader};
 
 /// The one read buffer of a shard, in bytes.
 const READ_BUFFER: usize = 16 * 1024;
+/// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
+/// does not read: memory that nobody counts, full of numbers that nobody wants any more.
+const SEND_BUFFER: usize = 64 * 1024;
 /// Readiness events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -147,6 +150,8 @@ impl Worker {
             u32::try_from(self.sockets.len() - 1).unwrap_or(u32::MAX)
         });
         let index = slot as usize;
+        // Refused, it is merely not smaller.
+        let _ = socket2::SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER);
         let mut socket = TcpStream::from_std(socket);
         // Both interests at once and for good: edge-triggered, so a writable socket says nothing until it has been full.
         let interests = Interest::READABLE | Interest::WRITABLE;
