@@ -1,0 +1,168 @@
+//! The listening socket and the loop that accepts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
+use tracing::{debug, error, info, warn};
+
+use crate::drain::Drain;
+use crate::http::Doors;
+use crate::http::connection::Front;
+use crate::http::farewell::Farewell;
+use crate::http::routes::routes;
+use crate::http::seats::Full;
+
+/// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
+const BACKLOG: i32 = 4096;
+/// First and longest pause after an accept that failed for want of files or memory.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// A silent peer is probed after this long, this often, so many times.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Where it listens; with the real port if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Binds the first of the addresses that can be bound, and listens. More than one serves where a system may lack IPv6: «every interface»
+/// is `[::]`, else `0.0.0.0`. Needs no runtime, so that a port in use shows before anything is started.
+///
+/// # Errors
+/// That of the last address.
+pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
+    for address in addresses {
+        match bind_one(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restarted server gets its port back although old connections still linger in the kernel.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 as well, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let socket = std::net::TcpListener::from(socket);
+    let address = socket.local_addr()?;
+    Ok(Listener { socket, address })
+}
+
+/// Accepts until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the runtime can't watch
+/// the socket, the server is stopped.
+pub async fn serve(listener: Listener, doors: Arc<Doors>) {
+    let Listener { socket, address } = listener;
+    let sockets = match tokio::net::TcpListener::from_std(socket) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            error!(%address, %error, "can't listen");
+            return doors.drain.stop();
+        }
+    };
+    info!(%address, "listening");
+    accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors)))).await;
+}
+
+async fn accept(sockets: &tokio::net::TcpListener, front: &Arc<Front>) {
+    let farewell = Farewell::new(front.drain.clone());
+    let mut pause = BACK_OFF.0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = front.drain.stopping() => return,
+            accepted = sockets.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                pause = BACK_OFF.0;
+                welcome(front, &farewell, socket, peer);
+            }
+            Err(error) if is_the_peers(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) => {
+                if pause == BACK_OFF.0 {
+                    warn!(%error, open = front.seats.taken(), "can't accept connections; trying again with growing pauses");
+                }
+                rest(&front.drain, pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}
+
+fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, peer: SocketAddr) {
+    match front.seats.take(peer.ip()) {
+        Ok(seat) => {
+            tune(&socket, front.config.unacknowledged);
+            front.drain.spawn(Arc::clone(front).converse(socket, peer, seat));
+        }
+        Err(full) => {
+            front.metrics.refusals.add(match full {
+                Full::House => "connection_limit",
+                Full::Address => "address_limit",
+            });
+            farewell.bid(socket, full);
+        }
+    }
+}
+
+/// Options are wishes: a socket that refuses one is served all the same, and if it is dead the first read will say so.
+fn tune(socket: &TcpStream, unacknowledged: Duration) {
+    let _ = socket.set_nodelay(true);
+    let (idle, interval, probes) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(socket).set_tcp_user_timeout(Some(unacknowledged));
+    #[cfg(not(target_os = "linux"))]
+    let _ = unacknowledged;
+}
+
+/// Errors of the connection that was to be accepted (accept(2) hands them on); the next one may be fine. Any other, above all the want
+/// of file descriptors, would come again at once, so the loop must rest.
+fn is_the_peers(error: &io::Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    matches!(errno, Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO | Errno::PERM | Errno::TIMEDOUT)
+}
+
+async fn rest(drain: &Drain, pause: Duration) {
+    tokio::select! {
+        () = drain.stopping() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_that_works_is_taken() {
+        let taken = bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
+        let free = bind(&[taken.address(), ([127, 0, 0, 1], 0).into()]).unwrap();
+        assert_ne!(free.address().port(), taken.address().port());
+        assert_eq!(bind(&[taken.address()]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&[]).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! A request's body, within limits.
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt as _};
+
+/// How much of an oversize body is read and thrown away, in bytes. To close while the client still sends would reset the connection,
+/// and the client would see an error instead of the answer.
+const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
+
+/// The body did not make it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyError {
+    TooLarge,
+    /// The client went away, or its chunks were malformed.
+    Broken,
+}
+
+/// Collects a body of at most `limit` bytes.
+pub(super) async fn collect<B: Buf, E>(body: impl Stream<Item = Result<B, E>>, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = std::pin::pin!(body);
+    let (mut collected, mut seen) = (Vec::new(), 0_usize);
+    while let Some(piece) = body.next().await {
+        let mut piece = piece.map_err(|_| BodyError::Broken)?;
+        seen = seen.saturating_add(piece.remaining());
+        if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
+            return Err(BodyError::TooLarge);
+        }
+        if seen <= limit {
+            collected.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
+        }
+    }
+    if seen > limit { Err(BodyError::TooLarge) } else { Ok(collected) }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    fn pieces(count: usize, len: usize) -> impl Stream<Item = Result<Bytes, ()>> {
+        stream::iter((0..count).map(move |_| Ok(Bytes::from(vec![b'x'; len]))))
+    }
+
+    #[tokio::test]
+    async fn limits_count_all_pieces() {
+        assert_eq!(collect(pieces(4, 4), 16).await.map(|b| b.len()), Ok(16));
+        assert_eq!(collect(pieces(4, 4), 15).await, Err(BodyError::TooLarge));
+        assert_eq!(collect(pieces(0, 0), 0).await, Ok(vec![]));
+        let broken = pieces(1, 1).chain(stream::iter([Err(())]));
+        assert_eq!(collect(broken, 15).await, Err(BodyError::Broken));
+    }
+
+    #[tokio::test]
+    async fn endless_bodies_are_not_read_to_the_end() {
+        assert_eq!(collect(pieces(usize::MAX, 64 * 1024), 16).await, Err(BodyError::TooLarge));
+    }
+}

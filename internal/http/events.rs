@@ -1,0 +1,86 @@
+//! `GET /<stream>/<key>/events`: the same numbers as Server-Sent Events, newest wins.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::unfold;
+use warp::Reply as _;
+use warp::http::HeaderValue;
+use warp::http::header::{CACHE_CONTROL, HeaderName};
+use warp::sse::Event;
+
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::http::call::Call;
+use crate::http::identity::{SOON, visit};
+use crate::http::refusal::Refusal;
+use crate::http::snapshot::data;
+use crate::http::{Doors, Response};
+use crate::hub::{Update, Watcher};
+
+/// Stops nginx from holding events back.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Longest sleep towards a token's expiry: the wall clock may be set meanwhile.
+const EXPIRY_CHECK: Duration = Duration::from_secs(5);
+/// When clients of a server that stops should come back, in milliseconds: spread out.
+const COME_BACK_MS: std::ops::Range<u64> = 1_000..5_000;
+
+/// One event stream. It ends with its token, with the server, or with its client.
+struct Feed {
+    watcher: Watcher,
+    event: String,
+    expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    drain: Drain,
+}
+
+/// Answers with a stream that never ends by itself.
+pub(super) async fn follow(doors: Arc<Doors>, stream: String, key: String, call: Call) -> Result<Response, Refusal> {
+    let (channel, principal) = visit(&doors, &stream, &key, &call, Call::gets).await?;
+    if doors.drain.is_stopping() {
+        return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
+    }
+    let feed = Feed {
+        watcher: doors.hub.watch(&channel),
+        event: doors.catalog.get(channel.topic.stream).event.clone(),
+        expired: Box::pin(expired(doors.clock.clone(), principal.ends_at_s())),
+        drain: doors.drain.clone(),
+    };
+    let events = warp::sse::keep_alive().interval(doors.config.event_heartbeat).stream(unfold(Some(feed), next));
+    let mut response = warp::sse::reply(events).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+async fn next(feed: Option<Feed>) -> Option<(Result<Event, Infallible>, Option<Feed>)> {
+    let mut feed = feed?;
+    let update = tokio::select! {
+        biased;
+        () = feed.drain.stopping() => return Some((Ok(goodbye()), None)),
+        () = &mut feed.expired => return None,
+        update = feed.watcher.next() => update,
+    };
+    let event = match update {
+        Update::Frame(newest) => {
+            Event::default().event(feed.event.as_str()).id(newest.version.0.to_string()).data(data(&newest.frame))
+        }
+        Update::Status(status) => Event::default().event("status").data(data(&status)),
+    };
+    Some((Ok(event), Some(feed)))
+}
+
+fn goodbye() -> Event {
+    Event::default().comment("restarting").retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
+}
+
+async fn expired(clock: Clock, at_s: i64) {
+    loop {
+        let left_s = u64::try_from(at_s.saturating_sub(clock.unix_s())).unwrap_or(0);
+        if left_s == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left_s).min(EXPIRY_CHECK)).await;
+    }
+}

@@ -1,0 +1,109 @@
+//! `GET /health`: the process lives. `GET /ready`: it can do its work, or why not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use warp::http::header::CACHE_CONTROL;
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::http::call::Call;
+use crate::http::refusal::{Refusal, json_response};
+use crate::http::{Doors, Response};
+
+/// How long the database may take to show that it is there; probes give up after a few seconds.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whatever knows whether the server can do its work.
+pub trait Readiness: Send + Sync {
+    /// Looks now. Cut off after two seconds.
+    fn report(&self) -> BoxFuture<'_, Report>;
+}
+
+/// What `/ready` says. The texts are shown to anyone who asks: no credentials, no addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether clients should be sent here.
+    pub ready: bool,
+    /// Whether it answers, or why not.
+    pub database: Result<(), String>,
+    /// `up`, `down`, `unsupported`…
+    pub listener: &'static str,
+    /// Each stream.
+    pub streams: Vec<StreamReport>,
+}
+
+/// One stream's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Its name.
+    pub name: String,
+    /// Why it can't be read; none if it can.
+    pub problem: Option<String>,
+}
+
+/// 200 while the process lives.
+pub(super) fn health(doors: &Doors, started: Instant, call: &Call) -> Result<Response, Refusal> {
+    call.reads()?;
+    let body = json!({"status": "ok", "timestamp": doors.clock.now().to_string(), "uptime": started.elapsed().as_secs()});
+    Ok(uncached(json_response(body.to_string())))
+}
+
+/// 200 or 503, with reasons.
+pub(super) async fn ready(doors: Arc<Doors>, call: Call) -> Result<Response, Refusal> {
+    call.reads()?;
+    let report = timeout(REPORT_TIMEOUT, doors.readiness.report()).await;
+    let report = report.unwrap_or_else(|_| Report {
+        ready: false,
+        database: Err("no answer in time".into()),
+        listener: "unknown",
+        streams: Vec::new(),
+    });
+    let draining = doors.drain.is_stopping();
+    let mut response = uncached(json_response(json(&report, draining).to_string()));
+    if !report.ready || draining {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+fn json(report: &Report, draining: bool) -> Value {
+    let streams: Map<_, _> = report.streams.iter().map(|s| (s.name.clone(), state(s.problem.as_deref()))).collect();
+    json!({
+        "ready": report.ready && !draining,
+        "draining": draining,
+        "database": state(report.database.as_ref().err().map(String::as_str)),
+        "listener": report.listener,
+        "streams": streams,
+    })
+}
+
+fn state(problem: Option<&str>) -> Value {
+    problem.map_or_else(|| json!({"ok": true}), |problem| json!({"ok": false, "problem": problem}))
+}
+
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_told() {
+        let report = Report {
+            ready: false,
+            database: Err("connection refused".into()),
+            listener: "down",
+            streams: vec![StreamReport { name: "estadisticas".into(), problem: None }],
+        };
+        assert_eq!(
+            json(&report, false).to_string(),
+            r#"{"ready":false,"draining":false,"database":{"ok":false,"problem":"connection refused"},"listener":"down","streams":{"estadisticas":{"ok":true}}}"#
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Who asks, and whether they may: the same for a WebSocket, a snapshot and an event stream.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::debug;
+use warp::http::StatusCode;
+use warp::http::header::ORIGIN;
+
+use crate::auth::{Decision, Principal, TokenError};
+use crate::http::Doors;
+use crate::http::call::{Call, segment};
+use crate::http::refusal::Refusal;
+use crate::ident::Channel;
+use crate::stream::ChannelError;
+
+/// When to ask again after something could not be looked up.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
+/// Refuses pages that are not on the list. CORS does not protect WebSockets, so the server must.
+pub(super) fn check_origin(doors: &Doors, call: &Call) -> Result<(), Refusal> {
+    match call.headers.get(ORIGIN) {
+        Some(origin) if !origin.to_str().is_ok_and(|origin| doors.config.origins.allow(origin)) => Err(Refusal::origin()),
+        _ => Ok(()),
+    }
+}
+
+/// Who the request's token says is there.
+pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal, Refusal> {
+    let Some(token) = call.token() else {
+        let refusal = Refusal::unauthorized("Bearer", "expected a token: Authorization: Bearer, or ?token=");
+        return Err(refusal.counted_as(TokenError::Missing.reason()));
+    };
+    let verified = timeout(doors.config.answer_timeout, doors.verifier.verify(&token)).await;
+    verified.unwrap_or(Err(TokenError::KeysUnavailable)).map_err(|error| {
+        debug!(reason = error.reason(), peer = call.peer_address(), "a token was refused");
+        let refusal = match error {
+            TokenError::KeysUnavailable => Refusal::unavailable("unavailable", error.to_string(), SOON),
+            _ => Refusal::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
+        };
+        refusal.counted_as(error.reason())
+    })
+}
+
+/// Who may see `<stream>/<key>`, and what that is. The order of refusals: no such stream, the method, the token, the key, the permission.
+pub(super) async fn visit(
+    doors: &Doors,
+    stream: &str,
+    key: &str,
+    call: &Call,
+    method: impl FnOnce(&Call) -> Result<(), Refusal>,
+) -> Result<(Channel, Principal), Refusal> {
+    let (stream, key) = segment(stream).zip(segment(key)).ok_or_else(Refusal::not_found)?;
+    doors.catalog.find(&stream).ok_or_else(Refusal::not_found)?;
+    method(call)?;
+    let principal = authenticate(doors, call).await?;
+    let channel = resolve(doors, &stream, &key)?;
+    authorize(doors, &principal, &channel).await?;
+    Ok((channel, principal))
+}
+
+fn resolve(doors: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
+    doors.catalog.resolve(&format!("{stream}:{key}")).map_err(|error| match error {
+        ChannelError::Unknown { .. } => Refusal::not_found(),
+        ChannelError::Key(_) => Refusal::bad_request("invalid_key", error.to_string()),
+        ChannelError::NotReady => Refusal::unavailable("not_ready", error.to_string(), SOON),
+    })
+}
+
+/// Lets through who may read the channel.
+async fn authorize(doors: &Doors, principal: &Principal, channel: &Channel) -> Result<(), Refusal> {
+    let forbidden = || Refusal::new(StatusCode::FORBIDDEN, "forbidden", "this token may not read that");
+    match doors.policy.decide(principal, &doors.catalog, channel) {
+        Decision::Allowed => return Ok(()),
+        Decision::Forbidden => return Err(forbidden()),
+        Decision::Ask => {}
+    }
+    let stream = doors.catalog.get(channel.topic.stream);
+    let asked = doors.policy.ask(principal.user(), stream, &channel.topic);
+    match timeout(doors.config.answer_timeout, asked).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(forbidden()),
+        // The policy has logged why.
+        Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("unavailable", "the permission could not be looked up; ask again", SOON)),
+    }
+}

@@ -1,0 +1,54 @@
+//! The HTTP side: our accept loop, warp's routing, and every address the server answers.
+//!
+//! [`bind`] and [`serve`] own the listening socket and the connections; `routes` is the whole URL space on one screen; beside it stands
+//! one file an address. A WebSocket only knocks here: once its origin and token are found good, the raw socket goes to a shard and
+//! nothing of HTTP stays behind. warp is named in this module alone.
+//!
+//! Two rules hold everywhere. A token never leaves the request it came with: no type that holds one can be printed, and warp's typed
+//! query filter, which logs queries that it can't read, is not used. And whatever waits has a deadline.
+
+mod accept;
+mod assets;
+mod body;
+mod bucket;
+mod call;
+mod config;
+mod connection;
+mod cors;
+mod demo;
+mod doors;
+mod events;
+mod farewell;
+mod health;
+mod hint;
+mod hook;
+mod identity;
+mod metrics;
+mod origin;
+mod page;
+mod refusal;
+mod routes;
+mod seats;
+mod snapshot;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Listener, bind, serve};
+pub use assets::PAGE;
+pub use config::{Config, HookPath};
+pub use demo::demo_routes;
+pub use doors::Doors;
+pub use health::{Readiness, Report, StreamReport};
+pub use origin::{InvalidOrigin, Origins};
+pub use page::Asset;
+pub use refusal::json_error;
+pub use seats::Seats;
+
+/// An answer, ready to be sent.
+pub type Response = warp::reply::Response;
+
+/// More addresses, tried after ours and before the streams'. What they reject falls through to `404`, a wrong method too, so they should
+/// answer every method of their paths.
+pub type Extra = warp::filters::BoxedFilter<(Response,)>;

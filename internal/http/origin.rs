@@ -1,0 +1,99 @@
+//! Which pages may talk to the server from a browser.
+
+use std::str::FromStr;
+
+/// The allow-list of `ALLOWED_ORIGINS`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// Every page. Safe, because nothing that a browser adds by itself (a cookie, say) ever authenticates here.
+    #[default]
+    Any,
+    /// These alone, in the form browsers send: lower case, no path, no default port.
+    Listed(Vec<String>),
+}
+
+/// An entry of the list is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no origin; expected a comma-separated list such as https://panel.example.com,http://localhost:4200, or *")]
+pub struct InvalidOrigin(pub String);
+
+impl Origins {
+    /// Whether a page of that origin may. Programs send no origin, and are none of this list's business: pass them by.
+    pub fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(list) => list.iter().any(|listed| listed.eq_ignore_ascii_case(origin)),
+        }
+    }
+
+    /// The list of these entries, as people write them; none, or a `*` among them, means any.
+    ///
+    /// # Errors
+    /// The first entry that is no origin.
+    pub fn from_entries<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidOrigin> {
+        let entries: Vec<_> = entries.into_iter().map(str::trim).filter(|entry| !entry.is_empty()).collect();
+        if entries.is_empty() || entries.contains(&"*") {
+            return Ok(Self::Any);
+        }
+        entries.into_iter().map(normal).collect::<Result<_, _>>().map(Self::Listed)
+    }
+}
+
+impl FromStr for Origins {
+    type Err = InvalidOrigin;
+
+    fn from_str(list: &str) -> Result<Self, InvalidOrigin> {
+        Self::from_entries(list.split(','))
+    }
+}
+
+fn normal(entry: &str) -> Result<String, InvalidOrigin> {
+    let invalid = || InvalidOrigin(entry.to_owned());
+    let lower = entry.strip_suffix('/').unwrap_or(entry).to_ascii_lowercase();
+    let (scheme, host) = lower.split_once("://").ok_or_else(invalid)?;
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
+    if scheme.is_empty()
+        || host.is_empty()
+        || !host.chars().all(plain)
+        || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    {
+        return Err(invalid());
+    }
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    Ok(format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_brought_to_the_form_browsers_send() {
+        let origins: Origins = "https://Panel.example.com/, http://localhost:4200,https://x.example:443".parse().unwrap();
+        for allowed in ["https://panel.example.com", "http://localhost:4200", "https://x.example"] {
+            assert!(origins.allow(allowed), "{allowed}");
+        }
+        for refused in ["https://panel.example.com.evil.example", "http://panel.example.com", "null", "", "http://localhost"] {
+            assert!(!origins.allow(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn nothing_or_a_star_means_any() {
+        for list in ["", " ", "*", "https://a.example, *"] {
+            assert_eq!(list.parse(), Ok(Origins::Any), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_named() {
+        for entry in ["panel.example.com", "https://", "https://a.example/path", "https://*.example.com", "https://u@a.example"] {
+            assert_eq!(entry.parse::<Origins>(), Err(InvalidOrigin(entry.into())));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The embedded page: a handful of files compiled into the binary.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use warp::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::http::Response;
+use crate::http::call::Call;
+use crate::http::refusal::Refusal;
+use crate::http::snapshot::tag_matches;
+
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// One file of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asset {
+    /// From the root, `/` for the page itself.
+    pub path: &'static str,
+    /// With the character set, if it is text.
+    pub content_type: &'static str,
+    /// What is sent.
+    pub bytes: &'static [u8],
+}
+
+/// All files, with their tags.
+#[derive(Debug)]
+pub(super) struct Page(HashMap<&'static str, (Asset, String)>);
+
+impl Page {
+    pub(super) fn new(assets: &'static [Asset]) -> Self {
+        Self(assets.iter().map(|asset| (asset.path, (*asset, tag(asset.bytes)))).collect())
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    pub(super) fn show(&self, path: &str, call: &Call) -> Result<Response, Refusal> {
+        let (asset, tag) = self.0.get(path).ok_or_else(Refusal::not_found)?;
+        call.reads()?;
+        let unchanged = tag_matches(&call.header(IF_NONE_MATCH), tag);
+        let mut response = Response::new(if unchanged { "".into() } else { asset.bytes.into() });
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+        headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
+        // To be asked for again each time, which costs a 304: a new binary must not meet an old script.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        Ok(response)
+    }
+}
+
+fn tag(bytes: &[u8]) -> String {
+    let mut tag = String::from("\"");
+    for byte in Sha256::digest(bytes).iter().take(8) {
+        tag.push_str(&format!("{byte:02x}"));
+    }
+    tag.push('"');
+    tag
+}

@@ -1,0 +1,73 @@
+//! The whole URL space.
+//!
+//! A route matches an address and answers every method of it, so that a wrong method is a 405 with `Allow` and never a 404 of the route
+//! behind it. Refusals become responses, and are counted, in one place.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::upgrade::OnUpgrade;
+use warp::filters::path::FullPath;
+use warp::{Filter, Rejection, path};
+
+use crate::http::call::{Call, call};
+use crate::http::hook::Hook;
+use crate::http::page::Page;
+use crate::http::refusal::Refusal;
+use crate::http::{Doors, Extra, Response, events, health, metrics, snapshot, websocket};
+
+/// Everything the server answers.
+pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
+    let started = Instant::now();
+    let hook = Arc::new(Hook::new(Arc::clone(doors)));
+    let with = {
+        let doors = Arc::clone(doors);
+        warp::any().map(move || Arc::clone(&doors))
+    };
+    let upgrade = warp::ext::optional::<OnUpgrade>();
+
+    let ws = with.clone().and(path!("ws")).and(call()).and(upgrade).then(websocket::open);
+    let notify = path!("notify" / String).and(call()).and(warp::body::stream());
+    let notify = notify.then(move |path, call, body| Arc::clone(&hook).notify(path, call, body));
+    let health =
+        with.clone().and(path!("health")).and(call()).map(move |doors: Arc<Doors>, call| health::health(&doors, started, &call));
+    let ready = with.clone().and(path!("ready")).and(call()).then(health::ready);
+    let metrics = with.clone().and(path!("metrics")).and(call()).map(|doors: Arc<Doors>, call| metrics::show(&doors, &call));
+    let show = with.clone().and(path!(String / String)).and(call()).then(snapshot::show);
+    let follow = with.and(path!(String / String / "events")).and(call()).then(events::follow);
+
+    let ours = answered(doors, ws).or(answered(doors, notify)).unify().or(answered(doors, health)).unify();
+    let ours = ours.or(answered(doors, ready)).unify().or(answered(doors, metrics)).unify();
+    let ours = ours.or(answered(doors, page(doors))).unify().or(extra(doors)).unify();
+    let all = ours.or(answered(doors, show)).unify().or(answered(doors, follow)).unify();
+    answered(
+        doors,
+        all.map(Ok).recover(|rejection: Rejection| async { Ok::<_, Rejection>(Err(Refusal::from(rejection))) }).unify(),
+    )
+}
+
+/// Turns a handler's refusal into the response it means.
+fn answered<F>(doors: &Arc<Doors>, route: F) -> Extra
+where
+    F: Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
+    let metrics = Arc::clone(&doors.metrics);
+    let answer = move |result: Result<_, Refusal>| result.unwrap_or_else(|refusal| refusal.into_response(&metrics));
+    route.map(answer).boxed()
+}
+
+/// The files of the page, each at its own path.
+fn page(doors: &Doors) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let page = Arc::new(Page::new(doors.assets));
+    let known = Arc::clone(&page);
+    let path = warp::path::full()
+        .and_then(move |path: FullPath| ready(if known.has(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }));
+    path.and(call()).map(move |path: FullPath, call: Call| page.show(path.as_str(), &call))
+}
+
+/// The additional addresses, if there are any.
+fn extra(doors: &Doors) -> Extra {
+    let none = || warp::any().and_then(|| ready(Err::<Response, _>(warp::reject::not_found()))).boxed();
+    doors.extra.clone().unwrap_or_else(none)
+}

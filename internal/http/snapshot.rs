@@ -1,0 +1,85 @@
+//! `GET /<stream>/<key>`: the newest numbers, once.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::http::call::Call;
+use crate::http::identity::{SOON, visit};
+use crate::http::refusal::{Refusal, json_response};
+use crate::http::{Doors, Response};
+use crate::hub::{Update, Versioned};
+use crate::protocol::Frame;
+
+/// Present while the database can't be read and the numbers may be old.
+const X_STALE: HeaderName = HeaderName::from_static("x-stale");
+
+/// Answers with the `data` of the current frame; it is read first if nobody was watching.
+pub(super) async fn show(doors: Arc<Doors>, stream: String, key: String, call: Call) -> Result<Response, Refusal> {
+    let (channel, _) = visit(&doors, &stream, &key, &call, Call::reads).await?;
+    let mut watcher = doors.hub.watch(&channel);
+    let late = |_| Refusal::unavailable("unavailable", "the statistics could not be read in time; ask again", SOON);
+    let newest = timeout(doors.config.answer_timeout, watcher.next_frame()).await.map_err(late)?;
+    let stale = matches!(watcher.next().now_or_never(), Some(Update::Status(_)));
+    Ok(respond(&newest, &call, stale))
+}
+
+fn respond(newest: &Versioned, call: &Call, stale: bool) -> Response {
+    let tag = format!("\"{}\"", newest.version.0);
+    let mut response = if tag_matches(&call.header(IF_NONE_MATCH), &tag) {
+        let mut response = Response::new("".into());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        json_response(data(&newest.frame).to_owned())
+    };
+    let headers = response.headers_mut();
+    headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Authorization"));
+    if stale {
+        headers.insert(X_STALE, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// The `data` of a frame, byte for byte: parsing it could change a number.
+pub(super) fn data(frame: &Frame) -> &str {
+    #[derive(Deserialize)]
+    struct Payload<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    serde_json::from_str::<Payload<'_>>(frame.payload()).map_or("null", |payload| payload.data.get())
+}
+
+/// Whether `If-None-Match` names the tag.
+pub(super) fn tag_matches(if_none_match: &str, tag: &str) -> bool {
+    if_none_match.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_taken_byte_for_byte() {
+        let frame = Frame::text(r#"{"type":"stats","data":{"a":1.10,"b":123456789012345678901234567890},"channel":"x:1","v":7}"#);
+        assert_eq!(data(&frame), r#"{"a":1.10,"b":123456789012345678901234567890}"#);
+    }
+
+    #[test]
+    fn tags_as_clients_send_them() {
+        for same in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
+            assert!(tag_matches(same, "\"7\""), "{same}");
+        }
+        for other in ["", "7", "\"77\"", "\"6\""] {
+            assert!(!tag_matches(other, "\"7\""), "{other}");
+        }
+    }
+}

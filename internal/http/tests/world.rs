@@ -1,0 +1,210 @@
+//! A server without its database: real tokens, policy, engine, hub and shards; numbers made up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::auth::{
+    ApiKey, Lookup, LookupError, LookupFuture, Passport, Policy, PolicyConfig, Secret, Verifier, VerifierConfig, issue,
+};
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::engine::{self, Answer, Engine, ReadError, Reader, Source};
+use crate::http::{Asset, Config, Doors, Readiness, Report, Seats};
+use crate::hub::Hub;
+use crate::ident::{Key, UserId};
+use crate::session::{Context, Limits};
+use crate::shard::{self, Clerk, Shards};
+use crate::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use crate::telemetry::Metrics;
+
+pub(super) const HOOK_KEY: &str = "a key for the hook";
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+pub(super) const ASSETS: &[Asset] = &[
+    Asset { path: "/", content_type: "text/html; charset=utf-8", bytes: b"<!doctype html>" },
+    Asset { path: "/app.js", content_type: "text/javascript; charset=utf-8", bytes: b"'use strict'" },
+];
+
+/// A key that the database refuses to read, and one over which it broods.
+pub(super) const UNREADABLE: &str = "unreadable";
+pub(super) const SLOW: &str = "slow";
+/// A user about whom the database can't be asked.
+pub(super) const BROKEN: &str = "broken";
+
+/// A token of a user who may read everything.
+pub(super) fn admin() -> String {
+    sign("admin", 3_600, Passport { role: Some("root".into()), ..Passport::default() })
+}
+
+/// A token that ends in so many seconds; with a key, it grants that one.
+pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
+    sign(user, seconds, Passport { negocios: key.map(str::to_owned).into_iter().collect(), ..Passport::default() })
+}
+
+fn sign(user: &str, seconds: i64, passport: Passport) -> String {
+    let clock = Clock::system();
+    clock.set(Timestamp::from_second(clock.unix_s() + seconds).unwrap());
+    issue(&Secret::new(SECRET), &Passport { user: user.into(), ..passport }, &clock, Duration::ZERO).unwrap()
+}
+
+/// What all keys show: one number.
+#[derive(Clone, Default)]
+struct Numbers(Arc<AtomicU32>);
+
+impl Reader for Numbers {
+    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Row>> {
+        let clock_us = Clock::system().now().as_microsecond();
+        let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
+        Box::pin(async move {
+            if keys.iter().any(|key| key.as_str() == UNREADABLE) {
+                return Err(ReadError::Rejected("no".into()));
+            }
+            if keys.iter().any(|key| key.as_str() == SLOW) {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            Ok(keys.iter().map(|key| Row { key: key.clone(), columns: columns.clone(), clock_us }).collect())
+        })
+    }
+
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+        Box::pin(async { Ok(HashMap::new()) })
+    }
+}
+
+/// Nobody may read anything but by token.
+struct Strict;
+
+impl Lookup for Strict {
+    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+        let answer = if user.as_str() == BROKEN { Err(LookupError("no".into())) } else { Ok(false) };
+        Box::pin(async { answer })
+    }
+}
+
+struct Ready(bool);
+
+impl Readiness for Ready {
+    fn report(&self) -> BoxFuture<'_, Report> {
+        let database = if self.0 { Ok(()) } else { Err("connection refused".into()) };
+        let report = Report { ready: self.0, database, listener: "up", streams: Vec::new() };
+        async { report }.boxed()
+    }
+}
+
+fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
+    Stream {
+        name: name.into(),
+        query: String::new(),
+        authorize: Some(String::new()),
+        zone: ZoneRule::Fixed("UTC".into()),
+        event: "stats".into(),
+        key_field: key_field.into(),
+        tables: Vec::new(),
+        key_type: key_type.map(OnceLock::from).unwrap_or_default(),
+    }
+}
+
+/// What stands behind a listener. Tests change the doors before they open.
+pub(super) struct World {
+    pub(super) doors: Doors,
+    /// The engine and the shards' desk, which outlast the front.
+    pub(super) back: Drain,
+    numbers: Numbers,
+}
+
+impl World {
+    /// A server with `estadisticas` (text keys) and `ventas` (integers).
+    pub(super) fn new(config: Config) -> Self {
+        Self::with(config, true)
+    }
+
+    /// The same before its database was ever reached.
+    pub(super) fn without_database(config: Config) -> Self {
+        Self::with(config, false)
+    }
+
+    /// The same with a key on the hook.
+    pub(super) fn with_hook_key() -> Self {
+        let mut world = Self::new(Config::default());
+        world.doors.hook_key = Some(ApiKey::parse(&Secret::new(HOOK_KEY)).unwrap());
+        world
+    }
+
+    fn with(config: Config, reached: bool) -> Self {
+        let key_type = |of| reached.then_some(of);
+        let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
+        let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
+        let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
+        let (back, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
+        let engine = Engine::new(&engine::Config::default(), &catalog, Arc::clone(&metrics));
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+        let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
+        let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
+        let roles = PolicyConfig { admin_roles: vec!["root".into()], ..PolicyConfig::default() };
+        let policy = Arc::new(Policy::new(roles, Arc::new(Strict)));
+        let shards = Shards::start(
+            shard::Config { threads: 1 },
+            &shard::Parts {
+                hub: Arc::clone(&hub),
+                context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
+                clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+                drain: back.clone(),
+            },
+        );
+        let numbers = Numbers::default();
+        back.spawn(engine.clone().run(engine::Parts {
+            config: engine::Config::default(),
+            catalog: Arc::clone(&catalog),
+            hub: Arc::clone(&hub),
+            reader: Arc::new(numbers.clone()),
+            clock: clock.clone(),
+            drain: back.clone(),
+        }));
+        let doors = Doors {
+            seats: Seats::new(&config),
+            config,
+            hub,
+            catalog,
+            verifier,
+            policy,
+            hook_key: None,
+            engine,
+            shards: Arc::new(shards.unwrap()),
+            metrics,
+            readiness: Arc::new(Ready(reached)),
+            clock,
+            drain: Drain::new(),
+            assets: ASSETS,
+            extra: None,
+        };
+        Self { doors, back, numbers }
+    }
+
+    /// Shares the number that the database shows.
+    pub(super) fn number(&self) -> Number {
+        Number { numbers: self.numbers.clone(), engine: self.doors.engine.clone() }
+    }
+}
+
+/// The database's one number.
+pub(super) struct Number {
+    numbers: Numbers,
+    engine: Engine,
+}
+
+impl Number {
+    /// A commit that changed it, and its notification.
+    pub(super) fn becomes(&self, total: u32) {
+        self.numbers.0.store(total, Ordering::SeqCst);
+        self.engine.everything(None, Source::Trigger);
+    }
+}

@@ -1,0 +1,98 @@
+//! `GET /ws`: everything that can be refused is refused before the upgrade; then the raw socket goes to a shard.
+
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+use warp::http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::auth::Principal;
+use crate::http::call::Call;
+use crate::http::identity::{SOON, authenticate, check_origin};
+use crate::http::refusal::Refusal;
+use crate::http::seats::Seat;
+use crate::http::{Doors, Response};
+use crate::shard::Arrival;
+use crate::websocket::handshake::{self, BEARER, Offer, Refused};
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// Answers the request. The upgrade itself follows once hyper has sent the 101.
+pub(super) async fn open(doors: Arc<Doors>, call: Call, upgrade: Option<OnUpgrade>) -> Result<Response, Refusal> {
+    call.gets()?;
+    if doors.drain.is_stopping() {
+        return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
+    }
+    check_origin(&doors, &call)?;
+    let principal = authenticate(&doors, &call).await?;
+    if !doors.catalog.is_ready() {
+        return Err(Refusal::unavailable("not_ready", "the database has not been reached yet; come back", SOON));
+    }
+    let accept = accept(&call)?;
+    let no_upgrade = || Refusal::from(Refused::NoUpgrade);
+    let upgrade = upgrade.ok_or_else(no_upgrade)?;
+    let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
+    let response = switching(&accept, &call)?;
+    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, principal, seat));
+    Ok(response)
+}
+
+fn accept(call: &Call) -> Result<String, Refusal> {
+    let offer = Offer {
+        upgrade: &call.header(UPGRADE),
+        connection: &call.header(CONNECTION),
+        version: &call.header(SEC_WEBSOCKET_VERSION),
+        key: &call.header(SEC_WEBSOCKET_KEY),
+    };
+    Ok(handshake::accept(&offer)?)
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let message = refused.to_string();
+        match refused {
+            Refused::Key => Self::bad_request("handshake", message),
+            Refused::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
+                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION)),
+            Refused::NoUpgrade => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
+                .with(UPGRADE, WEBSOCKET)
+                .with(CONNECTION, HeaderValue::from_static("upgrade")),
+        }
+    }
+}
+
+fn switching(accept: &str, call: &Call) -> Result<Response, Refusal> {
+    let mut response = Response::new("".into());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, WEBSOCKET);
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_str(accept).map_err(|_| Refusal::from(Refused::Key))?;
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    // Whoever offered the pair must get one of the two back, or browsers fail the connection; and never the token.
+    if handshake::bearer_token(&call.header(SEC_WEBSOCKET_PROTOCOL)).is_some() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BEARER));
+    }
+    Ok(response)
+}
+
+async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, principal: Principal, seat: Seat) {
+    // hyper resolves it when the 101 is sent, or drops it with the connection; the deadline is for a peer that takes no bytes.
+    let Ok(Ok(upgraded)) = timeout(doors.config.head_timeout, upgrade).await else {
+        debug!("a client left during its upgrade");
+        return;
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+    match parts.io.into_inner().into_std() {
+        Ok(socket) => {
+            doors.shards.adopt(Arrival { socket, early: parts.read_buf, principal: Arc::new(principal), permit: seat.0 })
+        }
+        Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
+    }
+}
