@@ -1,11 +1,13 @@
 //! Latido: live statistics from Postgres.
 
+pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod drain;
 pub mod engine;
+pub mod http;
 pub mod hub;
 pub mod ident;
 pub mod postgres;

@@ -36,8 +36,7 @@ impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         VARIABLES.iter().fold(command, |command, variable| {
             let default = if variable.default.is_empty() { String::new() } else { format!(" [default: {}]", variable.default) };
-            let warning = if variable.is_secret { "; better there: a flag shows in the list of processes" } else { "" };
-            let help = format!("{}{default} [env: {}{warning}]", variable.help, variable.name);
+            let help = format!("{}{default} [env: {}]", variable.help, variable.name);
             // A PEM begins with hyphens.
             let arg = Arg::new(variable.name).long(variable.flag()).value_name(variable.value).help(help);
             command.arg(arg.help_heading(variable.group).allow_hyphen_values(variable.is_secret))
@@ -77,7 +76,7 @@ pub(super) mod tests {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // wrapped anywhere
         for variable in VARIABLES {
             assert!(help.contains(&format!("--{} ", variable.flag())), "{}", variable.name);
-            assert!(help.contains(&format!("[env: {}", variable.name)), "{}", variable.name);
+            assert!(help.contains(&format!("[env: {}]", variable.name)), "{}", variable.name);
         }
     }
 

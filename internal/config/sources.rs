@@ -34,6 +34,14 @@ impl Sources {
         sources
     }
 
+    /// These variables and nothing of the process's: for servers that live in somebody else's process.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let mut sources = Self::default();
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        sources.read_environment(|name| variables.get(name).map(Into::into));
+        sources
+    }
+
     fn read_environment(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
         for Variable { name, .. } in VARIABLES {
             match variable(name).map(OsString::into_string) {

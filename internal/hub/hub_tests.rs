@@ -72,7 +72,9 @@ fn only_differences_are_sent_and_the_newest_replaces_what_was_not_taken() {
     let (hub, _) = hub();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let outlet = hub.add_outlet(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+    let outlet = hub.add_outlet(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
     let room = hub.subscribe(outlet.id(), &channel("estadisticas:7")).room;
     hub.publish(&topic("7"), &row("7", 1, 50));
     assert_eq!(hub.publish(&topic("7"), &row("7", 1, 60)), Published::Unchanged);

@@ -46,6 +46,14 @@ impl DatabaseError {
         }
     }
 
+    /// The server's own code, if it refused the statement.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Rejected { sqlstate, .. } => Some(sqlstate),
+            Self::Unavailable { .. } | Self::Unfit { .. } => None,
+        }
+    }
+
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into() }
     }

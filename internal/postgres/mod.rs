@@ -19,6 +19,7 @@ mod notice;
 mod pool;
 mod query;
 mod quote;
+mod script;
 mod tls;
 mod url;
 
@@ -31,5 +32,6 @@ pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
 pub use listener::{Listener, ListenerState};
 pub use notice::{CHANNEL, Notice};
 pub use pool::Database;
+pub use script::Scripts;
 pub use tls::TlsError;
 pub use url::UrlError;

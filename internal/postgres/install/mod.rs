@@ -75,14 +75,15 @@ impl Database {
 
     /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.
     pub async fn uninstall(&self) -> Result<Vec<Change>, InstallError> {
-        let found = Installed::read(self).await?;
-        let mut todo: Vec<Section> = found.functions.iter().map(|function| function.removal()).collect();
-        let changes = todo.iter().map(|section| Change::Removed(section.subject.clone())).collect();
-        if found.schema_is_ours {
-            todo.push(Section { subject: format!("schema {SCHEMA}"), sql: include_str!("drop_schema.sql").to_owned() });
-        }
+        let (todo, changes) = removals(&Installed::read(self).await?);
         self.run(&todo).await?;
         Ok(changes)
+    }
+
+    /// The script that [`Database::uninstall`] would run now.
+    pub async fn uninstall_sql(&self) -> Result<String, InstallError> {
+        let (todo, _) = removals(&Installed::read(self).await?);
+        Ok(script(SETTINGS, &todo))
     }
 
     async fn run(&self, todo: &[Section]) -> Result<(), InstallError> {
@@ -99,6 +100,16 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// What removes all that was found, and what that is.
+fn removals(found: &Installed) -> (Vec<Section>, Vec<Change>) {
+    let mut todo: Vec<Section> = found.functions.iter().map(|function| function.removal()).collect();
+    let changes = todo.iter().map(|section| Change::Removed(section.subject.clone())).collect();
+    if found.schema_is_ours {
+        todo.push(Section { subject: format!("schema {SCHEMA}"), sql: include_str!("drop_schema.sql").to_owned() });
+    }
+    (todo, changes)
 }
 
 async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallError> {

@@ -1,0 +1,126 @@
+//! Settings → what each part wants to know.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::auth::{ApiKey, PolicyConfig, VerifierConfig};
+use crate::config::{self, Settings};
+use crate::demo::Demo;
+use crate::http::Origins;
+use crate::session::Limits;
+use crate::stream::Catalog;
+use crate::{engine, http, postgres, shard};
+
+/// Everything that a server is built from.
+pub struct Config {
+    /// Where to listen; port 0: any that is free.
+    pub address: SocketAddr,
+    /// The database.
+    pub postgres: postgres::Config,
+    /// Whose tokens.
+    pub verifier: VerifierConfig,
+    /// Who may read what.
+    pub policy: PolicyConfig,
+    /// What the hook's callers must present.
+    pub notify_key: Option<ApiKey>,
+    /// The streams.
+    pub catalog: Arc<Catalog>,
+    /// The HTTP side.
+    pub http: http::Config,
+    /// One WebSocket's limits.
+    pub limits: Limits,
+    /// The shards.
+    pub shard: shard::Config,
+    /// The engine.
+    pub engine: engine::Config,
+    /// How long everything may take to end.
+    pub shutdown: Duration,
+    /// The demo behind two more addresses.
+    pub demo: Option<Arc<Demo>>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// From settings that were read for serving.
+    ///
+    /// # Errors
+    /// The settings were read for another purpose, so that something is missing.
+    pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        let Settings { database, auth, server, limits, engine, streams, .. } = settings;
+        Ok(Self {
+            address: SocketAddr::new(server.host, server.port),
+            postgres: database_config(&database)?,
+            verifier: auth.verifier,
+            policy: auth.policy,
+            notify_key: auth.notify_key,
+            catalog: Arc::new(Catalog::new(streams)),
+            http: http_config(&server, &limits),
+            limits: session_limits(&limits),
+            shard: shard::Config { threads: server.shards },
+            engine: engine_config(&engine),
+            shutdown: server.shutdown,
+            demo: None,
+        })
+    }
+}
+
+/// The database's part, for commands that need nothing else.
+///
+/// # Errors
+/// No database is configured.
+pub(super) fn database_config(database: &config::Database) -> anyhow::Result<postgres::Config> {
+    let url = database.url.as_ref().context("DATABASE_URL is missing")?;
+    Ok(postgres::Config {
+        listen_url: database.listen_url.as_ref().map(|url| url.expose().to_owned()),
+        pool_size: database.pool_size,
+        statement_timeout: database.statement_timeout,
+        ..postgres::Config::new(url.expose())
+    })
+}
+
+fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config {
+    // Checked when it was read; what could not be parsed would let nobody in.
+    let origins = server.allowed_origins.join(",").parse().unwrap_or(Origins::Listed(Vec::new()));
+    http::Config {
+        max_connections: limits.connections,
+        max_connections_per_address: limits.connections_per_address,
+        origins,
+        head_timeout: limits.handshake,
+        drain_grace: server.shutdown,
+        ..http::Config::default()
+    }
+}
+
+fn session_limits(limits: &config::Limits) -> Limits {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let heartbeat_s = seconds(limits.heartbeat);
+    Limits {
+        message_bytes: u32::try_from(limits.message_bytes).unwrap_or(u32::MAX),
+        channels: limits.channels,
+        messages_per_second: limits.messages_per_second,
+        message_burst: limits.message_burst,
+        heartbeat_s,
+        // Two pings may be lost.
+        silence_s: heartbeat_s.saturating_mul(5) / 2,
+        behind_s: seconds(limits.slow_client),
+        ..Limits::default()
+    }
+}
+
+fn engine_config(settings: &config::Engine) -> engine::Config {
+    let defaults = engine::Config::default();
+    engine::Config {
+        pace: engine::Pace { min_interval: settings.read_interval, ..defaults.pace },
+        sweep: settings.sweep,
+        sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
+        ..defaults
+    }
+}

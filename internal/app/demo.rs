@@ -1,0 +1,132 @@
+//! `latido demo`: a private database with demo data, a writer, and a server with the page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::tz::TimeZone;
+
+use crate::app::adapters::Writes;
+use crate::app::serve::until_ended;
+use crate::app::{App, Config};
+use crate::auth::{Passport, Secret, VerifierConfig, issue};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
+use crate::drain::Drain;
+use crate::postgres::embedded::{self, Cluster};
+use crate::postgres::{self, Database};
+
+/// How long a demo's token is good for. The page fetches a new one before.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// The demo's database within its cluster.
+const DATABASE: &str = "latido";
+/// `duplicate_database`
+const DUPLICATE_DATABASE: &str = "42P04";
+
+/// What a demo tells its user.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The page.
+    pub page: String,
+    /// The WebSocket's address.
+    pub socket: String,
+    /// May watch every business of the demo.
+    pub token: Secret,
+    /// A channel worth watching.
+    pub channel: String,
+    /// Where the private database is, for psql.
+    pub database: Option<String>,
+    /// Which PostgreSQL that is.
+    pub found: Option<String>,
+}
+
+/// Runs a demo until a signal ends it. `greet` is called once everything runs. `embedded` is the private cluster to start, unless a
+/// database is configured.
+///
+/// # Errors
+/// No database could be started or prepared, or the port is taken.
+pub async fn demo(mut settings: Settings, embedded: embedded::Settings, greet: impl FnOnce(&Welcome)) -> anyhow::Result<()> {
+    let cluster = match &settings.database.url {
+        Some(_) => None,
+        None => Some(tokio::task::spawn_blocking(move || Cluster::start(&embedded)).await??),
+    };
+    if let Some(cluster) = &cluster {
+        create_database(&cluster.url("postgres")).await?;
+        settings.database.url = Some(Secret::new(cluster.url(DATABASE)));
+        settings.database.listen_url = None;
+    }
+    let result = run(settings, cluster.as_ref(), greet).await;
+    if let Some(cluster) = cluster {
+        tokio::task::spawn_blocking(move || cluster.stop()).await??;
+    }
+    result
+}
+
+/// Makes the demo's database unless an earlier run did.
+async fn create_database(url: &str) -> anyhow::Result<()> {
+    let scripts = Database::open(&postgres::Config::new(url))?.scripts();
+    match scripts.execute(&format!("CREATE DATABASE {DATABASE}")).await {
+        Err(error) if error.sqlstate() == Some(DUPLICATE_DATABASE) => Ok(()),
+        other => other.map(drop).context("the demo's database could not be made"),
+    }
+}
+
+async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&Welcome)) -> anyhow::Result<()> {
+    let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
+    let mut config = Config::new(settings)?;
+    let database = Database::open(&config.postgres)?;
+    let scripts = database.scripts();
+    // What exists already is no news to whoever starts the demo a second time.
+    scripts.execute("SET client_min_messages = warning").await?;
+    scripts.execute(include_str!("../../sql/schema.sql")).await.context("the demo's schema could not be made")?;
+    scripts.execute(&seed(&zone)).await.context("the demo's data could not be made")?;
+    database.install(&config.catalog).await.context("the triggers could not be installed")?;
+    let demo = Arc::new(Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier)?));
+    config.demo = Some(Arc::clone(&demo));
+    let app = App::start(config).await?;
+    let welcome = welcome(app.address(), &demo, cluster)?;
+    let writing = Drain::new();
+    write(demo, Pace::default(), &writing);
+    greet(&welcome);
+    let result = until_ended(app).await;
+    writing.finish(Duration::from_secs(1)).await;
+    result
+}
+
+/// Signs the demo's tokens: with the secret that is configured, or with one that lives as long as this process.
+fn mint(verifier: &mut VerifierConfig) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
+    if verifier.secrets.is_empty() {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
+    }
+    let secret = verifier.secrets[0].clone();
+    let passport = Passport {
+        user: ADMIN_USER.to_owned(),
+        negocios: BUSINESSES.iter().map(|business| business.id.to_owned()).collect(),
+        role: None,
+        issuer: verifier.issuer.clone(),
+        audience: verifier.audience.clone(),
+    };
+    Ok(move || Ok(issue(&secret, &passport, &Clock::system(), TOKEN_LIFETIME)?))
+}
+
+fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<Welcome> {
+    // A server on all interfaces is reached at loopback, and the demo's own addresses nowhere else.
+    let host =
+        if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { SocketAddr::new(address.ip(), 0).ip().to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let port = address.port();
+    Ok(Welcome {
+        page: format!("http://{host}:{port}/"),
+        socket: format!("ws://{host}:{port}/ws"),
+        token: Secret::new(demo.session()?.token()),
+        channel: format!("estadisticas:{}", BUSINESSES[0].id),
+        database: cluster.map(|cluster| cluster.url(DATABASE)),
+        found: cluster.map(|cluster| cluster.found().to_owned()),
+    })
+}

@@ -1,0 +1,132 @@
+//! Builds a server out of its parts, runs it, and ends it: the only wiring.
+
+mod adapters;
+mod config;
+mod coverage;
+mod demo;
+mod maintenance;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::auth::{Policy, Verifier};
+use crate::clock::Clock;
+use crate::drain::Drain;
+use crate::engine::{self, Engine};
+use crate::http::{self, Doors, Seats};
+use crate::hub::Hub;
+use crate::postgres::{Database, Listener};
+use crate::session::Context;
+use crate::shard::{self, Clerk, Shards};
+use crate::telemetry::Metrics;
+
+pub use config::Config;
+pub use demo::{Welcome, demo};
+pub use maintenance::{doctor, install, install_sql, uninstall, uninstall_sql};
+pub use serve::serve;
+
+/// A running server.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    clock: Clock,
+    shards: Arc<Shards>,
+    /// Accepting, requests, event streams: they stop first.
+    front: Drain,
+    /// What the front stands on: the engine, the listener, the desk. Also stopped by a part that can't go on.
+    back: Drain,
+    grace: Duration,
+}
+
+impl App {
+    /// Binds and starts. The database need not be there: until it is, `/ready` says so and clients are told to come back.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let (front, back) = (Drain::new(), Drain::new());
+        let clock = Clock::system();
+        let metrics = Arc::new(Metrics::new());
+        let listener = http::bind(&[config.address]).with_context(|| format!("can't listen on {}", config.address))?;
+        let address = listener.address();
+        let catalog = config.catalog;
+        let database = Database::open(&config.postgres)?;
+        let engine = Engine::new(&config.engine, &catalog, Arc::clone(&metrics));
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+        let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
+        verifier.start(&back);
+        let policy = Arc::new(Policy::new(config.policy, Arc::new(adapters::Lookups(database.clone()))));
+        let parts = shard::Parts {
+            hub: Arc::clone(&hub),
+            context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: config.limits },
+            clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            drain: back.clone(),
+        };
+        let shards = Arc::new(Shards::start(config.shard, &parts)?);
+        back.spawn(engine.clone().run(engine::Parts {
+            config: config.engine,
+            catalog: Arc::clone(&catalog),
+            hub: Arc::clone(&hub),
+            reader: Arc::new(adapters::Reads(database.clone())),
+            clock: clock.clone(),
+            drain: back.clone(),
+        }));
+        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone()));
+        back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), ears.watch()));
+        let extra = config.demo.map(|demo| http::demo_routes(demo, Arc::clone(&metrics)));
+        let doors = Doors {
+            seats: Seats::new(&config.http),
+            config: config.http,
+            catalog: Arc::clone(&catalog),
+            verifier,
+            policy,
+            hook_key: config.notify_key,
+            engine,
+            hub,
+            shards: Arc::clone(&shards),
+            metrics,
+            readiness: Arc::new(adapters::Ready { database, catalog, ears }),
+            clock: clock.clone(),
+            drain: front.clone(),
+            assets: http::PAGE,
+            extra,
+        };
+        front.spawn(http::serve(listener, Arc::new(doors)));
+        Ok(Self { address, clock, shards, front, back, grace: config.shutdown })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The clock that everything in this server looks at; clones share it.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Resolves when a part of the server can't go on and it must be stopped.
+    pub async fn broken(&self) {
+        tokio::select! {
+            () = self.front.stopping() => {}
+            () = self.back.stopping() => {}
+        }
+    }
+
+    /// Stops in order: no new connections, clients asked to come back elsewhere, requests under way answered, and then the rest. Returns
+    /// whether all went within the deadline.
+    pub async fn stop(self) -> bool {
+        self.front.stop();
+        let spread = self.grace / 2;
+        let (clients, requests) = tokio::join!(self.shards.leave(spread, self.grace), self.front.finish(self.grace));
+        let rest = self.back.finish(Duration::from_secs(2)).await;
+        let in_time = clients && requests == 0 && rest == 0;
+        if !in_time {
+            tracing::warn!(clients_left = !clients, requests, tasks = rest, "the deadline passed; what was left is dropped");
+        }
+        in_time
+    }
+}
