@@ -1,3 +1,54 @@
-//! The `latido` command.
+//! The `latido` command: reads arguments and settings, then hands over to the library.
+//!
+//! Whatever can be wrong before anything runs is found before anything runs. Exit codes: 0 well, 1 something failed (or `doctor` found
+//! what would), 2 mistakes in the arguments or the configuration.
 
-fn main() {}
+mod cli;
+mod commands;
+mod healthcheck;
+mod token;
+mod watch;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use latido::config::{Flags, Mistakes, Purpose, Settings, Sources, raise_open_file_limit};
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(std::io::stderr(), "latido: {error:#}");
+            ExitCode::from(if error.is::<Mistakes>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(Cli { flags: outer, command }: Cli) -> anyhow::Result<()> {
+    let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
+    match command.unwrap_or_default() {
+        Command::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
+        Command::Demo { flags, no_fetch } => commands::demo(settings(flags, Purpose::Demo)?, no_fetch),
+        Command::Install { flags, dry_run } => commands::install(settings(flags, Purpose::Install)?, dry_run),
+        Command::Uninstall { flags, dry_run } => commands::uninstall(settings(flags, Purpose::Install)?, dry_run),
+        Command::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
+        Command::Token(wish) => token::print(&settings(Flags::default(), Purpose::Token)?, wish),
+        Command::Watch(wish) => watch::run(wish),
+        Command::Healthcheck { url } => {
+            let settings = settings(Flags::default(), Purpose::Healthcheck)?;
+            healthcheck::run(url.as_deref(), settings.server.host, settings.server.port)
+        }
+    }
+}
+
+fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, Mistakes> {
+    if matches!(purpose, Purpose::Serve | Purpose::Demo) {
+        // First, since the default number of connections is what the limit allows.
+        raise_open_file_limit();
+    }
+    Settings::read(&Sources::of_process(flags), purpose)
+}

@@ -1,0 +1,162 @@
+//! The arguments.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use latido::config::{Flags, duration};
+
+/// Below the help of every variable.
+const PRECEDENCE: &str = "Every flag is a variable as well. A flag wins over the environment, the environment over a .env file in the \
+                          working folder, and that over latido.toml (LATIDO_CONFIG). Secrets are better not given as flags, \
+                          which show in the list of processes. All mistakes are told at once.\n\n\
+                          Exit codes: 0 well; 1 something failed, or doctor found what would; 2 mistakes in the configuration.";
+
+/// Live statistics from Postgres: every browser that watches a row sees it change within milliseconds of the commit.
+#[derive(Debug, Parser)]
+#[command(name = "latido", version, after_help = PRECEDENCE, max_term_width = 110, subcommand_help_heading = "Commands")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve WebSockets, the hook, REST and metrics (the default)
+    #[command(after_help = PRECEDENCE)]
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Show it at work: a private Postgres with demo data, a writer, a live page on 127.0.0.1
+    #[command(after_help = PRECEDENCE)]
+    Demo {
+        #[command(flatten)]
+        flags: Flags,
+        /// Do not fetch Postgres' binaries; use what is on this machine or fail
+        #[arg(long)]
+        no_fetch: bool,
+    },
+    /// Create the triggers of the streams in DATABASE_URL, in one transaction; running it again changes nothing
+    #[command(after_help = PRECEDENCE)]
+    Install {
+        #[command(flatten)]
+        flags: Flags,
+        /// Print the SQL and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove what install created
+    #[command(after_help = PRECEDENCE)]
+    Uninstall {
+        #[command(flatten)]
+        flags: Flags,
+        /// Print the SQL and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Connect and report, line by line, whether everything is as it should be; 1 if something would fail
+    #[command(after_help = PRECEDENCE)]
+    Doctor {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Print a token signed with JWT_SECRET, to try things out
+    Token(TokenWish),
+    /// Follow a channel in the terminal; reconnects by itself
+    Watch(WatchWish),
+    /// Ask the server whether it lives (for Docker's HEALTHCHECK)
+    Healthcheck {
+        /// Address to ask [default: /health on HOST and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Serve { flags: Flags::default() }
+    }
+}
+
+/// What the token is to say.
+#[derive(Debug, Args)]
+pub(crate) struct TokenWish {
+    /// The user's id (claim id)
+    #[arg(long)]
+    pub(crate) user: String,
+    /// A business that the user may watch; may be repeated (claim negocio_id, or negocios)
+    #[arg(long)]
+    pub(crate) negocio: Vec<String>,
+    /// The user's role (claim rol); one of ADMIN_ROLES may watch everything
+    #[arg(long)]
+    pub(crate) rol: Option<String>,
+    /// How long the token lives: 90s, 15m, 1h, 7d
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    pub(crate) expires_in: Duration,
+}
+
+/// What to watch.
+#[derive(Args)]
+pub(crate) struct WatchWish {
+    /// The channel, such as estadisticas:negocio_123
+    pub(crate) channel: String,
+    /// The server's WebSocket
+    #[arg(long, default_value = "ws://127.0.0.1:8080/ws")]
+    pub(crate) url: String,
+    /// The token; better not given as a flag, which shows in the list of processes [env: LATIDO_TOKEN]
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// Print every frame as it comes instead of columns
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The token is a secret.
+impl std::fmt::Debug for WatchWish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchWish").field("channel", &self.channel).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    duration(text).ok_or("expected a number and a unit, such as 90s, 15m, 1h or 7d")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        let cli = Cli::try_parse_from(["latido", "--port", "9000"]).unwrap();
+        assert!(matches!(cli.command.unwrap_or_default(), Command::Serve { .. }));
+        assert_ne!(cli.flags, Flags::default());
+    }
+
+    #[test]
+    fn a_token_lives_an_hour_unless_told() {
+        let wish = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command) {
+            Ok(Some(Command::Token(wish))) => Some((wish.negocio.len(), wish.expires_in.as_secs())),
+            _ => None,
+        };
+        assert_eq!(wish(&["latido", "token", "--user", "a", "--negocio", "1", "--negocio", "2"]), Some((2, 3_600)));
+        assert_eq!(wish(&["latido", "token", "--user", "a", "--expires-in", "7d"]), Some((0, 604_800)));
+        assert_eq!(wish(&["latido", "token", "--user", "a", "--expires-in", "7"]), None);
+        assert_eq!(wish(&["latido", "token"]), None);
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let cli = Cli::try_parse_from(["latido", "watch", "a:b", "--token", "s3cret"]).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Where the command hands over to the library, and says what came of it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use latido::app::{self, Welcome};
+use latido::config::Settings;
+use latido::postgres::embedded::{self, Storage, default_state_dir};
+use latido::postgres::{Change, Level};
+use latido::telemetry;
+
+/// `latido serve`.
+pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
+    start_logs(&settings);
+    block_on(app::serve(settings))
+}
+
+/// `latido demo`.
+pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
+    start_logs(&settings);
+    let mut private = embedded::Settings::new(Storage::Persistent { dir: default_state_dir() });
+    private.fetch = !no_fetch;
+    private.bin_dir = std::env::var_os("PG_BIN").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    block_on(app::demo(settings, private, |welcome| {
+        // A demo whose terminal is gone still runs.
+        let _ = greet(welcome);
+    }))
+}
+
+/// `latido install`.
+pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
+    if dry_run {
+        return print(&block_on(app::install_sql(settings))?);
+    }
+    print(&told(&block_on(app::install(settings))?, "there is no table to install triggers on"))
+}
+
+/// `latido uninstall`.
+pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
+    if dry_run {
+        return print(&block_on(app::uninstall_sql(settings))?);
+    }
+    print(&told(&block_on(app::uninstall(settings))?, "nothing was installed"))
+}
+
+/// `latido doctor`.
+pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
+    let findings = block_on(app::doctor(settings))?;
+    let mut text = String::new();
+    for finding in &findings {
+        let mark = match finding.level {
+            Level::Ok => "ok     ",
+            Level::Warning => "warning",
+            Level::Failure => "FAILURE",
+        };
+        text.push_str(&format!("{mark}  {}: {}\n", finding.subject, finding.detail));
+        if let Some(remedy) = &finding.remedy {
+            text.push_str(&format!("         → {}\n", remedy.replace('\n', "\n           ")));
+        }
+    }
+    print(&text)?;
+    let failures = findings.iter().filter(|finding| finding.level == Level::Failure).count();
+    anyhow::ensure!(failures == 0, "{failures} of {} checks failed", findings.len());
+    Ok(())
+}
+
+/// From here on everything that happens is logged; first what should be known of the settings.
+fn start_logs(settings: &Settings) {
+    telemetry::init_logs(settings.log_filter.as_deref());
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?.block_on(work)
+}
+
+fn told(changes: &[Change], nothing: &str) -> String {
+    if changes.is_empty() {
+        return format!("{nothing}\n");
+    }
+    let line = |change: &Change| match change {
+        Change::Installed(subject) => format!("installed  {subject}\n"),
+        Change::Unchanged(subject) => format!("unchanged  {subject}\n"),
+        Change::Removed(subject) => format!("removed    {subject}\n"),
+    };
+    changes.iter().map(line).collect()
+}
+
+fn greet(welcome: &Welcome) -> anyhow::Result<()> {
+    let Welcome { page, socket, token, channel, database, found } = welcome;
+    let token = token.expose();
+    let mut text = format!(
+        "\n  Latido is running: {page}\n\n  In a terminal:\n    LATIDO_TOKEN={token} latido watch {channel} --url {socket}\n\n  \
+         The token, good for an hour: {token}\n"
+    );
+    if let (Some(database), Some(found)) = (database, found) {
+        text.push_str(&format!("\n  {found}\n    psql '{database}'\n"));
+    }
+    text.push_str("\n  Ctrl-C stops everything; the data stays.\n\n");
+    print(&text)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("could not write to standard output")
+}

@@ -1,0 +1,163 @@
+//! One connection of `latido watch`, from the first byte to its end.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::Url;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use crate::watch::endings::{Ending, closed, printable, refused};
+use crate::watch::view::{Saying, View, read};
+use crate::watch::{print, say};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the server is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Without a single frame for so long, pongs included, the connection is dead.
+const LONGEST_SILENCE: Duration = Duration::from_secs(50);
+/// Longest frame taken from the server.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// What to watch, and how.
+pub(super) struct Client {
+    pub(super) url: Url,
+    pub(super) token: String,
+    pub(super) channel: String,
+    pub(super) as_json: bool,
+    pub(super) view: View,
+}
+
+/// There is nobody to print for.
+#[derive(Debug)]
+pub(super) enum Quit {
+    /// The pipe was closed, as by `head`.
+    ReaderLeft,
+    Output(std::io::Error),
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+impl Client {
+    /// Connects, subscribes and prints until the connection ends. Sets `attempt` to zero once the server has sent something.
+    pub(super) async fn connect_and_follow(&mut self, attempt: &mut u32) -> Result<Ending, Quit> {
+        let mut socket = match timeout(CONNECT_TIMEOUT, self.connect()).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(ending)) => return Ok(ending),
+            Err(_) => return Ok(Ending::for_now("no answer from the server")),
+        };
+        say(&format!("connected to {}", self.url.host_str().unwrap_or_default()));
+        let subscribe = json!({"type": "subscribe", "data": {"channel": self.channel}}).to_string();
+        if socket.send(Message::text(subscribe)).await.is_err() {
+            return Ok(closed(None, ""));
+        }
+        self.follow(&mut socket, attempt).await
+    }
+
+    async fn connect(&self) -> Result<Socket, Ending> {
+        let mut config = WebSocketConfig::default();
+        config.max_message_size = Some(MAX_FRAME_BYTES);
+        config.max_frame_size = Some(MAX_FRAME_BYTES);
+        let request = self.request()?;
+        match connect_async_with_config(request, Some(config), true).await {
+            Ok((socket, _)) => Ok(socket),
+            Err(Error::Http(response)) => {
+                let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                Err(refused(response.status(), retry_after))
+            }
+            Err(Error::Io(error)) => Err(Ending::for_now(format!("no connection: {error}"))),
+            Err(Error::Tls(error)) => Err(Ending::for_now(format!("no secure connection: {error}"))),
+            Err(Error::Url(_) | Error::HttpFormat(_)) => Err(Ending::ForGood("--url is wrong".to_owned())),
+            // A server that goes down in the middle of it; its text holds nothing of the request.
+            Err(error) => Err(Ending::for_now(format!("no WebSocket: {}", printable(&error.to_string())))),
+        }
+    }
+
+    /// The token goes as a subprotocol: a URL would end in logs.
+    fn request(&self) -> Result<Request, Ending> {
+        let mut request = self.url.as_str().into_client_request().map_err(|_| Ending::ForGood("--url is wrong".to_owned()))?;
+        let protocols = format!("bearer, {}", self.token).parse();
+        let protocols = protocols.map_err(|_| Ending::ForGood("the token holds characters that no token has".to_owned()))?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+        Ok(request)
+    }
+
+    async fn follow(&mut self, socket: &mut Socket, attempt: &mut u32) -> Result<Ending, Quit> {
+        let mut heard = Instant::now();
+        let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
+        loop {
+            let message = tokio::select! {
+                message = socket.next() => message,
+                _ = ping.tick() => {
+                    if heard.elapsed() > LONGEST_SILENCE || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                        return Ok(Ending::for_now("the server has gone silent"));
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    *attempt = 0;
+                    if let Some(ending) = self.show(&text)? {
+                        return Ok(ending);
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Ok(frame.map_or_else(|| closed(None, ""), |frame| closed(Some(frame.code.into()), &frame.reason)));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ok(closed(None, "")),
+            }
+        }
+    }
+
+    /// Prints a frame; some errors end it all.
+    fn show(&mut self, text: &str) -> Result<Option<Ending>, Quit> {
+        if self.as_json {
+            print(text)?;
+        }
+        match read(text) {
+            Saying::Numbers(columns) if !self.as_json => {
+                if let Some(line) = self.view.line(columns) {
+                    print(&line)?;
+                }
+            }
+            Saying::Stale(Some(since)) => {
+                say(&format!(
+                    "stale: the server can't read its database since {}; the numbers may be old",
+                    self.view.time(since)
+                ));
+            }
+            Saying::Stale(None) => say("fresh again"),
+            Saying::TokenExpiring(at) => say(&format!("the token ends at {}", self.view.time(at))),
+            Saying::Error { code, message } => return Ok(self.failed(&code, &message)),
+            Saying::Numbers(_) | Saying::Other => {}
+        }
+        Ok(None)
+    }
+
+    /// A subscription that was refused: for good, or until the server can answer.
+    fn failed(&self, code: &str, message: &str) -> Option<Ending> {
+        let reason = format!("{}: {code}: {message}", printable(&self.channel));
+        match code {
+            "forbidden" | "unknown_channel" | "invalid_key" | "bad_message" => Some(Ending::ForGood(reason)),
+            "unavailable" => Some(Ending::for_now(reason)),
+            _ => {
+                say(&reason);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! How a connection may end, and what to do then. Pure.
+
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite::http::StatusCode;
+
+/// The first wait lasts up to this; each further one up to twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A connection, or the attempt at one, is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Coming back would change nothing.
+    ForGood(String),
+    /// Come back.
+    ForNow {
+        reason: String,
+        /// Not before that.
+        after: Duration,
+    },
+}
+
+impl Ending {
+    pub(super) fn for_now(reason: impl Into<String>) -> Self {
+        Self::ForNow { reason: reason.into(), after: Duration::ZERO }
+    }
+}
+
+/// What a close frame means; None: the connection ended without one.
+pub(super) fn closed(code: Option<u16>, reason: &str) -> Ending {
+    let reason = printable(reason);
+    let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    match code {
+        Some(4401) => Ending::ForGood(format!("the token is invalid or has expired; get a new one (latido token){said}")),
+        Some(4403) => Ending::ForGood(format!("forbidden{said}")),
+        Some(1009) => Ending::ForGood(format!("the server found a message of ours too big{said}")),
+        Some(code) => Ending::for_now(format!("{} ({code}){said}", meaning(code))),
+        None => Ending::for_now("the connection broke"),
+    }
+}
+
+fn meaning(code: u16) -> &'static str {
+    match code {
+        1012 => "the server restarts",
+        1013 => "the server is overloaded",
+        4408 => "the server missed our heartbeat",
+        4413 => "we were too slow",
+        4429 => "we sent too many messages",
+        _ => "the server closed the connection",
+    }
+}
+
+/// What an answer other than 101 means.
+pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
+    match status.as_u16() {
+        401 => Ending::ForGood("the token was refused (401); get a new one (latido token)".to_owned()),
+        403 => Ending::ForGood("forbidden (403)".to_owned()),
+        429 | 500..=599 => {
+            let after = retry_after.and_then(|text| text.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
+            Ending::ForNow { reason: format!("the server answered {status}"), after: after.min(LONGEST_WAIT * 4) }
+        }
+        _ => Ending::ForGood(format!("the server answered {status}; expected a WebSocket at --url")),
+    }
+}
+
+/// How long to wait before attempt number `attempt` (from 0): anything from nothing to a bound that doubles, so that many clients that
+/// lost one server do not come back at one moment. `luck` is from 0 to 1.
+pub(super) fn wait(attempt: u32, luck: f64) -> Duration {
+    let bound = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+    bound.mul_f64(luck.clamp(0.0, 1.0))
+}
+
+/// Text from the server that can't steer the terminal, at most a line of it.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_for_good(ending: &Ending) -> bool {
+        matches!(ending, Ending::ForGood(_))
+    }
+
+    #[test]
+    fn the_list_of_reasons_says_who_may_come_back() {
+        for (code, for_good) in [
+            (1000, false),
+            (1001, false),
+            (1009, true),
+            (1012, false),
+            (1013, false),
+            (4401, true),
+            (4403, true),
+            (4408, false),
+            (4413, false),
+            (4429, false),
+        ] {
+            assert_eq!(is_for_good(&closed(Some(code), "")), for_good, "{code}");
+        }
+        assert!(!is_for_good(&closed(None, "")));
+        assert_eq!(closed(Some(4403), "no\u{1b}[2J"), Ending::ForGood("forbidden: no[2J".into()));
+    }
+
+    #[test]
+    fn an_answer_says_whether_to_ask_again() {
+        let refused = |code, after| refused(StatusCode::from_u16(code).unwrap(), after);
+        assert!([400, 401, 403, 404, 200, 301].iter().all(|&code| is_for_good(&refused(code, None))));
+        assert!([429, 500, 502, 503].iter().all(|&code| !is_for_good(&refused(code, None))));
+        assert!(matches!(refused(503, Some("7")), Ending::ForNow { after, .. } if after == Duration::from_secs(7)));
+        assert!(matches!(refused(503, Some("999999")), Ending::ForNow { after, .. } if after <= Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound() {
+        let most = |attempt| wait(attempt, 1.0);
+        assert_eq!([0, 1, 2, 3].map(most), [500, 1_000, 2_000, 4_000].map(Duration::from_millis));
+        assert_eq!([6, 40, u32::MAX].map(most), [LONGEST_WAIT; 3]);
+        assert_eq!(wait(5, 0.0), Duration::ZERO);
+    }
+}
