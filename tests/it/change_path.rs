@@ -1,0 +1,257 @@
+//! From COMMIT to a frame, and what must be right when something on the way is not.
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, Socket, TestApp, claims, until};
+
+fn channel(negocio: &str) -> String {
+    format!("estadisticas:{negocio}")
+}
+
+/// A dashboard of both businesses.
+async fn both(app: &TestApp) -> Socket {
+    let token = app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 3600}));
+    app.socket(&token).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_change_a_row_arrives() {
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    socket.subscribe(&channel(B2)).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 1);
+    db.batch_execute("UPDATE citas SET estado = 'atendida'").await.expect("an update");
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["citas_completadas"], 1);
+    db.batch_execute("UPDATE citas SET fecha = fecha - 1").await.expect("another day");
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["citas_hoy"], 0);
+    db.batch_execute(&format!("UPDATE citas SET negocio_id = '{B2}'")).await.expect("a move");
+    let moved = [socket.next_of("stats").await, socket.next_of("stats").await];
+    for frame in moved {
+        let total = i64::from(frame["channel"] == channel(B2).as_str());
+        assert_eq!(frame["data"]["total_citas"], total, "{frame}");
+    }
+    db.batch_execute("DELETE FROM citas").await.expect("a delete");
+    assert_eq!(socket.stats_of(&channel(B2)).await["data"]["total_citas"], 0);
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 1);
+    db.batch_execute("TRUNCATE citas").await.expect("a truncate");
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    for _ in 0..2_000 {
+        app.book(&db, B1, "pendiente", 0).await;
+    }
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == 2_000).await;
+    let reads = app.metric("latido_reads_total").await;
+    let received = app.metric(r#"latido_changes_received_total{by="trigger"}"#).await;
+    assert!(received >= 1.0 && reads < received / 4.0, "{reads} reads for {received} changes");
+    app.assert_metric_settles("latido_dirty_keys", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unwatched_keys_cost_no_query() {
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B2)).await;
+    let before = app.metric("latido_reads_total").await;
+    for _ in 0..50 {
+        app.book(&db, B1, "pendiente", 0).await;
+    }
+    app.book(&db, B2, "pendiente", 0).await;
+    socket.stats_of(&channel(B2)).await;
+    assert!(app.metric("latido_reads_total").await - before <= 2.0, "B2's own change, and no more than its trailing read");
+    // Fewer than fifty: the listener merges what arrives together.
+    assert!(app.metric("latido_changes_unwatched_total").await > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_viewers_cost_one_read() {
+    let app = TestApp::start().await;
+    let token = app.token(ADMIN_OF_B1);
+    let mut sockets = Vec::new();
+    for _ in 0..100 {
+        let mut socket = app.socket(&token).await;
+        socket.subscribe(&channel(B1)).await;
+        sockets.push(socket);
+    }
+    let before = app.metric("latido_reads_total").await;
+    let db = app.client().await;
+    app.book(&db, B1, "pendiente", 0).await;
+    let mut frames = Vec::new();
+    for socket in &mut sockets {
+        frames.push(socket.next().await);
+    }
+    assert!(frames.iter().all(|frame| *frame == frames[0]));
+    assert!(app.metric("latido_reads_total").await - before <= 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listeners_loss_loses_nothing() {
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    for round in 1..=5 {
+        // In one transaction, so that the change commits while nobody listens.
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()
+                   AND application_name LIKE 'latido%'";
+        db.batch_execute(sql).await.expect("terminating");
+        app.book(&db, B1, "pendiente", 0).await;
+        socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;
+    }
+    app.assert_metric_settles("latido_listener_up", 1.0).await;
+    assert_eq!(app.metric("latido_corrections_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_is_right_even_before_its_callers_commit() {
+    // No triggers: only the hook tells, and too early.
+    let app = TestApp::without_triggers().await;
+    let mut db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    let transaction = db.transaction().await.expect("BEGIN");
+    app.book(&transaction, B1, "pendiente", 0).await;
+    let (status, _) = app.notify(&json!({"negocio_id": B1, "action": "created"})).await;
+    assert_eq!(status, 200);
+    transaction.commit().await.expect("COMMIT");
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweep_repairs_what_no_trigger_told_and_counts_it() {
+    let app = TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
+    let db = app.client().await;
+    let mut socket = both(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    db.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL").await.expect("disabled");
+    app.book(&db, B1, "pendiente", 0).await;
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
+    app.assert_metric_settles("latido_corrections_total", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn today_ends_at_the_businesss_midnight() {
+    let app = TestApp::with_settings(&[("TIMEZONE", "America/Guayaquil")], |_| {}).await;
+    let five_to_midnight: jiff::Timestamp = "2030-03-10T04:59:58Z".parse().expect("a time");
+    app.clock().set(five_to_midnight);
+    let db = app.client().await;
+    app.book_on(&db, B1, "pendiente", "2030-03-09").await;
+    app.book_on(&db, B1, "pendiente", "2030-03-10").await;
+    app.book_on(&db, B1, "pendiente", "2030-03-10").await;
+    // The token must be valid by the server's clock.
+    let token = app.sign(&json!({"id": ADMIN_OF_B1, "exp": five_to_midnight.as_second() + 3600}));
+    let mut socket = app.socket(&token).await;
+    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["citas_hoy"], 1);
+    let frame = socket.stats_of(&channel(B1)).await;
+    assert_eq!((&frame["data"]["citas_hoy"], &frame["data"]["total_citas"]), (&json!(2), &json!(3)), "with no row changing");
+    assert_eq!(app.metric("latido_corrections_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_database_makes_numbers_stale_and_a_live_one_right() {
+    let mut app = TestApp::on_own_cluster().await;
+    let mut socket = both(&app).await;
+    let first = socket.subscribe(&channel(B1)).await;
+    app.cluster().kill().await;
+    let stale = socket.next_of("status").await;
+    assert_eq!(stale["data"]["stale"], true);
+    assert!((stale["data"]["since"].as_i64().expect("seconds") - claims::now()).abs() < 60);
+    assert_eq!(app.get("/ready").await.0, 503);
+    assert_eq!(app.get("/health").await.0, 200);
+    let mut late = both(&app).await;
+    late.send(&json!({"type": "subscribe", "channel": channel(B1)})).await;
+    assert_eq!(late.next_of("status").await["data"]["stale"], true);
+    app.cluster().restart().await;
+    let db = app.client().await;
+    app.book(&db, B1, "pendiente", 0).await;
+    let mut fresh = false;
+    let frame = loop {
+        let frame = socket.next().await;
+        fresh |= frame["type"] == "status" && frame["data"]["stale"] == false;
+        if frame["type"] == "stats" && frame["data"]["total_citas"] == 1 {
+            break frame;
+        }
+    };
+    assert!(frame["v"].as_u64() > first["v"].as_u64());
+    if !fresh {
+        assert_eq!(socket.next_of("status").await["data"]["stale"], false);
+    }
+    until("ready again", async || app.get("/ready").await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_before_its_database_waits_for_it() {
+    let app = TestApp::on_own_cluster_that_is_down().await;
+    let mut app = app;
+    assert_eq!(app.get("/health").await.0, 200);
+    assert_eq!(app.get("/ready").await.0, 503);
+    app.cluster().restart().await;
+    until("ready", async || app.get("/ready").await.0 == 200).await;
+    assert_eq!(both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_may_be_integers_or_texts() {
+    for (key_type, key, names) in [
+        ("bigint", "123", ["estadisticas:123", "estadisticas:negocio_123"]),
+        ("text", "negocio_123", ["estadisticas:negocio_123", "estadisticas:negocio_123"]),
+        ("integer", "-5", ["estadisticas:-5", "estadisticas:negocio_-5"]),
+    ] {
+        let app = TestApp::on_simple_schema(key_type).await;
+        let db = app.client().await;
+        let insert = format!("INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{key}', '2020-01-01', 'atendida')");
+        db.batch_execute(&insert).await.expect("an insert");
+        let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 60}));
+        let mut socket = app.socket(&token).await;
+        for name in names {
+            let frame = socket.subscribe(name).await;
+            assert_eq!((&frame["data"]["total_citas"], &frame["data"]["negocio_id"]), (&json!(1), &json!(&name[13..])), "{key_type}");
+        }
+        db.batch_execute(&insert).await.expect("an insert");
+        assert_eq!(socket.next_of("stats").await["data"]["citas_completadas"], 2, "{key_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_stream_needs_no_rust() {
+    let toml = r#"
+        [streams.ventas]
+        query = '''
+            SELECT u.k, count(v.*) AS ventas, coalesce(sum(v.monto), 0) AS total, max(v.detalle ->> 'canal') AS canal
+            FROM unnest($1::text[], $2::date[]) AS u(k, hoy) LEFT JOIN tienda.ventas v ON v.tienda = u.k GROUP BY u.k'''
+        event = "ventas"
+        key_field = "tienda"
+        [[streams.ventas.tables]]
+        table = "tienda.ventas"
+        key = "tienda"
+        columns = ["tienda", "monto", "detalle"]
+    "#;
+    let schema = "CREATE SCHEMA tienda; CREATE TABLE tienda.ventas (id serial PRIMARY KEY, tienda text, monto numeric(10,2), detalle json, nota text)";
+    let app = TestApp::with_streams(toml, schema).await;
+    let db = app.client().await;
+    let token = app.sign(&json!({"id": OTHER_USER, "tienda": "Ñandú & Co", "negocio_id": B1, "exp": claims::now() + 60}));
+    let mut socket = app.socket(&token).await;
+    let empty = socket.subscribe_as("ventas:Ñandú & Co", "ventas").await;
+    assert_eq!(empty["data"], json!({"tienda": "Ñandú & Co", "ventas": 0, "total": 0, "canal": null, "timestamp": empty["data"]["timestamp"]}));
+    let insert = r#"INSERT INTO tienda.ventas (tienda, monto, detalle) VALUES ('Ñandú & Co', 12.50, '{"canal":"web"}')"#;
+    db.batch_execute(insert).await.expect("an insert");
+    let frame = socket.next_of("ventas").await;
+    assert_eq!(frame["data"]["total"], 12.5);
+    assert_eq!((&frame["data"]["ventas"], &frame["data"]["canal"]), (&json!(1), &json!("web")));
+    db.batch_execute("UPDATE tienda.ventas SET nota = 'x'").await.expect("an irrelevant update");
+    db.batch_execute(r#"UPDATE tienda.ventas SET detalle = '{"canal":"tel"}'"#).await.expect("a relevant one");
+    assert_eq!(socket.next_of("ventas").await["data"]["canal"], "tel");
+    let old: Value = socket.subscribe(&channel(B1)).await;
+    assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
+}

@@ -1,0 +1,188 @@
+//! Random writers against random faults: when all is quiet, every client's last numbers are the query's, and its versions only rose.
+//!
+//! `LATIDO_SEED=n` replays a run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::harness::{OTHER_USER, Socket, TestApp, claims, until};
+
+const BUSINESSES: usize = 6;
+const WRITERS: usize = 6;
+const CLIENTS: usize = 8;
+const STEPS: usize = 60;
+
+fn business(n: usize) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_converges() {
+    let seed = std::env::var("LATIDO_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("LATIDO_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut app = TestApp::on_own_cluster().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|n| tokio::spawn(follow(app.ws_url(), dashboard(&app), vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES], Arc::clone(&done))))
+        .collect();
+    for _round in 0..3 {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                let (random, url) = (random.fork(), app.database_url());
+                tokio::spawn(async move { write(&url, random).await })
+            })
+            .collect();
+        faults(&mut app, &mut random).await;
+        for writer in writers {
+            writer.await.expect("a writer ends");
+        }
+    }
+    app.quiesce().await;
+    done.store(true, Ordering::Relaxed);
+    let db = app.client().await;
+    let mut truth = HashMap::new();
+    for n in 0..BUSINESSES {
+        truth.insert(n, numbers(&db, n).await);
+    }
+    for client in clients {
+        for (n, last) in client.await.expect("a client ends") {
+            assert_eq!(last, truth[&n], "business {n}, LATIDO_SEED={seed}");
+        }
+    }
+}
+
+fn dashboard(app: &TestApp) -> String {
+    app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))
+}
+
+/// What the query says, asked by ourselves.
+async fn numbers(db: &Client, n: usize) -> [i64; 4] {
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE fecha = (now() AT TIME ZONE 'UTC')::date), count(*),
+                count(*) FILTER (WHERE estado = 'atendida'), count(*) FILTER (WHERE estado = 'cancelada')
+         FROM citas WHERE negocio_id = '{}'",
+        business(n)
+    );
+    let row = db.query_one(sql.as_str(), &[]).await.expect("the truth");
+    [row.get(0), row.get(1), row.get(2), row.get(3)]
+}
+
+/// A dashboard that reconnects; returns its last numbers once all is done.
+async fn follow(url: String, token: String, businesses: Vec<usize>, done: Arc<AtomicBool>) -> HashMap<usize, [i64; 4]> {
+    let mut last: HashMap<usize, ([i64; 4], u64)> = HashMap::new();
+    let mut socket = Socket::connect(&url, &token).await;
+    for n in &businesses {
+        socket.send(&json!({"type": "subscribe", "channel": format!("estadisticas:{}", business(*n))})).await;
+    }
+    // A last subscription after the end brings what the server holds; all else came before it.
+    let mut final_round = false;
+    loop {
+        let Some(frame) = socket.next_within(Duration::from_millis(100)).await else {
+            if final_round {
+                return last.into_iter().map(|(n, (numbers, _))| (n, numbers)).collect();
+            }
+            final_round = done.load(Ordering::Relaxed);
+            continue;
+        };
+        if frame["type"] == "stats" {
+            let n = businesses.iter().find(|n| frame["data"]["negocio_id"] == business(**n)).expect("only what was asked for");
+            let version = frame["v"].as_u64().expect("a version");
+            let before = last.insert(*n, (four(&frame["data"]), version));
+            assert!(before.is_none_or(|(_, v)| version > v), "versions rise");
+        }
+    }
+}
+
+fn four(data: &Value) -> [i64; 4] {
+    ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"].map(|name| data[name].as_i64().expect("a number"))
+}
+
+/// A writer: random statements in random transactions. Errors are the faults' doing; what was not committed did not happen.
+async fn write(url: &str, mut random: fastrand::Rng) {
+    let mut client: Option<Client> = None;
+    for _ in 0..STEPS {
+        if client.as_ref().is_none_or(Client::is_closed) {
+            client = crate::harness::try_connect(url).await;
+        }
+        let Some(db) = &client else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let _ = db.batch_execute(&transaction(&mut random)).await;
+    }
+}
+
+fn transaction(random: &mut fastrand::Rng) -> String {
+    let statements: Vec<_> = (0..random.usize(1..4)).map(|_| statement(random)).collect();
+    let body = statements.join("; ");
+    match random.u8(0..10) {
+        0 => format!("BEGIN; {body}; ROLLBACK"),
+        1 => format!("BEGIN; {body}; SAVEPOINT a; {}; ROLLBACK TO a; COMMIT", statement(random)),
+        2 => format!("BEGIN; {body}; SELECT pg_sleep(0.02); COMMIT"),
+        3..6 => format!("BEGIN; {body}; COMMIT"),
+        _ => statements.into_iter().next().unwrap_or_default(),
+    }
+}
+
+fn statement(random: &mut fastrand::Rng) -> String {
+    let one = business(random.usize(0..BUSINESSES));
+    let other = business(random.usize(0..BUSINESSES));
+    let state = ["pendiente", "atendida", "cancelada"][random.usize(0..3)];
+    let some = format!("id IN (SELECT id FROM citas WHERE negocio_id = '{one}' ORDER BY random() LIMIT {})", random.u8(1..5));
+    match random.u8(0..24) {
+        0..8 => crate::harness::booking(&one, state, random.i32(-1..2)),
+        8..13 => format!("UPDATE citas SET estado = '{state}' WHERE {some}"),
+        13..16 => format!("UPDATE citas SET negocio_id = '{other}' WHERE {some}"),
+        16..18 => format!("UPDATE citas SET fecha = fecha + 1 WHERE {some}"),
+        18..21 => format!("DELETE FROM citas WHERE {some}"),
+        21..23 => format!("DELETE FROM citas WHERE negocio_id IN ('{one}', '{other}')"),
+        _ => "TRUNCATE citas".to_owned(),
+    }
+}
+
+/// Cuts the listener, terminates backends, kills and restarts the server, while the writers write.
+async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
+    for _ in 0..random.u8(1..4) {
+        tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
+        match random.u8(0..4) {
+            0 => {
+                app.cluster().kill().await;
+                app.cluster().restart().await;
+            }
+            1 => terminate(app, "").await,
+            _ => terminate(app, "AND application_name LIKE 'latido%'").await,
+        }
+    }
+}
+
+async fn terminate(app: &TestApp, whose: &str) {
+    let Some(db) = crate::harness::try_connect(&app.database_url()).await else { return };
+    let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() {whose}");
+    let _ = db.batch_execute(&sql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_arrives_too() {
+    use futures_util::SinkExt;
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    app.book(&db, crate::harness::B1, "pendiente", 0).await;
+    let mut socket = app.socket(&dashboard(&app)).await;
+    let channel = format!("estadisticas:{}", crate::harness::B1);
+    socket.subscribe(&channel).await;
+    db.batch_execute("CREATE TEMP TABLE t AS SELECT * FROM citas; UPDATE t SET id = gen_random_uuid()").await.expect("a copy");
+    let text = "SELECT concat_ws(E'\\t', id, cliente_id, negocio_id, fecha, hora_inicio, hora_fin, estado) || E'\\n' FROM t";
+    let rows: String = db.query_one(text, &[]).await.expect("a row").get(0);
+    let copy = "COPY citas (id, cliente_id, negocio_id, fecha, hora_inicio, hora_fin, estado) FROM STDIN";
+    let mut sink = std::pin::pin!(db.copy_in(copy).await.expect("COPY"));
+    sink.send(bytes::Bytes::from(rows)).await.expect("sent");
+    sink.close().await.expect("copied");
+    socket.stats_until(&channel, |data| data["total_citas"] == 2).await;
+    until("nothing is owed", async || app.metric("latido_dirty_keys").await == 0.0).await;
+}

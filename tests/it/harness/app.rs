@@ -1,0 +1,277 @@
+//! A whole server in this process, with a database of its own.
+
+use std::net::SocketAddr;
+
+use latido::app::{self, App, Config};
+use latido::clock::Clock;
+use latido::config::{Purpose, Settings, Sources};
+use serde_json::{Value, json};
+use tokio_postgres::{Client, GenericClient, NoTls};
+
+use crate::harness::claims::{self, SECRET};
+use crate::harness::cluster::{OwnCluster, TestDatabase};
+use crate::harness::{Socket, until};
+
+/// A business, and who owns it.
+pub(crate) const B1: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
+pub(crate) const ADMIN_OF_B1: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+/// A business without an owner.
+pub(crate) const B2: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a22";
+/// A user without rights.
+pub(crate) const OTHER_USER: &str = "aaaaaaaa-0000-4000-8000-000000000002";
+/// A user whom the database calls `admin_sistema`.
+pub(crate) const SYSTEM_ADMIN: &str = "aaaaaaaa-0000-4000-8000-000000000003";
+
+const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
+
+enum Store {
+    Shared(TestDatabase),
+    Own(OwnCluster),
+}
+
+/// A server, its database, and a client for its HTTP side. Stops, and checks that it could, when dropped by [`TestApp::stop`].
+pub(crate) struct TestApp {
+    app: Option<App>,
+    address: SocketAddr,
+    clock: Clock,
+    store: Store,
+    http: reqwest::Client,
+}
+
+impl TestApp {
+    /// The real schema, two businesses, triggers installed.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_settings(&[], change).await
+    }
+
+    /// The same with variables set.
+    pub(crate) async fn with_settings(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create(&SQL).await;
+        install(database.url(), variables).await;
+        let config = config(database.url(), variables, change);
+        Self::run(Store::Shared(database), config).await
+    }
+
+    /// The same without triggers.
+    pub(crate) async fn without_triggers() -> Self {
+        let database = TestDatabase::create(&SQL).await;
+        let config = config(database.url(), &[], |_| {});
+        Self::run(Store::Shared(database), config).await
+    }
+
+    /// On a server of its own, to be killed and restarted.
+    pub(crate) async fn on_own_cluster() -> Self {
+        let cluster = OwnCluster::start(&SQL).await;
+        install(&cluster.url(), &[]).await;
+        let config = config(&cluster.url(), &[], |_| {});
+        Self::run(Store::Own(cluster), config).await
+    }
+
+    /// On a server of its own that is down.
+    pub(crate) async fn on_own_cluster_that_is_down() -> Self {
+        let mut cluster = OwnCluster::start(&SQL).await;
+        install(&cluster.url(), &[]).await;
+        cluster.kill().await;
+        let config = config(&cluster.url(), &[], |_| {});
+        Self::start_on(Store::Own(cluster), config).await
+    }
+
+    /// A table as in the documents, with keys of that type, and no tables of users or businesses.
+    pub(crate) async fn on_simple_schema(key_type: &str) -> Self {
+        let schema = format!("CREATE TABLE citas (id serial PRIMARY KEY, negocio_id {key_type}, fecha date, estado text)");
+        let database = TestDatabase::create(&[]).await;
+        database.client().await.batch_execute(&schema).await.expect("a schema");
+        install(database.url(), &[]).await;
+        let config = config(database.url(), &[], |_| {});
+        Self::run(Store::Shared(database), config).await
+    }
+
+    /// With streams of a `latido.toml`, and more tables.
+    pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
+        let database = TestDatabase::create(&SQL).await;
+        database.client().await.batch_execute(schema).await.expect("a schema");
+        let file = std::env::temp_dir().join(format!("latido-it-{}-{}.toml", std::process::id(), fastrand::u64(..)));
+        std::fs::write(&file, toml).expect("a file");
+        let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
+        install(database.url(), &variables).await;
+        let config = config(database.url(), &variables, |_| {});
+        std::fs::remove_file(&file).expect("the file is ours");
+        Self::run(Store::Shared(database), config).await
+    }
+
+    async fn run(store: Store, config: Config) -> Self {
+        let app = Self::start_on(store, config).await;
+        until("ready", async || app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0).await;
+        app
+    }
+
+    async fn start_on(store: Store, config: Config) -> Self {
+        let app = App::start(config).await.expect("it starts");
+        Self { address: app.address(), clock: app.clock().clone(), app: Some(app), store, http: client() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn ws_url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+
+    /// The server's own clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The server's database, to be treated badly.
+    pub(crate) fn cluster(&mut self) -> &mut OwnCluster {
+        match &mut self.store {
+            Store::Own(cluster) => cluster,
+            Store::Shared(_) => panic!("this server shares its cluster"),
+        }
+    }
+
+    pub(crate) fn database_url(&self) -> String {
+        match &self.store {
+            Store::Own(cluster) => cluster.url(),
+            Store::Shared(database) => database.url().to_owned(),
+        }
+    }
+
+    /// A connection to its database.
+    pub(crate) async fn client(&self) -> Client {
+        crate::harness::cluster::connect(&self.database_url()).await
+    }
+
+    /// A token with any claims.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        claims::sign_with(SECRET, claims)
+    }
+
+    /// A token as the REST API makes them.
+    pub(crate) fn token(&self, user: &str) -> String {
+        let now = claims::now();
+        self.sign(&json!({"id": user, "email": "a@example.com", "jti": "1", "iat": now, "exp": now + 3600}))
+    }
+
+    /// A dashboard.
+    pub(crate) async fn socket(&self, token: &str) -> Socket {
+        Socket::connect(&self.ws_url(), token).await
+    }
+
+    /// Books a cita so many days from today (UTC).
+    pub(crate) async fn book(&self, db: &impl GenericClient, negocio: &str, estado: &str, days: i32) {
+        db.batch_execute(&booking(negocio, estado, days)).await.expect("booked");
+    }
+
+    /// Books a cita on a day.
+    pub(crate) async fn book_on(&self, db: &Client, negocio: &str, estado: &str, day: &str) {
+        db.batch_execute(&insertion(negocio, estado, &format!("'{day}'"))).await.expect("booked");
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.http.get(self.url(path)).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
+    /// A request to be finished by the caller.
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// The hook, as the REST API calls it.
+    pub(crate) async fn notify(&self, body: &Value) -> (u16, String) {
+        let request = self.request(reqwest::Method::POST, "/notify/cita").header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The sum of a metric over its labels, or of one line if the labels are given.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200);
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        text.lines().filter(is_it).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Awaits that a metric has this value.
+    pub(crate) async fn assert_metric_settles(&self, name: &str, value: f64) {
+        until(&format!("{name} is {value}"), async || self.metric(name).await == value).await;
+    }
+
+    /// Awaits that every change committed so far has been read: a later change, of a business of its own, arrives after all of them.
+    pub(crate) async fn quiesce(&self) {
+        self.assert_metric_settles("latido_listener_up", 1.0).await;
+        let channel = format!("estadisticas:{B2}");
+        let mut socket = self.socket(&self.sign(&json!({"id": OTHER_USER, "negocio_id": B2, "exp": claims::now() + 60}))).await;
+        let total = socket.subscribe(&channel).await["data"]["total_citas"].as_i64().expect("a number");
+        self.book(&self.client().await, B2, "pendiente", 0).await;
+        socket.stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total)).await;
+        self.assert_metric_settles("latido_dirty_keys", 0.0).await;
+    }
+
+    /// Stops the server in order; whether everyone left in time.
+    pub(crate) async fn stop(&mut self) -> bool {
+        self.app.take().expect("it runs").stop().await
+    }
+}
+
+/// Every server of a test is stopped and leaves nothing running, whatever the test did to it.
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let Some(app) = self.app.take() else { return };
+        let stopping = async { tokio::time::timeout(std::time::Duration::from_secs(30), app.stop()).await };
+        let ended = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stopping));
+        assert!(std::thread::panicking() || ended == Ok(true), "something of the server did not end: {ended:?}");
+    }
+}
+
+fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::new(settings(url, variables)).expect("a configuration");
+    change(&mut config);
+    config
+}
+
+fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
+    let fixed = [("DATABASE_URL", url), ("JWT_SECRET", SECRET), ("HOST", "127.0.0.1"), ("PORT", "0")];
+    let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
+    Settings::read(&Sources::of(&all), Purpose::Serve).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+async fn install(url: &str, variables: &[(&str, &str)]) {
+    app::install(settings(url, variables)).await.expect("installed");
+}
+
+/// A statement that books a cita so many days from today (UTC).
+pub(crate) fn booking(negocio: &str, estado: &str, days: i32) -> String {
+    insertion(negocio, estado, &format!("(now() AT TIME ZONE 'UTC')::date + {days}"))
+}
+
+fn insertion(negocio: &str, estado: &str, day: &str) -> String {
+    format!(
+        "INSERT INTO citas (negocio_id, cliente_id, fecha, hora_inicio, hora_fin, estado)
+         VALUES ('{negocio}', '{OTHER_USER}', {day}, '10:00', '10:30', '{estado}')"
+    )
+}
+
+/// A connection, if there is a server.
+pub(crate) async fn try_connect(url: &str) -> Option<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.ok()?;
+    tokio::spawn(connection);
+    Some(client)
+}
+
+fn client() -> reqwest::Client {
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
