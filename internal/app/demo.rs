@@ -87,7 +87,7 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     database.install(&config.catalog).await.context("the triggers could not be installed")?;
     let demo = Arc::new(Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier)?));
     config.demo = Some(Arc::clone(&demo));
-    let app = App::start(config).await?;
+    let app = App::start(config)?;
     let welcome = welcome(app.address(), &demo, cluster)?;
     let writing = Drain::new();
     write(demo, Pace::default(), &writing);

@@ -43,8 +43,8 @@ pub struct App {
 }
 
 impl App {
-    /// Binds and starts. The database need not be there: until it is, `/ready` says so and clients are told to come back.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    /// Binds and starts, on the current runtime. The database need not be there: until it is, `/ready` says so and clients are told to come back.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
         let (front, back) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());

@@ -11,7 +11,7 @@ use crate::config::Settings;
 /// # Errors
 /// It could not start, something in it broke, or not everyone had left at the deadline.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(Config::new(settings)?).await?;
+    let app = App::start(Config::new(settings)?)?;
     until_ended(app).await
 }
 

@@ -182,13 +182,14 @@ impl Refresh {
             return;
         }
         loop {
-            let mut state = self.shared.lock();
-            // One statement at a time finds out whether the database is back.
+            // While the database is away one statement at a time finds out whether it is back.
             let probing = self.outage.staleness(now, Duration::ZERO) != Staleness::Fresh;
-            let batch = state.dirty.take(now, |stream| !self.busy.contains(&stream) && !(probing && !self.running.is_empty()));
-            let lanes = if probing { 1 } else { self.parts.config.solo_lanes };
-            let batch = match batch {
-                None if self.solos < lanes && !(probing && !self.running.is_empty()) => state.dirty.take_solo(now),
+            if probing && !self.running.is_empty() {
+                return;
+            }
+            let mut state = self.shared.lock();
+            let batch = match state.dirty.take(now, |stream| !self.busy.contains(&stream)) {
+                None if self.solos < self.parts.config.solo_lanes => state.dirty.take_solo(now),
                 batch => batch,
             };
             drop(state);

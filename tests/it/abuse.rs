@@ -97,7 +97,7 @@ async fn clients_that_never_read_are_ended_and_nobody_else_notices() {
         within(task).await.expect("the server ended it");
     }
     app.assert_metric_settles("latido_connections", 1.0).await;
-assert_eq!(app.metric(r#"latido_closes_total{by="too_slow"}"#).await, 200.0);
+    assert_eq!(app.metric(r#"latido_closes_total{by="too_slow"}"#).await, 200.0);
     socket.assert_quiet().await;
 }
 
@@ -145,7 +145,8 @@ fn masked(text: &str) -> Vec<u8> {
 async fn a_thousand_strangers_learn_nothing() {
     let app = TestApp::start().await;
     let db = app.client().await;
-    let mut socket = app.socket(&app.sign(&json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}))).await;
+    let mut socket =
+        app.socket(&app.sign(&json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}))).await;
     for n in 0..100 {
         socket.send(&json!({"type": "subscribe", "channel": format!("estadisticas:00000000-0000-4000-8000-{n:012}")})).await;
     }

@@ -216,7 +216,11 @@ async fn keys_may_be_integers_or_texts() {
         let mut socket = app.socket(&token).await;
         for name in names {
             let frame = socket.subscribe(name).await;
-            assert_eq!((&frame["data"]["total_citas"], &frame["data"]["negocio_id"]), (&json!(1), &json!(&name[13..])), "{key_type}");
+            assert_eq!(
+                (&frame["data"]["total_citas"], &frame["data"]["negocio_id"]),
+                (&json!(1), &json!(&name[13..])),
+                "{key_type}"
+            );
         }
         db.batch_execute(&insert).await.expect("an insert");
         assert_eq!(socket.next_of("stats").await["data"]["citas_completadas"], 2, "{key_type}");
@@ -243,7 +247,10 @@ async fn a_second_stream_needs_no_rust() {
     let token = app.sign(&json!({"id": OTHER_USER, "tienda": "Ñandú & Co", "negocio_id": B1, "exp": claims::now() + 60}));
     let mut socket = app.socket(&token).await;
     let empty = socket.subscribe_as("ventas:Ñandú & Co", "ventas").await;
-    assert_eq!(empty["data"], json!({"tienda": "Ñandú & Co", "ventas": 0, "total": 0, "canal": null, "timestamp": empty["data"]["timestamp"]}));
+    assert_eq!(
+        empty["data"],
+        json!({"tienda": "Ñandú & Co", "ventas": 0, "total": 0, "canal": null, "timestamp": empty["data"]["timestamp"]})
+    );
     let insert = r#"INSERT INTO tienda.ventas (tienda, monto, detalle) VALUES ('Ñandú & Co', 12.50, '{"canal":"web"}')"#;
     db.batch_execute(insert).await.expect("an insert");
     let frame = socket.next_of("ventas").await;

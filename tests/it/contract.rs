@@ -17,10 +17,16 @@ async fn a_bad_token_is_refused_before_the_upgrade() {
     let no_exp = app.sign(&json!({"id": ADMIN_OF_B1}));
     let mistyped = app.sign(&json!({"id": ADMIN_OF_B1, "exp": "4102444800"}));
     let nobody = app.sign(&json!({"email": "a@b.c", "exp": claims::now() + 60}));
-    let foreign = claims::sign_with("another secret, of at least 32 bytes!", &json!({"id": ADMIN_OF_B1, "exp": claims::now() + 60}));
-    for (what, token) in
-        [("expired", &*expired), ("no exp", &no_exp), ("mistyped exp", &mistyped), ("no id", &nobody), ("foreign", &foreign), ("garbage", "x.y.z")]
-    {
+    let foreign =
+        claims::sign_with("another secret, of at least 32 bytes!", &json!({"id": ADMIN_OF_B1, "exp": claims::now() + 60}));
+    for (what, token) in [
+        ("expired", &*expired),
+        ("no exp", &no_exp),
+        ("mistyped exp", &mistyped),
+        ("no id", &nobody),
+        ("foreign", &foreign),
+        ("garbage", "x.y.z"),
+    ] {
         assert_eq!(Socket::try_connect(&format!("{url}?token={token}"), &[]).await.err(), Some(401), "{what}");
     }
     assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401), "no token");
@@ -155,7 +161,7 @@ async fn after_unsubscribing_nothing_comes() {
 async fn who_may_read_is_decided_by_claim_role_or_sql() {
     let app = TestApp::start().await;
     let exp = claims::now() + 60;
-        let allowed = [
+    let allowed = [
         json!({"id": OTHER_USER, "negocio_id": B1, "exp": exp}),
         json!({"id": OTHER_USER, "negocios": ["x", B1.to_uppercase()], "exp": exp}),
         json!({"id": OTHER_USER, "channels": [channel(B1)], "exp": exp}),
@@ -178,7 +184,10 @@ async fn who_may_read_is_decided_by_claim_role_or_sql() {
         let mut socket = app.socket(&app.sign(claims)).await;
         socket.send(&json!({"type": "subscribe", "channel": channel(B1)})).await;
         let frame = socket.next().await;
-        assert_eq!((&frame["type"], &frame["data"]["code"], &frame["data"]["channel"]), (&json!("error"), &json!("forbidden"), &json!(channel(B1))));
+        assert_eq!(
+            (&frame["type"], &frame["data"]["code"], &frame["data"]["channel"]),
+            (&json!("error"), &json!("forbidden"), &json!(channel(B1)))
+        );
     }
 }
 

@@ -22,6 +22,7 @@ fn business(n: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "the runner shows it when the test fails: it is what replays the run")]
 async fn every_client_converges() {
     let seed = std::env::var("LATIDO_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
@@ -29,7 +30,9 @@ async fn every_client_converges() {
     let mut app = TestApp::on_own_cluster().await;
     let done = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
-        .map(|n| tokio::spawn(follow(app.ws_url(), dashboard(&app), vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES], Arc::clone(&done))))
+        .map(|n| {
+            tokio::spawn(follow(app.ws_url(), dashboard(&app), vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES], Arc::clone(&done)))
+        })
         .collect();
     for _round in 0..3 {
         let writers: Vec<_> = (0..WRITERS)
@@ -163,7 +166,9 @@ async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
 
 async fn terminate(app: &TestApp, whose: &str) {
     let Some(db) = crate::harness::try_connect(&app.database_url()).await else { return };
-    let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() {whose}");
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() {whose}"
+    );
     let _ = db.batch_execute(&sql).await;
 }
 

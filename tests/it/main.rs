@@ -1,9 +1,12 @@
 //! Black-box tests of the product, through its public interface.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod abuse;
 mod change_path;
 mod contract;
 mod convergence;
+mod draining;
 mod embedded;
 mod harness;
 mod packaging;

@@ -24,7 +24,8 @@ fn help() -> String {
     };
     let all = said(&["--help"]);
     let commands = all.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<_> = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty()).collect();
+    let commands: Vec<_> =
+        commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty()).collect();
     commands.iter().map(|command| said(&[command, "--help"])).chain([all.clone()]).collect()
 }
 
@@ -79,7 +80,8 @@ fn the_image_is_built_from_all_that_the_code_includes() {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 for name in text.split("include_").skip(1).filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next()) {
-                    let target = path.parent().unwrap().join(name).canonicalize().unwrap_or_else(|_| panic!("{}: {name}", path.display()));
+                    let target =
+                        path.parent().unwrap().join(name).canonicalize().unwrap_or_else(|_| panic!("{}: {name}", path.display()));
                     let inside = target.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap()).unwrap();
                     let top = inside.iter().next().unwrap().to_string_lossy().into_owned();
                     assert!(copied.contains(&top), "{} includes {name}, which the image lacks", path.display());
@@ -227,7 +229,8 @@ fn each_readme_opens_with_two_commands() {
     let targets = read("Makefile");
     for name in ["README.md", "README.es.md"] {
         let text = read(name);
-        let blocks: Vec<_> = text.split("```").skip(1).step_by(2).take(2).map(|block| block.split_once('\n').unwrap().1.trim()).collect();
+        let blocks: Vec<_> =
+            text.split("```").skip(1).step_by(2).take(2).map(|block| block.split_once('\n').unwrap().1.trim()).collect();
         assert_eq!(blocks, ["make run", "make test"], "{name}");
         for target in ["run", "test"] {
             assert!(targets.contains(&format!("\n{target}: ")), "make {target}");

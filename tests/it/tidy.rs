@@ -41,21 +41,27 @@ const OWNED_CRATES: &[(&str, &str)] = &[
 ];
 
 /// Modules and files that are functions of their arguments.
-const PURE: &[&str] =
-    &["internal/ident.rs", "internal/stream/", "internal/protocol/", "internal/websocket/", "internal/session/", "internal/engine/dirty"];
+const PURE: &[&str] = &[
+    "internal/ident.rs",
+    "internal/stream/",
+    "internal/protocol/",
+    "internal/websocket/",
+    "internal/session/",
+    "internal/engine/dirty",
+];
 
 /// What a pure file holds none of.
 const IMPURE: &[&str] = &["tokio", "async fn", "async move", ".await", "Instant::now", "SystemTime::now", "crate::clock"];
 
 /// Ways to start something that nobody counts.
-const SPAWNS: &[&str] = &["tokio::spawn", "task::spawn(", "spawn_local", "JoinSet", "TaskTracker", "thread::spawn", "thread::Builder"];
+const SPAWNS: &[&str] =
+    &["tokio::spawn", "task::spawn(", "spawn_local", "JoinSet", "TaskTracker", "thread::spawn", "thread::Builder"];
 
 /// Where they may stand: the drain itself; the one task that the connection pool owns and aborts; the threads that own sockets.
 const SPAWNERS: &[&str] = &["internal/drain.rs", "internal/postgres/connect.rs", "internal/shard/"];
 
 /// What the command leaves to the library: it starts it, and shows what it says.
-const WORKINGS: &[&str] =
-    &["drain", "engine", "http", "hub", "ident", "protocol", "session", "shard", "stream", "websocket"];
+const WORKINGS: &[&str] = &["drain", "engine", "http", "hub", "ident", "protocol", "session", "shard", "stream", "websocket"];
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
@@ -179,7 +185,9 @@ fn each_crate_has_one_owner() {
             let (path, import) = (format!("{name}::"), format!("use {name};"));
             let whole = |line: &str, at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
             let names = |line: &str| [&path, &import].iter().any(|word| line.match_indices(*word).any(|(at, _)| whole(line, at)));
-            found.extend(source.code().filter(|(_, line)| names(line)).map(|(number, line)| format!("{}:{number}: {line}", source.path)));
+            found.extend(
+                source.code().filter(|(_, line)| names(line)).map(|(number, line)| format!("{}:{number}: {line}", source.path)),
+            );
         }
     }
     assert_none(found, "a crate is named outside the module that owns it");
@@ -201,13 +209,19 @@ fn the_command_leaves_the_work_to_the_library() {
 #[test]
 fn what_is_pure_stays_pure() {
     let pure = |source: &Source| PURE.iter().any(|start| source.path.starts_with(start));
-    assert_none(internal().iter().filter(|source| pure(source)).flat_map(|source| source.places(IMPURE)).collect(), "a pure file waits");
+    assert_none(
+        internal().iter().filter(|source| pure(source)).flat_map(|source| source.places(IMPURE)).collect(),
+        "a pure file waits",
+    );
 }
 
 #[test]
 fn the_hub_never_awaits() {
     let hub = |source: &&Source| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
-    assert_none(internal().iter().filter(hub).flat_map(|source| source.places(&[".await", "async "])).collect(), "the hub awaits");
+    assert_none(
+        internal().iter().filter(hub).flat_map(|source| source.places(&[".await", "async "])).collect(),
+        "the hub awaits",
+    );
 }
 
 #[test]
@@ -260,7 +274,9 @@ fn nothing_stray_at_the_top() {
     let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
     let tracked = tracked.ok().filter(|output| output.status.success()).map(|output| String::from_utf8(output.stdout).unwrap());
     let names: BTreeSet<String> = match &tracked {
-        Some(list) => list.split('\0').filter_map(|path| path.split('/').next()).filter(|name| !name.is_empty()).map(Into::into).collect(),
+        Some(list) => {
+            list.split('\0').filter_map(|path| path.split('/').next()).filter(|name| !name.is_empty()).map(Into::into).collect()
+        }
         None => {
             let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
             names.filter(|name| name != "target" && !name.starts_with('.')).collect()

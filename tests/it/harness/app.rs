@@ -26,7 +26,7 @@ const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
 
 enum Store {
     Shared(TestDatabase),
-    Own(OwnCluster),
+    Own(Box<OwnCluster>),
 }
 
 /// A server, its database, and a client for its HTTP side. Stops, and checks that it could, when dropped by [`TestApp::stop`].
@@ -69,7 +69,7 @@ impl TestApp {
         let cluster = OwnCluster::start(&SQL).await;
         install(&cluster.url(), &[]).await;
         let config = config(&cluster.url(), &[], |_| {});
-        Self::run(Store::Own(cluster), config).await
+        Self::run(Store::Own(Box::new(cluster)), config).await
     }
 
     /// On a server of its own that is down.
@@ -78,7 +78,7 @@ impl TestApp {
         install(&cluster.url(), &[]).await;
         cluster.kill().await;
         let config = config(&cluster.url(), &[], |_| {});
-        Self::start_on(Store::Own(cluster), config).await
+        Self::start_on(Store::Own(Box::new(cluster)), config)
     }
 
     /// A table as in the documents, with keys of that type, and no tables of users or businesses.
@@ -105,13 +105,13 @@ impl TestApp {
     }
 
     async fn run(store: Store, config: Config) -> Self {
-        let app = Self::start_on(store, config).await;
+        let app = Self::start_on(store, config);
         until("ready", async || app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0).await;
         app
     }
 
-    async fn start_on(store: Store, config: Config) -> Self {
-        let app = App::start(config).await.expect("it starts");
+    fn start_on(store: Store, config: Config) -> Self {
+        let app = App::start(config).expect("it starts");
         Self { address: app.address(), clock: app.clock().clone(), app: Some(app), store, http: client() }
     }
 

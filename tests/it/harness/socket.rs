@@ -24,7 +24,8 @@ impl Socket {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header value"));
         }
-        match within(tokio_tungstenite::connect_async(request)).await {
+        // Boxed: its future is 20 kB.
+        match within(Box::pin(tokio_tungstenite::connect_async(request))).await {
             Ok((stream, _)) => Ok(Self { stream }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("connecting: {error}"),
