@@ -1,4 +1,4 @@
-//! Latido: live statistics from Postgres.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod app;
 pub mod auth;
