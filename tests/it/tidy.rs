@@ -255,7 +255,9 @@ fn files_are_small() {
 #[test]
 fn every_module_says_what_it_is() {
     // Tests that stand in a file of their own for its length are told about where they are declared.
-    let silent = |source: &Source| !source.text.starts_with("//!") && !source.text.starts_with("#![doc") && !source.path.ends_with("_tests.rs");
+    let silent = |source: &Source| {
+        !source.text.starts_with("//!") && !source.text.starts_with("#![doc") && !source.path.ends_with("_tests.rs")
+    };
     let found = sources().into_iter().filter(silent);
     assert_none(found.map(|source| source.path).collect(), "a file does not begin with what it is for");
     let mut missing = Vec::new();
