@@ -8,10 +8,10 @@ use jiff::civil::Date;
 
 use crate::auth::{Lookup, LookupError, LookupFuture};
 use crate::demo::Statements;
-use crate::engine::{Answer, Engine, ReadError, Reader, Source};
+use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Source};
 use crate::http::{Readiness, Report, StreamReport};
 use crate::ident::{Key, Topic, UserId};
-use crate::postgres::{Database, DatabaseError, Listener, ListenerState, Notice, Scripts};
+use crate::postgres::{self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts};
 use crate::stream::{Catalog, Row, Stream};
 
 /// The engine reads from Postgres.
@@ -67,6 +67,32 @@ pub(super) fn sink(engine: Engine) -> impl Fn(Notice) + Send + Sync + 'static {
         // Reading at the loss, too, shows at once whether the database is away, and tells viewers if it is.
         Notice::Lost | Notice::Listening => engine.everything(None, Source::Resync),
         Notice::Deaf => {}
+    }
+}
+
+/// The engine declares its interest in keys in Postgres.
+pub(super) struct Declares(pub(super) postgres::Interest);
+
+impl Interest for Declares {
+    fn watch(&self, topic: &Topic) -> Arming {
+        match self.0.add(topic) {
+            Some(true) => Arming::Armed,
+            Some(false) => Arming::Soon,
+            None => Arming::Unknown,
+        }
+    }
+
+    fn unwatch(&self, topic: &Topic) {
+        self.0.remove(topic);
+    }
+}
+
+/// What became of the declarations goes back to the engine.
+pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'static {
+    move |declared| match declared {
+        Declared::Armed(topics) => engine.armed(&topics),
+        // Until it is declared again the sweep is faster; and then everything is read.
+        Declared::Lost => engine.set_covered(false),
     }
 }
 

@@ -82,6 +82,7 @@ pub(super) fn database_config(database: &config::Database) -> anyhow::Result<pos
         listen_url: database.listen_url.as_ref().map(|url| url.expose().to_owned()),
         pool_size: database.pool_size,
         statement_timeout: database.statement_timeout,
+        gate: database.interest_gate,
         ..postgres::Config::new(url.expose())
     })
 }

@@ -14,16 +14,26 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the triggers are looked at while nothing else happens: somebody may install or drop them.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// What must be up for notifications to be sent, and to arrive.
+pub(super) struct Roads {
+    /// They arrive.
+    pub(super) ears: watch::Receiver<ListenerState>,
+    /// Writers can be told what is watched.
+    pub(super) interest: watch::Receiver<bool>,
+}
+
 /// Runs until the server stops.
-pub(super) async fn keep(database: Database, catalog: Arc<Catalog>, engine: Engine, mut ears: watch::Receiver<ListenerState>) {
+pub(super) async fn keep(database: Database, catalog: Arc<Catalog>, engine: Engine, roads: Roads) {
+    let Roads { mut ears, mut interest } = roads;
     prepare(&database, &catalog).await;
     let mut told = None;
     loop {
-        let listening = *ears.borrow_and_update() == ListenerState::Listening;
-        let installed = listening && are_current(&database, &catalog, &mut told).await;
+        let open = *ears.borrow_and_update() == ListenerState::Listening && *interest.borrow_and_update();
+        let installed = open && are_current(&database, &catalog, &mut told).await;
         engine.set_covered(installed);
         tokio::select! {
             changed = ears.changed() => if changed.is_err() { return },
+            changed = interest.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }

@@ -19,7 +19,7 @@ use crate::drain::Drain;
 use crate::engine::{self, Engine};
 use crate::http::{self, Doors, Seats};
 use crate::hub::Hub;
-use crate::postgres::{Database, Listener};
+use crate::postgres::{Database, Interest, Listener};
 use crate::session::Context;
 use crate::shard::{self, Clerk, Shards};
 use crate::telemetry::Metrics;
@@ -52,7 +52,9 @@ impl App {
         let address = listener.address();
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
-        let engine = Engine::new(&config.engine, &catalog, Arc::clone(&metrics));
+        let interest = Interest::new(&catalog);
+        let declares = Arc::new(adapters::Declares(interest.clone()));
+        let engine = Engine::new(&config.engine, &catalog, declares, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&back);
@@ -75,7 +77,9 @@ impl App {
             drain: back.clone(),
         }));
         let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone()));
-        back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), ears.watch()));
+        interest.start(&database, ears.watch(), &metrics, &back, adapters::declared(engine.clone()));
+        let roads = coverage::Roads { ears: ears.watch(), interest: interest.watch_state() };
+        back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));
         let extra = config.demo.map(|demo| http::demo_routes(demo, Arc::clone(&metrics)));
         let doors = Doors {
             seats: Seats::new(&config.http),

@@ -66,6 +66,8 @@ pub struct Database {
     pub pool_size: usize,
     /// Longest time that one statement may run.
     pub statement_timeout: Duration,
+    /// Whether triggers are installed with the interest gate.
+    pub interest_gate: bool,
 }
 
 /// Who may come in.
@@ -167,6 +169,7 @@ fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
         listen_url: r.parse(&v::LISTEN_DATABASE_URL, DATABASE_URL, value::database_url).map(Secret::new),
         pool_size: r.count(&v::DATABASE_POOL_SIZE, 1..=1_000, 8),
         statement_timeout: r.seconds(&v::STATEMENT_TIMEOUT_SECONDS, 1..=600, 5),
+        interest_gate: r.boolean(&v::INTEREST_GATE, true),
     }
 }
 

@@ -50,6 +50,8 @@ variables! {
             "Most connections for reading, the listener's own not counted";
         STATEMENT_TIMEOUT_SECONDS plain "SECONDS" "5"
             "Longest time that one statement may run";
+        INTEREST_GATE plain "BOOL" "true"
+            "Whether install makes triggers that stay silent about keys that nobody watches; servers work with either kind";
     }
     "Identity" {
         JWT_SECRET secret "TEXT" ""

@@ -104,6 +104,8 @@ struct KeyState<W> {
     share: usize,
     /// When the hook last named it, while reminders follow.
     hooked: Option<Instant>,
+    /// When to read it although its writers have not yet been told that it is watched.
+    provisional: Option<Instant>,
 }
 
 /// See the module's documentation. `W` is whoever waits for a read.
@@ -121,7 +123,7 @@ pub(super) struct Dirty<W> {
     solo: VecDeque<Topic>,
     /// Waiting until their time has come.
     delayed: BinaryHeap<Reverse<(Instant, Topic)>>,
-    /// Hints to give again later; at most one a key.
+    /// Hints to give later: at most one of the hook a key, and one for its first read.
     reminders: BinaryHeap<Reverse<(Instant, Topic)>>,
     /// The stream that is served next.
     turn: usize,
@@ -142,12 +144,27 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// The topic has viewers from now on, and must be read.
-    pub(super) fn watch(&mut self, topic: &Topic, now: Instant) {
+    /// The topic has viewers from now on. It is read once it is marked.
+    pub(super) fn watch(&mut self, topic: &Topic) {
         let share = self.pace.batch_keys;
-        let state = KeyState { waiting: None, not_before: None, failures: 0, share, hooked: None };
+        let state = KeyState { waiting: None, not_before: None, failures: 0, share, hooked: None, provisional: None };
         self.keys.entry(topic.clone()).or_insert(state);
-        self.mark(topic, Source::Subscribe, now);
+    }
+
+    /// Reads the key at `at`, unless [`Dirty::armed`] comes first.
+    pub(super) fn provide(&mut self, topic: &Topic, at: Instant) {
+        if let Some(state) = self.keys.get_mut(topic) {
+            state.provisional = Some(at);
+            self.reminders.push(Reverse((at, topic.clone())));
+        }
+    }
+
+    /// The key's writers tell of their changes from now on; what they changed before is to be read.
+    pub(super) fn armed(&mut self, topic: &Topic, now: Instant) {
+        if let Some(state) = self.keys.get_mut(topic) {
+            state.provisional = None;
+            self.mark(topic, Source::Subscribe, now);
+        }
     }
 
     /// Nobody watches the topic any more. Its waiters are dropped: there is nothing to wait for.
@@ -188,6 +205,10 @@ impl<W> Dirty<W> {
     /// The reminder of a key is due: mark it, and set the next one.
     fn remind_again(&mut self, topic: Topic, now: Instant) {
         let Some(state) = self.keys.get_mut(&topic) else { return };
+        if state.provisional.take_if(|at| *at <= now).is_some() {
+            self.mark(&topic, Source::Subscribe, now);
+            return;
+        }
         let Some(hooked) = state.hooked else { return };
         let elapsed = now.saturating_duration_since(hooked);
         if elapsed < REMIND_FOR {
@@ -243,6 +264,7 @@ impl<W> Dirty<W> {
         self.ready.iter_mut().for_each(|queue| queue.retain(|topic| keys.contains_key(topic)));
         self.solo.retain(|topic| keys.contains_key(topic));
         self.delayed.retain(|Reverse((_, topic))| keys.contains_key(topic));
+        self.reminders.retain(|Reverse((_, topic))| keys.contains_key(topic));
     }
 
     /// Moves what has become due into the queues.

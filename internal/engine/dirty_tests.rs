@@ -22,6 +22,12 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// A key whose writers tell already.
+fn watch(dirty: &mut Dirty<u32>, topic: &Topic, now: Instant) {
+    dirty.watch(topic);
+    dirty.armed(topic, now);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Watch(usize),
@@ -86,7 +92,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         match step {
             Step::Watch(n) => {
                 if model.watched.insert(at(n)) {
-                    dirty.watch(&at(n), now);
+                    watch(&mut dirty, &at(n), now);
                     model.owed.insert(at(n));
                 }
             }
@@ -180,7 +186,7 @@ proptest! {
 fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
-    dirty.watch(&topic(0, 1), start);
+    watch(&mut dirty, &topic(0, 1), start);
     let mut reads = 0;
     for n in 0..1_000 {
         let now = start + ms(n);
@@ -198,8 +204,8 @@ fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
 fn a_hot_stream_does_not_starve_another() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
-    (0..9).for_each(|n| dirty.watch(&topic(0, n), now));
-    dirty.watch(&topic(1, 0), now);
+    (0..9).for_each(|n| watch(&mut dirty, &topic(0, n), now));
+    watch(&mut dirty, &topic(1, 0), now);
     let streams: Vec<_> = std::iter::from_fn(|| dirty.take(now, |_| true)).map(|b| b.stream.0).collect();
     assert_eq!(streams, [0, 1, 0, 0]);
 }
@@ -209,7 +215,7 @@ fn a_giant_ends_up_alone_and_the_others_together() {
     let mut now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(Pace { batch_keys: 8, ..pace() }, 1);
     let giant = topic(0, 3);
-    (0..8).for_each(|n| dirty.watch(&topic(0, n), now));
+    (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
     for _ in 0..12 {
         now += ms(100);
         dirty.mark_all(None, Source::Resync, now);
@@ -228,7 +234,7 @@ fn a_giant_ends_up_alone_and_the_others_together() {
 fn the_hooks_reminders_end() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
-    dirty.watch(&topic(0, 1), start);
+    watch(&mut dirty, &topic(0, 1), start);
     dirty.remind(&topic(0, 1), start);
     let mut reads = Vec::new();
     let mut now = start;
@@ -250,8 +256,28 @@ fn viewers_who_come_and_go_do_not_fill_the_queues() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
     for n in 0..50_000 {
-        dirty.watch(&topic(0, n), now);
+        watch(&mut dirty, &topic(0, n), now);
         dirty.unwatch(&topic(0, n));
     }
     assert!(dirty.ready[0].len() <= ABANDONED + 2 && dirty.queued.len() <= ABANDONED + 2);
+}
+
+#[test]
+fn the_first_read_waits_for_the_writers_but_not_for_long() {
+    let start = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
+    dirty.watch(&topic(0, 1));
+    dirty.provide(&topic(0, 1), start + ms(30));
+    dirty.watch(&topic(0, 2));
+    dirty.provide(&topic(0, 2), start + ms(30));
+    assert!(dirty.take(start, |_| true).is_none());
+    dirty.armed(&topic(0, 1), start + ms(1));
+    let batch = dirty.take(start + ms(1), |_| true).unwrap();
+    assert_eq!(batch.keys.len(), 1);
+    dirty.finish(batch, Outcome::Done { slow: false }, start + ms(2));
+    let late = dirty.take(start + ms(30), |_| true).unwrap();
+    assert_eq!(late.keys[0].topic, topic(0, 2), "and the first one is not read twice");
+    dirty.finish(late, Outcome::Done { slow: false }, start + ms(31));
+    dirty.armed(&topic(0, 2), start + ms(500));
+    assert!(dirty.take(start + ms(500), |_| true).is_some(), "but what came too early is");
 }

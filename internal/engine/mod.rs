@@ -7,6 +7,7 @@
 mod calendar;
 mod corrections;
 mod dirty;
+mod interest;
 mod outage;
 mod reader;
 mod refresh;
@@ -26,11 +27,16 @@ use crate::telemetry::Metrics;
 
 use corrections::Corrections;
 pub use dirty::Pace;
+pub use interest::{Arming, Interest, NoInterest};
 use dirty::{Dirty, Mark};
 pub use reader::{Answer, ReadError, Reader};
 pub use refresh::Parts;
 pub use source::Source;
 use source::Sources;
+
+/// How long the first read of a key waits for its writers to be told that it is watched. Usually that takes a fraction of a millisecond;
+/// a long transaction that changed the key in silence can hold it up, and then the key is read twice.
+const ARMING: Duration = Duration::from_millis(30);
 
 /// How the engine works.
 #[derive(Debug, Clone)]
@@ -79,6 +85,7 @@ struct Shared {
     wake: Notify,
     /// Triggers are installed and their notifications arrive, so that nothing else is needed. Relaxed: a hint for pacing alone.
     covered: AtomicBool,
+    interest: Arc<dyn Interest>,
     metrics: Arc<Metrics>,
 }
 
@@ -90,10 +97,11 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that takes hints from now on, and acts on them once it [runs](Engine::run).
-    pub fn new(config: &Config, catalog: &Catalog, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, catalog: &Catalog, interest: Arc<dyn Interest>, metrics: Arc<Metrics>) -> Self {
         let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
         let state = Mutex::new(State { dirty, corrections: Corrections::default() });
-        Self { shared: Arc::new(Shared { state, wake: Notify::new(), covered: AtomicBool::new(false), metrics }) }
+        let shared = Shared { state, wake: Notify::new(), covered: AtomicBool::new(false), interest, metrics };
+        Self { shared: Arc::new(shared) }
     }
 
     /// What tells this engine, as the hub's observer, which topics have viewers.
@@ -113,6 +121,15 @@ impl Engine {
         let mark = state.dirty.mark(topic, source, Instant::now());
         drop(state);
         self.note(mark, source);
+    }
+
+    /// The writers of these keys tell of their changes from now on: what they changed in silence is read now.
+    pub fn armed(&self, topics: &[Topic]) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        topics.iter().for_each(|topic| state.dirty.armed(topic, now));
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// Every watched key may have changed; or every one of a stream.
@@ -175,12 +192,21 @@ impl Shared {
 /// Called under the hub's lock, which is always taken before the engine's.
 impl Observer for Engine {
     fn watched(&self, topic: &Topic) {
-        self.lock().dirty.watch(topic, Instant::now());
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.dirty.watch(topic);
+        match self.shared.interest.watch(topic) {
+            Arming::Armed | Arming::Unknown => state.dirty.armed(topic, now),
+            Arming::Soon => state.dirty.provide(topic, now + ARMING),
+        }
+        drop(state);
         self.shared.wake.notify_one();
     }
 
     fn unwatched(&self, topic: &Topic) {
-        self.lock().dirty.unwatch(topic);
+        let mut state = self.lock();
+        state.dirty.unwatch(topic);
+        self.shared.interest.unwatch(topic);
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Config {
     pub statement_timeout: Duration,
     /// Longest time to reach a server, for each address it has; a `connect_timeout` in the URL wins.
     pub connect_timeout: Duration,
+    /// Whether triggers are installed so that writers of keys that nobody watches send nothing.
+    pub gate: bool,
     /// Shown in `pg_stat_activity`; an `application_name` in the URL wins.
     pub application_name: String,
 }
@@ -31,6 +33,7 @@ impl Config {
             pool_size: 8,
             statement_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
+            gate: true,
             application_name: "latido".to_owned(),
         }
     }

@@ -12,6 +12,7 @@ pub mod embedded;
 mod doctor;
 mod error;
 mod install;
+mod interest;
 
 mod keys;
 mod listener;
@@ -29,6 +30,7 @@ pub use doctor::{Finding, Level, examine};
 pub use error::DatabaseError;
 
 pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
+pub use interest::{Declared, Interest};
 pub use listener::{Listener, ListenerState};
 pub use notice::{CHANNEL, Notice};
 pub use pool::Database;

@@ -40,6 +40,7 @@ struct Inner {
     direct: Endpoint,
     link: Arc<Link>,
     statement_timeout: Duration,
+    gated: bool,
     /// By the stream's name. Written after a statement was described, read by every read; never held across an await.
     prepared: RwLock<HashMap<String, Arc<Prepared>>>,
 }
@@ -67,8 +68,8 @@ impl Database {
             .build()
             .map_err(|e| ConfigError { setting: Setting::Url, mistake: super::UrlError::Driver(e.to_string()) })?;
         let statement_timeout = config.statement_timeout;
-        let prepared = RwLock::default();
-        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, prepared }) })
+        let (gated, prepared) = (config.gate, RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, gated, prepared }) })
     }
 
     /// Whether the database answers within 2 s.
@@ -100,6 +101,11 @@ impl Database {
     /// A connection of its own to where the listener goes.
     pub(super) async fn private_direct(&self) -> Result<Private, DatabaseError> {
         open_private(&self.inner.direct).await
+    }
+
+    /// Whether triggers are to be installed with the interest gate.
+    pub(super) fn is_gated(&self) -> bool {
+        self.inner.gated
     }
 
     pub(super) fn local_settings(&self) -> String {

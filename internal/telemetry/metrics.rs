@@ -121,6 +121,10 @@ pub struct Metrics {
     pub corrections: Counter,
     /// 1 while notifications arrive.
     pub listener_up: Gauge,
+    /// Buckets of keys whose writers were told that they are watched.
+    pub interest_held: Gauge,
+    /// Buckets that are watched but whose writers can't be told yet.
+    pub interest_missing: Gauge,
     /// Times that the listener lost its connection or could not get one.
     pub listener_reconnects: Counter,
     /// 1 while viewers are told that numbers may be stale.
@@ -176,6 +180,8 @@ impl Metrics {
         r.register("subscribers", "Subscriptions of all viewers", self.subscribers.clone());
         r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
         r.register("listener_up", "1 while notifications arrive", self.listener_up.clone());
+        r.register("interest_held", "Buckets of keys whose writers know that they are watched", self.interest_held.clone());
+        r.register("interest_missing", "Watched buckets whose writers can't be told yet", self.interest_missing.clone());
         r.register("stale", "1 while viewers are told that numbers may be old", self.stale.clone());
         r.register("batch_keys", "Keys read by one statement", self.batch_keys.0.clone());
         r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.0.clone());

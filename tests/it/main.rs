@@ -8,6 +8,7 @@ mod contract;
 mod convergence;
 mod draining;
 mod embedded;
+mod gate;
 mod harness;
 mod packaging;
 mod postgres;

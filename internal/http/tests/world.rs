@@ -143,7 +143,7 @@ impl World {
         let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
         let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
         let (back, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-        let engine = Engine::new(&engine::Config::default(), &catalog, Arc::clone(&metrics));
+        let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(engine::NoInterest), Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
         let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());

@@ -10,11 +10,10 @@ BEGIN
     PERFORM pg_notify('latido', latido_all);
     RETURN;
   END IF;
-  -- Whether anybody watches these keys is to be asked here, and nowhere else: what nobody watches leaves latido_keys.
   IF cardinality(latido_keys) = 0 THEN
     RETURN;
   END IF;
-  -- A payload of 8,000 bytes would fail the statement of the user.
+{gate}  -- A payload of 8,000 bytes would fail the statement of the user.
   latido_one := latido_head || (SELECT string_agg(',' || to_json(k.key)::text, '') FROM unnest(latido_keys) AS k (key)) || ']';
   IF octet_length(latido_one) <= {max_payload} THEN
     PERFORM pg_notify('latido', latido_one);

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::postgres::interest::{BUCKETS, CLASS};
 use crate::postgres::quote::{dollar, ident, literal, qualified};
 use crate::stream::MAX_KEY_BYTES;
 
@@ -131,23 +132,26 @@ impl Watched {
     }
 }
 
-/// The shared function's source.
-pub(super) fn shared_body() -> String {
+/// The shared function's source; `gated`: silent about keys that nobody watches.
+pub(super) fn shared_body(gated: bool) -> String {
+    let (class, buckets) = (CLASS.to_string(), BUCKETS.to_string());
+    let gate = fill(include_str!("gate.sql"), &[("class", &class), ("buckets", &buckets)]);
+    let gate = if gated { gate.as_str() } else { "" };
     let (keys, bytes) = (MAX_KEYS.to_string(), MAX_KEY_BYTES.to_string());
     let (payload, item) = (MAX_PAYLOAD.to_string(), MAX_ITEM.to_string());
-    let values = [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item)];
+    let values = [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item), ("gate", gate)];
     fill(include_str!("changed.sql"), &values)
 }
 
-pub(super) fn shared_comment() -> String {
-    let hash = hash(&format!("{}{}", include_str!("shared.sql"), shared_body()));
+pub(super) fn shared_comment(gated: bool) -> String {
+    let hash = hash(&format!("{}{}", include_str!("shared.sql"), shared_body(gated)));
     format!("{MARK} sends what changed; sha256:{hash}")
 }
 
 /// Everything that installs the triggers of these tables, in order.
-pub(super) fn sections(tables: &[Watched]) -> Vec<Section> {
+pub(super) fn sections(tables: &[Watched], gated: bool) -> Vec<Section> {
     let schema_comment = literal(&format!("{MARK} triggers for live statistics; latido uninstall removes them"));
-    let (body, comment) = (dollar(&shared_body()), literal(&shared_comment()));
+    let (body, comment) = (dollar(&shared_body(gated)), literal(&shared_comment(gated)));
     let values = [("schema_comment", schema_comment.as_str()), ("body", &body), ("comment", &comment)];
     let shared = Section { subject: format!("schema {SCHEMA}"), sql: fill(include_str!("shared.sql"), &values) };
     std::iter::once(shared).chain(tables.iter().map(Watched::section)).collect()
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_script_is_what_was_reviewed() {
-        let script = script("SET LOCAL lock_timeout = '800ms';", &sections(&[citas()]));
+        let script = script("SET LOCAL lock_timeout = '800ms';", &sections(&[citas()], true));
         if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/internal/postgres/install/golden.sql"), &script).unwrap();
         }

@@ -16,8 +16,16 @@ BEGIN
     PERFORM pg_notify('latido', latido_all);
     RETURN;
   END IF;
-  -- Whether anybody watches these keys is to be asked here, and nowhere else: what nobody watches leaves latido_keys.
   IF cardinality(latido_keys) = 0 THEN
+    RETURN;
+  END IF;
+  -- What nobody watches is left out. Servers hold the shared lock of each bucket in which they watch a key: whoever gets the exclusive one
+  -- knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Nobody waits here.
+  SELECT array_agg(k.key) INTO latido_keys
+    FROM unnest(latido_keys) AS k (key)
+   WHERE NOT pg_try_advisory_xact_lock(
+           1818326127, ('x' || encode(substring(sha256(convert_to(latido_stream || ':' || k.key, 'UTF8')), 1, 2), 'hex'))::bit(16)::int % 1024);
+  IF latido_keys IS NULL THEN
     RETURN;
   END IF;
   -- A payload of 8,000 bytes would fail the statement of the user.
@@ -34,7 +42,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION latido.changed(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:f428584a029fad7339c357482c68d179b4aa7f74b7d13a0223aa9180eeb32b67';
+COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:0e4d676109a5549e495f25b93992c44cff2fc6e0fd52a6d763a129188e936830';
 
 -- Stream estadisticas, table "public"."citas"
 CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $latido$

@@ -131,9 +131,15 @@ impl Installed {
         Ok(())
     }
 
-    pub(super) fn shared_is_current(&self) -> bool {
-        let same = |f: &Function| f.name == SHARED && f.source == shared_body() && f.comment == shared_comment();
+    /// Whether the shared function is the one that these settings ask for.
+    pub(super) fn shared_is(&self, gated: bool) -> bool {
+        let same = |f: &Function| f.name == SHARED && f.source == shared_body(gated) && f.comment == shared_comment(gated);
         self.schema_is_ours && self.functions.iter().any(same)
+    }
+
+    /// Either will do for a server, since servers always declare what they watch.
+    fn shared_is_current(&self) -> bool {
+        self.shared_is(true) || self.shared_is(false)
     }
 
     /// The table's own part and the shared one.

@@ -1,6 +1,7 @@
 //! A whole server in this process, with a database of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use latido::app::{self, App, Config};
 use latido::clock::Clock;
@@ -27,6 +28,8 @@ const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
 enum Store {
     Shared(TestDatabase),
     Own(Box<OwnCluster>),
+    /// Another app's.
+    Elsewhere(String),
 }
 
 /// A server, its database, and a client for its HTTP side. Stops, and checks that it could, when dropped by [`TestApp::stop`].
@@ -62,6 +65,19 @@ impl TestApp {
         let database = TestDatabase::create(&SQL).await;
         let config = config(database.url(), &[], |_| {});
         Self::run(Store::Shared(database), config).await
+    }
+
+    /// The same with triggers that always tell.
+    pub(crate) async fn ungated() -> Self {
+        Self::with_settings(&[("INTEREST_GATE", "false")], |_| {}).await
+    }
+
+    /// Another server on this one's database.
+    pub(crate) async fn second(&self) -> Self {
+        let config = config(&self.database_url(), &[], |config| {
+            (config.engine.sweep, config.engine.sweep_deaf) = (Duration::from_secs(3600), Duration::from_secs(3600));
+        });
+        Self::run(Store::Elsewhere(self.database_url()), config).await
     }
 
     /// On a server of its own, to be killed and restarted.
@@ -132,7 +148,7 @@ impl TestApp {
     pub(crate) fn cluster(&mut self) -> &mut OwnCluster {
         match &mut self.store {
             Store::Own(cluster) => cluster,
-            Store::Shared(_) => panic!("this server shares its cluster"),
+            Store::Shared(_) | Store::Elsewhere(_) => panic!("this server shares its cluster"),
         }
     }
 
@@ -140,6 +156,7 @@ impl TestApp {
         match &self.store {
             Store::Own(cluster) => cluster.url(),
             Store::Shared(database) => database.url().to_owned(),
+            Store::Elsewhere(url) => url.clone(),
         }
     }
 
@@ -229,7 +246,7 @@ impl TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         let Some(app) = self.app.take() else { return };
-        let stopping = async { tokio::time::timeout(std::time::Duration::from_secs(30), app.stop()).await };
+        let stopping = async { tokio::time::timeout(Duration::from_secs(30), app.stop()).await };
         let ended = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stopping));
         assert!(std::thread::panicking() || ended == Ok(true), "something of the server did not end: {ended:?}");
     }

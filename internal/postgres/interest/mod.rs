@@ -1,0 +1,126 @@
+//! The interest gate: writers of keys that nobody watches send no notification.
+//!
+//! A committing NOTIFY takes a lock of the whole server across its flush, so a writer had better not notify for nothing. Keys hash to
+//! [`BUCKETS`] advisory locks. A server holds the *shared* lock of every bucket that it watches; a writer's trigger *tries* the
+//! bucket's *exclusive* lock. Got it: no server watches, so it stays silent, and keeps the lock to the end of its transaction.
+//! Refused: it notifies.
+//!
+//! A server counts a bucket as watched only once it holds the lock, and reads after that. By then every silent writer has ended and
+//! its changes are visible (the server makes a commit visible before it releases its locks), and none can become silent any more. A
+//! writer never waits, so none of this can deadlock; two silent writers that meet cost one needless notification. When the connection
+//! is lost, so are the locks: they are taken again, and then everything is read again.
+//!
+//! The locks are session locks, so the connection must be a direct one: they are asked for only while the listener has proven that.
+
+mod bucket;
+mod keeper;
+mod wanted;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use crate::drain::Drain;
+use crate::ident::{StreamId, Topic};
+use crate::postgres::{Database, ListenerState};
+use crate::stream::Catalog;
+use crate::telemetry::Metrics;
+
+pub(in crate::postgres) use bucket::{BUCKETS, CLASS};
+use wanted::Wanted;
+
+/// What the keeper of the locks has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declared {
+    /// Writers of these keys tell of their changes from now on; what they changed in silence is visible: read.
+    Armed(Vec<Topic>),
+    /// The locks are gone: writers may have fallen silent.
+    Lost,
+}
+
+struct Shared {
+    wanted: Mutex<Wanted>,
+    /// Rung when something was added to `wanted`.
+    wake: Notify,
+    /// Whether there is a connection to hold locks on.
+    up: watch::Sender<bool>,
+}
+
+/// Where interest is declared. Clones share it.
+#[derive(Clone)]
+pub struct Interest {
+    shared: Arc<Shared>,
+    names: Arc<[String]>,
+}
+
+impl Interest {
+    /// A place to declare interest in; nothing is locked before [`Interest::start`].
+    pub fn new(catalog: &Catalog) -> Self {
+        let names = catalog.iter().map(|(_, stream)| stream.name.clone()).collect();
+        let shared = Shared { wanted: Mutex::default(), wake: Notify::new(), up: watch::Sender::new(false) };
+        Self { shared: Arc::new(shared), names }
+    }
+
+    /// Takes and gives back locks for as long as the server runs, while `listening` says that the road to the database is a direct one.
+    /// `sink` is called from one task and must not block.
+    pub fn start<S>(
+        &self,
+        database: &Database,
+        listening: watch::Receiver<ListenerState>,
+        metrics: &Arc<Metrics>,
+        drain: &Drain,
+        sink: S,
+    ) where
+        S: Fn(Declared) + Send + Sync + 'static,
+    {
+        let keeper = keeper::Keeper {
+            shared: Arc::clone(&self.shared),
+            database: database.clone(),
+            listening,
+            metrics: Arc::clone(metrics),
+            sink: Box::new(sink),
+        };
+        drain.spawn_until_stop(keeper.run());
+    }
+
+    /// Whether locks can be held at the moment, and changes of that.
+    pub fn watch_state(&self) -> watch::Receiver<bool> {
+        self.shared.up.subscribe()
+    }
+
+    /// The key has viewers. `Some(true)`: its lock is held. `Some(false)`: it will be asked for. `None`: it can't be asked for now, but will
+    /// be when it can.
+    pub fn add(&self, topic: &Topic) -> Option<bool> {
+        let held = self.shared.lock().add(self.bucket(topic), topic);
+        if held {
+            return Some(true);
+        }
+        self.shared.wake.notify_one();
+        self.shared.up.borrow().then_some(false)
+    }
+
+    /// The key has no viewers any more.
+    pub fn remove(&self, topic: &Topic) {
+        self.shared.lock().remove(self.bucket(topic), topic, Instant::now());
+        self.shared.wake.notify_one();
+    }
+
+    fn bucket(&self, topic: &Topic) -> u16 {
+        let StreamId(index) = topic.stream;
+        let name = self.names.get(usize::from(index)).map_or("", String::as_str);
+        bucket::bucket(name, topic.key.as_str())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Interest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interest").field("counts", &self.shared.lock().counts()).finish_non_exhaustive()
+    }
+}

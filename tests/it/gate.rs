@@ -1,0 +1,191 @@
+//! The interest gate: silence for what nobody watches, and nothing lost for it.
+//!
+//! The sweep is off in all of these, so that nothing repairs what the gate would lose.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use crate::harness::{B1, B2, OTHER_USER, Socket, TestApp, booking, claims, until, within};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn app() -> TestApp {
+    let app = TestApp::with(|config| (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR)).await;
+    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    app
+}
+
+fn channel(negocio: &str) -> String {
+    format!("estadisticas:{negocio}")
+}
+
+async fn dashboard(app: &TestApp) -> Socket {
+    app.socket(&app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))).await
+}
+
+/// Somebody who hears all that writers send.
+async fn eavesdrop(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String>) {
+    let (client, mut connection) = tokio_postgres::connect(&app.database_url(), NoTls).await.unwrap();
+    let (tell, heard) = tokio::sync::mpsc::channel(10_000);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                tell.send(notification.payload().to_owned()).await.unwrap();
+            }
+        }
+    });
+    client.batch_execute("LISTEN latido").await.unwrap();
+    (client, heard)
+}
+
+/// All that was sent before now, in order: a message of our own comes after it.
+async fn heard(ear: &Client, messages: &mut tokio::sync::mpsc::Receiver<String>) -> Vec<String> {
+    ear.batch_execute("NOTIFY latido, 'end'").await.unwrap();
+    let mut all = Vec::new();
+    loop {
+        match within(messages.recv()).await.unwrap() {
+            end if end == "end" => return all,
+            message => all.push(message),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_are_silent_until_somebody_watches_and_again_after() {
+    let app = app().await;
+    let db = app.client().await;
+    let (ear, mut messages) = eavesdrop(&app).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+    let mut socket = dashboard(&app).await;
+    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 1);
+    app.book(&db, B1, "pendiente", 0).await;
+    app.book(&db, B2, "pendiente", 0).await;
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+    assert_eq!(heard(&ear, &mut messages).await, [format!(r#"["estadisticas","{B1}"]"#)]);
+    db.batch_execute("TRUNCATE citas").await.unwrap();
+    assert_eq!(heard(&ear, &mut messages).await, [r#"["estadisticas",null]"#], "what names no key is always told");
+    socket.close().await;
+    // The bucket is kept for a while, for those who come back; then its writers fall silent.
+    app.assert_metric_settles("latido_interest_held", 0.0).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_writer_that_is_still_open_is_waited_for() {
+    let app = app().await;
+    let mut db = app.client().await;
+    let silent = db.transaction().await.unwrap();
+    app.book(&silent, B1, "pendiente", 0).await;
+    let mut socket = dashboard(&app).await;
+    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 0, "viewers need not wait for the writer");
+    let other = app.client().await;
+    app.book(&other, B1, "pendiente", 0).await;
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
+    silent.commit().await.unwrap();
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == 2).await;
+    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_begins_to_watch_misses_no_commit() {
+    let app = app().await;
+    let mut random = fastrand::Rng::new();
+    let businesses: Vec<_> = (0..6).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
+    let mut expected = [0i64; 6];
+    for round in 0..60 {
+        let n = random.usize(0..6);
+        let (before, open) = (random.u64(0..15), random.u32(0..120));
+        let (id, url) = (businesses[n].clone(), app.database_url());
+        let writer = tokio::spawn(async move {
+            let db = crate::harness::try_connect(&url).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(before)).await;
+            let sql = format!("BEGIN; {}; SELECT pg_sleep({}); COMMIT", booking(&id, "pendiente", 0), f64::from(open) / 1000.0);
+            db.batch_execute(&sql).await.unwrap();
+        });
+        let mut socket = dashboard(&app).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
+        socket.send(&json!({"type": "subscribe", "channel": channel(&businesses[n])})).await;
+        writer.await.unwrap();
+        expected[n] += 1;
+        let wanted = expected[n];
+        let name = channel(&businesses[n]);
+        let seen = socket.stats_until(&name, |data| data["total_citas"] == wanted);
+        let seen = tokio::time::timeout(Duration::from_secs(10), seen).await;
+        assert!(seen.is_ok(), "round {round}: {before} ms, open {open} ms");
+        if random.bool() {
+            socket.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lock_connection_is_noticed_and_made_good() {
+    let app = app().await;
+    let db = app.client().await;
+    let mut socket = dashboard(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    for round in 1..=3 {
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
+        db.batch_execute(kill).await.unwrap();
+        app.book(&db, B1, "pendiente", 0).await;
+        socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;
+        app.assert_metric_settles("latido_interest_held", 1.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_share_the_gate() {
+    let app = app().await;
+    let second = app.second().await;
+    let db = app.client().await;
+    let (mut here, mut there) = (dashboard(&app).await, dashboard(&second).await);
+    here.subscribe(&channel(B1)).await;
+    there.subscribe(&channel(B1)).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    here.stats_of(&channel(B1)).await;
+    there.stats_of(&channel(B1)).await;
+    here.close().await;
+    app.assert_metric_settles("latido_interest_held", 0.0).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(there.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watched() {
+    let app = app().await;
+    let mut db = app.client().await;
+    db.batch_execute("INSERT INTO negocios (id, nombre) SELECT gen_random_uuid(), 'n' || n FROM generate_series(1, 1500) AS n").await.unwrap();
+    let (ear, mut messages) = eavesdrop(&app).await;
+    let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
+    let writer = db.transaction().await.unwrap();
+    writer.batch_execute(everywhere).await.unwrap();
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    let locks: i64 = writer.query_one(locks, &[]).await.unwrap().get(0);
+    assert!((700..=1024).contains(&locks), "{locks}");
+    writer.commit().await.unwrap();
+    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+    let mut socket = dashboard(&app).await;
+    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 1);
+    db.batch_execute(everywhere).await.unwrap();
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+    let told = heard(&ear, &mut messages).await;
+    assert!(told.len() == 1 && told[0].contains(B1) && told[0].len() < 1_000, "its bucket alone: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_gate_writers_always_tell() {
+    let app = TestApp::ungated().await;
+    let db = app.client().await;
+    let (ear, mut messages) = eavesdrop(&app).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(heard(&ear, &mut messages).await.len(), 1);
+    let mut socket = dashboard(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    app.book(&db, B1, "pendiente", 0).await;
+    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+    until("it is as good", async || app.metric("latido_listener_up").await == 1.0).await;
+}
