@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
 use crate::drain::Drain;
 use crate::postgres::embedded::{self, Cluster};
-use crate::postgres::{self, Database};
+use crate::postgres::{self, Database, Scripts};
 
 /// How long a demo's token is good for. The page fetches a new one before.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -26,6 +26,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 const DATABASE: &str = "latido";
 /// `duplicate_database`
 const DUPLICATE_DATABASE: &str = "42P04";
+/// `undefined_table`
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// What a demo tells its user.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     let scripts = database.scripts();
     // What exists already is no news to whoever starts the demo a second time.
     scripts.execute("SET client_min_messages = warning").await?;
-    scripts.execute(include_str!("../../sql/schema.sql")).await.context("the demo's schema could not be made")?;
+    refuse_foreign(&scripts).await?;
     scripts.execute(&seed(&zone)).await.context("the demo's data could not be made")?;
     database.install(&config.catalog).await.context("the triggers could not be installed")?;
     let demo = Arc::new(Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier)?));
@@ -95,6 +97,21 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     let result = until_ended(app).await;
     writing.finish(Duration::from_secs(1)).await;
     result
+}
+
+/// A database with businesses of its own is somebody's: nothing is written there.
+async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
+    let ours: Vec<_> = BUSINESSES.iter().map(|business| format!("'{}'", business.id)).collect();
+    let foreign = format!("SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1", ours.join(","));
+    match scripts.execute(&foreign).await {
+        Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => Ok(()),
+        Ok(0) => Ok(()),
+        Ok(_) => anyhow::bail!(
+            "DATABASE_URL names a database with businesses of its own, and a demo writes: expected an empty one, or none for a private \
+             one; `latido serve` is what shows this one live"
+        ),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Signs the demo's tokens: with the secret that is configured, or with one that lives as long as this process.

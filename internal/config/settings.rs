@@ -140,7 +140,7 @@ impl Settings {
         let r = &mut reader;
         let mut warnings = Vec::new();
         let database = database(r, purpose);
-        let time_zone = time_zone(r);
+        let time_zone = time_zone(r, purpose);
         let file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
         let (streams, file_roles) = streams(r, file, &time_zone);
         let auth = Auth {
@@ -149,7 +149,7 @@ impl Settings {
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
-        warn_of_streams(r, &streams, &mut warnings);
+        warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {
             return Err(reader.mistakes);
@@ -173,9 +173,11 @@ fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
     }
 }
 
-fn time_zone(r: &mut Reader<'_>) -> String {
+fn time_zone(r: &mut Reader<'_>, purpose: Purpose) -> String {
     let expected = "an IANA time zone such as America/Guayaquil";
-    r.parse(&v::TIMEZONE, expected, value::time_zone).unwrap_or_else(|| "UTC".to_owned())
+    // The demo's businesses are where the first real one is.
+    let default = if purpose == Purpose::Demo { "America/Guayaquil" } else { "UTC" };
+    r.parse(&v::TIMEZONE, expected, value::time_zone).unwrap_or_else(|| default.to_owned())
 }
 
 /// The file's streams, and the built-in ones that they don't replace.
@@ -321,13 +323,13 @@ fn engine(r: &mut Reader<'_>) -> Engine {
     }
 }
 
-fn warn_of_streams(r: &Reader<'_>, streams: &[Stream], warnings: &mut Vec<String>) {
+fn warn_of_streams(r: &Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: &mut Vec<String>) {
     // A stream with a zone of its own does not need the default; one that asks the database falls back to it.
     let needs_zone = |stream: &Stream| match &stream.zone {
         ZoneRule::Fixed(zone) => zone == "UTC",
         ZoneRule::Query { .. } => true,
     };
-    if r.text(&v::TIMEZONE).is_none() && streams.iter().any(needs_zone) {
+    if purpose != Purpose::Demo && r.text(&v::TIMEZONE).is_none() && streams.iter().any(needs_zone) {
         warnings
             .push("TIMEZONE is not set: «today» begins at midnight UTC; expected a zone such as America/Guayaquil".to_owned());
     }

@@ -27,8 +27,8 @@ use crate::telemetry::Metrics;
 
 use corrections::Corrections;
 pub use dirty::Pace;
-pub use interest::{Arming, Interest, NoInterest};
 use dirty::{Dirty, Mark};
+pub use interest::{Arming, Interest, NoInterest};
 pub use reader::{Answer, ReadError, Reader};
 pub use refresh::Parts;
 pub use source::Source;

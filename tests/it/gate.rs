@@ -129,7 +129,8 @@ async fn a_lost_lock_connection_is_noticed_and_made_good() {
     let mut socket = dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     for round in 1..=3 {
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
+        let kill =
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
         db.batch_execute(kill).await.unwrap();
         app.book(&db, B1, "pendiente", 0).await;
         socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;
@@ -158,9 +159,12 @@ async fn servers_share_the_gate() {
 async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watched() {
     let app = app().await;
     let mut db = app.client().await;
-    db.batch_execute("INSERT INTO negocios (id, nombre) SELECT gen_random_uuid(), 'n' || n FROM generate_series(1, 1500) AS n").await.unwrap();
+    db.batch_execute("INSERT INTO negocios (id, nombre) SELECT gen_random_uuid(), 'n' || n FROM generate_series(1, 1500) AS n")
+        .await
+        .unwrap();
     let (ear, mut messages) = eavesdrop(&app).await;
-    let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
+    let everywhere =
+        "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
     let writer = db.transaction().await.unwrap();
     writer.batch_execute(everywhere).await.unwrap();
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";

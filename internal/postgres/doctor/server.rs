@@ -3,6 +3,7 @@
 use tokio_postgres::Row;
 
 use crate::postgres::doctor::Finding;
+use crate::postgres::interest::BUCKETS;
 use crate::postgres::listener::{End, rehearse};
 use crate::postgres::pool::Database;
 
@@ -12,7 +13,9 @@ const OLDEST: i32 = 140_000;
 const FACTS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
        current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
        current_setting('TimeZone'), current_setting('max_prepared_transactions')::int,
-       inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)";
+       inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl),
+       current_setting('max_locks_per_transaction')::bigint
+         * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)";
 
 pub(super) async fn examine(database: &Database) -> Vec<Finding> {
     match database.query("the doctor", FACTS, &[]).await {
@@ -31,12 +34,23 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
     }
     let zone: String = row.try_get(5)?;
     findings.push(Finding::ok("time zone", format!("sessions use {zone}; today is computed per business, not by the session")));
+    findings.extend(lock_table(database.is_gated(), row.try_get(9)?));
     if row.try_get::<_, i32>(6)? > 0 {
         let detail =
             "max_prepared_transactions is above 0: PREPARE TRANSACTION fails in a transaction that changed a watched table";
         findings.push(Finding::warning("two-phase commit", detail).remedy("writers that need it must call the hook instead"));
     }
     Ok(findings)
+}
+
+/// The interest gate may fill as much of the lock table as there are buckets; the rest is the users'.
+fn lock_table(gated: bool, entries: i64) -> Option<Finding> {
+    if !gated || entries >= 4 * i64::from(BUCKETS) {
+        return None;
+    }
+    let detail = format!("room for about {entries} locks, of which the interest gate may use {BUCKETS}");
+    let remedy = "raise max_locks_per_transaction, or install with INTEREST_GATE=false";
+    Some(Finding::warning("lock table", detail).remedy(remedy))
 }
 
 fn version(number: i32, name: String) -> Finding {

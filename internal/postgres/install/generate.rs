@@ -139,7 +139,8 @@ pub(super) fn shared_body(gated: bool) -> String {
     let gate = if gated { gate.as_str() } else { "" };
     let (keys, bytes) = (MAX_KEYS.to_string(), MAX_KEY_BYTES.to_string());
     let (payload, item) = (MAX_PAYLOAD.to_string(), MAX_ITEM.to_string());
-    let values = [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item), ("gate", gate)];
+    let values =
+        [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item), ("gate", gate)];
     fill(include_str!("changed.sql"), &values)
 }
 

@@ -96,7 +96,8 @@ impl Keeper {
             return Ok(());
         }
         let list = missing.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let sql = format!("SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({CLASS}, b)");
+        let sql =
+            format!("SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({CLASS}, b)");
         let held = ask(holder, &sql).await?;
         let mut wanted = self.shared.lock();
         let now = Instant::now();
@@ -122,7 +123,8 @@ impl Keeper {
             return Ok(());
         }
         let list = idle.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let sql = format!("SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, b)");
+        let sql =
+            format!("SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, b)");
         ask(holder, &sql).await.map(drop)
     }
 
@@ -187,7 +189,8 @@ async fn wait(connection: Option<Private>, database: Database, bucket: i32) -> R
 async fn ask(private: &Private, sql: &str) -> Result<Vec<i32>, DatabaseError> {
     let what = "the declaration of interest";
     let answer = timeout(LIMIT, private.client.simple_query(sql)).await;
-    let messages = answer.map_err(|_| DatabaseError::unavailable("no answer"))?.map_err(|error| DatabaseError::of(what, &error))?;
+    let messages =
+        answer.map_err(|_| DatabaseError::unavailable("no answer"))?.map_err(|error| DatabaseError::of(what, &error))?;
     let integer = |message: &tokio_postgres::SimpleQueryMessage| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
