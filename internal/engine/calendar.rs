@@ -130,23 +130,13 @@ fn start_of_next_day(rules: &TimeZone, today: Date) -> Result<Timestamp, jiff::E
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
 
     use super::*;
     use crate::ident::Key;
     use crate::stream::Stream;
 
     fn catalog(zone: ZoneRule) -> Catalog {
-        Catalog::new(vec![Stream {
-            name: "s".into(),
-            query: String::new(),
-            authorize: None,
-            zone,
-            event: "s".into(),
-            key_field: "id".into(),
-            tables: Vec::new(),
-            key_type: OnceLock::new(),
-        }])
+        Catalog::new(vec![Stream { zone, ..Stream::fake("s", None) }])
     }
 
     fn topic(key: &str) -> Topic {

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::engine::batch::{Batch, Outcome, Taken};
 use crate::engine::{Source, Sources};
 use crate::ident::{StreamId, Topic};
 
@@ -50,42 +51,6 @@ pub(super) enum Mark {
     Coalesced,
     /// It waits now.
     Marked,
-}
-
-/// One key of a batch.
-#[derive(Debug)]
-pub(super) struct Taken<W> {
-    pub(super) topic: Topic,
-    /// Why it is read.
-    pub(super) sources: Sources,
-    /// When the oldest of these hints came.
-    pub(super) since: Instant,
-    /// Who waits for this read.
-    pub(super) waiters: Vec<W>,
-}
-
-/// Keys of one stream to be read by one statement.
-#[derive(Debug)]
-pub(super) struct Batch<W> {
-    pub(super) stream: StreamId,
-    pub(super) keys: Vec<Taken<W>>,
-    pub(super) started: Instant,
-    /// A key that is slow or failing, apart from the others.
-    pub(super) solo: bool,
-}
-
-/// How a batch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Read.
-    Done {
-        /// The statement took far longer than its number of keys explains.
-        slow: bool,
-    },
-    /// The database could not be asked: all keys wait again.
-    Unavailable,
-    /// The database refused the statement: its keys are tried one by one; one that is alone already is tried later.
-    Rejected,
 }
 
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::drain::Drain;
+use crate::engine::batch::{Batch, Outcome, Taken};
 use crate::engine::calendar::Calendar;
-use crate::engine::dirty::{Batch, Outcome, Taken};
 use crate::engine::outage::Outage;
 use crate::engine::{Config, ReadError, Reader, Shared, Source, Waiter};
 use crate::hub::{Hub, Published};

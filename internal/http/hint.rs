@@ -38,26 +38,15 @@ pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<K
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::ZoneRule;
 
     const UUID: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
     fn read(body: &str, key_type: KeyType) -> Result<String, HintError> {
-        let stream = Stream {
-            name: "estadisticas".into(),
-            query: String::new(),
-            authorize: None,
-            zone: ZoneRule::Fixed("UTC".into()),
-            event: "stats".into(),
-            key_field: "negocio_id".into(),
-            tables: Vec::new(),
-            key_type: OnceLock::new(),
-        };
+        let stream = Stream::fake("estadisticas", None);
         parse(body.as_bytes(), &stream, key_type).map(|key| key.to_string())
     }
 

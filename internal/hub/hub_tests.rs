@@ -1,13 +1,13 @@
 //! The hub against what viewers must see.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::ident::{Key, StreamId};
-use crate::stream::{KeyType, Stream, ZoneRule};
+use crate::stream::{KeyType, Stream};
 
 #[derive(Default)]
 struct Log(Mutex<Vec<(Topic, bool)>>);
@@ -23,16 +23,7 @@ impl Observer for Arc<Log> {
 }
 
 fn catalog() -> Arc<Catalog> {
-    Arc::new(Catalog::new(vec![Stream {
-        name: "estadisticas".into(),
-        query: String::new(),
-        authorize: None,
-        zone: ZoneRule::Fixed("UTC".into()),
-        event: "stats".into(),
-        key_field: "negocio_id".into(),
-        tables: Vec::new(),
-        key_type: OnceLock::from(KeyType::Integer),
-    }]))
+    Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]))
 }
 
 fn hub() -> (Arc<Hub>, Arc<Log>) {

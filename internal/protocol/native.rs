@@ -125,25 +125,14 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::ident::{Key, StreamId, Topic, Version};
-    use crate::stream::ZoneRule;
 
     fn stream() -> Stream {
-        Stream {
-            name: "estadisticas".into(),
-            query: String::new(),
-            authorize: None,
-            zone: ZoneRule::Fixed("UTC".into()),
-            event: "stats".into(),
-            key_field: "negocio_id".into(),
-            tables: Vec::new(),
-            key_type: OnceLock::new(),
-        }
+        Stream::fake("estadisticas", None)
     }
 
     fn snapshot(columns: &str) -> Snapshot {

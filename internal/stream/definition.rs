@@ -28,6 +28,21 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// A stream without a query, for tests of whoever needs one: keys in `negocio_id`, event `stats`, days in UTC.
+    #[cfg(test)]
+    pub(crate) fn fake(name: &str, key_type: Option<KeyType>) -> Self {
+        Self {
+            name: name.to_owned(),
+            query: String::new(),
+            authorize: None,
+            zone: ZoneRule::Fixed("UTC".to_owned()),
+            event: "stats".to_owned(),
+            key_field: "negocio_id".to_owned(),
+            tables: Vec::new(),
+            key_type: key_type.map(OnceLock::from).unwrap_or_default(),
+        }
+    }
+
     /// What may stand before a UUID or an integer in a channel's name: `negocio_` where the key's field is `negocio_id`.
     pub fn key_prefix(&self) -> &str {
         self.key_field.strip_suffix("id").unwrap_or_default()
