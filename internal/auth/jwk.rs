@@ -127,18 +127,18 @@ mod tests {
 
     #[test]
     fn keys_of_every_kind_are_read() {
-        let rsa = testkeys::RSA_PUBLIC.as_bytes();
+        let rsa = testkeys::RSA.public.as_bytes();
         assert_eq!(algorithms(published(rsa, json!({}))).len(), 6);
         assert_eq!(algorithms(published(rsa, json!({"alg": "PS384", "use": "sig", "kid": "a"}))), [Algorithm::PS384]);
         assert_eq!(algorithms(published(rsa, json!({"key_ops": ["verify"]}))).len(), 6);
-        assert_eq!(algorithms(published(testkeys::P256_PUBLIC.as_bytes(), json!({}))), [Algorithm::ES256]);
-        assert_eq!(algorithms(published(testkeys::P384_PUBLIC.as_bytes(), json!({}))), [Algorithm::ES384]);
-        assert_eq!(algorithms(published(testkeys::ED25519_PUBLIC.as_bytes(), json!({}))), [Algorithm::EdDSA]);
+        assert_eq!(algorithms(published(testkeys::P256.public.as_bytes(), json!({}))), [Algorithm::ES256]);
+        assert_eq!(algorithms(published(testkeys::P384.public.as_bytes(), json!({}))), [Algorithm::ES384]);
+        assert_eq!(algorithms(published(testkeys::ED25519.public.as_bytes(), json!({}))), [Algorithm::EdDSA]);
     }
 
     #[test]
     fn what_is_not_for_verifying_is_skipped() {
-        let rsa = testkeys::RSA_PUBLIC.as_bytes();
+        let rsa = testkeys::RSA.public.as_bytes();
         for changes in [
             json!({"use": "enc"}),
             json!({"use": 1}),
@@ -159,10 +159,10 @@ mod tests {
         ] {
             assert_eq!(algorithms(published(rsa, changes.clone())), [], "{changes}");
         }
-        let p256 = testkeys::P256_PUBLIC.as_bytes();
+        let p256 = testkeys::P256.public.as_bytes();
         assert_eq!(algorithms(published(p256, json!({"crv": "P-521"}))), []);
         assert_eq!(algorithms(published(p256, json!({"y": "AAAA"}))), []);
-        let ed25519 = testkeys::ED25519_PUBLIC.as_bytes();
+        let ed25519 = testkeys::ED25519.public.as_bytes();
         for x in ["", "AAAA", &"A".repeat(44)] {
             assert_eq!(algorithms(published(ed25519, json!({"x": x}))), [], "not 32 bytes: {x:?}");
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_missing_id_excludes_nothing() {
-        let rsa = testkeys::RSA_PUBLIC.as_bytes();
+        let rsa = testkeys::RSA.public.as_bytes();
         let set = json!({"keys": [published(rsa, json!({"kid": "a"})), published(rsa, json!({"kid": "b"})), published(rsa, json!({}))]});
         let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
         let count = |kid| set.candidates(kid).count();

@@ -81,11 +81,11 @@ fn token(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
 }
 
 fn old(kid: Option<&str>) -> String {
-    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::RSA_PRIVATE.as_bytes()).unwrap())
+    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::RSA.private.as_bytes()).unwrap())
 }
 
 fn new(kid: Option<&str>) -> String {
-    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA_PRIVATE.as_bytes()).unwrap())
+    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA.private.as_bytes()).unwrap())
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> &'static str {
@@ -94,7 +94,7 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
 
 #[tokio::test]
 async fn the_first_token_waits_for_the_first_keys() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, drain) = issuer.verifier(NEVER);
     assert!(!verifier.is_ready());
     assert!(verifier.verify_now(&old(Some("a"))).is_none(), "only waiting can tell");
@@ -108,23 +108,23 @@ async fn the_first_token_waits_for_the_first_keys() {
 
 #[tokio::test]
 async fn rotation_is_noticed_by_the_first_unknown_key() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
 
-    issuer.says(keys(&[("a", testkeys::RSA_PUBLIC), ("b", testkeys::OTHER_RSA_PUBLIC)]));
+    issuer.says(keys(&[("a", testkeys::RSA.public), ("b", testkeys::OTHER_RSA.public)]));
     assert_eq!(reason(&verifier, &new(Some("b"))).await, "accepted");
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted", "both live for a while");
 
-    issuer.says(keys(&[("b", testkeys::OTHER_RSA_PUBLIC)]));
+    issuer.says(keys(&[("b", testkeys::OTHER_RSA.public)]));
     assert_eq!(reason(&verifier, &new(Some("zzz"))).await, "unknown_key", "and this fetched again");
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "unknown_key", "the old one is over");
 }
 
 #[tokio::test]
 async fn invented_ids_don_t_hammer_the_issuer() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     for n in 0..9 {
@@ -137,7 +137,7 @@ async fn invented_ids_don_t_hammer_the_issuer() {
 
 #[tokio::test]
 async fn tokens_that_wait_share_one_fetch() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     let token = old(Some("a"));
     let waiting = (0..20).map(|_| verifier.verify(&token));
@@ -147,19 +147,19 @@ async fn tokens_that_wait_share_one_fetch() {
 
 #[tokio::test]
 async fn a_key_is_good_for_its_own_algorithm_alone() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC), ("e", testkeys::P256_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public), ("e", testkeys::P256.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
-    let elliptic = EncodingKey::from_ec_pem(testkeys::P256_PRIVATE.as_bytes()).unwrap();
+    let elliptic = EncodingKey::from_ec_pem(testkeys::P256.private.as_bytes()).unwrap();
     assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("e"), &elliptic)).await, "accepted");
     assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("a"), &elliptic)).await, "algorithm", "an RSA key's id");
-    let public = EncodingKey::from_secret(testkeys::RSA_PUBLIC.as_bytes());
+    let public = EncodingKey::from_secret(testkeys::RSA.public.as_bytes());
     assert_eq!(reason(&verifier, &token(Algorithm::HS256, Some("a"), &public)).await, "algorithm");
     assert_eq!(issuer.requests(), 1);
 }
 
 #[tokio::test]
 async fn after_a_failure_the_last_good_keys_stay() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     for (n, answer) in [
@@ -180,7 +180,7 @@ async fn after_a_failure_the_last_good_keys_stay() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let inside = Issuer::start(keys(&[("a", testkeys::RSA_PUBLIC)])).await;
+    let inside = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let issuer = Issuer::start(response(status, &format!("location: {}\r\n", inside.url), "")).await;
         let (verifier, _drain) = issuer.verifier(NEVER);
@@ -192,7 +192,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_set_without_end_is_cut_off() {
     let padding = " ".repeat(MAX_BYTES);
-    let set = json!({"keys": [jwk("a", testkeys::RSA_PUBLIC)]}).to_string();
+    let set = json!({"keys": [jwk("a", testkeys::RSA.public)]}).to_string();
     let announced = response("200 OK", "", &format!("{padding}{set}"));
     let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{padding}{set}");
     for answer in [announced, endless] {

@@ -170,11 +170,11 @@ mod tests {
     #[test]
     fn a_key_knows_its_algorithms() {
         for (pem, algorithms) in [
-            (testkeys::RSA_PUBLIC, RSA),
-            (testkeys::RSA_PUBLIC_PKCS1, RSA),
-            (testkeys::P256_PUBLIC, P256),
-            (testkeys::P384_PUBLIC, P384),
-            (testkeys::ED25519_PUBLIC, ED25519),
+            (testkeys::RSA.public, RSA),
+            (*testkeys::RSA_PKCS1, RSA),
+            (testkeys::P256.public, P256),
+            (testkeys::P384.public, P384),
+            (testkeys::ED25519.public, ED25519),
         ] {
             let keys = public_keys(pem).unwrap();
             assert_eq!(keys.iter().map(|k| k.algorithms).collect::<Vec<_>>(), [algorithms], "{pem}");
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn several_blocks_are_several_keys() {
-        let both = format!("# old\n{}\n# new\n{}", testkeys::RSA_PUBLIC, testkeys::P256_PUBLIC);
+        let both = format!("# old\n{}\n# new\n{}", testkeys::RSA.public, testkeys::P256.public);
         assert_eq!(public_keys(&both).unwrap().len(), 2);
-        let one_bad = format!("{}\n{}", testkeys::RSA_PUBLIC, testkeys::P256_PRIVATE);
+        let one_bad = format!("{}\n{}", testkeys::RSA.public, testkeys::P256.private);
         assert_eq!(check_public_keys(&one_bad), Err(KeyError::PrivateKey));
     }
 
@@ -197,9 +197,9 @@ mod tests {
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", KeyError::Pem),
             (testkeys::P521_PUBLIC, KeyError::Pem),
             (testkeys::SECP256K1_PUBLIC, KeyError::Pem),
-            (testkeys::RSA_PRIVATE, KeyError::PrivateKey),
-            (testkeys::CERTIFICATE, KeyError::Certificate),
-            (testkeys::RSA_1024_PUBLIC, KeyError::RsaSize { bits: 1024 }),
+            (testkeys::RSA.private, KeyError::PrivateKey),
+            (*testkeys::CERTIFICATE, KeyError::Certificate),
+            (testkeys::RSA_1024.public, KeyError::RsaSize { bits: 1024 }),
         ] {
             assert_eq!(check_public_keys(pem), Err(error), "{pem}");
         }
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(secret("x", true), Ok(()));
         assert_eq!(secret("", true), Err(KeyError::WeakSecret { bytes: 0 }));
         for weak in [false, true] {
-            assert_eq!(secret(testkeys::RSA_PUBLIC, weak), Err(KeyError::PemAsSecret));
+            assert_eq!(secret(testkeys::RSA.public, weak), Err(KeyError::PemAsSecret));
         }
         assert!(KeyError::WeakSecret { bytes: 3 }.to_string().contains("JWT_ALLOW_WEAK_SECRET=true"));
     }

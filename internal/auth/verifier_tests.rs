@@ -60,16 +60,19 @@ fn reason(verifier: &Verifier, token: &str) -> &'static str {
     verifier.verify_now(token).unwrap().map_or_else(|error| error.reason(), |_| "accepted")
 }
 
-const ASYMMETRIC: [(&str, &str, &[Algorithm]); 4] = [
-    (
-        testkeys::RSA_PRIVATE,
-        testkeys::RSA_PUBLIC,
-        &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512],
-    ),
-    (testkeys::P256_PRIVATE, testkeys::P256_PUBLIC, &[Algorithm::ES256]),
-    (testkeys::P384_PRIVATE, testkeys::P384_PUBLIC, &[Algorithm::ES384]),
-    (testkeys::ED25519_PRIVATE, testkeys::ED25519_PUBLIC, &[Algorithm::EdDSA]),
-];
+const RSA: &[Algorithm] =
+    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+
+/// Every kind of key: its private half, its public half, what it signs with.
+fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
+    [
+        (*testkeys::RSA, RSA),
+        (*testkeys::P256, &[Algorithm::ES256][..]),
+        (*testkeys::P384, &[Algorithm::ES384]),
+        (*testkeys::ED25519, &[Algorithm::EdDSA]),
+    ]
+    .map(|(pair, algorithms)| (pair.private, pair.public, algorithms))
+}
 
 #[test]
 fn every_algorithm_of_a_key_opens() {
@@ -77,7 +80,7 @@ fn every_algorithm_of_a_key_opens() {
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         assert_eq!(reason(&verifier, &hmac(secret("a").expose().as_bytes(), algorithm)), "accepted", "{algorithm:?}");
     }
-    for (signing, public, algorithms) in ASYMMETRIC {
+    for (signing, public, algorithms) in asymmetric() {
         for &algorithm in algorithms {
             let token = sign(algorithm, &private(signing), &claims());
             assert_eq!(reason(&with_pem(public), &token), "accepted", "{algorithm:?}");
@@ -87,10 +90,10 @@ fn every_algorithm_of_a_key_opens() {
 
 #[test]
 fn a_key_accepts_no_other_kind_of_algorithm() {
-    for (signing, _, algorithms) in ASYMMETRIC {
+    for (signing, _, algorithms) in asymmetric() {
         let token = sign(algorithms[0], &private(signing), &claims());
         assert_eq!(reason(&with_secret(), &token), "algorithm");
-        for (_, public, accepted) in ASYMMETRIC {
+        for (_, public, accepted) in asymmetric() {
             let expected = if accepted.contains(&algorithms[0]) { "accepted" } else { "algorithm" };
             assert_eq!(reason(&with_pem(public), &token), expected, "{algorithms:?} with {accepted:?}");
         }
@@ -99,7 +102,7 @@ fn a_key_accepts_no_other_kind_of_algorithm() {
 
 #[test]
 fn a_public_key_is_no_hmac_secret() {
-    for (_, public, _) in ASYMMETRIC {
+    for (_, public, _) in asymmetric() {
         let verifier = with_pem(public);
         let der: String = public.lines().filter(|line| !line.starts_with('-')).collect();
         let der = base64::engine::general_purpose::STANDARD.decode(der).unwrap();
@@ -109,7 +112,7 @@ fn a_public_key_is_no_hmac_secret() {
             assert_eq!(reason(&beside, &hmac(bytes, Algorithm::HS256)), "signature");
         }
     }
-    let config = Config { secrets: vec![Secret::new(testkeys::RSA_PUBLIC)], ..Config::default() };
+    let config = Config { secrets: vec![Secret::new(testkeys::RSA.public)], ..Config::default() };
     assert_eq!(Verifier::new(&config, clock()).unwrap_err(), KeyError::PemAsSecret);
 }
 
@@ -119,9 +122,9 @@ fn verifier_of_both(pem: &str) -> Verifier {
 
 #[test]
 fn kinds_of_keys_stand_side_by_side() {
-    let all: String = ASYMMETRIC.iter().map(|(_, public, _)| *public).collect();
+    let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
-    for (signing, _, algorithms) in ASYMMETRIC {
+    for (signing, _, algorithms) in asymmetric() {
         assert_eq!(reason(&verifier, &sign(algorithms[0], &private(signing), &claims())), "accepted");
     }
     assert_eq!(reason(&verifier, &hmac(secret("a").expose().as_bytes(), Algorithm::HS256)), "accepted");
@@ -131,14 +134,14 @@ fn kinds_of_keys_stand_side_by_side() {
 fn while_a_key_is_replaced_both_open() {
     let both = verifier(Config {
         secrets: vec![secret("b"), secret("a")],
-        public_keys: Some(format!("{}{}", testkeys::OTHER_RSA_PUBLIC, testkeys::RSA_PUBLIC)),
+        public_keys: Some(format!("{}{}", testkeys::OTHER_RSA.public, testkeys::RSA.public)),
         ..Config::default()
     });
     for token in [
         hmac(secret("a").expose().as_bytes(), Algorithm::HS256),
         hmac(secret("b").expose().as_bytes(), Algorithm::HS256),
-        sign(Algorithm::RS256, &private(testkeys::RSA_PRIVATE), &claims()),
-        sign(Algorithm::RS256, &private(testkeys::OTHER_RSA_PRIVATE), &claims()),
+        sign(Algorithm::RS256, &private(testkeys::RSA.private), &claims()),
+        sign(Algorithm::RS256, &private(testkeys::OTHER_RSA.private), &claims()),
     ] {
         assert_eq!(reason(&both, &token), "accepted");
     }
@@ -147,7 +150,7 @@ fn while_a_key_is_replaced_both_open() {
 
 #[test]
 fn none_is_no_algorithm() {
-    let all: String = ASYMMETRIC.iter().map(|(_, public, _)| *public).collect();
+    let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     for alg in ["none", "None", "NONE", "nOnE", "", "HS257", "hs256", "ES512", "ES256K", "dir"] {
         for signature in ["", "AAAA"] {
             let token = unsigned(&json!({"alg": alg, "typ": "JWT"}), &claims(), signature);
@@ -158,7 +161,7 @@ fn none_is_no_algorithm() {
 
 #[test]
 fn an_empty_or_short_signature_opens_nothing() {
-    let all: String = ASYMMETRIC.iter().map(|(_, public, _)| *public).collect();
+    let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
     for alg in ["HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA"] {
         for signature in ["", "AA", &"A".repeat(86), &"A".repeat(128), &"A".repeat(342)] {
@@ -191,12 +194,12 @@ fn a_header_that_asks_for_more_is_refused() {
 #[test]
 fn a_header_never_brings_its_own_key() {
     let mut header = FullHeader::new(Algorithm::RS256);
-    let attacker = jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA_PUBLIC.as_bytes()).unwrap();
+    let attacker = jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA.public.as_bytes()).unwrap();
     header.jwk = Some(jsonwebtoken::jwk::Jwk::from_decoding_key(&attacker, None).unwrap());
     header.jku = Some("http://127.0.0.1:1/keys".into());
     header.x5u = header.jku.clone();
-    let token = jsonwebtoken::encode(&header, &claims(), &private(testkeys::OTHER_RSA_PRIVATE)).unwrap();
-    assert_eq!(reason(&with_pem(testkeys::RSA_PUBLIC), &token), "signature");
+    let token = jsonwebtoken::encode(&header, &claims(), &private(testkeys::OTHER_RSA.private)).unwrap();
+    assert_eq!(reason(&with_pem(testkeys::RSA.public), &token), "signature");
 }
 
 #[test]
@@ -278,7 +281,7 @@ proptest! {
     #[test]
     fn no_three_parts_make_it_panic(header in r#"\{"alg":"(HS256|RS256|ES256|EdDSA|none)"(,"kid":"[a-z]{0,9}")?\}"#, claims in ".{0,80}", signature in "[A-Za-z0-9_-]{0,90}") {
         let token = format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let all: String = ASYMMETRIC.iter().map(|(_, public, _)| *public).collect();
+        let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
         prop_assert!(verifier_of_both(&all).verify_now(&token).unwrap().is_err());
     }
 }

@@ -92,7 +92,7 @@ fn what_must_be_there_depends_on_the_purpose() {
     ] {
         assert_eq!(missing(purpose), expected, "{purpose:?}");
     }
-    assert!(serve(&[("JWT_SECRET", " "), ("JWT_PUBLIC_KEY", testkeys::P256_PUBLIC)]).is_ok(), "another key will do");
+    assert!(serve(&[("JWT_SECRET", " "), ("JWT_PUBLIC_KEY", testkeys::P256.public)]).is_ok(), "another key will do");
     assert!(serve(&[("JWT_SECRET", ""), ("JWT_JWKS_URL", "https://id.example/keys")]).is_ok());
 }
 
@@ -110,7 +110,7 @@ fn a_weak_secret_needs_a_word() {
     assert!(allowed.auth.verifier.allow_weak_secrets && allowed.warnings[0].starts_with("JWT_SECRET: 5 bytes"));
     let doctor = read(Purpose::Doctor, &[("DATABASE_URL", URL), ("JWT_SECRET", "short")]).unwrap();
     assert!(doctor.warnings[0].starts_with("JWT_SECRET: 5 bytes"), "a finding for its report");
-    let pem = serve(&[("JWT_SECRET", testkeys::RSA_PUBLIC), ("JWT_ALLOW_WEAK_SECRET", "true")]).unwrap_err();
+    let pem = serve(&[("JWT_SECRET", testkeys::RSA.public), ("JWT_ALLOW_WEAK_SECRET", "true")]).unwrap_err();
     assert!(pem.contains("JWT_SECRET: expected a random secret and not a PEM key"), "{pem}");
 }
 
@@ -122,14 +122,14 @@ fn two_secrets_live_while_one_is_replaced() {
 
 #[test]
 fn a_public_key_is_text_or_a_file() {
-    let escaped = testkeys::RSA_PUBLIC.replace('\n', "\\n");
+    let escaped = testkeys::RSA.public.replace('\n', "\\n");
     let path = std::env::temp_dir().join(format!("latido-key-{}.pem", std::process::id()));
-    std::fs::write(&path, testkeys::RSA_PUBLIC).unwrap();
-    for text in [testkeys::RSA_PUBLIC, &escaped, path.to_str().unwrap()] {
+    std::fs::write(&path, testkeys::RSA.public).unwrap();
+    for text in [testkeys::RSA.public, &escaped, path.to_str().unwrap()] {
         let keys = serve(&[("JWT_PUBLIC_KEY", text)]).unwrap().auth.verifier.public_keys.unwrap();
-        assert_eq!(keys.trim(), testkeys::RSA_PUBLIC.trim());
+        assert_eq!(keys.trim(), testkeys::RSA.public.trim());
     }
-    std::fs::write(&path, testkeys::RSA_PRIVATE).unwrap();
+    std::fs::write(&path, testkeys::RSA.private).unwrap();
     let private = serve(&[("JWT_PUBLIC_KEY", path.to_str().unwrap())]).unwrap_err();
     assert!(private.contains("JWT_PUBLIC_KEY: expected a public key and not a private one"), "{private}");
     std::fs::remove_file(&path).unwrap();
