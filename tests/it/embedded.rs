@@ -5,32 +5,34 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use latido::postgres::embedded::{Cluster, EmbeddedError, Search, Settings, Storage};
 use rustix::process::geteuid;
 
+use crate::harness::Folder;
 use crate::harness::cluster::{connect, start_blocking};
 
 mod crashes;
 
 /// A directory that the server's user can enter, and that goes with the test.
-struct Scratch(PathBuf);
+struct Scratch(Folder);
 
 impl Scratch {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("latido-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(env::temp_dir().join(name))
+        Self(Folder::named())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn persistent(&self) -> Settings {
-        settings(Storage::Persistent { dir: self.0.clone() })
+        settings(Storage::Persistent { dir: self.path().into() })
     }
 
     fn temporary(&self) -> Settings {
-        settings(Storage::Temporary { base: self.0.clone() })
+        settings(Storage::Temporary { base: self.path().into() })
     }
 
     /// The same with data in it already: a copy of the cached template, for tests about what comes later.
@@ -41,8 +43,8 @@ impl Scratch {
         let is_template = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
         let mut entries = fs::read_dir(base).expect("readable").map(|entry| entry.expect("readable").path());
         let template = entries.find(|path| path.is_dir() && is_template(path)).expect("it was copied from one");
-        fs::create_dir(&self.0).expect("a new name");
-        let target = self.0.join(format!("pg{}", cluster.major()));
+        fs::create_dir(self.path()).expect("a new name");
+        let target = self.path().join(format!("pg{}", cluster.major()));
         let copied = Command::new("cp").arg("-Rp").arg(template).arg(target).status();
         assert!(copied.expect("cp runs").success());
         self.persistent()
@@ -50,15 +52,9 @@ impl Scratch {
 
     /// What lies in it, but for the template and its lock, which are meant to stay.
     fn litter(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("readable").file_name());
+        let names = fs::read_dir(self.path()).expect("it exists").map(|entry| entry.expect("readable").file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
         names.filter(|name| !name.starts_with("template")).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _absent = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -180,7 +176,7 @@ fn a_socket_folder_that_somebody_else_made_is_refused() {
     let cluster = start(&settings);
     let socket = cluster.socket_dir().to_owned();
     cluster.stop().unwrap();
-    symlink(&scratch.0, &socket).unwrap();
+    symlink(scratch.path(), &socket).unwrap();
     let error = Cluster::start(&settings).unwrap_err();
     assert!(socket.is_symlink(), "it deleted what is not its own");
     fs::remove_file(&socket).unwrap();
@@ -215,7 +211,7 @@ fn nothing_found_and_nothing_fetched_gives_three_ways_out() {
     let scratch = Scratch::new();
     let mut settings = scratch.temporary();
     (settings.bin_dir, settings.search, settings.fetch) = (None, Search::Only(Vec::new()), false);
-    settings.cache_dir = scratch.0.join("empty");
+    settings.cache_dir = scratch.path().join("empty");
     let text = Cluster::start(&settings).unwrap_err().to_string();
     for way in [" install ", "docker compose up -d db", "DATABASE_URL=postgresql://"] {
         assert!(text.replace("apk add", "apk install ").contains(way), "no {way:?} in: {text}");
@@ -234,9 +230,9 @@ fn a_wrong_pg_bin_is_an_error_and_not_a_hint() {
 #[test]
 fn data_of_a_version_that_is_not_installed_is_not_ignored() {
     let scratch = Scratch::new();
-    fs::create_dir_all(scratch.0.join("pg12")).unwrap();
-    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(scratch.0.join("pg12/PG_VERSION"), "12\n").unwrap();
+    fs::create_dir_all(scratch.path().join("pg12")).unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(scratch.path().join("pg12/PG_VERSION"), "12\n").unwrap();
     let mut settings = scratch.persistent();
     settings.bin_dir = None;
     let error = Cluster::start(&settings).unwrap_err();

@@ -1,7 +1,6 @@
 //! The database part against a real PostgreSQL: triggers, reads, the listener, poolers, TLS.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-mod cluster;
 mod examining;
 mod installing;
 mod listening;
@@ -14,9 +13,9 @@ use std::sync::Arc;
 
 use latido::postgres::{Config, Database};
 use latido::stream::{Catalog, Stream, Table, ZoneRule};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use cluster::Cluster;
+use crate::harness::cluster::{TestDatabase, connect};
 
 /// The schema of the real user, as far as statistics go.
 const SCHEMA: &str = "
@@ -30,23 +29,18 @@ const SCHEMA: &str = "
 const A: &str = "00000000-0000-0000-0000-00000000000a";
 const B: &str = "00000000-0000-0000-0000-00000000000b";
 
-/// A database of the shared cluster with the user's schema.
-async fn with_schema(name: &str) -> (Client, Database) {
-    let (client, url) = empty(name).await;
+/// A database with the user's schema: what keeps it, a client that the test writes with, and what is tested.
+async fn with_schema() -> (TestDatabase, Client, Database) {
+    let (home, client, url) = empty().await;
     client.batch_execute(SCHEMA).await.unwrap();
-    (client, Database::open(&Config::new(url)).unwrap())
+    (home, client, Database::open(&Config::new(url)).unwrap())
 }
 
-async fn empty(name: &str) -> (Client, String) {
-    let url = Cluster::shared().create_database(name).await;
-    (connect(&url).await, url)
-}
-
-/// A client that the test writes with.
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
+/// A database with nothing in it, and where it is.
+async fn empty() -> (TestDatabase, Client, String) {
+    let home = TestDatabase::create(&[]).await;
+    let (client, url) = (home.client().await, home.url().to_owned());
+    (home, client, url)
 }
 
 fn estadisticas() -> Stream {

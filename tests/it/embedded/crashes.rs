@@ -30,7 +30,7 @@ struct Victim {
 impl Victim {
     fn start(kind: &str, scratch: &Scratch) -> Self {
         let report = env::temp_dir().join(format!("latido-it-report-{}-{kind}", std::process::id()));
-        let task = format!("{kind}|{}|{}", scratch.0.display(), report.display());
+        let task = format!("{kind}|{}|{}", scratch.path().display(), report.display());
         let me = module_path!().split_once("::").expect("inside a crate").1;
         let mut command = Command::new(env::current_exe().expect("known"));
         command.args(["--exact", &format!("{me}::a_child_that_waits_to_be_killed"), "--nocapture"]).env(CHILD, task);

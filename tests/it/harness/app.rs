@@ -11,7 +11,7 @@ use tokio_postgres::{Client, GenericClient, NoTls};
 
 use crate::harness::claims::{self, SECRET};
 use crate::harness::cluster::{OwnCluster, TestDatabase};
-use crate::harness::{Socket, until};
+use crate::harness::{Folder, Socket, until};
 
 /// A business, and who owns it.
 pub(crate) const B1: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
@@ -111,12 +111,11 @@ impl TestApp {
     pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
         let database = TestDatabase::create(&SQL).await;
         database.client().await.batch_execute(schema).await.expect("a schema");
-        let file = std::env::temp_dir().join(format!("latido-it-{}-{}.toml", std::process::id(), fastrand::u64(..)));
-        std::fs::write(&file, toml).expect("a file");
+        let folder = Folder::new();
+        let file = folder.write("latido.toml", toml);
         let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
         install(database.url(), &variables).await;
         let config = config(database.url(), &variables, |_| {});
-        std::fs::remove_file(&file).expect("the file is ours");
         Self::run(Store::Shared(database), config).await
     }
 

@@ -154,6 +154,11 @@ impl OwnCluster {
         connect(&self.url()).await
     }
 
+    /// Where its files are: what is put there, the server must be able to read.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.cluster().data_dir()
+    }
+
     /// Ends the server at once, as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.blocking(Cluster::kill).await;

@@ -3,7 +3,9 @@
 mod app;
 pub(crate) mod claims;
 pub(crate) mod cluster;
+mod folder;
 mod socket;
 
 pub(crate) use app::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking, try_connect};
+pub(crate) use folder::Folder;
 pub(crate) use socket::{Socket, until, within};

@@ -4,6 +4,7 @@ use latido::postgres::{Config, Database, Finding, Level, examine};
 
 use super::proxy::{Manners, Proxy};
 use super::{builtin, catalog, empty, table, with_schema};
+use crate::harness::cluster::OwnCluster;
 
 fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
     findings.iter().find(|finding| finding.subject.contains(subject)).unwrap_or_else(|| panic!("{subject} in {findings:#?}"))
@@ -11,10 +12,13 @@ fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
 
 #[tokio::test]
 async fn a_database_as_it_should_be() {
-    let (client, database) = with_schema("healthy").await;
+    // Roles are the cluster's, not a database's.
+    let cluster = OwnCluster::start(&[]).await;
+    let client = cluster.client().await;
+    client.batch_execute(super::SCHEMA).await.unwrap();
     client.batch_execute("CREATE INDEX ON citas (negocio_id, fecha, estado); CREATE ROLE plain LOGIN; GRANT SELECT ON citas, negocios, usuarios TO plain").await.unwrap();
-    database.install(&builtin()).await.unwrap();
-    let url = super::Cluster::shared().url("healthy").replace("postgres@", "plain@");
+    Database::open(&Config::new(cluster.url())).unwrap().install(&builtin()).await.unwrap();
+    let url = cluster.url().replace("postgres@", "plain@");
     let findings = examine(&Database::open(&Config::new(url)).unwrap(), &builtin()).await;
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
     assert!(find(&findings, "plan").detail.contains("ms"));
@@ -22,7 +26,7 @@ async fn a_database_as_it_should_be() {
 
 #[tokio::test]
 async fn each_lack_with_its_remedy() {
-    let (client, database) = with_schema("ill").await;
+    let (_home, client, database) = with_schema().await;
     let fill = "INSERT INTO citas (negocio_id) SELECT gen_random_uuid() FROM generate_series(1, 30000); ANALYZE citas";
     client.batch_execute(fill).await.unwrap();
     let findings = examine(&database, &builtin()).await;
@@ -47,7 +51,7 @@ async fn what_cannot_work_fails() {
     let database = Database::open(&Config::new("postgresql://postgres@/x?host=/nowhere")).unwrap();
     let findings = examine(&database, &builtin()).await;
     assert_eq!((findings.len(), findings[0].level), (1, Level::Failure));
-    let (_client, url) = empty("without_tables").await;
+    let (_home, _client, url) = empty().await;
     let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
     assert_eq!(find(&findings, "query").level, Level::Failure);
     let proxy = Proxy::start(&url, Manners { refuse_options: true, deaf: true, ..Manners::default() }).await;

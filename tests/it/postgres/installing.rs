@@ -8,10 +8,11 @@ use latido::stream::{Catalog, Stream};
 
 use super::triggers::Tap;
 use super::{builtin, catalog, connect, empty, estadisticas, table, with_schema};
+use crate::harness::cluster::OwnCluster;
 
 #[tokio::test]
 async fn twice_is_once_and_nothing_stays_behind() {
-    let (client, database) = with_schema("twice").await;
+    let (_home, client, database) = with_schema().await;
     let catalog = builtin();
     assert_eq!(database.triggers(&catalog).await.unwrap().of(StreamId(0)), TriggerState::Missing);
     let name = r#""public"."citas""#.to_owned();
@@ -35,7 +36,7 @@ async fn twice_is_once_and_nothing_stays_behind() {
 
 #[tokio::test]
 async fn the_dry_run_is_the_very_script() {
-    let (client, database) = with_schema("dry").await;
+    let (_home, client, database) = with_schema().await;
     let script = database.install_sql(&builtin()).await.unwrap();
     client.batch_execute(&script).await.unwrap();
     assert!(database.triggers(&builtin()).await.unwrap().are_current());
@@ -43,7 +44,7 @@ async fn the_dry_run_is_the_very_script() {
 
 #[tokio::test]
 async fn what_the_catalog_dropped_is_removed_and_what_is_not_ours_stays() {
-    let (client, database) = with_schema("dropped").await;
+    let (_home, client, database) = with_schema().await;
     let tables = vec![table("citas", Some("negocio_id"), &[]), table("negocios", Some("id"), &["estado"])];
     database.install(&catalog(tables)).await.unwrap();
     client.batch_execute("CREATE TABLE latido.ours (id int)").await.unwrap();
@@ -58,7 +59,7 @@ async fn what_the_catalog_dropped_is_removed_and_what_is_not_ours_stays() {
 
 #[tokio::test]
 async fn every_mistake_is_named_at_once() {
-    let (client, database) = with_schema("mistakes").await;
+    let (_home, client, database) = with_schema().await;
     client.batch_execute("CREATE VIEW vista AS SELECT * FROM citas").await.unwrap();
     let tables = vec![
         table("nada", Some("id"), &[]),
@@ -77,7 +78,7 @@ async fn every_mistake_is_named_at_once() {
 
 #[tokio::test]
 async fn names_may_be_as_evil_as_they_like() {
-    let (client, url) = empty("evil").await;
+    let (home, client, url) = empty().await;
     let (schema, name, key) = (r#"Mi "Esquema""#, r#"ci'tas"; DROP TABLE x; --$latido$ \"#, "Ñegocio ID\n--");
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let place = format!("{}.{}", quoted(schema), quoted(name));
@@ -89,7 +90,7 @@ async fn names_may_be_as_evil_as_they_like() {
     let catalog = Arc::new(Catalog::new(vec![Stream { name: r#"a'b\"c$latido$"#.to_owned(), tables, ..estadisticas() }]));
     database.install(&catalog).await.unwrap();
     assert!(database.triggers(&catalog).await.unwrap().are_current());
-    let mut tap = Tap::open(client, "evil").await;
+    let mut tap = Tap::open(client, &home).await;
     let payloads = tap.payloads(&format!("INSERT INTO {place} VALUES (E'k\\'\"\\\\', 1, 2, 3)")).await;
     let items: Vec<String> = serde_json::from_str(&payloads[0]).unwrap();
     assert_eq!(items, [r#"a'b\"c$latido$"#, r#"k'"\"#]);
@@ -100,7 +101,7 @@ async fn names_may_be_as_evil_as_they_like() {
 
 #[tokio::test]
 async fn unquoted_names_are_found_as_sql_finds_them() {
-    let (client, database) = with_schema("folded").await;
+    let (_home, client, database) = with_schema().await;
     client.batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)").await.unwrap();
     for name in ["Citas", "public.CITAS", "\"citas\"", "public.\"citas\""] {
         database.install_sql(&catalog(vec![table(name, Some("NEGOCIO_ID"), &[])])).await.unwrap();
@@ -112,7 +113,7 @@ async fn unquoted_names_are_found_as_sql_finds_them() {
 
 #[tokio::test]
 async fn a_locked_table_is_named_and_nothing_changes() {
-    let (client, database) = with_schema("locked").await;
+    let (_home, client, database) = with_schema().await;
     client.batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES").await.unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
     assert!(matches!(&error, InstallError::Locked { subject } if subject == r#""public"."citas""#), "{error}");
@@ -122,7 +123,9 @@ async fn a_locked_table_is_named_and_nothing_changes() {
 
 #[tokio::test]
 async fn a_role_that_may_not_is_told_what_it_lacks() {
-    let (client, url) = empty("forbidden").await;
+    // Roles are the cluster's, not a database's.
+    let cluster = OwnCluster::start(&[]).await;
+    let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
     client.batch_execute("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader").await.unwrap();
     let database = Database::open(&Config::new(url.replace("postgres@", "reader@"))).unwrap();

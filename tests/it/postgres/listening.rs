@@ -10,9 +10,12 @@ use latido::stream::Catalog;
 use latido::telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_postgres::config::Host;
 
 use super::proxy::{Manners, Proxy};
-use super::{A, B, Cluster, builtin, connect, empty};
+use super::{A, B, builtin, connect, empty};
+use crate::harness::Folder;
+use crate::harness::cluster::OwnCluster;
 
 struct Ears {
     notices: mpsc::UnboundedReceiver<Notice>,
@@ -40,9 +43,8 @@ fn changed(key: &str) -> Notice {
 
 #[tokio::test]
 async fn it_hears_again_after_every_cut() {
-    let mut cluster = Cluster::start("listens", "-c listen_addresses= -c fsync=off");
-    let url = cluster.create_database("listens").await;
-    let client = connect(&url).await;
+    let mut cluster = OwnCluster::start(&[]).await;
+    let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
     let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
     database.prepare(&catalog).await.unwrap();
@@ -59,7 +61,7 @@ async fn it_hears_again_after_every_cut() {
     client.batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')")).await.unwrap();
     assert_eq!(ears.next().await, changed(B));
 
-    cluster.restart();
+    cluster.restart().await;
     assert_eq!(ears.next().await, Notice::Lost);
     assert_eq!(ears.next().await, Notice::Listening);
     let client = connect(&url).await;
@@ -80,7 +82,7 @@ async fn it_hears_again_after_every_cut() {
 
 #[tokio::test]
 async fn a_pooler_makes_it_deaf_and_it_says_so() {
-    let (client, url) = empty("deaf").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     let proxy = Proxy::start(&url, Manners { refuse_options: true, deaf: true, ..Manners::default() }).await;
     let mut ears = Ears::open(&Database::open(&Config::new(&proxy.url)).unwrap(), &builtin());
@@ -94,7 +96,7 @@ async fn a_pooler_makes_it_deaf_and_it_says_so() {
 
 #[tokio::test]
 async fn two_databases_are_not_one() {
-    let ((_one, one), (_other, other)) = (empty("one").await, empty("other").await);
+    let ((_one, _, one), (_other, _, other)) = (empty().await, empty().await);
     let config = Config { listen_url: Some(other), ..Config::new(one) };
     let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
     assert_eq!(ears.next().await, Notice::Deaf);
@@ -103,19 +105,22 @@ async fn two_databases_are_not_one() {
 #[tokio::test]
 async fn it_starts_before_the_database_does() {
     let catalog = builtin();
-    let folder = std::env::temp_dir().join(format!("latido-it-{}-late", std::process::id()));
-    let url = format!("postgresql://postgres@/late?host={}", folder.display());
+    let folder = Folder::new();
+    let late = folder.path().join("late");
+    let cluster = OwnCluster::start(&[]).await;
+    let server: tokio_postgres::Config = cluster.url().parse().unwrap();
+    let Host::Unix(socket) = &server.get_hosts()[0] else { panic!("no socket: {server:?}") };
+    let url = format!("postgresql://postgres@/latido?host={}", late.display());
     let mut ears = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
-    let (_client, upstream) = empty("late").await;
-    let socket = upstream.split_once("host=").unwrap().1.to_owned();
-    std::os::unix::fs::symlink(socket, &folder).unwrap();
+    std::os::unix::fs::symlink(socket, &late).unwrap();
     assert_eq!(ears.next().await, Notice::Listening);
-    std::fs::remove_file(folder).unwrap();
 }
 
 #[tokio::test]
 async fn a_backend_that_froze_is_left() {
-    let (client, url) = empty("frozen").await;
+    // Its processes must be on this machine.
+    let cluster = OwnCluster::start(&[]).await;
+    let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
     let config = Config { statement_timeout: Duration::from_millis(300), pool_size: 1, ..Config::new(url) };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_postgres::config::Host;
 
 /// What it does unlike a server.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,23 +22,37 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// `upstream` is the URL of a socket folder.
+    /// In front of the server at `upstream`, for the same user and database.
     pub(super) async fn start(upstream: &str, manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (database, folder) = upstream.strip_prefix("postgresql://postgres@/").unwrap().split_once("?host=").unwrap();
-        let (url, path) = (format!("postgresql://postgres@127.0.0.1:{port}/{database}"), format!("{folder}/.s.PGSQL.5432"));
+        let server: tokio_postgres::Config = upstream.parse().unwrap();
+        let (user, database) = (server.get_user().unwrap(), server.get_dbname().unwrap());
+        let password = server.get_password().map(|password| format!(":{}", str::from_utf8(password).unwrap()));
+        let url = format!("postgresql://{user}{}@127.0.0.1:{port}/{database}", password.unwrap_or_default());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let path = path.clone();
-                tokio::spawn(async move { relay(socket, &path, manners).await });
+                let server = server.clone();
+                tokio::spawn(async move { relay(socket, &server, manners).await });
             }
         });
         Self { url }
     }
 }
 
-async fn relay(mut client: TcpStream, path: &str, manners: Manners) -> std::io::Result<()> {
+async fn relay(client: TcpStream, server: &tokio_postgres::Config, manners: Manners) -> std::io::Result<()> {
+    let port = server.get_ports().first().copied().unwrap_or(5432);
+    match &server.get_hosts()[0] {
+        Host::Unix(folder) => between(client, UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?, manners).await,
+        Host::Tcp(host) => between(client, TcpStream::connect((host.as_str(), port)).await?, manners).await,
+    }
+}
+
+async fn between(
+    mut client: TcpStream,
+    mut server: impl AsyncRead + AsyncWrite + Unpin,
+    manners: Manners,
+) -> std::io::Result<()> {
     let startup = loop {
         let packet = untyped(&mut client).await?;
         match i32::from_be_bytes(packet[4..8].try_into().unwrap()) {
@@ -51,10 +66,9 @@ async fn relay(mut client: TcpStream, path: &str, manners: Manners) -> std::io::
         client.write_all(&message(b'E', fields)).await?;
         return Ok(());
     }
-    let mut server = UnixStream::connect(path).await?;
     server.write_all(&if manners.drop_options { without_options(&startup) } else { startup }).await?;
     let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
+    let (mut from_server, mut to_server) = tokio::io::split(server);
     let up = pass(&mut from_client, &mut to_server, move |kind, body| {
         // A Bind or Describe of a statement that another server connection got.
         if manners.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {

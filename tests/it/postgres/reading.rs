@@ -8,7 +8,8 @@ use latido::postgres::{Config, Database, DatabaseError};
 use latido::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
 
 use super::proxy::{Manners, Proxy};
-use super::{A, B, Cluster, builtin, connect, empty, estadisticas, with_schema};
+use super::{A, B, builtin, empty, estadisticas, with_schema};
+use crate::harness::cluster::OwnCluster;
 
 const TODAY: Date = date(2026, 11, 22);
 
@@ -33,11 +34,16 @@ fn plain(name: &str, query: &str) -> Catalog {
     }])
 }
 
+/// A URL with more said in it.
+fn with_parameters(url: &str, parameters: &str) -> String {
+    format!("{url}{}{parameters}", if url.contains('?') { '&' } else { '?' })
+}
+
 const ZEROS: &str = r#"{"citas_hoy":0,"total_citas":0,"citas_completadas":0,"citas_canceladas":0}"#;
 
 #[tokio::test]
 async fn the_builtin_stream_on_the_users_schema() {
-    let (client, database) = with_schema("real").await;
+    let (_home, client, database) = with_schema().await;
     let sql = format!(
         "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{A}', '2026-11-22', 'atendida'), ('{A}', '2026-11-22', 'pendiente'),
          ('{A}', '2026-11-21', 'cancelada')"
@@ -62,7 +68,7 @@ async fn the_builtin_stream_follows_the_type_of_the_column() {
         ("text", KeyType::Text, "negocio_123", "negocio_'\"\\"),
         ("varchar(40)", KeyType::Text, "negocio_123", "?"),
     ] {
-        let (client, url) = empty(&format!("type_{}", &of[..4])).await;
+        let (_home, client, url) = empty().await;
         let schema = format!(
             "CREATE TABLE citas (negocio_id {of}, fecha date, estado text); CREATE TABLE usuarios (id {of}, rol text);
              CREATE TABLE negocios (id {of}, admin_negocio_id {of});
@@ -85,7 +91,7 @@ async fn the_builtin_stream_follows_the_type_of_the_column() {
 
 #[tokio::test]
 async fn who_may_watch() {
-    let (client, database) = with_schema("allowed").await;
+    let (_home, client, database) = with_schema().await;
     let user = |n| format!("aaaaaaaa-0000-0000-0000-00000000000{n}");
     let sql = format!(
         "INSERT INTO usuarios VALUES ('{}', '', 'negocio'), ('{}', '', 'admin_sistema'), ('{}', '', 'cliente');
@@ -112,7 +118,7 @@ async fn who_may_watch() {
 
 #[tokio::test]
 async fn postgres_makes_the_json() {
-    let (client, url) = empty("json").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute("CREATE TYPE animo AS ENUM ('bien')").await.unwrap();
     let database = Database::open(&Config::new(url)).unwrap();
     let query = r#"SELECT k, 12345678901234567890.10::numeric AS "Z", NULL::int AS n, '{"a" : 1}'::json AS j, hoy AS a, 'bien'::animo AS animo,
@@ -127,7 +133,7 @@ async fn postgres_makes_the_json() {
 
 #[tokio::test]
 async fn streams_that_cannot_work_are_told_what_they_lack() {
-    let (_client, database) = with_schema("unfit").await;
+    let (_home, _client, database) = with_schema().await;
     for (query, expected) in [
         ("SELECT 1", "$1 an array of uuid"),
         ("SELECT * FROM unnest($1::numeric[])", "$1 an array of uuid"),
@@ -146,7 +152,7 @@ async fn streams_that_cannot_work_are_told_what_they_lack() {
 
 #[tokio::test]
 async fn a_zone_for_each_key() {
-    let (client, database) = with_schema("zones").await;
+    let (_home, client, database) = with_schema().await;
     client.batch_execute("CREATE TABLE zonas (id uuid, zona text)").await.unwrap();
     client.batch_execute(&format!("INSERT INTO zonas VALUES ('{A}', 'America/Lima'), ('{B}', NULL)")).await.unwrap();
     let sql = "SELECT id, zona FROM zonas WHERE id = ANY ($1)".to_owned();
@@ -158,7 +164,7 @@ async fn a_zone_for_each_key() {
 
 #[tokio::test]
 async fn migrations_heal_by_themselves() {
-    let (client, url) = empty("migrations").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)").await.unwrap();
     let database = Database::open(&Config::new(url)).unwrap();
     let catalog = plain("t", "SELECT * FROM t WHERE k = ANY ($1)");
@@ -182,9 +188,8 @@ async fn migrations_heal_by_themselves() {
 
 #[tokio::test]
 async fn dead_connections_are_no_failure_of_the_database() {
-    let mut cluster = Cluster::start("dies", "-c listen_addresses= -c fsync=off");
-    let url = cluster.create_database("dies").await;
-    let client = connect(&url).await;
+    let mut cluster = OwnCluster::start(&[]).await;
+    let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
     let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
     read(&database, &catalog, &[A]).await.unwrap();
@@ -194,7 +199,7 @@ async fn dead_connections_are_no_failure_of_the_database() {
         client.batch_execute(kill).await.unwrap();
         read(&database, &catalog, &[A]).await.unwrap();
     }
-    cluster.restart();
+    cluster.restart().await;
     read(&database, &catalog, &[A]).await.unwrap();
     database.check().await.unwrap();
     drop(cluster);
@@ -204,7 +209,7 @@ async fn dead_connections_are_no_failure_of_the_database() {
 
 #[tokio::test]
 async fn slow_statements_end_and_free_their_connection() {
-    let (client, url) = empty("slow").await;
+    let (_home, client, url) = empty().await;
     let config = Config { statement_timeout: Duration::from_millis(300), pool_size: 1, ..Config::new(url) };
     let database = Database::open(&config).unwrap();
     let slow = plain("slow", "SELECT k, pg_sleep(60)::text AS s FROM unnest($1::int[]) AS u (k)");
@@ -219,7 +224,7 @@ async fn slow_statements_end_and_free_their_connection() {
 
 #[tokio::test]
 async fn reads_can_not_write() {
-    let (client, url) = empty("readonly").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute("CREATE SEQUENCE s").await.unwrap();
     let direct = Database::open(&Config::new(&url)).unwrap();
     let proxy = Proxy::start(&url, Manners { refuse_options: true, ..Manners::default() }).await;
@@ -233,7 +238,7 @@ async fn reads_can_not_write() {
 
 #[tokio::test]
 async fn poolers_are_recognized_by_their_manners() {
-    let (client, url) = empty("pooled").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     for manners in [
         Manners { refuse_options: true, ..Manners::default() },
@@ -258,11 +263,11 @@ async fn poolers_are_recognized_by_their_manners() {
 
 #[tokio::test]
 async fn what_the_url_says_about_the_session_holds() {
-    let (client, url) = empty("session").await;
+    let (_home, client, url) = empty().await;
     client.batch_execute("CREATE SCHEMA app; CREATE TABLE app.t (k int, n int); INSERT INTO app.t VALUES (1, 2)").await.unwrap();
     client.batch_execute("CREATE SEQUENCE app.s").await.unwrap();
     let proxy = Proxy::start(&url, Manners { drop_options: true, ..Manners::default() }).await;
-    for url in [format!("{url}&schema=app&target_session_attrs=read-write"), format!("{}?schema=app", proxy.url)] {
+    for url in [with_parameters(&url, "schema=app&target_session_attrs=read-write"), with_parameters(&proxy.url, "schema=app")] {
         let database = Database::open(&Config::new(url)).unwrap();
         let rows = read(&database, &plain("t", "SELECT k, n FROM t WHERE k = ANY ($1)"), &["1"]).await.unwrap();
         assert_eq!(rows[0].columns, r#"{"n":2}"#);

@@ -1,76 +1,97 @@
 //! `sslmode` against a server with a certificate for `localhost`, signed by an authority of our own.
 
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 
-use latido::postgres::{Config, Database, DatabaseError};
-use latido::postgres::{ConfigError, Setting};
+use latido::postgres::{Config, ConfigError, Database, DatabaseError, Setting};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::Cluster;
+use crate::harness::cluster::OwnCluster;
 
-const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/postgres/tls_files");
+/// Connections without a password are refused, so that the server proves a secret too, bound to its certificate.
+const HBA: &str = "local all all trust\nhost all keyed 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
 
-/// A TCP server with TLS, and its port.
-fn start() -> (Cluster, tempdir::Folder, u16) {
-    let folder = tempdir::Folder::new();
-    for name in ["server.crt", "server.key"] {
-        let copy = folder.0.join(name);
-        std::fs::copy(Path::new(FILES).join(name), &copy).unwrap();
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
-        // The server refuses a key that others may read, or that is not its own.
-        let _ = std::process::Command::new("chown").args(["postgres"]).arg(&copy).status();
-    }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let dir = folder.0.display();
-    let settings = format!(
-        "-c listen_addresses=localhost -c port={port} -c fsync=off -c ssl=on -c ssl_cert_file={dir}/server.crt -c ssl_key_file={dir}/server.key"
-    );
-    (Cluster::start("tls", &settings), folder, port)
+/// A server that takes TLS, and the certificates to know it by. They are made for it, and go with it.
+struct Server {
+    cluster: OwnCluster,
+    authority: PathBuf,
+    own: PathBuf,
 }
 
-mod tempdir {
-    pub(super) struct Folder(pub(super) std::path::PathBuf);
-
-    impl Folder {
-        pub(super) fn new() -> Self {
-            let folder = std::env::temp_dir().join(format!("latido-it-{}-tls-files", std::process::id()));
-            std::fs::create_dir_all(&folder).unwrap();
-            Self(folder)
+impl Server {
+    /// None where the server was built without TLS, as the wheel's is.
+    async fn start() -> Option<Self> {
+        let mut cluster = OwnCluster::start_with_tcp(&[]).await;
+        let client = cluster.client().await;
+        let (authority, own, key) = certificates();
+        let folder = cluster.data_dir().to_owned();
+        for (name, text) in [("ca.crt", authority.as_str()), ("server.crt", &own), ("server.key", &key), ("pg_hba.conf", HBA)] {
+            write_as_the_server(&folder, name, text);
         }
+        client.batch_execute("CREATE ROLE keyed LOGIN PASSWORD 'open sesame'").await.unwrap();
+        client.batch_execute("ALTER SYSTEM SET ssl = on").await.ok()?;
+        cluster.restart().await;
+        Some(Self { cluster, authority: folder.join("ca.crt"), own: folder.join("server.crt") })
     }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
+    /// Whether we get in, by this name of the host and with these parameters.
+    async fn check(&self, user: &str, host: &str, parameters: &str) -> Result<(), DatabaseError> {
+        let url = self.cluster.tcp_url().replace("postgres@127.0.0.1", &format!("{user}@{host}"));
+        assert!(url.contains(host), "{url}");
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Database::open(&Config::new(format!("{url}{separator}{parameters}"))).unwrap().check().await
+    }
+}
+
+/// An authority's certificate; one for `localhost` signed by it, and its key. All PEM.
+fn certificates() -> (String, String, String) {
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let own = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    (certificate.pem(), own.pem(), key.serialize_pem())
+}
+
+/// The server refuses a key that others may read, or that is not its own.
+fn write_as_the_server(folder: &Path, name: &str, text: &str) {
+    let (path, owner) = (folder.join(name), fs::metadata(folder).unwrap());
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+}
+
+#[tokio::test]
+async fn each_sslmode_checks_what_it_promises() {
+    let Some(server) = Server::start().await else { return };
+    for parameters in ["sslmode=disable", "sslmode=prefer", "sslmode=require"] {
+        server.check("postgres", "127.0.0.1", parameters).await.unwrap();
+    }
+    for roots in [&server.authority, &server.own] {
+        let with_roots = |mode: &str| format!("sslmode={mode}&sslrootcert={}", roots.display());
+        server.check("postgres", "127.0.0.1", &with_roots("require")).await.unwrap();
+        server.check("postgres", "127.0.0.1", &with_roots("verify-ca")).await.unwrap();
+        server.check("postgres", "localhost", &with_roots("verify-full")).await.unwrap();
+        let error = server.check("postgres", "127.0.0.1", &with_roots("verify-full")).await.unwrap_err();
+        assert!(matches!(error, DatabaseError::Unavailable { .. }), "another name: {error}");
+    }
+    if Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+        for parameters in ["sslrootcert=system", "sslmode=verify-ca", "sslmode=verify-full"] {
+            let error = server.check("postgres", "localhost", parameters).await.unwrap_err().to_string();
+            assert!(error.contains("UnknownIssuer"), "{parameters}: {error}");
         }
     }
 }
 
 #[tokio::test]
-async fn each_sslmode_checks_what_it_promises() {
-    let (_cluster, _folder, port) = start();
-    let check = async |host: &str, params: &str| {
-        let url = format!("postgresql://postgres@{host}:{port}/postgres?{params}");
-        Database::open(&Config::new(url)).unwrap().check().await
-    };
-    let (ca, own) = (format!("sslrootcert={FILES}/ca.crt"), format!("sslrootcert={FILES}/server.crt"));
-    for params in ["", "sslmode=disable", "sslmode=prefer", "sslmode=require"] {
-        check("127.0.0.1", params).await.unwrap();
-    }
-    for roots in [&ca, &own] {
-        check("127.0.0.1", &format!("sslmode=require&{roots}")).await.unwrap();
-        check("127.0.0.1", &format!("sslmode=verify-ca&{roots}")).await.unwrap();
-        check("localhost", &format!("sslmode=verify-full&{roots}")).await.unwrap();
-        let error = check("127.0.0.1", &format!("sslmode=verify-full&{roots}")).await.unwrap_err();
-        assert!(matches!(error, DatabaseError::Unavailable { .. }), "another name: {error}");
-    }
-    if std::path::Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
-        for params in ["sslrootcert=system", "sslmode=verify-ca", "sslmode=verify-full"] {
-            let error = check("localhost", params).await.unwrap_err().to_string();
-            assert!(error.contains("UnknownIssuer"), "{params}: {error}");
-        }
-    }
+async fn a_password_is_bound_to_the_certificate() {
+    let Some(server) = Server::start().await else { return };
+    let verified = format!("sslmode=verify-full&sslrootcert={}&channel_binding=require", server.authority.display());
+    server.check("keyed:open%20sesame", "localhost", &verified).await.unwrap();
+    let error = server.check("keyed:sesame", "localhost", &verified).await.unwrap_err();
+    assert!(!error.to_string().contains("sesame"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use latido::stream::Catalog;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use super::{A, B, Cluster, catalog, empty, table, with_schema};
+use super::{A, B, catalog, empty, table, with_schema};
+use crate::harness::cluster::TestDatabase;
 
 /// Hears every payload in the database.
 pub(super) struct Tap {
@@ -21,8 +22,8 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    pub(super) async fn open(writer: Client, name: &str) -> Self {
-        let (listener, mut connection) = tokio_postgres::connect(&Cluster::shared().url(name), NoTls).await.unwrap();
+    pub(super) async fn open(writer: Client, home: &TestDatabase) -> Self {
+        let (listener, mut connection) = tokio_postgres::connect(home.url(), NoTls).await.unwrap();
         let (tx, payloads) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
@@ -69,15 +70,16 @@ fn set(keys: &[&str]) -> BTreeSet<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-async fn tap(name: &str) -> (Tap, Database) {
-    let (client, database) = with_schema(name).await;
+async fn tap() -> (TestDatabase, Tap, Database) {
+    let (home, client, database) = with_schema().await;
     database.install(&super::builtin()).await.unwrap();
-    (Tap::open(client, name).await, database)
+    let tap = Tap::open(client, &home).await;
+    (home, tap, database)
 }
 
 #[tokio::test]
 async fn every_kind_of_statement_names_the_keys_it_changed() {
-    let (mut tap, _) = tap("kinds").await;
+    let (_home, mut tap, _) = tap().await;
     let insert = format!("INSERT INTO citas (negocio_id) VALUES ('{A}'), ('{A}'), ('{B}'), (NULL)");
     assert_eq!(tap.payloads(&insert).await.len(), 1, "one message a statement");
     assert_eq!(tap.keys(&insert).await, set(&[A, B]));
@@ -93,7 +95,7 @@ async fn every_kind_of_statement_names_the_keys_it_changed() {
 
 #[tokio::test]
 async fn unusual_writers_are_heard_too() {
-    let (mut tap, _) = tap("unusual").await;
+    let (_home, mut tap, _) = tap().await;
     let id = "00000000-0000-0000-0000-0000000000ff";
     {
         let mut sink = pin!(tap.writer.copy_in("COPY citas (negocio_id) FROM STDIN").await.unwrap());
@@ -121,7 +123,7 @@ async fn unusual_writers_are_heard_too() {
 
 #[tokio::test]
 async fn what_is_rolled_back_is_not_said() {
-    let (mut tap, _) = tap("rolled_back").await;
+    let (_home, mut tap, _) = tap().await;
     let one = |key| format!("INSERT INTO citas (negocio_id) VALUES ('{key}');");
     assert_eq!(tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await, set(&[]));
     let savepoint = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT", one(A), one(B));
@@ -130,7 +132,7 @@ async fn what_is_rolled_back_is_not_said() {
 
 #[tokio::test]
 async fn partitions_are_heard_through_the_parent_and_by_name() {
-    let (client, url) = empty("partitioned").await;
+    let (home, client, url) = empty().await;
     let schema = "CREATE TABLE citas (negocio_id bigint, fecha date, estado text) PARTITION BY RANGE (fecha);
         CREATE TABLE citas_25 PARTITION OF citas FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
         CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
@@ -139,7 +141,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
     let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
     let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     database.install(&whole_row).await.unwrap();
-    let mut tap = Tap::open(client, "partitioned").await;
+    let mut tap = Tap::open(client, &home).await;
     assert_eq!(tap.keys("INSERT INTO citas VALUES (1, '2025-05-05'), (2, '2026-05-05')").await, set(&["1", "2"]));
     assert_eq!(tap.keys("INSERT INTO citas_26 VALUES ('pendiente', '2026-05-05', 3)").await, set(&["3"]));
     assert_eq!(tap.keys("UPDATE citas_26 SET estado = 'atendida' WHERE negocio_id = 3").await, set(&["3"]));
@@ -153,11 +155,11 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
 
 #[tokio::test]
 async fn many_and_long_keys_fit_their_messages() {
-    let (client, url) = empty("many").await;
+    let (home, client, url) = empty().await;
     client.batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)").await.unwrap();
     let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
     database.install(&catalog(vec![table("citas", Some("negocio_id"), &["estado"])])).await.unwrap();
-    let mut tap = Tap::open(client, "many").await;
+    let mut tap = Tap::open(client, &home).await;
     let insert = |n: u32, key: &str| format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i");
     assert_eq!(tap.keys(&insert(3000, "'negocio_' || i")).await, set(&["*"]));
     assert_eq!(tap.keys(&insert(2000, "'negocio_' || i")).await.len(), 2000);
@@ -174,7 +176,7 @@ async fn many_and_long_keys_fit_their_messages() {
 
 #[tokio::test]
 async fn types_without_equality_and_tables_without_a_key() {
-    let (client, url) = empty("odd").await;
+    let (home, client, url) = empty().await;
     client
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
         .await
@@ -182,7 +184,7 @@ async fn types_without_equality_and_tables_without_a_key() {
     let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
     let catalog: std::sync::Arc<Catalog> = catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
     database.install(&catalog).await.unwrap();
-    let mut tap = Tap::open(client, "odd").await;
+    let mut tap = Tap::open(client, &home).await;
     assert_eq!(tap.keys("UPDATE ajustes SET id = 2").await, set(&[]));
     assert_eq!(tap.keys("UPDATE ajustes SET valor = '[]'").await, set(&["*"]));
     assert_eq!(tap.keys("DELETE FROM ajustes WHERE false").await, set(&[]));
