@@ -60,27 +60,29 @@ pub enum Search {
     Only(Vec<PathBuf>),
 }
 
-/// Where data is kept by default: `$XDG_STATE_HOME/latido`, else `~/.local/state/latido`; `/var/lib/latido` for root.
+/// Where data is kept by default: `$XDG_STATE_HOME/latido`, else `~/.local/state/latido`, or `/var/lib/latido` for root.
 #[must_use]
 pub fn default_state_dir() -> PathBuf {
     home_for("XDG_STATE_HOME", ".local/state", "/var/lib").join("latido")
 }
 
-/// Where a fetched server is kept by default: `$XDG_CACHE_HOME/latido/pg`, else `~/.cache/latido/pg`;
+/// Where a fetched server is kept by default: `$XDG_CACHE_HOME/latido/pg`, else `~/.cache/latido/pg`, or
 /// `/var/cache/latido/pg` for root.
 #[must_use]
 pub fn default_cache_dir() -> PathBuf {
     home_for("XDG_CACHE_HOME", ".cache", "/var/cache").join("latido/pg")
 }
 
-/// Root never uses a home: the server runs as another user, and `/root` is closed to it.
+/// What is named counts. Root's home never does: the server runs as another user, and `/root` is closed to it.
 fn home_for(variable: &str, under_home: &str, of_root: &str) -> PathBuf {
+    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(named) = named {
+        return named;
+    }
     let user = rustix::process::geteuid();
     if user.is_root() {
         return PathBuf::from(of_root);
     }
-    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    named
-        .or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(under_home)))
-        .unwrap_or_else(|| env::temp_dir().join(format!("latido-{}", user.as_raw())))
+    let home = env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(under_home));
+    home.unwrap_or_else(|| env::temp_dir().join(format!("latido-{}", user.as_raw())))
 }
