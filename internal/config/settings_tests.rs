@@ -69,7 +69,7 @@ fn every_mistake_is_told_at_once_and_no_secret_shown() {
         "ALLOWED_ORIGINS: \"panel.example.com\" is wrong; expected origins such as https://",
         "SWEEP_SECONDS: \"0\" is wrong; expected a whole number from 1 to 86400",
         "MAX_MESSAGE_BYTES: \"-1\" is wrong",
-        "/no/such/latido.toml: could not be read",
+        "LATIDO_CONFIG: /no/such/latido.toml could not be read",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }

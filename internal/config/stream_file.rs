@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use crate::config::{Mistakes, value};
+use crate::config::{Mistakes, value, variable};
 use crate::stream::{Stream, Table, ZoneRule};
 
 /// Types of frames that are the protocol's own: a stream's event by that name would be taken for one.
@@ -61,8 +61,9 @@ fn yes() -> bool {
 
 /// Reads the file at `path`; `default_zone` is where a stream does not say its own. Notes every mistake under the place where it is.
 pub(super) fn read(path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> Option<StreamFile> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| mistakes.add(&name, format!("could not be read: {error}"))).ok()?;
+    let unreadable = |error| format!("{} could not be read: {error}; expected the path of a latido.toml", path.display());
+    let name = variable::LATIDO_CONFIG.name;
+    let text = std::fs::read_to_string(path).map_err(|error| mistakes.add(name, unreadable(error))).ok()?;
     parse(&text, path, default_zone, mistakes)
 }
 

@@ -79,7 +79,7 @@ fn a_path_is_relative_to_the_file() {
     std::fs::remove_dir_all(&folder).unwrap();
     let mut mistakes = Mistakes::default();
     assert!(read(&path, "UTC", &mut mistakes).is_none());
-    assert!(mistakes.to_string().contains("latido.toml: could not be read"), "{mistakes}");
+    assert!(mistakes.to_string().contains("LATIDO_CONFIG: "), "{mistakes}");
 }
 
 #[test]
