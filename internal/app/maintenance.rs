@@ -1,6 +1,7 @@
 //! `latido install`, `uninstall` and `doctor`: what is done to a database, and what is found out about it.
 
 use crate::app::config::database_config;
+use crate::auth::check_secret;
 use crate::config::Settings;
 use crate::postgres::{Change, Database, Finding, examine};
 use crate::stream::Catalog;
@@ -47,11 +48,35 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
     Ok(database.uninstall_sql().await?)
 }
 
-/// Examines the database.
+/// Examines the settings and the database.
 ///
 /// # Errors
 /// No database is configured; one that can't be reached is a finding.
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = examine_settings(&settings);
     let (database, catalog) = open(settings)?;
-    Ok(examine(&database, &catalog).await)
+    findings.extend(examine(&database, &catalog).await);
+    Ok(findings)
+}
+
+/// What can be said before anything is connected to: keys, the time zone, whatever the settings warn of.
+fn examine_settings(settings: &Settings) -> Vec<Finding> {
+    let keys = &settings.auth.verifier;
+    let mut findings = Vec::new();
+    for secret in &keys.secrets {
+        findings.push(match check_secret(secret, false) {
+            Ok(()) => Finding::ok("token secret", "long enough"),
+            Err(error) if keys.allow_weak_secrets => Finding::warning("token secret", error.to_string()),
+            Err(error) => Finding::failure("token secret", format!("`latido serve` would not start: {error}")),
+        });
+    }
+    if keys.public_keys.is_some() || keys.jwks_url.is_some() {
+        findings.push(Finding::ok("token keys", "the issuer's public keys are configured"));
+    } else if keys.secrets.is_empty() {
+        let detail = "`latido serve` would not start: none of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL is set";
+        findings.push(Finding::failure("token secret", detail).remedy("the secret of whoever signs the tokens, in JWT_SECRET"));
+    }
+    findings.push(Finding::ok("TIMEZONE", format!("«today» is that of {} unless a stream says otherwise", settings.time_zone)));
+    findings.extend(settings.warnings.iter().map(|warning| Finding::warning("settings", warning)));
+    findings
 }

@@ -24,7 +24,7 @@ pub enum Purpose {
     Demo,
     /// `latido install` and `uninstall`: a database.
     Install,
-    /// `latido doctor`: a database; a weak secret is a finding for it to report, not a mistake.
+    /// `latido doctor`: a database; a weak or missing secret is a finding for it to report, not a mistake.
     Doctor,
     /// `latido token`: an HMAC secret.
     Token,
@@ -217,7 +217,8 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
     let mut secrets = Vec::new();
     for variable in [v::JWT_SECRET, v::JWT_SECRET_PREVIOUS] {
         let Some(secret) = r.secret(&variable) else { continue };
-        if let (Err(error), Ok(())) = (check_secret(&secret, false), check_secret(&secret, true)) {
+        let is_weak = check_secret(&secret, false).err().filter(|_| check_secret(&secret, true).is_ok());
+        if let Some(error) = is_weak.filter(|_| purpose != Purpose::Doctor) {
             warnings.push(format!("{}: {error}", variable.name));
         }
         r.check(variable.name, check_secret(&secret, is_weak_allowed || purpose == Purpose::Doctor));
@@ -231,7 +232,7 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
     require_keys(r, purpose);
     VerifierConfig {
         secrets,
-        allow_weak_secrets: is_weak_allowed || purpose == Purpose::Doctor,
+        allow_weak_secrets: is_weak_allowed,
         public_keys,
         jwks_url,
         jwks_timings: JwksTimings::default(),

@@ -36,19 +36,19 @@ impl Finding {
         Self { level, subject: subject.into(), detail: detail.into(), remedy: None }
     }
 
-    fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Level::Ok, subject, detail)
     }
 
-    fn warning(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn warning(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Level::Warning, subject, detail)
     }
 
-    fn failure(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn failure(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Level::Failure, subject, detail)
     }
 
-    fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }

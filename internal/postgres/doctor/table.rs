@@ -31,10 +31,11 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
             (Some(mistake), _) => Finding::failure(subject, mistake),
             (None, TriggerState::Current) => Finding::ok(subject, "current, on the table and all its partitions"),
             (None, TriggerState::Outdated) => {
-                Finding::warning(subject, "some are missing, disabled, or of another version").remedy("run `latido install`")
+                Finding::failure(subject, "some are missing, disabled, or of another version: changes go unnoticed")
+                    .remedy("run `latido install`")
             }
             (None, TriggerState::Missing) => {
-                Finding::warning(subject, "none: only the hook and the sweep find changes").remedy("run `latido install`")
+                Finding::failure(subject, "none: only the hook and the sweep find changes").remedy("run `latido install`")
             }
         }
     };
