@@ -84,7 +84,7 @@ fn ask(url: &str, sql: &str) -> String {
 }
 
 /// Each live process: its pid, its parent's, its command. Slim images have no `ps`, and macOS has no `/proc`.
-fn processes() -> Vec<(u32, u32, String)> {
+pub(crate) fn processes() -> Vec<(u32, u32, String)> {
     let field = |text: &str, n| text.split_whitespace().nth(n).and_then(|field| field.parse().ok());
     let Ok(all) = fs::read_dir("/proc/self").and_then(|_| fs::read_dir("/proc")) else {
         let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat=,command="]).output().expect("ps runs");

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod change_path;
+mod command;
 mod contract;
 mod convergence;
 mod draining;

@@ -286,7 +286,8 @@ pub(crate) async fn try_connect(url: &str) -> Option<Client> {
     Some(client)
 }
 
-fn client() -> reqwest::Client {
+/// An HTTP client.
+pub(crate) fn client() -> reqwest::Client {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")

@@ -1,0 +1,166 @@
+//! `demo`: what `make run` shows, on a private PostgreSQL of its own.
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio_postgres::config::Host;
+
+use crate::embedded::processes;
+use crate::harness::cluster::connect;
+use crate::harness::{Home, Running, Socket, client, until};
+
+/// A demo and what it told its user.
+struct Demo {
+    process: Running,
+    page: String,
+    token: String,
+    watch: String,
+    database: String,
+    http: reqwest::Client,
+}
+
+/// The state of a demo within its home, and any free port.
+fn variables(state: &str) -> [(&str, &str); 3] {
+    [("XDG_STATE_HOME", state), ("PORT", "0"), ("SHUTDOWN_SECONDS", "4")]
+}
+
+impl Demo {
+    async fn start(home: &Home, state: &str) -> Self {
+        let process = home.start(&["demo"], &variables(state));
+        let behind = async |mark: &str| {
+            let line = process.prints(mark, |line| line.contains(mark)).await;
+            line.split_once(mark).expect("it is there").1.trim().to_owned()
+        };
+        let page = behind("Latido is running: ").await;
+        let watch = behind("LATIDO_TOKEN=").await;
+        let token = behind("The token, good for an hour: ").await;
+        let database = behind("psql ").await.trim_matches('\'').to_owned();
+        process.prints("the last line", |line| line.contains("Ctrl-C stops everything")).await;
+        process.ready().await;
+        Self { page, token, watch, database, http: client(), process }
+    }
+
+    async fn session(&self) -> Value {
+        let answer = self.http.get(format!("{}demo/session", self.page)).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        serde_json::from_str(&answer.text().await.unwrap()).expect("JSON")
+    }
+
+    /// A dashboard with a token of that session, and the channel of one of its businesses.
+    async fn socket(&self, session: &Value) -> (Socket, String) {
+        let url = format!("{}ws", self.page.replacen("http://", "ws://", 1));
+        let socket = Socket::connect(&url, session["token"].as_str().expect("a token")).await;
+        (socket, format!("estadisticas:{}", session["negocios"][0]["id"].as_str().expect("an id")))
+    }
+}
+
+/// The folder of the socket in a database's URL.
+fn socket_folder(url: &str) -> PathBuf {
+    let config: tokio_postgres::Config = url.parse().expect("a URL");
+    match &config.get_hosts()[0] {
+        Host::Unix(folder) => folder.clone(),
+        Host::Tcp(host) => panic!("a socket, not {host}"),
+    }
+}
+
+/// Processes that have to do with this folder.
+fn processes_of(state: &str) -> Vec<String> {
+    processes().into_iter().map(|(.., command)| command).filter(|command| command.contains(state)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
+    let home = Home::new();
+    let state = home.folder().path().join("state").to_str().expect("UTF-8").to_owned();
+    let mut demo = Demo::start(&home, &state).await;
+    the_page_is_served(&demo).await;
+    the_watch_line_works(&home, &demo).await;
+    numbers_move(&demo).await;
+    a_booking_is_counted(&demo).await;
+    connect(&demo.database).await.batch_execute("CREATE TABLE kept ()").await.expect("a table");
+
+    let socket = socket_folder(&demo.database);
+    assert!(socket.exists());
+    let second = home.run(&["demo"], &variables(&state)).await;
+    assert_eq!((second.code, second.out.as_str()), (Some(1), ""), "{second:?}");
+    let who = format!("process {} already runs the database", demo.process.pid());
+    assert!(second.err.contains(&who), "{}", second.err);
+    assert!(!demo.process.has_ended());
+    numbers_move(&demo).await;
+
+    demo.process.signal(Signal::KILL);
+    assert_eq!(demo.process.finished().await.code, None);
+    until("its PostgreSQL is gone", async || processes_of(&state).is_empty() && !socket.exists()).await;
+
+    let demo = Demo::start(&home, &state).await;
+    connect(&demo.database).await.batch_execute("SELECT FROM kept").await.expect("the data was kept");
+    numbers_move(&demo).await;
+    demo.process.signal(Signal::INT);
+    let finished = demo.process.finished().await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(processes_of(&state), Vec::<String>::new(), "it has stopped its PostgreSQL");
+    assert!(!socket.exists(), "{}", socket.display());
+    assert!(!finished.err.contains(&demo.token), "{}", finished.err);
+}
+
+async fn the_page_is_served(demo: &Demo) {
+    assert!(demo.page.starts_with("http://127.0.0.1:"), "{}", demo.page);
+    let answer = demo.http.get(&demo.page).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+    let page = answer.text().await.expect("text");
+    for path in page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let asset = demo.http.get(format!("{}{}", demo.page, path.trim_start_matches('/'))).send().await.expect("an answer");
+        assert_eq!(asset.status(), 200, "{path}");
+    }
+}
+
+/// What it prints can be pasted: `LATIDO_TOKEN=… latido watch CHANNEL --url URL`.
+async fn the_watch_line_works(home: &Home, demo: &Demo) {
+    let (token, command) = demo.watch.split_once(' ').expect("a command");
+    assert_eq!(token, demo.token);
+    let mut arguments = command.split(' ');
+    assert_eq!(arguments.next(), Some("latido"));
+    let watch = home.start(&arguments.collect::<Vec<_>>(), &[("LATIDO_TOKEN", token)]);
+    watch.prints("numbers", |line| line.contains("total_citas ")).await;
+}
+
+async fn numbers_move(demo: &Demo) {
+    let session = demo.session().await;
+    let (mut socket, _) = demo.socket(&session).await;
+    for business in session["negocios"].as_array().expect("businesses") {
+        socket
+            .send(
+                &json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{}", business["id"].as_str().unwrap())}}),
+            )
+            .await;
+    }
+    let mut first = std::collections::HashMap::new();
+    loop {
+        let frame = socket.next_of("stats").await;
+        let mut data = frame["data"].clone();
+        data["timestamp"].take();
+        if first.entry(frame["channel"].to_string()).or_insert_with(|| data.clone()) != &data {
+            return;
+        }
+    }
+}
+
+async fn a_booking_is_counted(demo: &Demo) {
+    let session = demo.session().await;
+    let (mut socket, channel) = demo.socket(&session).await;
+    let count = "SELECT count(*) FROM citas WHERE negocio_id::text = $1";
+    let client = connect(&demo.database).await;
+    let id = channel.split_once(':').expect("a key").1;
+    socket.subscribe(&channel).await;
+    for _ in 0..3 {
+        let before: i64 = client.query_one(count, &[&id]).await.expect("a count").get(0);
+        let answer = demo.http.post(format!("{}demo/citas", demo.page)).json(&json!({"negocio_id": id})).send().await;
+        assert_eq!(answer.expect("an answer").status(), 201);
+        socket.stats_until(&channel, |data| data["total_citas"].as_i64() > Some(before)).await;
+    }
+    let foreign = demo.http.get(format!("{}demo/session", demo.page)).header("host", "evil.example").send().await;
+    assert_eq!(foreign.expect("an answer").status(), 403);
+}
