@@ -1,7 +1,7 @@
 //! Who may use a data directory: a lock on a file beside it, held by us and, through inheritance, by the watchdog.
 //!
 //! The file holds the pid of the process that runs the cluster. The watchdog empties it when that process is gone, so
-//! «held and empty» means «about to be free».
+//! «held and empty» means «about to be free», and so does «held for a dead process», whose `initdb` still runs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -51,7 +51,8 @@ impl Lock {
                 return Ok(Ok(lock));
             }
             let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-            let patience = if holder.is_some() { GRACE } else { CLEANING };
+            let lives = holder.is_some_and(|pid| super::process::describe(pid).is_some());
+            let patience = if lives { GRACE } else { CLEANING };
             if began.elapsed() > patience {
                 return Ok(Err(holder.unwrap_or(0)));
             }

@@ -64,7 +64,7 @@ impl Place {
                 return Err(EmbeddedError::NotADataDirectory { path: data });
             }
             // Synced, unlike the template: this is where people's data will be.
-            template::initdb(binaries, account, &data, true)?;
+            template::initdb(binaries, account, &data, &lock, true)?;
         }
         Ok(Self::new(data, lock, true, account))
     }

@@ -11,8 +11,15 @@ use super::error::Doing;
 use super::lock::Lock;
 use super::socket::short_hash;
 
-/// Creates a data directory at `target`, whole or not at all.
-pub(super) fn initdb(binaries: &Binaries, account: &Account, target: &Path, sync: bool) -> Result<(), EmbeddedError> {
+/// Creates a data directory at `target`, whole or not at all, under a lock that outlives us if `initdb` does: who comes next must not
+/// begin at the same place while it still writes.
+pub(super) fn initdb(
+    binaries: &Binaries,
+    account: &Account,
+    target: &Path,
+    lock: &Lock,
+    sync: bool,
+) -> Result<(), EmbeddedError> {
     let unfinished = target.with_extension("unfinished");
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).doing(|| format!("removing {}", unfinished.display()))?;
@@ -25,7 +32,7 @@ pub(super) fn initdb(binaries: &Binaries, account: &Account, target: &Path, sync
     if !sync {
         command.arg("--no-sync");
     }
-    run(&mut command)?;
+    run(command.stdin(lock.share()?))?;
     fs::rename(&unfinished, target).doing(|| format!("creating {}", target.display()))
 }
 
@@ -34,9 +41,9 @@ pub(super) fn ensure(binaries: &Binaries, account: &Account, base: &Path) -> Res
     let identity = format!("{} {}", binaries.identity(), account.uid());
     let template = base.join(format!("template-{}-{}", binaries.major(), short_hash(identity.as_bytes())));
     if !template.exists() {
-        let _one_at_a_time = Lock::wait(&base.join("template.lock"))?;
+        let one_at_a_time = Lock::wait(&base.join("template.lock"))?;
         if !template.exists() {
-            initdb(binaries, account, &template, false)?;
+            initdb(binaries, account, &template, &one_at_a_time, false)?;
         }
     }
     Ok(template)

@@ -1,5 +1,6 @@
 //! `demo`: what `make run` shows, on a private PostgreSQL of its own.
 
+use std::fs::{self, DirEntry};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -73,6 +74,7 @@ fn processes_of(state: &str) -> Vec<String> {
 async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     let home = Home::new();
     let state = home.folder().path().join("state").to_str().expect("UTF-8").to_owned();
+    an_impatient_start(&home, &state).await;
     let mut demo = Demo::start(&home, &state).await;
     the_page_is_served(&demo).await;
     the_watch_line_works(&home, &demo).await;
@@ -102,6 +104,16 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     assert_eq!(processes_of(&state), Vec::<String>::new(), "it has stopped its PostgreSQL");
     assert!(!socket.exists(), "{}", socket.display());
     assert!(!finished.err.contains(&demo.token), "{}", finished.err);
+}
+
+/// Ended while its data is being made: what still makes it is waited for, and nothing half made is used.
+async fn an_impatient_start(home: &Home, state: &str) {
+    let demo = home.start(&["demo"], &variables(state));
+    let is_unfinished = |entry: DirEntry| entry.file_name().to_string_lossy().ends_with(".unfinished");
+    let folder = format!("{state}/latido");
+    until("initdb works", async || fs::read_dir(&folder).is_ok_and(|entries| entries.flatten().any(is_unfinished))).await;
+    demo.signal(Signal::KILL);
+    demo.finished().await;
 }
 
 async fn the_page_is_served(demo: &Demo) {
