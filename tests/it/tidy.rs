@@ -271,6 +271,21 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
+fn no_private_key_lies_here() {
+    let mut files = Vec::new();
+    for folder in [".ci", "cmd", "internal", "sql", "tests"] {
+        files_below(&root().join(folder), &mut files);
+    }
+    let begins = concat!("-----", "BEGIN");
+    let holds_key = |path: &&PathBuf| {
+        let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        text.lines().any(|line| line.contains(begins) && line.contains("PRIVATE KEY-----"))
+    };
+    let found = files.iter().filter(holds_key).map(|path| path.display().to_string());
+    assert_none(found.collect(), "a private key; make it when the test runs");
+}
+
+#[test]
 fn nothing_stray_at_the_top() {
     // What git knows, or without git whatever is no dotfile: a working copy may hold an editor's folders and a .env.
     let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
