@@ -59,7 +59,8 @@ async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unwatched_keys_cost_no_query() {
-    let app = TestApp::start().await;
+    // Writers that always tell, or there would be nothing to ignore.
+    let app = TestApp::ungated().await;
     let db = app.client().await;
     let mut socket = both(&app).await;
     socket.subscribe(&channel(B2)).await;

@@ -33,7 +33,8 @@ const B: &str = "00000000-0000-0000-0000-00000000000b";
 async fn with_schema() -> (TestDatabase, Client, Database) {
     let (home, client, url) = empty().await;
     client.batch_execute(SCHEMA).await.unwrap();
-    (home, client, Database::open(&Config::new(url)).unwrap())
+    // Writers are to be heard whether anybody watches or not.
+    (home, client, Database::open(&Config { gate: false, ..Config::new(url) }).unwrap())
 }
 
 /// A database with nothing in it, and where it is.

@@ -46,7 +46,7 @@ async fn it_hears_again_after_every_cut() {
     let mut cluster = OwnCluster::start(&[]).await;
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
+    let (database, catalog) = (Database::open(&Config { gate: false, ..Config::new(&url) }).unwrap(), builtin());
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
     let mut ears = Ears::open(&database, &catalog);

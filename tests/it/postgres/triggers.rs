@@ -138,7 +138,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
         CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
         ALTER TABLE citas ATTACH PARTITION citas_26 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     client.batch_execute(schema).await.unwrap();
-    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
     let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     database.install(&whole_row).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
@@ -157,7 +157,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
 async fn many_and_long_keys_fit_their_messages() {
     let (home, client, url) = empty().await;
     client.batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)").await.unwrap();
-    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
     database.install(&catalog(vec![table("citas", Some("negocio_id"), &["estado"])])).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
     let insert = |n: u32, key: &str| format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i");
@@ -181,7 +181,7 @@ async fn types_without_equality_and_tables_without_a_key() {
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
         .await
         .unwrap();
-    let database = Database::open(&latido::postgres::Config::new(url)).unwrap();
+    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
     let catalog: std::sync::Arc<Catalog> = catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
     database.install(&catalog).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
