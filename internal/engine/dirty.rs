@@ -201,9 +201,15 @@ impl<W> Dirty<W> {
         self.keys.values().filter(|s| s.waiting.is_some()).count()
     }
 
+    /// Whether the key's last read was refused.
+    pub(super) fn is_failing(&self, topic: &Topic) -> bool {
+        self.keys.get(topic).is_some_and(|state| state.failures > 0)
+    }
+
     /// Whether every watched key of the stream failed alone: then it is the stream that fails.
     pub(super) fn all_failing(&self, stream: StreamId) -> bool {
-        self.keys.iter().filter(|(t, _)| t.stream == stream).all(|(_, s)| s.failures > 0)
+        let mut failing = self.keys.iter().filter(|(t, _)| t.stream == stream).map(|(_, s)| s.failures > 0).peekable();
+        failing.peek().is_some() && failing.all(|fails| fails)
     }
 
     /// Puts a waiting key into the queue it belongs to, unless it is read just now: [`Dirty::finish`] does it then.
@@ -345,6 +351,8 @@ impl<W> Dirty<W> {
                 }
                 Outcome::Rejected => {
                     let pause = self.pace.backoff.saturating_mul(1 << state.failures.min(16)).min(self.pace.max_backoff);
+                    // What takes seconds to fail, at a time-out, must not keep the database busy more than half of the time.
+                    let pause = pause.max(now.saturating_duration_since(batch.started));
                     state.failures = state.failures.saturating_add(1);
                     state.not_before = Some(now + pause);
                     state.wait_again(key.sources, key.since, Vec::new());

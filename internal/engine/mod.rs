@@ -4,6 +4,7 @@
 //! batches out of it, reads each with one statement, and publishes what differs. It also owns the two things that change numbers
 //! without a row changing: midnight, and doubt (the sweep, and the resync after missed notifications).
 
+mod ailing;
 mod batch;
 mod calendar;
 mod corrections;

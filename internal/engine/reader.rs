@@ -16,10 +16,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Sen
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The database can't be asked now; asking again later may help.
-    #[error("the database is not available: {0}")]
+    #[error("{0}")]
     Unavailable(String),
     /// The database refuses this statement, or it ran too long.
-    #[error("the statement was rejected: {0}")]
+    #[error("{0}")]
     Rejected(String),
 }
 

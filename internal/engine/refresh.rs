@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::drain::Drain;
+use crate::engine::ailing::Ailing;
 use crate::engine::batch::{Batch, Outcome, Taken};
 use crate::engine::calendar::Calendar;
 use crate::engine::outage::Outage;
@@ -65,6 +66,8 @@ pub(super) struct Refresh {
     metrics: Arc<Metrics>,
     calendar: Calendar,
     outage: Outage,
+    /// By stream.
+    ailing: Vec<Ailing>,
     /// Statements under way: at most one batch a stream, and a few solos.
     running: FuturesUnordered<BoxFuture<'static, Event>>,
     busy: HashSet<StreamId>,
@@ -78,12 +81,13 @@ pub(super) struct Refresh {
 impl Refresh {
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let calendar = Calendar::new(&parts.catalog, parts.clock.now());
-        let usual = parts.catalog.iter().map(|_| Duration::from_micros(500)).collect();
+        let usual: Vec<_> = parts.catalog.iter().map(|_| Duration::from_micros(500)).collect();
         Self {
             metrics: Arc::clone(&shared.metrics),
             shared,
             calendar,
             outage: Outage::default(),
+            ailing: vec![Ailing::default(); usual.len()],
             running: FuturesUnordered::new(),
             busy: HashSet::new(),
             solos: 0,
@@ -104,6 +108,7 @@ impl Refresh {
                 Event::Read(batch, rows) => self.read(batch, rows),
             }
             self.look_at_the_clock();
+            self.tell_staleness();
             self.start_reads();
         }
     }
@@ -258,19 +263,24 @@ impl Refresh {
             Ok(rows) => {
                 self.publish(&batch, rows, now);
                 self.outage.over();
+                self.ailing[usize::from(stream.0)].over();
                 Outcome::Done { slow: self.is_slow(&batch, now) }
             }
             Err(error) => self.failed(&batch, &error, now),
         };
         let mut state = self.shared.lock();
+        let alone = batch.keys.first().filter(|_| batch.keys.len() == 1 && outcome == Outcome::Rejected);
+        let was_well = alone.map(|key| !state.dirty.is_failing(&key.topic));
         let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
-        let rejected = outcome == Outcome::Rejected && state.dirty.all_failing(stream);
+        let all_fail = was_well.is_some() && state.dirty.all_failing(stream);
         drop(state);
+        if let Some(was_well) = was_well {
+            self.ailing[usize::from(stream.0)].failed(was_well, all_fail, now, self.parts.clock.unix_s());
+        }
         for waiter in waiters {
             // Whoever waited may have gone.
             let _ = waiter.send(succeeded);
         }
-        self.tell_staleness(rejected, now);
     }
 
     fn failed(&mut self, batch: &Batch<Waiter>, error: &ReadError, now: Instant) -> Outcome {
@@ -287,6 +297,8 @@ impl Refresh {
             }
             ReadError::Rejected(_) => {
                 self.metrics.read_failures.add("rejected");
+                // The database answers.
+                self.outage.over();
                 if keys == 1 {
                     let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
                     tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
@@ -296,12 +308,13 @@ impl Refresh {
         }
     }
 
-    fn tell_staleness(&mut self, rejected: bool, now: Instant) {
-        let unix_s = self.parts.clock.unix_s();
-        let staleness = match (rejected, self.staleness) {
-            (true, Staleness::Fresh) => Staleness::StaleSince(unix_s),
-            (true, stale) => stale,
-            (false, _) => self.outage.staleness(now, self.parts.config.stale_after),
+    fn tell_staleness(&mut self) {
+        self.forget_ailing_that_nobody_watches();
+        let (now, after) = (Instant::now(), self.parts.config.stale_after);
+        let ailing = self.ailing.iter().filter_map(|ailing| ailing.since_s(now, after)).min();
+        let staleness = match self.outage.staleness(now, after) {
+            Staleness::Fresh => ailing.map_or(Staleness::Fresh, Staleness::StaleSince),
+            stale @ Staleness::StaleSince(_) => stale,
         };
         if staleness != self.staleness {
             let stale = staleness != Staleness::Fresh;
@@ -309,6 +322,14 @@ impl Refresh {
             self.metrics.stale.set(i64::from(stale));
             self.staleness = staleness;
             self.parts.hub.set_staleness(staleness);
+        }
+    }
+
+    fn forget_ailing_that_nobody_watches(&mut self) {
+        for (stream, ailing) in (0..).map(StreamId).zip(&mut self.ailing) {
+            if ailing.has_failed() && self.shared.lock().dirty.watched().all(|topic| topic.stream != stream) {
+                ailing.over();
+            }
         }
     }
 

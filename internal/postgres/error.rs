@@ -8,13 +8,13 @@ use tokio_postgres::error::SqlState;
 /// Why a statement brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
-    /// The server could not be reached, was too slow, or is starting, stopping or full: the same statement may work later.
+    /// The server could not be reached, does not answer, or is starting, stopping or full: the same statement may work later.
     #[error("the database is not available: {reason}")]
     Unavailable {
         /// What happened, for the log.
         reason: String,
     },
-    /// The server refused this very statement: it will refuse it again until somebody changes something.
+    /// The server refused this very statement, or cut it off at the time-out: it will do so again until something changes.
     #[error("the database refused {what}: {message} (SQLSTATE {sqlstate})")]
     Rejected {
         /// Whose statement it was: `the query of stream …`.
@@ -115,7 +115,8 @@ impl Verdict {
         }
         match &code.code()[..2] {
             "08" => Self::Connection,
-            "57" if *code == SqlState::QUERY_CANCELED => Self::Busy,
+            // The time-out of a statement: it is the statement that is too slow, while the database answers.
+            "57" if *code == SqlState::QUERY_CANCELED => Self::Statement,
             "57" => Self::Connection,
             "53" | "40" | "55" | "58" => Self::Busy,
             _ if matches!(db.severity(), "FATAL" | "PANIC") => Self::Connection,

@@ -263,3 +263,64 @@ async fn a_second_stream_needs_no_rust() {
     let old: Value = socket.subscribe(&channel(B1)).await;
     assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
 }
+
+/// A key whose own statement runs into the time-out; raised here at once, with the SQLSTATE of a time-out.
+const SLOW_KEY: &str = "CREATE FUNCTION costly(k text) RETURNS text LANGUAGE plpgsql AS
+    $$ BEGIN IF k LIKE 'giant%' THEN RAISE query_canceled USING MESSAGE = 'canceling statement due to statement timeout'; END IF; RETURN k; END $$";
+
+const SLOW_STREAM: &str = r#"
+    [streams.slow]
+    query = "SELECT u.k, costly(u.k) AS same, (SELECT count(*) FROM citas) AS citas FROM unnest($1::text[]) AS u (k)"
+    key_field = "k"
+    [[streams.slow.tables]]
+    table = "citas"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_always_times_out_holds_up_no_other() {
+    let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
+    let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
+    let mut socket = app.socket(&token).await;
+    for key in ["giant 1", "a", "giant 2", "b"] {
+        socket.send(&json!({"type": "subscribe", "channel": format!("slow:{key}")})).await;
+    }
+    socket.subscribe(&channel(B1)).await;
+    let db = app.client().await;
+    let mut citas = 0;
+    for round in 1..=3 {
+        app.book(&db, B1, "pendiente", 0).await;
+        let mut waiting = vec!["slow:a", "slow:b"];
+        while !waiting.is_empty() {
+            let frame = socket.next().await;
+            assert_ne!(frame["type"], "status", "the database answers: {frame}");
+            citas = frame["data"]["citas"].as_i64().unwrap_or(citas);
+            waiting.retain(|name| frame["channel"] != *name || frame["data"]["citas"] != round);
+        }
+    }
+    assert_eq!(citas, 3);
+    // What fails are its own two keys and nothing else.
+    let failures = app.metric(r#"latido_read_failures_total{by="unavailable"}"#).await;
+    assert_eq!(failures, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() {
+    let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
+    let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
+    let mut socket = app.socket(&token).await;
+    socket.subscribe(&channel(B1)).await;
+    let mut failing = app.socket(&token).await;
+    failing.send(&json!({"type": "subscribe", "channel": "slow:giant"})).await;
+    assert_eq!(socket.next_of("status").await["data"]["stale"], true);
+    let db = app.client().await;
+    for total in 1..=3 {
+        app.book(&db, B1, "pendiente", 0).await;
+        let frame = socket.next().await;
+        assert_eq!(frame["data"]["total_citas"], total, "{frame}");
+    }
+    // With its last viewer goes the reason to tell of it.
+    failing.close().await;
+    app.book(&db, B1, "pendiente", 0).await;
+    let frames = [socket.next().await, socket.next().await];
+    assert!(frames.iter().any(|frame| frame["type"] == "status" && frame["data"]["stale"] == false), "{frames:?}");
+}
