@@ -80,30 +80,38 @@ impl Outbox {
         self.replies.extend_from_slice(bytes);
     }
 
-    /// Sends on. [`Sent::All`]: nothing is kept any more.
-    pub(super) fn flush(&mut self, socket: &TcpStream, now_s: u32) -> Sent {
+    /// Sends on, and says how many bytes went. [`Sent::All`]: nothing is kept any more.
+    pub(super) fn flush(&mut self, socket: &TcpStream, now_s: u32) -> (Sent, usize) {
+        let mut total = 0;
+        if self.rest.is_none() {
+            self.take_replies();
+        }
         while let Some(mut rest) = self.rest.take() {
             let (bytes, done) = match &mut rest {
                 Rest::Frame(frame, done) => (frame.as_bytes(), done),
                 Rest::Bytes(bytes, done) => (bytes.as_slice(), done),
             };
             match send(socket, &bytes[*done..]) {
-                Sent::All => self.since_s = now_s,
+                Sent::All => {
+                    total += bytes.len() - *done;
+                    self.since_s = now_s;
+                }
                 Sent::Part(sent) => {
                     *done += sent;
                     self.rest = Some(rest);
-                    return Sent::Part(sent);
+                    return (Sent::Part(sent), total + sent);
                 }
-                Sent::Gone => return Sent::Gone,
+                Sent::Gone => return (Sent::Gone, total),
             }
-            if !self.replies.is_empty() {
-                self.rest = Some(Rest::Bytes(std::mem::take(&mut self.replies), 0));
-            }
+            self.take_replies();
         }
-        if self.replies.is_empty() {
-            return Sent::All;
+        (Sent::All, total)
+    }
+
+    /// What waited is next.
+    fn take_replies(&mut self) {
+        if !self.replies.is_empty() {
+            self.rest = Some(Rest::Bytes(std::mem::take(&mut self.replies), 0));
         }
-        self.rest = Some(Rest::Bytes(std::mem::take(&mut self.replies), 0));
-        self.flush(socket, now_s)
     }
 }

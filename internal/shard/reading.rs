@@ -137,20 +137,23 @@ impl Worker {
         self.set_flags(client);
         let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
         let latest = self.rooms.get_mut(index).and_then(|room| room.latest.as_ref());
+        let frames = 1 + u64::from(latest.is_some()) + u64::from(subscribed.stale.is_some());
         bytes.extend_from_slice(latest.map_or(&[][..], |latest| latest.frame.as_bytes()));
         bytes.extend_from_slice(subscribed.stale.as_ref().map_or(&[][..], Frame::as_bytes));
-        self.push(slot, client, bytes);
+        self.push_all(slot, client, frames, bytes);
     }
 
     /// Repeats the answer and the current frame.
     fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, seat: Seat) {
         let mut bytes = encode(&Reply::Subscribed(name));
+        let mut frames = 1;
         if let Some((room, place)) = self.rooms.member(seat) {
             // Also what a pass would have brought in a moment: it comes once.
             room.members[place].seen = room.turn;
+            frames += u64::from(room.latest.is_some());
             bytes.extend_from_slice(room.latest.as_ref().map_or(&[][..], |latest| latest.frame.as_bytes()));
         }
-        self.push(slot, client, bytes);
+        self.push_all(slot, client, frames, bytes);
     }
 
     fn leave_room(&mut self, client: &mut Client, seat: Seat) {

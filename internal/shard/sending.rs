@@ -56,6 +56,7 @@ impl Worker {
 
     fn pass(&mut self, index: u32) {
         let mut sends = 0;
+        let mut frames = 0;
         let mut bytes = 0;
         for _ in 0..LOOKS_A_TURN {
             let Some(room) = self.rooms.get_mut(index) else { break };
@@ -86,12 +87,16 @@ impl Worker {
             match send(socket, frame.as_bytes()) {
                 Sent::All => {
                     sends += 1;
+                    frames += 1;
                     bytes += frame.as_bytes().len();
                 }
                 Sent::Part(sent) => {
                     if sent == 0 {
                         // Nothing of it left: the client is behind, not in the middle.
                         member.seen = room.turn.wrapping_sub(1);
+                    } else {
+                        frames += 1;
+                        bytes += sent;
                     }
                     let outbox = Outbox::after_frame(frame, sent, self.now_s);
                     self.with_client(slot, |worker, client| worker.block(client, outbox));
@@ -99,23 +104,32 @@ impl Worker {
                 Sent::Gone => self.with_client(slot, |_, client| client.life = Life::Dead(CloseReason::Client)),
             }
         }
-        self.parts.metrics.frames_sent.inc_by(sends as u64);
+        self.count_sent(frames, bytes);
+    }
+
+    /// Counts frames that are on their way, the last one perhaps in part, and what of them the kernel has taken.
+    fn count_sent(&self, frames: u64, bytes: usize) {
+        self.parts.metrics.frames_sent.inc_by(frames);
         self.parts.metrics.bytes_sent.inc_by(bytes as u64);
     }
 
-    /// Sends bytes that are for one client: now, or behind what is kept for it already.
-    pub(super) fn push(&mut self, slot: u32, client: &mut Client, bytes: Vec<u8>) {
+    /// Sends a frame that is for one client: now, or behind what is kept for it already.
+    pub(super) fn push(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
+        self.push_all(slot, client, 1, frame);
+    }
+
+    /// The same for several frames at once.
+    pub(super) fn push_all(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
+        self.count_sent(frames, 0);
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&bytes);
             return;
         }
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
         match send(socket, &bytes) {
-            Sent::All => {
-                self.parts.metrics.frames_sent.inc();
-                self.parts.metrics.bytes_sent.inc_by(bytes.len() as u64);
-            }
+            Sent::All => self.count_sent(0, bytes.len()),
             Sent::Part(sent) => {
+                self.count_sent(0, sent);
                 let outbox = Outbox::after_bytes(bytes, sent, self.now_s);
                 self.block(client, outbox);
             }
@@ -140,11 +154,10 @@ impl Worker {
         if frames > 0
             && let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref)
         {
-            self.parts.metrics.frames_sent.inc_by(frames);
-            self.parts.metrics.bytes_sent.inc_by(scratch.len() as u64);
             match send(socket, &scratch) {
-                Sent::All => {}
+                Sent::All => self.count_sent(frames, scratch.len()),
                 Sent::Part(sent) => {
+                    self.count_sent(frames, sent);
                     let outbox = Outbox::after_bytes(scratch.clone(), sent, self.now_s);
                     self.block(client, outbox);
                 }
@@ -188,7 +201,9 @@ impl Worker {
     pub(super) fn flush(&mut self, slot: u32, client: &mut Client) {
         let Some(outbox) = &mut client.outbox else { return };
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
-        match outbox.flush(socket, self.now_s) {
+        let (sent, bytes) = outbox.flush(socket, self.now_s);
+        self.parts.metrics.bytes_sent.inc_by(bytes as u64);
+        match sent {
             Sent::Part(_) => {}
             Sent::Gone => client.life = Life::Dead(CloseReason::Client),
             Sent::All => {
