@@ -100,6 +100,9 @@ pub struct Engine {
 impl Engine {
     /// An engine that takes hints from now on, and acts on them once it [runs](Engine::run).
     pub fn new(config: &Config, catalog: &Catalog, interest: Arc<dyn Interest>, metrics: Arc<Metrics>) -> Self {
+        metrics.reads.expect(Source::ALL.map(Source::as_str));
+        metrics.changes_received.expect(Source::ALL.map(Source::as_str));
+        metrics.read_failures.expect(["unavailable", "rejected"]);
         let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
         let state = Mutex::new(State { dirty, corrections: Corrections::default() });
         let shared = Shared { state, wake: Notify::new(), covered: AtomicBool::new(false), interest, metrics };

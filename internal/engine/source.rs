@@ -21,7 +21,7 @@ pub enum Source {
 }
 
 impl Source {
-    const ALL: [Self; 6] = [Self::Subscribe, Self::Trigger, Self::Hook, Self::Sweep, Self::Rollover, Self::Resync];
+    pub(super) const ALL: [Self; 6] = [Self::Subscribe, Self::Trigger, Self::Hook, Self::Sweep, Self::Rollover, Self::Resync];
 
     /// The metric's label.
     pub fn as_str(self) -> &'static str {

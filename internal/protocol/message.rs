@@ -78,6 +78,19 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The whole list.
+    pub const ALL: [Self; 9] = [
+        Self::Forbidden,
+        Self::UnknownChannel,
+        Self::InvalidKey,
+        Self::BadMessage,
+        Self::UnknownType,
+        Self::TooManyChannels,
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::Unavailable,
+    ];
+
     /// The code on the wire, and the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -30,6 +30,21 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// The whole list.
+    pub const ALL: [Self; 11] = [
+        Self::Client,
+        Self::Restarting,
+        Self::TooBig,
+        Self::Protocol,
+        Self::NotText,
+        Self::Binary,
+        Self::Expired,
+        Self::Silent,
+        Self::TooSlow,
+        Self::TooMany,
+        Self::Overloaded,
+    ];
+
     /// The code in the close frame (RFC 6455 §7.4; 4000–4999 are ours).
     pub fn code(self) -> u16 {
         match self {

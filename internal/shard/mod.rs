@@ -31,7 +31,8 @@ use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::hub::Hub;
-use crate::session::Context;
+use crate::protocol::ErrorCode;
+use crate::session::{CloseReason, Context};
 use crate::telemetry::Metrics;
 
 use desk::Answer;
@@ -102,6 +103,8 @@ impl std::fmt::Debug for Handle {
 impl Shards {
     /// Starts the threads. Must be called on the runtime that is to answer the shards' questions.
     pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
+        parts.metrics.closes.expect(CloseReason::ALL.map(CloseReason::label));
+        parts.metrics.errors_sent.expect(ErrorCode::ALL.map(ErrorCode::as_str));
         let desk = desk::open(parts.clerk.clone(), &parts.drain);
         let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desk.clone()));
         Ok(Self { shards: shards.collect::<io::Result<_>>()?, next: AtomicUsize::new(0) })

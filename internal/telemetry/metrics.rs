@@ -3,37 +3,45 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// One label, whose values are a closed list.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct By {
-    by: &'static str,
+use crate::telemetry::exposition::{self, Exposition};
+
+/// A counter per value of one label, whose values are a closed list.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    label: &'static str,
+    family: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
-/// A counter per value of one label.
-#[derive(Debug, Clone, Default)]
-pub struct Counters(Family<By, Counter>);
+impl Default for Counters {
+    fn default() -> Self {
+        Self::by("reason")
+    }
+}
 
 impl Counters {
-    /// Adds one to the counter of `label`.
-    pub fn add(&self, label: &'static str) {
-        self.add_n(label, 1);
+    fn by(label: &'static str) -> Self {
+        Self { label, family: Family::default() }
     }
 
-    /// Adds `n` to the counter of `label`.
-    pub fn add_n(&self, label: &'static str, n: u64) {
-        self.0.get_or_create(&By { by: label }).inc_by(n);
+    /// Shows these values at zero: a counter that first appears at one is a rise that Prometheus' `rate` can't see.
+    pub fn expect(&self, values: impl IntoIterator<Item = &'static str>) {
+        values.into_iter().for_each(|value| drop(self.family.get_or_create(&[(self.label, value)])));
     }
 
-    /// The counter of `label`.
-    pub fn get(&self, label: &'static str) -> u64 {
-        self.0.get_or_create(&By { by: label }).get()
+    /// Adds one to the counter of `value`.
+    pub fn add(&self, value: &'static str) {
+        self.family.get_or_create(&[(self.label, value)]).inc();
+    }
+
+    /// The counter of `value`.
+    pub fn get(&self, value: &'static str) -> u64 {
+        self.family.get_or_create(&[(self.label, value)]).get()
     }
 }
 
@@ -140,7 +148,10 @@ pub struct Metrics {
 impl Metrics {
     /// All metrics at zero, registered under `latido_…`.
     pub fn new() -> Self {
-        let mut m = Self { registry: Registry::with_prefix("latido"), ..Self::default() };
+        let registry = Registry::with_prefix("latido");
+        let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
+        let (read_failures, errors_sent) = (Counters::by("kind"), Counters::by("code"));
+        let mut m = Self { registry, reads, changes_received, read_failures, errors_sent, ..Self::default() };
         m.register_counters();
         m.register_gauges();
         m
@@ -156,9 +167,9 @@ impl Metrics {
             "Frames replaced by a newer one before a slow client took them",
             self.frames_superseded.clone(),
         );
-        r.register("reads", "Keys read, by what made them dirty", self.reads.0.clone());
-        r.register("read_failures", "Statements that failed, by kind", self.read_failures.0.clone());
-        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.0.clone());
+        r.register("reads", "Keys read, by what made them dirty", self.reads.family.clone());
+        r.register("read_failures", "Statements that failed, by kind", self.read_failures.family.clone());
+        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.family.clone());
         r.register("changes_coalesced", "Hints for a key that was dirty already", self.changes_coalesced.clone());
         r.register("changes_unwatched", "Hints for a key that nobody watches", self.changes_unwatched.clone());
         r.register(
@@ -167,9 +178,9 @@ impl Metrics {
             self.corrections.clone(),
         );
         r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
-        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.0.clone());
-        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.0.clone());
-        r.register("closes", "WebSockets ended, by reason", self.closes.0.clone());
+        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.family.clone());
+        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.family.clone());
+        r.register("closes", "WebSockets ended, by reason", self.closes.family.clone());
     }
 
     fn register_gauges(&mut self) {
@@ -189,8 +200,8 @@ impl Metrics {
         r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.0.clone());
     }
 
-    /// The registry as OpenMetrics text, which Prometheus reads.
-    pub fn render(&self, gauges: Gauges) -> String {
+    /// The registry as text.
+    pub fn render(&self, gauges: Gauges, exposition: Exposition) -> String {
         let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.topics.set(as_i64(gauges.topics));
         self.subscribers.set(as_i64(gauges.subscribers));
@@ -198,7 +209,10 @@ impl Metrics {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
+        match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Classic => exposition::classic(&text),
+        }
     }
 }
 

@@ -97,7 +97,7 @@ async fn clients_that_never_read_are_ended_and_nobody_else_notices() {
         within(task).await.expect("the server ended it");
     }
     app.assert_metric_settles("latido_connections", 1.0).await;
-    assert_eq!(app.metric(r#"latido_closes_total{by="too_slow"}"#).await, 200.0);
+    assert_eq!(app.metric(r#"latido_closes_total{reason="too_slow"}"#).await, 200.0);
     socket.assert_quiet().await;
 }
 

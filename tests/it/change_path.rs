@@ -52,7 +52,7 @@ async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
     }
     socket.stats_until(&channel(B1), |data| data["total_citas"] == 2_000).await;
     let reads = app.metric("latido_reads_total").await;
-    let received = app.metric(r#"latido_changes_received_total{by="trigger"}"#).await;
+    let received = app.metric(r#"latido_changes_received_total{source="trigger"}"#).await;
     assert!(received >= 1.0 && reads < received / 4.0, "{reads} reads for {received} changes");
     app.assert_metric_settles("latido_dirty_keys", 0.0).await;
 }
@@ -299,7 +299,7 @@ async fn a_key_that_always_times_out_holds_up_no_other() {
     }
     assert_eq!(citas, 3);
     // What fails are its own two keys and nothing else.
-    let failures = app.metric(r#"latido_read_failures_total{by="unavailable"}"#).await;
+    let failures = app.metric(r#"latido_read_failures_total{kind="unavailable"}"#).await;
     assert_eq!(failures, 0.0);
 }
 
@@ -323,4 +323,23 @@ async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() 
     app.book(&db, B1, "pendiente", 0).await;
     let frames = [socket.next().await, socket.next().await];
     assert!(frames.iter().any(|frame| frame["type"] == "status" && frame["data"]["stale"] == false), "{frames:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_are_counted_as_they_arrive() {
+    let app = TestApp::start().await;
+    let db = app.client().await;
+    let mut one = app.socket(&app.token(ADMIN_OF_B1)).await;
+    one.subscribe(&channel(B1)).await;
+    let mut two = both(&app).await;
+    two.subscribe(&channel(B1)).await;
+    two.subscribe(&channel(B2)).await;
+    assert_eq!(app.metric("latido_frames_sent_total").await, 6.0, "subscribed and stats, three times");
+    let before = app.metric("latido_sent_bytes_total").await;
+    app.book(&db, B1, "pendiente", 0).await;
+    let frame = one.next().await;
+    assert_eq!(two.next().await, frame);
+    assert_eq!(app.metric("latido_frames_sent_total").await, 8.0, "one each, however many channels a client has");
+    let bytes = app.metric("latido_sent_bytes_total").await - before;
+    assert!(bytes > 2.0 * 200.0 && bytes < 2.0 * 300.0, "{bytes}");
 }

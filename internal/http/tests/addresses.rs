@@ -17,9 +17,14 @@ async fn health_ready_and_metrics() {
     let ready = server.get("/ready", &[]).await;
     assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
     let metrics = server.get("/metrics", &[]).await;
-    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    assert!(metrics.body.contains("latido_refusals_total{by=\"method_not_allowed\"} 1"), "{}", metrics.body);
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    assert!(metrics.body.contains("latido_refusals_total{reason=\"method_not_allowed\"} 1"), "{}", metrics.body);
+    assert!(metrics.body.contains("latido_reads_total{source=\"trigger\"} 0"), "{}", metrics.body);
+    assert!(metrics.body.contains("# TYPE latido_refusals_total counter") && !metrics.body.contains("# EOF"));
     assert!(metrics.body.contains("latido_sockets 1"));
+    let open = server.get("/metrics", &["Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1"]).await;
+    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with("# EOF\n"));
 
     let server = TestServer::start(World::without_database(Config::default()));
     let ready = server.get("/ready", &[]).await;
