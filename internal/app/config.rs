@@ -14,6 +14,9 @@ use crate::session::Limits;
 use crate::stream::Catalog;
 use crate::{engine, http, postgres, shard};
 
+/// How much longer than a slow client's patience the kernel waits for an acknowledgement.
+const SLOW_MARGIN: Duration = Duration::from_secs(15);
+
 /// Everything that a server is built from.
 pub struct Config {
     /// Where to listen; port 0: any that is free.
@@ -95,6 +98,8 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
         max_connections_per_address: limits.connections_per_address,
         origins,
         head_timeout: limits.handshake,
+        // The kernel must not cut a slow client off before the shard does, with a close frame and a reason.
+        unacknowledged: limits.slow_client + SLOW_MARGIN,
         drain_grace: server.shutdown,
         ..http::Config::default()
     }
@@ -123,5 +128,24 @@ fn engine_config(settings: &config::Engine) -> engine::Config {
         sweep: settings.sweep,
         sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
         ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Purpose, Sources};
+
+    #[test]
+    fn a_slow_client_is_ended_by_us_and_not_by_the_kernel() {
+        for seconds in ["1", "30", "300"] {
+            let sources = Sources::of(&[
+                ("DATABASE_URL", "postgresql://u@h/d"),
+                ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+                ("SLOW_CLIENT_SECONDS", seconds),
+            ]);
+            let config = Config::new(Settings::read(&sources, Purpose::Serve).unwrap()).unwrap();
+            assert!(config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()), "{seconds}");
+        }
     }
 }
