@@ -38,7 +38,7 @@ const DEAF_PAUSE: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause before connecting again; the true one is between half of it and all of it.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// A connection that lived shorter than this does not reset the pause.
 const STABLE: Duration = Duration::from_secs(10);

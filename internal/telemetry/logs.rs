@@ -4,11 +4,14 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// The pool's own word on a connection that is gone, one line each, is no news beside ours.
+const DEFAULT: &str = "info,deadpool_postgres=error";
+
 /// Starts logging to standard error: readable on a terminal, JSON otherwise. `filter` is what `RUST_LOG` says (default `info`).
 ///
 /// Does nothing when the process has a subscriber already, as in tests.
 pub fn init(filter: Option<&str>) {
-    let filter = filter.and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new("info"));
+    let filter = filter.and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let _ = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
 }
