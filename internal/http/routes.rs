@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use hyper::upgrade::OnUpgrade;
 use warp::filters::path::FullPath;
-use warp::{Filter, Rejection, path};
+use warp::http::StatusCode;
+use warp::{Filter, Rejection, Reply as _, path};
 
 use crate::http::call::{Call, call};
 use crate::http::hook::Hook;
@@ -66,8 +67,8 @@ fn page(doors: &Doors) -> impl Filter<Extract = (Result<Response, Refusal>,), Er
     path.and(call()).map(move |path: FullPath, call: Call| page.show(path.as_str(), &call))
 }
 
-/// The additional addresses, if there are any.
+/// The demo's addresses, or else the answer that there is no demo: the page asks, and a 404 would be an error in the browser's console.
 fn extra(doors: &Doors) -> Extra {
-    let none = || warp::any().and_then(|| ready(Err::<Response, _>(warp::reject::not_found()))).boxed();
+    let none = || path!("demo" / "session").map(|| StatusCode::NO_CONTENT.into_response()).boxed();
     doors.extra.clone().unwrap_or_else(none)
 }

@@ -42,6 +42,14 @@ async fn nowhere_is_404_in_the_same_shape() {
 }
 
 #[tokio::test]
+async fn without_a_demo_the_page_is_told_so_and_no_error() {
+    let server = TestServer::with(Config::default());
+    let answer = server.get("/demo/session", &[]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(server.get("/demo/citas", &[]).await.status, 404);
+}
+
+#[tokio::test]
 async fn the_page_is_cached_by_tag_and_locked_down() {
     let server = TestServer::with(Config::default());
     let page = server.get("/", &[]).await;
