@@ -92,8 +92,9 @@ fn told(changes: &[Change], nothing: &str) -> String {
 fn greet(welcome: &Welcome) -> anyhow::Result<()> {
     let Welcome { page, socket, token, channel, database, found } = welcome;
     let token = token.expose();
+    let program = program();
     let mut text = format!(
-        "\n  Latido is running: {page}\n\n  In a terminal:\n    LATIDO_TOKEN={token} latido watch {channel} --url {socket}\n\n  \
+        "\n  Latido is running: {page}\n\n  In a terminal:\n    LATIDO_TOKEN={token} {program} watch {channel} --url {socket}\n\n  \
          The token, good for an hour: {token}\n"
     );
     if let (Some(database), Some(found)) = (database, found) {
@@ -101,6 +102,13 @@ fn greet(welcome: &Welcome) -> anyhow::Result<()> {
     }
     text.push_str("\n  Ctrl-C stops everything; the data stays.\n\n");
     print(&text)
+}
+
+/// As it was called, so that the line can be pasted in the same folder: it need not be in the PATH.
+fn program() -> String {
+    let name = std::env::args().next().filter(|name| !name.is_empty()).unwrap_or_else(|| "latido".to_owned());
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
+    if plain { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
