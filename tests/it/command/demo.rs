@@ -129,12 +129,12 @@ async fn the_page_is_served(demo: &Demo) {
     }
 }
 
-/// What it prints can be pasted: `LATIDO_TOKEN=… latido watch CHANNEL --url URL`.
+/// What it prints can be pasted: `LATIDO_TOKEN=… path/of/latido watch CHANNEL --url URL`.
 async fn the_watch_line_works(home: &Home, demo: &Demo) {
     let (token, command) = demo.watch.split_once(' ').expect("a command");
     assert_eq!(token, demo.token);
     let mut arguments = command.split(' ');
-    assert_eq!(arguments.next(), Some("latido"));
+    assert_eq!(arguments.next(), Some(env!("CARGO_BIN_EXE_latido")), "as it was called");
     let watch = home.start(&arguments.collect::<Vec<_>>(), &[("LATIDO_TOKEN", token)]);
     watch.prints("numbers", |line| line.contains("total_citas ")).await;
 }
