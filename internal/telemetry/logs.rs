@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// The pool's own word on a connection that is gone, one line each, is no news beside ours.
-const DEFAULT: &str = "info,deadpool_postgres=error";
+const DEFAULT: &str = "info,deadpool.postgres=error";
 
 /// Starts logging to standard error: readable on a terminal, JSON otherwise. `filter` is what `RUST_LOG` says (default `info`).
 ///
@@ -14,4 +14,15 @@ pub fn init(filter: Option<&str>) {
     let filter = filter.and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let _ = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_filter_is_understood() {
+        let filter = EnvFilter::try_new(DEFAULT).unwrap().to_string();
+        assert!(filter.contains("info") && filter.contains("deadpool.postgres=error"), "{filter}");
+    }
 }
