@@ -97,6 +97,7 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
         max_connections: limits.connections,
         max_connections_per_address: limits.connections_per_address,
         origins,
+        metrics: server.metrics,
         head_timeout: limits.handshake,
         // The kernel must not cut a slow client off before the shard does, with a close frame and a reason.
         unacknowledged: limits.slow_client + SLOW_MARGIN,
@@ -136,15 +137,24 @@ mod tests {
     use super::*;
     use crate::config::{Purpose, Sources};
 
+    /// The defaults, and one variable.
+    fn config(name: &str, value: &str) -> Config {
+        let fixed = [("DATABASE_URL", "postgresql://u@h/d"), ("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
+        let sources = Sources::of(&[fixed[0], fixed[1], (name, value)]);
+        Config::new(Settings::read(&sources, Purpose::Serve).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn metrics_may_be_switched_off() {
+        for (value, shown) in [("true", true), ("false", false)] {
+            assert_eq!(config("METRICS", value).http.metrics, shown);
+        }
+    }
+
     #[test]
     fn a_slow_client_is_ended_by_us_and_not_by_the_kernel() {
         for seconds in ["1", "30", "300"] {
-            let sources = Sources::of(&[
-                ("DATABASE_URL", "postgresql://u@h/d"),
-                ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-                ("SLOW_CLIENT_SECONDS", seconds),
-            ]);
-            let config = Config::new(Settings::read(&sources, Purpose::Serve).unwrap()).unwrap();
+            let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()), "{seconds}");
         }
     }
