@@ -104,19 +104,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::{KeyType, Stream, ZoneRule};
+    use crate::stream::{KeyType, Stream};
 
     fn catalog(key_type: KeyType) -> Catalog {
-        Catalog::new(vec![Stream {
-            name: "estadisticas".to_owned(),
-            query: String::new(),
-            authorize: None,
-            zone: ZoneRule::Fixed("UTC".to_owned()),
-            event: "stats".to_owned(),
-            key_field: "negocio_id".to_owned(),
-            tables: Vec::new(),
-            key_type: key_type.into(),
-        }])
+        Catalog::new(vec![Stream::fake("estadisticas", Some(key_type))])
     }
 
     fn heard(payloads: &[&str]) -> Vec<Notice> {

@@ -103,8 +103,7 @@ impl Keeper {
         let now = Instant::now();
         let mut topics = Vec::new();
         for bucket in held {
-            wanted.note_held(bucket, now);
-            topics.append(&mut wanted.held(bucket));
+            topics.append(&mut wanted.held(bucket, now));
         }
         drop(wanted);
         self.armed(topics);

@@ -8,18 +8,11 @@ use crate::ident::Topic;
 /// How long a bucket that nobody wants is kept: viewers who reload a page find it still there.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A bucket's lock on the connection of now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Lock {
-    #[default]
-    None,
-    Held,
-}
-
 #[derive(Debug, Default)]
 struct Bucket {
     topics: HashSet<Topic>,
-    lock: Lock,
+    /// On the connection of now.
+    is_held: bool,
     /// Since when nobody wants it.
     idle: Option<Instant>,
 }
@@ -35,7 +28,7 @@ impl Wanted {
         let bucket = self.buckets.entry(bucket).or_default();
         bucket.topics.insert(topic.clone());
         bucket.idle = None;
-        bucket.lock == Lock::Held
+        bucket.is_held
     }
 
     /// Nobody watches the key any more.
@@ -45,41 +38,36 @@ impl Wanted {
         if !entry.topics.is_empty() {
             return;
         }
-        match entry.lock {
-            Lock::Held => entry.idle = Some(now),
-            Lock::None => drop(self.buckets.remove(&bucket)),
+        if entry.is_held {
+            entry.idle = Some(now);
+        } else {
+            self.buckets.remove(&bucket);
         }
     }
 
     /// Wanted, but not held.
     pub(super) fn missing(&self) -> Vec<i32> {
-        self.buckets.iter().filter(|(_, entry)| entry.lock == Lock::None).map(|(bucket, _)| i32::from(*bucket)).collect()
+        self.buckets.iter().filter(|(_, entry)| !entry.is_held).map(|(bucket, _)| i32::from(*bucket)).collect()
     }
 
-    /// The lock was taken. Returns the keys whose writers tell from now on.
-    pub(super) fn held(&mut self, bucket: i32) -> Vec<Topic> {
-        let Some(entry) = u16::try_from(bucket).ok().and_then(|bucket| self.buckets.get_mut(&bucket)) else { return Vec::new() };
-        entry.lock = Lock::Held;
+    /// The lock was taken. Returns the keys whose writers tell from now on; none if nobody wants it any more, and then it is given back later.
+    pub(super) fn held(&mut self, bucket: i32, now: Instant) -> Vec<Topic> {
+        let Ok(bucket) = u16::try_from(bucket) else { return Vec::new() };
+        let entry = self.buckets.entry(bucket).or_insert_with(|| Bucket { idle: Some(now), ..Bucket::default() });
+        entry.is_held = true;
         entry.topics.iter().cloned().collect()
     }
 
     /// Whether the bucket's lock is still worth waiting for.
     pub(super) fn is_missing(&self, bucket: i32) -> bool {
         let entry = u16::try_from(bucket).ok().and_then(|bucket| self.buckets.get(&bucket));
-        entry.is_some_and(|entry| entry.lock == Lock::None)
-    }
-
-    /// A lock that came when nobody wanted it any more is noted too, to be given back.
-    pub(super) fn note_held(&mut self, bucket: i32, now: Instant) {
-        if let Ok(bucket) = u16::try_from(bucket) {
-            self.buckets.entry(bucket).or_insert(Bucket { idle: Some(now), ..Bucket::default() }).lock = Lock::Held;
-        }
+        entry.is_some_and(|entry| !entry.is_held)
     }
 
     /// The connection is gone, and every lock with it.
     pub(super) fn lost(&mut self) {
         self.buckets.retain(|_, bucket| !bucket.topics.is_empty());
-        self.buckets.values_mut().for_each(|bucket| bucket.lock = Lock::None);
+        self.buckets.values_mut().for_each(|bucket| bucket.is_held = false);
     }
 
     /// Forgets the buckets that nobody has wanted for a while; their locks are to be given back.
@@ -95,7 +83,7 @@ impl Wanted {
 
     /// Locks held, and locks wanted but not held.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let held = self.buckets.values().filter(|entry| entry.lock == Lock::Held).count();
+        let held = self.buckets.values().filter(|entry| entry.is_held).count();
         (held, self.buckets.len() - held)
     }
 }
