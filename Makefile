@@ -1,7 +1,7 @@
 # `make run` and `make test` are all there is to know; both see to what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc ci tools clean
+.PHONY: help run test bench lint doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -16,6 +16,9 @@ run: tools ## a live demo on http://127.0.0.1:8080/ with a private Postgres; Ctr
 test: tools ## all tests; nothing needs to be running
 	cargo test --locked --doc
 	cargo test --locked --all-targets
+
+bench: tools ## measures everything beside its floor and its peers; ARGS="fan-out --rounds 1" for a part
+	cargo bench --locked --bench bench -- $(ARGS)
 
 lint: ## rustfmt and clippy, warnings are errors
 	cargo fmt --check

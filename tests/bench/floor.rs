@@ -1,0 +1,6 @@
+//! A role; see `main`.
+
+/// Runs it.
+pub(crate) fn play() -> anyhow::Result<()> {
+    anyhow::bail!("not there yet")
+}

@@ -1,0 +1,66 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use super::{Chapter, Report};
+
+/// Widest first column.
+const TITLE_WIDTH: usize = 72;
+
+/// A heading, then a block a scenario.
+pub(super) fn render(report: &Report) -> String {
+    let c = &report.conditions;
+    let mut text = format!(
+        "latido {} · {} · {} cores · {} · Linux {} · {} · {} rounds{}\n",
+        c.latido,
+        c.date,
+        c.cores,
+        c.processor,
+        c.kernel,
+        c.congestion_control,
+        report.rounds,
+        if report.quick { " · QUICK: the figures mean little" } else { "" },
+    );
+    for chapter in &report.chapters {
+        text.push_str(&render_chapter(chapter));
+    }
+    text
+}
+
+/// One scenario's rows, goals and notes.
+pub(super) fn render_chapter(chapter: &Chapter) -> String {
+    let mut text = format!("\n{}: {} ({:.0} s)\n", chapter.name, chapter.about, chapter.seconds);
+    for series in &chapter.series {
+        let (low, high) = series.range();
+        let title = format!("{}: {}", series.subject, series.measure);
+        let range = if series.values.len() > 1 { format!("  ({} to {})", figure(low), figure(high)) } else { String::new() };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {title:TITLE_WIDTH$} {:>10} {}{range}", figure(series.median()), series.unit);
+    }
+    for goal in &chapter.goals {
+        let (value, verdict) = match chapter.reached(goal) {
+            Some(value) => (figure(value), goal.bound.verdict(value)),
+            None => ("–".into(), "not measured"),
+        };
+        let title = format!("→ {}", goal.title());
+        let _ = writeln!(text, "  {title:TITLE_WIDTH$} {value:>10} {} {verdict}", goal.bound.title());
+    }
+    for (subject, why) in &chapter.absent {
+        let _ = writeln!(text, "  {subject}: not run: {why}");
+    }
+    for note in &chapter.notes {
+        let _ = writeln!(text, "  · {note}");
+    }
+    text
+}
+
+/// Three significant digits, whole numbers from a hundred on.
+pub(super) fn figure(value: f64) -> String {
+    match value.abs() {
+        v if !v.is_finite() => "–".into(),
+        v if v >= 99.95 || v == 0.0 => format!("{value:.0}"),
+        v if v >= 9.995 => format!("{value:.1}"),
+        v if v >= 0.0995 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
