@@ -1,6 +1,137 @@
-//! A role; see `main`.
+//! The floor: the least code that does what must be done. One thread accepts and answers the handshake, one loop sends the encoded bytes
+//! to every socket; no timers, no reading, no memory of anybody. Nothing can cost less in this kernel, one write a client.
 
-/// Runs it.
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use latido::auth::{Secret, Verifier, VerifierConfig};
+use latido::clock::Clock;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustix::net::{SendFlags, send};
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
+
+use crate::beat::{self, Beat};
+use crate::keys;
+use crate::process::{Process, now_ns};
+
+/// As Latido's.
+const BACKLOG: i32 = 4096;
+const LISTENER: Token = Token(usize::MAX);
+/// What answers a request whose key is the load's constant one.
+const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// What the floor is to do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// On 127.0.0.1.
+    pub(crate) port: u16,
+    /// What it sends.
+    pub(crate) beats: Vec<Beat>,
+    /// Whether it checks the token in the query as Latido does.
+    pub(crate) verifies: bool,
+}
+
+/// Starts the floor on a core; it sends once it is told a line.
+pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
+    let mut process = Process::role("floor", core, plan)?;
+    process.line()?;
+    Ok(process)
+}
+
+/// Sockets by channel.
+type Rooms = Arc<Mutex<HashMap<usize, Vec<TcpStream>>>>;
+
+/// The role.
 pub(crate) fn play() -> anyhow::Result<()> {
-    anyhow::bail!("not there yet")
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("reading the plan")?;
+    let plan: Plan = serde_json::from_str(&line).context("the plan")?;
+    let rooms = Rooms::default();
+    let listener = listen(plan.port)?;
+    let (beats, senders) = (plan.beats.clone(), Arc::clone(&rooms));
+    std::thread::spawn(move || {
+        if io::stdin().lock().lines().next().is_some() {
+            beat::play(&beats, |channel, turn| broadcast(&senders, channel, turn));
+        }
+    });
+    crate::say("ready\n")?;
+    accept(listener, &plan, &rooms)
+}
+
+fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).context("binding")?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn broadcast(rooms: &Rooms, channel: usize, turn: u64) -> bool {
+    let payload = beat::payload(channel, turn, now_ns());
+    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let frame = [&[0x81, 126, length[0], length[1]], payload.as_bytes()].concat();
+    let rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
+    for socket in rooms.get(&channel).into_iter().flatten() {
+        // A full socket misses a frame.
+        let _ = send(socket, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+    true
+}
+
+fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Result<()> {
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let keys = VerifierConfig { secrets: vec![Secret::new(keys::SECRET)], ..VerifierConfig::default() };
+    let verifier = Verifier::new(&keys, Clock::system())?;
+    let mut knocking: Vec<Option<TcpStream>> = Vec::new();
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                while let Ok((mut socket, _)) = listener.accept() {
+                    socket.set_nodelay(true)?;
+                    poll.registry().register(&mut socket, Token(knocking.len()), Interest::READABLE)?;
+                    knocking.push(Some(socket));
+                }
+                continue;
+            }
+            let place = &mut knocking[event.token().0];
+            let Some(socket) = place.as_mut() else { continue };
+            match upgrade(socket, plan.verifies.then_some(&verifier)) {
+                Ok(Some(channel)) => {
+                    let Some(mut socket) = place.take() else { continue };
+                    // Nothing that it says is of interest any more.
+                    poll.registry().deregister(&mut socket)?;
+                    rooms.lock().unwrap_or_else(PoisonError::into_inner).entry(channel).or_default().push(socket);
+                }
+                Ok(None) => {}
+                Err(_) => *place = None,
+            }
+        }
+    }
+}
+
+/// Reads a request, which comes in one piece here, and answers it; says which channel it asks for.
+fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Option<usize>> {
+    let mut head = [0; 2048];
+    let length = match socket.read(&mut head) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+        other => other?,
+    };
+    let text = std::str::from_utf8(&head[..length]).map_err(io::Error::other)?;
+    let path = text.split(' ').nth(1).filter(|_| text.ends_with("\r\n\r\n")).ok_or(ErrorKind::InvalidData)?;
+    let (path, token) = path.split_once("?token=").unwrap_or((path, ""));
+    if let Some(verifier) = verifier
+        && !matches!(verifier.verify_now(token), Some(Ok(_)))
+    {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
+    socket.write_all(ANSWER)?;
+    Ok(Some(path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0)))
 }

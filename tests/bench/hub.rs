@@ -1,6 +1,167 @@
-//! A role; see `main`.
+//! Latido without its database: the real accept loop, tokens, policy, hub and shards, and a publisher that puts made-up rows straight into
+//! the hub. For rates that no SQL can drive, and for stamps of our own in the frames.
 
-/// Runs it.
+use std::collections::HashMap;
+use std::io::{self, BufRead as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::civil::Date;
+use latido::auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido::clock::Clock;
+use latido::drain::Drain;
+use latido::engine::{self, Answer, Engine, NoInterest, Reader};
+use latido::http::{self, Doors, Readiness, Report, Seats};
+use latido::hub::Hub;
+use latido::ident::{Key, StreamId, Topic, UserId};
+use latido::session::{Context, Limits};
+use latido::shard::{self, Clerk, Shards};
+use latido::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use latido::telemetry::Metrics;
+use serde::{Deserialize, Serialize};
+
+use crate::beat::{self, Beat};
+use crate::keys;
+use crate::process::{Process, now_ns};
+
+/// What the server is to do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// On 127.0.0.1.
+    pub(crate) port: u16,
+    /// Threads that own sockets.
+    pub(crate) shards: usize,
+    /// What it publishes.
+    pub(crate) beats: Vec<Beat>,
+}
+
+/// Starts the server on a core (none: on any); it publishes once it is told a line.
+pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
+    let mut process = Process::role("hub", core, plan)?;
+    process.line()?;
+    Ok(process)
+}
+
+/// The role.
 pub(crate) fn play() -> anyhow::Result<()> {
-    anyhow::bail!("not there yet")
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("reading the plan")?;
+    let plan: Plan = serde_json::from_str(&line).context("the plan")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let (hub, _shards) = serve(&plan)?;
+    crate::say("ready\n")?;
+    if io::stdin().lock().lines().next().is_none() {
+        return Ok(());
+    }
+    beat::play(&plan.beats, |channel, turn| {
+        let key = Key::from_canonical(&keys::key(channel));
+        let row = Row { key: key.clone(), columns: beat::columns(turn, now_ns()), clock_us: wall_us() };
+        hub.publish(&Topic { stream: StreamId(0), key }, &row);
+        true
+    });
+    Ok(())
+}
+
+fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
+    let config = http::Config { max_connections: 19_900, ..http::Config::default() };
+    let listener = http::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port))])?;
+    let catalog = Arc::new(Catalog::new(vec![stream()]));
+    let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
+    let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(NoInterest), Arc::clone(&metrics));
+    let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+    let secrets = VerifierConfig { secrets: vec![Secret::new(keys::SECRET)], ..VerifierConfig::default() };
+    let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
+    let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
+    let parts = shard::Parts {
+        hub: Arc::clone(&hub),
+        context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
+        clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+        drain: drain.clone(),
+    };
+    let shards = Arc::new(Shards::start(shard::Config { threads: plan.shards }, &parts)?);
+    // No reading but the first: what is made up needs no sweep.
+    let never = Duration::from_secs(24 * 3600);
+    drain.spawn(engine.clone().run(engine::Parts {
+        config: engine::Config { sweep: never, sweep_deaf: never, ..engine::Config::default() },
+        catalog: Arc::clone(&catalog),
+        hub: Arc::clone(&hub),
+        reader: Arc::new(Zeros),
+        clock: clock.clone(),
+        drain: drain.clone(),
+    }));
+    let doors = Doors {
+        seats: Seats::new(&config),
+        config,
+        catalog,
+        verifier,
+        policy,
+        hook_key: None,
+        engine,
+        hub: Arc::clone(&hub),
+        shards: Arc::clone(&shards),
+        metrics,
+        readiness: Arc::new(Always),
+        clock,
+        drain: drain.clone(),
+        assets: &[],
+        extra: None,
+    };
+    drain.spawn(http::serve(listener, Arc::new(doors)));
+    Ok((hub, shards))
+}
+
+fn stream() -> Stream {
+    Stream {
+        name: "estadisticas".into(),
+        query: String::new(),
+        authorize: None,
+        zone: ZoneRule::Fixed("UTC".into()),
+        event: "stats".into(),
+        key_field: "negocio_id".into(),
+        tables: Vec::new(),
+        key_type: OnceLock::from(KeyType::Uuid),
+    }
+}
+
+fn wall_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+/// What every key shows until something is published.
+struct Zeros;
+
+impl Reader for Zeros {
+    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Row>> {
+        let row = |key: &Key| Row { key: key.clone(), columns: beat::columns(0, 0), clock_us: wall_us() };
+        let rows = keys.iter().map(row).collect();
+        Box::pin(async { Ok(rows) })
+    }
+
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+        Box::pin(async { Ok(HashMap::new()) })
+    }
+}
+
+/// Tokens alone decide.
+struct Nobody;
+
+impl Lookup for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+        Box::pin(async { Ok(false) })
+    }
+}
+
+struct Always;
+
+impl Readiness for Always {
+    fn report(&self) -> BoxFuture<'_, Report> {
+        async { Report { ready: true, database: Ok(()), listener: "none", streams: Vec::new() } }.boxed()
+    }
 }

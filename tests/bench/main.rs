@@ -5,7 +5,9 @@
 //! slow: figures are printed, people judge. The program starts itself again for roles that need a process of their own, each on
 //! its own core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, told what to publish).
 
+mod beat;
 mod campaign;
+mod contender;
 mod database;
 mod floor;
 mod hub;
@@ -20,6 +22,7 @@ mod scenarios;
 mod server;
 mod store;
 mod web;
+mod writer;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,1 +1,179 @@
-//! Other servers.
+//! Other servers, each doing the same thing in the way that its documents show. One that can't be started is named with the reason.
+
+mod broker;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::beat::{self, Beat};
+use crate::campaign::await_some;
+use crate::load;
+use crate::process::Process;
+use crate::{keys, machine, web};
+use broker::{Broker, Publisher};
+
+/// A program that `npm`, `go` or the system's packages bring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// As the report calls it.
+    pub(crate) name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A script beside this file.
+    Node(&'static str),
+    Go,
+    Broker(Broker),
+}
+
+/// The one that the issue compares with.
+pub(crate) const UWEBSOCKETS: Peer = Peer { name: "uWebSockets", kind: Kind::Node("uws.js") };
+
+/// All others.
+pub(crate) const OTHERS: [Peer; 5] = [
+    Peer { name: "nchan", kind: Kind::Broker(Broker::Nchan) },
+    Peer { name: "node ws", kind: Kind::Node("ws.js") },
+    Peer { name: "Go gorilla", kind: Kind::Go },
+    Peer { name: "socket.io", kind: Kind::Node("socketio.js") },
+    Peer { name: "NATS", kind: Kind::Broker(Broker::Nats) },
+];
+
+const PROGRAMS: [(&str, &str); 7] = [
+    ("package.json", include_str!("programs/package.json")),
+    ("common.js", include_str!("programs/common.js")),
+    ("uws.js", include_str!("programs/uws.js")),
+    ("ws.js", include_str!("programs/ws.js")),
+    ("socketio.js", include_str!("programs/socketio.js")),
+    ("gorilla.go", include_str!("programs/gorilla.go")),
+    ("nats.conf", include_str!("programs/nats.conf")),
+];
+const NGINX_CONF: &str = include_str!("programs/nginx.conf");
+
+/// A running peer; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The server's process.
+    pub(crate) process: Process,
+    beat: Beat,
+    broker: Option<(Broker, u16)>,
+    publisher: Option<Publisher>,
+}
+
+impl Peer {
+    /// Starts it on the servers' core; it publishes once it is told.
+    pub(crate) fn start(self, port: u16, beat: Beat) -> anyhow::Result<Running> {
+        let folder = unpack()?;
+        let mut command = match self.kind {
+            Kind::Node(script) => node(&folder, script)?,
+            Kind::Go => Command::new(gorilla(&folder)?),
+            Kind::Broker(Broker::Nchan) => nchan(&folder, port)?,
+            Kind::Broker(Broker::Nats) => Command::new("nats-server"),
+        };
+        let mut broker = None;
+        if let Kind::Broker(kind) = self.kind {
+            let publishing = if kind == Broker::Nats { web::free_port()? } else { port };
+            broker = Some((kind, publishing));
+            if kind == Broker::Nats {
+                let text = fs::read_to_string(folder.join("nats.conf"))?;
+                let path = folder.join("nats.run.conf");
+                fs::write(&path, text.replace("@PORT@", &port.to_string()).replace("@TCP@", &publishing.to_string()))?;
+                command.arg("-c").arg(path);
+            }
+        }
+        command.env("PORT", port.to_string()).env("SECRET", keys::SECRET).env("PAYLOAD", beat::template());
+        command.env("RATE", beat.rate.to_string()).env("CH", beat.channels.to_string()).env("GOMAXPROCS", "1");
+        let name = self.name.to_lowercase().replace(['.', ' '], "-");
+        let mut process = Process::spawn(&name, Some(machine::SERVER_CORE), &mut command)?;
+        process.drain_output();
+        let listening = || std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop);
+        await_some(Duration::from_secs(5), "listening", listening)?;
+        Ok(Running { process, beat, broker, publisher: None })
+    }
+
+    /// How clients connect to it.
+    pub(crate) fn plan(self, running: &Running, port: u16, groups: Vec<load::Group>) -> load::Plan {
+        let plain = load::Plan::plain(port, running.process.pid(), groups);
+        match self.kind {
+            Kind::Node("socketio.js") => load::Plan {
+                path: "/socket.io/?EIO=4&transport=websocket&ch={ch}&token={token}".into(),
+                subscribe: Some("40".into()),
+                ..plain
+            },
+            Kind::Node(_) | Kind::Go => load::Plan { path: "/ws/{ch}?token={token}".into(), ..plain },
+            Kind::Broker(Broker::Nats) => load::Plan {
+                path: "/".into(),
+                subscribe: Some("CONNECT {\"verbose\":false}\r\nSUB s.{ch} 1\r\n".into()),
+                ..plain
+            },
+            Kind::Broker(Broker::Nchan) => plain,
+        }
+    }
+}
+
+impl Running {
+    /// Lets it publish, or publishes to it.
+    pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
+        match self.broker {
+            None => self.process.tell("go"),
+            Some((broker, port)) => {
+                self.publisher = Some(Publisher::start(broker, port, self.beat)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The programs, in a folder where they can be installed to.
+fn unpack() -> anyhow::Result<PathBuf> {
+    let folder = crate::folder()?.join("peers");
+    fs::create_dir_all(&folder)?;
+    for (name, text) in PROGRAMS {
+        fs::write(folder.join(name), text).with_context(|| format!("writing {name}"))?;
+    }
+    Ok(folder)
+}
+
+fn node(folder: &Path, script: &str) -> anyhow::Result<Command> {
+    if !folder.join("node_modules").is_dir() {
+        run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder))?;
+    }
+    let mut command = Command::new("node");
+    command.arg(folder.join(script)).current_dir(folder);
+    Ok(command)
+}
+
+/// Builds it with the libraries of Debian's packages, once.
+fn gorilla(folder: &Path) -> anyhow::Result<PathBuf> {
+    let binary = folder.join("gorilla");
+    if !binary.is_file() {
+        let mut build = Command::new("go");
+        build.args(["build", "-o", "gorilla", "gorilla.go"]).current_dir(folder);
+        build.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode");
+        run(&mut build).context("needs golang-go golang-github-gorilla-websocket-dev golang-github-golang-jwt-jwt-dev")?;
+    }
+    Ok(binary)
+}
+
+fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
+    let module = Path::new("/usr/lib/nginx/modules/ngx_nchan_module.so");
+    ensure!(module.is_file(), "needs nginx-light libnginx-mod-nchan");
+    let (own, conf) = (folder.join("nginx"), folder.join("nginx.run.conf"));
+    fs::create_dir_all(&own)?;
+    fs::write(&conf, NGINX_CONF.replace("@PORT@", &port.to_string()).replace("@DIR@", &own.to_string_lossy()))?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(conf);
+    Ok(command)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("no {program} here"))?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

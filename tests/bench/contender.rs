@@ -1,0 +1,115 @@
+//! Who is measured: the floor, Latido, Latido without its database, a peer; each started and fed in its own way.
+
+use crate::beat::Beat;
+use crate::campaign::Subject;
+use crate::load::{Group, Plan};
+use crate::peers::{self, Peer};
+use crate::process::Process;
+use crate::server::{Latido, Settings};
+use crate::store::Database;
+use crate::writer::Writer;
+use crate::{floor, hub, machine, web};
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Contender {
+    /// The least code; with or without checking tokens.
+    Floor { verifies: bool },
+    /// The real server; commits make it publish.
+    Latido,
+    /// Latido's library with made-up rows put straight into the hub.
+    Hub { shards: usize },
+    /// Somebody else.
+    Peer(Peer),
+}
+
+impl Subject for Contender {
+    fn name(&self) -> String {
+        match self {
+            Self::Floor { verifies: false } => "floor".into(),
+            Self::Floor { verifies: true } => "floor with HS256".into(),
+            Self::Latido => "latido".into(),
+            Self::Hub { shards: 1 } => "latido (hub)".into(),
+            Self::Hub { shards } => format!("latido (hub, {shards} shards)"),
+            Self::Peer(peer) => peer.name.into(),
+        }
+    }
+}
+
+/// A contender at work; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    kind: Contender,
+    port: u16,
+    beats: Vec<Beat>,
+    database: Option<Database>,
+    // Before the server: nobody is to write to one that is going.
+    writer: Option<Writer>,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Own(Process),
+    Latido(Latido),
+    Peer(peers::Running),
+}
+
+impl Contender {
+    /// Starts it; `database` serves the real server alone. It publishes only when told.
+    pub(crate) fn start(self, database: Option<&Database>, beats: &[Beat]) -> anyhow::Result<Running> {
+        let (port, owned) = (web::free_port()?, beats.to_vec());
+        let core = Some(machine::SERVER_CORE);
+        let inner = match self {
+            Self::Floor { verifies } => Inner::Own(floor::start(&floor::Plan { port, beats: owned, verifies }, core)?),
+            Self::Hub { shards } => {
+                let core = core.filter(|_| shards == 1);
+                Inner::Own(hub::start(&hub::Plan { port, shards, beats: owned }, core)?)
+            }
+            Self::Latido => {
+                let database = database.ok_or_else(|| anyhow::anyhow!("no database"))?;
+                Inner::Latido(Latido::start_installed(&Settings { port: Some(port), ..Settings::new(database) })?)
+            }
+            Self::Peer(peer) => {
+                let beat = beats.first().copied().ok_or_else(|| anyhow::anyhow!("nothing to publish"))?;
+                Inner::Peer(peer.start(port, beat)?)
+            }
+        };
+        Ok(Running { kind: self, port, beats: beats.to_vec(), database: database.cloned(), writer: None, inner })
+    }
+}
+
+impl Running {
+    /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        match &self.inner {
+            Inner::Own(process) => process,
+            Inner::Latido(latido) => &latido.process,
+            Inner::Peer(peer) => &peer.process,
+        }
+    }
+
+    /// How clients connect: authenticated and subscribed, as far as it knows such things.
+    pub(crate) fn plan(&self, groups: Vec<Group>) -> Plan {
+        let pid = self.process().pid();
+        match (&self.kind, &self.inner) {
+            (Contender::Floor { verifies: true }, _) => {
+                Plan { path: "/ws/{ch}?token={token}".into(), ..Plan::plain(self.port, pid, groups) }
+            }
+            (Contender::Peer(peer), Inner::Peer(running)) => peer.plan(running, self.port, groups),
+            (Contender::Latido | Contender::Hub { .. }, _) => Plan::latido(self.port, pid, groups),
+            _ => Plan::plain(self.port, pid, groups),
+        }
+    }
+
+    /// Lets the changes begin.
+    pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
+        match (&mut self.inner, &self.database) {
+            (Inner::Own(process), _) => process.tell("go")?,
+            (Inner::Peer(peer), _) => peer.publish()?,
+            (Inner::Latido(_), Some(database)) => self.writer = Some(Writer::start(database, &self.beats)?),
+            (Inner::Latido(_), None) => {}
+        }
+        Ok(())
+    }
+}

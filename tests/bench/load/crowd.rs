@@ -1,0 +1,356 @@
+//! All clients, and what they are told to do.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mio::{Events, Interest, Poll, Token};
+use serde::Serialize;
+
+use super::connection::{Connection, Heard, Stage, digest};
+use super::frames::{self, Frame};
+use super::histogram::Histogram;
+use super::socket;
+use super::tally::Tally;
+use super::{Opened, Order, Plan};
+use crate::process::{cpu_ns, now_ns};
+use crate::{keys, web};
+
+/// Events of one sweep.
+const EVENTS: usize = 1024;
+/// The one read buffer, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// Between two sweeps while frames are counted.
+const SWEEP: Duration = Duration::from_micros(500);
+/// How long a sweep may wait when nothing is counted.
+const IDLE: Duration = Duration::from_millis(5);
+/// How long opening everything may take, in nanoseconds.
+const OPENING_NS: u64 = 60_000_000_000;
+
+/// The role: reads the plan, then obeys orders until its input ends.
+pub(crate) fn play() -> anyhow::Result<()> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("reading the plan")?;
+    let mut crowd = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
+    let orders = orders();
+    loop {
+        match orders.try_recv() {
+            Ok(Order::Open) => answer(&crowd.open_all(false)?)?,
+            Ok(Order::Rest { seconds }) => {
+                crowd.pass(seconds, IDLE)?;
+                answer(&crowd.standing())?;
+            }
+            Ok(Order::Count { warmup, seconds }) => {
+                crowd.pass(warmup, Duration::ZERO)?;
+                crowd.tally.begin(crowd.plan.groups.len(), crowd.plan.server);
+                crowd.connections.iter_mut().for_each(|connection| connection.frames = 0);
+                crowd.pass(seconds, Duration::ZERO)?;
+                let mut counted = crowd.tally.end(crowd.plan.server);
+                let stalled = |c: &&Connection| !crowd.plan.groups[usize::from(c.group)].stalled;
+                let each = crowd.connections.iter().filter(stalled).map(|connection| connection.frames);
+                (counted.least, counted.most) = each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+                (counted.lost, counted.trouble) = (crowd.lost, crowd.trouble.clone());
+                answer(&counted)?;
+            }
+            Ok(Order::Storm) => answer(&crowd.storm()?)?,
+            Err(TryRecvError::Empty) => drop(crowd.sweep(IDLE)?),
+            Err(TryRecvError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// Orders as they come in, read by a thread of their own because sockets must be read meanwhile.
+fn orders() -> Receiver<Order> {
+    let (sender, receiver) = sync_channel(4);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            let Ok(order) = serde_json::from_str(&line) else { return };
+            if sender.send(order).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn answer(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(value)?).and_then(|()| out.flush()).context("answering")
+}
+
+struct Crowd {
+    plan: Plan,
+    poll: Poll,
+    events: Events,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    control: Vec<u8>,
+    in_flight: usize,
+    open: usize,
+    lost: usize,
+    snapshots: usize,
+    /// Connections that failed and are to be tried again; only in a storm.
+    again: Vec<usize>,
+    in_storm: bool,
+    handshakes: Histogram,
+    trouble: Option<String>,
+    tally: Tally,
+}
+
+impl Crowd {
+    fn new(plan: Plan) -> anyhow::Result<Self> {
+        let mut connections = Vec::new();
+        for (number, group) in plan.groups.iter().enumerate() {
+            let number = u16::try_from(number).context("so many groups")?;
+            let channel = |index: usize| u32::try_from(group.first + index % group.channels.max(1)).unwrap_or(0);
+            connections.extend((0..group.connections).map(|index| Connection::idle(number, channel(index))));
+        }
+        Ok(Self {
+            plan,
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections,
+            buffer: vec![0; BUFFER],
+            control: socket::control_buffer(),
+            in_flight: 0,
+            open: 0,
+            lost: 0,
+            snapshots: 0,
+            again: Vec::new(),
+            in_storm: false,
+            handshakes: Histogram::new(),
+            trouble: None,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Opens every connection, at most a window of them at once.
+    fn open_all(&mut self, in_storm: bool) -> anyhow::Result<Opened> {
+        let window = if in_storm { usize::MAX } else { self.plan.window.max(1) };
+        (self.in_storm, self.handshakes) = (in_storm, Histogram::new());
+        let (began, cpu) = (now_ns(), self.plan.server.map_or(0, cpu_ns));
+        let mut waiting: Vec<usize> = (0..self.connections.len()).rev().collect();
+        let all = self.connections.len();
+        while self.open + self.lost < all || (self.plan.await_snapshot && self.snapshots < self.open) {
+            waiting.append(&mut self.again);
+            while self.in_flight < window
+                && let Some(index) = waiting.pop()
+            {
+                self.start(index)?;
+                if in_storm && self.in_flight.is_multiple_of(EVENTS) {
+                    self.sweep(Duration::ZERO)?;
+                }
+            }
+            self.sweep(IDLE)?;
+            if now_ns() - began > OPENING_NS {
+                self.trouble.get_or_insert_with(|| "opening took too long".into());
+                self.lost = all - self.open.min(self.snapshots_or_open());
+                break;
+            }
+        }
+        self.in_storm = false;
+        let mut opened = self.standing();
+        opened.seconds = (now_ns() - began) as f64 / 1e9;
+        opened.server_cpu_ns = self.plan.server.map_or(0, cpu_ns).saturating_sub(cpu);
+        opened.handshake_ms = self.handshakes.quantiles();
+        Ok(opened)
+    }
+
+    fn snapshots_or_open(&self) -> usize {
+        if self.plan.await_snapshot { self.snapshots } else { self.open }
+    }
+
+    /// Waits until nobody is connected any more and somebody accepts again, and opens everything.
+    fn storm(&mut self) -> anyhow::Result<Opened> {
+        let deadline = now_ns() + OPENING_NS;
+        while self.open > 0 && now_ns() < deadline {
+            self.sweep(IDLE)?;
+        }
+        anyhow::ensure!(self.open == 0, "the server never let everyone go");
+        while web::get(self.plan.port, "/health").is_err() {
+            anyhow::ensure!(now_ns() < deadline, "the server did not come back");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (self.lost, self.snapshots, self.trouble) = (0, 0, None);
+        self.open_all(true)
+    }
+
+    fn standing(&self) -> Opened {
+        Opened { open: self.open, lost: self.lost, trouble: self.trouble.clone(), ..Opened::default() }
+    }
+
+    fn pass(&mut self, seconds: f64, wait: Duration) -> anyhow::Result<()> {
+        let end = now_ns() + Duration::from_secs_f64(seconds).as_nanos() as u64;
+        while now_ns() < end {
+            if self.sweep(wait)? < EVENTS && wait.is_zero() {
+                std::thread::sleep(SWEEP);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize) -> anyhow::Result<()> {
+        let is_stalled = self.plan.groups[usize::from(self.connections[index].group)].stalled;
+        let mut socket = socket::connect(index, self.plan.port, is_stalled).context("connecting")?;
+        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        self.connections[index].reborn(socket, now_ns());
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Looks at what is ready; says how many.
+    fn sweep(&mut self, wait: Duration) -> anyhow::Result<usize> {
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        match self.poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error).context("polling"),
+            _ => {}
+        }
+        let mut seen = 0;
+        for event in &events {
+            seen += 1;
+            let index = event.token().0;
+            if self.connections[index].stage == Stage::Connecting && (event.is_writable() || event.is_error()) {
+                self.knock(index);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.read(index);
+            }
+        }
+        self.events = events;
+        Ok(seen)
+    }
+
+    /// Sends the request for an upgrade.
+    fn knock(&mut self, index: usize) {
+        match self.request(index) {
+            Ok(()) => self.connections[index].stage = Stage::Upgrading,
+            Err(error) => self.fail(index, &format!("{error:#}")),
+        }
+    }
+
+    fn request(&mut self, index: usize) -> anyhow::Result<()> {
+        let connection = &self.connections[index];
+        let mut socket = connection.socket.as_ref().context("no socket")?;
+        socket.take_error()?.map_or(Ok(()), Err)?;
+        let channel = connection.channel;
+        let mut path = self.plan.path.replace("{ch}", &channel.to_string());
+        if path.contains("{token}") {
+            path = path.replace("{token}", &keys::token(index, channel as usize)?);
+        }
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n",
+            self.plan.port,
+            frames::KEY
+        );
+        socket.write_all(request.as_bytes()).context("sending the request")
+    }
+
+    fn fail(&mut self, index: usize, why: &str) {
+        let connection = &mut self.connections[index];
+        connection.socket = None;
+        match std::mem::replace(&mut connection.stage, Stage::Closed) {
+            Stage::Closed => return,
+            Stage::Open => (self.open, self.lost) = (self.open - 1, self.lost + 1),
+            Stage::Connecting | Stage::Upgrading => {
+                self.in_flight -= 1;
+                if self.in_storm {
+                    self.again.push(index);
+                    return;
+                }
+                self.lost += 1;
+            }
+        }
+        if self.connections[index].has_snapshot {
+            self.snapshots -= 1;
+        }
+        self.trouble.get_or_insert_with(|| why.to_owned());
+    }
+
+    fn read(&mut self, index: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let connection = &self.connections[index];
+            let is_stalled = self.plan.groups[usize::from(connection.group)].stalled && connection.stage == Stage::Open;
+            let Some(socket) = connection.socket.as_ref().filter(|_| !is_stalled) else { break };
+            match socket::receive(socket, &mut buffer, &mut self.control) {
+                Ok((0, _)) => self.fail(index, "closed by the server"),
+                Ok((count, stamp)) => {
+                    self.take(index, &buffer[..count], stamp);
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => break,
+                Err(error) => self.fail(index, &format!("reading: {error}")),
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Digests bytes, behind what was left of the last ones.
+    fn take(&mut self, index: usize, bytes: &[u8], arrived: u64) {
+        let mut kept = std::mem::take(&mut self.connections[index].rest);
+        let whole = if kept.is_empty() {
+            bytes
+        } else {
+            kept.extend_from_slice(bytes);
+            &kept
+        };
+        match digest(self.connections[index].stage, whole, |heard| self.hear(index, heard, arrived)) {
+            Ok(used) if self.connections[index].stage != Stage::Closed => {
+                self.connections[index].rest = whole[used..].to_vec();
+            }
+            Ok(_) => {}
+            Err(why) => self.fail(index, &why),
+        }
+    }
+
+    fn hear(&mut self, index: usize, heard: Heard<'_>, arrived: u64) {
+        match heard {
+            Heard::Upgraded => self.upgraded(index),
+            Heard::Frame(Frame::Data(payload)) => self.data(index, payload, arrived),
+            Heard::Frame(Frame::Ping(payload)) => self.send(index, 0xA, payload),
+            Heard::Frame(Frame::Close(code)) => self.fail(index, &format!("close frame {code}")),
+            Heard::Frame(Frame::Other) => {}
+        }
+    }
+
+    fn upgraded(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.stage = Stage::Open;
+        self.handshakes.add(now_ns() - connection.born_ns);
+        (self.in_flight, self.open) = (self.in_flight - 1, self.open + 1);
+        let (channel, group) = (connection.channel as usize, usize::from(connection.group));
+        if self.plan.groups[group].stalled {
+            // It will never be read, and so never be seen.
+            connection.has_snapshot = true;
+            self.snapshots += 1;
+        }
+        if let Some(message) = &self.plan.subscribe {
+            let message = message.replace("{ch}", &channel.to_string()).replace("{channel}", &keys::channel(channel));
+            self.send(index, 0x1, message.as_bytes());
+        }
+    }
+
+    fn data(&mut self, index: usize, payload: &[u8], arrived: u64) {
+        let connection = &mut self.connections[index];
+        let version = if connection.has_snapshot && !self.tally.is_counting() { None } else { frames::version(payload) };
+        if version.is_some() && !connection.has_snapshot {
+            connection.has_snapshot = true;
+            self.snapshots += 1;
+        }
+        if self.tally.is_counting() {
+            connection.frames += 1;
+            self.tally.frame(connection.group, connection.channel, payload, version, arrived);
+        }
+    }
+
+    fn send(&mut self, index: usize, opcode: u8, payload: &[u8]) {
+        if let Some(mut socket) = self.connections[index].socket.as_ref() {
+            // What can't be sent will show as a connection that is closed.
+            let _ = socket.write(&frames::masked(opcode, payload));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One topic and all its viewers, beside the floor and every peer: what a frame costs, what a connection costs, when the last one has it.
+
+use crate::beat::Beat;
+use crate::campaign::{Bench, Scenario, Subject as _};
+use crate::contender::Contender;
+use crate::load::{Group, Load};
+use crate::peers;
+use crate::report::{Bound, Goal};
+use crate::store::{Database, Durability, Store};
+
+pub(crate) const SCENARIOS: [Scenario; 2] = [
+    Scenario { name: "fan-out-small", about: "one topic, 1,000 viewers, 50 changes a second", run: run_small },
+    Scenario {
+        name: "fan-out-large",
+        about: "one topic, 10,000 viewers, 5 changes a second; connecting, memory at rest",
+        run: run_large,
+    },
+];
+
+const CPU: &str = "server CPU a frame";
+const MEMORY: &str = "memory a connection";
+const CONNECT: &str = "server CPU a connect";
+const DELAY: &str = "delay p99";
+const SPREAD: &str = "first to last p99";
+
+/// How many, how often.
+struct Contest {
+    viewers: usize,
+    rate: f64,
+    seconds: f64,
+}
+
+fn run_small(bench: &mut Bench) -> anyhow::Result<()> {
+    compete(bench, &Contest { viewers: 1_000, rate: 50.0, seconds: 3.0 })?;
+    bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.10)));
+    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.10)));
+    bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));
+    Ok(())
+}
+
+fn run_large(bench: &mut Bench) -> anyhow::Result<()> {
+    compete(bench, &Contest { viewers: 10_000, rate: 5.0, seconds: 3.0 })?;
+    bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.05)));
+    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.05)));
+    bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));
+    bench.goal(Goal::value("latido", MEMORY, Bound::AtMost(1.0)));
+    bench.goal(Goal::ratio("latido (hub)", DELAY, "floor", Bound::AtMost(1.1)));
+    bench.goal(Goal::ratio("latido", SPREAD, "floor", Bound::AtMost(1.1)));
+    Ok(())
+}
+
+fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
+    let store = Store::start(Durability::Memory, Some(crate::machine::LOAD_CORE))?;
+    let database = store.database(bench.runtime(), "fanout", 1, 100)?;
+    crate::server::install(&crate::server::Settings::new(&database))?;
+    let ours = [
+        Contender::Floor { verifies: false },
+        Contender::Latido,
+        Contender::Hub { shards: 1 },
+        Contender::Peer(peers::UWEBSOCKETS),
+    ];
+    bench.interleave(&ours, |bench, contender| measure(bench, contest, contender, &database))?;
+    // The field, once: it is compared with, not tuned by.
+    for peer in peers::OTHERS.map(Contender::Peer) {
+        if let Err(error) = measure(bench, contest, &peer, &database) {
+            bench.not_run(&peer.name(), format!("{error:#}"));
+        }
+    }
+    bench.note("latido: the real binary, changed by commits; latido (hub): its library without a database, rows put straight into the hub");
+    bench.note("NATS and nchan check no token here; memory and connects of the floor are without token, subscription or reading");
+    Ok(())
+}
+
+fn measure(bench: &mut Bench, contest: &Contest, contender: &Contender, database: &Database) -> anyhow::Result<()> {
+    let name = contender.name();
+    let viewers = bench.count(contest.viewers);
+    let mut running = contender.start(Some(database), &[Beat::new(1, contest.rate)])?;
+    let before = running.process().rss();
+    let (mut load, opened) = Load::open(&running.plan(vec![Group::new(viewers, 1)]))?;
+    load.rest(bench.seconds(1.0))?;
+    let grown = running.process().rss().saturating_sub(before);
+    running.publish()?;
+    let counted = load.count(1.0, bench.seconds(contest.seconds))?;
+    anyhow::ensure!(counted.frames > 0, "no frame came: {:?}", counted.trouble);
+    bench.sample(&name, CPU, "µs", counted.cpu_us());
+    if let Some(group) = counted.groups.first() {
+        if group.delay_ms.of > 0 {
+            bench.sample(&name, DELAY, "ms", group.delay_ms.p99);
+        }
+        bench.sample(&name, SPREAD, "ms", group.spread_ms.p99);
+    }
+    if counted.lost > 0 {
+        bench.note(format!("{name} lost {} connections: {}", counted.lost, counted.trouble.unwrap_or_default()));
+    }
+    if contest.viewers >= 10_000 {
+        bench.sample(&name, MEMORY, "KiB", grown as f64 / 1024.0 / viewers as f64);
+        bench.sample(&name, CONNECT, "µs", opened.cpu_us());
+    }
+    Ok(())
+}
