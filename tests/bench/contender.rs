@@ -58,17 +58,22 @@ enum Inner {
 impl Contender {
     /// Starts it; `database` serves the real server alone. It publishes only when told.
     pub(crate) fn start(self, database: Option<&Database>, beats: &[Beat]) -> anyhow::Result<Running> {
+        self.start_on(Some(machine::SERVER_CORE), database, beats)
+    }
+
+    /// The same without a core of its own.
+    pub(crate) fn start_anywhere(self, beats: &[Beat]) -> anyhow::Result<Running> {
+        self.start_on(None, None, beats)
+    }
+
+    fn start_on(self, core: Option<usize>, database: Option<&Database>, beats: &[Beat]) -> anyhow::Result<Running> {
         let (port, owned) = (web::free_port()?, beats.to_vec());
-        let core = Some(machine::SERVER_CORE);
         let inner = match self {
             Self::Floor { verifies } => Inner::Own(floor::start(&floor::Plan { port, beats: owned, verifies }, core)?),
-            Self::Hub { shards } => {
-                let core = core.filter(|_| shards == 1);
-                Inner::Own(hub::start(&hub::Plan { port, shards, beats: owned }, core)?)
-            }
+            Self::Hub { shards } => Inner::Own(hub::start(&hub::Plan { port, shards, beats: owned }, core)?),
             Self::Latido => {
                 let database = database.ok_or_else(|| anyhow::anyhow!("no database"))?;
-                Inner::Latido(Latido::start_installed(&Settings { port: Some(port), ..Settings::new(database) })?)
+                Inner::Latido(Latido::start_installed(&Settings { core, port: Some(port), ..Settings::new(database) })?)
             }
             Self::Peer(peer) => {
                 let beat = beats.first().copied().ok_or_else(|| anyhow::anyhow!("nothing to publish"))?;

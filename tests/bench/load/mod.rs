@@ -188,12 +188,23 @@ pub(crate) struct Load {
 impl Load {
     /// Starts the process on the load's core; nothing is connected yet.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
-        Ok(Self { process: Process::role("load", Some(machine::LOAD_CORE), plan)? })
+        Self::start_on(Some(machine::LOAD_CORE), plan)
+    }
+
+    fn start_on(core: Option<usize>, plan: &Plan) -> anyhow::Result<Self> {
+        Ok(Self { process: Process::role("load", core, plan)? })
     }
 
     /// Starts it and opens everything; an error if not all are open at the end.
     pub(crate) fn open(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
         let mut load = Self::start(plan)?;
+        let opened = load.all_open()?;
+        Ok((load, opened))
+    }
+
+    /// The same without a core of its own, for servers that use all of them.
+    pub(crate) fn open_anywhere(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
+        let mut load = Self::start_on(None, plan)?;
         let opened = load.all_open()?;
         Ok((load, opened))
     }

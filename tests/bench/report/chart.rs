@@ -10,6 +10,9 @@ const LABEL_WIDTH: usize = 260;
 const BAR_WIDTH: f64 = 440.0;
 const LINE: usize = 20;
 
+/// Of what less is better, so that bars can be compared at a glance.
+const DRAWN_UNITS: [&str; 3] = ["µs", "ms", "KiB"];
+
 /// Colours of ours, of the limit, and of the others.
 const OURS: &str = "#2563eb";
 const FLOOR: &str = "#9ca3af";
@@ -38,7 +41,7 @@ fn draw_chapter(body: &mut String, chapter: &Chapter, mut y: usize) -> usize {
     for series in &chapter.series {
         let measure = series.measure.as_str();
         let alike: Vec<_> = chapter.series.iter().filter(|other| other.measure == measure).collect();
-        if alike.len() < 2 || drawn.contains(&measure) {
+        if alike.len() < 2 || drawn.contains(&measure) || !DRAWN_UNITS.contains(&series.unit) {
             continue;
         }
         drawn.push(measure);

@@ -1,9 +1,24 @@
 //! What the socket's side costs: fan-out, memory, handshakes, fairness, overload, restarts, size.
 
 mod fanout;
+mod handshake;
+mod overload;
+mod shards;
 mod size;
+mod storm;
+mod topics;
 
 use crate::campaign::Scenario;
 
 /// In the order they run.
-pub(crate) const ALL: &[Scenario] = &[fanout::SCENARIOS[0], fanout::SCENARIOS[1], size::SCENARIO];
+pub(crate) const ALL: &[Scenario] = &[
+    fanout::SCENARIOS[0],
+    fanout::SCENARIOS[1],
+    handshake::SCENARIO,
+    shards::SCENARIO,
+    topics::SCENARIOS[0],
+    topics::SCENARIOS[1],
+    overload::SCENARIO,
+    storm::SCENARIO,
+    size::SCENARIO,
+];

@@ -1,0 +1,53 @@
+//! What it costs to let somebody in, and how many can come a second.
+
+use crate::campaign::{Bench, Scenario, Subject as _};
+use crate::contender::Contender;
+use crate::load::{Group, Load, Plan};
+use crate::peers;
+use crate::report::{Bound, Goal};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "handshake",
+    about: "10,000 connects with an HS256 token each, 128 at a time; with and without a subscription",
+    run,
+};
+
+const CPU: &str = "server CPU a connect";
+const RATE: &str = "connects a second of one core";
+const CONNECTIONS: usize = 10_000;
+
+fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    let plain = Contender::Floor { verifies: false };
+    let verifying = Contender::Floor { verifies: true };
+    let (hub, uws) = (Contender::Hub { shards: 1 }, Contender::Peer(peers::UWEBSOCKETS));
+    let ways = [(plain, false), (verifying, false), (hub, false), (hub, true), (uws, false)];
+    let names: Vec<String> = ways.iter().map(|(contender, subscribes)| name(contender, *subscribes)).collect();
+    let subjects: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.interleave(&subjects, |bench, subject| {
+        let way = names.iter().position(|name| name == subject).map(|index| ways[index]);
+        way.map_or(Ok(()), |(contender, subscribes)| measure(bench, &contender, subscribes, subject))
+    })?;
+    bench.goal(Goal::value("latido (hub)", CPU, Bound::AtMost(20.0)));
+    bench.goal(Goal::value("latido (hub)", RATE, Bound::AtLeast(40_000.0)));
+    bench.goal(Goal::ratio("latido (hub)", CPU, "floor with HS256", Bound::Shown));
+    bench.note("connects a second of one core: 1 s of server CPU ÷ CPU a connect; the clients' core does not limit it");
+    bench.note("subscribed: the subscription, its answer and the snapshot are in the CPU");
+    Ok(())
+}
+
+fn name(contender: &Contender, subscribes: bool) -> String {
+    let name = contender.name();
+    if subscribes { format!("{name}, subscribed") } else { name }
+}
+
+fn measure(bench: &mut Bench, contender: &Contender, subscribes: bool, name: &str) -> anyhow::Result<()> {
+    let connections = bench.count(CONNECTIONS);
+    let running = contender.start(None, &[crate::beat::Beat::new(1, 1.0)])?;
+    let plan = running.plan(vec![Group::new(connections, 1)]);
+    let plan = if subscribes { plan } else { Plan { subscribe: None, await_snapshot: false, ..plan } };
+    let (_load, opened) = Load::open(&plan)?;
+    bench.sample(name, CPU, "µs", opened.cpu_us());
+    bench.sample(name, RATE, "a second", 1e6 / opened.cpu_us());
+    bench.sample(name, "connects a second as seen", "a second", opened.open as f64 / opened.seconds);
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! More than a core can send: everybody stays, is current, and nothing piles up.
+
+use crate::beat::Beat;
+use crate::campaign::{Bench, Scenario, Subject as _};
+use crate::contender::Contender;
+use crate::load::{Group, Load};
+use crate::peers;
+use crate::report::{Bound, Goal};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "overload",
+    about: "1,000 viewers, 2,000 changes a second: 4 times what a core can send; also with 50 viewers who never read",
+    run,
+};
+
+const VIEWERS: usize = 1_000;
+const RATE: f64 = 2_000.0;
+const STALLED: usize = 50;
+
+const LOST: &str = "reading viewers lost";
+const P50: &str = "delay p50";
+const GROWTH: &str = "memory grown in the overload";
+
+fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    let hub = Contender::Hub { shards: 1 };
+    let ways = [(hub, 0), (hub, STALLED), (Contender::Peer(peers::UWEBSOCKETS), 0)];
+    let names = ways.map(|(contender, stalled)| match stalled {
+        0 => contender.name(),
+        _ => format!("{}, {stalled} stalled", contender.name()),
+    });
+    let subjects: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.interleave(&subjects, |bench, subject| {
+        let way = names.iter().position(|name| name == subject).map(|index| ways[index]);
+        way.map_or(Ok(()), |(contender, stalled)| measure(bench, &contender, stalled, subject))
+    })?;
+    for name in &names[..2] {
+        bench.goal(Goal::value(name, P50, Bound::AtMost(5.0)));
+        bench.goal(Goal::value(name, LOST, Bound::AtMost(0.0)));
+        bench.goal(Goal::value(name, GROWTH, Bound::AtMost(1.0)));
+    }
+    bench.note("memory flat: at most 1 MiB more at the end of the overload than when it began");
+    Ok(())
+}
+
+fn measure(bench: &mut Bench, contender: &Contender, stalled: usize, name: &str) -> anyhow::Result<()> {
+    let mut running = contender.start(None, &[Beat::new(1, RATE)])?;
+    let mut groups = vec![Group::new(VIEWERS - stalled, 1)];
+    groups.extend((stalled > 0).then(|| Group { stalled: true, ..Group::new(stalled, 1) }));
+    let (mut load, _) = Load::open(&running.plan(groups))?;
+    running.publish()?;
+    load.rest(1.0)?;
+    let before = running.process().rss();
+    let counted = load.count(0.0, bench.seconds(5.0))?;
+    let Some(group) = counted.groups.first() else { return Ok(()) };
+    bench.sample(name, "delivered", "frames/s", counted.rate());
+    bench.sample(name, "server CPU a frame", "µs", counted.cpu_us());
+    bench.sample(name, P50, "ms", group.delay_ms.p50);
+    bench.sample(name, "delay p99", "ms", group.delay_ms.p99);
+    bench.sample(name, LOST, "viewers", counted.lost as f64);
+    bench.sample(name, GROWTH, "MiB", (counted.server_rss as f64 - before as f64) / f64::from(1 << 20));
+    bench.sample(name, "frames of the worst ÷ of the best", "", counted.least as f64 / counted.most.max(1) as f64);
+    Ok(())
+}
