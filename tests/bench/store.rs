@@ -7,7 +7,7 @@ use latido::postgres::embedded::{Cluster, EmbeddedError, Settings, Storage};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{keys, machine};
+use crate::machine;
 
 /// What a database of businesses begins with: no triggers, which `latido install` adds.
 const SCHEMA: &str = include_str!("../../sql/schema.sql");
@@ -73,11 +73,6 @@ impl Store {
         })?;
         Ok(Database { url })
     }
-
-    /// The cluster itself, for who wants to restart it or see its process.
-    pub(crate) fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
 }
 
 /// SQL that makes businesses with the ids of [`keys::key`] and their citas.
@@ -96,14 +91,6 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connecting to the private Postgres")?;
     tokio::spawn(connection);
     Ok(client)
-}
-
-/// A statement that changes the statistics of one business.
-pub(crate) fn change(business: usize) -> String {
-    format!(
-        "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) VALUES ('{}', current_date, '11:00', '11:30')",
-        keys::key(business)
-    )
 }
 
 /// Best place first; a root whose target directory is closed to Postgres' user ends up in `/tmp`.

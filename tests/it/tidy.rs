@@ -65,7 +65,7 @@ const WORKINGS: &[&str] = &["drain", "engine", "http", "hub", "ident", "protocol
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
-    README.es.md README.md clients clippy.toml cmd docker-compose.yml internal rustfmt.toml sql tests";
+    README.es.md README.md clients clippy.toml cmd docker-compose.yml docs internal rustfmt.toml sql tests";
 
 const LONGEST_FILE_LINES: usize = 400;
 

@@ -1,6 +1,7 @@
 //! All clients, and what they are told to do.
 
 use std::io::{self, BufRead as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use super::histogram::Histogram;
 use super::socket;
 use super::tally::Tally;
 use super::{Opened, Order, Plan};
+use crate::keys;
 use crate::process::{cpu_ns, now_ns};
-use crate::{keys, web};
 
 /// Events of one sweep.
 const EVENTS: usize = 1024;
@@ -168,7 +169,7 @@ impl Crowd {
             self.sweep(IDLE)?;
         }
         anyhow::ensure!(self.open == 0, "the server never let everyone go");
-        while web::get(self.plan.port, "/health").is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.plan.port)).is_err() {
             anyhow::ensure!(now_ns() < deadline, "the server did not come back");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -329,7 +330,7 @@ impl Crowd {
             self.snapshots += 1;
         }
         if let Some(message) = &self.plan.subscribe {
-            let message = message.replace("{ch}", &channel.to_string()).replace("{channel}", &keys::channel(channel));
+            let message = message.replace("{ch}", &channel.to_string()).replace("{subscribe}", &keys::subscribe(channel));
             self.send(index, 0x1, message.as_bytes());
         }
     }

@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) port: u16,
     /// Path and query; `{ch}` is the channel's number, `{token}` the connection's token.
     pub(crate) path: String,
-    /// Sent after the upgrade; `{ch}`, and `{channel}` for its name at Latido.
+    /// Sent after the upgrade; `{ch}`, and `{subscribe}` for Latido's whole message.
     pub(crate) subscribe: Option<String>,
     /// Whether a connection counts as opened only once its first snapshot is there.
     pub(crate) await_snapshot: bool,
@@ -69,7 +69,7 @@ impl Plan {
         Self {
             port,
             path: "/ws?token={token}".into(),
-            subscribe: Some(r#"{"type":"subscribe","channel":"{channel}"}"#.into()),
+            subscribe: Some("{subscribe}".into()),
             await_snapshot: true,
             server: Some(server),
             window: 128,

@@ -61,7 +61,8 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
     ];
     bench.interleave(&ours, |bench, contender| measure(bench, contest, contender, &database))?;
     // The field, once: it is compared with, not tuned by.
-    for peer in peers::OTHERS.map(Contender::Peer) {
+    let field = if bench.is_quick() { &peers::OTHERS[..0] } else { &peers::OTHERS };
+    for peer in field.iter().copied().map(Contender::Peer) {
         if let Err(error) = measure(bench, contest, &peer, &database) {
             bench.not_run(&peer.name(), format!("{error:#}"));
         }

@@ -11,7 +11,7 @@ pub(crate) const SCENARIO: Scenario =
     Scenario { name: "size", about: "size of the binary, start to ready with a database at hand, memory at start", run };
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+    let store = Store::start(Durability::Disk, None)?;
     let database = store.database(bench.runtime(), "size", 10, 10)?;
     let settings = Settings::new(&database);
     crate::server::install(&settings)?;

@@ -19,7 +19,6 @@ const READS: &str = "keys read";
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "storm", BUSINESSES, 20)?;
-    crate::server::install(&Settings::new(&database))?;
     bench.interleave(&["floor with HS256", "latido"], |bench, subject| {
         let clients = bench.count(CLIENTS);
         let port = web::free_port()?;
@@ -51,7 +50,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 fn storm_latido(bench: &mut Bench, settings: &Settings, clients: usize, port: u16) -> anyhow::Result<()> {
-    let mut latido = Latido::start_installed(settings)?;
+    let mut latido = Latido::start(settings)?;
     let (mut load, _) = Load::open(&Plan::latido(port, latido.process.pid(), vec![Group::new(clients, BUSINESSES)]))?;
     load.tell(Order::Storm)?;
     latido.process.kill();
@@ -60,8 +59,7 @@ fn storm_latido(bench: &mut Bench, settings: &Settings, clients: usize, port: u1
     bench.sample("latido", TIME, "ms", back.seconds * 1e3);
     bench.sample("latido", "server CPU a client", "µs", latido.process.cpu_ns() as f64 / 1e3 / clients as f64);
     bench.sample("latido", "lost", "clients", back.lost as f64);
-    let metrics = latido.metrics()?;
-    bench.sample("latido", READS, "keys", web::metric(&metrics, "latido_reads_total"));
-    bench.sample("latido", "statements", "statements", web::metric(&metrics, "latido_read_seconds_count"));
+    bench.sample("latido", READS, "keys", latido.metric("latido_reads_total")?);
+    bench.sample("latido", "statements", "statements", latido.metric("latido_read_seconds_count")?);
     Ok(())
 }
