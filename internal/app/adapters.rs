@@ -9,10 +9,10 @@ use jiff::civil::Date;
 use crate::auth::{Lookup, LookupError, LookupFuture};
 use crate::demo::Statements;
 use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Source};
-use crate::http::{Readiness, Report, StreamReport};
+use crate::http::{Readiness, Report, Shapes, StreamReport};
 use crate::ident::{Key, Topic, UserId};
 use crate::postgres::{self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts};
-use crate::stream::{Catalog, Row, Stream};
+use crate::stream::{Catalog, Column, Row, Stream};
 
 /// The engine reads from Postgres.
 pub(super) struct Reads(pub(super) Database);
@@ -93,6 +93,15 @@ pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'sta
         Declared::Armed(topics) => engine.armed(&topics),
         // Until it is declared again the sweep is faster; and then everything is read.
         Declared::Lost => engine.set_covered(false),
+    }
+}
+
+/// The published documents tell what Postgres said of the queries.
+pub(super) struct Described(pub(super) Database);
+
+impl Shapes for Described {
+    fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.0.columns(stream)
     }
 }
 

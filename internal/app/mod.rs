@@ -92,6 +92,7 @@ impl App {
             hub,
             shards: Arc::clone(&shards),
             metrics,
+            shapes: Arc::new(adapters::Described(database.clone())),
             readiness: Arc::new(adapters::Ready { database, catalog, ears }),
             clock: clock.clone(),
             drain: front.clone(),

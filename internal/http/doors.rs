@@ -7,7 +7,7 @@ use crate::auth::{ApiKey, Policy, Verifier};
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::Engine;
-use crate::http::{Asset, Config, Extra, Readiness, Seats};
+use crate::http::{Asset, Config, Extra, Readiness, Seats, Shapes};
 use crate::hub::Hub;
 use crate::shard::Shards;
 use crate::stream::Catalog;
@@ -37,6 +37,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Asked by `/ready`.
     pub readiness: Arc<dyn Readiness>,
+    /// Asked by `/openapi.json` and `/asyncapi.json`.
+    pub shapes: Arc<dyn Shapes>,
     /// For token expiry and `/health`.
     pub clock: Clock,
     /// The stop signal; counts the connections.

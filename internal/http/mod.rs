@@ -30,6 +30,7 @@ mod refusal;
 mod routes;
 mod seats;
 mod snapshot;
+mod specification;
 mod websocket;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use origin::{InvalidOrigin, Origins};
 pub use page::Asset;
 pub use refusal::json_error;
 pub use seats::Seats;
+pub use specification::Shapes;
 
 /// An answer, ready to be sent.
 pub type Response = warp::reply::Response;

@@ -61,7 +61,8 @@ impl Page {
     }
 }
 
-fn tag(bytes: &[u8]) -> String {
+/// An entity tag: a hash of what is sent.
+pub(super) fn tag(bytes: &[u8]) -> String {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(bytes).iter().take(8) {
         tag.push_str(&format!("{byte:02x}"));

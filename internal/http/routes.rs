@@ -16,6 +16,7 @@ use crate::http::call::{Call, call};
 use crate::http::hook::Hook;
 use crate::http::page::Page;
 use crate::http::refusal::Refusal;
+use crate::http::specification::Specification;
 use crate::http::{Doors, Extra, Response, events, health, metrics, snapshot, websocket};
 
 /// Everything the server answers.
@@ -35,11 +36,15 @@ pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
         with.clone().and(path!("health")).and(call()).map(move |doors: Arc<Doors>, call| health::health(&doors, started, &call));
     let ready = with.clone().and(path!("ready")).and(call()).then(health::ready);
     let metrics = with.clone().and(path!("metrics")).and(call()).map(|doors: Arc<Doors>, call| metrics::show(&doors, &call));
+    let (http, messages) = Specification::pair(doors);
+    let openapi = path!("openapi.json").and(call()).map(move |call| http.show(&call));
+    let asyncapi = path!("asyncapi.json").and(call()).map(move |call| messages.show(&call));
     let show = with.clone().and(path!(String / String)).and(call()).then(snapshot::show);
     let follow = with.and(path!(String / String / "events")).and(call()).then(events::follow);
 
     let ours = answered(doors, ws).or(answered(doors, notify)).unify().or(answered(doors, health)).unify();
     let ours = ours.or(answered(doors, ready)).unify().or(answered(doors, metrics)).unify();
+    let ours = ours.or(answered(doors, openapi)).unify().or(answered(doors, asyncapi)).unify();
     let ours = ours.or(answered(doors, page(doors))).unify().or(extra(doors)).unify();
     let all = ours.or(answered(doors, show)).unify().or(answered(doors, follow)).unify();
     answered(

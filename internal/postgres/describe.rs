@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
+use crate::postgres::columns;
 use crate::postgres::connect::Private;
 use crate::postgres::error::{DatabaseError, describe};
 use crate::postgres::keys::{ARRAYS, key_type, same_keys};
 use crate::postgres::pool::Database;
 use crate::postgres::quote::ident;
-use crate::stream::{KeyType, Stream, ZoneRule};
+use crate::stream::{Column, KeyType, Stream, ZoneRule};
 
 /// Longest time to describe one statement.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub(super) struct Prepared {
     pub(super) keys: Type,
     /// Whether the query takes today, `$2`.
     pub(super) takes_today: bool,
+    /// What stands behind the key.
+    pub(super) columns: Vec<Column>,
     /// Gives key, columns, clock.
     pub(super) read: String,
     /// Gives key, zone; and the type of its `$1`.
@@ -48,7 +51,8 @@ pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepa
         ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
     };
     let read = reading(&stream.query, &key, &data);
-    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, read, zones })
+    let columns = found.columns.iter().skip(1).map(|(name, of)| Column { name: name.clone(), kind: columns::kind(of) }).collect();
+    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, columns, read, zones })
 }
 
 async fn zones(database: &Database, private: &Private, stream: &Stream, sql: &str) -> Result<(String, Type), DatabaseError> {

@@ -11,7 +11,7 @@ use crate::postgres::describe::{self, Prepared, authorizing};
 use crate::postgres::error::DatabaseError;
 use crate::postgres::keys;
 use crate::postgres::pool::Database;
-use crate::stream::{Catalog, Row, Stream};
+use crate::stream::{Catalog, Column, Row, Stream};
 
 impl Database {
     /// Asks the database what every stream's SQL takes and gives, and sets [`Stream::key_type`].
@@ -80,6 +80,11 @@ impl Database {
         let rows = self.query(&what, &authorizing(sql), &params).await?;
         let answered: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
         Ok(keys.iter().filter(|key| answered.contains(key.as_str())).cloned().collect())
+    }
+
+    /// The data columns of the stream's query, as they were last seen. None: the database has not described it yet.
+    pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.prepared(&stream.name).map(|prepared| prepared.columns.clone())
     }
 
     pub(super) async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {

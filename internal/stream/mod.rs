@@ -1,9 +1,11 @@
 //! What a stream is: a named live query, the tables it reads, and the snapshots it yields.
 
+mod column;
 mod definition;
 mod key_type;
 mod snapshot;
 
+pub use column::{Column, ColumnKind};
 pub use definition::{Catalog, ChannelError, Stream, Table, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
 pub use snapshot::{Row, Snapshot};

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod abuse;
+mod browser;
 mod change_path;
 mod command;
 mod contract;
@@ -13,4 +14,5 @@ mod gate;
 mod harness;
 mod packaging;
 mod postgres;
+mod specification;
 mod tidy;

@@ -16,12 +16,12 @@ use crate::auth::{
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::{self, Answer, Engine, ReadError, Reader, Source};
-use crate::http::{Asset, Config, Doors, Readiness, Report, Seats};
+use crate::http::{Asset, Config, Doors, Readiness, Report, Seats, Shapes};
 use crate::hub::Hub;
 use crate::ident::{Key, UserId};
 use crate::session::{Context, Limits};
 use crate::shard::{self, Clerk, Shards};
-use crate::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use crate::stream::{Catalog, Column, ColumnKind, KeyType, Row, Stream, ZoneRule};
 use crate::telemetry::Metrics;
 
 pub(super) const HOOK_KEY: &str = "a key for the hook";
@@ -95,6 +95,13 @@ impl Readiness for Ready {
         let database = if self.0 { Ok(()) } else { Err("connection refused".into()) };
         let report = Report { ready: self.0, database, listener: "up", streams: Vec::new() };
         async { report }.boxed()
+    }
+}
+
+/// The numbers have one column, once the database was reached.
+impl Shapes for Ready {
+    fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
+        self.0.then(|| vec![Column { name: "total_citas".into(), kind: ColumnKind::Integer }])
     }
 }
 
@@ -181,6 +188,7 @@ impl World {
             shards: Arc::new(shards.unwrap()),
             metrics,
             readiness: Arc::new(Ready(reached)),
+            shapes: Arc::new(Ready(reached)),
             clock,
             drain: Drain::new(),
             assets: ASSETS,

@@ -1,0 +1,166 @@
+//! The WebSocket's messages: every variant, code and close reason of the code, and what really comes over a socket.
+
+use std::collections::BTreeSet;
+
+use latido::protocol::{Command, ErrorCode, Reply, native};
+use latido::session::CloseReason;
+use serde_json::{Value, json};
+
+use super::{Document, base, strings};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, claims};
+
+/// The message that stands for a command. A new variant doesn't compile here until the document has it.
+fn of_command(command: &Command) -> &'static str {
+    match command {
+        Command::Subscribe { .. } => "subscribe",
+        Command::Unsubscribe { .. } => "unsubscribe",
+        Command::Ping => "ping",
+        Command::Auth { .. } => "auth",
+    }
+}
+
+/// The same of a reply.
+fn of_reply(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Subscribed(_) => "subscribed",
+        Reply::Unsubscribed(_) => "unsubscribed",
+        Reply::Pong => "pong",
+        Reply::Authenticated { .. } => "authenticated",
+        Reply::TokenExpiring { .. } => "token_expiring",
+        Reply::Error { .. } => "error",
+    }
+}
+
+fn replies() -> Vec<Reply> {
+    let errors = ErrorCode::ALL.into_iter().zip([None, Some("a:b".to_owned())].into_iter().cycle());
+    let errors = errors.map(|(code, channel)| Reply::Error { code, message: "no".into(), channel });
+    let others = [
+        Reply::Subscribed("estadisticas:1".into()),
+        Reply::Unsubscribed("estadisticas:1".into()),
+        Reply::Pong,
+        Reply::Authenticated { expires_at: 5 },
+        Reply::TokenExpiring { at: 5 },
+    ];
+    errors.chain(others).collect()
+}
+
+/// The names of the messages that the server receives, or sends.
+fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
+    let operations = document["operations"].as_object().expect("operations").values();
+    let mut lists = Vec::new();
+    for operation in operations {
+        // What is sent as an answer stands with the question.
+        let answers = &operation["reply"]["messages"];
+        lists.extend((operation["action"] == action).then_some(&operation["messages"]));
+        lists.extend((action == "send" && !answers.is_null()).then_some(answers));
+    }
+    let names = lists.into_iter().flat_map(|list| list.as_array().expect("messages"));
+    names.map(|name| name["$ref"].as_str().expect("a reference").rsplit_once('/').expect("a name").1).collect()
+}
+
+#[test]
+fn every_command_is_documented_and_the_reverse() {
+    let document = Document(base("asyncapi.json"));
+    let mut seen = BTreeSet::new();
+    for name in travelling(&document.0, "receive") {
+        let message = &document.0["components"]["messages"][name];
+        for example in message["examples"].as_array().expect("examples") {
+            let command = native::decode(&example["payload"].to_string()).expect("the server understands the example");
+            assert_eq!(of_command(&command), name);
+            seen.insert(name);
+        }
+    }
+    // `of_command` lists what there is.
+    assert_eq!(seen, BTreeSet::from(["subscribe", "unsubscribe", "ping", "auth"]));
+    for (name, wrong) in [
+        ("subscribe", json!({"type": "subscribe"})),
+        ("subscribe", json!({"type": "subscribe", "channel": 7})),
+        ("unsubscribe", json!({"type": "unsubscribe", "data": {"channel": null}})),
+        ("auth", json!({"type": "auth", "data": {}})),
+        ("ping", json!({"type": 1})),
+    ] {
+        assert!(native::decode(&wrong.to_string()).is_err(), "{wrong}");
+        assert!(document.problem(&document.0["components"]["messages"][name]["payload"], &wrong).is_some(), "{wrong}");
+    }
+}
+
+#[test]
+fn every_reply_is_documented_and_the_reverse() {
+    let document = Document(base("asyncapi.json"));
+    let mut seen = BTreeSet::from(["snapshot", "status"]);
+    for reply in replies() {
+        let name = of_reply(&reply);
+        let frame = serde_json::from_str(&native::encode_reply(&reply)).expect("JSON");
+        document.check(name, &document.0["components"]["messages"][name]["payload"], &frame);
+        seen.insert(name);
+    }
+    assert_eq!(seen, travelling(&document.0, "send"));
+    let all: BTreeSet<_> =
+        document.0["components"]["messages"].as_object().expect("messages").keys().map(String::as_str).collect();
+    assert_eq!(all, &seen | &travelling(&document.0, "receive"));
+}
+
+#[test]
+fn every_error_code_and_close_reason_is_documented_and_the_reverse() {
+    let document = base("asyncapi.json");
+    let codes: BTreeSet<_> = ErrorCode::ALL.into_iter().map(ErrorCode::as_str).collect();
+    let schema = &document["components"]["schemas"]["ErrorCode"];
+    assert_eq!(codes, strings(&schema["enum"]).into_iter().collect());
+    let explained = |code: &str| schema["description"].as_str().unwrap().contains(&format!("- `{code}`: "));
+    assert!(codes.iter().all(|code| explained(code)), "every code has a meaning");
+
+    let reasons: BTreeSet<_> = CloseReason::ALL.into_iter().map(|reason| (reason.code().into(), reason.text())).collect();
+    let listed = document["channels"]["socket"]["x-close-codes"].as_array().expect("close codes");
+    let of = |entry: &'static str| move |close: &Value| close[entry].as_str().is_some_and(|text| !text.is_empty());
+    assert!(listed.iter().all(of("meaning")) && listed.iter().all(of("comeBack")));
+    let documented = listed.iter().map(|close| (close["code"].as_u64().unwrap(), close["text"].as_str().unwrap())).collect();
+    assert_eq!(reasons, documented);
+}
+
+/// The one message of the document that a frame is.
+fn told(document: &Document, frame: &Value) -> String {
+    let messages = document.0["components"]["messages"].as_object().expect("messages");
+    let sent = travelling(&document.0, "send");
+    let is = |message: &Value| document.problem(&message["payload"], frame).is_none();
+    let fitting: Vec<_> = messages.iter().filter(|(name, message)| sent.contains(name.as_str()) && is(message)).collect();
+    let [(name, _)] = fitting[..] else { panic!("{frame} is {} messages", fitting.len()) };
+    name.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_over_a_socket_is_as_documented() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app, "/asyncapi.json").await;
+    document.check_itself();
+    let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 30}));
+    let renewed = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 600}));
+    let mut socket = app.socket(&token).await;
+    assert_eq!(told(&document, &socket.next().await), "token_expiring");
+    let channel = format!("estadisticas:{B1}");
+    for (asked, message, answers) in [
+        ("subscribe", json!({"type": "subscribe", "channel": &channel}), &["subscribed", "snapshot.estadisticas"][..]),
+        ("subscribe", json!({"type": "subscribe", "data": {"channel": &channel}}), &["subscribed", "snapshot.estadisticas"]),
+        ("subscribe", json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B2}")}}), &["error"]),
+        ("ping", json!({"type": "ping"}), &["pong"]),
+        ("auth", json!({"type": "auth", "data": {"token": renewed}}), &["authenticated"]),
+        ("auth", json!({"type": "auth", "data": {"token": "x"}}), &["error"]),
+        ("unsubscribe", json!({"type": "unsubscribe", "data": {"channel": &channel}}), &["unsubscribed"]),
+    ] {
+        document.check(asked, &document.0["components"]["messages"][asked]["payload"], &message);
+        socket.send(&message).await;
+        for answer in answers {
+            assert_eq!(told(&document, &socket.next().await), *answer, "{message}");
+        }
+    }
+    // The three places of the token that the document names, and no other.
+    let schemes = document.0["components"]["securitySchemes"].as_object().expect("schemes").keys().collect::<Vec<_>>();
+    assert_eq!(schemes, ["bearer", "query", "subprotocol"]);
+    assert_eq!(strings_of_refs(&document.0["servers"]["self"]["security"]), ["bearer", "query", "subprotocol"]);
+    let user = app.token(ADMIN_OF_B1);
+    assert!(app.socket(&user).await.subscribe(&channel).await["v"].is_u64());
+}
+
+fn strings_of_refs(list: &Value) -> Vec<&str> {
+    let names = list.as_array().expect("a list").iter();
+    names.map(|name| name["$ref"].as_str().expect("a reference").rsplit_once('/').expect("a name").1).collect()
+}

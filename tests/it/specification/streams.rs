@@ -1,0 +1,90 @@
+//! The documents tell of the streams that a server has, and how they are served.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::Document;
+use crate::harness::{OTHER_USER, TestApp, claims};
+
+const TOML: &str = r#"
+[streams.ventas]
+query = """
+SELECT k.tienda_id, count(v.id) AS ventas, coalesce(sum(v.importe), 0)::numeric AS importe, max(v.en) AS ultima, coalesce(bool_or(v.grande), false) AS grande
+FROM unnest($1::bigint[]) AS k (tienda_id) LEFT JOIN ventas v USING (tienda_id) GROUP BY k.tienda_id
+"""
+key_field = "tienda_id"
+event = "venta"
+tables = [{ table = "ventas", key = "tienda_id" }]
+"#;
+const SCHEMA: &str = "CREATE TABLE ventas (id serial PRIMARY KEY, tienda_id bigint NOT NULL, importe numeric, en timestamptz DEFAULT now(), grande boolean)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_stream_stands_in_both_documents() {
+    let app = TestApp::with_streams(TOML, SCHEMA).await;
+    let http = Document::of(&app, "/openapi.json").await;
+    let messages = Document::of(&app, "/asyncapi.json").await;
+    http.check_itself();
+    messages.check_itself();
+    let paths: Vec<_> = http.0["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
+    for path in
+        ["/ventas/{tienda_id}", "/ventas/{tienda_id}/events", "/notify/ventas", "/notify/cita", "/estadisticas/{negocio_id}"]
+    {
+        assert!(paths.contains(&path), "{path}: {paths:?}");
+    }
+    let data = &http.0["components"]["schemas"]["Data.ventas"];
+    let types: Vec<_> = data["properties"]
+        .as_object()
+        .expect("columns")
+        .iter()
+        .map(|(name, schema)| (name.as_str(), schema["type"][0].as_str()))
+        .collect();
+    let expected = [
+        ("tienda_id", None),
+        ("ventas", Some("integer")),
+        ("importe", Some("number")),
+        ("ultima", Some("string")),
+        ("grande", Some("boolean")),
+        ("timestamp", None),
+    ];
+    assert_eq!(types, expected);
+
+    app.client()
+        .await
+        .batch_execute("INSERT INTO ventas (tienda_id, importe, grande) VALUES (7, 12.50, true)")
+        .await
+        .expect("sold");
+    let token = app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
+    let frame = app.socket(&token).await.subscribe_as("ventas:7", "venta").await;
+    messages.check("a sale", &messages.0["components"]["messages"]["snapshot.ventas"]["payload"], &frame);
+    http.check("its data", data, &frame["data"]);
+    for (body, fits) in [
+        (json!({"tienda_id": 7}), true),
+        (json!({"tienda_id": "7"}), true),
+        (json!({"key": "tienda_7"}), true),
+        (json!({}), false),
+    ] {
+        let answer = app.request(Method::POST, "/notify/ventas").json(&body).send().await.expect("an answer");
+        let problem = http.problem(&http.0["components"]["schemas"]["Change.ventas"], &body);
+        assert_eq!((answer.status() == 200, problem.is_none()), (fits, fits), "{body}: {problem:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_cached_by_tag_and_may_be_read_from_anywhere() {
+    let app = TestApp::start().await;
+    for path in ["/openapi.json", "/asyncapi.json"] {
+        let ask = async |tag: &str| app.request(Method::GET, path).header("if-none-match", tag).send().await.expect("an answer");
+        let answer = ask("\"none\"").await;
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        assert_eq!((header("content-type").as_str(), header("cache-control").as_str()), ("application/json", "no-cache"));
+        assert_eq!(header("access-control-allow-origin"), "*");
+        let tag = header("etag");
+        let text = answer.text().await.expect("text");
+        assert!(!text.contains(&app.database_url()) && !text.contains(claims::SECRET));
+        let again = ask(&tag).await;
+        assert_eq!((again.status().as_u16(), again.headers()["etag"].to_str().expect("text")), (304, tag.as_str()));
+        assert!(again.text().await.expect("text").is_empty());
+        let head = app.request(Method::HEAD, path).send().await.expect("an answer");
+        assert_eq!(head.headers()["etag"].to_str().expect("text"), tag);
+    }
+}
