@@ -13,7 +13,8 @@ run: tools ## a live demo on http://127.0.0.1:8080/ with a private Postgres; Ctr
 	cargo build --release --locked
 	target/release/latido demo
 
-test: tools ## all tests; nothing needs to be running
+test: ## all tests; nothing needs to be running
+	@.ci/tools test
 	cargo test --locked --doc
 	cargo test --locked --all-targets
 

@@ -12,6 +12,7 @@ mod draining;
 mod embedded;
 mod gate;
 mod harness;
+mod operations;
 mod packaging;
 mod postgres;
 mod specification;

@@ -1,0 +1,100 @@
+//! A Chromium of one test's own: it starts with an empty profile, and ends with this value.
+
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, getuid, kill_process_group};
+use serde_json::Value;
+
+use super::not_run;
+use super::page::{Look, Page};
+use crate::harness::{Folder, client, until};
+
+/// Names of the program, and where macOS keeps it.
+const PROGRAMS: [&str; 5] =
+    ["chromium", "chromium-browser", "google-chrome", "chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
+
+/// In Spanish, without a window, and without whatever a browser asks of the internet by itself.
+const FLAGS: [&str; 14] = [
+    "--headless=new",
+    "--remote-debugging-port=0",
+    "--lang=es-EC",
+    "--accept-lang=es-EC",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-gpu",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--mute-audio",
+];
+
+/// A running browser.
+pub(super) struct Browser {
+    child: Child,
+    port: u16,
+    /// Removed last, when nobody writes into it any more.
+    profile: Folder,
+}
+
+impl Browser {
+    /// Starts one. None: there is no Chromium here, which has been said.
+    pub(super) async fn start() -> Option<Self> {
+        let Some(program) = program() else {
+            not_run("a browser's test, for want of chromium (sudo apt-get install chromium)");
+            return None;
+        };
+        let profile = Folder::new();
+        let mut command = Command::new(program);
+        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
+        if getuid().is_root() {
+            // Its sandbox refuses root; the pages are our own.
+            command.arg("--no-sandbox");
+        }
+        // It has many processes; as a group they end together.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut browser = Self { child: command.spawn().expect("chromium starts"), port: 0, profile };
+        let file = browser.profile.path().join("DevToolsActivePort");
+        until("chromium listens", async || {
+            assert!(browser.child.try_wait().expect("it is ours").is_none(), "chromium ended at once");
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            // The second line is written after the port's.
+            browser.port = text.split_once('\n').and_then(|(port, _)| port.parse().ok()).unwrap_or(0);
+            browser.port != 0
+        })
+        .await;
+        Some(browser)
+    }
+
+    /// A tab of its own.
+    pub(super) async fn page(&self, look: Look) -> Page {
+        let url = format!("http://127.0.0.1:{}/json/new?about:blank", self.port);
+        let answer = client().put(url).send().await.expect("an answer").text().await.expect("a text");
+        let target: Value = serde_json::from_str(&answer).expect("a target");
+        Page::attach(target["webSocketDebuggerUrl"].as_str().expect("an address"), look).await
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let _ended_already = group.map(|group| kill_process_group(group, Signal::KILL));
+        let _ = self.child.wait();
+    }
+}
+
+/// `CHROMIUM`, else the first of the usual names in the path.
+fn program() -> Option<PathBuf> {
+    if let Some(given) = env::var_os("CHROMIUM") {
+        return Some(given.into());
+    }
+    let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let candidates = PROGRAMS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.into_iter().find(|path| path.is_file())
+}

@@ -1,0 +1,168 @@
+//! The demo's page, as somebody meets it who typed `make run`: numbers, a booking, a killed server, and what the page says of it.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use tokio_postgres::Client;
+
+use super::{Browser, DESKTOP, Look, PHONE, Page, axe};
+use crate::harness::cluster::connect;
+use crate::harness::{Home, Running};
+
+const BUSINESS: &str = latido::demo::BUSINESSES[0].id;
+
+/// A demo on a port of its choice, or of ours.
+struct Demo {
+    process: Running,
+    address: SocketAddr,
+    database: Client,
+}
+
+impl Demo {
+    async fn start(home: &Home, port: u16) -> Self {
+        let state = home.folder().path().join("state");
+        let port = port.to_string();
+        let variables = [("XDG_STATE_HOME", state.to_str().expect("UTF-8")), ("PORT", &port), ("SHUTDOWN_SECONDS", "4")];
+        let process = home.start(&["demo"], &variables);
+        let line = process.prints("its database", |line| line.contains("psql ")).await;
+        let url = line.split_once("psql ").expect("it is there").1.trim().trim_matches('\'').to_owned();
+        let address = process.ready().await;
+        Self { process, address, database: connect(&url).await }
+    }
+
+    fn page(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Books so many citas of the first business, past the page.
+    async fn book(&self, count: u32) {
+        let sql = format!(
+            "INSERT INTO citas (negocio_id, cliente_id, estacion_id, servicio_id, fecha, hora_inicio, hora_fin)
+             SELECT negocio_id, cliente_id, estacion_id, servicio_id, fecha, hora_inicio, hora_fin
+             FROM citas CROSS JOIN generate_series(1, {count}) WHERE id = (SELECT min(id::text)::uuid FROM citas WHERE negocio_id = '{BUSINESS}')"
+        );
+        self.database.batch_execute(&sql).await.expect("booked");
+    }
+
+    async fn total(&self) -> i64 {
+        let count = format!("SELECT count(*) FROM citas WHERE negocio_id = '{BUSINESS}'");
+        self.database.query_one(&count, &[]).await.expect("a count").get(0)
+    }
+}
+
+/// A number of the first card, as it is shown: digits with dots between.
+async fn shown(page: &mut Page, field: &str) -> i64 {
+    let text = page.text(&format!("#cards article:first-child [data-field={field}]")).await;
+    text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(-1)
+}
+
+async fn until_live(page: &mut Page) {
+    page.until("it is live", "document.querySelector('#link').dataset.state === 'live'").await;
+    page.until("every card has numbers", "document.querySelectorAll('#cards article time[datetime]').length === 4").await;
+}
+
+/// The page shows what the table holds; the demo's own writer goes on meanwhile.
+async fn until_right(page: &mut Page, demo: &Demo) {
+    for _ in 0..200 {
+        if shown(page, "total_citas").await == demo.total().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the page never shows what the table holds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_page_lives_through_it_all() {
+    let Some(browser) = Browser::start().await else { return };
+    let home = Home::new();
+    let demo = Demo::start(&home, 0).await;
+    let mut page = browser.page(DESKTOP).await;
+    page.open(&demo.page()).await;
+    until_live(&mut page).await;
+    assert_eq!(page.text("#link-words").await, "En vivo");
+    until_right(&mut page, &demo).await;
+    numbers_follow(&mut page, &demo).await;
+    it_looks_well(&mut page).await;
+    page.assert_quiet(&demo.page()).await;
+
+    let port = demo.address.port();
+    demo.process.signal(Signal::KILL);
+    drop(demo);
+    page.until("it says so in words", "/Reconectando/.test(document.querySelector('#link').innerText)").await;
+    assert_eq!(page.eval("document.querySelector('#link').getAttribute('role')").await, "status", "and says it aloud");
+    axe::assert_accessible(&mut page, "reconnecting").await;
+    page.screenshot("demo-reconnecting").await;
+
+    let demo = Demo::start(&home, port).await;
+    until_live(&mut page).await;
+    until_right(&mut page, &demo).await;
+    // Nothing but what the dead server could not answer.
+    let complaints = page.complaints().await;
+    let is_of_the_dead =
+        |text: &String| text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("Failed to load");
+    assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
+    demo.book(1).await;
+    until_right(&mut page, &demo).await;
+    page.assert_quiet(&demo.page()).await;
+}
+
+async fn it_looks_well(page: &mut Page) {
+    for (name, look) in [
+        ("demo-desktop", DESKTOP),
+        ("demo-desktop-dark", Look { is_dark: true, ..DESKTOP }),
+        ("demo-phone", PHONE),
+        ("demo-phone-dark", Look { is_dark: true, is_calm: true, ..PHONE }),
+    ] {
+        page.look(look).await;
+        page.assert_fits().await;
+        axe::assert_accessible(page, name).await;
+        page.screenshot(name).await;
+    }
+    page.look(DESKTOP).await;
+}
+
+async fn numbers_follow(page: &mut Page, demo: &Demo) {
+    let before = shown(page, "total_citas").await;
+    demo.book(500).await;
+    page.until(
+        "five hundred more",
+        &format!("+document.querySelector('#cards [data-field=total_citas]').innerText.replace(/\\D/g, '') >= {}", before + 500),
+    )
+    .await;
+    until_right(page, demo).await;
+    page.click("#cards article:first-child .book").await;
+    page.until("it is booked", "document.querySelector('#cards .book').innerText.includes('Reservada')").await;
+    page.click("#language").await;
+    page.until(
+        "it speaks English",
+        "document.documentElement.lang === 'en' && document.querySelector('#link-words').innerText === 'Live'",
+    )
+    .await;
+    page.click("#language").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_demo_the_page_asks_for_a_token() {
+    let Some(browser) = Browser::start().await else { return };
+    let app = crate::harness::TestApp::start().await;
+    let origin = format!("http://{}/", app.address());
+    let mut page = browser.page(PHONE).await;
+    page.open(&origin).await;
+    page.until("it asks", "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'").await;
+    for (name, look) in [("token-phone", PHONE), ("token-desktop", DESKTOP)] {
+        page.look(look).await;
+        page.assert_fits().await;
+        axe::assert_accessible(&mut page, name).await;
+        page.screenshot(name).await;
+    }
+    page.write(&app.token(crate::harness::ADMIN_OF_B1)).await;
+    page.press("Tab").await;
+    page.write(crate::harness::B1).await;
+    page.press("Enter").await;
+    page.until("it is live", "document.querySelector('#link').dataset.state === 'live'").await;
+    app.book(&app.client().await, crate::harness::B1, "pendiente", 0).await;
+    page.until("one cita", "document.querySelector('[data-field=total_citas]').innerText === '1'").await;
+    page.screenshot("token-live").await;
+    page.assert_quiet(&origin).await;
+}
