@@ -21,6 +21,9 @@ use crate::http::seats::Full;
 const BACKLOG: i32 = 4096;
 /// First and longest pause after an accept that failed for want of files or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Refusals that an operator's alert waits for: shown at zero from the start, since Prometheus sees no rise in what first appears at one.
+const AWAITED: [&str; 8] =
+    ["connection_limit", "address_limit", "hook_key", "signature", "expired", "malformed", "claims", "algorithm"];
 /// A silent peer is probed after this long, this often, so many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
@@ -82,6 +85,7 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>) {
         }
     };
     info!(%address, "listening");
+    doors.metrics.refusals.expect(AWAITED);
     accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors)))).await;
 }
 
