@@ -74,6 +74,17 @@ async fn additional_addresses_stand_before_the_streams() {
 }
 
 #[tokio::test]
+async fn the_documents_tell_what_is_known_by_now() {
+    for (reached, world) in [(true, World::new(Config::default())), (false, World::without_database(Config::default()))] {
+        let document = TestServer::start(world).get("/openapi.json", &[]).await.json();
+        let data = &document["components"]["schemas"]["Data.ventas"];
+        assert_eq!(data["properties"]["total_citas"].is_object(), reached, "{data}");
+        assert_eq!(data["additionalProperties"].as_bool(), Some(!reached));
+        assert!(document["paths"]["/ventas/{tienda_id}"].is_object() && document["paths"]["/notify/cita"].is_object());
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_is_the_current_data() {
     let server = TestServer::with(Config::default());
     server.number.becomes(156);
