@@ -140,7 +140,7 @@ async fn dashboard_and_alerts_name_what_is_shown() {
             }
             assert!(shown.samples.contains(&metric), "{metric} is shown by no server: {expression}");
             used.extend(shown.family(&metric).cloned());
-            let own = rest[metric.len()..].starts_with('{').then(|| matchers(rest)).unwrap_or_default();
+            let own = if rest[metric.len()..].starts_with('{') { matchers(rest) } else { Vec::new() };
             // Those that Prometheus adds are its own.
             for (label, values) in own.iter().filter(|(label, _)| label != "job" && label != "instance") {
                 let known =
