@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getuid, kill_process_group};
+use rustix::process::{Pid, Signal, getuid, kill_process_group, test_kill_process_group};
 use serde_json::Value;
 
 use super::not_run;
@@ -86,6 +88,12 @@ impl Drop for Browser {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let _ended_already = group.map(|group| kill_process_group(group, Signal::KILL));
         let _ = self.child.wait();
+        // The others of the group may still be writing into the profile, which goes next.
+        let lives = || group.is_some_and(|group| test_kill_process_group(group).is_ok());
+        let began = Instant::now();
+        while lives() && began.elapsed() < Duration::from_secs(2) {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
