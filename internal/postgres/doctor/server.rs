@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use crate::postgres::doctor::Finding;
-use crate::postgres::interest::BUCKETS;
+use crate::postgres::interest::LOCKS;
 use crate::postgres::listener::{End, rehearse};
 use crate::postgres::pool::Database;
 
@@ -43,12 +43,12 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
     Ok(findings)
 }
 
-/// The interest gate may fill as much of the lock table as there are buckets; the rest is the users'.
+/// The interest gate may fill half of the lock table, if every key is watched; the rest is the users'.
 fn lock_table(gated: bool, entries: i64) -> Option<Finding> {
-    if !gated || entries >= 4 * i64::from(BUCKETS) {
+    if !gated || entries >= 2 * i64::from(LOCKS) {
         return None;
     }
-    let detail = format!("room for about {entries} locks, of which the interest gate may use {BUCKETS}");
+    let detail = format!("room for about {entries} locks, of which the interest gate may use {LOCKS}");
     let remedy = "raise max_locks_per_transaction, or install with INTEREST_GATE=false";
     Some(Finding::warning("lock table", detail).remedy(remedy))
 }

@@ -47,6 +47,14 @@ pub(in crate::postgres) struct KeyColumn {
     pub(in crate::postgres) is_text: bool,
 }
 
+impl KeyColumn {
+    /// The key of a row under that alias, as it is compared.
+    fn of(&self, alias: &str) -> String {
+        let collation = if self.is_text { "::text COLLATE \"C\"" } else { "" };
+        format!("{alias}.{}{collation}", ident(&self.name))
+    }
+}
+
 /// A part of the script that concerns one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Section {
@@ -92,18 +100,27 @@ impl Watched {
     /// The function's source, as `pg_proc.prosrc` holds it.
     pub(super) fn body(&self) -> String {
         let stream = literal(&self.stream);
-        let columns: Vec<_> = self.columns.iter().map(|name| format!("latido_r.{}", ident(name))).collect();
-        let columns = if columns.is_empty() { "latido_r.*".to_owned() } else { columns.join(", ") };
+        let columns = self.columns_of("latido_r");
         let Some(key) = &self.key else {
             return fill(include_str!("keyless.sql"), &[("stream", &stream), ("columns", &columns)]);
         };
-        let mut expression = format!("latido_r.{}", ident(&key.name));
-        if key.is_text {
-            expression.push_str("::text COLLATE \"C\"");
-        }
-        let limit = (MAX_KEYS + 1).to_string();
-        let values = [("stream", stream.as_str()), ("columns", &columns), ("key", &expression), ("limit", &limit)];
+        let (new_key, old_key) = (key.of("latido_r"), key.of("latido_o"));
+        let (limit, old_columns) = ((MAX_KEYS + 1).to_string(), self.columns_of("latido_o"));
+        let values = [
+            ("stream", stream.as_str()),
+            ("columns", &columns),
+            ("old_columns", &old_columns),
+            ("key", &new_key),
+            ("old_key", &old_key),
+            ("limit", &limit),
+        ];
         fill(include_str!("table.sql"), &values)
+    }
+
+    /// What counts as a change, of rows under that alias.
+    fn columns_of(&self, alias: &str) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|name| format!("{alias}.{}", ident(name))).collect();
+        if columns.is_empty() { format!("{alias}.*") } else { columns.join(", ") }
     }
 
     /// Tells our functions from others, and current ones from old ones.
