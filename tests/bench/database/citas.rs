@@ -1,0 +1,60 @@
+//! The benchmark's citas, with ids that can be named without looking them up.
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+
+use crate::keys;
+use crate::store::{Database, Store, connect};
+
+/// A database with that many businesses and citas, dealt out in turn, over ten months.
+pub(crate) fn database(
+    store: &Store,
+    runtime: &Runtime,
+    name: &str,
+    businesses: usize,
+    citas: usize,
+) -> anyhow::Result<Database> {
+    let database = store.database(runtime, name, businesses, 0)?;
+    let sql = format!(
+        "INSERT INTO citas (id, negocio_id, fecha, hora_inicio, hora_fin, estado)
+           SELECT ('00000000-0000-4000-9000-' || lpad(to_hex(n), 12, '0'))::uuid,
+                  ('00000000-0000-4000-8000-' || lpad(to_hex(n % {businesses}), 12, '0'))::uuid,
+                  current_date - 300 + n / {businesses} % 300, '10:00', '10:30', 'pendiente'
+             FROM generate_series(0, {citas} - 1) AS n"
+    );
+    run(runtime, &database, &[&sql, "VACUUM (ANALYZE) citas", "CHECKPOINT"])?;
+    Ok(database)
+}
+
+/// Runs statements one after the other on a connection of their own.
+pub(crate) fn run(runtime: &Runtime, database: &Database, statements: &[&str]) -> anyhow::Result<()> {
+    runtime.block_on(async {
+        let client = connect(&database.url).await?;
+        for sql in statements {
+            client.batch_execute(sql).await.with_context(|| (*sql).to_owned())?;
+        }
+        Ok(())
+    })
+}
+
+/// Changes the state of one cita, so that its business has other numbers after than before.
+pub(crate) fn toggle(cita: usize) -> String {
+    format!(
+        "UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END
+          WHERE id = '00000000-0000-4000-9000-{cita:012x}'"
+    )
+}
+
+/// The statement that the server reads with, for who wants to know what it costs alone.
+pub(crate) fn read_sql() -> String {
+    let query = include_str!("../../../sql/estadisticas.sql").trim_end().trim_end_matches(';');
+    format!(
+        "SELECT d.negocio_id::text, row_to_json((SELECT r FROM (SELECT d.citas_hoy, d.total_citas, d.citas_completadas, d.citas_canceladas) AS r))::text,
+                (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) FROM ({query}) AS d"
+    )
+}
+
+/// The keys of these businesses, for that statement.
+pub(crate) fn ids(businesses: impl IntoIterator<Item = usize>) -> anyhow::Result<Vec<uuid::Uuid>> {
+    businesses.into_iter().map(|n| keys::key(n).parse().context("a key")).collect()
+}

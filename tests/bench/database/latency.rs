@@ -1,0 +1,197 @@
+//! From COMMIT to the frame, beside the bare sum of what nobody can do without: the notification's way to a listener, one read of the
+//! same statement, one write of as many bytes to a socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
+
+use crate::campaign::{Bench, Scenario};
+use crate::database::citas;
+use crate::database::quantile::Times;
+use crate::database::viewer::Viewer;
+use crate::report::{Bound, Goal};
+use crate::server::{Latido, Settings};
+use crate::store::{Durability, Store, connect};
+
+pub(crate) const SCENARIO: Scenario =
+    Scenario { name: "commit-to-frame", about: "COMMIT to the frame at the client, beside the bare sum of its three steps", run };
+
+const BUSINESSES: usize = 1_000;
+/// A hundred citas each.
+const CITAS: usize = 100_000;
+/// The business whose changes Latido tells of, and the one that only the bare listener hears of.
+const OURS: usize = 1;
+const BARE: usize = 2;
+/// Commits of a measurement, taken in turns of [`TURN`] by both.
+const COMMITS: usize = 1_000;
+const TURN: usize = 50;
+/// Bytes of a frame.
+const FRAME: usize = 150;
+/// Background commits a second.
+const BESIDE: u32 = 1_000;
+
+fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    let store = Store::start(Durability::Disk, None)?;
+    let database = citas::database(&store, bench.runtime(), "latency", BUSINESSES, CITAS)?;
+    citas::run(bench.runtime(), &database, &["ALTER DATABASE latency SET synchronous_commit = on"])?;
+    let latido = Latido::start(&Settings { core: None, ..Settings::new(&database) })?;
+    let commits = bench.count(COMMITS);
+    let crowd: Vec<usize> = (100..150).collect();
+    let beside =
+        [("quiet", 0..0), ("beside 1,000 unwatched commits/s", 200..1_000), ("beside 1,000 watched commits/s", 100..150)];
+    for _ in 0..bench.rounds() {
+        for (name, writers) in beside.clone() {
+            let (ours, bare) = bench.runtime().block_on(async {
+                let watched: &[usize] = if writers.start == 100 { &crowd } else { &[] };
+                let others = tokio::spawn(drain(Viewer::watching(latido.port, watched).await?));
+                let noise = Noise::start(&database.url, writers);
+                let measured = measure(&database.url, latido.port, commits).await;
+                noise.stop().await;
+                others.abort();
+                measured
+            })?;
+            for (subject, times) in [("latido", ours), ("bare sum", bare)] {
+                bench.sample(subject, &format!("p50 {name}"), "µs", times.quantile(0.5));
+                bench.sample(subject, &format!("p99 {name}"), "µs", times.quantile(0.99));
+            }
+        }
+    }
+    for (name, _) in beside {
+        bench.goal(Goal::ratio("latido", &format!("p50 {name}"), "bare sum", Bound::AtMost(1.15)));
+        bench.goal(Goal::ratio("latido", &format!("p99 {name}"), "bare sum", Bound::AtMost(3.0)));
+    }
+    bench.note(format!("from sending COMMIT; {commits} commits each, in turns of {TURN}; READ_INTERVAL_MS=0, since the first change of a key is read at once in any case"));
+    Ok(())
+}
+
+async fn drain(mut viewer: Viewer) {
+    while viewer.next().await.is_ok() {}
+}
+
+/// Latido's times, and those of the bare steps, in turns on one machine in one minute.
+async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times, Times)> {
+    let writer = connect(url).await?;
+    let mut viewer = Viewer::watching(port, &[OURS]).await?;
+    let mut bare = Steps::new(url).await?;
+    let (mut ours, mut sums) = (Times::default(), Times::default());
+    for turn in 0..2 * commits.div_ceil(TURN) {
+        for _ in 0..TURN {
+            if turn % 2 == 0 {
+                let began = commit(&writer, OURS).await?;
+                let (committed, frame) = tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
+                (committed?, frame?);
+                ours.add(began.elapsed());
+            } else {
+                sums.add(bare.once(&writer).await?);
+            }
+        }
+    }
+    Ok((ours, sums))
+}
+
+/// Changes a business in a transaction that only awaits its COMMIT; the time is of now.
+async fn commit(writer: &Client, business: usize) -> anyhow::Result<Instant> {
+    writer.batch_execute(&format!("BEGIN; {}", citas::toggle(business))).await?;
+    Ok(Instant::now())
+}
+
+/// The three steps with nothing around them.
+struct Steps {
+    heard: mpsc::Receiver<Instant>,
+    _listener: Client,
+    reader: Client,
+    statement: Statement,
+    ids: Vec<uuid::Uuid>,
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Steps {
+    async fn new(url: &str) -> anyhow::Result<Self> {
+        let (listener, mut connection) = tokio_postgres::connect(url, NoTls).await?;
+        let (tell, heard) = mpsc::channel(1_024);
+        tokio::spawn(async move {
+            let key = crate::keys::key(BARE);
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if matches!(&message, AsyncMessage::Notification(heard) if heard.payload().contains(&key)) {
+                    // Nobody reads while others are measured.
+                    let _ = tell.try_send(Instant::now());
+                }
+            }
+        });
+        // Declares its interest as a server does, or writers stay silent.
+        let hash = format!("sha256(convert_to('estadisticas:{}', 'UTF8'))", crate::keys::key(BARE));
+        let lock = |at: usize, from: usize| {
+            format!(
+                "SELECT pg_advisory_lock_shared(1818326127, ((get_byte(h, {at}) << 8) + get_byte(h, {at} + 1)) % 1024 + {from}) FROM (SELECT {hash}) AS t (h);"
+            )
+        };
+        listener.batch_execute(&format!("{} {} LISTEN latido", lock(0, 0), lock(2, 1024))).await?;
+        let reader = connect(url).await?;
+        reader.batch_execute("SET jit = off").await?;
+        let statement = reader.prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
+        let door = TcpListener::bind("127.0.0.1:0").await?;
+        let near = TcpStream::connect(door.local_addr()?).await?;
+        let (far, _) = door.accept().await?;
+        near.set_nodelay(true)?;
+        Ok(Self { heard, _listener: listener, reader, statement, ids: citas::ids([BARE])?, near, far })
+    }
+
+    async fn once(&mut self, writer: &Client) -> anyhow::Result<Duration> {
+        let began = commit(writer, BARE).await?;
+        let (committed, heard) = tokio::join!(writer.batch_execute("COMMIT"), self.heard.recv());
+        committed?;
+        let hop = heard.context("the listener ended")?.duration_since(began);
+        let began = Instant::now();
+        let today = vec![jiff::Zoned::now().date()];
+        self.reader.query(&self.statement, &[&self.ids, &today]).await?;
+        let mut frame = [0; FRAME];
+        self.near.write_all(&frame).await?;
+        self.far.read_exact(&mut frame).await?;
+        Ok(hop + began.elapsed())
+    }
+}
+
+/// Commits of others, at an even rate, until stopped.
+struct Noise {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Noise {
+    fn start(url: &str, businesses: std::ops::Range<usize>) -> Self {
+        const CONNECTIONS: u32 = 4;
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers = if businesses.is_empty() { 0 } else { CONNECTIONS };
+        let tasks = (0..writers).map(|_| {
+            let (stop, url, businesses) = (Arc::clone(&stop), url.to_owned(), businesses.clone());
+            tokio::spawn(async move {
+                let client = connect(&url).await?;
+                let mut due = tokio::time::interval(Duration::from_secs(1) * CONNECTIONS / BESIDE);
+                due.set_missed_tick_behavior(MissedTickBehavior::Burst);
+                while !stop.load(Ordering::Relaxed) {
+                    due.tick().await;
+                    client.batch_execute(&citas::toggle(fastrand::usize(businesses.clone()))).await?;
+                }
+                Ok(())
+            })
+        });
+        Self { tasks: tasks.collect(), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            // Its error, if any, was that the database went.
+            let _ = task.await;
+        }
+    }
+}

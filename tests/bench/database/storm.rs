@@ -1,0 +1,137 @@
+//! One key under 5,000 commits a second, and what others feel of it.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use crate::campaign::{Bench, Scenario};
+use crate::database::citas;
+use crate::database::quantile::Times;
+use crate::database::viewer::{Viewer, field};
+use crate::report::{Bound, Goal};
+use crate::server::{Latido, Settings};
+use crate::store::{Database, Durability, Store, connect};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "one-hot-key",
+    about: "5,000 commits/s of one key: reads of it, its last frame, and other keys' times",
+    run,
+};
+
+const BUSINESSES: usize = 1_000;
+const CITAS: usize = 100_000;
+const HOT: usize = 0;
+const RATE: u64 = 5_000;
+/// Commits to quiet keys, apart from each other.
+const QUIET: std::ops::Range<usize> = 10..30;
+
+fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    let store = Store::start(Durability::Memory, None)?;
+    let database = citas::database(&store, bench.runtime(), "storm", BUSINESSES, CITAS)?;
+    let settings = Settings { core: None, variables: &[("READ_INTERVAL_MS", "40")], ..Settings::new(&database) };
+    let latido = Latido::start(&settings)?;
+    let seconds = bench.seconds(10.0);
+    for _ in 0..bench.rounds() {
+        let alone = bench.runtime().block_on(others(&database, latido.port, seconds / 2.0))?;
+        bench.sample("others alone", "p99", "µs", alone.quantile(0.99));
+        bench.sample("others alone", "p50", "µs", alone.quantile(0.5));
+        // Read by the metric of reads that followed a trigger's hint, less those of the quiet keys.
+        let before = latido.metric("latido_reads_total")?;
+        let (storm, beside) = bench.runtime().block_on(async {
+            let mut viewer = Viewer::watching(latido.port, &[HOT]).await?;
+            let storm = tokio::spawn(storm(database.url.clone(), seconds));
+            let seen = tokio::spawn(async move {
+                let mut frames = Vec::new();
+                while let Ok(Ok(frame)) = tokio::time::timeout(Duration::from_secs(2), viewer.next()).await {
+                    frames.push(frame);
+                }
+                frames
+            });
+            let beside = others(&database, latido.port, seconds).await?;
+            let (commits, took) = storm.await??;
+            let frames = seen.await?;
+            let client = connect(&database.url).await?;
+            let truth: i64 = truth(&client).await?;
+            let last = frames.last().and_then(|frame| field(frame, "total_citas"));
+            anyhow::Ok(((commits, took, frames.len(), last == Some(truth)), beside))
+        })?;
+        let (commits, took, frames, right) = storm;
+        let reads = latido.metric("latido_reads_total")? - before - beside.len() as f64;
+        bench.sample("latido", "commits of the hot key", "/s", commits as f64 / took);
+        bench.sample("latido", "reads of the hot key", "/s", reads / took);
+        bench.sample("latido", "frames of the hot key", "/s", frames as f64 / took);
+        bench.sample("latido", "last frame right", "of 1", f64::from(u8::from(right)));
+        bench.sample("others beside it", "p99", "µs", beside.quantile(0.99));
+        bench.sample("others beside it", "p50", "µs", beside.quantile(0.5));
+    }
+    // The sweep's and the first reads are among them.
+    bench.goal(Goal::value("latido", "reads of the hot key", Bound::AtMost(25.0 + 25.0 / seconds + 5.0)));
+    bench.goal(Goal::value("latido", "last frame right", Bound::AtLeast(1.0)));
+    bench.goal(Goal::ratio("others beside it", "p99", "others alone", Bound::AtMost(2.0)));
+    bench.goal(Goal::ratio("others beside it", "p50", "others alone", Bound::Shown));
+    bench.note(
+        "the hot key's commits come over 8 connections with synchronous_commit off; clients, Postgres and Latido share the cores",
+    );
+    Ok(())
+}
+
+async fn truth(client: &Client) -> anyhow::Result<i64> {
+    let sql = format!("SELECT count(*) FROM citas WHERE negocio_id = '{}'", crate::keys::key(HOT));
+    Ok(client.query_one(&sql, &[]).await?.try_get(0)?)
+}
+
+/// Commits to the hot key for that long; how many, and in how many seconds.
+async fn storm(url: String, seconds: f64) -> anyhow::Result<(u64, f64)> {
+    const CONNECTIONS: u64 = 8;
+    let began = Instant::now();
+    let writers = (0..CONNECTIONS).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let client = connect(&url).await?;
+            client.batch_execute("SET synchronous_commit = off").await?;
+            let sql = format!(
+                "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) VALUES ('{}', current_date, '11:00', '11:30')",
+                crate::keys::key(HOT)
+            );
+            let insert = client.prepare(&sql).await?;
+            let mut commits = 0;
+            let mut due = tokio::time::interval(Duration::from_millis(5));
+            while began.elapsed().as_secs_f64() < seconds {
+                due.tick().await;
+                // Catches up when ticks are late, and sends no more than asked for.
+                let owed = (began.elapsed().as_secs_f64() * (RATE / CONNECTIONS) as f64) as u64;
+                while commits < owed && began.elapsed().as_secs_f64() < seconds {
+                    client.execute(&insert, &[]).await?;
+                    commits += 1;
+                }
+            }
+            anyhow::Ok(commits)
+        })
+    });
+    let mut commits = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        commits += writer.await??;
+    }
+    Ok((commits, began.elapsed().as_secs_f64()))
+}
+
+/// Commits to quiet keys one after the other, and their times to the frame.
+async fn others(database: &Database, port: u16, seconds: f64) -> anyhow::Result<Times> {
+    let businesses: Vec<_> = QUIET.collect();
+    let mut viewer = Viewer::watching(port, &businesses).await?;
+    let writer = connect(&database.url).await?;
+    let mut times = Times::default();
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    for business in businesses.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        let began = Instant::now();
+        let sql = citas::toggle(*business);
+        let (written, frame) = tokio::join!(writer.batch_execute(&sql), viewer.next());
+        (written?, frame?);
+        times.add(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(times)
+}

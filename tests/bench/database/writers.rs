@@ -1,0 +1,142 @@
+//! What the triggers cost those who write: `pgbench`, one row a transaction, from 1, 16 and 64 connections.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::campaign::{Bench, Scenario};
+use crate::database::citas;
+use crate::database::viewer::Viewer;
+use crate::report::{Bound, Goal};
+use crate::server::{self, Latido, Settings};
+use crate::store::{Database, Durability, Store};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "writers",
+    about: "transactions per second that pgbench keeps with triggers, of those without",
+    run: |bench| run(bench, "0"),
+};
+
+/// A slower disk: whoever leads a group commit sleeps 2 ms first, holding the lock of the log, as a flush of 2 ms would. `commit_delay`
+/// does that for every flush when `commit_siblings` is 0.
+pub(crate) const SLOW: Scenario = Scenario {
+    name: "writers-slow-flush",
+    about: "the same, with a flush that takes 2 ms longer",
+    run: |bench| run(bench, "2000"),
+};
+
+const BUSINESSES: usize = 10_000;
+const CITAS: usize = 200_000;
+const WATCHED: usize = 100;
+const CLIENTS: [usize; 3] = [1, 16, 64];
+const NONE: &str = "no trigger";
+const NOBODY: &str = "nobody watches";
+const SOME: &str = "100 of 10,000 keys watched";
+const ALWAYS: &str = "triggers that always tell";
+
+fn run(bench: &mut Bench, commit_delay_us: &str) -> anyhow::Result<()> {
+    let Some(pgbench) = pgbench() else {
+        bench.not_run("latido", "there is no pgbench in PATH nor in /usr/lib/postgresql");
+        return Ok(());
+    };
+    let store = Store::start(Durability::Disk, None)?;
+    let database = citas::database(&store, bench.runtime(), "writers", BUSINESSES, CITAS)?;
+    citas::run(
+        bench.runtime(),
+        &database,
+        &[
+            "ALTER DATABASE writers SET synchronous_commit = on",
+            "ALTER DATABASE writers SET commit_siblings = 0",
+            &format!("ALTER DATABASE writers SET commit_delay = {commit_delay_us}"),
+        ],
+    )?;
+    let settings = Settings { core: None, variables: &[("READ_INTERVAL_MS", "40")], ..Settings::new(&database) };
+    let latido = Latido::start(&settings)?;
+    let script = Script::new()?;
+    let seconds = bench.seconds(2.0).max(1.0);
+    bench.interleave(&[NONE, NOBODY, SOME, ALWAYS], |bench, variant| {
+        arrange(bench, &settings, variant)?;
+        let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
+        let watched = if *variant == SOME { watched } else { Vec::new() };
+        let viewer = bench.runtime().block_on(Viewer::watching(latido.port, &watched))?;
+        let listening = bench.runtime().spawn(follow(viewer));
+        for clients in CLIENTS {
+            let tps = script.run(&pgbench, &database, clients, seconds)?;
+            bench.sample(variant, &format!("{clients} clients"), "tx/s", tps);
+        }
+        listening.abort();
+        Ok(())
+    })?;
+    for clients in CLIENTS {
+        let measure = format!("{clients} clients");
+        let promised = if clients == 1 { 0.93 } else { 0.90 };
+        for variant in [NOBODY, SOME] {
+            bench.goal(Goal::ratio(variant, &measure, NONE, Bound::AtLeast(promised)));
+        }
+        bench.goal(Goal::ratio(ALWAYS, &measure, NONE, Bound::Shown));
+    }
+    bench.note(
+        "synchronous_commit and fsync on, one UPDATE by primary key a transaction, prepared; pgbench shares the machine's cores",
+    );
+    Ok(())
+}
+
+/// Whoever watches also reads.
+async fn follow(mut viewer: Viewer) {
+    while viewer.next().await.is_ok() {}
+}
+
+/// The triggers as this variant wants them. Locks of watched keys from a variant before are given back by the server after 10 s: it is
+/// waited for, since else «nobody watches» would be measured with keys that seem to be.
+fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<()> {
+    let gate = if variant == ALWAYS { "false" } else { "true" };
+    server::install(&Settings { variables: &[("INTEREST_GATE", gate)], ..settings.clone() })?;
+    let able = if variant == NONE { "DISABLE TRIGGER ALL" } else { "ENABLE TRIGGER ALL" };
+    let locks = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
+                   PERFORM pg_sleep(0.1); END LOOP; END $$";
+    // A new transaction each, so that none of them sees a snapshot of before. ALWAYS, as installed.
+    let always =
+        "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' LOOP
+                    EXECUTE format('ALTER TABLE citas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
+    citas::run(bench.runtime(), settings.database, &[&format!("ALTER TABLE citas {able}"), always, locks, "CHECKPOINT"])
+}
+
+/// What pgbench does, in a file.
+struct Script(PathBuf);
+
+impl Script {
+    fn new() -> anyhow::Result<Self> {
+        let path = crate::folder()?.join("writers.sql");
+        let text = format!(
+            "\\set n random(0, {CITAS} - 1)\n\
+             UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END \
+             WHERE id = ('00000000-0000-4000-9000-' || lpad(to_hex(:n::int), 12, '0'))::uuid;\n"
+        );
+        std::fs::write(&path, text).context("writing pgbench's script")?;
+        Ok(Self(path))
+    }
+
+    /// Transactions per second.
+    fn run(&self, pgbench: &PathBuf, database: &Database, clients: usize, seconds: f64) -> anyhow::Result<f64> {
+        let mut command = Command::new(pgbench);
+        command.args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--file"]).arg(&self.0);
+        command.args(["--client", &clients.to_string(), "--time", &seconds.round().to_string(), &database.url]);
+        let output = command.output().context("starting pgbench")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        let line = text.lines().find_map(|line| line.strip_prefix("tps = "));
+        match line.and_then(|rest| rest.split(' ').next()?.parse().ok()) {
+            Some(tps) => Ok(tps),
+            None => bail!("pgbench said {text}"),
+        }
+    }
+}
+
+/// Where pgbench is: Debian keeps it beside the server's programs.
+fn pgbench() -> Option<PathBuf> {
+    let in_path = std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("pgbench")).collect::<Vec<_>>();
+    let debian =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|dir| dir.path().join("bin/pgbench"));
+    in_path.into_iter().chain(debian).find(|path| path.is_file())
+}
