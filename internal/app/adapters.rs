@@ -8,18 +8,21 @@ use jiff::civil::Date;
 
 use crate::auth::{Lookup, LookupError, LookupFuture};
 use crate::demo::Statements;
-use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Source};
+use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
 use crate::http::{Readiness, Report, Shapes, StreamReport};
 use crate::ident::{Key, Topic, UserId};
 use crate::postgres::{self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts};
-use crate::stream::{Catalog, Column, Row, Stream};
+use crate::stream::{Catalog, Column, Stream};
 
 /// The engine reads from Postgres.
 pub(super) struct Reads(pub(super) Database);
 
 impl Reader for Reads {
-    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Row>> {
-        Box::pin(async move { self.0.read(stream, keys, todays).await.map_err(read_error) })
+    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>> {
+        Box::pin(async move {
+            let rows = self.0.read_timed(stream, keys, todays).await.map_err(read_error)?;
+            Ok(rows.into_iter().map(|(row, took)| Reading { row, took }).collect())
+        })
     }
 
     fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {

@@ -15,6 +15,20 @@ pub(super) struct Taken<W> {
     pub(super) since: Instant,
     /// Who waits for this read.
     pub(super) waiters: Vec<W>,
+    /// What its part of the read took, once that is known.
+    pub(super) weight: Weight,
+}
+
+/// Whether a key may share a statement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Nobody measured it.
+    #[default]
+    Unknown,
+    /// As keys are.
+    Light,
+    /// So much that others would wait for it: it is read by a statement of its own.
+    Giant,
 }
 
 /// Keys of one stream to be read by one statement.

@@ -7,40 +7,18 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::engine::batch::{Batch, Outcome, Taken};
-use crate::engine::{Source, Sources};
+use crate::engine::batch::{Batch, Outcome, Taken, Weight};
+use crate::engine::{Pace, Source, Sources};
 use crate::ident::{StreamId, Topic};
 
 /// How long after a hook its key is read again, where nothing else would tell of the commit.
 const REMIND_FOR: Duration = Duration::from_secs(2);
 /// The first of these reads; the distances double.
 const REMIND_FIRST: Duration = Duration::from_millis(100);
+/// How many giants are remembered after their last viewer left.
+const GIANTS: usize = 1024;
 /// How many keys without viewers may stand in the queues beside as many as have some.
 const ABANDONED: usize = 1024;
-
-/// How keys are gathered and paced.
-#[derive(Debug, Clone)]
-pub struct Pace {
-    /// Most keys in one statement.
-    pub batch_keys: usize,
-    /// Least time between the starts of two reads of one key.
-    pub min_interval: Duration,
-    /// A key whose own statement is rejected is tried again after this, doubled at each failure up to [`Pace::max_backoff`].
-    pub backoff: Duration,
-    /// Longest pause between tries.
-    pub max_backoff: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            batch_keys: 256,
-            min_interval: Duration::from_millis(40),
-            backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(30),
-        }
-    }
-}
 
 /// What became of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +58,8 @@ pub(super) struct Dirty<W> {
     keys: HashMap<Topic, KeyState<W>>,
     /// Kept apart from `keys`: a topic may lose its viewers and find new ones while its read is under way.
     reading: HashSet<Topic>,
+    /// Keys that were too much for a batch when they were last read. Kept apart as well, so that a viewer who comes back finds it known.
+    giants: HashSet<Topic>,
     /// In one of the three queues below. Kept apart from `keys` too, so that viewers who come and go can't fill the queues.
     queued: HashSet<Topic>,
     /// Waiting and due, in the order they came, per stream.
@@ -100,6 +80,7 @@ impl<W> Dirty<W> {
             pace,
             keys: HashMap::new(),
             reading: HashSet::new(),
+            giants: HashSet::new(),
             queued: HashSet::new(),
             ready: (0..streams).map(|_| VecDeque::new()).collect(),
             solo: VecDeque::new(),
@@ -111,7 +92,7 @@ impl<W> Dirty<W> {
 
     /// The topic has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
-        let share = self.pace.batch_keys;
+        let share = if self.giants.contains(topic) { 1 } else { self.pace.batch_keys };
         let state = KeyState { waiting: None, not_before: None, failures: 0, share, hooked: None, provisional: None };
         self.keys.entry(topic.clone()).or_insert(state);
     }
@@ -318,12 +299,21 @@ impl<W> Dirty<W> {
             return None;
         }
         let waiting = state.waiting.take()?;
-        Some(Taken { topic, sources: waiting.sources, since: waiting.since, waiters: waiting.waiters })
+        let Waiting { sources, since, waiters } = waiting;
+        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown })
     }
 
     fn start(&mut self, batch: Batch<W>) -> Batch<W> {
         self.reading.extend(batch.keys.iter().map(|key| key.topic.clone()));
         batch
+    }
+
+    fn remember(&mut self, key: &Taken<W>) {
+        match key.weight {
+            Weight::Giant if self.giants.len() < GIANTS => drop(self.giants.insert(key.topic.clone())),
+            Weight::Light => drop(self.giants.remove(&key.topic)),
+            Weight::Giant | Weight::Unknown => {}
+        }
     }
 
     /// Takes a batch back. Returns the waiters who can be told, and whether their read succeeded.
@@ -333,6 +323,7 @@ impl<W> Dirty<W> {
         let mut told = Vec::new();
         for key in batch.keys {
             self.reading.remove(&key.topic);
+            self.remember(&key);
             let Some(state) = self.keys.get_mut(&key.topic) else {
                 told.extend(key.waiters);
                 continue;
@@ -341,7 +332,16 @@ impl<W> Dirty<W> {
             match outcome {
                 Outcome::Done { slow } => {
                     state.failures = 0;
-                    state.share = if slow { shared } else { (state.share * 2).min(self.pace.batch_keys) };
+                    state.share = match key.weight {
+                        Weight::Giant => 1,
+                        _ if slow => shared,
+                        Weight::Light => self.pace.batch_keys,
+                        Weight::Unknown => (state.share * 2).min(self.pace.batch_keys),
+                    };
+                    if alone && key.weight == Weight::Giant {
+                        // A giant that changes all the time keeps the database busy half of the time at most.
+                        state.not_before = state.not_before.max(Some(now + now.saturating_duration_since(batch.started)));
+                    }
                     told.extend(key.waiters);
                 }
                 Outcome::Rejected if !alone => {

@@ -281,3 +281,44 @@ fn the_first_read_waits_for_the_writers_but_not_for_long() {
     dirty.armed(&topic(0, 2), start + ms(500));
     assert!(dirty.take(start + ms(500), |_| true).is_some(), "but what came too early is");
 }
+
+#[test]
+fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
+    let mut now = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(Pace { batch_keys: 8, ..pace() }, 1);
+    let giant = topic(0, 3);
+    (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
+    let weighed = |mut batch: Batch<u32>, heavy: Weight| {
+        for key in &mut batch.keys {
+            key.weight = if key.topic == giant { heavy } else { Weight::Light };
+        }
+        batch
+    };
+    let batch = dirty.take(now, |_| true).unwrap();
+    assert_eq!(batch.keys.len(), 8, "nobody knows yet");
+    dirty.finish(weighed(batch, Weight::Giant), Outcome::Done { slow: false }, now);
+    // Its viewers leave and come back.
+    dirty.unwatch(&giant);
+    watch(&mut dirty, &giant, now);
+    for heavy in [Weight::Giant, Weight::Light] {
+        now += ms(1_000);
+        dirty.mark_all(None, Source::Resync, now);
+        let others = dirty.take(now, |_| true).unwrap();
+        assert_eq!(others.keys.len(), 7, "all others together, at once");
+        dirty.finish(weighed(others, heavy), Outcome::Done { slow: false }, now);
+        let alone = dirty.take_solo(now).unwrap();
+        assert_eq!(alone.keys[0].topic, giant);
+        let end = now + ms(300);
+        dirty.finish(weighed(alone, heavy), Outcome::Done { slow: false }, end);
+        dirty.mark(&giant, Source::Trigger, end);
+        let again = dirty.take(end, |_| true).or_else(|| dirty.take_solo(end));
+        assert_eq!(again.is_none(), heavy == Weight::Giant, "a giant rests as long as it was read");
+        if let Some(batch) = again {
+            dirty.finish(weighed(batch, heavy), Outcome::Done { slow: false }, end);
+        }
+        now = end;
+    }
+    now += ms(1_000);
+    dirty.mark_all(None, Source::Resync, now);
+    assert_eq!(dirty.take(now, |_| true).unwrap().keys.len(), 8, "a giant that shrank is one of many again");
+}

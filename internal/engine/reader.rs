@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -23,10 +24,19 @@ pub enum ReadError {
     Rejected(String),
 }
 
+/// A row, and what it took to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The row.
+    pub row: Row,
+    /// What the database took between the row before it in the same statement and this one; for the first, since the statement began.
+    pub took: Option<Duration>,
+}
+
 /// Reads streams.
 pub trait Reader: Send + Sync {
     /// One row per key, in any order; `todays[i]` is today of `keys[i]`. Must end, within seconds, whatever the database does.
-    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Row>>;
+    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>>;
 
     /// The zone names of those keys that have one.
     fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>>;

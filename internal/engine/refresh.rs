@@ -1,6 +1,6 @@
 //! The actor: takes batches out of the dirty set, reads, compares, publishes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,10 +12,12 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::ailing::Ailing;
-use crate::engine::batch::{Batch, Outcome, Taken};
+use crate::engine::batch::{Batch, Outcome, Taken, Weight};
 use crate::engine::calendar::Calendar;
+use crate::engine::cost::{self, Usual};
+use crate::engine::lanes::Lanes;
 use crate::engine::outage::Outage;
-use crate::engine::{Config, ReadError, Reader, Shared, Source, Waiter};
+use crate::engine::{Config, ReadError, Reader, Reading, Shared, Source, Waiter};
 use crate::hub::{Hub, Published};
 use crate::ident::{Key, StreamId};
 use crate::protocol::Staleness;
@@ -24,11 +26,6 @@ use crate::telemetry::Metrics;
 
 /// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
-/// A statement shorter than this is never called slow.
-const SLOW_AT_LEAST: Duration = Duration::from_millis(50);
-/// A statement is slow when it took this many times what its keys usually take.
-const SLOW_FACTOR: u32 = 8;
-
 /// What the engine works with.
 pub struct Parts {
     /// How.
@@ -57,7 +54,7 @@ enum Event {
     Woken,
     /// The zones of a batch's keys are known; now it can be read.
     Zoned(Batch<Waiter>, Result<HashMap<Key, String>, ReadError>),
-    Read(Batch<Waiter>, Result<Vec<Row>, ReadError>),
+    Read(Batch<Waiter>, Result<Vec<Reading>, ReadError>),
 }
 
 pub(super) struct Refresh {
@@ -68,20 +65,20 @@ pub(super) struct Refresh {
     outage: Outage,
     /// By stream.
     ailing: Vec<Ailing>,
-    /// Statements under way: at most one batch a stream, and a few solos.
+    /// Statements under way: one batch a stream as a rule, and a few solos.
     running: FuturesUnordered<BoxFuture<'static, Event>>,
-    busy: HashSet<StreamId>,
+    lanes: Lanes,
     solos: usize,
     next_sweep: Instant,
-    /// What one key of each stream usually takes.
-    usual: Vec<Duration>,
+    /// By stream.
+    usual: Vec<Usual>,
     staleness: Staleness,
 }
 
 impl Refresh {
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let calendar = Calendar::new(&parts.catalog, parts.clock.now());
-        let usual: Vec<_> = parts.catalog.iter().map(|_| Duration::from_micros(500)).collect();
+        let usual: Vec<_> = parts.catalog.iter().map(|_| Usual::default()).collect();
         Self {
             metrics: Arc::clone(&shared.metrics),
             shared,
@@ -89,7 +86,7 @@ impl Refresh {
             outage: Outage::default(),
             ailing: vec![Ailing::default(); usual.len()],
             running: FuturesUnordered::new(),
-            busy: HashSet::new(),
+            lanes: Lanes::new(usual.len()),
             solos: 0,
             next_sweep: Instant::now() + parts.config.sweep,
             usual,
@@ -134,7 +131,8 @@ impl Refresh {
         drop(state);
         let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
         let sweep = watching.then_some(self.next_sweep);
-        [reads, retry, corrections, clock, sweep].into_iter().flatten().min()
+        let lane = self.lanes.next_free(now);
+        [reads, retry, corrections, clock, sweep, lane].into_iter().flatten().min()
     }
 
     fn until_midnight(&self) -> Duration {
@@ -192,7 +190,7 @@ impl Refresh {
                 return;
             }
             let mut state = self.shared.lock();
-            let batch = match state.dirty.take(now, |stream| !self.busy.contains(&stream)) {
+            let batch = match state.dirty.take(now, |stream| self.lanes.is_free(stream, now)) {
                 None if self.solos < self.parts.config.solo_lanes => state.dirty.take_solo(now),
                 batch => batch,
             };
@@ -208,7 +206,7 @@ impl Refresh {
         if batch.solo {
             self.solos += 1;
         } else {
-            self.busy.insert(batch.stream);
+            self.lanes.start(batch.stream, batch.started);
         }
         let stream = Arc::clone(self.parts.catalog.get(batch.stream));
         let unknown = batch.keys.iter().map(|key| &key.topic).any(|topic| self.calendar.lacks_zone(topic));
@@ -250,20 +248,21 @@ impl Refresh {
         }));
     }
 
-    fn read(&mut self, batch: Batch<Waiter>, rows: Result<Vec<Row>, ReadError>) {
+    fn read(&mut self, mut batch: Batch<Waiter>, rows: Result<Vec<Reading>, ReadError>) {
         let now = Instant::now();
         if batch.solo {
             self.solos = self.solos.saturating_sub(1);
         } else {
-            self.busy.remove(&batch.stream);
+            self.lanes.end(batch.stream, batch.started);
         }
         let stream = batch.stream;
         let outcome = match rows {
             Ok(rows) => {
+                let slow = self.weigh(&mut batch, &rows, now);
                 self.publish(&batch, rows, now);
                 self.outage.over();
                 self.ailing[usize::from(stream.0)].over();
-                Outcome::Done { slow: self.is_slow(&batch, now) }
+                Outcome::Done { slow }
             }
             Err(error) => self.failed(&batch, &error, now),
         };
@@ -332,12 +331,12 @@ impl Refresh {
         }
     }
 
-    fn publish(&mut self, batch: &Batch<Waiter>, rows: Vec<Row>, now: Instant) {
+    fn publish(&mut self, batch: &Batch<Waiter>, rows: Vec<Reading>, now: Instant) {
         let elapsed = now.saturating_duration_since(batch.started);
         self.metrics.read_seconds.observe(elapsed);
         self.metrics.batch_keys.observe(batch.keys.len());
-        let clock_us = rows.first().map_or_else(|| self.parts.clock.now().as_microsecond(), |row| row.clock_us);
-        let mut rows: HashMap<_, _> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+        let clock_us = rows.first().map_or_else(|| self.parts.clock.now().as_microsecond(), |read| read.row.clock_us);
+        let mut rows: HashMap<_, _> = rows.into_iter().map(|read| (read.row.key.clone(), read.row)).collect();
         for taken in &batch.keys {
             let key = &taken.topic.key;
             // A query without the LATERAL form says nothing of a key without rows; its viewers still learn that they are served.
@@ -361,15 +360,21 @@ impl Refresh {
         }
     }
 
-    /// Whether a batch took far longer than its size explains; then one of its keys is a giant, and they are parted until it stands alone.
-    fn is_slow(&mut self, batch: &Batch<Waiter>, now: Instant) -> bool {
+    /// Learns what each key of the batch takes. True if it took far longer than that explains.
+    fn weigh(&mut self, batch: &mut Batch<Waiter>, rows: &[Reading], now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(batch.started);
-        let keys = u32::try_from(batch.keys.len()).unwrap_or(u32::MAX).max(1);
-        let usual = &mut self.usual[usize::from(batch.stream.0)];
-        let slow = elapsed > SLOW_AT_LEAST && elapsed > *usual * keys * SLOW_FACTOR;
-        // A database that is slow as a whole must not look like a giant for long: the measure follows, a little at a time.
-        *usual = (*usual * 7 + (elapsed / keys).min(*usual * 4)) / 8;
-        slow
+        let mut unexplained = elapsed;
+        // Before the first of several rows a statement may have done the work for all.
+        let known = rows.iter().skip(usize::from(rows.len() > 1)).filter_map(|read| Some((&read.row.key, read.took?)));
+        let took: HashMap<_, _> = known.collect();
+        for key in &mut batch.keys {
+            let Some(took) = took.get(&key.topic.key) else { continue };
+            key.weight = cost::weight(*took, batch.solo);
+            if key.weight == Weight::Giant {
+                unexplained = unexplained.saturating_sub(*took);
+            }
+        }
+        self.usual[usize::from(batch.stream.0)].is_slow(unexplained, batch.keys.len())
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Prepared {
     pub(super) takes_today: bool,
     /// What stands behind the key.
     pub(super) columns: Vec<Column>,
-    /// Gives key, columns, clock.
+    /// Gives key, columns, clock, when the row was made, and when the statement began.
     pub(super) read: String,
     /// Gives key, zone; and the type of its `$1`.
     pub(super) zones: Option<(String, Type)>,
@@ -147,12 +147,13 @@ fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) 
 
 /// Postgres makes the JSON: its own text of every type, the columns in their order. By name and not by place, so that a migration
 /// under a `SELECT *` is an error, which heals, and never another column under an old name. The clock is read once a statement and
-/// while it runs, so after its snapshot was taken: reads that follow each other have rising clocks.
+/// while it runs, so after its snapshot was taken: reads that follow each other have rising clocks. And once more for each row, which tells
+/// what its key took.
 fn reading(query: &str, key: &str, data: &[String]) -> String {
     let data: Vec<_> = data.iter().map(|name| format!("d.{}", ident(name))).collect();
     format!(
         "SELECT d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text, \
-         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint)\nFROM (\n{}\n) AS d",
+         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
         ident(key),
         data.join(", "),
         bare(query),

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -34,6 +36,12 @@ impl Database {
     ///
     /// Gives up after the statement time-out; a connection that died in the meantime is replaced once without an error.
     pub async fn read(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Row>, DatabaseError> {
+        let rows = self.read_timed(stream, keys, todays).await?;
+        Ok(rows.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// The same, and what the server took between the row before and this one; of the first, since the statement began.
+    pub async fn read_timed(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Timed>, DatabaseError> {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
         let prepared = match self.prepared(&stream.name) {
             Some(prepared) => prepared,
@@ -105,7 +113,7 @@ impl Database {
         stream: &Stream,
         keys: &[Key],
         todays: &[Date],
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<Timed>, DatabaseError> {
         let fitting = keys.iter().zip(todays).filter(|(key, _)| keys::fits(&prepared.keys, key));
         let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
         let values = keys::array(&prepared.keys, &fitting);
@@ -117,17 +125,25 @@ impl Database {
     }
 }
 
-fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Row> {
+/// A row, and what the server took for it, if that is known.
+type Timed = (Row, Option<Duration>);
+
+fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
+    let mut before: Option<Timestamp> = rows.first().and_then(|row| row.try_get(4).ok());
     let mut seen = HashSet::with_capacity(rows.len());
     let mut answer = Vec::with_capacity(rows.len());
     for row in rows {
+        let now: Option<Timestamp> = row.try_get(3).ok();
+        // None, too, if the server's clock was set back meanwhile.
+        let took = before.zip(now).and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
+        before = now;
         let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else { continue };
         if !seen.insert(key) {
             tracing::warn!(stream = stream.name, key, "the query gives several rows for one key; the first one counts");
             continue;
         }
         let clock_us = row.try_get(2).unwrap_or_default();
-        answer.push(Row { key: Key::from_canonical(key), columns: columns.to_owned(), clock_us });
+        answer.push((Row { key: Key::from_canonical(key), columns: columns.to_owned(), clock_us }, took));
     }
     answer
 }

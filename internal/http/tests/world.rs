@@ -15,7 +15,7 @@ use crate::auth::{
 };
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::engine::{self, Answer, Engine, ReadError, Reader, Source};
+use crate::engine::{self, Answer, Engine, ReadError, Reader, Reading, Source};
 use crate::http::{Asset, Config, Doors, Readiness, Report, Seats, Shapes};
 use crate::hub::Hub;
 use crate::ident::{Key, UserId};
@@ -59,7 +59,7 @@ fn sign(user: &str, seconds: i64, passport: Passport) -> String {
 struct Numbers(Arc<AtomicU32>);
 
 impl Reader for Numbers {
-    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Row>> {
+    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Reading>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
         Box::pin(async move {
@@ -69,7 +69,8 @@ impl Reader for Numbers {
             if keys.iter().any(|key| key.as_str() == SLOW) {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            Ok(keys.iter().map(|key| Row { key: key.clone(), columns: columns.clone(), clock_us }).collect())
+            let row = |key: &Key| Row { key: key.clone(), columns: columns.clone(), clock_us };
+            Ok(keys.iter().map(|key| Reading { row: row(key), took: None }).collect())
         })
     }
 

@@ -172,7 +172,7 @@ impl Launch<'_> {
         // A crash may cost kept data its last moments, for three times the speed. What is thrown away survives a kill
         // of the server whole, though not a power cut: it is never synced, but it is written at each commit.
         let by_storage: &[&str] = if self.durable {
-            &["max_connections=60", "synchronous_commit=off"]
+            &["max_connections=100", "synchronous_commit=off"]
         } else {
             // Shared memory as files in the data directory: a server that is killed leaves none behind in /dev/shm.
             &["max_connections=200", "fsync=off", "full_page_writes=off", "autovacuum=off", "dynamic_shared_memory_type=mmap"]
