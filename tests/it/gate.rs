@@ -193,3 +193,61 @@ async fn without_the_gate_writers_always_tell() {
     assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
     until("it is as good", async || app.metric("latido_listener_up").await == 1.0).await;
 }
+
+/// What writers do in the storm below: one row, several, a transaction that stays open, one that is given up, one statement for all.
+async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let db = crate::harness::try_connect(&url).await.unwrap();
+    for _ in 0..25 {
+        let one = booking(&businesses[random.usize(0..businesses.len())], "pendiente", 0);
+        let another = booking(&businesses[random.usize(0..businesses.len())], "atendida", 0);
+        let open = f64::from(random.u32(0..60)) / 1000.0;
+        let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
+        let sql = match random.u32(0..10) {
+            0..5 => one,
+            5..7 => format!("BEGIN; {one}; SELECT pg_sleep({open}); {another}; COMMIT"),
+            7 => format!("BEGIN; {one}; SELECT pg_sleep({open}); ROLLBACK"),
+            8 => format!("BEGIN; {one}; SAVEPOINT s; {another}; ROLLBACK TO s; SELECT pg_sleep({open}); COMMIT"),
+            _ => everywhere.to_owned(),
+        };
+        db.batch_execute(&sql).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
+    let first = app().await;
+    let second = first.second().await;
+    let db = first.client().await;
+    let businesses: Vec<_> = (0..12).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
+    // The locks of a thousand other keys, all silent or all told of, come and go with the statements that touch every business.
+    db.batch_execute(
+        "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n FROM generate_series(0, 999) AS n",
+    )
+    .await
+    .unwrap();
+    let seed = fastrand::u64(..);
+    let writers = (0..4).map(|n| tokio::spawn(write_at_random(first.database_url(), businesses.clone(), seed.wrapping_add(n))));
+    let writers: Vec<_> = writers.collect();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut here, mut there) = (dashboard(&first).await, dashboard(&second).await);
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        let name = channel(&businesses[random.usize(0..businesses.len())]);
+        let socket = if random.bool() { &mut here } else { &mut there };
+        let kind = if random.u32(0..3) == 0 { "unsubscribe" } else { "subscribe" };
+        socket.send(&json!({"type": kind, "channel": name})).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..15))).await;
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    for business in &businesses {
+        let truth = format!("SELECT count(*) FROM citas WHERE negocio_id = '{business}'");
+        let truth: i64 = db.query_one(&truth, &[]).await.unwrap().get(0);
+        for socket in [&mut here, &mut there] {
+            socket.send(&json!({"type": "subscribe", "channel": channel(business)})).await;
+            let right = async { while socket.stats_of(&channel(business)).await["data"]["total_citas"] != truth {} };
+            assert!(tokio::time::timeout(Duration::from_secs(10), right).await.is_ok(), "seed {seed}: {business} is not {truth}");
+        }
+    }
+}

@@ -92,7 +92,7 @@ async fn follow(mut viewer: Viewer) {
 fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<()> {
     let gate = if variant == ALWAYS { "false" } else { "true" };
     server::install(&Settings { variables: &[("INTEREST_GATE", gate)], ..settings.clone() })?;
-    let able = if variant == NONE { "DISABLE TRIGGER ALL" } else { "ENABLE TRIGGER ALL" };
+    let able = if variant == NONE { "DISABLE TRIGGER USER" } else { "ENABLE TRIGGER USER" };
     let locks = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
                    PERFORM pg_sleep(0.1); END LOOP; END $$";
     // A new transaction each, so that none of them sees a snapshot of before. ALWAYS, as installed.
