@@ -222,7 +222,7 @@ async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
     let businesses: Vec<_> = (0..12).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
     // The locks of a thousand other keys, all silent or all told of, come and go with the statements that touch every business.
     db.batch_execute(
-        "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n FROM generate_series(0, 999) AS n",
+        "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n FROM generate_series(0, 999) AS n ON CONFLICT DO NOTHING",
     )
     .await
     .unwrap();
