@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use latido::auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
 use latido::clock::Clock;
 use latido::drain::Drain;
-use latido::engine::{self, Answer, Engine, NoInterest, Reader};
+use latido::engine::{self, Answer, Engine, NoInterest, Reader, Reading};
 use latido::http::{self, Doors, Readiness, Report, Seats};
 use latido::hub::Hub;
 use latido::ident::{Key, StreamId, Topic, UserId};
@@ -138,9 +138,9 @@ fn wall_us() -> i64 {
 struct Zeros;
 
 impl Reader for Zeros {
-    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Row>> {
+    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Reading>> {
         let row = |key: &Key| Row { key: key.clone(), columns: beat::columns(0, 0), clock_us: wall_us() };
-        let rows = keys.iter().map(row).collect();
+        let rows = keys.iter().map(row).map(|row| Reading { row, took: None }).collect();
         Box::pin(async { Ok(rows) })
     }
 

@@ -87,7 +87,8 @@ async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times,
             if turn % 2 == 0 {
                 let began = commit(&writer, OURS).await?;
                 let (committed, frame) = tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
-                (committed?, frame?);
+                committed?;
+                frame?;
                 ours.add(began.elapsed());
             } else {
                 sums.add(bare.once(&writer).await?);
