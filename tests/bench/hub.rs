@@ -15,12 +15,12 @@ use latido::auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier,
 use latido::clock::Clock;
 use latido::drain::Drain;
 use latido::engine::{self, Answer, Engine, NoInterest, Reader, Reading};
-use latido::http::{self, Doors, Readiness, Report, Seats};
+use latido::http::{self, Doors, Readiness, Report, Seats, Shapes};
 use latido::hub::Hub;
 use latido::ident::{Key, StreamId, Topic, UserId};
 use latido::session::{Context, Limits};
 use latido::shard::{self, Clerk, Shards};
-use latido::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use latido::stream::{Catalog, Column, KeyType, Row, Stream, ZoneRule};
 use latido::telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         shards: Arc::clone(&shards),
         metrics,
         readiness: Arc::new(Always),
+        shapes: Arc::new(Always),
         clock,
         drain: drain.clone(),
         assets: &[],
@@ -159,6 +160,12 @@ impl Lookup for Nobody {
 }
 
 struct Always;
+
+impl Shapes for Always {
+    fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
+        None
+    }
+}
 
 impl Readiness for Always {
     fn report(&self) -> BoxFuture<'_, Report> {
