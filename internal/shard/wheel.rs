@@ -40,7 +40,8 @@ impl Wheel {
     pub(super) fn take(&mut self, now_s: u32, due: &mut Vec<Entry>) {
         let turns = now_s.saturating_sub(self.done_s).min(SLOTS);
         for step in 1..=turns {
-            due.append(&mut self.slots[index(self.done_s.wrapping_add(step))]);
+            // Taken and not drained: each of the slots would keep the memory of its fullest second.
+            due.append(&mut std::mem::take(&mut self.slots[index(self.done_s.wrapping_add(step))]));
         }
         self.done_s = self.done_s.max(now_s);
         self.entries -= due.len().min(self.entries);
