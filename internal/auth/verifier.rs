@@ -133,6 +133,13 @@ impl Verifier {
         }
     }
 
+    /// The same for tokens that are judged in microseconds, those of a shared secret; None for all others. A public key's signature takes
+    /// a hundred times as long, so whoever has others waiting leaves it to [`Verifier::verify`].
+    pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+        let header = read_header(token).ok()?;
+        (header.0.family() == AlgorithmFamily::Hmac).then(|| self.judge(token, &header, &KeySet::default()).into_result())
+    }
+
     fn judge(&self, token: &str, header: &(Algorithm, Option<String>), published: &KeySet) -> Verdict {
         let (algorithm, kid) = header;
         let error = match open(token, *algorithm, self.keys.iter()) {

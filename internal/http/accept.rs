@@ -1,13 +1,14 @@
 //! The listening socket and the loop that accepts.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tracing::{debug, error, info, warn};
 
 use crate::drain::Drain;
@@ -16,6 +17,7 @@ use crate::http::connection::Front;
 use crate::http::farewell::Farewell;
 use crate::http::routes::routes;
 use crate::http::seats::Full;
+use crate::shard::{Caller, SEND_BUFFER_BYTES};
 
 /// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
 const BACKLOG: i32 = 4096;
@@ -30,7 +32,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 /// A bound, listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: std::net::TcpListener,
+    socket: TcpListener,
     address: SocketAddr,
 }
 
@@ -68,7 +70,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    let socket = std::net::TcpListener::from(socket);
+    let socket = TcpListener::from(socket);
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
 }
@@ -77,7 +79,13 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
 /// the socket, the server is stopped.
 pub async fn serve(listener: Listener, doors: Arc<Doors>) {
     let Listener { socket, address } = listener;
-    let sockets = match tokio::net::TcpListener::from_std(socket) {
+    if cfg!(target_os = "linux") {
+        tune(&SockRef::from(&socket), doors.config.unacknowledged);
+    }
+    // Not tokio's own listener: that would have each socket watched by the runtime, only to be let go when a shard takes it.
+    #[expect(deprecated, reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all")]
+    let watched = AsyncFd::with_interest(socket, Interest::READABLE);
+    let sockets = match watched {
         Ok(sockets) => sockets,
         Err(error) => {
             error!(%address, %error, "can't listen");
@@ -89,14 +97,14 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>) {
     accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors)))).await;
 }
 
-async fn accept(sockets: &tokio::net::TcpListener, front: &Arc<Front>) {
+async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
     let farewell = Farewell::new(front.drain.clone());
     let mut pause = BACK_OFF.0;
     loop {
         let accepted = tokio::select! {
             biased;
             () = front.drain.stopping() => return,
-            accepted = sockets.accept() => accepted,
+            accepted = sockets.async_io(Interest::READABLE, accept_one) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => {
@@ -115,11 +123,20 @@ async fn accept(sockets: &tokio::net::TcpListener, front: &Arc<Front>) {
     }
 }
 
-fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, peer: SocketAddr) {
-    match front.seats.take(peer.ip()) {
+fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = sockets.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, peer))
+}
+
+fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, address: SocketAddr) {
+    match front.seats.take(address.ip()) {
         Ok(seat) => {
-            tune(&socket, front.config.unacknowledged);
-            front.drain.spawn(Arc::clone(front).converse(socket, peer, seat));
+            if cfg!(not(target_os = "linux")) {
+                tune(&SockRef::from(&socket), front.config.unacknowledged);
+            }
+            let caller = Caller { socket, address, permit: seat.0, since: Instant::now() };
+            front.doors.shards.knock(caller, Arc::clone(front) as _);
         }
         Err(full) => {
             front.metrics.refusals.add(match full {
@@ -131,14 +148,17 @@ fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, peer: Soc
     }
 }
 
+/// What every connection gets. Linux hands all of it on from a listening socket to those that are accepted; elsewhere it is set on each.
+///
 /// Options are wishes: a socket that refuses one is served all the same, and if it is dead the first read will say so.
-fn tune(socket: &TcpStream, unacknowledged: Duration) {
-    let _ = socket.set_nodelay(true);
+fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
-    let _ = SockRef::from(socket).set_tcp_user_timeout(Some(unacknowledged));
+    let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
     #[cfg(not(target_os = "linux"))]
     let _ = unacknowledged;
 }
@@ -168,5 +188,26 @@ mod tests {
         assert_ne!(free.address().port(), taken.address().port());
         assert_eq!(bind(&[taken.address()]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert!(bind(&[]).is_err());
+    }
+
+    /// What [`tune`] relies on.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_sockets_inherit_the_listeners_options() {
+        let listener = bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
+        tune(&SockRef::from(&listener.socket), Duration::from_secs(7));
+        let _client = TcpStream::connect(listener.address()).unwrap();
+        let accepted = loop {
+            match accept_one(&listener.socket) {
+                Ok((socket, _)) => break socket,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        let (accepted, (idle, interval, probes)) = (SockRef::from(&accepted), KEEPALIVE);
+        assert!(accepted.nonblocking().unwrap() && accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), idle);
+        assert_eq!((accepted.tcp_keepalive_interval().unwrap(), accepted.tcp_keepalive_retries().unwrap()), (interval, probes));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * SEND_BUFFER_BYTES, "the kernel doubles what it is told");
     }
 }

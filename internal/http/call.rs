@@ -32,6 +32,11 @@ pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clo
 }
 
 impl Call {
+    /// A GET of whom nothing is known but this.
+    pub(super) fn get(headers: HeaderMap, query: &str) -> Self {
+        Self { method: Method::GET, headers, query: query.to_owned(), peer: None }
+    }
+
     /// Lets only GET and HEAD through.
     pub(super) fn reads(&self) -> Result<(), Refusal> {
         if matches!(self.method, Method::GET | Method::HEAD) { Ok(()) } else { Err(Refusal::method("GET, HEAD")) }

@@ -1,25 +1,31 @@
 //! One HTTP connection: hyper on the socket, our deadlines around it, warp's routes behind it.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
+use bytes::{Buf as _, Bytes};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::drain::Drain;
 use crate::http::cors::Verdict;
 use crate::http::seats::Seat;
-use crate::http::{Config, Doors, Extra, Response, Seats};
+use crate::http::{Config, Doors, Extra, Response, Seats, knock};
+use crate::shard::{Admitted, Caller, Porter};
 use crate::telemetry::Metrics;
 
 /// Largest request head, and most of an answer that hyper keeps before the socket takes it.
@@ -27,12 +33,22 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// What all connections share.
 pub(super) struct Front {
+    pub(super) doors: Arc<Doors>,
     pub(super) config: Config,
     pub(super) seats: Seats,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
     routes: Extra,
     http: Builder,
+    /// Where connections that a shard sends back are served.
+    runtime: Handle,
+}
+
+/// A socket of which some bytes were read already.
+#[derive(Debug)]
+pub(super) struct Said {
+    bytes: Bytes,
+    socket: TcpStream,
 }
 
 /// Who is on the other end. An extension of every request.
@@ -64,25 +80,32 @@ impl Peer {
 }
 
 impl Front {
-    pub(super) fn new(doors: &Doors, routes: Extra) -> Self {
+    /// To be called on the runtime that is to serve.
+    pub(super) fn new(doors: &Arc<Doors>, routes: Extra) -> Self {
         let config = doors.config.clone();
         let mut http = Builder::new();
         // hyper's one timer runs from the end of an answer to the end of the next head, so it bounds idling as well; the first head,
         // which strangers send, has a shorter one of ours.
         http.timer(TokioTimer::new()).header_read_timeout(config.keep_alive).max_buf_size(BUFFER_BYTES);
         let (metrics, drain) = (Arc::clone(&doors.metrics), doors.drain.clone());
-        Self { config, seats: doors.seats.clone(), metrics, drain, routes, http }
+        let (seats, runtime) = (doors.seats.clone(), Handle::current());
+        Self { doors: Arc::clone(doors), config, seats, metrics, drain, routes, http, runtime }
     }
 
     /// Serves a connection until either end has enough, it is upgraded, or the server has stopped and waited long enough.
-    pub(super) async fn converse(self: Arc<Self>, socket: TcpStream, address: SocketAddr, seat: Seat) {
-        let peer = Peer::new(address, seat);
+    async fn converse(self: Arc<Self>, caller: Caller, bytes: Bytes) {
+        let Caller { socket, address, permit, since } = caller;
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => Said { bytes, socket },
+            Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
+        };
+        let peer = Peer::new(address, Seat(permit));
         let service = service_fn(|request| {
             peer.0.greeted.store(true, Ordering::Relaxed);
             Arc::clone(&self).answer(peer.clone(), request)
         });
         let mut conversation = pin!(self.http.serve_connection(TokioIo::new(socket), service).with_upgrades());
-        let mut deadline = pin!(sleep(self.config.head_timeout));
+        let mut deadline = pin!(sleep_until((since + self.config.head_timeout).into()));
         let (mut timed, mut stopping) = (true, false);
         loop {
             tokio::select! {
@@ -123,5 +146,63 @@ impl Front {
         };
         verdict.put(&self.config.origins, &mut response);
         Ok(response)
+    }
+}
+
+impl Porter for Front {
+    fn admit(&self, said: &[u8]) -> Option<Admitted> {
+        knock::admit(&self.doors, said)
+    }
+
+    fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]) {
+        let drain = self.drain.clone();
+        // The shard's thread is none of the runtime's.
+        let _runtime = self.runtime.clone().enter();
+        drain.spawn(self.converse(caller, Bytes::copy_from_slice(said)));
+    }
+}
+
+impl Said {
+    /// The socket, out of the runtime, and all that came behind the request: what hyper had read of it, and what it had not.
+    pub(super) fn into_parts(self, read: &[u8]) -> io::Result<(std::net::TcpStream, Bytes)> {
+        Ok((self.socket.into_std()?, [read, &self.bytes].concat().into()))
+    }
+}
+
+impl AsyncRead for Said {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(context, into);
+        }
+        let count = self.bytes.len().min(into.remaining());
+        into.put_slice(&self.bytes[..count]);
+        self.bytes.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Said {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
     }
 }

@@ -34,9 +34,7 @@ impl Farewell {
 
     /// Sends `503` and closes. To close while the client's request lies unread would reset the connection, and the client would see an
     /// error instead of the answer; so a few get a second in which what they say is read and thrown away.
-    pub(super) fn bid(&self, socket: TcpStream, full: Full) {
-        // Through std: the socket is writable, but tokio does not know it yet.
-        let Ok(mut socket) = socket.into_std() else { return };
+    pub(super) fn bid(&self, mut socket: std::net::TcpStream, full: Full) {
         let sent = socket.write(text(full).as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok();
         let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else { return };
         let Ok(mut socket) = TcpStream::from_std(socket) else { return };

@@ -42,6 +42,11 @@ pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal
     })
 }
 
+/// The same at once; None: there is none to be welcomed, or only [`authenticate`] can tell.
+pub(super) fn authenticate_at_once(doors: &Doors, call: &Call) -> Option<Principal> {
+    doors.verifier.verify_at_once(&call.token()?)?.ok()
+}
+
 /// Who may see `<stream>/<key>`, and what that is. The order of refusals: no such stream, the method, the token, the key, the permission.
 pub(super) async fn visit(
     doors: &Doors,

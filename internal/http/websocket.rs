@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::header::{
@@ -14,7 +13,8 @@ use warp::http::{HeaderValue, StatusCode};
 
 use crate::auth::Principal;
 use crate::http::call::Call;
-use crate::http::identity::{SOON, authenticate, check_origin};
+use crate::http::connection::Said;
+use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin};
 use crate::http::refusal::Refusal;
 use crate::http::seats::Seat;
 use crate::http::{Doors, Response};
@@ -25,22 +25,38 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// Answers the request. The upgrade itself follows once hyper has sent the 101.
 pub(super) async fn open(doors: Arc<Doors>, call: Call, upgrade: Option<OnUpgrade>) -> Result<Response, Refusal> {
+    may_knock(&doors, &call)?;
+    let principal = authenticate(&doors, &call).await?;
+    let response = may_enter(&doors, &call)?;
+    let no_upgrade = || Refusal::from(Refused::NoUpgrade);
+    let upgrade = upgrade.ok_or_else(no_upgrade)?;
+    let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
+    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, principal, seat));
+    Ok(response)
+}
+
+/// The same for a request that can be granted at once. None: it can't, and [`open`] has the answer.
+pub(super) fn open_at_once(doors: &Doors, call: &Call) -> Option<(Response, Principal)> {
+    may_knock(doors, call).ok()?;
+    let principal = authenticate_at_once(doors, call)?;
+    Some((may_enter(doors, call).ok()?, principal))
+}
+
+/// What is refused whoever asks.
+fn may_knock(doors: &Doors, call: &Call) -> Result<(), Refusal> {
     call.gets()?;
     if doors.drain.is_stopping() {
         return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
     }
-    check_origin(&doors, &call)?;
-    let principal = authenticate(&doors, &call).await?;
+    check_origin(doors, call)
+}
+
+/// What is refused to somebody with a good token; else the 101.
+fn may_enter(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
     if !doors.catalog.is_ready() {
         return Err(Refusal::unavailable("not_ready", "the database has not been reached yet; come back", SOON));
     }
-    let accept = accept(&call)?;
-    let no_upgrade = || Refusal::from(Refused::NoUpgrade);
-    let upgrade = upgrade.ok_or_else(no_upgrade)?;
-    let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
-    let response = switching(&accept, &call)?;
-    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, principal, seat));
-    Ok(response)
+    switching(&accept(call)?, call)
 }
 
 fn accept(call: &Call) -> Result<String, Refusal> {
@@ -88,11 +104,9 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, principal: Principal, 
         debug!("a client left during its upgrade");
         return;
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    match parts.io.into_inner().into_std() {
-        Ok(socket) => {
-            doors.shards.adopt(Arrival { socket, early: parts.read_buf, principal: Arc::new(principal), permit: seat.0 })
-        }
+    let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else { return };
+    match parts.io.into_inner().into_parts(&parts.read_buf) {
+        Ok((socket, early)) => doors.shards.adopt(Arrival { socket, early, principal: Arc::new(principal), permit: seat.0 }),
         Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
     }
 }

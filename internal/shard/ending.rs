@@ -66,6 +66,9 @@ impl Worker {
         let mut due = Vec::new();
         self.wheel.take(self.now_s, &mut due);
         for entry in due {
+            if !self.lobby.is_empty() {
+                self.lose_patience(entry);
+            }
             self.with_client(entry.slot, |worker, client| {
                 if client.generation == entry.generation && client.armed_s <= worker.now_s {
                     client.armed_s = u32::MAX;

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mio::Waker;
 
 use crate::ident::Channel;
-use crate::shard::{Answer, Arrival};
+use crate::shard::{Answer, Arrival, Caller, Porter};
 
 /// A request to a shard's thread.
 pub(super) enum Command {
     /// A new client.
     Adopt(Box<Arrival>),
+    /// A new connection, which may become one.
+    Knock(Box<(Caller, Arc<dyn Porter>)>),
     /// The answer to a question that the shard put to the [desk](crate::shard::desk).
     Answer { slot: u32, generation: u32, answer: Answer },
     /// Ask every client to leave, spread over so many milliseconds.
@@ -26,7 +28,7 @@ impl Command {
     }
 }
 
-/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals hold a connection's permit, answers a place at the desk.
+/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a place at the desk.
 pub(super) struct Inbox {
     commands: Mutex<Vec<Command>>,
     waker: Arc<Waker>,

@@ -1,7 +1,7 @@
 //! The threads that own the sockets.
 //!
 //! A shard is a thread, and sole owner of its sockets: one poll, one inbox with a waker, no lock, no task and no timer a client. HTTP
-//! hands it an upgraded connection; from then on bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
+//! hands it a connection, new or upgraded; once it is a WebSocket, bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
 //! over an array of members. A client whose socket is full costs one reference to a frame, and is caught up with the newest when it drains.
 //!
 //! What must hold: a client gets the frames of a room in the order of their versions, each at most once but for an explicit repeat;
@@ -11,6 +11,7 @@ mod client;
 mod desk;
 mod ending;
 mod inbox;
+mod lobby;
 mod outbox;
 mod reading;
 mod rooms;
@@ -38,7 +39,12 @@ use crate::telemetry::Metrics;
 use desk::Answer;
 pub use desk::Clerk;
 use inbox::{Command, Inbox};
+pub use lobby::{Admitted, Caller, Porter};
 use worker::Worker;
+
+/// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
+/// does not read: memory that nobody counts, full of numbers that nobody wants any more. To be set by whoever makes the sockets.
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How the shards work.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +59,7 @@ pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 /// A connection that was just upgraded.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Non-blocking.
+    /// Non-blocking, and with a send buffer of [`SEND_BUFFER_BYTES`].
     pub socket: std::net::TcpStream,
     /// What the client sent behind its request, read already.
     pub early: Bytes,
@@ -114,6 +120,12 @@ impl Shards {
     pub fn adopt(&self, arrival: Arrival) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival)));
+    }
+
+    /// Lets a connection wait for its first words; `porter` judges them.
+    pub fn knock(&self, caller: Caller, porter: Arc<dyn Porter>) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[turn].inbox.put(Command::Knock(Box::new((caller, porter))));
     }
 
     /// Asks every client to leave, in batches over `spread`, and waits for them at most `grace`; returns whether all went in time.

@@ -15,8 +15,11 @@ use crate::websocket::{Chunk, Message, echo_close_frame, pong_frame};
 const READS_A_TURN: usize = 4;
 
 impl Worker {
-    /// There may be something to read.
-    pub(super) fn on_readable(&mut self, slot: u32) {
+    /// There may be something to read; `to_the_end`: and then perhaps the end of the stream, which is said only once.
+    pub(super) fn on_readable(&mut self, slot: u32, to_the_end: bool) {
+        if self.clients.get(slot as usize).is_some_and(Option::is_none) {
+            return self.on_first_words(slot, to_the_end);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         self.with_client(slot, |worker, client| {
             for _ in 0..READS_A_TURN {
@@ -34,7 +37,8 @@ impl Worker {
                     _ if !open => {}
                     _ => worker.feed(slot, client, &mut Chunk::new(&mut buffer[..count])),
                 }
-                if matches!(client.life, Life::Dead(_)) {
+                // A read that leaves room in the buffer has emptied the socket: what comes later is a new event.
+                if matches!(client.life, Life::Dead(_)) || (count < buffer.len() && !to_the_end) {
                     return;
                 }
             }

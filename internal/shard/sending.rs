@@ -1,5 +1,7 @@
 //! Frames out: passes over rooms, and clients whose socket was full.
 
+use mio::{Interest, Token};
+
 use crate::session::CloseReason;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Outbox, Sent, send};
@@ -99,7 +101,7 @@ impl Worker {
                         bytes += sent;
                     }
                     let outbox = Outbox::after_frame(frame, sent, self.now_s);
-                    self.with_client(slot, |worker, client| worker.block(client, outbox));
+                    self.with_client(slot, |worker, client| worker.block(slot, client, outbox));
                 }
                 Sent::Gone => self.with_client(slot, |_, client| client.life = Life::Dead(CloseReason::Client)),
             }
@@ -131,7 +133,7 @@ impl Worker {
             Sent::Part(sent) => {
                 self.count_sent(0, sent);
                 let outbox = Outbox::after_bytes(bytes, sent, self.now_s);
-                self.block(client, outbox);
+                self.block(slot, client, outbox);
             }
             Sent::Gone => client.life = Life::Dead(CloseReason::Client),
         }
@@ -159,7 +161,7 @@ impl Worker {
                 Sent::Part(sent) => {
                     self.count_sent(frames, sent);
                     let outbox = Outbox::after_bytes(scratch.clone(), sent, self.now_s);
-                    self.block(client, outbox);
+                    self.block(slot, client, outbox);
                 }
                 Sent::Gone => client.life = Life::Dead(CloseReason::Client),
             }
@@ -169,7 +171,14 @@ impl Worker {
     }
 
     /// The socket is full: rooms pass over this client until it drains.
-    fn block(&mut self, client: &mut Client, outbox: Outbox) {
+    fn block(&mut self, slot: u32, client: &mut Client, outbox: Outbox) {
+        if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
+            let interests = Interest::READABLE | Interest::WRITABLE;
+            // It was registered before; if this fails all the same, the deadline for slow clients ends it.
+            if let Err(error) = self.poll.registry().reregister(socket, Token(slot as usize), interests) {
+                tracing::warn!(%error, "a full socket could not be watched");
+            }
+        }
         client.outbox = Some(Box::new(outbox));
         self.set_flags(client);
     }
@@ -186,7 +195,7 @@ impl Worker {
 
     /// The socket takes bytes again: first what is kept, then the newest of every room, then the client is read again.
     pub(super) fn on_writable(&mut self, slot: u32) {
-        // Nearly every client is not behind; the first event after its arrival says only that it can be written to.
+        // A client that was behind once goes on being watched, and its events mean nothing until it is again.
         if self.clients.get(slot as usize).is_none_or(|client| client.as_ref().is_none_or(|client| client.outbox.is_none())) {
             return;
         }

@@ -1,6 +1,6 @@
 //! A shard's thread: its state and its loop.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::auth::Principal;
 use crate::hub::Outlet;
 use crate::session::{CloseReason, Conversation};
 use crate::shard::client::{Client, Life};
 use crate::shard::desk::{Answer, Desk};
 use crate::shard::ending::Leaving;
 use crate::shard::inbox::{Command, Inbox};
+use crate::shard::lobby::Waiting;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
-use crate::shard::{Arrival, Parts};
+use crate::shard::{Arrival, Parts, Permits};
 use crate::websocket::{Chunk, Reader};
 
 /// The one read buffer of a shard, in bytes.
 const READ_BUFFER: usize = 16 * 1024;
-/// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
-/// does not read: memory that nobody counts, full of numbers that nobody wants any more.
-const SEND_BUFFER: usize = 64 * 1024;
 /// Readiness events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -37,6 +36,8 @@ pub(super) struct Worker {
     /// By slot; apart from the clients, because a broadcast needs only this: four bytes a client, side by side.
     pub(super) sockets: Vec<Option<TcpStream>>,
     pub(super) clients: Vec<Option<Box<Client>>>,
+    /// Who waits in a slot that is taken but has no client yet.
+    pub(super) lobby: HashMap<u32, Box<Waiting>>,
     /// How often each slot was given away.
     pub(super) generations: Vec<u32>,
     pub(super) free: Vec<u32>,
@@ -66,6 +67,7 @@ impl Worker {
             parts,
             sockets: Vec::new(),
             clients: Vec::new(),
+            lobby: HashMap::new(),
             generations: Vec::new(),
             free: Vec::new(),
             rooms: Rooms::default(),
@@ -95,8 +97,9 @@ impl Worker {
                 if event.is_writable() {
                     self.on_writable(slot);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.on_readable(slot);
+                let ends = event.is_read_closed() || event.is_error();
+                if event.is_readable() || ends {
+                    self.on_readable(slot, ends);
                 }
             }
             self.round();
@@ -109,7 +112,7 @@ impl Worker {
     fn round(&mut self) {
         for _ in 0..self.readable.len() {
             if let Some(slot) = self.readable.pop_front() {
-                self.on_readable(slot);
+                self.on_readable(slot, true);
             }
         }
         for command in self.inbox.take() {
@@ -134,15 +137,29 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Adopt(arrival) => self.adopt(*arrival),
+            Command::Knock(knock) => self.receive_caller(knock.0, knock.1),
             Command::Answer { slot, generation, answer } => self.answer(slot, generation, answer),
-            Command::Leave { spread_ms } => self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms))),
+            Command::Leave { spread_ms } => {
+                self.empty_lobby();
+                self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms)));
+            }
             Command::Stop => self.stop = true,
         }
     }
 
     fn adopt(&mut self, arrival: Arrival) {
         let Arrival { socket, early, principal, permit } = arrival;
+        let Some(slot) = self.open_slot(TcpStream::from_std(socket)) else { return };
+        self.settle(slot, principal, permit);
         let mut early = early.to_vec();
+        if !early.is_empty() {
+            self.with_client(slot, |worker, client| worker.feed(slot, client, &mut Chunk::new(&mut early)));
+        }
+    }
+
+    /// Gives a socket a slot, and watches it for what it says. Whether it can be written to is asked only once it was full: else each new
+    /// socket would wake the poll just to say that it is empty.
+    pub(super) fn open_slot(&mut self, mut socket: TcpStream) -> Option<u32> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.sockets.push(None);
             self.clients.push(None);
@@ -150,20 +167,26 @@ impl Worker {
             u32::try_from(self.sockets.len() - 1).unwrap_or(u32::MAX)
         });
         let index = slot as usize;
-        // Refused, it is merely not smaller.
-        let _ = socket2::SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER);
-        let mut socket = TcpStream::from_std(socket);
-        // Both interests at once and for good: edge-triggered, so a writable socket says nothing until it has been full.
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(index), interests) {
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(index), Interest::READABLE) {
             tracing::warn!(%error, "a connection could not be polled and was dropped");
             self.free.push(slot);
-            return;
+            return None;
         }
         self.generations[index] = self.generations[index].wrapping_add(1);
+        self.sockets[index] = Some(socket);
+        Some(slot)
+    }
+
+    pub(super) fn close_slot(&mut self, slot: u32) {
+        self.sockets[slot as usize] = None;
+        self.free.push(slot);
+    }
+
+    /// Makes a client of the connection in a slot.
+    pub(super) fn settle(&mut self, slot: u32, principal: Arc<Principal>, permit: Permits) {
         let limits = &self.parts.context.limits;
         let client = Box::new(Client {
-            generation: self.generations[index],
+            generation: self.generations[slot as usize],
             life: Life::Open,
             conversation: Conversation::new(principal, limits, self.now_s),
             reader: Reader::new(limits.message_bytes),
@@ -174,12 +197,8 @@ impl Worker {
             armed_s: u32::MAX,
             _permit: permit,
         });
-        self.sockets[index] = Some(socket);
         self.parts.metrics.connections.inc();
         self.put_back(slot, client);
-        if !early.is_empty() {
-            self.with_client(slot, |worker, client| worker.feed(slot, client, &mut Chunk::new(&mut early)));
-        }
     }
 
     fn answer(&mut self, slot: u32, generation: u32, answer: Answer) {
@@ -219,10 +238,8 @@ impl Worker {
 
     /// A client that is no more: its socket closes here.
     fn forget(&mut self, slot: u32, client: Client, reason: CloseReason) {
-        let index = slot as usize;
         self.leave_rooms(&client);
-        self.sockets[index] = None;
-        self.free.push(slot);
+        self.close_slot(slot);
         self.parts.metrics.connections.dec();
         self.parts.metrics.closes.add(reason.label());
         tracing::debug!(user = client.conversation.principal().user().as_str(), reason = reason.label(), "connection ended");

@@ -5,6 +5,7 @@ mod connections;
 mod hooks;
 mod secrets;
 mod upgrades;
+mod ways;
 mod world;
 
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::Drain;
 use crate::http::{Config, Doors};

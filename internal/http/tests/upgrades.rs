@@ -17,7 +17,7 @@ async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
 }
 
 /// The answer's head; a refused client has read to its end.
-async fn answer(socket: &mut TcpStream) -> Answer {
+pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
     let mut text = read_until(socket, "\r\n\r\n").await;
     let length = Answer::parse(&text).header("content-length").map_or(0, |length| length.parse().unwrap());
     while Answer::parse(&text).body.len() < length {
@@ -29,14 +29,14 @@ async fn answer(socket: &mut TcpStream) -> Answer {
 }
 
 /// A short text frame as a client sends it. The mask is zero, which changes nothing.
-fn frame(text: &str) -> Vec<u8> {
+pub(super) fn frame(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
     assert!(length < 126);
     [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
 }
 
-/// Waits for a frame that holds `text`; frame headers are no text.
-async fn hear(socket: &mut TcpStream, text: &str) {
+/// Waits for a frame that holds `text`, and returns all until then; frame headers are no text.
+pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
         while !String::from_utf8_lossy(&seen).contains(text) {
@@ -44,6 +44,7 @@ async fn hear(socket: &mut TcpStream, text: &str) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    String::from_utf8_lossy(&seen).into_owned()
 }
 
 #[tokio::test]
