@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::auth::numeric_date::{self, Fraction};
-use crate::auth::principal::GrantedKeys;
+use crate::auth::principal::KeysByField;
 use crate::auth::{Grants, LEEWAY_S, Principal, TokenError};
 use crate::ident::UserId;
 
@@ -110,7 +110,7 @@ impl ClaimRules {
         }
     }
 
-    fn granted_keys(&self, claims: &Map<String, Value>) -> Result<Vec<GrantedKeys>, TokenError> {
+    fn granted_keys(&self, claims: &Map<String, Value>) -> Result<KeysByField, TokenError> {
         let mut granted = Vec::new();
         for field in &self.key_fields {
             let mut keys = match claims.get(&**field) {
@@ -283,15 +283,11 @@ mod tests {
     #[test]
     fn grants_are_read_as_written() {
         let principal = with(json!({"negocio_id": 7, "negocios": ["a", 8], "zona": ["n", 1], "channels": ["estadisticas:b"]}));
-        let expected = Grants {
-            keys: vec![
-                ("negocio_id".into(), vec!["7".into(), "a".into(), "8".into()]),
-                ("zona".into(), vec!["n".into(), "1".into()]),
-            ],
-            channels: vec!["estadisticas:b".into()],
-        };
-        assert_eq!(*principal.unwrap().grants(), expected);
-        assert_eq!(with(json!({"zona": "n"})).unwrap().grants().keys, [("zona".into(), vec!["n".to_owned()])]);
+        let keys =
+            vec![("negocio_id".into(), vec!["7".into(), "a".into(), "8".into()]), ("zona".into(), vec!["n".into(), "1".into()])];
+        assert_eq!(*principal.unwrap().grants(), Grants::new(keys, vec!["estadisticas:b".into()]));
+        let zone = vec![("zona".into(), vec!["n".into()])];
+        assert_eq!(*with(json!({"zona": "n"})).unwrap().grants(), Grants::new(zone, vec![]));
     }
 
     #[test]

@@ -6,19 +6,19 @@ use crate::auth::LEEWAY_S;
 use crate::ident::{Channel, UserId};
 use crate::stream::Catalog;
 
-/// Who a verified token says is there. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who a verified token says is there. Every open connection keeps one, so nothing in it has room to spare.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Principal {
     user: UserId,
     expires_at_s: i64,
-    role: Option<Arc<str>>,
-    grants: Arc<Grants>,
+    role: Option<Box<str>>,
+    grants: Grants,
 }
 
 impl Principal {
     /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
-        Self { user, expires_at_s, role: role.map(Into::into), grants: Arc::new(grants) }
+        Self { user, expires_at_s, role: role.map(Into::into), grants }
     }
 
     /// Claim `id`, else `user_id`, else `sub`.
@@ -49,20 +49,24 @@ impl Principal {
 }
 
 /// A key's field (`negocio_id`) and the keys granted in every stream whose keys have that name.
-pub(super) type GrantedKeys = (Arc<str>, Vec<String>);
+pub(super) type KeysByField = Vec<(Arc<str>, Vec<String>)>;
+
+/// The same, to be kept.
+type GrantedKeys = (Arc<str>, Box<[Box<str>]>);
 
 /// Keys and channels that the claims name, as written there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    pub(super) keys: Vec<GrantedKeys>,
+    keys: Box<[GrantedKeys]>,
     /// Whole names.
-    pub(super) channels: Vec<String>,
+    channels: Box<[Box<str>]>,
 }
 
 impl Grants {
     /// Keys by the name of their field, and whole channel names.
-    pub fn new(keys: Vec<(Arc<str>, Vec<String>)>, channels: Vec<String>) -> Self {
-        Self { keys, channels }
+    pub fn new(keys: KeysByField, channels: Vec<String>) -> Self {
+        let packed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+        Self { keys: keys.into_iter().map(|(field, keys)| (field, packed(keys))).collect(), channels: packed(channels) }
     }
 
     /// Whether a claim grants `channel`. Both sides are compared in canonical form, so `negocio_7` grants `7` where keys are integers.

@@ -128,6 +128,8 @@ impl Conversation {
             Decision::Allowed => Effect::Join(channel.clone()),
             Decision::Ask => Effect::Ask(channel.clone()),
         };
+        // One at a time: most clients hold one channel, and none so many that moving them would cost.
+        self.held.reserve_exact(1);
         self.held.push(Held { name: channel.name, seat: None });
         effect
     }

@@ -52,3 +52,17 @@ impl Client {
         silence.min(behind).min(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Principal;
+
+    /// Two cache lines and a few bytes a client; a principal's texts come on top.
+    #[test]
+    fn an_idle_client_is_small() {
+        assert!(size_of::<Client>() <= 136, "{}", size_of::<Client>());
+        assert!(size_of::<Principal>() <= 72, "{}", size_of::<Principal>());
+        assert!(size_of::<Reader>() <= 16, "{}", size_of::<Reader>());
+    }
+}
