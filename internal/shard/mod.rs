@@ -13,6 +13,7 @@ mod ending;
 mod inbox;
 mod lobby;
 mod outbox;
+mod passes;
 mod reading;
 mod rooms;
 mod sending;

@@ -5,11 +5,10 @@ use mio::{Interest, Token};
 use crate::session::CloseReason;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Outbox, Sent, send};
+use crate::shard::passes::{SLICE, SMALL_SENDS_A_TURN};
 use crate::shard::rooms::Member;
 use crate::shard::worker::Worker;
 
-/// Frames of one room sent in a turn: 1 ms or so, so that ten thousand viewers never delay ten.
-const SENDS_A_TURN: usize = 256;
 /// Members of one room looked at in a turn, sent to or not.
 const LOOKS_A_TURN: usize = 8192;
 
@@ -39,30 +38,43 @@ impl Worker {
         if let Some(room) = self.rooms.get_mut(index)
             && !std::mem::replace(&mut room.queued, true)
         {
-            self.passes.push_back(index);
+            self.passes.put(index, room.remaining);
         }
     }
 
-    /// Goes on with every pass under way, a bounded number of sends each.
+    /// Goes on with the passes under way: small rooms first, then a slice of one large room. A turn is short, for what is published
+    /// meanwhile waits for its end.
     pub(super) fn turn(&mut self) {
-        for _ in 0..self.passes.len() {
-            let Some(index) = self.passes.pop_front() else { return };
-            self.pass(index);
-            let Some(room) = self.rooms.get_mut(index) else { continue };
+        let mut sends = 0;
+        while sends < SMALL_SENDS_A_TURN
+            && let Some(index) = self.passes.next_small()
+        {
+            sends += self.go_on(index);
+        }
+        if let Some(index) = self.passes.next_large() {
+            self.go_on(index);
+        }
+    }
+
+    /// A slice of a room's pass; queues the room again for the rest.
+    fn go_on(&mut self, index: u32) -> usize {
+        let sends = self.pass(index);
+        if let Some(room) = self.rooms.get_mut(index) {
             room.queued = room.remaining > 0;
             if room.queued {
-                self.passes.push_back(index);
+                self.passes.put(index, room.remaining);
             }
         }
+        sends
     }
 
-    fn pass(&mut self, index: u32) {
+    fn pass(&mut self, index: u32) -> usize {
         let mut sends = 0;
         let mut frames = 0;
         let mut bytes = 0;
         for _ in 0..LOOKS_A_TURN {
             let Some(room) = self.rooms.get_mut(index) else { break };
-            if room.remaining == 0 || sends == SENDS_A_TURN {
+            if room.remaining == 0 || sends == SLICE {
                 break;
             }
             room.remaining -= 1;
@@ -107,6 +119,7 @@ impl Worker {
             }
         }
         self.count_sent(frames, bytes);
+        sends
     }
 
     /// Counts frames that are on their way, the last one perhaps in part, and what of them the kernel has taken.

@@ -16,6 +16,7 @@ use crate::shard::desk::{Answer, Desk};
 use crate::shard::ending::Leaving;
 use crate::shard::inbox::{Command, Inbox};
 use crate::shard::lobby::Waiting;
+use crate::shard::passes::Passes;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
 use crate::shard::{Arrival, Parts, Permits};
@@ -43,7 +44,7 @@ pub(super) struct Worker {
     pub(super) free: Vec<u32>,
     pub(super) rooms: Rooms,
     /// Rooms with a pass under way, served in turn.
-    pub(super) passes: VecDeque<u32>,
+    pub(super) passes: Passes,
     /// Clients with more to read than a turn takes.
     pub(super) readable: VecDeque<u32>,
     pub(super) wheel: Wheel,
@@ -71,7 +72,7 @@ impl Worker {
             generations: Vec::new(),
             free: Vec::new(),
             rooms: Rooms::default(),
-            passes: VecDeque::new(),
+            passes: Passes::default(),
             readable: VecDeque::new(),
             wheel: Wheel::new(),
             buffer: vec![0; READ_BUFFER],
