@@ -1,0 +1,86 @@
+import type { LatidoError } from './error.js';
+
+/**
+ * Of a channel, and of the connection as a whole.
+ *
+ * - `connecting`: there is no connection, and one is on its way or will be tried; or the channel is not confirmed yet.
+ * - `open`: what is on screen is what is in the database.
+ * - `stale`: connected, but the server can't read the database: what is on screen may be old.
+ * - `closed`: nothing will come: it was closed, refused for good, or (the connection) nothing is watched.
+ */
+export type State = 'connecting' | 'open' | 'stale' | 'closed';
+
+/** A state and what is known about it. */
+export interface Status {
+  readonly state: State;
+  /** `connecting` again, or `closed`: why. */
+  readonly error?: LatidoError;
+  /** `stale`: since when, Unix seconds. */
+  readonly since?: number;
+}
+
+/** What a watcher wants to hear. Nothing is called before `watch` has returned, nor after unsubscribing. */
+export interface Observer<T> {
+  /** The current value at once, then every change of it. */
+  next?(value: T): void;
+  /** It stopped trying: this channel was refused, or the connection for good. Everything that mends itself is told by `status` alone. */
+  error?(error: LatidoError): void;
+  /** The channel's state, now and whenever it changes. */
+  status?(state: State, status: Status): void;
+}
+
+/** Why a token is wanted, and until when. */
+export interface TokenRequest {
+  /**
+   * `connect`: there is none. `expiring`: the one in use ends within a minute. `refused`: the last one may have been refused. After the
+   * last two, don't hand out the same one from a cache.
+   */
+  readonly reason: 'connect' | 'expiring' | 'refused';
+  /** Aborted once the answer is of no use: pass it to `fetch`. */
+  readonly signal: AbortSignal;
+}
+
+/** A token, or where to get one. A rejection is tried again later; throw `new LatidoError('unauthorized')` to stop: nobody is signed in. */
+export type Token = string | ((request: TokenRequest) => string | Promise<string>);
+
+/** As much of a WebSocket as is used: the browser's, Node's (from 22 on), `ws`. */
+export interface WebSocketLike {
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(data: string): void;
+  close(): void;
+}
+
+/** The class of it. */
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+/** Time, for tests: as much of `globalThis` as is used. */
+export interface Clock {
+  setTimeout(call: () => void, ms: number): unknown;
+  clearTimeout(timer: any): void;
+  readonly performance: { now(): number };
+}
+
+export interface LatidoOptions {
+  /** Rides as a subprotocol, where it is in no address and in no log. */
+  token: Token;
+  /** Default: the runtime's own. Node 20 has none: `import { WebSocket } from 'ws'`. */
+  WebSocket?: WebSocketConstructor;
+  /** From 0 to 1. Default `Math.random`. */
+  random?: () => number;
+  /** Default `globalThis`. */
+  clock?: Clock;
+}
+
+/** What the built-in stream `estadisticas` sends. */
+export interface Estadisticas {
+  negocio_id: string;
+  citas_hoy: number;
+  total_citas: number;
+  citas_completadas: number;
+  citas_canceladas: number;
+  /** When it was read, Unix seconds. */
+  timestamp: number;
+}
