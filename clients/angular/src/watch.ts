@@ -1,0 +1,119 @@
+import {
+  assertInInjectionContext,
+  computed,
+  effect,
+  inject,
+  Injector,
+  linkedSignal,
+  NgZone,
+  runInInjectionContext,
+  type Signal,
+  untracked,
+} from '@angular/core';
+import type { LatidoError, State } from 'latido';
+
+import { LATIDO } from './provide';
+
+/** What need not be there yet. */
+export type Maybe<T> = T | null | undefined;
+
+/**
+ * A resource's words. `idle`: there is no channel. `loading`: no value has come. `resolved`: there is one; whether it is still true says
+ * `connection`. `error`: the channel was refused, or the connection for good.
+ */
+export type LatidoStatus = 'idle' | 'loading' | 'resolved' | 'error';
+
+/** A live value, in the shape of Angular's `Resource`. Unlike that, `value` never throws: an error leaves the last value where it is, but for one that may not be seen any more. */
+export interface LatidoRef<T> {
+  /** The newest value. */
+  readonly value: Signal<T>;
+  readonly status: Signal<LatidoStatus>;
+  /** Why nothing will come. */
+  readonly error: Signal<LatidoError | undefined>;
+  /** When the server read the value. */
+  readonly updatedAt: Signal<Date | undefined>;
+  readonly isLoading: Signal<boolean>;
+  /** There is a value, and it may be old: the connection is gone, or the server's to its database. */
+  readonly isStale: Signal<boolean>;
+  /** The state of this channel. */
+  readonly connection: Signal<State>;
+  hasValue(): this is LatidoRef<Exclude<T, undefined>>;
+}
+
+/** For calls outside of an injection context. */
+export interface LatidoInjectOptions {
+  injector?: Injector;
+}
+
+/**
+ * Watches a channel for as long as the injection context lives.
+ *
+ * @param channel its name, or a signal or function of it: another name is another channel, and none is `idle`
+ */
+export function injectLatido<T>(
+  channel: Maybe<string> | (() => Maybe<string>),
+  options: LatidoInjectOptions = {},
+): LatidoRef<T | undefined> {
+  if (!options.injector) assertInInjectionContext(injectLatido);
+  return runInInjectionContext(options.injector ?? inject(Injector), () => watch<T>(channel));
+}
+
+function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T | undefined> {
+  const client = inject(LATIDO);
+  const zone = inject(NgZone);
+  const name = computed(() => (typeof channel === 'function' ? channel() : channel) ?? undefined);
+  // With the name everything is reset at once: nobody sees one business's numbers under another's name.
+  const value = linkedSignal<string | undefined, T | undefined>({
+    source: name,
+    computation: (channel) => (channel === undefined ? undefined : client?.last<T>(channel)),
+  });
+  const error = linkedSignal<string | undefined, LatidoError | undefined>({ source: name, computation: () => undefined });
+  const connection = linkedSignal<string | undefined, State>({
+    source: name,
+    computation: (channel) => (channel === undefined ? 'closed' : 'connecting'),
+  });
+
+  effect((onCleanup) => {
+    const channel = name();
+    if (!client || channel === undefined) return;
+    // Outside of a zone, which would otherwise wait for the heartbeat and never call the application stable.
+    const outside = <R>(call: () => R): R => untracked(() => zone.runOutsideAngular(call));
+    const stop = outside(() =>
+      client.watch<T>(channel, {
+        next: (next) => value.set(next),
+        error: (reason) => {
+          error.set(reason);
+          value.set(client.last<T>(channel));
+        },
+        status: (state) => {
+          connection.set(state);
+          error.set(undefined);
+        },
+      }),
+    );
+    onCleanup(() => outside(stop));
+  });
+
+  const hasValue = () => value() !== undefined;
+  const status = computed<LatidoStatus>(() => {
+    if (name() === undefined) return 'idle';
+    if (error()) return 'error';
+    return hasValue() ? 'resolved' : 'loading';
+  });
+  return {
+    value: value.asReadonly(),
+    status,
+    error: error.asReadonly(),
+    updatedAt: computed(() => readAt(value())),
+    isLoading: computed(() => status() === 'loading'),
+    isStale: computed(() => hasValue() && connection() !== 'open'),
+    connection: connection.asReadonly(),
+    hasValue: hasValue as LatidoRef<T | undefined>['hasValue'],
+  };
+}
+
+/** Every value of a Latido server carries the time at which it was read, in Unix seconds. */
+function readAt(value: unknown): Date | undefined {
+  const timestamp = (value as { timestamp?: unknown } | undefined)?.timestamp;
+  return typeof timestamp === 'number' ? new Date(timestamp * 1000) : undefined;
+}

@@ -1,0 +1,140 @@
+import { type EnvironmentProviders, Injectable, makeEnvironmentProviders } from '@angular/core';
+import { LATIDO, type LatidoClient } from '@latido/angular';
+import { type ErrorCode, type Estadisticas, LatidoError, type Observer, type State, type Status } from 'latido';
+
+const CONNECTING: Status = { state: 'connecting' };
+const OPEN: Status = { state: 'open' };
+const IDLE: Status = { state: 'closed' };
+
+/** Instead of `provideLatido`: no server, no socket, no waiting. Inject the {@link LatidoTestingController} to say what comes. */
+export function provideLatidoTesting(): EnvironmentProviders {
+  return makeEnvironmentProviders([LatidoTestingController, { provide: LATIDO, useExisting: LatidoTestingController }]);
+}
+
+/** A server and its client in one, entirely synchronous: when a method returns, every watcher has been told. */
+@Injectable()
+export class LatidoTestingController implements LatidoClient {
+  readonly #watchers = new Map<string, Set<Observer<never>>>();
+  readonly #values = new Map<string, unknown>();
+  readonly #refused = new Map<string, Status>();
+  readonly #listeners = new Set<(state: State, status: Status) => void>();
+  #status = IDLE;
+  #isClosed = false;
+  #reconnects = 0;
+
+  /** The channels that are watched now. */
+  get watched(): string[] {
+    return [...this.#watchers.keys()];
+  }
+
+  /** How often `reconnect` was called. */
+  get reconnects(): number {
+    return this.#reconnects;
+  }
+
+  /** A value comes. Before the first one, or after a lost connection, this connects too. */
+  push<T>(channel: string, value: T): void {
+    if (this.#status.state === 'connecting') this.connect();
+    if (this.#refused.delete(channel)) this.#tell(channel);
+    if (!this.#watchers.has(channel)) throw new Error(`nobody watches ${channel}; watched: ${this.watched.join(', ') || 'nothing'}`);
+    this.#values.set(channel, value);
+    for (const observer of this.#watchers.get(channel) ?? []) observer.next?.(value as never);
+  }
+
+  /** Statistics come: zeros, but for what is given. */
+  pushEstadisticas(negocioId: string | number, estadisticas: Partial<Estadisticas> = {}): void {
+    this.push<Estadisticas>(`estadisticas:${negocioId}`, {
+      negocio_id: String(negocioId),
+      citas_hoy: 0,
+      total_citas: 0,
+      citas_completadas: 0,
+      citas_canceladas: 0,
+      timestamp: Math.floor(Date.now() / 1000),
+      ...estadisticas,
+    });
+  }
+
+  /** The connection stands. */
+  connect(): void {
+    this.#set(OPEN);
+  }
+
+  /** The connection is lost, and will be tried again. */
+  disconnect(code: ErrorCode = 'lost'): void {
+    this.#set({ state: 'connecting', error: new LatidoError(code) });
+  }
+
+  /** The server can't read its database. */
+  stale(since = Math.floor(Date.now() / 1000)): void {
+    this.#set({ state: 'stale', since });
+  }
+
+  /** The server refuses a channel. */
+  refuse(channel: string, code: ErrorCode = 'forbidden'): void {
+    this.#values.delete(channel);
+    this.#refused.set(channel, { state: 'closed', error: new LatidoError(code) });
+    this.#tell(channel);
+  }
+
+  /** The server refuses the connection for good. */
+  end(code: ErrorCode = 'forbidden'): void {
+    this.#set({ state: 'closed', error: new LatidoError(code) });
+  }
+
+  get status(): Status {
+    return this.#status;
+  }
+
+  last<T>(channel: string): T | undefined {
+    return this.#values.get(channel) as T | undefined;
+  }
+
+  watch<T>(channel: string, observer: Observer<T>): () => void {
+    const own: Observer<never> = { ...observer } as Observer<never>;
+    const watchers = this.#watchers.get(channel) ?? new Set();
+    this.#watchers.set(channel, watchers.add(own));
+    if (this.#status === IDLE && !this.#isClosed) this.#set(CONNECTING);
+    else this.#say(channel, own);
+    if (this.#values.has(channel)) own.next?.(this.#values.get(channel) as never);
+    return () => {
+      if (!watchers.delete(own) || watchers.size) return;
+      this.#watchers.delete(channel);
+      this.#values.delete(channel);
+      if (!this.#watchers.size && !this.#status.error) this.#set(IDLE);
+    };
+  }
+
+  onStatus(listener: (state: State, status: Status) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  reconnect(): void {
+    if (this.#isClosed) return;
+    this.#reconnects++;
+    this.#refused.clear();
+    this.#set(this.#watchers.size ? CONNECTING : IDLE);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#set(IDLE);
+    this.#watchers.clear();
+  }
+
+  #set(status: Status): void {
+    this.#status = status;
+    for (const listener of this.#listeners) listener(status.state, status);
+    for (const channel of this.#watchers.keys()) this.#tell(channel);
+  }
+
+  #tell(channel: string): void {
+    for (const observer of this.#watchers.get(channel) ?? []) this.#say(channel, observer);
+  }
+
+  #say(channel: string, observer: Observer<never>): void {
+    const status = this.#refused.get(channel) ?? this.#status;
+    observer.status?.(status.state, status);
+    if (status.state === 'closed' && status.error) observer.error?.(status.error);
+  }
+}

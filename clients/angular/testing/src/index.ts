@@ -1,0 +1,1 @@
+export { LatidoTestingController, provideLatidoTesting } from './controller';
