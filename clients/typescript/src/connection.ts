@@ -10,8 +10,8 @@ const PING_MS = 15_000;
 /** How long it may take to answer, in ms. */
 const ANSWER_MS = 5000;
 
-/** Every option but what has no default. */
-export type Settings = Required<Omit<LatidoOptions, 'WebSocket'>> & Pick<LatidoOptions, 'WebSocket'>;
+/** Every option, the defaults filled in. */
+type Settings = Required<LatidoOptions>;
 
 /** One message of the server's. */
 export interface Frame {
@@ -21,11 +21,8 @@ export interface Frame {
   data?: any;
 }
 
-/** One socket at a time: opens it, notices when it dies, comes back, renews its token. Knows nothing of channels. */
-export type Connection = ReturnType<typeof connection>;
-
 /**
- * A function and no class: what its inside is called is then for a minifier to say.
+ * One socket at a time: opens it, notices when it dies, comes back, renews its token. Knows nothing of channels.
  *
  * @param onOpen the socket is open, and nothing has been said on it
  * @param onFrame a message came
@@ -53,6 +50,8 @@ export function connection(
   let renewal: any;
   const isFixed = typeof source === 'string';
 
+  const now = () => clock.performance.now();
+
   const after = (ms: number, call: () => void) => {
     clock.clearTimeout(timer);
     timer = clock.setTimeout(call, ms);
@@ -72,14 +71,9 @@ export function connection(
     old.close();
   };
 
-  /** Drops it, until `hurry` or `open`. */
-  const suspend = () => {
+  const fail = (code: ErrorCode, cause?: unknown) => {
     drop();
     isWaiting = true;
-  };
-
-  const fail = (code: ErrorCode, cause?: unknown) => {
-    suspend();
     after(retryDelayMs(code, failures++, random()), open);
     onLost(new LatidoError(code, code, cause), false);
   };
@@ -90,7 +84,7 @@ export function connection(
   };
 
   const ask = async (): Promise<string> => {
-    askedAt = clock.performance.now();
+    askedAt = now();
     return isFixed ? source : source({ reason, signal: attempt!.signal });
   };
 
@@ -121,7 +115,7 @@ export function connection(
       try {
         frame = JSON.parse(data);
       } catch {
-        // Not of this dialect: a newer server's, or a proxy's.
+        // Not of this dialect: a proxy's, perhaps.
       }
       if (frame) onFrame(frame);
     };
@@ -132,7 +126,7 @@ export function connection(
   const ended = (code: ErrorCode) => {
     const isRefused = code === 'unauthorized';
     // A refused upgrade looks like a dead server. A token that was asked for just now is not asked for again with every attempt.
-    if (isRefused || (!isOpen && clock.performance.now() - askedAt >= BUSY_MS)) {
+    if (isRefused || (!isOpen && now() - askedAt >= BUSY_MS)) {
       token = undefined;
       reason = 'refused';
     }
@@ -181,13 +175,12 @@ export function connection(
     if (isFixed) return;
     clock.clearTimeout(renewal);
     // A token that never lives longer than the server's notice is renewed over and over, but not at once.
-    renewal = clock.setTimeout(reauthenticate, Math.max(0, askedAt + BUSY_MS - clock.performance.now()));
+    renewal = clock.setTimeout(reauthenticate, Math.max(0, askedAt + BUSY_MS - now()));
   };
 
   return {
     open,
     drop,
-    suspend,
     send,
     renew,
     /** The server does what it is for, which alone proves that it is well again. */
@@ -206,7 +199,6 @@ export function connection(
     /** The next attempt asks for a token, and is the first. */
     forget() {
       token = undefined;
-      reason = 'connect';
       failures = 0;
     },
   };

@@ -41,8 +41,8 @@ export class LatidoError extends Error {
   constructor(
     readonly code: ErrorCode,
     message: string = code,
-    override readonly cause?: unknown,
+    cause?: unknown,
   ) {
-    super(message);
+    super(message, { cause });
   }
 }

@@ -5,11 +5,13 @@ export type {
   Clock,
   Estadisticas,
   LatidoOptions,
+  Listener,
   Observer,
   State,
   Status,
   Token,
   TokenRequest,
+  Watch,
   WebSocketConstructor,
   WebSocketLike,
 } from './types.js';

@@ -3,9 +3,9 @@ import type { Observer } from './types.js';
 
 /** A subscription as an iterator: begun by the first `next`, ended by `return`. Of values that came while nobody asked, the newest is kept. */
 export function iterate<T>(watch: (observer: Observer<T>) => () => void): AsyncIterableIterator<T> {
-  let newest: { value: T } | undefined;
+  let newest: { value: T; done: false } | undefined;
   let failure: LatidoError | undefined;
-  let done = false;
+  let isDone = false;
   let stop: (() => void) | undefined;
   let change: Promise<void> | undefined;
   let changed = () => {};
@@ -13,36 +13,29 @@ export function iterate<T>(watch: (observer: Observer<T>) => () => void): AsyncI
     change = undefined;
     changed();
   };
-  const finish = () => {
-    done = true;
+  const finish = (error?: LatidoError) => {
+    isDone = true;
+    failure = error;
     stop?.();
     wake();
   };
   const observer: Observer<T> = {
     next(value) {
-      newest = { value };
+      newest = { value, done: false };
       wake();
     },
-    error(error) {
-      failure = error;
-      finish();
-    },
-    // With an error, `error` will be called too.
     status(state, { error }) {
-      if (state === 'closed' && !error) finish();
+      if (state === 'closed') finish(error);
     },
   };
   return {
     async next() {
-      if (!done) stop ??= watch(observer);
-      while (!newest && !done) await (change ??= new Promise((resolve) => (changed = resolve)));
+      if (!isDone) stop ??= watch(observer);
+      while (!newest && !isDone) await (change ??= new Promise((resolve) => (changed = resolve)));
       const result = newest;
       newest = undefined;
-      if (result) return { value: result.value, done: false };
-      const thrown = failure;
-      failure = undefined;
-      if (thrown) throw thrown;
-      return { value: undefined, done: true };
+      if (!result && failure) throw failure;
+      return result ?? { value: undefined, done: true };
     },
     async return() {
       newest = undefined;

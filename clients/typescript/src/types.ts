@@ -29,6 +29,15 @@ export interface Observer<T> {
   status?(state: State, status: Status): void;
 }
 
+/** Hears of the connection. */
+export type Listener = (state: State, status: Status) => void;
+
+/** See {@link Latido.watch}. */
+export interface Watch {
+  <T>(channel: string, observer: Observer<T>): () => void;
+  <T>(channel: string): AsyncIterableIterator<T>;
+}
+
 /** Why a token is wanted, and until when. */
 export interface TokenRequest {
   /**
@@ -63,11 +72,12 @@ export interface Clock {
   readonly performance: { now(): number };
 }
 
+/** How to be let in, and what a test replaces. */
 export interface LatidoOptions {
   /** Rides as a subprotocol, where it is in no address and in no log. */
   token: Token;
   /** Default: the runtime's own. Node 20 has none: `import { WebSocket } from 'ws'`. */
-  WebSocket?: WebSocketConstructor;
+  WebSocket?: WebSocketConstructor | undefined;
   /** From 0 to 1. Default `Math.random`. */
   random?: () => number;
   /** Default `globalThis`. */
