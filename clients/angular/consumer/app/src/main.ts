@@ -1,0 +1,6 @@
+import { bootstrapApplication } from '@angular/platform-browser';
+import { provideLatido } from '@latido/angular';
+
+import { App } from './app';
+
+bootstrapApplication(App, { providers: [provideLatido({ url: '/ws', token: async () => 'a.b.c' })] });
