@@ -1,7 +1,7 @@
 # `make run` and `make test` are all there is to know; both see to what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint doc ci tools clean
+.PHONY: help run test clients bench lint doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -16,7 +16,12 @@ run: tools ## a live demo on http://127.0.0.1:8080/ with a private Postgres; Ctr
 test: ## all tests; nothing needs to be running
 	@.ci/tools test
 	cargo test --locked --doc
+	@$(MAKE) --no-print-directory clients
 	cargo test --locked --all-targets
+
+clients: tools ## build and test the TypeScript and Angular clients; needs node 20.19 or newer
+	cargo build --locked
+	.ci/clients
 
 bench: tools ## measures everything beside its floor and its peers; ARGS="fan-out --rounds 1" for a part
 	cargo bench --locked --bench bench -- $(ARGS)
