@@ -35,7 +35,8 @@ mkdirSync(app, { recursive: true });
 cpSync('consumer/app', app, { recursive: true });
 if (existsSync(own)) {
   cpSync(own, app, { recursive: true });
-  run('npm', ['ci', '--no-audit', '--no-fund', '--silent']);
+  // Not `ci`: it wants the builds for every platform in the lock file, and what one registry serves another may not.
+  run('npm', ['install', '--no-audit', '--no-fund', '--silent']);
 }
 install('../typescript', 'latido');
 install('dist', '@latido/angular');
