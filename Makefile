@@ -1,17 +1,24 @@
 # `make run` and `make test` are all there is to know; both see to what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients bench lint doc ci tools clean
+.PHONY: help run demo-angular test clients bench lint doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 run: tools ## a live demo on http://127.0.0.1:8080/ with a private Postgres; Ctrl-C stops everything
 	cargo build --release --locked
 	target/release/latido demo
+
+demo-angular: tools ## the same with an Angular dashboard on http://127.0.0.1:4200/ (Node 20.19 or later); Ctrl-C stops everything
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null \
+		|| { echo "Node 20.19 or later is needed: https://nodejs.org" >&2; exit 1; }
+	cargo build --release --locked
+	cd clients && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; } && npm run build
+	node clients/demo/serve/main.mjs --latido target/release/latido
 
 test: ## all tests; nothing needs to be running
 	@.ci/tools test
