@@ -2,6 +2,7 @@
 //!
 //! Where there is no Chromium, a test says so aloud and passes; with `CI` set it fails. Screenshots are left in `target/screenshots/`.
 
+mod angular;
 mod axe;
 mod chromium;
 mod demo;

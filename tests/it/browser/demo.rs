@@ -12,14 +12,14 @@ use crate::harness::{Home, Running};
 const BUSINESS: &str = latido::demo::BUSINESSES[0].id;
 
 /// A demo on a port of its choice, or of ours.
-struct Demo {
-    process: Running,
-    address: SocketAddr,
+pub(super) struct Demo {
+    pub(super) process: Running,
+    pub(super) address: SocketAddr,
     database: Client,
 }
 
 impl Demo {
-    async fn start(home: &Home, port: u16) -> Self {
+    pub(super) async fn start(home: &Home, port: u16) -> Self {
         let state = home.folder().path().join("state");
         let port = port.to_string();
         let variables = [("XDG_STATE_HOME", state.to_str().expect("UTF-8")), ("PORT", &port), ("SHUTDOWN_SECONDS", "4")];
@@ -35,7 +35,7 @@ impl Demo {
     }
 
     /// Books so many citas of the first business, past the page.
-    async fn book(&self, count: u32) {
+    pub(super) async fn book(&self, count: u32) {
         let sql = format!(
             "INSERT INTO citas (negocio_id, cliente_id, estacion_id, servicio_id, fecha, hora_inicio, hora_fin)
              SELECT negocio_id, cliente_id, estacion_id, servicio_id, fecha, hora_inicio, hora_fin
@@ -44,7 +44,7 @@ impl Demo {
         self.database.batch_execute(&sql).await.expect("booked");
     }
 
-    async fn total(&self) -> i64 {
+    pub(super) async fn total(&self) -> i64 {
         let count = format!("SELECT count(*) FROM citas WHERE negocio_id = '{BUSINESS}'");
         self.database.query_one(&count, &[]).await.expect("a count").get(0)
     }
