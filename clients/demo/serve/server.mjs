@@ -55,14 +55,17 @@ function show(file, request, response) {
 export async function listen(folder, target, port, mayMove) {
   const files = await filesBelow(folder);
   const server = createServer((request, response) => {
-    const path = new URL(request.url, 'http://localhost').pathname;
+    const [path] = request.url.split('?');
     if (BEHIND.test(path)) return forward(target, request, response);
     if (request.method !== 'GET' && request.method !== 'HEAD') return response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     const file = files.get(path === '/' ? '/index.html' : path);
     if (file) return show(file, request, response);
     response.writeHead(404, { ...HEADERS, 'Content-Type': 'text/plain' }).end('not found\n');
   });
-  server.on('upgrade', (request, socket, head) => upgrade(target, request, socket, head));
+  server.on('upgrade', (request, socket, head) => {
+    if (BEHIND.test(request.url.split('?')[0])) upgrade(target, request, socket, head);
+    else socket.destroy();
+  });
   for (let tried = 1; ; tried++, port++) {
     try {
       await new Promise((resolve, reject) => {

@@ -19,5 +19,9 @@ export class Spark {
   readonly #now = inject(Now);
   readonly points = input.required<readonly Point[]>();
   protected readonly viewBox = `0 0 ${WIDTH} ${HEIGHT}`;
-  protected readonly drawn = computed(() => paths(this.points(), frame(this.points(), this.#now.calm())));
+  protected readonly drawn = computed(() => {
+    const shown = frame(this.points(), this.#now.calm());
+    // From edge to edge, however short the time: without an axis nobody misses the rest.
+    return paths(this.points(), { ...shown, to: Math.max(shown.end, shown.from + 1) });
+  });
 }
