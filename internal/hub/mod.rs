@@ -6,6 +6,7 @@
 //!
 //! One mutex guards all of it. It is held for hash look-ups and one small encoding, never across a system call.
 
+pub mod exchange;
 mod outlet;
 mod rooms;
 mod watcher;

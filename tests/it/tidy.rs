@@ -48,6 +48,9 @@ const PURE: &[&str] = &[
     "internal/websocket/",
     "internal/session/",
     "internal/engine/dirty",
+    "internal/hub/exchange/batch",
+    "internal/hub/exchange/presence",
+    "internal/hub/exchange/ring",
 ];
 
 /// What a pure file holds none of.

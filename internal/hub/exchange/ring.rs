@@ -1,0 +1,90 @@
+//! The last events of a topic.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::hub::exchange::Event;
+
+/// The last `capacity` events, oldest first.
+#[derive(Debug)]
+pub(super) struct Ring {
+    capacity: usize,
+    events: VecDeque<Arc<Event>>,
+    /// The highest number that fell out again.
+    forgotten: u64,
+}
+
+/// What a ring still has of a stretch of the order.
+#[derive(Debug, Clone)]
+pub struct Since {
+    /// Oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// Whether that is all of it; otherwise some fell out meanwhile.
+    pub complete: bool,
+}
+
+impl Ring {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, events: VecDeque::new(), forgotten: 0 }
+    }
+
+    /// Changes the capacity; the newest stay.
+    pub(super) fn resize(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.trim();
+    }
+
+    /// Adds an event that is newer than all; the same once more is silent.
+    pub(super) fn put(&mut self, event: &Arc<Event>) {
+        if self.events.back().is_some_and(|last| last.seq >= event.seq) {
+            return;
+        }
+        self.events.push_back(Arc::clone(event));
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.events.len() > self.capacity {
+            self.forgotten = self.events.pop_front().map_or(self.forgotten, |event| event.seq);
+        }
+    }
+
+    /// At most `limit` events, newest first.
+    pub(super) fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
+        self.events.iter().rev().take(limit).cloned().collect()
+    }
+
+    /// All events behind `seq`.
+    pub(super) fn since(&self, seq: u64) -> Since {
+        let from = self.events.partition_point(|event| event.seq <= seq);
+        Since { events: self.events.range(from..).cloned().collect(), complete: self.forgotten <= seq }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::exchange::Body;
+
+    fn seqs(events: &[Arc<Event>]) -> Vec<u64> {
+        events.iter().map(|event| event.seq).collect()
+    }
+
+    #[test]
+    fn the_last_ones_stay_and_gaps_are_told() {
+        let mut ring = Ring::new(3);
+        for seq in [2, 4, 4, 6, 8] {
+            ring.put(&Arc::new(Event::new(seq, 0, Box::default(), Body::State(Vec::new()))));
+        }
+        assert_eq!(seqs(&ring.newest(2)), [8, 6]);
+        assert_eq!(seqs(&ring.newest(9)), [8, 6, 4]);
+        for (from, expected, complete) in
+            [(0, vec![4, 6, 8], false), (2, vec![4, 6, 8], true), (6, vec![8], true), (9, vec![], true)]
+        {
+            let since = ring.since(from);
+            assert_eq!((seqs(&since.events), since.complete), (expected, complete), "since {from}");
+        }
+        ring.resize(1);
+        assert_eq!((seqs(&ring.newest(9)), ring.since(4).complete), (vec![8], false));
+    }
+}
