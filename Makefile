@@ -24,7 +24,7 @@ test: ## all tests; nothing needs to be running
 	@.ci/tools test
 	cargo test --locked --doc
 	@$(MAKE) --no-print-directory clients
-	cargo test --locked --all-targets
+	cargo test --locked --lib --bins --tests
 
 clients: tools ## build and test the TypeScript and Angular clients; needs node 20.19 or newer
 	cargo build --locked
