@@ -180,7 +180,7 @@ export class Link {
     this.#drop();
     const attempt = this.#attempt;
     if (code === ENDED.forbidden || code === ENDED.tooBig) return this.#refuse('forbidden');
-    const refused = code === ENDED.token || (!this.#opened && (await this.#serverLives()));
+    const refused = code === ENDED.token || (!this.#opened && (await this.#serverIsReady()));
     if (attempt !== this.#attempt) return;
     if (refused && !this.#options.renewable) return this.#refuse('token');
     if (this.#cutOff()) return this.#offline();
@@ -192,9 +192,9 @@ export class Link {
     return !navigator.onLine && !['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
   }
 
-  /** A refused upgrade looks like a dead server to a script; asking the server tells them apart. */
-  async #serverLives() {
-    try { return (await fetch('/health', { cache: 'no-store' })).ok; } catch { return false; }
+  /** A refused upgrade looks like a dead server, or one that is not ready yet, to a script; asking the server tells them apart. */
+  async #serverIsReady() {
+    try { return (await fetch('/ready', { cache: 'no-store' })).ok; } catch { return false; }
   }
 
   /** @param {number} atLeastMs */
