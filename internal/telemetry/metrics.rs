@@ -1,66 +1,16 @@
 //! Every metric there is, in one registry a server (two servers may live in one process).
 
 use std::fmt;
-use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::{self, Exposition};
-
-/// A counter per value of one label, whose values are a closed list.
-#[derive(Debug, Clone)]
-pub struct Counters {
-    label: &'static str,
-    family: Family<[(&'static str, &'static str); 1], Counter>,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self::by("reason")
-    }
-}
-
-impl Counters {
-    fn by(label: &'static str) -> Self {
-        Self { label, family: Family::default() }
-    }
-
-    /// Shows these values at zero: a counter that first appears at one is a rise that Prometheus' `rate` can't see.
-    pub fn expect(&self, values: impl IntoIterator<Item = &'static str>) {
-        values.into_iter().for_each(|value| drop(self.family.get_or_create(&[(self.label, value)])));
-    }
-
-    /// Adds one to the counter of `value`.
-    pub fn add(&self, value: &'static str) {
-        self.family.get_or_create(&[(self.label, value)]).inc();
-    }
-
-    /// The counter of `value`.
-    pub fn get(&self, value: &'static str) -> u64 {
-        self.family.get_or_create(&[(self.label, value)]).get()
-    }
-}
-
-/// A histogram of durations, from a quarter of a millisecond to eight seconds.
-#[derive(Debug, Clone)]
-pub struct Seconds(Histogram);
-
-impl Default for Seconds {
-    fn default() -> Self {
-        Self(Histogram::new(exponential_buckets(0.000_25, 2.0, 16)))
-    }
-}
-
-impl Seconds {
-    /// Counts one duration.
-    pub fn observe(&self, duration: Duration) {
-        self.0.observe(duration.as_secs_f64());
-    }
-}
+use crate::telemetry::journal::{Journal, Kind};
+use crate::telemetry::seconds::Seconds;
 
 /// A histogram of small counts, from 1 to 512.
 #[derive(Debug, Clone)]
@@ -143,6 +93,8 @@ pub struct Metrics {
     pub errors_sent: Counters,
     /// WebSockets ended, by reason.
     pub closes: Counters,
+    /// What operators are shown of the latest events.
+    pub journal: Journal,
 }
 
 impl Metrics {
@@ -167,9 +119,9 @@ impl Metrics {
             "Frames replaced by a newer one before a slow client took them",
             self.frames_superseded.clone(),
         );
-        r.register("reads", "Keys read, by what made them dirty", self.reads.family.clone());
-        r.register("read_failures", "Statements that failed, by kind", self.read_failures.family.clone());
-        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.family.clone());
+        r.register("reads", "Keys read, by what made them dirty", self.reads.clone());
+        r.register("read_failures", "Statements that failed, by kind", self.read_failures.clone());
+        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.clone());
         r.register("changes_coalesced", "Hints for a key that was dirty already", self.changes_coalesced.clone());
         r.register("changes_unwatched", "Hints for a key that nobody watches", self.changes_unwatched.clone());
         r.register(
@@ -178,9 +130,9 @@ impl Metrics {
             self.corrections.clone(),
         );
         r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
-        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.family.clone());
-        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.family.clone());
-        r.register("closes", "WebSockets ended, by reason", self.closes.family.clone());
+        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.clone());
+        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.clone());
+        r.register("closes", "WebSockets ended, by reason", self.closes.clone());
     }
 
     fn register_gauges(&mut self) {
@@ -195,9 +147,15 @@ impl Metrics {
         r.register("interest_missing", "Watched buckets whose writers can't be told yet", self.interest_missing.clone());
         r.register("stale", "1 while viewers are told that numbers may be old", self.stale.clone());
         r.register("batch_keys", "Keys read by one statement", self.batch_keys.0.clone());
-        r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.0.clone());
+        r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.clone());
         let help = "From the notification's arrival to the frames being handed to the shards";
-        r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.0.clone());
+        r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.clone());
+    }
+
+    /// Counts and notes a refusal.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refusals.add(reason);
+        self.journal.note(Kind::Refused, reason, None);
     }
 
     /// The registry as text.

@@ -1,9 +1,15 @@
-//! Logs and metrics: what an operator sees of a running server.
+//! Logs, metrics and the journal: what an operator sees of a running server.
 
+mod counters;
 mod exposition;
+mod journal;
 mod logs;
 mod metrics;
+mod seconds;
 
+pub use counters::Counters;
 pub use exposition::Exposition;
+pub use journal::{Entry, Journal, Kind};
 pub use logs::init as init_logs;
 pub use metrics::{Gauges, Metrics};
+pub use seconds::{Seconds, Spread};
