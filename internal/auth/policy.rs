@@ -13,7 +13,7 @@ use moka::sync::Cache;
 
 use crate::auth::Principal;
 use crate::ident::{Channel, Key, Topic, UserId};
-use crate::stream::{Catalog, Stream};
+use crate::stream::{Catalog, SERVER, Stream};
 
 /// Roles and how long an answer of the database counts.
 #[derive(Debug, Clone)]
@@ -75,10 +75,21 @@ impl Policy {
         Self { admin_roles: config.admin_roles, lookup, answers, flights: Arc::default() }
     }
 
+    /// Whether the role in the token is one that may read everything, and operate the server.
+    pub fn is_admin(&self, principal: &Principal) -> bool {
+        principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role))
+    }
+
     /// What claims, role and remembered answers say. No I/O.
     pub fn decide(&self, principal: &Principal, catalog: &Catalog, channel: &Channel) -> Decision {
-        let is_admin = principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role));
-        if is_admin || principal.grants().allow(catalog, channel) {
+        if self.is_admin(principal) {
+            return Decision::Allowed;
+        }
+        // What is said of the server itself is for admins alone: no claim but the role opens it.
+        if channel.topic.stream == SERVER {
+            return Decision::Forbidden;
+        }
+        if principal.grants().allow(catalog, channel) {
             return Decision::Allowed;
         }
         if catalog.get(channel.topic.stream).authorize.is_none() {

@@ -7,11 +7,13 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use crate::config::{Mistakes, value, variable};
-use crate::stream::{Stream, Table, ZoneRule};
+use crate::stream::{SERVER_STREAM, Stream, Table, ZoneRule};
 
 /// Types of frames that are the protocol's own: a stream's event by that name would be taken for one.
-const RESERVED_EVENTS: [&str; 8] =
-    ["subscribed", "unsubscribed", "pong", "error", "status", "auth", "authenticated", "token_expiring"];
+const RESERVED_EVENTS: [&str; 9] =
+    ["server", "subscribed", "unsubscribed", "pong", "error", "status", "auth", "authenticated", "token_expiring"];
+/// Names that are the server's own: of its channels, and of its addresses.
+const RESERVED_STREAMS: [&str; 2] = [SERVER_STREAM, "dashboard"];
 /// Longest name of a stream, an event or a key's field, in bytes.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -114,6 +116,9 @@ impl Place<'_> {
         let expected = "expected 1 to 63 letters, digits, _ or -";
         if !is_name(self.stream) {
             self.mistake(None, &format!("a bad name for a stream; {expected}"));
+        }
+        if RESERVED_STREAMS.contains(&self.stream) {
+            self.mistake(None, "this name is the server's own; expected another word");
         }
         if !is_name(&table.key_field) {
             self.mistake(Some("key_field"), expected);

@@ -9,6 +9,7 @@
 pub mod exchange;
 mod outlet;
 mod rooms;
+mod survey;
 mod watcher;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ use crate::stream::{Catalog, Row};
 pub use outlet::{Outlet, OutletId, Pending};
 pub use rooms::RoomId;
 use rooms::Rooms;
+pub use survey::{RoomView, Survey};
 pub use watcher::{Update, Watcher};
 
 /// A frame with its place in the topic's order.
@@ -141,6 +143,11 @@ impl Hub {
     /// Topics with a viewer, and viewers in all.
     pub fn counts(&self) -> (usize, usize) {
         self.lock().counts()
+    }
+
+    /// The rooms with the most viewers, at most so many. Looks at a bounded number of rooms, because it holds the lock meanwhile.
+    pub fn survey(&self, most: usize) -> Survey {
+        self.lock().survey(most)
     }
 
     fn encode(&self, channel: &Channel, snapshot: &crate::stream::Snapshot) -> Frame {

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use crate::hub::{Outlet, OutletId, Published, Versioned};
 use crate::ident::{Channel, Topic, Version};
 use crate::protocol::{Frame, Staleness};
-use crate::stream::{Row, Snapshot};
+use crate::stream::{Row, SERVER, Snapshot};
 
 /// A channel name with viewers. Never used twice, so that a late message for a room that is gone means nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(u64);
 
-struct Room {
-    channel: Channel,
+pub(super) struct Room {
+    pub(super) channel: Channel,
     /// Encoded when first needed, dropped when a newer snapshot comes while no outlet watches.
     latest: Option<Versioned>,
     /// Viewers behind each outlet, by its index; zero: none.
@@ -23,19 +23,19 @@ struct Room {
     /// Viewers in tokio, made when the first one comes.
     watchers: Option<watch::Sender<Option<Versioned>>>,
     /// All viewers.
-    viewers: u32,
+    pub(super) viewers: u32,
 }
 
 #[derive(Default)]
-struct TopicState {
-    latest: Option<Snapshot>,
+pub(super) struct TopicState {
+    pub(super) latest: Option<Snapshot>,
     /// Usually one; more when clients use several names for it.
     rooms: Vec<RoomId>,
 }
 
 pub(super) struct Rooms {
-    topics: HashMap<Topic, TopicState>,
-    rooms: HashMap<RoomId, Room>,
+    pub(super) topics: HashMap<Topic, TopicState>,
+    pub(super) rooms: HashMap<RoomId, Room>,
     by_name: HashMap<Arc<str>, RoomId>,
     outlets: Vec<Outlet>,
     next_id: u64,
@@ -117,8 +117,11 @@ impl Rooms {
         if !topic.rooms.is_empty() {
             return None;
         }
-        let version = topic.latest.as_ref().map_or(Version::default(), |s| s.version);
-        self.retired = self.retired.max(version);
+        // The server's own topics count by its own clock, which may be ahead of the database's.
+        if room.channel.topic.stream != SERVER {
+            let version = topic.latest.as_ref().map_or(Version::default(), |s| s.version);
+            self.retired = self.retired.max(version);
+        }
         self.topics.remove(&room.channel.topic);
         Some(room.channel.topic)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::ident::{Channel, Key, StreamId, Topic};
-use crate::stream::{InvalidKey, KeyType};
+use crate::stream::{InvalidKey, KeyType, SERVER, server};
 
 /// A named live query.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub enum ZoneRule {
 #[derive(Debug)]
 pub struct Catalog {
     streams: Vec<Arc<Stream>>,
+    /// What is said of the server itself is encoded like a stream; it is not in `streams`.
+    server: Arc<Stream>,
     by_name: HashMap<String, StreamId>,
 }
 
@@ -104,7 +106,7 @@ impl Catalog {
         let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
         let ids = (0..).map(StreamId);
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
-        Self { streams, by_name }
+        Self { streams, server: Arc::new(server::stream()), by_name }
     }
 
     /// Every stream with its id.
@@ -112,12 +114,12 @@ impl Catalog {
         (0..).map(StreamId).zip(&self.streams)
     }
 
-    /// The stream behind an id that this catalog gave out.
+    /// The stream behind an id that this catalog gave out, or behind [`SERVER`].
     ///
     /// # Panics
     /// If the id comes from another catalog.
     pub fn get(&self, id: StreamId) -> &Arc<Stream> {
-        &self.streams[usize::from(id.0)]
+        if id == SERVER { &self.server } else { &self.streams[usize::from(id.0)] }
     }
 
     /// The stream of that name.
@@ -132,6 +134,9 @@ impl Catalog {
 
     /// What `stream:key` means.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
+        if let Some(server) = server::resolve(name) {
+            return server.ok_or_else(|| self.unknown());
+        }
         let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown())?;
         let id = self.find(stream).ok_or_else(|| self.unknown())?;
         let key = self.parse_key(id, key)?;
