@@ -27,11 +27,15 @@ pub enum CloseReason {
     TooMany,
     /// The server has no room. Come back later.
     Overloaded,
+    /// An operator ended it. Don't come back.
+    Dismissed,
+    /// An operator ended it. Come back after a jittered delay.
+    Recalled,
 }
 
 impl CloseReason {
     /// The whole list.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Client,
         Self::Restarting,
         Self::TooBig,
@@ -43,6 +47,8 @@ impl CloseReason {
         Self::TooSlow,
         Self::TooMany,
         Self::Overloaded,
+        Self::Dismissed,
+        Self::Recalled,
     ];
 
     /// The code in the close frame (RFC 6455 §7.4; 4000–4999 are ours).
@@ -53,9 +59,10 @@ impl CloseReason {
             Self::Binary => 1003,
             Self::NotText => 1007,
             Self::TooBig => 1009,
-            Self::Restarting => 1012,
+            Self::Restarting | Self::Recalled => 1012,
             Self::Overloaded => 1013,
             Self::Expired => 4401,
+            Self::Dismissed => 4403,
             Self::Silent => 4408,
             Self::TooSlow => 4413,
             Self::TooMany => 4429,
@@ -76,6 +83,8 @@ impl CloseReason {
             Self::Silent => "no heartbeat",
             Self::TooSlow => "too slow",
             Self::TooMany => "too many messages",
+            Self::Dismissed => "closed by an operator",
+            Self::Recalled => "closed by an operator; come back",
         }
     }
 
@@ -93,6 +102,8 @@ impl CloseReason {
             Self::Silent => "silent",
             Self::TooSlow => "too_slow",
             Self::TooMany => "too_many_messages",
+            Self::Dismissed => "dismissed",
+            Self::Recalled => "recalled",
         }
     }
 }

@@ -189,6 +189,11 @@ impl Conversation {
         self.held.iter().filter_map(|held| held.seat)
     }
 
+    /// The names of every channel that the client holds or is being asked about.
+    pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.held.iter().map(|held| &held.name)
+    }
+
     /// The connection ends: forgets every subscription, which the shard has given back.
     pub fn leave_all(&mut self) {
         self.held = Vec::new();

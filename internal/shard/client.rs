@@ -29,6 +29,8 @@ pub(super) struct Client {
     pub(super) outbox: Option<Box<Outbox>>,
     /// There may be more to read; it waits until the socket takes answers again.
     pub(super) unread: bool,
+    /// Second of its arrival.
+    pub(super) since_s: u32,
     /// Second of the last byte from the client.
     pub(super) heard_s: u32,
     /// Pinged since then.

@@ -78,7 +78,7 @@ impl Worker {
         }
     }
 
-    fn on_deadline(&mut self, slot: u32, client: &mut Client) {
+    pub(super) fn on_deadline(&mut self, slot: u32, client: &mut Client) {
         let limits = self.parts.context.limits;
         if let Life::Closing { reason, until_s } = client.life {
             if self.now_s >= until_s {

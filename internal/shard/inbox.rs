@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mio::Waker;
 
 use crate::ident::Channel;
+use crate::shard::roster::Wish;
 use crate::shard::{Answer, Arrival, Caller, Porter};
 
 /// A request to a shard's thread.
@@ -18,6 +19,8 @@ pub(super) enum Command {
     Answer { slot: u32, generation: u32, answer: Answer },
     /// Ask every client to leave, spread over so many milliseconds.
     Leave { spread_ms: u64 },
+    /// Something that an operator wants.
+    Operator(Box<Wish>),
     /// End now.
     Stop,
 }
@@ -28,7 +31,8 @@ impl Command {
     }
 }
 
-/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a place at the desk.
+/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a
+/// place at the desk, wishes a place among the operators'.
 pub(super) struct Inbox {
     commands: Mutex<Vec<Command>>,
     waker: Arc<Waker>,

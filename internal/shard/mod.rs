@@ -16,6 +16,7 @@ mod outbox;
 mod passes;
 mod reading;
 mod rooms;
+mod roster;
 mod sending;
 mod wheel;
 mod worker;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::{Poll, Token, Waker};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -41,6 +42,7 @@ use desk::Answer;
 pub use desk::Clerk;
 use inbox::{Command, Inbox};
 pub use lobby::{Admitted, Caller, Porter};
+pub use roster::{ClientId, ClientView, InvalidClientId, Roster, Swept};
 use worker::Worker;
 
 /// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
@@ -93,6 +95,8 @@ pub struct Shards {
     shards: Vec<Handle>,
     /// Who gets the next arrival.
     next: AtomicUsize,
+    /// Operators' wishes that may be under way at a time.
+    operators: Semaphore,
 }
 
 struct Handle {
@@ -114,7 +118,11 @@ impl Shards {
         parts.metrics.errors_sent.expect(ErrorCode::ALL.map(ErrorCode::as_str));
         let desk = desk::open(parts.clerk.clone(), &parts.drain);
         let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desk.clone()));
-        Ok(Self { shards: shards.collect::<io::Result<_>>()?, next: AtomicUsize::new(0) })
+        Ok(Self {
+            shards: shards.collect::<io::Result<_>>()?,
+            next: AtomicUsize::new(0),
+            operators: Semaphore::new(roster::WISHES),
+        })
     }
 
     /// Hands a connection over for good.

@@ -20,6 +20,7 @@ use crate::shard::passes::Passes;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
 use crate::shard::{Arrival, Parts, Permits};
+use crate::telemetry::Kind;
 use crate::websocket::{Chunk, Reader};
 
 /// The one read buffer of a shard, in bytes.
@@ -144,6 +145,7 @@ impl Worker {
                 self.empty_lobby();
                 self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms)));
             }
+            Command::Operator(wish) => self.grant(*wish),
             Command::Stop => self.stop = true,
         }
     }
@@ -193,12 +195,14 @@ impl Worker {
             reader: Reader::new(limits.message_bytes),
             outbox: None,
             unread: false,
+            since_s: self.now_s,
             heard_s: self.now_s,
             pinged: false,
             armed_s: u32::MAX,
             _permit: permit,
         });
         self.parts.metrics.connections.inc();
+        self.parts.metrics.journal.note(Kind::Connected, "websocket", Some(client.conversation.principal().user().as_str()));
         self.put_back(slot, client);
     }
 
@@ -242,8 +246,10 @@ impl Worker {
         self.leave_rooms(&client);
         self.close_slot(slot);
         self.parts.metrics.connections.dec();
+        let user = client.conversation.principal().user().as_str();
         self.parts.metrics.closes.add(reason.label());
-        tracing::debug!(user = client.conversation.principal().user().as_str(), reason = reason.label(), "connection ended");
+        self.parts.metrics.journal.note(Kind::Closed, reason.label(), Some(user));
+        tracing::debug!(user, reason = reason.label(), "connection ended");
     }
 
     /// Open connections.
