@@ -10,6 +10,7 @@ pub mod engine;
 pub mod http;
 pub mod hub;
 pub mod ident;
+pub mod operations;
 pub mod postgres;
 pub mod protocol;
 pub mod session;

@@ -22,7 +22,7 @@ use crate::hub::{Hub, Published};
 use crate::ident::{Key, StreamId};
 use crate::protocol::Staleness;
 use crate::stream::{Catalog, Row, ZoneRule};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Kind, Metrics};
 
 /// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
@@ -173,6 +173,7 @@ impl Refresh {
         if let (Some(topic), true) = (certain.first(), covered) {
             let stream = &self.parts.catalog.get(topic.stream).name;
             let (keys, key) = (certain.len(), topic.key.as_str());
+            self.metrics.journal.note(Kind::Correction, "sweep", Some(key));
             tracing::warn!(%stream, keys, key, "the sweep found changes that no trigger told of: something writes around them");
         }
     }
@@ -300,6 +301,7 @@ impl Refresh {
                 if keys == 1 {
                     let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
                     tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
+                    self.metrics.journal.note(Kind::ReadFailed, "rejected", Some(key));
                 }
                 Outcome::Rejected
             }
@@ -318,6 +320,7 @@ impl Refresh {
             let stale = staleness != Staleness::Fresh;
             tracing::warn!(stale, "viewers are told whether numbers may be old");
             self.metrics.stale.set(i64::from(stale));
+            self.metrics.journal.note(Kind::Staleness, if stale { "stale" } else { "fresh" }, None);
             self.staleness = staleness;
             self.parts.hub.set_staleness(staleness);
         }

@@ -1,0 +1,102 @@
+//! The one task: a reading a second, and rows for the topics that somebody watches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::drain::Drain;
+use crate::ident::Topic;
+use crate::operations::history::Reading;
+use crate::operations::{Operations, process};
+use crate::stream::{Row, ServerTopic};
+
+/// Between two readings, and two frames of a topic.
+const TICK: Duration = Duration::from_secs(1);
+/// The database and its company are looked at this often while somebody watches, and cut off after so long.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// Clients in one frame: two screens of them. The filter finds the others.
+const CLIENTS_SHOWN: usize = 100;
+
+enum Event {
+    Stop,
+    Tick,
+    Grown,
+    Looked,
+}
+
+pub(super) async fn run(operations: Arc<Operations>, drain: Drain) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut last = Instant::now();
+    let mut looked: Option<Instant> = None;
+    // The database may take its time; frames go on meanwhile.
+    let mut look = futures_util::future::pending().boxed();
+    loop {
+        let event = tokio::select! {
+            () = drain.stopping() => Event::Stop,
+            _ = ticks.tick() => Event::Tick,
+            () = operations.audience.grown() => Event::Grown,
+            () = &mut look => Event::Looked,
+        };
+        match event {
+            Event::Stop => return,
+            Event::Tick => {
+                let elapsed = std::mem::replace(&mut last, Instant::now()).elapsed();
+                operations.lock_history().add(operations.reading(), elapsed);
+            }
+            Event::Grown => {}
+            Event::Looked => look = futures_util::future::pending().boxed(),
+        }
+        let topics = operations.audience.topics();
+        if topics.is_empty() {
+            looked = None;
+            continue;
+        }
+        if looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            looked = Some(Instant::now());
+            let operations = Arc::clone(&operations);
+            look = async move { drop(timeout(LOOK_LIMIT, operations.look()).await) }.boxed();
+        }
+        for topic in topics {
+            operations.publish(&topic).await;
+        }
+    }
+}
+
+impl Operations {
+    fn reading(&self) -> Reading {
+        let metrics = &self.parts.metrics;
+        let (topics, viewers) = self.parts.hub.counts();
+        Reading {
+            at_s: self.parts.clock.unix_s(),
+            connections: u64::try_from(metrics.connections.get()).unwrap_or(0),
+            viewers: viewers as u64,
+            topics: topics as u64,
+            dirty: self.parts.engine.dirty_keys() as u64,
+            memory: process::memory_bytes().unwrap_or(0),
+            reads: metrics.reads.total(),
+            frames: metrics.frames_sent.get(),
+            bytes: metrics.bytes_sent.get(),
+            messages: metrics.messages_received.get(),
+            changes: metrics.changes_received.total(),
+            cpu: process::cpu_time(),
+            read_time: metrics.read_seconds.spread(),
+            change_time: metrics.change_to_frame_seconds.spread(),
+        }
+    }
+
+    async fn publish(&self, topic: &Topic) {
+        let columns = match ServerTopic::of(&topic.key) {
+            Some(ServerTopic::State) => self.describe(),
+            Some(ServerTopic::Clients(matching)) => self.describe_clients(matching, CLIENTS_SHOWN).await,
+            None => return,
+        };
+        self.published.fetch_add(1, Ordering::Relaxed);
+        let clock_us = self.parts.clock.now().as_microsecond();
+        self.parts.hub.publish(topic, &Row { key: topic.key.clone(), columns: columns.to_string(), clock_us });
+    }
+}
