@@ -9,10 +9,12 @@ use jiff::civil::Date;
 use crate::auth::{Lookup, LookupError, LookupFuture};
 use crate::demo::Statements;
 use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
-use crate::http::{Readiness, Report, Shapes, StreamReport};
+use crate::http::Shapes;
 use crate::ident::{Key, Topic, UserId};
+use crate::operations::{Readiness, Report, StreamReport};
 use crate::postgres::{self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts};
 use crate::stream::{Catalog, Column, Stream};
+use crate::telemetry::{Kind, Metrics};
 
 /// The engine reads from Postgres.
 pub(super) struct Reads(pub(super) Database);
@@ -59,7 +61,8 @@ impl Lookup for Lookups {
 }
 
 /// What the listener hears goes to the engine.
-pub(super) fn sink(engine: Engine) -> impl Fn(Notice) + Send + Sync + 'static {
+pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>) -> impl Fn(Notice) + Send + Sync + 'static {
+    let tell = move |state| metrics.journal.note(Kind::Listener, state, None);
     move |notice| match notice {
         Notice::Changed { stream, keys } => {
             for key in keys {
@@ -68,8 +71,11 @@ pub(super) fn sink(engine: Engine) -> impl Fn(Notice) + Send + Sync + 'static {
         }
         Notice::Everything(stream) => engine.everything(stream, Source::Trigger),
         // Reading at the loss, too, shows at once whether the database is away, and tells viewers if it is.
-        Notice::Lost | Notice::Listening => engine.everything(None, Source::Resync),
-        Notice::Deaf => {}
+        Notice::Lost | Notice::Listening => {
+            tell(if notice == Notice::Lost { "lost" } else { "listening" });
+            engine.everything(None, Source::Resync);
+        }
+        Notice::Deaf => tell("deaf"),
     }
 }
 

@@ -87,7 +87,11 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     refuse_foreign(&scripts).await?;
     scripts.execute(&seed(&zone)).await.context("the demo's data could not be made")?;
     database.install(&config.catalog).await.context("the triggers could not be installed")?;
-    let demo = Arc::new(Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier)?));
+    let demo = Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier, None)?);
+    let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
+        Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
+        None => demo,
+    });
     config.demo = Some(Arc::clone(&demo));
     let app = App::start(config)?;
     let welcome = welcome(app.address(), &demo, cluster)?;
@@ -115,7 +119,10 @@ async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
 }
 
 /// Signs the demo's tokens: with the secret that is configured, or with one that lives as long as this process.
-fn mint(verifier: &mut VerifierConfig) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
+fn mint(
+    verifier: &mut VerifierConfig,
+    role: Option<String>,
+) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
     if verifier.secrets.is_empty() {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
@@ -125,7 +132,7 @@ fn mint(verifier: &mut VerifierConfig) -> anyhow::Result<impl Fn() -> anyhow::Re
     let passport = Passport {
         user: ADMIN_USER.to_owned(),
         negocios: BUSINESSES.iter().map(|business| business.id.to_owned()).collect(),
-        role: None,
+        role,
         issuer: verifier.issuer.clone(),
         audience: verifier.audience.clone(),
     };

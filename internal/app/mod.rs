@@ -19,6 +19,7 @@ use crate::drain::Drain;
 use crate::engine::{self, Engine};
 use crate::http::{self, Doors, Seats};
 use crate::hub::Hub;
+use crate::operations::{self, Audience, Operations, Readiness};
 use crate::postgres::{Database, Interest, Listener};
 use crate::session::Context;
 use crate::shard::{self, Clerk, Shards};
@@ -55,7 +56,8 @@ impl App {
         let interest = Interest::new(&catalog);
         let declares = Arc::new(adapters::Declares(interest.clone()));
         let engine = Engine::new(&config.engine, &catalog, declares, Arc::clone(&metrics));
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+        let audience = Audience::default();
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&back);
         let policy = Arc::new(Policy::new(config.policy, Arc::new(adapters::Lookups(database.clone()))));
@@ -76,28 +78,32 @@ impl App {
             clock: clock.clone(),
             drain: back.clone(),
         }));
-        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone()));
+        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone(), Arc::clone(&metrics)));
         interest.start(&database, ears.watch(), &metrics, &back, adapters::declared(engine.clone()));
         let roads = coverage::Roads { ears: ears.watch(), interest: interest.watch_state() };
         back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));
-        let extra = config.demo.map(|demo| http::demo_routes(demo, Arc::clone(&metrics)));
+        let readiness: Arc<dyn Readiness> =
+            Arc::new(adapters::Ready { database: database.clone(), catalog: Arc::clone(&catalog), ears });
+        let seats = Seats::new(&config.http);
+        let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
         let doors = Doors {
-            seats: Seats::new(&config.http),
+            seats,
             config: config.http,
-            catalog: Arc::clone(&catalog),
+            catalog,
             verifier,
             policy,
             hook_key: config.notify_key,
             engine,
             hub,
             shards: Arc::clone(&shards),
+            extra: config.demo.map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
-            shapes: Arc::new(adapters::Described(database.clone())),
-            readiness: Arc::new(adapters::Ready { database, catalog, ears }),
+            operations,
+            shapes: Arc::new(adapters::Described(database)),
+            readiness,
             clock: clock.clone(),
             drain: front.clone(),
             assets: http::PAGE,
-            extra,
         };
         front.spawn(http::serve(listener, Arc::new(doors)));
         Ok(Self { address, clock, shards, front, back, grace: config.shutdown })
@@ -134,4 +140,26 @@ impl App {
         }
         in_time
     }
+}
+
+/// What operators see, made of what the shards work with already.
+fn operate(
+    parts: &shard::Parts,
+    shards: &Arc<Shards>,
+    engine: &Engine,
+    readiness: &Arc<dyn Readiness>,
+    seats: &Seats,
+    audience: Audience,
+) -> Arc<Operations> {
+    let seen = operations::Parts {
+        hub: Arc::clone(&parts.hub),
+        shards: Arc::clone(shards),
+        engine: engine.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        verifier: Arc::clone(&parts.clerk.verifier),
+        readiness: Arc::clone(readiness),
+        clock: parts.clock.clone(),
+        seats: seats.gauge(),
+    };
+    Operations::start(seen, audience, &parts.drain)
 }

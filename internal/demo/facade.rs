@@ -24,6 +24,7 @@ pub struct Demo {
     clock: Clock,
     zone: TimeZone,
     mint: Mint,
+    mint_operator: Option<Mint>,
 }
 
 /// A token, and what it may be used for.
@@ -52,7 +53,22 @@ impl Demo {
         zone: TimeZone,
         mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { statements, clock, zone, mint: Box::new(mint) }
+        Self { statements, clock, zone, mint: Box::new(mint), mint_operator: None }
+    }
+
+    /// The same with tokens for whoever operates it.
+    #[must_use]
+    pub fn operated(mut self, mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static) -> Self {
+        self.mint_operator = Some(Box::new(mint));
+        self
+    }
+
+    /// What the operators' page asks for; none where no role is an admin's.
+    ///
+    /// # Errors
+    /// No token could be signed.
+    pub fn operator(&self) -> anyhow::Result<Option<Session>> {
+        self.mint_operator.as_ref().map(|mint| Ok(Session { token: mint()? })).transpose()
     }
 
     /// A session with a new token.

@@ -139,7 +139,7 @@ fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, address: 
             front.doors.shards.knock(caller, Arc::clone(front) as _);
         }
         Err(full) => {
-            front.metrics.refusals.add(match full {
+            front.metrics.refuse(match full {
                 Full::House => "connection_limit",
                 Full::Address => "address_limit",
             });

@@ -52,6 +52,16 @@ impl Call {
         if self.method == Method::POST { Ok(()) } else { Err(Refusal::method("POST")) }
     }
 
+    /// Lets only DELETE through.
+    pub(super) fn deletes(&self) -> Result<(), Refusal> {
+        if self.method == Method::DELETE { Ok(()) } else { Err(Refusal::method("DELETE")) }
+    }
+
+    /// The first value of a name in the query that is not empty.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        query_value(&self.query, name)
+    }
+
     /// Where the connection comes from, for logs.
     pub(super) fn peer_address(&self) -> Option<String> {
         self.peer.as_ref().map(|peer| peer.address().to_string())

@@ -122,7 +122,7 @@ impl Front {
                         return;
                     }
                     if !peer.0.greeted.load(Ordering::Relaxed) {
-                        self.metrics.refusals.add("slow_head");
+                        self.metrics.refuse("slow_head");
                         return;
                     }
                 }

@@ -1,4 +1,4 @@
-//! The two addresses that only a demo has: a session without a password, and a button that books.
+//! The addresses that only a demo has: a session without a password, another for its operator, and a button that books.
 //!
 //! They ask for no token, so they answer to this machine alone: the peer is a loopback address, the `Host` is a name of this machine (a
 //! foreign name that was made to resolve to it is a rebinding attack), and no page from elsewhere is asking. The last is checked here
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
-use warp::{Filter as _, path};
+use warp::{Filter as _, Reply as _, path};
 
 use crate::demo::{BookError, Demo};
 use crate::http::body;
@@ -34,24 +34,37 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// `GET /demo/session` and `POST /demo/citas`, for [`crate::http::Doors::extra`].
+/// `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for [`crate::http::Doors::extra`].
 pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
     let for_session = Arc::clone(&demo);
     let session = path!("demo" / "session").and(call()).map(move |call| session(&for_session, &call));
+    let for_operator = Arc::clone(&demo);
+    let operator = path!("demo" / "operator").and(call()).map(move |call| operator(&for_operator, &call));
     let booking = path!("demo" / "citas").and(call()).and(warp::body::stream());
     let booking = booking.then(move |call, body| book(Arc::clone(&demo), call, body));
     let answer = move |result: Result<_, Refusal>| result.unwrap_or_else(|refusal| refusal.into_response(&metrics));
-    session.or(booking).unify().map(answer).boxed()
+    session.or(operator).unify().or(booking).unify().map(answer).boxed()
 }
 
 fn session(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
     call.gets()?;
     admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
-    let session = demo.session().map_err(|error| {
-        warn!(error = %format!("{error:#}"), "no token could be issued for the demo");
-        Refusal::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
-    })?;
+    let session = demo.session().map_err(not_issued)?;
     Ok(uncached(json_response(session.to_json())))
+}
+
+/// A token for the operators' page; 204 where no role is an admin's.
+fn operator(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
+    call.gets()?;
+    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
+    let Some(session) = demo.operator().map_err(not_issued)? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    Ok(uncached(json_response(json!({"token": session.token()}).to_string())))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn not_issued(error: anyhow::Error) -> Refusal {
+    warn!(error = %format!("{error:#}"), "no token could be issued for the demo");
+    Refusal::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
 }
 
 async fn book<B: Buf, E>(demo: Arc<Demo>, call: Call, body: impl Stream<Item = Result<B, E>>) -> Result<Response, Refusal> {

@@ -7,8 +7,9 @@ use crate::auth::{ApiKey, Policy, Verifier};
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::Engine;
-use crate::http::{Asset, Config, Extra, Readiness, Seats, Shapes};
+use crate::http::{Asset, Config, Extra, Seats, Shapes};
 use crate::hub::Hub;
+use crate::operations::{Operations, Readiness};
 use crate::shard::Shards;
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
@@ -35,6 +36,8 @@ pub struct Doors {
     pub shards: Arc<Shards>,
     /// Counted here and shown at `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Behind `/dashboard`.
+    pub operations: Arc<Operations>,
     /// Asked by `/ready`.
     pub readiness: Arc<dyn Readiness>,
     /// Asked by `/openapi.json` and `/asyncapi.json`.

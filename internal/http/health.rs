@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 use warp::http::header::CACHE_CONTROL;
@@ -12,37 +11,10 @@ use warp::http::{HeaderValue, StatusCode};
 use crate::http::call::Call;
 use crate::http::refusal::{Refusal, json_response};
 use crate::http::{Doors, Response};
+use crate::operations::Report;
 
 /// How long the database may take to show that it is there; probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Whatever knows whether the server can do its work.
-pub trait Readiness: Send + Sync {
-    /// Looks now. Cut off after two seconds.
-    fn report(&self) -> BoxFuture<'_, Report>;
-}
-
-/// What `/ready` says. The texts are shown to anyone who asks: no credentials, no addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Whether clients should be sent here.
-    pub ready: bool,
-    /// Whether it answers, or why not.
-    pub database: Result<(), String>,
-    /// `up`, `down`, `unsupported`…
-    pub listener: &'static str,
-    /// Each stream.
-    pub streams: Vec<StreamReport>,
-}
-
-/// One stream's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamReport {
-    /// Its name.
-    pub name: String,
-    /// Why it can't be read; none if it can.
-    pub problem: Option<String>,
-}
 
 /// 200 while the process lives.
 pub(super) fn health(doors: &Doors, started: Instant, call: &Call) -> Result<Response, Refusal> {
@@ -84,7 +56,7 @@ fn state(problem: Option<&str>) -> Value {
     problem.map_or_else(|| json!({"ok": true}), |problem| json!({"ok": false, "problem": problem}))
 }
 
-fn uncached(mut response: Response) -> Response {
+pub(super) fn uncached(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -92,6 +64,7 @@ fn uncached(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::StreamReport;
 
     #[test]
     fn reasons_are_told() {

@@ -1,6 +1,7 @@
 //! The embedded page: a handful of files compiled into the binary.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use warp::http::header::{
@@ -29,12 +30,12 @@ pub struct Asset {
 }
 
 /// All files, with their tags.
-#[derive(Debug)]
-pub(super) struct Page(HashMap<&'static str, (Asset, String)>);
+#[derive(Debug, Clone)]
+pub(super) struct Page(Arc<HashMap<&'static str, (Asset, String)>>);
 
 impl Page {
     pub(super) fn new(assets: &'static [Asset]) -> Self {
-        Self(assets.iter().map(|asset| (asset.path, (*asset, tag(asset.bytes)))).collect())
+        Self(Arc::new(assets.iter().map(|asset| (asset.path, (*asset, tag(asset.bytes)))).collect()))
     }
 
     pub(super) fn has(&self, path: &str) -> bool {

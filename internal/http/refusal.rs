@@ -79,7 +79,7 @@ impl Refusal {
     }
 
     pub(super) fn into_response(self, metrics: &Metrics) -> Response {
-        metrics.refusals.add(self.reason);
+        metrics.refuse(self.reason);
         let mut response = Response::new(json_error(self.code, &self.message).into());
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, JSON);

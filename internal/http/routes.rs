@@ -17,7 +17,7 @@ use crate::http::hook::Hook;
 use crate::http::page::Page;
 use crate::http::refusal::Refusal;
 use crate::http::specification::Specification;
-use crate::http::{Doors, Extra, Response, events, health, metrics, snapshot, websocket};
+use crate::http::{Doors, Extra, Response, dashboard, events, health, metrics, snapshot, websocket};
 
 /// Everything the server answers.
 pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
@@ -29,6 +29,8 @@ pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
     };
     let upgrade = warp::ext::optional::<OnUpgrade>();
 
+    let page = Page::new(doors.assets);
+    let operators = dashboard::routes(doors, &page);
     let ws = with.clone().and(path!("ws")).and(call()).and(upgrade).then(websocket::open);
     let notify = path!("notify" / String).and(call()).and(warp::body::stream());
     let notify = notify.then(move |path, call, body| Arc::clone(&hook).notify(path, call, body));
@@ -45,7 +47,7 @@ pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
     let ours = answered(doors, ws).or(answered(doors, notify)).unify().or(answered(doors, health)).unify();
     let ours = ours.or(answered(doors, ready)).unify().or(answered(doors, metrics)).unify();
     let ours = ours.or(answered(doors, openapi)).unify().or(answered(doors, asyncapi)).unify();
-    let ours = ours.or(answered(doors, page(doors))).unify().or(extra(doors)).unify();
+    let ours = ours.or(answered(doors, operators)).unify().or(answered(doors, files(page))).unify().or(extra(doors)).unify();
     let all = ours.or(answered(doors, show)).unify().or(answered(doors, follow)).unify();
     answered(
         doors,
@@ -64,9 +66,8 @@ where
 }
 
 /// The files of the page, each at its own path.
-fn page(doors: &Doors) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static {
-    let page = Arc::new(Page::new(doors.assets));
-    let known = Arc::clone(&page);
+fn files(page: Page) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let known = page.clone();
     let path = warp::path::full()
         .and_then(move |path: FullPath| ready(if known.has(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }));
     path.and(call()).map(move |path: FullPath, call: Call| page.show(path.as_str(), &call))
@@ -74,6 +75,9 @@ fn page(doors: &Doors) -> impl Filter<Extract = (Result<Response, Refusal>,), Er
 
 /// The demo's addresses, or else the answer that there is no demo: the page asks, and a 404 would be an error in the browser's console.
 fn extra(doors: &Doors) -> Extra {
-    let none = || path!("demo" / "session").map(|| StatusCode::NO_CONTENT.into_response()).boxed();
+    let none = || {
+        let asked = path!("demo" / "session").or(path!("demo" / "operator")).unify();
+        asked.map(|| StatusCode::NO_CONTENT.into_response()).boxed()
+    };
     doors.extra.clone().unwrap_or_else(none)
 }

@@ -63,6 +63,12 @@ impl Seats {
         self.limit - self.total.available_permits()
     }
 
+    /// How many are taken of how many, for whoever shows it.
+    pub fn gauge(&self) -> Box<dyn Fn() -> (usize, usize) + Send + Sync> {
+        let seats = self.clone();
+        Box::new(move || (seats.taken(), seats.limit))
+    }
+
     pub(super) fn take(&self, address: IpAddr) -> Result<Seat, Full> {
         let address = self.per_address.as_ref().map(|addresses| addresses.take(address)).transpose()?;
         let total = Arc::clone(&self.total).try_acquire_owned().map_err(|_| Full::House)?;

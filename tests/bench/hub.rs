@@ -15,9 +15,10 @@ use latido::auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier,
 use latido::clock::Clock;
 use latido::drain::Drain;
 use latido::engine::{self, Answer, Engine, NoInterest, Reader, Reading};
-use latido::http::{self, Doors, Readiness, Report, Seats, Shapes};
+use latido::http::{self, Doors, Seats, Shapes};
 use latido::hub::Hub;
 use latido::ident::{Key, StreamId, Topic, UserId};
+use latido::operations::{self, Audience, Operations, Readiness, Report};
 use latido::session::{Context, Limits};
 use latido::shard::{self, Clerk, Shards};
 use latido::stream::{Catalog, Column, KeyType, Row, Stream, ZoneRule};
@@ -73,7 +74,8 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let catalog = Arc::new(Catalog::new(vec![stream()]));
     let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
     let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(NoInterest), Arc::clone(&metrics));
-    let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+    let audience = Audience::default();
+    let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
     let secrets = VerifierConfig { secrets: vec![Secret::new(keys::SECRET)], ..VerifierConfig::default() };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
@@ -96,8 +98,20 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         clock: clock.clone(),
         drain: drain.clone(),
     }));
+    let seats = Seats::new(&config);
+    let seen = operations::Parts {
+        hub: Arc::clone(&hub),
+        shards: Arc::clone(&shards),
+        engine: engine.clone(),
+        metrics: Arc::clone(&metrics),
+        verifier: Arc::clone(&verifier),
+        readiness: Arc::new(Always),
+        clock: clock.clone(),
+        seats: seats.gauge(),
+    };
     let doors = Doors {
-        seats: Seats::new(&config),
+        seats,
+        operations: Operations::start(seen, audience, &drain),
         config,
         catalog,
         verifier,

@@ -3,6 +3,7 @@
 
 import { Card } from './card.js';
 import { Link } from './link.js';
+import { followStatus, showStatus } from './status.js';
 import { language, number, otherLanguage, say, switchLanguage, timeOfDay, translate } from './words.js';
 
 /** @typedef {import('./link.js').Session} Session */
@@ -137,6 +138,7 @@ function speak() {
   setState(/** @type {State} */ (state.name), state.values, state.notice);
   for (const card of cards.values()) card.translate();
   summarise();
+  showStatus();
 }
 
 let ticks = 0;
@@ -167,6 +169,7 @@ async function main() {
     if (error instanceof NotADemo) {
       setState('setup');
       showEntry(true);
+      void followStatus();
       byId('token').focus();
       return;
     }

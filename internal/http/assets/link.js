@@ -2,14 +2,15 @@
 /** The connection: opens, subscribes, notices silence, comes back, renews its token. Knows nothing of the page. */
 
 /** @typedef {{negocio_id: string, citas_hoy: number, total_citas: number, citas_completadas: number, citas_canceladas: number, timestamp: number}} Stats */
-/** @typedef {{token: string, negocios: {id: string, nombre: string}[]}} Session */
+/** @typedef {{token: string, negocios: {id: string, nombre: string}[], channels?: string[]}} Session without `channels`, those of the negocios */
 /** @typedef {'connecting'|'live'|'stale'|'reconnecting'|'offline'|'refused'} State */
 /**
  * @typedef {object} Options
  * @property {() => Promise<Session>} session asked before every attempt, so a token that has expired is never tried twice
  * @property {boolean} renewable whether `session` can give a new token
+ * @property {boolean} [proves] whether `session` finds out by itself that a token is no good, and throws {@link Refused}
  * @property {(state: State, detail: {since?: number, why?: string}) => void} onState
- * @property {(channel: string, stats: Stats) => void} onStats
+ * @property {(channel: string, data: any) => void} onStats
  * @property {(channel: string | undefined, code: string) => void} onError
  */
 
@@ -24,6 +25,15 @@ const PING_MS = 15_000;
 const ASK_AGAIN_MS = 5_000;
 
 const ENDED = { tooBig: 1009, overloaded: 1013, token: 4401, forbidden: 4403, tooMany: 4429 };
+
+/** What `session` throws where trying again would change nothing. */
+export class Refused extends Error {
+  /** @param {string} why */
+  constructor(why) {
+    super(why);
+    this.why = why;
+  }
+}
 
 export class Link {
   /** @type {Options} */ #options;
@@ -61,6 +71,15 @@ export class Link {
     this.#drop();
   }
 
+  /** Watches another channel in the place of one. @param {string} before @param {string} after */
+  exchange(before, after) {
+    if (before === after) return;
+    this.#channels = this.#channels.map((channel) => (channel === before ? after : channel));
+    this.#versions.delete(before);
+    this.#send({ type: 'unsubscribe', data: { channel: before } });
+    this.#send({ type: 'subscribe', data: { channel: after } });
+  }
+
   async #open() {
     this.#drop();
     const attempt = ++this.#attempt;
@@ -68,12 +87,13 @@ export class Link {
     try {
       const session = await this.#options.session();
       if (attempt !== this.#attempt || !this.#wanted) return;
-      this.#channels = session.negocios.map((negocio) => `estadisticas:${negocio.id}`);
+      this.#channels = session.channels ?? session.negocios.map((negocio) => `estadisticas:${negocio.id}`);
       this.#connect(session.token);
     } catch (error) {
       if (attempt !== this.#attempt || !this.#wanted) return;
       // The constructor's own complaint: such a text can't be a token.
-      if (error instanceof DOMException && error.name === 'SyntaxError') this.#refuse('token');
+      if (error instanceof Refused) this.#refuse(error.why);
+      else if (error instanceof DOMException && error.name === 'SyntaxError') this.#refuse('token');
       else this.#retryLater(0);
     }
   }
@@ -125,6 +145,7 @@ export class Link {
         this.#failures = 0;
         if (!this.#told) this.#live();
         break;
+      case 'server':
       case 'stats': {
         const channel = frame.channel ?? `estadisticas:${data.negocio_id}`;
         const version = frame.v ?? 0;
@@ -182,7 +203,7 @@ export class Link {
     if (code === ENDED.forbidden || code === ENDED.tooBig) return this.#refuse('forbidden');
     const refused = code === ENDED.token || (!this.#opened && (await this.#serverIsReady()));
     if (attempt !== this.#attempt) return;
-    if (refused && !this.#options.renewable) return this.#refuse('token');
+    if (refused && !this.#options.renewable && !this.#options.proves) return this.#refuse('token');
     if (this.#cutOff()) return this.#offline();
     this.#retryLater(code === ENDED.overloaded || code === ENDED.tooMany ? BUSY_WAIT_MS : 0);
   }

@@ -48,6 +48,19 @@ const WORDS = {
   health: ['salud', 'health'],
   ready: ['preparado', 'ready'],
   metrics: ['métricas', 'metrics'],
+  uptime: ['Encendido hace', 'Up for'],
+  database: ['Base de datos', 'Database'],
+  listener: ['Avisos de la base', "The database's notifications"],
+  streams: ['Estadísticas', 'Statistics'],
+  state_ok: ['responde', 'answers'],
+  state_bad: ['no responde', 'does not answer'],
+  state_ready: ['listas', 'ready'],
+  state_waiting: ['esperando a la base', 'waiting for the database'],
+  listening: ['llegan', 'arriving'],
+  connecting_listener: ['conectando', 'connecting'],
+  deaf: ['no llegan', 'not arriving'],
+  to_dashboard: ['Panel de operación', 'Operations page'],
+  operations: ['operación', 'operations'],
   other_language: ['English', 'Español'],
 };
 
@@ -55,6 +68,9 @@ const REMEMBERED = 'latido.language';
 
 /** @type {Language} */
 let current = initial();
+
+/** Adds the words of another page. @param {Record<string, [string, string]>} words */
+export const learn = (words) => void Object.assign(WORDS, words);
 
 /** @returns {Language} what was chosen before, else the browser's language, else Spanish */
 function initial() {
@@ -104,9 +120,37 @@ export function ago(ms) {
   return format.format(-Math.floor(seconds / 3600), 'hour');
 }
 
+/** @param {number} bytes */
+export function size(bytes) {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log10(bytes) / 3));
+  return `${short(bytes / 1000 ** power)} ${units[power]}`;
+}
+
+/** Three digits are enough for the eye. @param {number} value */
+export function short(value) {
+  const digits = value >= 100 || Number.isInteger(value) ? 0 : value >= 10 ? 1 : 2;
+  return new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en', { maximumFractionDigits: digits, notation: value >= 100_000 ? 'compact' : 'standard' }).format(value);
+}
+
+/** @param {number} seconds a duration in its largest two units */
+export function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return s < 600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 60)} min`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+}
+
+/** @param {number} ms Unix milliseconds, to the second */
+export const clockTime = (ms) => new Intl.DateTimeFormat(current, { timeStyle: 'medium', hourCycle: 'h23' }).format(ms);
+
 /** Writes the words of every `data-words` element below `root`. @param {ParentNode} root */
 export function translate(root) {
   for (const element of root.querySelectorAll('[data-words]')) {
     element.textContent = say(element.getAttribute('data-words') ?? '');
+  }
+  for (const element of root.querySelectorAll('[data-placeholder]')) {
+    element.setAttribute('placeholder', say(element.getAttribute('data-placeholder') ?? ''));
   }
 }

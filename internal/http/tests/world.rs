@@ -16,9 +16,10 @@ use crate::auth::{
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::{self, Answer, Engine, ReadError, Reader, Reading, Source};
-use crate::http::{Asset, Config, Doors, Readiness, Report, Seats, Shapes};
+use crate::http::{Asset, Config, Doors, Seats, Shapes};
 use crate::hub::Hub;
 use crate::ident::{Key, UserId};
+use crate::operations::{self, Audience, Operations, Readiness, Report};
 use crate::session::{Context, Limits};
 use crate::shard::{self, Clerk, Shards};
 use crate::stream::{Catalog, Column, ColumnKind, KeyType, Row, Stream, ZoneRule};
@@ -152,7 +153,8 @@ impl World {
         let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
         let (back, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
         let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(engine::NoInterest), Arc::clone(&metrics));
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+        let audience = Audience::default();
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
         let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
         let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
         let roles = PolicyConfig { admin_roles: vec!["root".into()], ..PolicyConfig::default() };
@@ -177,8 +179,22 @@ impl World {
             clock: clock.clone(),
             drain: back.clone(),
         }));
+        let shards = Arc::new(shards.unwrap());
+        let seats = Seats::new(&config);
+        let readiness: Arc<dyn Readiness> = Arc::new(Ready(reached));
+        let operations = operations::Parts {
+            hub: Arc::clone(&hub),
+            shards: Arc::clone(&shards),
+            engine: engine.clone(),
+            metrics: Arc::clone(&metrics),
+            verifier: Arc::clone(&verifier),
+            readiness: Arc::clone(&readiness),
+            clock: clock.clone(),
+            seats: seats.gauge(),
+        };
+        let operations = Operations::start(operations, audience, &back);
         let doors = Doors {
-            seats: Seats::new(&config),
+            seats,
             config,
             hub,
             catalog,
@@ -186,9 +202,10 @@ impl World {
             policy,
             hook_key: None,
             engine,
-            shards: Arc::new(shards.unwrap()),
+            shards,
+            operations,
             metrics,
-            readiness: Arc::new(Ready(reached)),
+            readiness,
             shapes: Arc::new(Ready(reached)),
             clock,
             drain: Drain::new(),
