@@ -6,6 +6,7 @@ mod angular;
 mod axe;
 mod chromium;
 mod demo;
+mod operator;
 mod page;
 
 use std::env;

@@ -8,6 +8,7 @@ mod change_path;
 mod command;
 mod contract;
 mod convergence;
+mod dashboard;
 mod draining;
 mod embedded;
 mod gate;

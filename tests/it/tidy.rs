@@ -21,11 +21,18 @@ const LAYERS: &[(&str, &str)] = &[
     ("websocket", "protocol"),
     ("session", "ident stream auth protocol websocket"),
     ("shard", "ident stream auth protocol hub websocket session drain telemetry clock"),
+    ("operations", "ident stream auth protocol hub engine session shard drain telemetry clock"),
     // The demo lends http what to answer; it is no system of its own, and it knows no database.
     ("demo", "drain clock"),
-    ("http", "ident stream auth protocol hub engine websocket session shard demo drain telemetry clock"),
-    ("config", "ident stream auth protocol hub postgres engine websocket session shard demo http drain telemetry clock"),
-    ("app", "ident stream auth protocol hub postgres engine websocket session shard demo http config drain telemetry clock"),
+    ("http", "ident stream auth protocol hub engine websocket session shard operations demo drain telemetry clock"),
+    (
+        "config",
+        "ident stream auth protocol hub postgres engine websocket session shard operations demo http drain telemetry clock",
+    ),
+    (
+        "app",
+        "ident stream auth protocol hub postgres engine websocket session shard operations demo http config drain telemetry clock",
+    ),
 ];
 
 /// A crate, and the module that alone may name it: to replace it is to change one folder.
@@ -64,7 +71,8 @@ const SPAWNS: &[&str] =
 const SPAWNERS: &[&str] = &["internal/drain.rs", "internal/postgres/connect.rs", "internal/shard/"];
 
 /// What the command leaves to the library: it starts it, and shows what it says.
-const WORKINGS: &[&str] = &["drain", "engine", "http", "hub", "ident", "protocol", "session", "shard", "stream", "websocket"];
+const WORKINGS: &[&str] =
+    &["drain", "engine", "http", "hub", "ident", "operations", "protocol", "session", "shard", "stream", "websocket"];
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \

@@ -9,7 +9,8 @@ use latido::http::PAGE;
 use super::{base, strings};
 
 /// Addresses that are no part of the contract, by their beginning, and why.
-const UNDOCUMENTED: &[(&str, &str)] = &[("/dashboard", "the operator's page and what only it asks for")];
+const UNDOCUMENTED: &[(&str, &str)] =
+    &[("/dashboard", "the operator's page and what only it asks for"), ("/demo/operator", "what that page asks a demo for")];
 
 /// The code of the HTTP side, tests apart.
 fn sources() -> Vec<String> {
