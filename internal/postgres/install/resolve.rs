@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use crate::postgres::error::DatabaseError;
 use crate::postgres::install::InstallError;
-use crate::postgres::install::generate::{KeyColumn, Watched};
+use crate::postgres::install::generate::{Form, KeyColumn, Watched};
 use crate::postgres::pool::Database;
 use crate::stream::{Catalog, Stream, Table};
 
@@ -53,7 +53,19 @@ pub(in crate::postgres) async fn one(
         Err(mistake) => return Ok(Err(mistake)),
     };
     let relations = pairs(&query(database, include_str!("find_relations.sql"), &oid, Type::OID).await?);
-    Ok(Ok(Watched { stream: stream.name.clone(), schema, table: name, key, columns: watched, relations }))
+    let plain = kind == "r" && relations.len() == 1 && key.is_some();
+    let form = if plain && row_triggers(database).await? { Form::Rows } else { Form::Statements };
+    Ok(Ok(Watched { stream: stream.name.clone(), schema, table: name, key, columns: watched, relations, form }))
+}
+
+/// Whether triggers may pass the gate row by row. As the writer, so everybody must be allowed to call what they call; as everybody is,
+/// unless somebody took that away.
+async fn row_triggers(database: &Database) -> Result<bool, DatabaseError> {
+    if !database.is_gated() {
+        return Ok(false);
+    }
+    let rows = database.query("a look at the tables", include_str!("find_rights.sql"), &[]).await?;
+    Ok(rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false))
 }
 
 async fn query(

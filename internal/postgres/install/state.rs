@@ -2,7 +2,7 @@
 
 use crate::ident::StreamId;
 use crate::postgres::error::DatabaseError;
-use crate::postgres::install::generate::{EVENTS, SCHEMA, SHARED, Section, Watched, shared_body, shared_comment};
+use crate::postgres::install::generate::{EVENTS, Form, SCHEMA, SHARED, Section, Watched, shared_body, shared_comment};
 use crate::postgres::install::resolve;
 use crate::postgres::pool::Database;
 use crate::postgres::quote::{ident, qualified};
@@ -142,9 +142,10 @@ impl Installed {
         self.shared_is(true) || self.shared_is(false)
     }
 
-    /// The table's own part and the shared one.
+    /// The table's own part and the shared one. A gate or none: either will do.
     fn whole_state(&self, table: &Watched) -> TriggerState {
-        match self.state(table) {
+        let [rows, statements] = [Form::Rows, Form::Statements].map(|form| self.state(&Watched { form, ..table.clone() }));
+        match rows.min(statements) {
             TriggerState::Current if !self.shared_is_current() => TriggerState::Outdated,
             state => state,
         }
@@ -176,7 +177,7 @@ impl Function {
             table: table.to_owned(),
             name: of.trigger(event),
             enabled: "A".to_owned(),
-            tgtype: event.tgtype,
+            tgtype: event.tgtype(of.form),
         };
         self.triggers.contains(&expected)
     }

@@ -3,7 +3,8 @@
 //! A committing NOTIFY takes a lock of the whole server across its flush, so a writer had better not notify for nothing. Each key has
 //! two advisory locks, one in each of two hashes' [`BUCKETS`]. A server holds *both* as *shared* for every key that it watches; a
 //! writer's trigger *tries* the *exclusive* lock of the first, and if that is refused, of the second. Got either: no server watches,
-//! so it stays silent, and keeps the lock to the end of its transaction. Refused twice: it notifies.
+//! so it stays silent, and keeps the lock to the end of its transaction. Refused twice: it notifies. Triggers for rows and triggers for
+//! statements (`install/row.sql`, `install/gate.sql`) do this alike; the former try the first lock before they look at what changed.
 //!
 //! A server counts a key as watched only once it holds both locks, and reads after that. By then every silent writer has ended and
 //! its changes are visible (the server makes a commit visible before it releases its locks), and none can become silent any more. A

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
-use latido::postgres::Database;
+use latido::postgres::{Config, Database};
 use latido::stream::Catalog;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
@@ -19,6 +19,21 @@ pub(super) struct Tap {
     writer: Client,
     marks: u32,
     _listener: Client,
+    /// Watches all keys there are, where there is a gate.
+    _watcher: Option<Client>,
+}
+
+/// Without the interest gate triggers look at the set of rows of a statement, with it at each row.
+const BOTH: [bool; 2] = [false, true];
+
+/// Holds every lock of the interest gate, as a server would that watches everything.
+async fn watch_everything(home: &TestDatabase) -> Client {
+    let watcher = home.client().await;
+    watcher
+        .batch_execute("SELECT pg_advisory_lock_shared(1818326127, lock) FROM generate_series(0, 2047) AS lock")
+        .await
+        .unwrap();
+    watcher
 }
 
 impl Tap {
@@ -33,7 +48,7 @@ impl Tap {
             }
         });
         listener.batch_execute("LISTEN latido").await.unwrap();
-        Self { payloads, writer, marks: 0, _listener: listener }
+        Self { payloads, writer, marks: 0, _listener: listener, _watcher: None }
     }
 
     /// Runs SQL, and returns the payloads that it caused.
@@ -70,18 +85,28 @@ fn set(keys: &[&str]) -> BTreeSet<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-async fn tap() -> (TestDatabase, Tap, Database) {
-    let (home, client, database) = with_schema().await;
+async fn tap(gate: bool) -> (TestDatabase, Tap) {
+    let (home, client, _) = with_schema().await;
+    let database = Database::open(&Config { gate, ..Config::new(home.url()) }).unwrap();
     database.install(&super::builtin()).await.unwrap();
-    let tap = Tap::open(client, &home).await;
-    (home, tap, database)
+    assert!(database.triggers(&super::builtin()).await.unwrap().are_current());
+    let mut tap = Tap::open(client, &home).await;
+    tap._watcher = Some(watch_everything(&home).await);
+    (home, tap)
 }
 
 #[tokio::test]
 async fn every_kind_of_statement_names_the_keys_it_changed() {
-    let (_home, mut tap, _) = tap().await;
+    for gate in BOTH {
+        every_kind_of_statement_names_the_keys_it_changed_with(gate).await;
+    }
+}
+
+async fn every_kind_of_statement_names_the_keys_it_changed_with(gate: bool) {
+    let (_home, mut tap) = tap(gate).await;
     let insert = format!("INSERT INTO citas (negocio_id) VALUES ('{A}'), ('{A}'), ('{B}'), (NULL)");
-    assert_eq!(tap.payloads(&insert).await.len(), 1, "one message a statement");
+    let messages = if gate { 2 } else { 1 };
+    assert_eq!(tap.payloads(&insert).await.len(), messages, "one message a statement, or one a key");
     assert_eq!(tap.keys(&insert).await, set(&[A, B]));
     assert_eq!(tap.keys("UPDATE citas SET nota = 'x'").await, set(&[]), "a column that does not count");
     assert_eq!(tap.keys("UPDATE citas SET estado = 'pendiente'").await, set(&[]), "the same value again");
@@ -95,7 +120,13 @@ async fn every_kind_of_statement_names_the_keys_it_changed() {
 
 #[tokio::test]
 async fn unusual_writers_are_heard_too() {
-    let (_home, mut tap, _) = tap().await;
+    for gate in BOTH {
+        unusual_writers_are_heard_too_with(gate).await;
+    }
+}
+
+async fn unusual_writers_are_heard_too_with(gate: bool) {
+    let (_home, mut tap) = tap(gate).await;
     let id = "00000000-0000-0000-0000-0000000000ff";
     {
         let mut sink = pin!(tap.writer.copy_in("COPY citas (negocio_id) FROM STDIN").await.unwrap());
@@ -123,7 +154,13 @@ async fn unusual_writers_are_heard_too() {
 
 #[tokio::test]
 async fn what_is_rolled_back_is_not_said() {
-    let (_home, mut tap, _) = tap().await;
+    for gate in BOTH {
+        what_is_rolled_back_is_not_said_with(gate).await;
+    }
+}
+
+async fn what_is_rolled_back_is_not_said_with(gate: bool) {
+    let (_home, mut tap) = tap(gate).await;
     let one = |key| format!("INSERT INTO citas (negocio_id) VALUES ('{key}');");
     assert_eq!(tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await, set(&[]));
     let savepoint = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT", one(A), one(B));
@@ -138,7 +175,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
         CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
         ALTER TABLE citas ATTACH PARTITION citas_26 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     client.batch_execute(schema).await.unwrap();
-    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
+    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
     let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     database.install(&whole_row).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
@@ -157,7 +194,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
 async fn many_and_long_keys_fit_their_messages() {
     let (home, client, url) = empty().await;
     client.batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)").await.unwrap();
-    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
+    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
     database.install(&catalog(vec![table("citas", Some("negocio_id"), &["estado"])])).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
     let insert = |n: u32, key: &str| format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i");
@@ -181,7 +218,7 @@ async fn types_without_equality_and_tables_without_a_key() {
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
         .await
         .unwrap();
-    let database = Database::open(&latido::postgres::Config { gate: false, ..latido::postgres::Config::new(url) }).unwrap();
+    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
     let catalog: std::sync::Arc<Catalog> = catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
     database.install(&catalog).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
@@ -189,4 +226,64 @@ async fn types_without_equality_and_tables_without_a_key() {
     assert_eq!(tap.keys("UPDATE ajustes SET valor = '[]'").await, set(&["*"]));
     assert_eq!(tap.keys("DELETE FROM ajustes WHERE false").await, set(&[]));
     assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["*"]));
+}
+
+#[tokio::test]
+async fn row_by_row_every_type_is_compared_and_every_key_fits() {
+    let (home, client, url) = empty().await;
+    client.batch_execute(r#"CREATE TABLE ajustes ("Clave ""k""" text, valor json, lugar point, nota text)"#).await.unwrap();
+    let database = Database::open(&Config { gate: true, ..Config::new(url) }).unwrap();
+    let catalog = catalog(vec![table("ajustes", Some(r#"Clave "k""#), &[])]);
+    database.install(&catalog).await.unwrap();
+    let mut tap = Tap::open(client, &home).await;
+    tap._watcher = Some(watch_everything(&home).await);
+    assert_eq!(
+        tap.keys("INSERT INTO ajustes VALUES ('a', '{}', '(1,2)'), ('A', '{}', '(1,2)'), (NULL, '1', NULL)").await,
+        set(&["a", "A"])
+    );
+    assert_eq!(tap.keys("UPDATE ajustes SET valor = valor").await, set(&[]));
+    assert_eq!(tap.keys(r#"UPDATE ajustes SET valor = '{ }' WHERE lower("Clave ""k""") = 'a'"#).await, set(&["a", "A"]));
+    assert_eq!(tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'b' WHERE "Clave ""k""" IS NULL"#).await, set(&["b"]));
+    assert_eq!(tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'B' WHERE "Clave ""k""" = 'b'"#).await, set(&["b", "B"]));
+    assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["a", "A", "B"]));
+    assert_eq!(tap.keys("INSERT INTO ajustes SELECT 'n' || i FROM generate_series(1, 3000) AS i").await.len(), 3000);
+    assert_eq!(
+        tap.keys("INSERT INTO ajustes VALUES (repeat(chr(1), 200)), (repeat('x', 201))").await,
+        set(&[&"\u{1}".repeat(200), "*"])
+    );
+}
+
+#[tokio::test]
+async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
+    let (home, client, url) = empty().await;
+    client.batch_execute("CREATE TABLE citas (negocio_id text, estado text)").await.unwrap();
+    let open = |gate| Database::open(&Config { gate, ..Config::new(url.clone()) }).unwrap();
+    let catalog = catalog(vec![table("citas", Some("negocio_id"), &["estado"])]);
+    let mut tap = Tap::open(home.client().await, &home).await;
+    for gate in [true, false, true] {
+        open(gate).install(&catalog).await.unwrap();
+        assert!(
+            open(true).triggers(&catalog).await.unwrap().are_current()
+                && open(false).triggers(&catalog).await.unwrap().are_current()
+        );
+        let heard = tap.keys("INSERT INTO citas VALUES ('a')").await;
+        assert_eq!(heard, if gate { set(&[]) } else { set(&["a"]) });
+    }
+    client.batch_execute("CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas").await.unwrap();
+    assert!(!open(true).triggers(&catalog).await.unwrap().are_current());
+    open(true).install(&catalog).await.unwrap();
+    tap._watcher = Some(watch_everything(&home).await);
+    assert_eq!(tap.keys("UPDATE citas SET estado = 'x'").await, set(&["a"]));
+    assert_eq!(tap.keys("INSERT INTO mas VALUES ('m')").await, set(&["m"]));
+    client
+        .batch_execute("DROP TABLE mas; REVOKE EXECUTE ON FUNCTION pg_try_advisory_xact_lock(int, int) FROM PUBLIC")
+        .await
+        .unwrap();
+    open(true).install(&catalog).await.unwrap();
+    let by_row: i64 = client
+        .query_one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(by_row, 0, "who may not call what they do must be able to write all the same");
 }
