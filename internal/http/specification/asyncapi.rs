@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::specification::facts::Facts;
 use crate::http::specification::template::{base, filled, object};
+use crate::stream::SERVER_STREAM;
 
 const BASE: &str = include_str!("asyncapi.json");
 /// The message of any stream, and the channel that stands in the examples.
@@ -34,7 +35,7 @@ pub(super) fn write(streams: &[Facts]) -> Value {
             schemas.insert(format!("Key.{}", stream.name), stream.key());
             schemas.insert(format!("Data.{}", stream.name), data);
         }
-        let names: Vec<_> = streams.iter().map(|stream| stream.name.as_str()).collect();
+        let names: Vec<_> = streams.iter().map(|stream| stream.name.as_str()).chain([SERVER_STREAM]).collect();
         // Names are made of letters, digits, `_` and `-`, none of which means anything to a pattern.
         schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();
     }

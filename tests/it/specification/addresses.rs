@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use latido::http::PAGE;
+use latido::http::{Asset, PAGE};
 
 use super::{base, strings};
 
-/// Addresses that are no part of the contract, by their beginning, and why.
-const UNDOCUMENTED: &[(&str, &str)] =
-    &[("/dashboard", "the operator's page and what only it asks for"), ("/demo/operator", "what that page asks a demo for")];
+/// Addresses that are no part of the contract, and why: files that only the pages ask for.
+fn is_undocumented(asset: &Asset) -> bool {
+    asset.path != "/"
+}
 
 /// The code of the HTTP side, tests apart.
 fn sources() -> Vec<String> {
@@ -43,15 +44,39 @@ fn nameless(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
+/// What follows `/dashboard` in an address of the operators', by the arms that take it: `["clients", id]` is `/clients/{}`.
+fn operators() -> BTreeSet<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/dashboard/mod.rs")).unwrap();
+    let arms = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('['))
+        .filter(|line| line.contains("] => ") || line.contains("] if "));
+    let arm = |line: &str| {
+        let segments = line.split("] ").next().unwrap_or_default().split(", ");
+        segments.fold(vec![String::new()], |paths, segment| {
+            let names: Vec<_> = segment.split('"').skip(1).step_by(2).collect();
+            let names = if names.is_empty() { vec!["{}"] } else { names };
+            let after = |path: &String| {
+                names.iter().map(|name| if name.is_empty() { path.clone() } else { format!("{path}/{name}") }).collect::<Vec<_>>()
+            };
+            paths.iter().flat_map(after).collect()
+        })
+    };
+    arms.flat_map(arm).collect()
+}
+
 #[test]
 fn every_route_is_documented_and_the_reverse() {
     let sources = sources();
     let patterns = sources.iter().flat_map(|text| text.split("path!(").skip(1)).filter_map(|rest| rest.split(')').next());
     let mut routes: BTreeSet<String> = patterns.map(address).collect();
     assert!(routes.len() >= 8, "the routes were found: {routes:?}");
-    // Of the page's files the page itself is enough.
-    routes.extend(PAGE.iter().filter(|asset| asset.path == "/").map(|asset| asset.path.to_owned()));
-    routes.retain(|route| !UNDOCUMENTED.iter().any(|(start, _)| route.starts_with(start)));
+    routes.extend(PAGE.iter().filter(|asset| !is_undocumented(asset)).map(|asset| asset.path.to_owned()));
+    let operators = operators();
+    assert!(operators.len() >= 10, "the operators' were found: {operators:?}");
+    routes.extend(
+        ["/dashboard", "/api/dashboard"].iter().flat_map(|start| operators.iter().map(move |rest| format!("{start}{rest}"))),
+    );
     let document = base("openapi.json");
     let paths = document["paths"].as_object().expect("paths").keys();
     let documented: BTreeSet<String> = paths.map(|path| nameless(path)).collect();

@@ -1,5 +1,7 @@
 //! What a running server answers, against what the document promises: every status of every address that a test can bring about.
 
+mod operators;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,6 +191,8 @@ impl Witness {
         let post = |witness: &Self, id: &str| witness.ask("POST", "/demo/citas", "").json(&json!({"negocio_id": id}));
         self.sees(200, "GET", "/demo/session", self.ask("GET", "/demo/session", "")).await;
         self.sees(403, "GET", "/demo/session", self.ask("GET", "/demo/session", "").header("host", "evil.example")).await;
+        self.sees(200, "GET", "/demo/operator", self.ask("GET", "/demo/operator", "")).await;
+        self.sees(403, "GET", "/demo/operator", self.ask("GET", "/demo/operator", "").header("host", "evil.example")).await;
         self.sees(201, "POST", "/demo/citas", post(self, business)).await;
         self.sees(404, "POST", "/demo/citas", post(self, "nowhere")).await;
         self.sees(403, "POST", "/demo/citas", post(self, business).header("sec-fetch-site", "cross-site")).await;
@@ -205,6 +209,7 @@ async fn every_answer_is_as_documented() {
     let works = Arc::new(AtomicBool::new(true));
     let zone = TimeZone::UTC;
     let demo = Demo::new(Arc::new(Obedient(Arc::clone(&works))), Clock::system(), zone, || Ok("aaa.bbb.ccc".into()));
+    let demo = demo.operated(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
     let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
     let mut witness = Witness::of(app).await;
@@ -214,6 +219,7 @@ async fn every_answer_is_as_documented() {
     witness.the_socket().await;
     witness.the_hook().await;
     witness.the_rest().await;
+    witness.the_operators().await;
     witness.the_demo(&works).await;
 
     // Without a demo, and with little patience for hooks.
@@ -223,6 +229,7 @@ async fn every_answer_is_as_documented() {
     let mut witness = Witness::of(app).await;
     witness.seen = first;
     witness.sees(204, "GET", "/demo/session", witness.ask("GET", "/demo/session", "")).await;
+    witness.sees(204, "GET", "/demo/operator", witness.ask("GET", "/demo/operator", "")).await;
     witness.sees(404, "POST", "/demo/citas", witness.ask("POST", "/demo/citas", "")).await;
     for path in HOOKS {
         let hurried = |witness: &Witness| witness.ask(Method::POST.as_str(), path, "").body("{}");

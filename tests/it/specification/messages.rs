@@ -7,7 +7,7 @@ use latido::session::CloseReason;
 use serde_json::{Value, json};
 
 use super::{Document, base, strings};
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, claims};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, claims};
 
 /// The message that stands for a command. A new variant doesn't compile here until the document has it.
 fn of_command(command: &Command) -> &'static str {
@@ -87,7 +87,7 @@ fn every_command_is_documented_and_the_reverse() {
 #[test]
 fn every_reply_is_documented_and_the_reverse() {
     let document = Document(base("asyncapi.json"));
-    let mut seen = BTreeSet::from(["snapshot", "status"]);
+    let mut seen = BTreeSet::from(["snapshot", "status", "server.state", "server.clients"]);
     for reply in replies() {
         let name = of_reply(&reply);
         let frame = serde_json::from_str(&native::encode_reply(&reply)).expect("JSON");
@@ -158,6 +158,43 @@ async fn what_comes_over_a_socket_is_as_documented() {
     assert_eq!(strings_of_refs(&document.0["servers"]["self"]["security"]), ["bearer", "query", "subprotocol"]);
     let user = app.token(ADMIN_OF_B1);
     assert!(app.socket(&user).await.subscribe(&channel).await["v"].is_u64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_operators_are_told_of_the_server_is_as_documented() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app, "/asyncapi.json").await;
+    let schema = &document.0["components"]["schemas"]["ServerChannel"];
+    let token = app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
+    let mut client = app.socket(&app.token(ADMIN_OF_B1)).await;
+    client.subscribe(&format!("estadisticas:{B1}")).await;
+    let is_whole =
+        |state: &Value| state["now"].is_object() && state["outlook"].is_object() && state["rooms"]["rows"][0]["data"].is_object();
+    let lists = |clients: &Value| clients["rows"][0]["channels"][0].is_string();
+    for (channel, name) in [
+        ("latido:servidor", "server.state"),
+        ("latido:clientes", "server.clients"),
+        ("latido:clientes/AAAAAAAA-0000-4000", "server.clients"),
+    ] {
+        document.check("a channel", schema, &json!(channel));
+        let mut socket = app.socket(&token).await;
+        let message = json!({"type": "subscribe", "data": {"channel": channel}});
+        document.check("subscribe", &document.0["components"]["messages"]["subscribe"]["payload"], &message);
+        socket.send(&message).await;
+        assert_eq!(told(&document, &socket.next().await), "subscribed", "{channel}");
+        loop {
+            let frame = socket.next().await;
+            document.check(name, &document.0["components"]["messages"][name]["payload"], &frame);
+            assert_eq!((told(&document, &frame).as_str(), frame["channel"].as_str()), (name, Some(channel)));
+            if is_whole(&frame["data"]) || lists(&frame["data"]) {
+                break;
+            }
+        }
+        assert_eq!(told(&document, &client.subscribe_as(channel, "error").await), "error");
+    }
+    for none in ["latido:", "latido:otro", "latido:servidor/x", "estadisticas:1"] {
+        assert!(document.problem(schema, &json!(none)).is_some(), "{none}");
+    }
 }
 
 fn strings_of_refs(list: &Value) -> Vec<&str> {
