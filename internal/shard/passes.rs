@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// Sends of one room at a stretch, and so the longest that a small room's frame waits for a large room's: a tenth of a millisecond or two.
-pub(super) const SLICE: usize = 32;
+/// Sends of one room at a stretch, and so the longest that a small room's frame waits for a large room's: a tenth of a millisecond.
+pub(super) const SLICE: usize = 16;
 /// Sends of small rooms in a turn, before a large one goes on: however many small ones there are, the large ones keep a fifth.
 pub(super) const SMALL_SENDS_A_TURN: usize = 4 * SLICE;
 

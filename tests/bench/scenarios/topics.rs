@@ -61,6 +61,6 @@ fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
         Ok(())
     })?;
     bench.goal(Goal::ratio("latido (hub), beside", DELAY, "latido (hub), alone", Bound::AtMost(2.0)));
-    bench.note("for the small topics' sake small topics go first, and wait for at most 32 frames of the large one");
+    bench.note("for the small topics' sake small topics go first, and wait for at most 16 frames of the large one");
     Ok(())
 }
