@@ -39,9 +39,10 @@ pub use refresh::Parts;
 pub use source::Source;
 use source::Sources;
 
-/// How long the first read of a key waits for its writers to be told that it is watched. Usually that takes a fraction of a millisecond;
-/// a long transaction that changed the key in silence can hold it up, and then the key is read twice.
-const ARMING: Duration = Duration::from_millis(30);
+/// How long the first read of a key waits for its writers to be told that it is watched. Usually that takes a fraction of a millisecond,
+/// and tens of them when ten thousand clients come back at once, which is no moment to read each key twice. A long transaction that
+/// changed the key in silence can hold it up for longer; then the key is read now, and again.
+const ARMING: Duration = Duration::from_millis(100);
 
 /// How the engine works.
 #[derive(Debug, Clone)]
