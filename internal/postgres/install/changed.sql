@@ -3,7 +3,7 @@
 DECLARE
   latido_head text;
   latido_one text;
-  latido_hash bytea;
+  latido_hash bigint;
 BEGIN
   IF cardinality(latido_keys) = 0 THEN
     RETURN;

@@ -1,5 +1,4 @@
 -- Whether everybody may call what the triggers for rows do.
 SELECT bool_and(has_function_privilege('public', f, 'EXECUTE'))
-FROM unnest(ARRAY['pg_catalog.pg_notify(text,text)', 'pg_catalog.pg_try_advisory_xact_lock(int,int)', 'pg_catalog.sha256(bytea)',
-                  'pg_catalog.convert_to(text,name)', 'pg_catalog.get_byte(bytea,int)', 'pg_catalog.to_json(anyelement)',
-                  'pg_catalog.octet_length(text)']) AS f
+FROM unnest(ARRAY['pg_catalog.pg_notify(text,text)', 'pg_catalog.pg_try_advisory_xact_lock(int,int)', 
+                  'pg_catalog.hashtextextended(text,bigint)', 'pg_catalog.to_json(anyelement)', 'pg_catalog.octet_length(text)']) AS f

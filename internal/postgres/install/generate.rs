@@ -8,7 +8,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::postgres::interest::{BUCKETS, CLASS};
+use crate::postgres::interest::{hash_sql, try_first_sql, try_second_sql};
 use crate::postgres::quote::{dollar, ident, literal, qualified};
 use crate::stream::MAX_KEY_BYTES;
 
@@ -145,15 +145,28 @@ impl Watched {
         let column = ident(&key.name);
         let (new_key, old_key) = (format!("NEW.{column}"), format!("OLD.{column}"));
         let (columns, old_columns) = (self.columns_of("NEW"), self.columns_of("OLD"));
-        let (class, buckets, bytes) = (CLASS.to_string(), BUCKETS.to_string(), MAX_KEY_BYTES.to_string());
+        let key_of_row = format!("coalesce({new_key}, {old_key})::text");
+        // As text, unless equal values of the type have equal texts; then it is cheaper.
+        let same_key = if key.is_text {
+            format!("(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")")
+        } else {
+            format!("coalesce({old_key}, {new_key}) = coalesce({new_key}, {old_key})")
+        };
+        let (hash_of_row, hash_of_key) =
+            (hash_sql(&format!("{stream} || ':' || {key_of_row}")), hash_sql(&format!("{stream} || ':' || latido_key")));
+        let (try_first, try_second, bytes) =
+            (try_first_sql("latido_hash"), try_second_sql("latido_hash"), MAX_KEY_BYTES.to_string());
         let values = [
             ("stream", stream),
             ("columns", &columns),
             ("old_columns", &old_columns),
             ("new_key", &new_key),
             ("old_key", &old_key),
-            ("class", &class),
-            ("buckets", &buckets),
+            ("same_key", &same_key),
+            ("hash_of_row", &hash_of_row),
+            ("hash_of_key", &hash_of_key),
+            ("try_first", &try_first),
+            ("try_second", &try_second),
             ("max_key_bytes", &bytes),
         ];
         fill(include_str!("row.sql"), &values)
@@ -211,8 +224,16 @@ impl Watched {
 
 /// The shared function's source; `gated`: silent about keys that nobody watches.
 pub(super) fn shared_body(gated: bool) -> String {
-    let (class, buckets) = (CLASS.to_string(), BUCKETS.to_string());
-    let gate = fill(include_str!("gate.sql"), &[("class", &class), ("buckets", &buckets)]);
+    let (hash, each) = ("latido_hash", "k.hash");
+    let gate = [
+        ("hash_of_key", hash_sql("latido_stream || ':' || latido_keys[1]")),
+        ("hash_of_each", hash_sql("latido_stream || ':' || k.key")),
+        ("try_first", try_first_sql(hash)),
+        ("try_second", try_second_sql(hash)),
+        ("try_first_each", try_first_sql(each)),
+        ("try_second_each", try_second_sql(each)),
+    ];
+    let gate = fill(include_str!("gate.sql"), &gate.each_ref().map(|(name, sql)| (*name, sql.as_str())));
     let gate = if gated { gate.as_str() } else { "" };
     let (keys, bytes) = (MAX_KEYS.to_string(), MAX_KEY_BYTES.to_string());
     let (payload, item) = (MAX_PAYLOAD.to_string(), MAX_ITEM.to_string());

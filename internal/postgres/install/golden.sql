@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION latido.changed(latido_stream text, latido_keys text[]
 DECLARE
   latido_head text;
   latido_one text;
-  latido_hash bytea;
+  latido_hash bigint;
 BEGIN
   IF cardinality(latido_keys) = 0 THEN
     RETURN;
@@ -26,16 +26,16 @@ BEGIN
   -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
   -- because another writer may have the first, or a server for another key. Nobody waits here.
   IF cardinality(latido_keys) = 1 THEN
-    latido_hash := sha256(convert_to(latido_stream || ':' || latido_keys[1], 'UTF8'));
-    IF pg_try_advisory_xact_lock(1818326127, ((get_byte(latido_hash, 0) << 8) + get_byte(latido_hash, 1)) % 1024)
-       OR pg_try_advisory_xact_lock(1818326127, ((get_byte(latido_hash, 2) << 8) + get_byte(latido_hash, 3)) % 1024 + 1024) THEN
+    latido_hash := pg_catalog.hashtextextended((latido_stream || ':' || latido_keys[1]) COLLATE pg_catalog."C", 0);
+    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash & 1023)::int)
+       OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((latido_hash >> 32) & 1023)::int + 1024) THEN
       RETURN;
     END IF;
   ELSE
     SELECT array_agg(k.key) INTO latido_keys
-      FROM (SELECT k.key, sha256(convert_to(latido_stream || ':' || k.key, 'UTF8')) FROM unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
-     WHERE NOT (pg_try_advisory_xact_lock(1818326127, ((get_byte(k.hash, 0) << 8) + get_byte(k.hash, 1)) % 1024)
-                OR pg_try_advisory_xact_lock(1818326127, ((get_byte(k.hash, 2) << 8) + get_byte(k.hash, 3)) % 1024 + 1024));
+      FROM (SELECT k.key, pg_catalog.hashtextextended((latido_stream || ':' || k.key) COLLATE pg_catalog."C", 0) FROM unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
+     WHERE NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, (k.hash & 1023)::int)
+                OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((k.hash >> 32) & 1023)::int + 1024));
     IF latido_keys IS NULL THEN
       RETURN;
     END IF;
@@ -55,7 +55,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION latido.changed(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:645b7adb20fb2f7dfd7bc20f20bd56f7868d34deb4babffe2650b26047f624dc';
+COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:671aefbf781781a65e71dcabdb06afbf83d54d045a8265dcdb08a5a9af908652';
 
 -- Stream estadisticas, table "public"."citas"
 CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $latido$

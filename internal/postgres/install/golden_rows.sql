@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION latido.changed(latido_stream text, latido_keys text[]
 DECLARE
   latido_head text;
   latido_one text;
-  latido_hash bytea;
+  latido_hash bigint;
 BEGIN
   IF cardinality(latido_keys) = 0 THEN
     RETURN;
@@ -26,16 +26,16 @@ BEGIN
   -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
   -- because another writer may have the first, or a server for another key. Nobody waits here.
   IF cardinality(latido_keys) = 1 THEN
-    latido_hash := sha256(convert_to(latido_stream || ':' || latido_keys[1], 'UTF8'));
-    IF pg_try_advisory_xact_lock(1818326127, ((get_byte(latido_hash, 0) << 8) + get_byte(latido_hash, 1)) % 1024)
-       OR pg_try_advisory_xact_lock(1818326127, ((get_byte(latido_hash, 2) << 8) + get_byte(latido_hash, 3)) % 1024 + 1024) THEN
+    latido_hash := pg_catalog.hashtextextended((latido_stream || ':' || latido_keys[1]) COLLATE pg_catalog."C", 0);
+    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash & 1023)::int)
+       OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((latido_hash >> 32) & 1023)::int + 1024) THEN
       RETURN;
     END IF;
   ELSE
     SELECT array_agg(k.key) INTO latido_keys
-      FROM (SELECT k.key, sha256(convert_to(latido_stream || ':' || k.key, 'UTF8')) FROM unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
-     WHERE NOT (pg_try_advisory_xact_lock(1818326127, ((get_byte(k.hash, 0) << 8) + get_byte(k.hash, 1)) % 1024)
-                OR pg_try_advisory_xact_lock(1818326127, ((get_byte(k.hash, 2) << 8) + get_byte(k.hash, 3)) % 1024 + 1024));
+      FROM (SELECT k.key, pg_catalog.hashtextextended((latido_stream || ':' || k.key) COLLATE pg_catalog."C", 0) FROM unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
+     WHERE NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, (k.hash & 1023)::int)
+                OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((k.hash >> 32) & 1023)::int + 1024));
     IF latido_keys IS NULL THEN
       RETURN;
     END IF;
@@ -55,13 +55,13 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION latido.changed(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:645b7adb20fb2f7dfd7bc20f20bd56f7868d34deb4babffe2650b26047f624dc';
+COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:671aefbf781781a65e71dcabdb06afbf83d54d045a8265dcdb08a5a9af908652';
 
 -- Stream estadisticas, table "public"."citas"
 CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY INVOKER AS $latido$
 DECLARE
   latido_key text;
-  latido_hash bytea;
+  latido_hash bigint;
 BEGIN
   IF TG_OP = 'TRUNCATE' THEN
     PERFORM pg_catalog.pg_notify('latido', '[' || pg_catalog.to_json('estadisticas'::text)::text || ',null]');
@@ -71,9 +71,9 @@ BEGIN
   -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
   -- because another writer may have the first, or a server for another key. Nobody waits here.
   -- The most frequent case first: one key, and its first lock. Few expressions, for each is made ready again in every transaction.
-  IF (coalesce(OLD."negocio_id", NEW."negocio_id")::text COLLATE "C") = (coalesce(NEW."negocio_id", OLD."negocio_id")::text COLLATE "C") THEN
-    latido_hash := pg_catalog.sha256(pg_catalog.convert_to('estadisticas' || ':' || coalesce(NEW."negocio_id", OLD."negocio_id")::text, 'UTF8'));
-    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, ((pg_catalog.get_byte(latido_hash, 0) << 8) + pg_catalog.get_byte(latido_hash, 1)) % 1024) THEN
+  IF coalesce(OLD."negocio_id", NEW."negocio_id") = coalesce(NEW."negocio_id", OLD."negocio_id") THEN
+    latido_hash := pg_catalog.hashtextextended(('estadisticas' || ':' || coalesce(NEW."negocio_id", OLD."negocio_id")::text) COLLATE pg_catalog."C", 0);
+    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash & 1023)::int) THEN
       RETURN NULL;
     END IF;
   END IF;
@@ -84,9 +84,9 @@ BEGIN
   -- A row that moves concerns both its keys. The server sends equal notifications of a transaction once.
   FOREACH latido_key IN ARRAY ARRAY[(OLD."negocio_id")::text, (NEW."negocio_id")::text] LOOP
     CONTINUE WHEN latido_key IS NULL;
-    latido_hash := pg_catalog.sha256(pg_catalog.convert_to('estadisticas' || ':' || latido_key, 'UTF8'));
-    IF NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, ((pg_catalog.get_byte(latido_hash, 0) << 8) + pg_catalog.get_byte(latido_hash, 1)) % 1024)
-            OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((pg_catalog.get_byte(latido_hash, 2) << 8) + pg_catalog.get_byte(latido_hash, 3)) % 1024 + 1024)) THEN
+    latido_hash := pg_catalog.hashtextextended(('estadisticas' || ':' || latido_key) COLLATE pg_catalog."C", 0);
+    IF NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash & 1023)::int)
+            OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((latido_hash >> 32) & 1023)::int + 1024)) THEN
       PERFORM pg_catalog.pg_notify('latido', '[' || pg_catalog.to_json('estadisticas'::text)::text || ','
                 || CASE WHEN pg_catalog.octet_length(latido_key) <= 200 THEN pg_catalog.to_json(latido_key)::text ELSE 'null' END || ']');
     END IF;
@@ -97,7 +97,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."estadisticas_citas_ff86264d"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; sha256:1a7cfbc2b767b663b2cf9277a6a3f9f3b1eea24523fd0e09b6e38bb1013b13cd';
+COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; sha256:bf516d88b2b19057d26b4828495869f1d626b9f29784bf5588f04728a85423b6';
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_ins" AFTER INSERT ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_upd" AFTER UPDATE ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_del" AFTER DELETE ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();

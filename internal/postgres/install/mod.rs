@@ -51,8 +51,9 @@ impl Database {
         let mut changes = Vec::new();
         let mut todo: Vec<Section> = found.leftovers(&wanted).iter().map(|left| left.removal()).collect();
         changes.extend(todo.iter().map(|section| Change::Removed(section.subject.clone())));
-        let mut all = sections(&wanted, self.is_gated()).into_iter();
-        let shared = all.next().filter(|_| !found.shared_is(self.is_gated()));
+        let gated = resolve::gate(self).await?;
+        let mut all = sections(&wanted, gated).into_iter();
+        let shared = all.next().filter(|_| !found.shared_is(gated));
         let tables: Vec<_> = wanted.iter().zip(all).map(|(table, section)| (found.state(table), section)).collect();
         todo.extend(shared);
         for (state, section) in tables {
@@ -70,7 +71,7 @@ impl Database {
     /// The script that [`Database::install`] would run on an empty database, for reading or for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
         let wanted = resolve::all(self, catalog).await?;
-        Ok(script(SETTINGS, &sections(&wanted, self.is_gated())))
+        Ok(script(SETTINGS, &sections(&wanted, resolve::gate(self).await?)))
     }
 
     /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.

@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use crate::postgres::error::DatabaseError;
 use crate::postgres::install::InstallError;
 use crate::postgres::install::generate::{Form, KeyColumn, Watched};
+use crate::postgres::interest::probe_sql;
 use crate::postgres::pool::Database;
 use crate::stream::{Catalog, Stream, Table};
 
@@ -61,10 +62,16 @@ pub(in crate::postgres) async fn one(
 /// Whether triggers may pass the gate row by row. As the writer, so everybody must be allowed to call what they call; as everybody is,
 /// unless somebody took that away.
 async fn row_triggers(database: &Database) -> Result<bool, DatabaseError> {
-    if !database.is_gated() {
-        return Ok(false);
-    }
-    let rows = database.query("a look at the tables", include_str!("find_rights.sql"), &[]).await?;
+    Ok(gate(database).await? && says_yes(database, include_str!("find_rights.sql")).await?)
+}
+
+/// Whether triggers get the gate: where it is wanted, and the database hashes keys as the server does.
+pub(super) async fn gate(database: &Database) -> Result<bool, DatabaseError> {
+    Ok(database.is_gated() && says_yes(database, &probe_sql()).await?)
+}
+
+async fn says_yes(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
+    let rows = database.query("a look at the tables", sql, &[]).await?;
     Ok(rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false))
 }
 

@@ -1,7 +1,7 @@
 
 DECLARE
   latido_key text;
-  latido_hash bytea;
+  latido_hash bigint;
 BEGIN
   IF TG_OP = 'TRUNCATE' THEN
     PERFORM pg_catalog.pg_notify('latido', '[' || pg_catalog.to_json({stream}::text)::text || ',null]');
@@ -11,9 +11,9 @@ BEGIN
   -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
   -- because another writer may have the first, or a server for another key. Nobody waits here.
   -- The most frequent case first: one key, and its first lock. Few expressions, for each is made ready again in every transaction.
-  IF (coalesce({old_key}, {new_key})::text COLLATE "C") = (coalesce({new_key}, {old_key})::text COLLATE "C") THEN
-    latido_hash := pg_catalog.sha256(pg_catalog.convert_to({stream} || ':' || coalesce({new_key}, {old_key})::text, 'UTF8'));
-    IF pg_catalog.pg_try_advisory_xact_lock({class}, ((pg_catalog.get_byte(latido_hash, 0) << 8) + pg_catalog.get_byte(latido_hash, 1)) % {buckets}) THEN
+  IF {same_key} THEN
+    latido_hash := {hash_of_row};
+    IF {try_first} THEN
       RETURN NULL;
     END IF;
   END IF;
@@ -24,9 +24,9 @@ BEGIN
   -- A row that moves concerns both its keys. The server sends equal notifications of a transaction once.
   FOREACH latido_key IN ARRAY ARRAY[({old_key})::text, ({new_key})::text] LOOP
     CONTINUE WHEN latido_key IS NULL;
-    latido_hash := pg_catalog.sha256(pg_catalog.convert_to({stream} || ':' || latido_key, 'UTF8'));
-    IF NOT (pg_catalog.pg_try_advisory_xact_lock({class}, ((pg_catalog.get_byte(latido_hash, 0) << 8) + pg_catalog.get_byte(latido_hash, 1)) % {buckets})
-            OR pg_catalog.pg_try_advisory_xact_lock({class}, ((pg_catalog.get_byte(latido_hash, 2) << 8) + pg_catalog.get_byte(latido_hash, 3)) % {buckets} + {buckets})) THEN
+    latido_hash := {hash_of_key};
+    IF NOT ({try_first}
+            OR {try_second}) THEN
       PERFORM pg_catalog.pg_notify('latido', '[' || pg_catalog.to_json({stream}::text)::text || ','
                 || CASE WHEN pg_catalog.octet_length(latido_key) <= {max_key_bytes} THEN pg_catalog.to_json(latido_key)::text ELSE 'null' END || ']');
     END IF;

@@ -1,7 +1,7 @@
 //! The interest gate: writers of keys that nobody watches send no notification.
 //!
 //! A committing NOTIFY takes a lock of the whole server across its flush, so a writer had better not notify for nothing. Each key has
-//! two advisory locks, one in each of two hashes' [`BUCKETS`]. A server holds *both* as *shared* for every key that it watches; a
+//! two advisory locks, one in each of two halves of a hash, of 1,024 buckets each. A server holds *both* as *shared* for every key that it watches; a
 //! writer's trigger *tries* the *exclusive* lock of the first, and if that is refused, of the second. Got either: no server watches,
 //! so it stays silent, and keeps the lock to the end of its transaction. Refused twice: it notifies. Triggers for rows and triggers for
 //! statements (`install/row.sql`, `install/gate.sql`) do this alike; the former try the first lock before they look at what changed.
@@ -29,7 +29,8 @@ use crate::postgres::{Database, ListenerState};
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
 
-pub(in crate::postgres) use bucket::{BUCKETS, CLASS, LOCKS};
+use bucket::CLASS;
+pub(in crate::postgres) use bucket::{LOCKS, hash_sql, probe_sql, try_first_sql, try_second_sql};
 use wanted::Wanted;
 
 /// What the keeper of the locks has to say.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ident::Topic;
-use crate::postgres::interest::BUCKETS;
+use crate::postgres::interest::bucket::BUCKETS;
 
 /// How long a lock that nobody wants is kept: viewers who reload a page find it still there.
 const LINGER: Duration = Duration::from_secs(10);

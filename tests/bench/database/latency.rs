@@ -129,13 +129,11 @@ impl Steps {
             }
         });
         // Declares its interest as a server does, or writers stay silent.
-        let hash = format!("sha256(convert_to('estadisticas:{}', 'UTF8'))", crate::keys::key(BARE));
-        let lock = |at: usize, from: usize| {
-            format!(
-                "SELECT pg_advisory_lock_shared(1818326127, ((get_byte(h, {at}) << 8) + get_byte(h, {at} + 1)) % 1024 + {from}) FROM (SELECT {hash}) AS t (h);"
-            )
+        let hash = format!("hashtextextended('estadisticas:{}' COLLATE \"C\", 0)", crate::keys::key(BARE));
+        let lock = |bits: u8, from: u16| {
+            format!("SELECT pg_advisory_lock_shared(1818326127, (({hash} >> {bits}) & 1023)::int + {from});")
         };
-        listener.batch_execute(&format!("{} {} LISTEN latido", lock(0, 0), lock(2, 1024))).await?;
+        listener.batch_execute(&format!("{} {} LISTEN latido", lock(0, 0), lock(32, 1024))).await?;
         let reader = connect(url).await?;
         reader.batch_execute("SET jit = off").await?;
         let statement = reader.prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;

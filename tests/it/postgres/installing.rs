@@ -133,3 +133,26 @@ async fn a_role_that_may_not_is_told_what_it_lacks() {
     assert!(matches!(error, InstallError::Forbidden { .. }), "{error}");
     database.prepare(&builtin()).await.unwrap();
 }
+
+/// The gate stands on a hash of bytes, which are not ours there; writers who always tell are right in any encoding.
+#[tokio::test]
+async fn a_database_in_another_encoding_has_no_gate() {
+    let cluster = OwnCluster::start(&[]).await;
+    let client = cluster.client().await;
+    let create = "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
+    client.batch_execute(create).await.unwrap();
+    let url = cluster.url().replace("/latido?", "/latin?");
+    connect(&url).await.batch_execute(super::SCHEMA).await.unwrap();
+    for (url, gated) in [(url, false), (cluster.url(), true)] {
+        connect(&url)
+            .await
+            .batch_execute("CREATE TABLE IF NOT EXISTS citas (negocio_id uuid, fecha date, estado text)")
+            .await
+            .unwrap();
+        let database = Database::open(&Config::new(url)).unwrap();
+        let sql = database.install_sql(&builtin()).await.unwrap();
+        assert_eq!(sql.contains("pg_try_advisory_xact_lock"), gated);
+        database.install(&builtin()).await.unwrap();
+        assert!(database.triggers(&builtin()).await.unwrap().are_current());
+    }
+}
