@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod app;
+pub mod apps;
 pub mod auth;
 pub mod clock;
 pub mod config;

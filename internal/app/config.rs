@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::auth::{ApiKey, PolicyConfig, VerifierConfig};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, WantedApp};
 use crate::demo::Demo;
 use crate::http::Origins;
 use crate::session::Limits;
@@ -41,6 +41,8 @@ pub struct Config {
     pub engine: engine::Config,
     /// How long everything may take to end.
     pub shutdown: Duration,
+    /// The apps that are switched on.
+    pub apps: Vec<WantedApp>,
     /// The demo behind two more addresses.
     pub demo: Option<Arc<Demo>>,
 }
@@ -57,7 +59,7 @@ impl Config {
     /// # Errors
     /// The settings were read for another purpose, so that something is missing.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { database, auth, server, limits, engine, streams, .. } = settings;
+        let Settings { database, auth, server, limits, engine, streams, apps, .. } = settings;
         Ok(Self {
             address: SocketAddr::new(server.host, server.port),
             postgres: database_config(&database)?,
@@ -70,6 +72,7 @@ impl Config {
             shard: shard::Config { threads: server.shards },
             engine: engine_config(&engine),
             shutdown: server.shutdown,
+            apps,
             demo: None,
         })
     }

@@ -1,6 +1,7 @@
 //! Builds a server out of its parts, runs it, and ends it: the only wiring.
 
 mod adapters;
+mod apps;
 mod config;
 mod coverage;
 mod demo;
@@ -34,6 +35,8 @@ pub use serve::serve;
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
+    /// The apps, and where each listens.
+    apps: Vec<(&'static str, SocketAddr)>,
     clock: Clock,
     shards: Arc<Shards>,
     /// Accepting, requests, event streams: they stop first.
@@ -51,6 +54,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let listener = http::bind(&[config.address]).with_context(|| format!("can't listen on {}", config.address))?;
         let address = listener.address();
+        let groups = apps::bind(config.address.ip(), config.address.port(), config.apps)?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
         let interest = Interest::new(&catalog);
@@ -84,6 +88,7 @@ impl App {
         back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));
         let readiness: Arc<dyn Readiness> =
             Arc::new(adapters::Ready { database: database.clone(), catalog: Arc::clone(&catalog), ears });
+        let lent = lend(&parts, &database, &engine);
         let seats = Seats::new(&config.http);
         let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
         let doors = Doors {
@@ -105,13 +110,18 @@ impl App {
             drain: front.clone(),
             assets: http::PAGE,
         };
-        front.spawn(http::serve(listener, Arc::new(doors)));
-        Ok(Self { address, clock, shards, front, back, grace: config.shutdown })
+        let apps = open(listener, groups, &Arc::new(doors), &lent)?;
+        Ok(Self { address, apps, clock, shards, front, back, grace: config.shutdown })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where an app listens, if it is switched on.
+    pub fn address_of(&self, app: &str) -> Option<SocketAddr> {
+        self.apps.iter().find(|(name, _)| *name == app).map(|(_, address)| *address)
     }
 
     /// The clock that everything in this server looks at; clones share it.
@@ -140,6 +150,43 @@ impl App {
         }
         in_time
     }
+}
+
+/// What apps may work with, made of what the shards have already.
+fn lend(parts: &shard::Parts, database: &Database, engine: &Engine) -> crate::apps::Parts {
+    crate::apps::Parts {
+        clock: parts.clock.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        drain: parts.drain.clone(),
+        database: database.clone(),
+        verifier: Arc::clone(&parts.clerk.verifier),
+        policy: Arc::clone(&parts.context.policy),
+        catalog: Arc::clone(&parts.context.catalog),
+        hub: Arc::clone(&parts.hub),
+        engine: engine.clone(),
+        limits: parts.context.limits,
+        is_alone: false,
+    }
+}
+
+/// Opens the listeners: the main one, and those of apps that have their own.
+fn open(
+    main: http::Listener,
+    groups: Vec<apps::Group>,
+    doors: &Arc<Doors>,
+    parts: &crate::apps::Parts,
+) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
+    let main_address = main.address();
+    let mut main = Some(main);
+    let mut served = Vec::new();
+    for group in groups {
+        let annex = group.open(parts)?;
+        served.extend(group.names().map(|name| (name, group.address().unwrap_or(main_address))));
+        if let Some(listener) = group.listener.or_else(|| main.take()) {
+            doors.drain.spawn(http::serve(listener, Arc::clone(doors), annex));
+        }
+    }
+    Ok(served)
 }
 
 /// What operators see, made of what the shards work with already.

@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over `.env`, `.env` over `latido.toml`, and that over the default. All mistakes are
 //! told at once, each with its name and what was expected; the value of a secret never.
 
+mod apps;
 mod flags;
 mod mistake;
 mod open_files;
@@ -13,6 +14,7 @@ mod stream_file;
 mod value;
 mod variable;
 
+pub use apps::WantedApp;
 pub use flags::Flags;
 pub use mistake::{Mistake, Mistakes};
 pub use open_files::raise_open_file_limit;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::auth::{ApiKey, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_jwks_url, check_public_keys, check_secret};
+use crate::config::apps::{WantedApp, apps};
 use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::{Mistakes, Sources, open_files, value, variable as v};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub engine: Engine,
     /// The streams, with distinct names; at least one.
     pub streams: Vec<Stream>,
+    /// The apps that are switched on.
+    pub apps: Vec<WantedApp>,
     /// The IANA zone in which «today» begins, where a stream does not say another one.
     pub time_zone: String,
     /// `RUST_LOG`.
@@ -141,7 +144,8 @@ impl Settings {
         let mut warnings = Vec::new();
         let database = database(r, purpose);
         let time_zone = time_zone(r, purpose);
-        let file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
+        let mut file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
+        let tables = file.as_mut().map(|file| std::mem::take(&mut file.apps)).unwrap_or_default();
         let (streams, file_roles) = streams(r, file, &time_zone);
         let auth = Auth {
             verifier: verifier(r, purpose, &streams, &mut warnings),
@@ -149,12 +153,13 @@ impl Settings {
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
+        let apps = apps(r, purpose, &tables);
         warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {
             return Err(reader.mistakes);
         }
-        Ok(Self { database, auth, server, limits, engine, streams, time_zone, log_filter, warnings })
+        Ok(Self { database, auth, server, limits, engine, streams, apps, time_zone, log_filter, warnings })
     }
 }
 
@@ -182,7 +187,7 @@ fn time_zone(r: &mut Reader<'_>, purpose: Purpose) -> String {
 
 /// The file's streams, and the built-in ones that they don't replace.
 fn streams(r: &mut Reader<'_>, file: Option<StreamFile>, zone: &str) -> (Vec<Stream>, Option<Vec<String>>) {
-    let Some(StreamFile { admin_roles, keeps_builtin, mut streams }) = file else { return (vec![estadisticas(zone)], None) };
+    let Some(StreamFile { admin_roles, keeps_builtin, mut streams, .. }) = file else { return (vec![estadisticas(zone)], None) };
     if keeps_builtin && streams.iter().all(|stream| stream.name != ESTADISTICAS) {
         streams.insert(0, estadisticas(zone));
     }

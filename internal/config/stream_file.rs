@@ -1,4 +1,4 @@
-//! `latido.toml`: streams as configuration.
+//! `latido.toml`: streams as configuration, and the apps' own ports.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use crate::config::apps::AppTable;
 use crate::config::{Mistakes, value, variable};
 use crate::stream::{SERVER_STREAM, Stream, Table, ZoneRule};
 
@@ -24,6 +25,7 @@ pub(super) struct StreamFile {
     /// Whether the built-in streams stay that no stream of the file replaces.
     pub(super) keeps_builtin: bool,
     pub(super) streams: Vec<Stream>,
+    pub(super) apps: BTreeMap<String, AppTable>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +36,8 @@ struct Top {
     builtin_streams: bool,
     #[serde(default)]
     streams: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    apps: BTreeMap<String, AppTable>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +83,7 @@ fn parse(text: &str, path: &Path, default_zone: &str, mistakes: &mut Mistakes) -
             Err(error) => place.mistake(None, error.message()),
         }
     }
-    Some(StreamFile { admin_roles: top.admin_roles, keeps_builtin: top.builtin_streams, streams })
+    Some(StreamFile { admin_roles: top.admin_roles, keeps_builtin: top.builtin_streams, streams, apps: top.apps })
 }
 
 /// A stream's part of the file.

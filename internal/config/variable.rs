@@ -99,6 +99,10 @@ variables! {
         READ_INTERVAL_MS plain "MILLISECONDS" "50"
             "Shortest time between two reads of one key under a storm of changes; the first change is read at once";
     }
+    "Apps" {
+        LATIDO_APPS plain "LIST" "none"
+            "Other systems to serve beside the streams, separated by commas: workspace, gateway, messaging, modules. A latido.toml can give each a port of its own ([apps.NAME])";
+    }
     "Limits" {
         MAX_CONNECTIONS plain "N" "what the open-file limit allows"
             "Most open connections";

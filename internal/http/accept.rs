@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 use tracing::{debug, error, info, warn};
 
 use crate::drain::Drain;
-use crate::http::Doors;
 use crate::http::connection::Front;
 use crate::http::farewell::Farewell;
 use crate::http::routes::routes;
 use crate::http::seats::Full;
+use crate::http::{Annex, Doors};
 use crate::shard::{Caller, SEND_BUFFER_BYTES};
 
 /// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
@@ -77,7 +77,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
 
 /// Accepts until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the runtime can't watch
 /// the socket, the server is stopped.
-pub async fn serve(listener: Listener, doors: Arc<Doors>) {
+pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
     let Listener { socket, address } = listener;
     if cfg!(target_os = "linux") {
         tune(&SockRef::from(&socket), doors.config.unacknowledged);
@@ -92,9 +92,14 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>) {
             return doors.drain.stop();
         }
     };
-    info!(%address, "listening");
+    // The first such line of a log is the main listener's: whoever starts a server waits for it.
+    if annex.is_theirs {
+        info!(listener = %address, apps = ?annex.apps, "listening for apps")
+    } else {
+        info!(%address, "listening")
+    }
     doors.metrics.refusals.expect(AWAITED);
-    accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors)))).await;
+    accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors, &annex)))).await;
 }
 
 async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {

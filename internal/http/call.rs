@@ -14,9 +14,9 @@ use crate::websocket::handshake::bearer_token;
 
 /// A request without its body. Not to be printed: it holds the token.
 pub(super) struct Call {
-    method: Method,
+    pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    query: String,
+    pub(super) query: String,
     pub(super) peer: Option<Peer>,
 }
 
@@ -69,27 +69,40 @@ impl Call {
 
     /// A header with its lines joined by commas; empty if there is none, or one that is not text.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Cow<'_, str> {
-        let mut lines = self.headers.get_all(name.into()).iter().map(|line| line.to_str().unwrap_or_default());
-        let first = Cow::Borrowed(lines.next().unwrap_or_default());
-        lines.fold(first, |joined, line| Cow::Owned(format!("{joined}, {line}")))
+        joined(&self.headers, name)
     }
 
     /// The token: from `Authorization`, else the subprotocol, else the query.
     pub(super) fn token(&self) -> Option<String> {
-        let in_header = self.bearer().map(str::to_owned);
-        let in_protocol = || bearer_token(&self.header(SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
-        in_header.or_else(in_protocol).or_else(|| query_value(&self.query, "token"))
+        token(&self.headers, &self.query)
     }
 
     /// What follows `Bearer` in `Authorization`.
     pub(super) fn bearer(&self) -> Option<&str> {
-        let (scheme, rest) = self.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim()).filter(|token| !token.is_empty())
+        bearer(&self.headers)
     }
 }
 
+fn joined(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
+    let mut lines = headers.get_all(name.into()).iter().map(|line| line.to_str().unwrap_or_default());
+    let first = Cow::Borrowed(lines.next().unwrap_or_default());
+    lines.fold(first, |joined, line| Cow::Owned(format!("{joined}, {line}")))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim()).filter(|token| !token.is_empty())
+}
+
+/// See [`Call::token`].
+pub(super) fn token(headers: &HeaderMap, query: &str) -> Option<String> {
+    let in_header = bearer(headers).map(str::to_owned);
+    let in_protocol = || bearer_token(&joined(headers, SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
+    in_header.or_else(in_protocol).or_else(|| query_value(query, "token"))
+}
+
 /// The first non-empty value of a name in a query string, decoded.
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
     Some(percent_decode_str(&value.replace('+', " ")).decode_utf8().ok()?.into_owned())

@@ -32,6 +32,7 @@ mod page;
 mod refusal;
 mod routes;
 mod seats;
+mod site;
 mod snapshot;
 mod specification;
 mod websocket;
@@ -48,6 +49,7 @@ pub use origin::{InvalidOrigin, Origins};
 pub use page::Asset;
 pub use refusal::json_error;
 pub use seats::Seats;
+pub use site::{Annex, Answer, Asked, Boarding, Pier, Site};
 pub use specification::Shapes;
 
 /// An answer, ready to be sent.

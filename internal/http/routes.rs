@@ -17,10 +17,10 @@ use crate::http::hook::Hook;
 use crate::http::page::Page;
 use crate::http::refusal::Refusal;
 use crate::http::specification::Specification;
-use crate::http::{Doors, Extra, Response, dashboard, events, health, metrics, snapshot, websocket};
+use crate::http::{Annex, Doors, Extra, Response, dashboard, events, health, metrics, site, snapshot, websocket};
 
 /// Everything the server answers.
-pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
+pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
     let started = Instant::now();
     let hook = Arc::new(Hook::new(Arc::clone(doors)));
     let with = {
@@ -31,7 +31,9 @@ pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
 
     let page = Page::new(doors.assets);
     let operators = dashboard::routes(doors, &page);
-    let ws = with.clone().and(path!("ws")).and(call()).and(upgrade).then(websocket::open);
+    let pier = annex.pier("/ws");
+    let ws = with.clone().and(path!("ws")).and(call()).and(upgrade);
+    let ws = ws.then(move |doors, call, upgrade| websocket::open(doors, call, upgrade, pier.clone()));
     let notify = path!("notify" / String).and(call()).and(warp::body::stream());
     let notify = notify.then(move |path, call, body| Arc::clone(&hook).notify(path, call, body));
     let health =
@@ -48,6 +50,12 @@ pub(super) fn routes(doors: &Arc<Doors>) -> Extra {
     let ours = ours.or(answered(doors, ready)).unify().or(answered(doors, metrics)).unify();
     let ours = ours.or(answered(doors, openapi)).unify().or(answered(doors, asyncapi)).unify();
     let ours = ours.or(answered(doors, operators)).unify().or(answered(doors, files(page))).unify().or(extra(doors)).unify();
+    let (sites, piers) = (sites(doors, annex), answered(doors, piers(doors, annex)));
+    let ours = if annex.is_theirs {
+        sites.or(piers).unify().or(ours).unify().boxed()
+    } else {
+        ours.or(sites).unify().or(piers).unify().boxed()
+    };
     let all = ours.or(answered(doors, show)).unify().or(answered(doors, follow)).unify();
     answered(
         doors,
@@ -63,6 +71,31 @@ where
     let metrics = Arc::clone(&doors.metrics);
     let answer = move |result: Result<_, Refusal>| result.unwrap_or_else(|refusal| refusal.into_response(&metrics));
     route.map(answer).boxed()
+}
+
+/// The addresses of apps.
+fn sites(doors: &Arc<Doors>, annex: &Annex) -> Extra {
+    let (doors, annex) = (Arc::clone(doors), annex.clone());
+    let found = warp::path::full().and_then(move |path: FullPath| {
+        let site = annex.site(path.as_str()).map(|site| (site, path.as_str().to_owned()));
+        ready(site.ok_or_else(warp::reject::not_found))
+    });
+    let asked = found.and(call()).and(warp::body::stream());
+    asked.then(move |(site, path), call, body| site::serve(Arc::clone(&doors), site, path, call, body)).boxed()
+}
+
+/// The WebSockets of apps, `/ws` apart.
+fn piers(
+    doors: &Arc<Doors>,
+    annex: &Annex,
+) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let (doors, annex) = (Arc::clone(doors), annex.clone());
+    let found = warp::path::full().and_then(move |path: FullPath| {
+        let pier = annex.pier(path.as_str()).map(|pier| (pier, path.as_str().to_owned()));
+        ready(pier.ok_or_else(warp::reject::not_found))
+    });
+    let asked = found.and(call()).and(warp::ext::optional::<OnUpgrade>());
+    asked.then(move |(pier, path): (_, String), call, upgrade| websocket::board(Arc::clone(&doors), pier, path, call, upgrade))
 }
 
 /// The files of the page, each at its own path.

@@ -17,22 +17,60 @@ use crate::http::connection::Said;
 use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin};
 use crate::http::refusal::Refusal;
 use crate::http::seats::Seat;
-use crate::http::{Doors, Response};
-use crate::shard::Arrival;
+use crate::http::{Asked, Doors, Pier, Response};
+use crate::shard::{Arrival, Entrant};
 use crate::websocket::handshake::{self, BEARER, Offer, Refused};
 
+/// Where ours are opened.
+const PATH: &str = "/ws";
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Answers the request. The upgrade itself follows once hyper has sent the 101.
-pub(super) async fn open(doors: Arc<Doors>, call: Call, upgrade: Option<OnUpgrade>) -> Result<Response, Refusal> {
+/// Answers the request. The upgrade itself follows once hyper has sent the 101. Whoever has no token is an app's, if one wants them.
+pub(super) async fn open(
+    doors: Arc<Doors>,
+    call: Call,
+    upgrade: Option<OnUpgrade>,
+    pier: Option<Arc<dyn Pier>>,
+) -> Result<Response, Refusal> {
+    if let Some(pier) = pier.filter(|_| call.token().is_none()) {
+        return board(doors, pier, PATH.to_owned(), call, upgrade).await;
+    }
     may_knock(&doors, &call)?;
     let principal = authenticate(&doors, &call).await?;
     let response = may_enter(&doors, &call)?;
+    take_over(doors, &call, upgrade, Entrant::Native(Arc::new(principal)))?;
+    Ok(response)
+}
+
+/// The same for an app's own: it judges, and says who it is that comes in.
+pub(super) async fn board(
+    doors: Arc<Doors>,
+    pier: Arc<dyn Pier>,
+    path: String,
+    call: Call,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Response, Refusal> {
+    may_knock(&doors, &call)?;
+    let mut response = switching(&accept(&call)?, &call)?;
+    let judged = timeout(doors.config.answer_timeout, pier.board(Asked::of(&call, &path))).await;
+    let boarding = match judged {
+        Ok(Ok(boarding)) => boarding,
+        Ok(Err(answer)) => return Ok(answer.into_response()),
+        Err(_) => return Err(Refusal::unavailable("unavailable", "no answer in time; come back", SOON)),
+    };
+    if let Some(subprotocol) = boarding.subprotocol {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    take_over(doors, &call, upgrade, Entrant::Guest(Box::new(boarding)))?;
+    Ok(response)
+}
+
+fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant: Entrant) -> Result<(), Refusal> {
     let no_upgrade = || Refusal::from(Refused::NoUpgrade);
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
     let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
-    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, principal, seat));
-    Ok(response)
+    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
+    Ok(())
 }
 
 /// The same for a request that can be granted at once. None: it can't, and [`open`] has the answer.
@@ -98,7 +136,7 @@ fn switching(accept: &str, call: &Call) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, principal: Principal, seat: Seat) {
+async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, entrant: Entrant, seat: Seat) {
     // hyper resolves it when the 101 is sent, or drops it with the connection; the deadline is for a peer that takes no bytes.
     let Ok(Ok(upgraded)) = timeout(doors.config.head_timeout, upgrade).await else {
         debug!("a client left during its upgrade");
@@ -106,7 +144,7 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, principal: Principal, 
     };
     let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else { return };
     match parts.io.into_inner().into_parts(&parts.read_buf) {
-        Ok((socket, early)) => doors.shards.adopt(Arrival { socket, early, principal: Arc::new(principal), permit: seat.0 }),
+        Ok((socket, early)) => doors.shards.adopt(Arrival { socket, early, entrant, permit: seat.0 }),
         Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
     }
 }

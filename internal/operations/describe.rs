@@ -111,14 +111,14 @@ pub fn event_json(event: &Entry) -> Value {
 pub fn client_json(client: &ClientView) -> Value {
     json!({
         "id": client.id.to_string(),
-        "user": client.user.as_str(),
+        "user": client.user.as_ref().map_or("", |user| user.as_str()),
         "role": client.role,
         "address": client.address.map(|address| address.to_string()),
         "since": client.since_s,
         "heard": client.heard_s,
         "behind": client.behind_since_s,
         "expires": client.expires_at_s,
-        "dialect": "native",
+        "dialect": client.dialect,
         "transport": "websocket",
         "channels": client.channels,
         "channel_count": client.channel_count,

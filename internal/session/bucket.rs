@@ -4,7 +4,7 @@ use crate::session::Limits;
 
 /// How many messages a client may still send.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub struct Bucket {
     /// Negative: so many were dropped in a row.
     level: i32,
     /// Second of the last refill.
@@ -13,10 +13,12 @@ pub(super) struct Bucket {
 
 /// What to do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
+    /// Look at it.
     Take,
     /// Too many: drop it; `first` of a row is worth telling.
     Drop {
+        /// The first of a row.
         first: bool,
     },
     /// The client does not listen.
@@ -24,12 +26,13 @@ pub(super) enum Verdict {
 }
 
 impl Bucket {
-    pub(super) fn new(limits: &Limits, now_s: u32) -> Self {
+    /// A full bucket.
+    pub fn new(limits: &Limits, now_s: u32) -> Self {
         Self { level: burst(limits), at_s: now_s }
     }
 
     /// Counts one message.
-    pub(super) fn take(&mut self, limits: &Limits, now_s: u32) -> Verdict {
+    pub fn take(&mut self, limits: &Limits, now_s: u32) -> Verdict {
         let earned = now_s.saturating_sub(self.at_s).saturating_mul(limits.messages_per_second);
         if earned > 0 {
             self.at_s = now_s;

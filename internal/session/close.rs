@@ -31,10 +31,12 @@ pub enum CloseReason {
     Dismissed,
     /// An operator ended it. Come back after a jittered delay.
     Recalled,
+    /// The app whose guest it was ended it, with a code and a text of its own.
+    App,
 }
 
 impl CloseReason {
-    /// The whole list.
+    /// The whole list of what ends a client of the native dialect.
     pub const ALL: [Self; 13] = [
         Self::Client,
         Self::Restarting,
@@ -61,6 +63,7 @@ impl CloseReason {
             Self::TooBig => 1009,
             Self::Restarting | Self::Recalled => 1012,
             Self::Overloaded => 1013,
+            Self::App => 4000,
             Self::Expired => 4401,
             Self::Dismissed => 4403,
             Self::Silent => 4408,
@@ -72,7 +75,7 @@ impl CloseReason {
     /// The text in the close frame, for people.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Client => "",
+            Self::Client | Self::App => "",
             Self::Protocol => "protocol error",
             Self::Binary => "text frames only",
             Self::NotText => "invalid UTF-8",
@@ -104,6 +107,7 @@ impl CloseReason {
             Self::TooMany => "too_many_messages",
             Self::Dismissed => "dismissed",
             Self::Recalled => "recalled",
+            Self::App => "app",
         }
     }
 }

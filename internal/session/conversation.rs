@@ -208,9 +208,16 @@ impl Conversation {
             Err(reason) => return vec![error(ErrorCode::Unauthorized, reason, None)],
         };
         let expires_at = principal.expires_at_s();
-        self.principal = Arc::new(principal);
+        let mut effects = self.succeeded_by(Arc::new(principal), context);
+        effects.insert(0, Effect::Reply(Reply::Authenticated { expires_at }));
+        effects
+    }
+
+    /// Goes on with a new token of the same user, which nobody asked us for and so nobody is told of.
+    pub fn succeeded_by(&mut self, principal: Arc<Principal>, context: &Context) -> Vec<Effect> {
+        self.principal = principal;
         self.warned = false;
-        let mut effects = vec![Effect::Reply(Reply::Authenticated { expires_at })];
+        let mut effects = Vec::new();
         for index in (0..self.held.len()).rev() {
             let Ok(channel) = context.catalog.resolve(&self.held[index].name) else { continue };
             match context.policy.decide(&self.principal, &context.catalog, &channel) {

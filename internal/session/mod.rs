@@ -5,6 +5,7 @@ mod close;
 mod conversation;
 mod limits;
 
+pub use bucket::{Bucket, Verdict};
 pub use close::CloseReason;
 pub use conversation::{Context, Conversation, Effect, Seat};
 pub use limits::Limits;

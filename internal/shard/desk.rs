@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::auth::{Policy, Principal, Verifier};
 use crate::drain::Drain;
 use crate::ident::{Channel, UserId};
+use crate::shard::guest::{Answered, Asking};
 use crate::shard::inbox::{Command, Inbox};
 use crate::stream::Catalog;
 
@@ -21,6 +22,8 @@ pub(super) enum Answer {
     Allowed(Channel, Option<bool>),
     /// Who the new token says is there, or why it says nothing.
     Verified(Result<Principal, String>),
+    /// What a guest's future gave.
+    Guest(Answered),
 }
 
 /// What is asked.
@@ -28,6 +31,8 @@ pub(super) enum Question {
     MayRead(UserId, Channel),
     /// Holds a token: never printed.
     Verify(String),
+    /// A guest's own.
+    Guest(Asking),
 }
 
 /// A question and who asks.
@@ -85,6 +90,7 @@ impl Clerk {
                 let verified = self.verifier.verify(&token).await.map_err(|error| error.to_string());
                 Command::Answer { slot, generation, answer: Answer::Verified(verified) }
             }
+            Question::Guest(future) => Command::Answer { slot, generation, answer: Answer::Guest(future.await) },
         };
         inbox.put(command);
     }

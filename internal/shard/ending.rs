@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::session::{CloseReason, Effect};
-use crate::shard::client::{Client, Life};
+use crate::shard::client::{Client, Life, Voice};
 use crate::shard::worker::Worker;
 use crate::websocket::{close_frame, ping_frame};
 
@@ -47,6 +47,7 @@ impl Worker {
                 self.with_client(slot, |worker, client| {
                     if client.life == Life::Open {
                         asked += 1;
+                        worker.tell(slot, client, |guest, _, acts| guest.leaving(acts));
                         worker.close(slot, client, CloseReason::Restarting);
                     }
                 });
@@ -79,7 +80,7 @@ impl Worker {
     }
 
     pub(super) fn on_deadline(&mut self, slot: u32, client: &mut Client) {
-        let limits = self.parts.context.limits;
+        let limits = *client.limits(&self.parts.context.limits);
         if let Life::Closing { reason, until_s } = client.life {
             if self.now_s >= until_s {
                 client.life = Life::Dead(reason);
@@ -92,7 +93,8 @@ impl Worker {
             return self.close(slot, client, CloseReason::TooSlow);
         }
         let silent_s = self.now_s.saturating_sub(client.heard_s);
-        if silent_s >= limits.silence_s && client.pinged {
+        let is_pinged = client.pinged || limits.heartbeat_s >= limits.silence_s;
+        if silent_s >= limits.silence_s && is_pinged {
             return self.close(slot, client, CloseReason::Silent);
         }
         if silent_s >= limits.heartbeat_s && !client.pinged {
@@ -101,9 +103,15 @@ impl Worker {
                 self.push(slot, client, ping_frame());
             }
         }
-        let effect = client.conversation.on_time(self.parts.clock.unix_s(), &limits);
-        if !matches!(effect, Effect::None) {
-            self.apply(slot, client, effect);
+        let unix_s = self.parts.clock.unix_s();
+        self.tell(slot, client, |guest, now, acts| guest.on_time(now, acts));
+        let is_guest = matches!(client.voice, Voice::Guest(_));
+        let Some(conversation) = client.conversation_mut() else { return };
+        match conversation.on_time(unix_s, &limits) {
+            Effect::None => {}
+            // Guests that never used the native dialect may not know its frames.
+            Effect::Reply(_) if is_guest && conversation.channels().len() == 0 => {}
+            effect => self.apply(slot, client, effect),
         }
     }
 
@@ -118,7 +126,10 @@ impl Worker {
             return;
         }
         self.leave_rooms(client);
-        client.conversation.leave_all();
+        if let Some(conversation) = client.conversation_mut() {
+            conversation.leave_all();
+        }
+        self.depart(client, reason);
         self.push(slot, client, frame.to_vec());
         if matches!(client.life, Life::Dead(_)) {
             client.life = Life::Dead(reason);

@@ -54,6 +54,11 @@ impl Inbox {
         }
     }
 
+    /// Wakes the shard by itself, for others who have something for it.
+    pub(super) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
     pub(super) fn take(&self) -> Vec<Command> {
         std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }

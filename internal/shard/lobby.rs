@@ -11,11 +11,11 @@ use mio::net::TcpStream;
 
 use crate::auth::Principal;
 use crate::session::CloseReason;
-use crate::shard::Permits;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Sent, receive, send};
 use crate::shard::wheel::Entry;
 use crate::shard::worker::Worker;
+use crate::shard::{Entrant, Permits};
 use crate::websocket::Chunk;
 
 /// Seconds of silence after which a connection goes back.
@@ -99,7 +99,7 @@ impl Worker {
     }
 
     fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &Admitted, said: &mut [u8]) {
-        self.settle(slot, Arc::clone(&admitted.principal), waiting.permit);
+        self.settle(slot, Entrant::Native(Arc::clone(&admitted.principal)), waiting.permit);
         self.with_client(slot, |worker, client| {
             worker.answer_call(slot, client, &admitted.answer);
             if let Some(early @ [_, ..]) = said.get_mut(admitted.used..) {

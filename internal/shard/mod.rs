@@ -6,10 +6,15 @@
 //!
 //! What must hold: a client gets the frames of a room in the order of their versions, each at most once but for an explicit repeat;
 //! whoever leaves takes its place in every room along; a turn sends a bounded number of frames of one room.
+//!
+//! A *guest* speaks an app's dialect. What it has more than others lies in a box of its own, and its events come through a port an exchange,
+//! worked off in bounded turns beside the rooms' passes.
 
 mod client;
 mod desk;
 mod ending;
+mod guest;
+mod guests;
 mod inbox;
 mod lobby;
 mod outbox;
@@ -40,6 +45,7 @@ use crate::telemetry::Metrics;
 
 use desk::Answer;
 pub use desk::Clerk;
+pub use guest::{Act, Acts, Answered, Berth, Boarding, Guest, Heard, MakeGuest, Now};
 use inbox::{Command, Inbox};
 pub use lobby::{Admitted, Caller, Porter};
 pub use roster::{ClientId, ClientView, InvalidClientId, Roster, Swept};
@@ -59,6 +65,15 @@ pub struct Config {
 /// A connection's place among all of the server's, and, where addresses are limited, among those of its address.
 pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
+/// Who comes in.
+#[derive(Debug)]
+pub enum Entrant {
+    /// A client of the native dialect, with a token.
+    Native(Arc<Principal>),
+    /// An app's.
+    Guest(Box<Boarding>),
+}
+
 /// A connection that was just upgraded.
 #[derive(Debug)]
 pub struct Arrival {
@@ -67,7 +82,7 @@ pub struct Arrival {
     /// What the client sent behind its request, read already.
     pub early: Bytes,
     /// Who is there.
-    pub principal: Arc<Principal>,
+    pub entrant: Entrant,
     /// Count the connection against the limits while it lives.
     pub permit: Permits,
 }
@@ -116,8 +131,9 @@ impl Shards {
     pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
         parts.metrics.closes.expect(CloseReason::ALL.map(CloseReason::label));
         parts.metrics.errors_sent.expect(ErrorCode::ALL.map(ErrorCode::as_str));
-        let desk = desk::open(parts.clerk.clone(), &parts.drain);
-        let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desk.clone()));
+        // Guests have a desk of their own: what an app waits for delays no viewer's permission.
+        let desks = [desk::open(parts.clerk.clone(), &parts.drain), desk::open(parts.clerk.clone(), &parts.drain)];
+        let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desks.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
             next: AtomicUsize::new(0),
@@ -167,13 +183,13 @@ impl Handle {
     }
 }
 
-fn start_shard(number: usize, parts: &Parts, desk: desk::Desk) -> io::Result<Handle> {
+fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 2]) -> io::Result<Handle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
     let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
     let (tell, ended) = oneshot::channel();
-    let worker = Worker::new(poll, Arc::clone(&inbox), outlet, desk, parts.clone());
+    let worker = Worker::new(poll, Arc::clone(&inbox), outlet, desks, parts.clone());
     let drain = parts.drain.clone();
     std::thread::Builder::new().name(format!("latido-shard-{number}")).spawn(move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));

@@ -70,6 +70,11 @@ impl Outbox {
         Self { rest, replies: Vec::new(), since_s: now_s }
     }
 
+    /// The same of a frame that must come, even if nothing of it has left.
+    pub(super) fn keeping(frame: &Frame, sent: usize, now_s: u32) -> Self {
+        Self { rest: Some(Rest::Frame(frame.clone(), sent)), replies: Vec::new(), since_s: now_s }
+    }
+
     /// A socket that took `sent` of these bytes.
     pub(super) fn after_bytes(bytes: Vec<u8>, sent: usize, now_s: u32) -> Self {
         Self { rest: Some(Rest::Bytes(bytes, sent)), replies: Vec::new(), since_s: now_s }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ident::Channel;
 use crate::protocol::{ErrorCode, Frame, Reply, native};
 use crate::session::{CloseReason, Effect, Seat};
-use crate::shard::client::{Client, Life};
+use crate::shard::client::{Client, Life, Voice};
 use crate::shard::desk::{Asked, Question};
 use crate::shard::outbox::receive;
 use crate::shard::worker::Worker;
@@ -68,12 +68,13 @@ impl Worker {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
         self.parts.metrics.messages_received.inc();
-        if let Some(effect) = client.conversation.admit(&self.parts.context, self.now_s) {
+        let Voice::Native(conversation) = &mut client.voice else { return self.on_guest_message(slot, client, message) };
+        if let Some(effect) = conversation.admit(&self.parts.context, self.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
             Message::Text(text) => {
-                let effect = client.conversation.on_text(&text, &self.parts.context);
+                let effect = conversation.on_text(&text, &self.parts.context);
                 self.apply(slot, client, effect);
             }
             Message::Binary(_) => self.close(slot, client, CloseReason::Binary),
@@ -94,9 +95,11 @@ impl Worker {
                 self.reply(slot, client, &Reply::Unsubscribed(name));
             }
             Effect::Ask(channel) => {
-                let question = Question::MayRead(client.conversation.principal().user().clone(), channel.clone());
+                let Some(conversation) = client.conversation() else { return };
+                let question = Question::MayRead(conversation.principal().user().clone(), channel.clone());
                 if !self.ask(slot, client, question) {
-                    for effect in client.conversation.answered(channel, None) {
+                    let effects = client.conversation_mut().map(|conversation| conversation.answered(channel, None));
+                    for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
@@ -104,7 +107,9 @@ impl Worker {
             Effect::Verify(token) => {
                 if !self.ask(slot, client, Question::Verify(token)) {
                     let result = Err("the server is busy; send the token again later".to_owned());
-                    for effect in client.conversation.authenticated(result, &self.parts.context) {
+                    let context = &self.parts.context;
+                    let effects = client.conversation_mut().map(|conversation| conversation.authenticated(result, context));
+                    for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
@@ -137,7 +142,9 @@ impl Worker {
             self.start_pass(index);
         }
         let Some(seat) = self.rooms.sit(index, slot) else { return };
-        client.conversation.joined(&channel.name, seat);
+        if let Some(conversation) = client.conversation_mut() {
+            conversation.joined(&channel.name, seat);
+        }
         self.set_flags(client);
         let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
         let latest = self.rooms.get_mut(index).and_then(|room| room.latest.as_ref());
@@ -167,7 +174,7 @@ impl Worker {
 
     /// Frees every seat of a client that is going.
     pub(super) fn leave_rooms(&mut self, client: &Client) {
-        for seat in client.conversation.seats() {
+        for seat in client.seats() {
             self.vacate(seat);
         }
     }
@@ -175,8 +182,9 @@ impl Worker {
     fn vacate(&mut self, seat: Seat) {
         let Some((room, moved)) = self.rooms.leave(seat) else { return };
         self.parts.hub.unsubscribe(self.outlet.id(), room);
-        if let Some(client) = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut()) {
-            client.conversation.moved(seat);
+        let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
+        if let Some(conversation) = moved.and_then(|client| client.conversation_mut()) {
+            conversation.moved(seat);
         }
     }
 }

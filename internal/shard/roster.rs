@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::ident::UserId;
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Conversation};
 use crate::shard::client::{Client, Life};
 use crate::shard::inbox::Command;
 use crate::shard::worker::Worker;
@@ -61,8 +61,10 @@ impl FromStr for ClientId {
 pub struct ClientView {
     /// To close it by.
     pub id: ClientId,
-    /// Whose token.
-    pub user: UserId,
+    /// Who; None: nobody has identified there yet.
+    pub user: Option<UserId>,
+    /// What it speaks.
+    pub dialect: &'static str,
     /// The token's role.
     pub role: Option<Box<str>>,
     /// Where it calls from: the last proxy, if there is one. None: it has just gone.
@@ -73,8 +75,8 @@ pub struct ClientView {
     pub heard_s: i64,
     /// Since when its socket is full.
     pub behind_since_s: Option<i64>,
-    /// When its token ends.
-    pub expires_at_s: i64,
+    /// When its token ends, if it has one.
+    pub expires_at_s: Option<i64>,
     /// Some of its channels.
     pub channels: Vec<Arc<str>>,
     /// How many it has.
@@ -133,7 +135,7 @@ impl Shards {
         roster
     }
 
-    /// Ends a connection; whose it was, unless it has gone already.
+    /// Ends a connection; whose it was, empty where nobody had identified, unless it has gone already.
     pub async fn dismiss(&self, id: ClientId, reason: CloseReason) -> Option<UserId> {
         let shard = self.shards.get(usize::try_from(id.shard).ok()?)?;
         let _place = self.operators.acquire().await;
@@ -207,13 +209,13 @@ impl Worker {
 
     fn matches(&self, slot: u32, client: &Client, matching: &str) -> bool {
         let contains = |text: &str| text.to_lowercase().contains(matching);
-        let principal = client.conversation.principal();
+        let principal = client.conversation().map(Conversation::principal);
         // To ask the kernel for an address is a system call.
         let may_be_address = || matching.bytes().all(|b| b.is_ascii_hexdigit() || b".:[]".contains(&b));
         matching.is_empty()
-            || contains(principal.user().as_str())
-            || principal.role().is_some_and(contains)
-            || client.conversation.channels().any(|name| !name.starts_with(OWN) && contains(name))
+            || client.user().is_some_and(|user| contains(user.as_str()))
+            || principal.and_then(|principal| principal.role()).is_some_and(contains)
+            || client.channels().any(|name| !name.starts_with(OWN) && contains(name))
             || (may_be_address() && self.address(slot).is_some_and(|address| address.to_string().contains(matching)))
     }
 
@@ -223,22 +225,22 @@ impl Worker {
     }
 
     fn view(&self, slot: u32, client: &Client) -> ClientView {
-        let principal = client.conversation.principal();
+        let principal = client.conversation().map(Conversation::principal);
         let unix_s = self.parts.clock.unix_s();
         let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
-        let channels = client.conversation.channels();
         ClientView {
             // The number of its shard is filled in by who asked.
             id: ClientId { shard: 0, slot, generation: client.generation },
-            user: principal.user().clone(),
-            role: principal.role().map(Into::into),
+            user: client.user().cloned(),
+            dialect: client.dialect(),
+            role: principal.and_then(|principal| principal.role()).map(Into::into),
             address: self.address(slot),
             since_s: at(client.since_s),
             heard_s: at(client.heard_s),
             behind_since_s: client.outbox.as_ref().map(|outbox| at(outbox.since_s)),
-            expires_at_s: principal.expires_at_s(),
-            channel_count: channels.len(),
-            channels: channels.take(CHANNELS_NAMED).cloned().collect(),
+            expires_at_s: principal.map(|principal| principal.expires_at_s()),
+            channel_count: client.channels().count(),
+            channels: client.channels().take(CHANNELS_NAMED).cloned().collect(),
         }
     }
 
@@ -246,7 +248,7 @@ impl Worker {
         let mut user = None;
         self.with_client(slot, |worker, client| {
             if client.generation == generation && client.life == Life::Open {
-                user = Some(client.conversation.principal().user().clone());
+                user = Some(client.user().cloned().unwrap_or_else(|| UserId::new("")));
                 worker.close(slot, client, reason);
             }
         });

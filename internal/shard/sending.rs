@@ -2,6 +2,7 @@
 
 use mio::{Interest, Token};
 
+use crate::protocol::Frame;
 use crate::session::CloseReason;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Outbox, Sent, send};
@@ -25,7 +26,7 @@ impl Worker {
         if let Some(status) = pending.status {
             for slot in 0..u32::try_from(self.clients.len()).unwrap_or(u32::MAX) {
                 self.with_client(slot, |worker, client| {
-                    if client.life == Life::Open && client.conversation.seats().next().is_some() {
+                    if client.life == Life::Open && client.seats().next().is_some() {
                         worker.push(slot, client, status.as_bytes().to_vec());
                     }
                 });
@@ -152,11 +153,39 @@ impl Worker {
         }
     }
 
+    /// Sends a shared frame to a client whose socket is not known to be full.
+    pub(super) fn push_frame(&mut self, slot: u32, client: &mut Client, frame: &Frame) {
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        match send(socket, frame.as_bytes()) {
+            Sent::All => self.count_sent(1, frame.as_bytes().len()),
+            Sent::Part(sent) => {
+                self.count_sent(1, sent);
+                let outbox = Outbox::keeping(frame, sent, self.now_s);
+                self.block(slot, client, outbox);
+            }
+            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+        }
+    }
+
+    /// The same for several frames one behind the other.
+    pub(super) fn push_bytes(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: &[u8]) {
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        match send(socket, bytes) {
+            Sent::All => self.count_sent(frames, bytes.len()),
+            Sent::Part(sent) => {
+                self.count_sent(frames, sent);
+                let outbox = Outbox::after_bytes(bytes[sent..].to_vec(), 0, self.now_s);
+                self.block(slot, client, outbox);
+            }
+            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+        }
+    }
+
     /// Sends the newest frame of every room in which this client is behind, in one write.
     fn catch_up(&mut self, slot: u32, client: &mut Client) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut frames = 0;
-        for seat in client.conversation.seats() {
+        for seat in client.seats() {
             let Some((room, place)) = self.rooms.member(seat) else { continue };
             if room.is_behind(room.members[place])
                 && let Some(latest) = &room.latest
@@ -198,8 +227,8 @@ impl Worker {
 
     /// Brings the flags of a client's members up to date.
     pub(super) fn set_flags(&mut self, client: &Client) {
-        let multi = client.conversation.seats().nth(1).is_some();
-        for seat in client.conversation.seats() {
+        let multi = client.seats().nth(1).is_some();
+        for seat in client.seats() {
             if let Some((room, place)) = self.rooms.member(seat) {
                 room.members[place].set_flags(client.outbox.is_some(), multi);
             }
@@ -232,7 +261,12 @@ impl Worker {
                 client.outbox = None;
                 self.set_flags(client);
                 match client.life {
-                    Life::Open => self.catch_up(slot, client),
+                    Life::Open => {
+                        self.relieve(slot, client);
+                        if client.outbox.is_none() {
+                            self.catch_up(slot, client);
+                        }
+                    }
                     Life::Closing { .. } => self.finish_closing(slot, client),
                     Life::Dead(_) => {}
                 }

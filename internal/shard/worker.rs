@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::auth::Principal;
 use crate::hub::Outlet;
+use crate::hub::exchange::Address;
+use crate::ident::UserId;
 use crate::session::{CloseReason, Conversation};
-use crate::shard::client::{Client, Life};
+use crate::shard::client::{Client, Life, Voice};
 use crate::shard::desk::{Answer, Desk};
 use crate::shard::ending::Leaving;
+use crate::shard::guests::Lane;
 use crate::shard::inbox::{Command, Inbox};
 use crate::shard::lobby::Waiting;
 use crate::shard::passes::Passes;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
-use crate::shard::{Arrival, Parts, Permits};
+use crate::shard::{Arrival, Entrant, Parts, Permits};
 use crate::telemetry::Kind;
 use crate::websocket::{Chunk, Reader};
 
@@ -34,6 +36,8 @@ pub(super) struct Worker {
     pub(super) inbox: Arc<Inbox>,
     pub(super) outlet: Outlet,
     pub(super) desk: Desk,
+    /// For what guests ask.
+    pub(super) guests_desk: Desk,
     pub(super) parts: Parts,
     /// By slot; apart from the clients, because a broadcast needs only this: four bytes a client, side by side.
     pub(super) sockets: Vec<Option<TcpStream>>,
@@ -48,6 +52,8 @@ pub(super) struct Worker {
     pub(super) passes: Passes,
     /// Clients with more to read than a turn takes.
     pub(super) readable: VecDeque<u32>,
+    /// The exchanges with guests here.
+    pub(super) lanes: Vec<Lane>,
     pub(super) wheel: Wheel,
     pub(super) buffer: Vec<u8>,
     /// Frames of several rooms on their way to one client.
@@ -60,12 +66,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desk: Desk, parts: Parts) -> Self {
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desks: [Desk; 2], parts: Parts) -> Self {
+        let [desk, guests_desk] = desks;
         Self {
             poll,
             inbox,
             outlet,
             desk,
+            guests_desk,
             parts,
             sockets: Vec::new(),
             clients: Vec::new(),
@@ -75,6 +83,7 @@ impl Worker {
             rooms: Rooms::default(),
             passes: Passes::default(),
             readable: VecDeque::new(),
+            lanes: Vec::new(),
             wheel: Wheel::new(),
             buffer: vec![0; READ_BUFFER],
             scratch: Vec::new(),
@@ -122,13 +131,14 @@ impl Worker {
         }
         self.take_frames();
         self.turn();
+        self.take_events();
         self.look_at_the_clock();
         self.leave_step();
     }
 
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
-        if !self.passes.is_empty() || !self.readable.is_empty() {
+        if !self.passes.is_empty() || !self.readable.is_empty() || self.has_events() {
             return Some(Duration::ZERO);
         }
         let wheel = self.wheel.next_in(self.started.elapsed());
@@ -151,9 +161,9 @@ impl Worker {
     }
 
     fn adopt(&mut self, arrival: Arrival) {
-        let Arrival { socket, early, principal, permit } = arrival;
+        let Arrival { socket, early, entrant, permit } = arrival;
         let Some(slot) = self.open_slot(TcpStream::from_std(socket)) else { return };
-        self.settle(slot, principal, permit);
+        self.settle(slot, entrant, permit);
         let mut early = early.to_vec();
         if !early.is_empty() {
             self.with_client(slot, |worker, client| worker.feed(slot, client, &mut Chunk::new(&mut early)));
@@ -186,13 +196,22 @@ impl Worker {
     }
 
     /// Makes a client of the connection in a slot.
-    pub(super) fn settle(&mut self, slot: u32, principal: Arc<Principal>, permit: Permits) {
+    pub(super) fn settle(&mut self, slot: u32, entrant: Entrant, permit: Permits) {
+        let generation = self.generations[slot as usize];
         let limits = &self.parts.context.limits;
+        let (voice, message_bytes) = match entrant {
+            Entrant::Native(principal) => (Voice::Native(Conversation::new(principal, limits, self.now_s)), limits.message_bytes),
+            Entrant::Guest(boarding) => {
+                let visitor = self.board(*boarding, Address { slot, generation });
+                let message_bytes = visitor.limits.message_bytes;
+                (Voice::Guest(visitor), message_bytes)
+            }
+        };
         let client = Box::new(Client {
-            generation: self.generations[slot as usize],
+            generation,
             life: Life::Open,
-            conversation: Conversation::new(principal, limits, self.now_s),
-            reader: Reader::new(limits.message_bytes),
+            voice,
+            reader: Reader::new(message_bytes),
             outbox: None,
             unread: false,
             since_s: self.now_s,
@@ -202,7 +221,8 @@ impl Worker {
             _permit: permit,
         });
         self.parts.metrics.connections.inc();
-        self.parts.metrics.journal.note(Kind::Connected, "websocket", Some(client.conversation.principal().user().as_str()));
+        let dialect = if matches!(client.voice, Voice::Native(_)) { "websocket" } else { client.dialect() };
+        self.parts.metrics.journal.note(Kind::Connected, dialect, client.user().map(UserId::as_str));
         self.put_back(slot, client);
     }
 
@@ -211,9 +231,11 @@ impl Worker {
             if client.generation != generation || client.life != Life::Open {
                 return;
             }
-            let effects = match answer {
-                Answer::Allowed(channel, allowed) => client.conversation.answered(channel, allowed),
-                Answer::Verified(result) => client.conversation.authenticated(result, &worker.parts.context),
+            let effects = match (answer, client.conversation_mut()) {
+                (Answer::Guest(answer), _) => return worker.on_guest_answer(slot, client, answer),
+                (Answer::Allowed(channel, allowed), Some(native)) => native.answered(channel, allowed),
+                (Answer::Verified(result), Some(native)) => native.authenticated(result, &worker.parts.context),
+                (_, None) => return,
             };
             for effect in effects {
                 worker.apply(slot, client, effect);
@@ -246,9 +268,9 @@ impl Worker {
         self.leave_rooms(&client);
         self.close_slot(slot);
         self.parts.metrics.connections.dec();
-        let user = client.conversation.principal().user().as_str();
+        let user = client.user().map(UserId::as_str);
         self.parts.metrics.closes.add(reason.label());
-        self.parts.metrics.journal.note(Kind::Closed, reason.label(), Some(user));
+        self.parts.metrics.journal.note(Kind::Closed, reason.label(), user);
         tracing::debug!(user, reason = reason.label(), "connection ended");
     }
 

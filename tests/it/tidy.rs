@@ -25,13 +25,14 @@ const LAYERS: &[(&str, &str)] = &[
     // The demo lends http what to answer; it is no system of its own, and it knows no database.
     ("demo", "drain clock"),
     ("http", "ident stream auth protocol hub engine websocket session shard operations demo drain telemetry clock"),
+    ("apps", "ident stream auth protocol hub postgres engine session shard http drain telemetry clock"),
     (
         "config",
-        "ident stream auth protocol hub postgres engine websocket session shard operations demo http drain telemetry clock",
+        "ident stream auth protocol hub postgres engine websocket session shard operations demo http apps drain telemetry clock",
     ),
     (
         "app",
-        "ident stream auth protocol hub postgres engine websocket session shard operations demo http config drain telemetry clock",
+        "ident stream auth protocol hub postgres engine websocket session shard operations demo http apps config drain telemetry clock",
     ),
 ];
 

@@ -59,7 +59,7 @@ pub(super) fn clients(roster: &Roster) -> Vec<Value> {
 
 fn client(client: &ClientView) -> Value {
     let theirs = json!({
-        "userId": client.user.as_str(),
+        "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
         "connectedAt": iso(client.since_s),
         "lastActivity": iso(client.heard_s),

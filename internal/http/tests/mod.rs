@@ -1,6 +1,7 @@
 //! The HTTP side from outside: real sockets, requests as text.
 
 mod addresses;
+mod apps;
 mod connections;
 mod hooks;
 mod secrets;
@@ -16,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::Drain;
-use crate::http::{Config, Doors};
+use crate::http::{Annex, Config, Doors};
 use world::{Number, World};
 
 /// A hung test fails by this, whatever else is wrong.
@@ -32,10 +33,15 @@ struct TestServer {
 
 impl TestServer {
     fn start(world: World) -> Self {
+        Self::start_with(world, Annex::default())
+    }
+
+    /// With the addresses of an app.
+    fn start_with(world: World, annex: Annex) -> Self {
         let listener = crate::http::bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let (address, number) = (listener.address(), world.number());
         let doors = Arc::new(world.doors);
-        doors.drain.spawn(crate::http::serve(listener, Arc::clone(&doors)));
+        doors.drain.spawn(crate::http::serve(listener, Arc::clone(&doors), annex));
         Self { address, doors, number, back: world.back }
     }
 
@@ -124,7 +130,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text:?} never came"));
-    String::from_utf8(seen).unwrap()
+    String::from_utf8_lossy(&seen).into_owned()
 }
 
 /// Waits for something another task does.

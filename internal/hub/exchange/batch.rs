@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use crate::hub::exchange::{Address, Delivery, Dialect, End, Event, MAILBOX, Taken};
+use crate::hub::exchange::{Address, Delivery, End, Event, MAILBOX, Taken};
 use crate::protocol::Frame;
 
 /// So many addressees are sorted together, at the most: 1 ms or so. A single event with more needs no sorting.
 const SORTED: usize = 16_384;
+
+/// Writes an event for these, who speak the same dialect. None: none of them is there any more.
+pub type Encode<'a> = dyn Fn(&Event, &[Address]) -> Option<Frame> + 'a;
 
 /// What is to be done for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +49,10 @@ impl Batch {
         self.done == self.work.len() && self.waiting.is_empty()
     }
 
-    /// The next client, with all there is for it in this stretch, in order. `encode` is called for an event and dialect that nobody has
-    /// encoded yet.
-    pub fn next(&mut self, encode: impl Fn(Dialect, &Event) -> Frame) -> Option<(Address, impl Iterator<Item = Work<'_>>)> {
-        if self.done == self.work.len() {
+    /// The next client, with all there is for it in this stretch, in order. `encode` is called for an event and its addressees when
+    /// nobody has encoded it for their dialect yet.
+    pub fn next<'a>(&'a mut self, encode: &Encode<'_>) -> Option<(Address, impl Iterator<Item = Work<'a>> + use<'a>)> {
+        while self.done == self.work.len() && !self.waiting.is_empty() {
             self.load(encode);
         }
         let (to, _) = *self.work.get(self.done)?;
@@ -62,7 +65,7 @@ impl Batch {
     }
 
     /// Spreads the next deliveries out.
-    fn load(&mut self, encode: impl Fn(Dialect, &Event) -> Frame) {
+    fn load(&mut self, encode: &Encode<'_>) {
         self.pieces.clear();
         self.work.clear();
         self.done = 0;
@@ -71,12 +74,16 @@ impl Batch {
             if !self.work.is_empty() && self.work.len() + to.len() > SORTED {
                 break;
             }
-            let piece = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
-            self.work.extend(to.iter().map(|to| (*to, piece)));
-            self.pieces.push(match delivery {
-                Delivery::Event { event, dialect, .. } => Piece::Frame(event.frame(*dialect, |event| encode(*dialect, event))),
-                Delivery::End { end, .. } => Piece::End(*end),
-            });
+            let number = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+            let piece = match delivery {
+                Delivery::Event { event, dialect, .. } => event.frame_if(*dialect, |event| encode(event, to)).map(Piece::Frame),
+                Delivery::Reply { frame, .. } => Some(Piece::Frame(frame.clone())),
+                Delivery::End { end, .. } => Some(Piece::End(*end)),
+            };
+            if let Some(piece) = piece {
+                self.work.extend(to.iter().map(|to| (*to, number)));
+                self.pieces.push(piece);
+            }
             self.waiting.pop_front();
         }
         if self.pieces.len() > 1 {
@@ -136,7 +143,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::hub::exchange::Body;
+    use crate::hub::exchange::{Body, Dialect};
+
+    /// The slot of a client that is there no more.
+    const GONE: u32 = 13;
 
     fn address(slot: u32) -> Address {
         Address { slot, generation: 0 }
@@ -149,7 +159,8 @@ mod tests {
 
     fn all(batch: &mut Batch) -> Vec<(u32, Vec<String>)> {
         let mut all = Vec::new();
-        while let Some((to, work)) = batch.next(|dialect, event| Frame::text(&format!("{}/{}", event.seq, dialect.0))) {
+        let encode = |event: &Event, to: &[Address]| (to[0].slot != GONE).then(|| Frame::text(&event.seq.to_string()));
+        while let Some((to, work)) = batch.next(&encode) {
             let text = |work| match work {
                 Work::Frame(frame) => frame.payload().to_owned(),
                 Work::End(_) => "end".to_owned(),
@@ -163,11 +174,12 @@ mod tests {
     fn work_is_done_client_by_client_and_in_order() {
         let mut batch = Batch::default();
         let end = Delivery::End { to: address(7), end: End::Dismissed("test") };
-        let deliveries = vec![event(1, 0, &[9, 7]), event(1, 1, &[2]), event(2, 0, &[7]), end, event(3, 1, &[2])];
+        let reply = Delivery::Reply { to: address(2), frame: Frame::text("reply") };
+        let deliveries = vec![event(1, 0, &[9, 7]), event(1, 1, &[2]), reply, event(2, 0, &[7]), end, event(3, 1, &[2])];
         batch.put(Taken { deliveries, overrun: false });
         assert!(!batch.is_empty());
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(all(&mut batch), [(2, texts(&["1/1", "3/1"])), (7, texts(&["1/0", "2/0", "end"])), (9, texts(&["1/0"]))]);
+        assert_eq!(all(&mut batch), [(2, texts(&["1", "reply", "3"])), (7, texts(&["1", "2", "end"])), (9, texts(&["1"]))]);
         assert!(batch.is_empty());
     }
 
@@ -180,8 +192,17 @@ mod tests {
         assert_eq!(all.len(), 40_000, "each event by itself, for two would be more than are sorted");
         for slot in [0, 5_000, 9_999] {
             let theirs: Vec<_> = all.iter().filter(|(to, _)| *to == slot).flat_map(|(_, texts)| texts).collect();
-            assert_eq!(theirs, ["1/0", "2/0", "3/0", "4/0"]);
+            assert_eq!(theirs, ["1", "2", "3", "4"]);
         }
+    }
+
+    #[test]
+    fn what_nobody_is_left_to_encode_is_passed_over() {
+        let mut batch = Batch::default();
+        batch.put(Taken { deliveries: vec![event(1, 0, &[GONE]), event(2, 0, &[GONE]), event(3, 0, &[1])], overrun: false });
+        assert_eq!(all(&mut batch), [(1, vec!["3".to_owned()])]);
+        batch.put(Taken { deliveries: vec![event(4, 0, &[GONE])], overrun: false });
+        assert!(all(&mut batch).is_empty() && batch.is_empty());
     }
 
     #[test]

@@ -78,13 +78,19 @@ impl Event {
 
     /// The event as a dialect writes it: encoded by whoever asks first, and shared from then on.
     pub fn frame(&self, dialect: Dialect, encode: impl FnOnce(&Self) -> Frame) -> Frame {
+        let encoded = self.frame_if(dialect, |event| Some(encode(event)));
+        encoded.unwrap_or_else(|| Frame::text(""))
+    }
+
+    /// The same where whoever asks may be unable to encode: then there is none, and the next one tries.
+    pub fn frame_if(&self, dialect: Dialect, encode: impl FnOnce(&Self) -> Option<Frame>) -> Option<Frame> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == dialect) {
-            return frame.clone();
+            return Some(frame.clone());
         }
-        let frame = encode(self);
+        let frame = encode(self)?;
         frames.push((dialect, frame.clone()));
-        frame
+        Some(frame)
     }
 
     /// The message, if it is one.

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ident::UserId;
 
-pub use batch::{Backlog, Batch, TooSlow, Work};
+pub use batch::{Backlog, Batch, Encode, TooSlow, Work};
 pub use event::{Body, Dialect, Event, Message, Publish, TopicName};
 pub use mailbox::{End, MAILBOX, Mailbox};
 use members::Sink;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hub::exchange::{Dialect, End, Event};
+use crate::protocol::Frame;
 
 /// Events that a shard may be behind before publishers are refused.
 pub const PORT_EVENTS: usize = 4096;
@@ -33,6 +34,13 @@ pub enum Delivery {
         /// Each once, in no particular order.
         to: Box<[Address]>,
     },
+    /// An answer of the connection's own app, behind the events before it.
+    Reply {
+        /// For whom.
+        to: Address,
+        /// As it leaves.
+        frame: Frame,
+    },
     /// The exchange has let go of this connection: close it, behind what was queued for it.
     End {
         /// Whose.
@@ -47,7 +55,7 @@ impl Delivery {
     pub fn to(&self) -> &[Address] {
         match self {
             Self::Event { to, .. } => to,
-            Self::End { to, .. } => std::slice::from_ref(to),
+            Self::Reply { to, .. } | Self::End { to, .. } => std::slice::from_ref(to),
         }
     }
 
@@ -55,6 +63,7 @@ impl Delivery {
     fn weight(&self) -> usize {
         match self {
             Self::Event { event, to, .. } => weight(event.message().map_or(0, |message| message.payload.len()), to.len()),
+            Self::Reply { frame, .. } => weight(frame.as_bytes().len(), 1),
             Self::End { .. } => weight(0, 1),
         }
     }
@@ -114,6 +123,19 @@ impl Port {
         queue.events = queue.events.saturating_sub(deliveries.len());
         queue.bytes = queue.bytes.saturating_sub(deliveries.iter().map(Delivery::weight).sum());
         Taken { deliveries, overrun }
+    }
+
+    /// Whether there is nothing to be taken.
+    pub fn is_empty(&self) -> bool {
+        let queue = self.lock();
+        queue.deliveries.is_empty() && !queue.overrun
+    }
+
+    /// Queues an answer behind the events that are on their way. For the shard itself, which takes it when its turn comes.
+    pub fn reply(&self, to: Address, frame: Frame) {
+        if self.force(Delivery::Reply { to, frame }) {
+            self.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -278,6 +278,7 @@ impl World {
                             self.clients[self.by_address[&address]].hear(&event);
                         }
                     }
+                    Delivery::Reply { .. } => panic!("nobody replies here"),
                     Delivery::End { to, end } => {
                         let client = &self.clients[self.by_address[&to]];
                         assert!(client.gone && client.expected.is_empty() && end == End::Dismissed("cleanup"));

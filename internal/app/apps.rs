@@ -1,0 +1,68 @@
+//! Which apps are served, and at which listeners.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+
+use crate::apps::{Parts, Served, Setting};
+use crate::config::WantedApp;
+use crate::http::{self, Annex, Listener};
+
+/// Starts an app. Each has its line here.
+fn start(setting: &Setting, _parts: &Parts) -> anyhow::Result<Served> {
+    match *setting {}
+}
+
+/// Apps that share a listener.
+pub(super) struct Group {
+    /// None: the server's main one.
+    pub(super) listener: Option<Listener>,
+    settings: Vec<Setting>,
+}
+
+impl Group {
+    /// Where it listens, unless at the main listener.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(Listener::address)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.settings.iter().map(Setting::name)
+    }
+
+    /// Starts its apps.
+    pub(super) fn open(&self, parts: &Parts) -> anyhow::Result<Annex> {
+        let is_theirs = self.listener.is_some();
+        let parts = Parts { is_alone: is_theirs && self.settings.len() == 1, ..parts.clone() };
+        let mut annex = Annex { is_theirs, ..Annex::default() };
+        for setting in &self.settings {
+            let name = setting.name();
+            let Served { sites, piers } = start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
+            tracing::info!(app = name, address = ?self.address(), "app switched on");
+            annex.apps.push(name);
+            annex.sites.extend(sites);
+            annex.piers.extend(piers);
+        }
+        Ok(annex)
+    }
+}
+
+/// Binds the listeners of apps that have their own; the first group is that of the main listener, and may be empty.
+pub(super) fn bind(host: IpAddr, main_port: u16, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
+    let mut groups = vec![Group { listener: None, settings: Vec::new() }];
+    for WantedApp { port, setting } in wanted {
+        let Some(port) = port.filter(|port| *port == 0 || *port != main_port) else {
+            groups[0].settings.push(setting);
+            continue;
+        };
+        let same = |group: &&mut Group| port != 0 && group.address().is_some_and(|address| address.port() == port);
+        if let Some(group) = groups.iter_mut().find(same) {
+            group.settings.push(setting);
+            continue;
+        }
+        let address = SocketAddr::new(host, port);
+        let listener = http::bind(&[address]).with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
+        groups.push(Group { listener: Some(listener), settings: vec![setting] });
+    }
+    Ok(groups)
+}
