@@ -243,7 +243,9 @@ impl World {
         }
         let published = self.exchange.publish(publish).unwrap();
         let slow = self.notice_the_slow();
-        assert_eq!(published.reached + slow, reached);
+        assert!(published.reached <= reached && published.reached + slow >= reached, "whoever was not reached was too slow");
+        // Where lists change, who was reached may be too slow for the news that somebody else is gone.
+        assert!(self.presence || published.reached + slow == reached);
         self.take_ports();
         self.read_all();
     }
