@@ -128,7 +128,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         assets: &[],
         extra: None,
     };
-    drain.spawn(http::serve(listener, Arc::new(doors)));
+    drain.spawn(http::serve(listener, Arc::new(doors), http::Annex::default()));
     Ok((hub, shards))
 }
 

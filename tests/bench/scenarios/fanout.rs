@@ -31,7 +31,7 @@ struct Contest {
 }
 
 fn run_small(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(bench, &Contest { viewers: 1_000, rate: 50.0, seconds: 3.0 })?;
+    compete(bench, &Contest { viewers: 1_000, rate: 50.0, seconds: 2.5 })?;
     bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.10)));
     bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.10)));
     bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));
@@ -39,7 +39,7 @@ fn run_small(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 fn run_large(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(bench, &Contest { viewers: 10_000, rate: 5.0, seconds: 3.0 })?;
+    compete(bench, &Contest { viewers: 10_000, rate: 5.0, seconds: 2.5 })?;
     bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.05)));
     bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.05)));
     bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));

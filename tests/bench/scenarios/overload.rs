@@ -50,7 +50,7 @@ fn measure(bench: &mut Bench, contender: &Contender, stalled: usize, name: &str)
     running.publish()?;
     load.rest(1.0)?;
     let before = running.process().rss();
-    let counted = load.count(0.0, bench.seconds(5.0))?;
+    let counted = load.count(0.0, bench.seconds(3.0))?;
     let Some(group) = counted.groups.first() else { return Ok(()) };
     bench.sample(name, "delivered", "frames/s", counted.rate());
     bench.sample(name, "server CPU a frame", "µs", counted.cpu_us());

@@ -19,7 +19,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let mut running = contender.start_anywhere(&[Beat::new(1, 5.0)])?;
         let (mut load, _) = Load::open_anywhere(&running.plan(vec![Group::new(viewers, 1)]))?;
         running.publish()?;
-        let counted = load.count(1.0, bench.seconds(4.0))?;
+        let counted = load.count(1.0, bench.seconds(3.0))?;
         let Some(group) = counted.groups.first() else { return Ok(()) };
         bench.sample(&name, DELAY, "ms", group.delay_ms.p99);
         bench.sample(&name, "delay p50", "ms", group.delay_ms.p50);

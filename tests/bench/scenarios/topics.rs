@@ -27,7 +27,7 @@ fn run_many(bench: &mut Bench) -> anyhow::Result<()> {
         let mut running = contender.start(None, &[Beat::new(topics, 1.0)])?;
         let (mut load, _) = Load::open(&running.plan(vec![Group::new(topics * 10, topics)]))?;
         running.publish()?;
-        let counted = load.count(1.5, bench.seconds(4.0))?;
+        let counted = load.count(1.5, bench.seconds(3.0))?;
         bench.sample(&name, CPU, "µs", counted.cpu_us());
         let Some(group) = counted.groups.first() else { return Ok(()) };
         bench.sample(&name, "delay p99", "ms", group.delay_ms.p99);
@@ -51,7 +51,7 @@ fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
         let mut running = contender.start(None, &beats)?;
         let (mut load, _) = Load::open(&running.plan(groups))?;
         running.publish()?;
-        let counted = load.count(1.0, bench.seconds(5.0))?;
+        let counted = load.count(1.0, bench.seconds(4.0))?;
         let Some(small) = counted.groups.first() else { return Ok(()) };
         bench.sample(subject, DELAY, "ms", small.delay_ms.p99);
         bench.sample(subject, "small topics' delay p50", "ms", small.delay_ms.p50);
