@@ -7,12 +7,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Handed to everything that runs. Clones share one signal and one count.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Something that runs and is no task of ours; counted until it is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    _token: TaskTrackerToken,
 }
 
 impl Drain {
@@ -41,6 +48,11 @@ impl Drain {
                 () = task => {}
             }
         });
+    }
+
+    /// Counts what somebody else runs, a socket that a foreign task owns, say.
+    pub fn count(&self) -> Counted {
+        Counted { _token: self.tasks.token() }
     }
 
     /// Asks everything to stop; returns at once.

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod protocol;
 pub mod session;
 pub mod shard;
+pub mod socketio;
 pub mod stream;
 pub mod telemetry;
 pub mod websocket;

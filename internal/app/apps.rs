@@ -1,16 +1,32 @@
 //! Which apps are served, and at which listeners.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::apps::{Parts, Served, Setting};
 use crate::config::WantedApp;
+use crate::drain::Drain;
 use crate::http::{self, Annex, Listener};
+use crate::session::Limits;
+use crate::socketio::{self, Dialect, Endpoint};
 
 /// Starts an app. Each has its line here.
 fn start(setting: &Setting, _parts: &Parts) -> anyhow::Result<Served> {
     match *setting {}
+}
+
+/// One client's limits are those of every WebSocket; the packets are the protocol's own.
+fn socketio(limits: &Limits) -> socketio::Config {
+    socketio::Config {
+        ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
+        behind: Duration::from_secs(limits.behind_s.into()),
+        messages_per_second: limits.messages_per_second,
+        message_burst: limits.message_burst,
+        ..socketio::Config::default()
+    }
 }
 
 /// Apps that share a listener.
@@ -30,18 +46,24 @@ impl Group {
         self.settings.iter().map(Setting::name)
     }
 
-    /// Starts its apps.
-    pub(super) fn open(&self, parts: &Parts) -> anyhow::Result<Annex> {
+    /// Starts its apps. `front` counts their connections, and tells when to end them.
+    pub(super) fn open(&self, parts: &Parts, front: &Drain) -> anyhow::Result<Annex> {
         let is_theirs = self.listener.is_some();
         let parts = Parts { is_alone: is_theirs && self.settings.len() == 1, ..parts.clone() };
+        let mut spoken: Vec<Arc<dyn Dialect>> = Vec::new();
         let mut annex = Annex { is_theirs, ..Annex::default() };
         for setting in &self.settings {
             let name = setting.name();
-            let Served { sites, piers } = start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
+            let Served { sites, piers, dialects } =
+                start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
             tracing::info!(app = name, address = ?self.address(), "app switched on");
             annex.apps.push(name);
             annex.sites.extend(sites);
             annex.piers.extend(piers);
+            spoken.extend(dialects);
+        }
+        if !spoken.is_empty() {
+            annex.gate = Some(Endpoint::start(&socketio(&parts.limits), &spoken, front));
         }
         Ok(annex)
     }

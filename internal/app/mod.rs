@@ -180,7 +180,7 @@ fn open(
     let mut main = Some(main);
     let mut served = Vec::new();
     for group in groups {
-        let annex = group.open(parts)?;
+        let annex = group.open(parts, &doors.drain)?;
         served.extend(group.names().map(|name| (name, group.address().unwrap_or(main_address))));
         if let Some(listener) = group.listener.or_else(|| main.take()) {
             doors.drain.spawn(http::serve(listener, Arc::clone(doors), annex));

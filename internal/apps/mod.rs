@@ -13,6 +13,7 @@ use crate::http::{Pier, Site};
 use crate::hub::Hub;
 use crate::postgres::Database;
 use crate::session::Limits;
+use crate::socketio::Dialect;
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
 
@@ -53,6 +54,8 @@ pub struct Served {
     pub sites: Vec<Arc<dyn Site>>,
     /// Its WebSockets.
     pub piers: Vec<Arc<dyn Pier>>,
+    /// Its Socket.IO.
+    pub dialects: Vec<Arc<dyn Dialect>>,
 }
 
 impl std::fmt::Debug for Served {

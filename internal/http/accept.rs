@@ -16,8 +16,10 @@ use crate::http::connection::Front;
 use crate::http::farewell::Farewell;
 use crate::http::routes::routes;
 use crate::http::seats::Full;
-use crate::http::{Annex, Doors};
-use crate::shard::{Caller, SEND_BUFFER_BYTES};
+use crate::http::{Annex, Config, Doors, Seats};
+use crate::shard::{Caller, Porter as _, SEND_BUFFER_BYTES};
+use crate::socketio::Gate;
+use crate::telemetry::Metrics;
 
 /// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
 const BACKLOG: i32 = 4096;
@@ -78,9 +80,21 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
 /// Accepts until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the runtime can't watch
 /// the socket, the server is stopped.
 pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
+    let front = Front::new(&doors, routes(&doors, &annex), annex.gate.clone());
+    doors.metrics.refusals.expect(AWAITED);
+    run(listener, front, &annex).await;
+}
+
+/// The same with a gate alone, and nothing of a server behind it.
+pub async fn host(listener: Listener, config: &Config, gate: Arc<dyn Gate>, drain: &Drain) {
+    let front = Front::bare(config, Some(gate), Seats::new(config), &Arc::new(Metrics::new()), drain);
+    run(listener, front, &Annex::default()).await;
+}
+
+async fn run(listener: Listener, front: Front, annex: &Annex) {
     let Listener { socket, address } = listener;
     if cfg!(target_os = "linux") {
-        tune(&SockRef::from(&socket), doors.config.unacknowledged);
+        tune(&SockRef::from(&socket), front.config.unacknowledged);
     }
     // Not tokio's own listener: that would have each socket watched by the runtime, only to be let go when a shard takes it.
     #[expect(deprecated, reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all")]
@@ -89,7 +103,7 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
         Ok(sockets) => sockets,
         Err(error) => {
             error!(%address, %error, "can't listen");
-            return doors.drain.stop();
+            return front.drain.stop();
         }
     };
     // The first such line of a log is the main listener's: whoever starts a server waits for it.
@@ -98,8 +112,7 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
     } else {
         info!(%address, "listening")
     }
-    doors.metrics.refusals.expect(AWAITED);
-    accept(&sockets, &Arc::new(Front::new(&doors, routes(&doors, &annex)))).await;
+    accept(&sockets, &Arc::new(front)).await;
 }
 
 async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
@@ -141,7 +154,10 @@ fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, address: 
                 tune(&SockRef::from(&socket), front.config.unacknowledged);
             }
             let caller = Caller { socket, address, permit: seat.0, since: Instant::now() };
-            front.doors.shards.knock(caller, Arc::clone(front) as _);
+            match &front.doors {
+                Some(doors) => doors.shards.knock(caller, Arc::clone(front) as _),
+                None => Arc::clone(front).take_back(caller, &[]),
+            }
         }
         Err(full) => {
             front.metrics.refuse(match full {

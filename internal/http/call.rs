@@ -83,7 +83,8 @@ impl Call {
     }
 }
 
-fn joined(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
+/// A header with its lines joined by commas; empty if there is none, or one that is not text.
+pub(super) fn joined(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
     let mut lines = headers.get_all(name.into()).iter().map(|line| line.to_str().unwrap_or_default());
     let first = Cow::Borrowed(lines.next().unwrap_or_default());
     lines.fold(first, |joined, line| Cow::Owned(format!("{joined}, {line}")))

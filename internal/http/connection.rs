@@ -1,6 +1,7 @@
 //! One HTTP connection: hyper on the socket, our deadlines around it, warp's routes behind it.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -20,12 +21,16 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
+use warp::Filter as _;
 
 use crate::drain::Drain;
-use crate::http::cors::Verdict;
+use crate::http::cors::{Verdict, with_credentials};
+use crate::http::refusal::Refusal;
 use crate::http::seats::Seat;
+use crate::http::wing::Wing;
 use crate::http::{Config, Doors, Extra, Response, Seats, knock};
 use crate::shard::{Admitted, Caller, Porter};
+use crate::socketio::Gate;
 use crate::telemetry::Metrics;
 
 /// Largest request head, and most of an answer that hyper keeps before the socket takes it.
@@ -33,12 +38,14 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// What all connections share.
 pub(super) struct Front {
-    pub(super) doors: Arc<Doors>,
+    /// None: this listener has a gate alone.
+    pub(super) doors: Option<Arc<Doors>>,
     pub(super) config: Config,
     pub(super) seats: Seats,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
     routes: Extra,
+    gate: Option<Wing>,
     http: Builder,
     /// Where connections that a shard sends back are served.
     runtime: Handle,
@@ -81,15 +88,28 @@ impl Peer {
 
 impl Front {
     /// To be called on the runtime that is to serve.
-    pub(super) fn new(doors: &Arc<Doors>, routes: Extra) -> Self {
-        let config = doors.config.clone();
+    pub(super) fn new(doors: &Arc<Doors>, routes: Extra, gate: Option<Arc<dyn Gate>>) -> Self {
+        let Doors { config, seats, metrics, drain, .. } = &**doors;
+        let front = Self::bare(config, gate, seats.clone(), metrics, drain);
+        Self { doors: Some(Arc::clone(doors)), routes, ..front }
+    }
+
+    /// A front with nothing behind it but a gate.
+    pub(super) fn bare(
+        config: &Config,
+        gate: Option<Arc<dyn Gate>>,
+        seats: Seats,
+        metrics: &Arc<Metrics>,
+        drain: &Drain,
+    ) -> Self {
         let mut http = Builder::new();
         // hyper's one timer runs from the end of an answer to the end of the next head, so it bounds idling as well; the first head,
         // which strangers send, has a shorter one of ours.
         http.timer(TokioTimer::new()).header_read_timeout(config.keep_alive).max_buf_size(BUFFER_BYTES);
-        let (metrics, drain) = (Arc::clone(&doors.metrics), doors.drain.clone());
-        let (seats, runtime) = (doors.seats.clone(), Handle::current());
-        Self { doors: Arc::clone(doors), config, seats, metrics, drain, routes, http, runtime }
+        let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
+        let gate = gate.map(|gate| Wing::new(gate, config, &drain));
+        let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found())));
+        Self { doors: None, config: config.clone(), seats, metrics, drain, routes: nothing.boxed(), gate, http, runtime }
     }
 
     /// Serves a connection until either end has enough, it is upgraded, or the server has stopped and waited long enough.
@@ -137,21 +157,27 @@ impl Front {
 
     async fn answer(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let verdict = Verdict::of(&self.config.origins, request.headers());
-        let mut response = match verdict.preflight(request.method(), request.headers()) {
-            Some(preflight) => preflight.unwrap_or_else(|refusal| refusal.into_response(&self.metrics)),
-            None => {
+        let gate = self.gate.as_ref().filter(|gate| gate.has(request.uri().path()));
+        let refused = |refusal: Refusal| refusal.into_response(&self.metrics);
+        let mut response = match (verdict.preflight(request.method(), request.headers()), gate) {
+            (Some(preflight), _) => preflight.unwrap_or_else(refused),
+            (None, Some(gate)) => gate.answer(&peer, request).await.unwrap_or_else(refused),
+            (None, None) => {
                 request.extensions_mut().insert(peer);
                 TowerToHyperService::new(warp::service(self.routes.clone())).call(request).await?
             }
         };
         verdict.put(&self.config.origins, &mut response);
+        if gate.is_some() {
+            with_credentials(&mut response);
+        }
         Ok(response)
     }
 }
 
 impl Porter for Front {
     fn admit(&self, said: &[u8]) -> Option<Admitted> {
-        knock::admit(&self.doors, said)
+        knock::admit(self.doors.as_ref()?, said)
     }
 
     fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]) {
@@ -166,6 +192,11 @@ impl Said {
     /// The socket, out of the runtime, and all that came behind the request: what hyper had read of it, and what it had not.
     pub(super) fn into_parts(self, read: &[u8]) -> io::Result<(std::net::TcpStream, Bytes)> {
         Ok((self.socket.into_std()?, [read, &self.bytes].concat().into()))
+    }
+
+    /// The same, to stay in the runtime.
+    pub(super) fn said(self, read: &[u8]) -> Self {
+        Self { bytes: [read, &self.bytes].concat().into(), socket: self.socket }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Cross-origin requests: what a browser must be told so that a page of another origin may read an answer.
 //!
-//! It stands around the routes and not within them, so that refusals can be read as well. Credentials are never allowed: there are none
-//! that a browser would add.
+//! It stands around the routes and not within them, so that refusals can be read as well. Credentials are never allowed on them: there are
+//! none that a browser would add. A gate may know some (a cookie), so its answers allow them, but only to pages that are listed by name.
 
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -15,6 +15,7 @@ use crate::http::{Origins, Response};
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, Cache-Control");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 const EXPOSED: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
 /// Seconds for which a browser may remember a preflight.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
@@ -67,5 +68,13 @@ impl Verdict {
         if *origins != Origins::Any {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
+    }
+}
+
+/// Lets a page send its cookies, if it may read the answer because it is listed. What anybody may read, nobody may read with credentials.
+pub(super) fn with_credentials(response: &mut Response) {
+    let headers = response.headers_mut();
+    if headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|origin| origin != "*") {
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
     }
 }

@@ -36,11 +36,12 @@ mod site;
 mod snapshot;
 mod specification;
 mod websocket;
+mod wing;
 
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Listener, bind, serve};
+pub use accept::{Listener, bind, host, serve};
 pub use assets::PAGE;
 pub use config::{Config, HookPath};
 pub use demo::demo_routes;

@@ -20,6 +20,7 @@ use crate::http::body::{self, BodyError};
 use crate::http::call::{Call, query_value};
 use crate::http::refusal::json_error;
 use crate::http::{Doors, Response};
+use crate::socketio::Gate;
 
 pub use crate::shard::Boarding;
 
@@ -72,6 +73,8 @@ pub struct Annex {
     pub sites: Vec<Arc<dyn Site>>,
     /// The same.
     pub piers: Vec<Arc<dyn Pier>>,
+    /// Socket.IO, for all of them.
+    pub gate: Option<Arc<dyn Gate>>,
     /// Whether the listener is theirs: then their addresses are tried before the server's own.
     pub is_theirs: bool,
 }

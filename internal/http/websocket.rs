@@ -9,10 +9,10 @@ use tracing::debug;
 use warp::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::auth::Principal;
-use crate::http::call::Call;
+use crate::http::call::{Call, joined};
 use crate::http::connection::Said;
 use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin};
 use crate::http::refusal::Refusal;
@@ -51,7 +51,7 @@ pub(super) async fn board(
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response, Refusal> {
     may_knock(&doors, &call)?;
-    let mut response = switching(&accept(&call)?, &call)?;
+    let mut response = switching(&accept(&call.headers)?, offers_pair(&call))?;
     let judged = timeout(doors.config.answer_timeout, pier.board(Asked::of(&call, &path))).await;
     let boarding = match judged {
         Ok(Ok(boarding)) => boarding,
@@ -66,7 +66,6 @@ pub(super) async fn board(
 }
 
 fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant: Entrant) -> Result<(), Refusal> {
-    let no_upgrade = || Refusal::from(Refused::NoUpgrade);
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
     let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
     doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
@@ -94,17 +93,32 @@ fn may_enter(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
     if !doors.catalog.is_ready() {
         return Err(Refusal::unavailable("not_ready", "the database has not been reached yet; come back", SOON));
     }
-    switching(&accept(call)?, call)
+    switching(&accept(&call.headers)?, offers_pair(call))
 }
 
-fn accept(call: &Call) -> Result<String, Refusal> {
+/// Whoever offered the pair must get one of the two back, or browsers fail the connection; and never the token.
+fn offers_pair(call: &Call) -> bool {
+    handshake::bearer_token(&call.header(SEC_WEBSOCKET_PROTOCOL)).is_some()
+}
+
+fn accept(headers: &HeaderMap) -> Result<String, Refusal> {
     let offer = Offer {
-        upgrade: &call.header(UPGRADE),
-        connection: &call.header(CONNECTION),
-        version: &call.header(SEC_WEBSOCKET_VERSION),
-        key: &call.header(SEC_WEBSOCKET_KEY),
+        upgrade: &joined(headers, UPGRADE),
+        connection: &joined(headers, CONNECTION),
+        version: &joined(headers, SEC_WEBSOCKET_VERSION),
+        key: &joined(headers, SEC_WEBSOCKET_KEY),
     };
     Ok(handshake::accept(&offer)?)
+}
+
+/// The 101 for a WebSocket that somebody else serves, without a subprotocol.
+pub(super) fn welcome(headers: &HeaderMap) -> Result<Response, Refusal> {
+    switching(&accept(headers)?, false)
+}
+
+/// It was no upgrade, or one that hyper can't make.
+pub(super) fn no_upgrade() -> Refusal {
+    Refusal::from(Refused::NoUpgrade)
 }
 
 impl From<Refused> for Refusal {
@@ -121,7 +135,7 @@ impl From<Refused> for Refusal {
     }
 }
 
-fn switching(accept: &str, call: &Call) -> Result<Response, Refusal> {
+fn switching(accept: &str, bearer: bool) -> Result<Response, Refusal> {
     let mut response = Response::new("".into());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -129,8 +143,7 @@ fn switching(accept: &str, call: &Call) -> Result<Response, Refusal> {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(accept).map_err(|_| Refusal::from(Refused::Key))?;
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    // Whoever offered the pair must get one of the two back, or browsers fail the connection; and never the token.
-    if handshake::bearer_token(&call.header(SEC_WEBSOCKET_PROTOCOL)).is_some() {
+    if bearer {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BEARER));
     }
     Ok(response)

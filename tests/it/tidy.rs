@@ -21,18 +21,20 @@ const LAYERS: &[(&str, &str)] = &[
     ("websocket", "protocol"),
     ("session", "ident stream auth protocol websocket"),
     ("shard", "ident stream auth protocol hub websocket session drain telemetry clock"),
+    // Apps speak through it; the exchange is all of the hub that it knows.
+    ("socketio", "protocol hub drain"),
     ("operations", "ident stream auth protocol hub engine session shard drain telemetry clock"),
     // The demo lends http what to answer; it is no system of its own, and it knows no database.
     ("demo", "drain clock"),
-    ("http", "ident stream auth protocol hub engine websocket session shard operations demo drain telemetry clock"),
-    ("apps", "ident stream auth protocol hub postgres engine session shard http drain telemetry clock"),
+    ("http", "ident stream auth protocol hub engine websocket session shard socketio operations demo drain telemetry clock"),
+    ("apps", "ident stream auth protocol hub postgres engine session shard socketio http drain telemetry clock"),
     (
         "config",
-        "ident stream auth protocol hub postgres engine websocket session shard operations demo http apps drain telemetry clock",
+        "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps drain telemetry clock",
     ),
     (
         "app",
-        "ident stream auth protocol hub postgres engine websocket session shard operations demo http apps config drain telemetry clock",
+        "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps config drain telemetry clock",
     ),
 ];
 
@@ -46,6 +48,8 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("deadpool_postgres", "postgres"),
     ("jsonwebtoken", "auth"),
     ("mio", "shard"),
+    ("socketioxide", "socketio"),
+    ("tower_service", "socketio"),
 ];
 
 /// Modules and files that are functions of their arguments.
@@ -73,11 +77,11 @@ const SPAWNERS: &[&str] = &["internal/drain.rs", "internal/postgres/connect.rs",
 
 /// What the command leaves to the library: it starts it, and shows what it says.
 const WORKINGS: &[&str] =
-    &["drain", "engine", "http", "hub", "ident", "operations", "protocol", "session", "shard", "stream", "websocket"];
+    &["drain", "engine", "http", "hub", "ident", "operations", "protocol", "session", "shard", "socketio", "stream", "websocket"];
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
-    README.es.md README.md clients clippy.toml cmd docker-compose.yml docs internal rustfmt.toml sql tests";
+    README.es.md README.md clients clippy.toml cmd docker-compose.yml docs examples internal rustfmt.toml sql tests";
 
 const LONGEST_FILE_LINES: usize = 400;
 
@@ -128,7 +132,7 @@ fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
 
 fn sources() -> Vec<Source> {
     let mut files = Vec::new();
-    for folder in ["internal", "cmd", "tests"] {
+    for folder in ["internal", "cmd", "tests", "examples"] {
         files_below(&root().join(folder), &mut files);
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));

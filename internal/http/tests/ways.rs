@@ -110,7 +110,7 @@ fn both_ways_answer_alike() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _within = runtime.enter();
     let server = TestServer::with(Config { origins: ORIGIN.parse().unwrap(), ..Config::default() });
-    let front = Arc::new(Front::new(&server.doors, routes(&server.doors, &crate::http::Annex::default())));
+    let front = Arc::new(Front::new(&server.doors, routes(&server.doors, &crate::http::Annex::default()), None));
     let short = AtomicU32::new(0);
     let mut runner = TestRunner::new(Runs { cases: 96, failure_persistence: None, ..Runs::default() });
     let outcome = runner.run(&(head(), any::<Index>()), |(head, cut)| {

@@ -1,0 +1,93 @@
+//! An Engine.IO server that says back what it hears, on this project's accept loop and limits: for the protocol's public test suite.
+//!
+//! `cargo run --example engineio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::{EngineIoService, NotFoundService};
+use engineioxide::{DisconnectReason, Socket, Str};
+use futures_util::future::BoxFuture;
+use http::request::Parts;
+use http::{Request, Response};
+use latido::drain::Drain;
+use latido::http::{Config, bind, host};
+use latido::socketio::{Ask, Duplex, Gate, HEAD_START, Transport};
+
+const MAX_PAYLOAD_BYTES: usize = 1_000_000;
+const PING_INTERVAL: Duration = Duration::from_millis(300);
+
+#[derive(Debug)]
+struct Echo;
+
+impl EngineIoHandler for Echo {
+    type Data = ();
+
+    fn on_connect(self: Arc<Self>, _: Arc<Socket<()>>) {}
+
+    fn on_disconnect(&self, _: Arc<Socket<()>>, _: DisconnectReason) {}
+
+    fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
+        let _ = socket.emit(message);
+    }
+
+    fn on_binary(self: &Arc<Self>, bytes: Bytes, socket: Arc<Socket<()>>) {
+        let _ = socket.emit_binary(bytes);
+    }
+}
+
+/// One service a path.
+struct Paths([Transport<EngineIoService<Echo, NotFoundService>>; 2]);
+
+impl Paths {
+    fn new(drain: &Drain) -> Self {
+        Self(["/engine.io", "/socket.io"].map(|path| {
+            let config = EngineIoConfig::builder()
+                .req_path(path)
+                .ping_interval(PING_INTERVAL - HEAD_START)
+                .ping_timeout(Duration::from_millis(200))
+                .max_payload(MAX_PAYLOAD_BYTES as u64)
+                .build();
+            Transport::new(EngineIoService::with_config(Arc::new(Echo), config), path, MAX_PAYLOAD_BYTES, PING_INTERVAL, drain)
+        }))
+    }
+
+    fn of(&self, path: &str) -> &dyn Gate {
+        let [first, second] = &self.0;
+        if first.has(path) { first } else { second }
+    }
+}
+
+impl Gate for Paths {
+    fn has(&self, path: &str) -> bool {
+        self.0.iter().any(|one| one.has(path))
+    }
+
+    fn body_limit(&self) -> usize {
+        MAX_PAYLOAD_BYTES
+    }
+
+    fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
+        self.of(head.uri.path()).judge(head)
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
+        self.of(request.uri().path()).answer(request)
+    }
+
+    fn adopt(&self, line: Box<dyn Duplex>, head: Request<()>) {
+        self.of(head.uri().path()).adopt(line, head);
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let port = std::env::args().nth(1).or_else(|| std::env::var("PORT").ok()).map_or(Ok(3000), |port| port.parse())?;
+    let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
+    let drain = Drain::new();
+    host(listener, &Config::default(), Arc::new(Paths::new(&drain)), &drain).await;
+    Ok(())
+}

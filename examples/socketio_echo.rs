@@ -1,0 +1,84 @@
+//! A Socket.IO server that says back what it hears, on this project's accept loop, limits and Socket.IO layer: for the protocol's public
+//! test suite.
+//!
+//! `cargo run --example socketio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use latido::drain::Drain;
+use latido::http::{self, bind, host};
+use latido::hub::exchange::{Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+use latido::socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
+use serde_json::{Value, json};
+
+/// The exchange has no topics here: a mailbox is only a socket's life.
+struct NoTopics;
+
+impl Rules for NoTopics {
+    fn presence(&self, _: &TopicName) -> Presence {
+        Presence::Off
+    }
+
+    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+        Vec::new()
+    }
+}
+
+struct Echo {
+    exchange: Arc<Exchange>,
+}
+
+impl Dialect for Echo {
+    fn namespaces(&self) -> &'static [&'static str] {
+        &["/", "/custom"]
+    }
+
+    fn owns(&self, _: &str) -> bool {
+        true
+    }
+
+    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+        let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
+        let auth = if auth.is_null() { json!({}) } else { auth };
+        link.emit("auth", &auth);
+        Some((Box::new(Parrot { link: link.clone() }), mailbox))
+    }
+
+    fn write(&self, _: &str, _: &Event) -> Vec<Emit> {
+        Vec::new()
+    }
+}
+
+struct Parrot {
+    link: Link,
+}
+
+impl Talk for Parrot {
+    fn hear(&mut self, Heard { event, args, ack }: Heard) -> BoxFuture<'_, ()> {
+        match (&*event, ack) {
+            ("message", _) => self.link.emit_args("message-back", &args),
+            ("message-with-ack", Some(ack)) => ack.send(&args),
+            _ => self.link.emit_args("error", &Args::new([json!({"message": "unknown event"})])),
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let port = std::env::args().nth(1).or_else(|| std::env::var("PORT").ok()).map_or(Ok(3000), |port| port.parse())?;
+    let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
+    let config = Config {
+        ping_interval: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(200),
+        max_payload_bytes: 1_000_000,
+        ..Config::default()
+    };
+    let drain = Drain::new();
+    let dialect = Arc::new(Echo { exchange: Arc::new(Exchange::new(NoTopics, || 0)) });
+    let endpoint = Endpoint::start(&config, &[dialect], &drain);
+    host(listener, &http::Config::default(), endpoint, &drain).await;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `/socket.io/` of a listener, for all its apps.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIo};
+use tower_service::Service;
+
+use crate::drain::Drain;
+use crate::socketio::inbox::{Inbox, Posted};
+use crate::socketio::socket::{Hall, serve};
+use crate::socketio::transport::HEAD_START;
+use crate::socketio::{Config, Dialect, Link, Transport};
+
+/// Where every Socket.IO client asks.
+const PATH: &str = "/socket.io";
+/// Attachments of one event.
+const MAX_ATTACHMENTS: usize = 64;
+
+/// Speaks Socket.IO; see the module's documentation.
+pub type Endpoint = Transport<SocketIoService<Nowhere>>;
+
+impl Endpoint {
+    /// An endpoint for these apps. When the server stops it ends every socket, so that they can come back elsewhere.
+    pub fn start(config: &Config, dialects: &[Arc<dyn Dialect>], drain: &Drain) -> Arc<Self> {
+        let limit = config.max_payload_bytes;
+        let parser = ParserConfig::common()
+            .max_incoming_binary_buf_size(limit)
+            .max_incoming_binaries(MAX_ATTACHMENTS)
+            .packet_completion_timeout(config.connect_timeout);
+        let (service, io) = SocketIo::builder()
+            .req_path(PATH)
+            .ping_interval(config.ping_interval.saturating_sub(HEAD_START))
+            .ping_timeout(config.ping_timeout)
+            .connect_timeout(config.connect_timeout)
+            .upgrade_timeout(config.upgrade_timeout)
+            .max_buffer_size(config.buffered_packets)
+            .max_payload(limit as u64)
+            .ws_max_message_size(limit)
+            .ws_max_frame_size(limit)
+            .with_parser(parser)
+            .build_with_inner_svc(Nowhere);
+        let mut namespaces: Vec<_> = dialects.iter().flat_map(|dialect| dialect.namespaces()).copied().collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        for namespace in namespaces {
+            let speaks = |dialect: &&Arc<dyn Dialect>| dialect.namespaces().contains(&namespace);
+            let dialects = dialects.iter().filter(speaks).cloned().collect();
+            open(&io, namespace, Arc::new(Hall { config: config.clone(), dialects }), drain);
+        }
+        let stopping = drain.clone();
+        drain.spawn(async move {
+            stopping.stopping().await;
+            io.close().await;
+        });
+        Arc::new(Self::new(service, PATH, limit, config.ping_interval, drain))
+    }
+}
+
+/// Everything is ready for a socket's first message before the client hears that it is connected; its task starts right after.
+fn open(io: &SocketIo, namespace: &'static str, hall: Arc<Hall>, drain: &Drain) {
+    let (config, stopping) = (hall.config.clone(), drain.clone());
+    let prepare = move |socket: SocketRef| {
+        let inbox = Inbox::new(&config);
+        let ended = inbox.clone();
+        socket.extensions.insert(inbox);
+        socket.on_fallback(async |posted: Posted| posted.never());
+        socket.on_disconnect(move || {
+            ended.end();
+            ready(())
+        });
+        ready(if stopping.is_stopping() { Err("the server is stopping; come back") } else { Ok(()) })
+    };
+    let drain = drain.clone();
+    let enter = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        if let Some(letters) = socket.extensions.get::<Inbox>().and_then(|inbox| inbox.open()) {
+            drain.spawn(serve(Arc::clone(&hall), Link::new(socket), auth.unwrap_or_default(), letters));
+        }
+        ready(())
+    };
+    io.ns(namespace, enter.with(prepare));
+}
+
+/// Whatever is not the crate's; nothing gets there.
+#[derive(Debug, Clone, Copy)]
+pub struct Nowhere;
+
+impl Service<Request<Full<Bytes>>> for Nowhere {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}
