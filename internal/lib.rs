@@ -8,6 +8,8 @@ pub mod config;
 pub mod demo;
 pub mod drain;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod ident;

@@ -60,6 +60,18 @@ pub fn issue(secret: &Secret, passport: &Passport, clock: &Clock, lifetime: Dura
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &Value::Object(claims), &key).map_err(|_| IssueError::Sign)
 }
 
+/// For fuzzing: any bytes as the claims of a token that is signed well, and as the header of one that is not.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sign_raw(secret: &str, bytes: &[u8]) -> (String, String) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let message = format!("{}.{}", part(br#"{"alg":"HS256"}"#), part(bytes));
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap_or_default();
+    (format!("{message}.{signature}"), format!("{}.{}.{signature}", part(bytes), part(b"{}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

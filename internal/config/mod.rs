@@ -20,5 +20,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use open_files::raise_open_file_limit;
 pub use settings::{Auth, Database, Engine, Limits, Purpose, Server, Settings};
 pub use sources::Sources;
+#[cfg(any(test, fuzzing))]
+pub(crate) use stream_file::parse_streams;
 pub use value::duration;
 pub use variable::{VARIABLES, Variable};

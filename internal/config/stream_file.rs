@@ -73,6 +73,13 @@ pub(super) fn read(path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> 
     parse(&text, path, default_zone, mistakes)
 }
 
+/// The names of the streams of a file that says `text`, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_streams(text: &str, path: &Path, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+    let file = parse(text, path, "UTC", mistakes)?;
+    Some(file.streams.into_iter().map(|stream| stream.name).collect())
+}
+
 fn parse(text: &str, path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> Option<StreamFile> {
     let top: Top = toml::from_str(text).map_err(|error| mistakes.add(path.display().to_string(), error.to_string())).ok()?;
     let mut streams = Vec::new();

@@ -33,6 +33,8 @@ pub use error::DatabaseError;
 pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
 pub use interest::{Declared, Interest};
 pub use listener::{Listener, ListenerState};
+#[cfg(any(test, fuzzing))]
+pub(crate) use notice::notices_of;
 pub use notice::{CHANNEL, Notice};
 pub use pool::Database;
 pub use script::Scripts;

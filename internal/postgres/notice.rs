@@ -89,6 +89,16 @@ fn parse(payload: &str) -> Result<(String, Vec<Option<String>>), serde_json::Err
     }
 }
 
+/// What one payload amounts to, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn notices_of(catalog: &Catalog, payload: &str) -> Vec<Notice> {
+    let mut gathered = Gathered::default();
+    if !is_probe(payload) {
+        gathered.add(catalog, payload);
+    }
+    gathered.into_notices()
+}
+
 /// A probe's payload: not an array, so never taken for a change.
 pub(super) fn probe(nonce: u64) -> String {
     format!("probe {nonce:016x}")

@@ -29,7 +29,7 @@ pub struct Stream {
 
 impl Stream {
     /// A stream without a query, for tests of whoever needs one: keys in `negocio_id`, event `stats`, days in UTC.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn fake(name: &str, key_type: Option<KeyType>) -> Self {
         Self {
             name: name.to_owned(),
