@@ -1,7 +1,7 @@
 # `make run` and `make test` are all there is to know; both see to what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-angular test clients bench lint doc ci tools clean
+.PHONY: help run demo-angular test clients bench conformance sbom lint doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -32,6 +32,13 @@ clients: tools ## build and test the TypeScript and Angular clients; needs node 
 
 bench: tools ## measures everything beside its floor and its peers; ARGS="fan-out --rounds 1" for a part
 	cargo bench --locked --bench bench -- $(ARGS)
+
+conformance: ## an echo server on 127.0.0.1:9001 (PORT, HOST), for public WebSocket suites
+	cargo run --release --locked --example conformance
+
+sbom: ## what the server is made of, as CycloneDX, in target/sbom.json
+	@mkdir -p target
+	.ci/sbom > target/sbom.json && echo target/sbom.json
 
 lint: ## rustfmt and clippy, warnings are errors
 	cargo fmt --check

@@ -17,4 +17,5 @@ mod operations;
 mod packaging;
 mod postgres;
 mod specification;
+mod supply;
 mod tidy;
