@@ -99,6 +99,10 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
     http::Config {
         max_connections: limits.connections,
         max_connections_per_address: limits.connections_per_address,
+        max_connections_per_user: limits.connections_per_user,
+        max_handshakes_per_second: limits.handshakes_per_second,
+        tls: server.tls.clone(),
+        proxies: server.proxies.clone(),
         origins,
         metrics: server.metrics,
         head_timeout: limits.handshake,

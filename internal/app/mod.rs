@@ -55,6 +55,7 @@ impl App {
         let listener = http::bind(&[config.address]).with_context(|| format!("can't listen on {}", config.address))?;
         let address = listener.address();
         let groups = apps::bind(config.address.ip(), config.address.port(), config.apps)?;
+        let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
         let interest = Interest::new(&catalog);
@@ -91,8 +92,12 @@ impl App {
         let lent = lend(&parts, &database, &engine);
         let seats = Seats::new(&config.http);
         let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
+        if let Some(tls) = &tls {
+            tls.keep(&front);
+        }
         let doors = Doors {
             seats,
+            tls,
             config: config.http,
             catalog,
             verifier,

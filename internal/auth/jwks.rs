@@ -4,24 +4,20 @@
 //! fetch again, at most once in a while: else anybody could make us hammer the issuer with invented ids.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Client, StatusCode, Url};
 use tokio::sync::{Notify, watch};
 
-use crate::auth::KeyError;
 use crate::auth::jwk::{KeySet, KeySetError};
+use crate::auth::{KeyError, outward};
 use crate::drain::Drain;
 
 /// Longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For the whole answer.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a token waits for a fetch that may bring its key.
-const WAIT: Duration = FETCH_TIMEOUT.saturating_add(Duration::from_millis(500));
+const WAIT: Duration = outward::TIMEOUT.saturating_add(Duration::from_millis(500));
 /// After a failure: this long, then twice as long, and so on.
 const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
@@ -81,8 +77,8 @@ impl From<reqwest::Error> for FetchError {
 
 impl Jwks {
     pub(super) fn new(url: &str, timings: JwksTimings) -> Result<Self, KeyError> {
-        let url = parse_url(url)?;
-        let client = client(&url)?;
+        let url = outward::parse_url(url)?;
+        let client = outward::client(&url, 0)?;
         let keys = watch::Sender::new(KeySet::default());
         Ok(Self { url, client, timings, keys, nudge: Notify::new(), pace: Mutex::default() })
     }
@@ -162,7 +158,7 @@ impl Jwks {
             }
             Err(error) => {
                 let retry_in_s = wait.as_secs();
-                let reason = chain(&error);
+                let reason = outward::chain(&error);
                 tracing::warn!(reason, retry_in_s, "the issuer's key set could not be fetched; the last good one stays");
                 self.keys.send_modify(|_| {});
             }
@@ -170,17 +166,11 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let mut response = self.client.get(self.url.clone()).send().await?;
+        let response = self.client.get(self.url.clone()).send().await?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > MAX_BYTES {
-                return Err(FetchError::TooLong);
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = outward::body(response, MAX_BYTES).await?.ok_or(FetchError::TooLong)?;
         Ok(KeySet::parse(&body)?)
     }
 }
@@ -189,62 +179,6 @@ impl fmt::Debug for Jwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwks").field("timings", &self.timings).finish_non_exhaustive()
     }
-}
-
-/// An error with its causes; reqwest's own text says little without them.
-fn chain(error: &FetchError) -> String {
-    let first: &dyn std::error::Error = error;
-    let mut causes: Vec<_> = std::iter::successors(Some(first), |e| e.source()).map(ToString::to_string).collect();
-    causes.dedup();
-    causes.join(": ")
-}
-
-/// Whether `url` may be asked for a key set.
-pub fn check_url(url: &str) -> Result<(), KeyError> {
-    parse_url(url).map(drop)
-}
-
-fn parse_url(url: &str) -> Result<Url, KeyError> {
-    let url = Url::parse(url).map_err(|_| KeyError::JwksUrl)?;
-    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.host_str().is_some();
-    if is_safe && is_plain { Ok(url) } else { Err(KeyError::JwksUrl) }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn client(url: &Url) -> Result<Client, KeyError> {
-    let is_loopback = is_loopback(url);
-    let mut builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(FETCH_TIMEOUT)
-        .pool_max_idle_per_host(0)
-        .https_only(url.scheme() == "https")
-        .tls_backend_preconfigured(tls(url.scheme() == "https")?);
-    if is_loopback {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|_| KeyError::RootCertificates)
-}
-
-/// rustls on ring with the machine's own root certificates.
-fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if needs_roots {
-        let (found, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if found == 0 {
-            return Err(KeyError::RootCertificates);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|_| KeyError::RootCertificates)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

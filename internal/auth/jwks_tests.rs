@@ -211,7 +211,7 @@ fn only_safe_addresses_are_asked() {
         "http://[::1]/keys",
         "http://localhost:3000/keys",
     ] {
-        assert_eq!(check_url(url), Ok(()), "{url}");
+        assert_eq!(crate::auth::check_url(url), Ok(()), "{url}");
     }
     for url in [
         "",
@@ -224,6 +224,6 @@ fn only_safe_addresses_are_asked() {
         "file:///etc/passwd",
         "ftp://127.0.0.1/keys",
     ] {
-        assert_eq!(check_url(url), Err(KeyError::JwksUrl), "{url}");
+        assert_eq!(crate::auth::check_url(url), Err(KeyError::JwksUrl), "{url}");
     }
 }

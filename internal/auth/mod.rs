@@ -5,11 +5,13 @@
 
 mod api_key;
 mod claims;
+mod introspection;
 mod issue;
 mod jwk;
 mod jwks;
 mod key;
 mod numeric_date;
+mod outward;
 mod policy;
 mod principal;
 mod secret;
@@ -19,9 +21,13 @@ mod token_error;
 mod verifier;
 
 pub use api_key::{ApiKey, InvalidApiKey};
+pub use introspection::Introspection;
+#[cfg(any(test, fuzzing))]
+pub(crate) use issue::sign_raw;
 pub use issue::{IssueError, Passport, issue};
-pub use jwks::{JwksTimings, check_url as check_jwks_url};
+pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
+pub use outward::check_url;
 pub use policy::{Config as PolicyConfig, Decision, Lookup, LookupError, LookupFuture, Policy};
 pub use principal::{Grants, Principal};
 pub use secret::Secret;

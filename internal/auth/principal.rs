@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::LEEWAY_S;
+use crate::auth::introspection::Vouched;
 use crate::ident::{Channel, UserId};
 use crate::stream::Catalog;
 
@@ -13,12 +14,14 @@ pub struct Principal {
     expires_at_s: i64,
     role: Option<Box<str>>,
     grants: Grants,
+    /// Where the issuer is asked about revoked tokens.
+    vouched: Option<Arc<Vouched>>,
 }
 
 impl Principal {
     /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
-        Self { user, expires_at_s, role: role.map(Into::into), grants }
+        Self { user, expires_at_s, role: role.map(Into::into), grants, vouched: None }
     }
 
     /// Claim `id`, else `user_id`, else `sub`.
@@ -35,6 +38,21 @@ impl Principal {
     /// as well, so that none is accepted only to be closed at once.
     pub fn ends_at_s(&self) -> i64 {
         self.expires_at_s.saturating_add(LEEWAY_S)
+    }
+
+    /// The same, as long as the issuer does not revoke the token.
+    pub(super) fn while_valid(self, vouched: Arc<Vouched>) -> Self {
+        Self { vouched: Some(vouched), ..self }
+    }
+
+    /// Whether the token may be revoked before it ends, so that [`Principal::is_revoked`] must be looked at now and then.
+    pub fn may_be_revoked(&self) -> bool {
+        self.vouched.is_some()
+    }
+
+    /// Whether the issuer has revoked the token since.
+    pub fn is_revoked(&self) -> bool {
+        self.vouched.as_ref().is_some_and(|vouched| vouched.is_revoked())
     }
 
     /// Claim `rol`, else `role`.

@@ -38,6 +38,12 @@ pub enum TokenError {
     /// The issuer's key set has no key of that id.
     #[error("the token's key is not known")]
     UnknownKey,
+    /// The issuer says so.
+    #[error("the token has been revoked")]
+    Revoked,
+    /// The issuer could not be asked whether it was revoked; the token may be good.
+    #[error("whether the token was revoked can't be asked now")]
+    Unconfirmed,
     /// The issuer's key set could not be fetched yet; the token may be good.
     #[error("the keys to check the token are not available now")]
     KeysUnavailable,
@@ -57,6 +63,8 @@ impl TokenError {
             Self::Claims { .. } => "claims",
             Self::Algorithm => "algorithm",
             Self::UnknownKey => "unknown_key",
+            Self::Revoked => "revoked",
+            Self::Unconfirmed => "unconfirmed",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }

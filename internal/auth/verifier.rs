@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::claims::{ClaimRules, Members};
+use crate::auth::introspection::{Introspection, Introspector};
 use crate::auth::jwk::KeySet;
 use crate::auth::jwks::Jwks;
 use crate::auth::key::{self, VerifyingKey};
@@ -36,6 +37,8 @@ pub struct Config {
     pub jwks_url: Option<String>,
     /// When the key set is fetched.
     pub jwks_timings: JwksTimings,
+    /// Whom to ask whether a token was revoked. None: tokens live until they end.
+    pub introspection: Option<Introspection>,
     /// What `iss` must be.
     pub issuer: Option<String>,
     /// What `aud` must be or hold.
@@ -50,6 +53,7 @@ pub struct Config {
 pub struct Verifier {
     keys: Arc<[VerifyingKey]>,
     jwks: Option<Arc<Jwks>>,
+    introspector: Option<Arc<Introspector>>,
     rules: Arc<ClaimRules>,
     clock: Clock,
 }
@@ -84,14 +88,18 @@ impl Verifier {
             keys.extend(key::public_keys(pem)?);
         }
         let jwks = config.jwks_url.as_deref().map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new)).transpose()?;
+        let introspector = config.introspection.as_ref().map(|config| Introspector::new(config).map(Arc::new)).transpose()?;
         let rules = ClaimRules::new(config.issuer.clone(), config.audience.clone(), &config.key_fields);
-        Ok(Self { keys: keys.into(), jwks, rules: Arc::new(rules), clock })
+        Ok(Self { keys: keys.into(), jwks, introspector, rules: Arc::new(rules), clock })
     }
 
-    /// Starts the task that keeps the issuer's key set, if there is one. To be called once, in the runtime.
+    /// Starts what asks the issuer for its key set and about revoked tokens, where it is asked at all. To be called once, in the runtime.
     pub fn start(&self, drain: &Drain) {
         if let Some(jwks) = &self.jwks {
             jwks.start(drain);
+        }
+        if let Some(introspector) = &self.introspector {
+            introspector.start(drain);
         }
     }
 
@@ -100,11 +108,29 @@ impl Verifier {
         !self.keys.is_empty() || self.jwks.as_ref().is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
     }
 
-    /// Whose token it is. Waits only where the issuer's key set has to be fetched again, a few seconds at most.
+    /// Whose token it is. Waits only where the issuer must be asked, for its key set or whether the token was revoked, a few seconds at most.
     ///
     /// # Errors
     /// Why it opens nothing; see [`TokenError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        let principal = self.verify_signed(token).await?;
+        match &self.introspector {
+            Some(introspector) => Ok(principal.while_valid(introspector.ask(token).await?)),
+            None => Ok(principal),
+        }
+    }
+
+    /// What the issuer is remembered to have said of a good token; None: it must be asked.
+    fn remembered(&self, token: &str, verified: Result<Principal, TokenError>) -> Option<Result<Principal, TokenError>> {
+        match (&self.introspector, verified) {
+            (Some(introspector), Ok(principal)) => {
+                introspector.remembered(token).map(|known| known.map(|vouched| principal.while_valid(vouched)))
+            }
+            (_, verified) => Some(verified),
+        }
+    }
+
+    async fn verify_signed(&self, token: &str) -> Result<Principal, TokenError> {
         let header = read_header(token)?;
         let Some(jwks) = &self.jwks else { return self.judge(token, &header, &KeySet::default()).into_result() };
         let mut newest = jwks.subscribe();
@@ -125,11 +151,13 @@ impl Verifier {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
         };
-        let Some(jwks) = &self.jwks else { return Some(self.judge(token, &header, &KeySet::default()).into_result()) };
+        let Some(jwks) = &self.jwks else {
+            return self.remembered(token, self.judge(token, &header, &KeySet::default()).into_result());
+        };
         let keys = jwks.subscribe().borrow().clone();
         match self.judge(token, &header, &keys) {
             Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
-            verdict => Some(verdict.into_result()),
+            verdict => self.remembered(token, verdict.into_result()),
         }
     }
 
@@ -137,7 +165,10 @@ impl Verifier {
     /// a hundred times as long, so whoever has others waiting leaves it to [`Verifier::verify`].
     pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
         let header = read_header(token).ok()?;
-        (header.0.family() == AlgorithmFamily::Hmac).then(|| self.judge(token, &header, &KeySet::default()).into_result())
+        if header.0.family() != AlgorithmFamily::Hmac {
+            return None;
+        }
+        self.remembered(token, self.judge(token, &header, &KeySet::default()).into_result())
     }
 
     fn judge(&self, token: &str, header: &(Algorithm, Option<String>), published: &KeySet) -> Verdict {

@@ -5,15 +5,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::auth::{ApiKey, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_jwks_url, check_public_keys, check_secret};
+use crate::auth::{
+    ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys, check_secret, check_url,
+};
 use crate::config::apps::{WantedApp, apps};
 use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::{Mistakes, Sources, open_files, value, variable as v};
+use crate::http::{Proxies, TlsFiles};
 use crate::stream::{Stream, Table, ZoneRule};
 
 const DATABASE_URL: &str = "postgresql://user:password@host:port/database";
 const PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
+/// How often the certificate is looked at.
+const TLS_LOOK: Duration = Duration::from_secs(5);
 const DAY_S: u64 = 86_400;
 
 /// What the settings are for: it decides which of them must be there. Whatever is given is checked for every purpose.
@@ -93,6 +98,10 @@ pub struct Server {
     pub port: u16,
     /// Pages that may connect, as written; empty: any.
     pub allowed_origins: Vec<String>,
+    /// Where the certificate and its key are. None: no TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whose word on where a client comes from counts.
+    pub proxies: Proxies,
     /// Whether `/metrics` is served.
     pub metrics: bool,
     /// Threads that own sockets, at least 1.
@@ -108,6 +117,10 @@ pub struct Limits {
     pub connections: usize,
     /// Most open connections from one address. None: no limit.
     pub connections_per_address: Option<usize>,
+    /// Most open connections of one user. None: no limit.
+    pub connections_per_user: Option<usize>,
+    /// New connections a second. None: no limit.
+    pub handshakes_per_second: Option<u32>,
     /// Most channels of one connection.
     pub channels: usize,
     /// Longest message from a client.
@@ -232,7 +245,7 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
     let public_keys = public_keys(r);
     let jwks_url = r.text(&v::JWT_JWKS_URL).map(ToOwned::to_owned);
     if let Some(url) = &jwks_url {
-        r.check(v::JWT_JWKS_URL.name, check_jwks_url(url));
+        r.check(v::JWT_JWKS_URL.name, check_url(url));
     }
     require_keys(r, purpose);
     VerifierConfig {
@@ -241,10 +254,19 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
         public_keys,
         jwks_url,
         jwks_timings: JwksTimings::default(),
+        introspection: introspection(r),
         issuer: r.text(&v::JWT_ISSUER).map(ToOwned::to_owned),
         audience: r.text(&v::JWT_AUDIENCE).map(ToOwned::to_owned),
         key_fields: streams.iter().map(|stream| stream.key_field.clone()).collect(),
     }
+}
+
+fn introspection(r: &mut Reader<'_>) -> Option<Introspection> {
+    let every = r.seconds(&v::JWT_INTROSPECTION_SECONDS, 1..=3_600, 30);
+    let fails_open = r.boolean(&v::JWT_INTROSPECTION_FAIL_OPEN, false);
+    let url = r.text(&v::JWT_INTROSPECTION_URL)?;
+    r.check(v::JWT_INTROSPECTION_URL.name, check_url(url));
+    Some(Introspection { url: Secret::new(url), every, fails_open })
 }
 
 /// PEM text, in which `\n` may stand for a line break, or the path of a file.
@@ -297,9 +319,27 @@ fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
         host: r.parse(&v::HOST, "an IP address such as 0.0.0.0, :: or 127.0.0.1", value::address).unwrap_or(default.into()),
         port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
         allowed_origins: r.parse(&v::ALLOWED_ORIGINS, origins, value::origins).unwrap_or_default(),
+        tls: tls(r),
+        proxies: r
+            .parse(&v::TRUSTED_PROXIES, "addresses or networks such as 10.0.0.0/8, ::1", |text| text.parse().ok())
+            .unwrap_or_default(),
         metrics: r.boolean(&v::METRICS, true),
         shards: r.count(&v::SHARDS, 1..=1_024, cores as u64),
         shutdown: r.seconds(&v::SHUTDOWN_SECONDS, 1..=3_600, 10),
+    }
+}
+
+/// Both files or none; whether they are any good shows when they are read.
+fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
+    match (r.text(&v::TLS_CERT), r.text(&v::TLS_KEY)) {
+        (Some(certificates), Some(key)) => Some(TlsFiles { certificates: certificates.into(), key: key.into(), every: TLS_LOOK }),
+        (None, None) => None,
+        (certificates, _) => {
+            let missing = if certificates.is_none() { v::TLS_CERT } else { v::TLS_KEY };
+            r.mistakes
+                .add(missing.name, "missing; expected the path of a PEM file, beside that of the other of TLS_CERT and TLS_KEY");
+            None
+        }
     }
 }
 
@@ -308,7 +348,11 @@ fn limits(r: &mut Reader<'_>) -> Limits {
     let burst = u32::try_from(r.number(&v::MESSAGE_BURST, 1..=1_000_000, 200)).unwrap_or(u32::MAX);
     let most = r.maybe_number(&v::MAX_CONNECTIONS, 1..=10_000_000);
     let most_per_address = r.maybe_number(&v::MAX_CONNECTIONS_PER_ADDRESS, 1..=10_000_000);
+    let most_per_user = r.maybe_number(&v::MAX_CONNECTIONS_PER_USER, 1..=10_000_000);
+    let handshakes = r.maybe_number(&v::MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000);
     Limits {
+        connections_per_user: most_per_user.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        handshakes_per_second: handshakes.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         connections: most.map_or_else(open_files::connections, |n| usize::try_from(n).unwrap_or(usize::MAX)),
         connections_per_address: most_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         channels: r.count(&v::MAX_CHANNELS, 1..=100_000, 100),

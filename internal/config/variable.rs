@@ -68,6 +68,12 @@ variables! {
             "What a token's iss must be; unset: anything";
         JWT_AUDIENCE plain "TEXT" ""
             "What a token's aud must be or hold; unset: anything";
+        JWT_INTROSPECTION_URL secret "URL" ""
+            "Address that says whether a token was revoked: POST {\"token\"} answers {\"valid\"}; https, asked before a token opens anything and again while it is in use; unset: tokens live until they end";
+        JWT_INTROSPECTION_SECONDS plain "SECONDS" "30"
+            "How long its answer counts, and so how long a revoked token may still be used";
+        JWT_INTROSPECTION_FAIL_OPEN plain "true|false" "false"
+            "Whether tokens count as valid while that address does not answer";
         ADMIN_ROLES plain "LIST" "admin_sistema"
             "Roles (claim rol or role) that may watch everything, separated by commas; none: no role. Safe as a default, since only who signs tokens can put a role into one";
         AUTHORIZE_CACHE_SECONDS plain "SECONDS" "10"
@@ -82,6 +88,12 @@ variables! {
             "Pages that may connect (https://panel.example.com), separated by commas; *: any. Any is safe, since nothing that a browser sends by itself ever authenticates";
         NOTIFY_API_KEY secret "KEY" ""
             "Key that callers of POST /notify/… must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash; unset: none";
+        TLS_CERT plain "PATH" ""
+            "PEM file with the certificate and those between it and its authority; then the server speaks https and wss alone, and reads the files again when they change";
+        TLS_KEY plain "PATH" ""
+            "PEM file with the certificate's private key";
+        TRUSTED_PROXIES plain "LIST" ""
+            "Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-For is believed, separated by commas; unset: none";
         METRICS plain "true|false" "true"
             "Serve GET /metrics for Prometheus";
         SHARDS plain "N" "one a core"
@@ -107,7 +119,11 @@ variables! {
         MAX_CONNECTIONS plain "N" "what the open-file limit allows"
             "Most open connections";
         MAX_CONNECTIONS_PER_ADDRESS plain "N" "no limit"
-            "Most open connections from one address; behind a proxy all share one";
+            "Most open connections from one address; behind a proxy all share one, unless it is among TRUSTED_PROXIES";
+        MAX_CONNECTIONS_PER_USER plain "N" "no limit"
+            "Most open WebSockets and event streams of one user";
+        MAX_HANDSHAKES_PER_SECOND plain "N" "no limit"
+            "New connections a second, on average; as many again may come at once. Beyond it they get 503, and those that are there notice nothing";
         MAX_CHANNELS plain "N" "100"
             "Most channels of one connection";
         MAX_MESSAGE_BYTES plain "BYTES" "16384"
@@ -153,6 +169,7 @@ mod tests {
             "JWT_SECRET_PREVIOUS",
             "JWT_PUBLIC_KEY",
             "JWT_JWKS_URL",
+            "JWT_INTROSPECTION_URL",
             "NOTIFY_API_KEY",
         ];
         assert_eq!(secret, expected);

@@ -17,7 +17,7 @@ use crate::http::farewell::Farewell;
 use crate::http::routes::routes;
 use crate::http::seats::Full;
 use crate::http::{Annex, Config, Doors, Seats};
-use crate::shard::{Caller, Porter as _, SEND_BUFFER_BYTES};
+use crate::shard::{Caller, SEND_BUFFER_BYTES};
 use crate::socketio::Gate;
 use crate::telemetry::Metrics;
 
@@ -26,8 +26,18 @@ const BACKLOG: i32 = 4096;
 /// First and longest pause after an accept that failed for want of files or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Refusals that an operator's alert waits for: shown at zero from the start, since Prometheus sees no rise in what first appears at one.
-const AWAITED: [&str; 8] =
-    ["connection_limit", "address_limit", "hook_key", "signature", "expired", "malformed", "claims", "algorithm"];
+const AWAITED: [&str; 10] = [
+    "connection_limit",
+    "address_limit",
+    "user_limit",
+    "handshake_rate",
+    "hook_key",
+    "signature",
+    "expired",
+    "malformed",
+    "claims",
+    "algorithm",
+];
 /// A silent peer is probed after this long, this often, so many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
@@ -148,23 +158,26 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, address: SocketAddr) {
-    match front.seats.take(address.ip()) {
+    match front.seat(address.ip()) {
         Ok(seat) => {
             if cfg!(not(target_os = "linux")) {
                 tune(&SockRef::from(&socket), front.config.unacknowledged);
             }
             let caller = Caller { socket, address, permit: seat.0, since: Instant::now() };
-            match &front.doors {
-                Some(doors) => doors.shards.knock(caller, Arc::clone(front) as _),
-                None => Arc::clone(front).take_back(caller, &[]),
+            match &front.tls {
+                Some(tls) => tls.knock(front, caller),
+                None => front.let_speak(caller),
             }
         }
         Err(full) => {
             front.metrics.refuse(match full {
                 Full::House => "connection_limit",
                 Full::Address => "address_limit",
+                Full::Rush => "handshake_rate",
             });
-            farewell.bid(socket, full);
+            if front.tls.is_none() {
+                farewell.bid(socket, full);
+            }
         }
     }
 }

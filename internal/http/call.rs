@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use percent_encoding::percent_decode_str;
 use warp::Filter;
@@ -18,23 +19,26 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) query: String,
     pub(super) peer: Option<Peer>,
+    /// Where the connection comes from.
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// Extracts the [`Call`] of any request.
 pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clone {
     // The raw query: warp's typed one logs what it can't read, and a token may be in it.
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::method()
-        .and(warp::header::headers_cloned())
-        .and(query)
-        .and(warp::ext::optional())
-        .map(|method, headers, query, peer| Call { method, headers, query, peer })
+    warp::method().and(warp::header::headers_cloned()).and(query).and(warp::ext::optional()).map(
+        |method, headers, query, peer: Option<Peer>| {
+            let address = peer.as_ref().map(Peer::address);
+            Call { method, headers, query, peer, address }
+        },
+    )
 }
 
 impl Call {
     /// A GET of whom nothing is known but this.
     pub(super) fn get(headers: HeaderMap, query: &str) -> Self {
-        Self { method: Method::GET, headers, query: query.to_owned(), peer: None }
+        Self { method: Method::GET, headers, query: query.to_owned(), peer: None, address: None }
     }
 
     /// Lets only GET and HEAD through.
@@ -64,7 +68,7 @@ impl Call {
 
     /// Where the connection comes from, for logs.
     pub(super) fn peer_address(&self) -> Option<String> {
-        self.peer.as_ref().map(|peer| peer.address().to_string())
+        self.address.map(|address| address.to_string())
     }
 
     /// A header with its lines joined by commas; empty if there is none, or one that is not text.
@@ -122,7 +126,7 @@ mod tests {
 
     fn request(headers: &[(HeaderName, &'static str)], query: &str) -> Call {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        Call { method: Method::GET, headers: headers.collect(), query: query.into(), peer: None }
+        Call { method: Method::GET, headers: headers.collect(), query: query.into(), peer: None, address: None }
     }
 
     #[test]

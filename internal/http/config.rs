@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::Origins;
+use crate::http::{Origins, Proxies, TlsFiles};
 
 /// See each field.
 #[derive(Debug, Clone)]
@@ -11,6 +11,14 @@ pub struct Config {
     pub max_connections: usize,
     /// Open connections from one address (one /64 of IPv6). None: no limit, as fits a server behind a proxy.
     pub max_connections_per_address: Option<usize>,
+    /// Open WebSockets and event streams of one user. Over it: `429`. None: no limit.
+    pub max_connections_per_user: Option<usize>,
+    /// New connections a second, and as many at once. Over it: `503` and goodbye. None: no limit.
+    pub max_handshakes_per_second: Option<u32>,
+    /// Certificate and key, of which [`Doors::tls`](crate::http::Doors) is made. None: no TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
     /// Pages that may connect and read answers.
     pub origins: Origins,
     /// From accepting a connection to its first complete request head.
@@ -54,6 +62,10 @@ impl Default for Config {
         Self {
             max_connections: 10_000,
             max_connections_per_address: None,
+            max_connections_per_user: None,
+            max_handshakes_per_second: None,
+            tls: None,
+            proxies: Proxies::default(),
             origins: Origins::Any,
             head_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(75),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,9 +24,11 @@ use tracing::debug;
 use warp::Filter as _;
 
 use crate::drain::Drain;
+use crate::http::bucket::Bucket;
 use crate::http::cors::{Verdict, with_credentials};
 use crate::http::refusal::Refusal;
-use crate::http::seats::Seat;
+use crate::http::seats::{Full, Seat};
+use crate::http::tls::Tls;
 use crate::http::wing::Wing;
 use crate::http::{Config, Doors, Extra, Response, Seats, knock};
 use crate::shard::{Admitted, Caller, Porter};
@@ -42,6 +44,10 @@ pub(super) struct Front {
     pub(super) doors: Option<Arc<Doors>>,
     pub(super) config: Config,
     pub(super) seats: Seats,
+    /// New connections a second, where they are limited.
+    rush: Option<Bucket>,
+    /// None: no TLS.
+    pub(super) tls: Option<Tls>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
     routes: Extra,
@@ -91,7 +97,7 @@ impl Front {
     pub(super) fn new(doors: &Arc<Doors>, routes: Extra, gate: Option<Arc<dyn Gate>>) -> Self {
         let Doors { config, seats, metrics, drain, .. } = &**doors;
         let front = Self::bare(config, gate, seats.clone(), metrics, drain);
-        Self { doors: Some(Arc::clone(doors)), routes, ..front }
+        Self { doors: Some(Arc::clone(doors)), tls: doors.tls.clone(), routes, ..front }
     }
 
     /// A front with nothing behind it but a gate.
@@ -108,8 +114,27 @@ impl Front {
         http.timer(TokioTimer::new()).header_read_timeout(config.keep_alive).max_buf_size(BUFFER_BYTES);
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
         let gate = gate.map(|gate| Wing::new(gate, config, &drain));
-        let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found())));
-        Self { doors: None, config: config.clone(), seats, metrics, drain, routes: nothing.boxed(), gate, http, runtime }
+        let rush = config.max_handshakes_per_second.map(|rate| Bucket::new(rate, rate, std::time::Instant::now()));
+        let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
+        let config = config.clone();
+        Self { doors: None, config, seats, rush, tls: None, metrics, drain, routes: nothing, gate, http, runtime }
+    }
+
+    /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
+    pub(super) fn let_speak(self: &Arc<Self>, caller: Caller) {
+        match &self.doors {
+            Some(doors) => doors.shards.knock(caller, Arc::clone(self) as _),
+            None => Arc::clone(self).take_back(caller, &[]),
+        }
+    }
+
+    /// A seat for a connection from this address, if it may come now.
+    pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
+        if self.rush.as_ref().is_some_and(|rush| !rush.take(std::time::Instant::now())) {
+            return Err(Full::Rush);
+        }
+        // A proxy's connections are counted once they say whose they are.
+        self.seats.take((!self.config.proxies.trust(address)).then_some(address))
     }
 
     /// Serves a connection until either end has enough, it is upgraded, or the server has stopped and waited long enough.
@@ -176,8 +201,8 @@ impl Front {
 }
 
 impl Porter for Front {
-    fn admit(&self, said: &[u8]) -> Option<Admitted> {
-        knock::admit(self.doors.as_ref()?, said)
+    fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted> {
+        knock::admit(self.doors.as_ref()?, said, address)
     }
 
     fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]) {

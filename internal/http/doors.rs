@@ -7,7 +7,7 @@ use crate::auth::{ApiKey, Policy, Verifier};
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::engine::Engine;
-use crate::http::{Asset, Config, Extra, Seats, Shapes};
+use crate::http::{Asset, Config, Extra, Seats, Shapes, Tls};
 use crate::hub::Hub;
 use crate::operations::{Operations, Readiness};
 use crate::shard::Shards;
@@ -20,6 +20,8 @@ pub struct Doors {
     pub config: Config,
     /// The connections there may be; made from the same config with [`Seats::new`].
     pub seats: Seats,
+    /// The certificate, if the server ends TLS itself; whoever makes it also [keeps](Tls::keep) it.
+    pub tls: Option<Tls>,
     /// The streams.
     pub catalog: Arc<Catalog>,
     /// Who a token says is there.

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::unfold;
+use tokio::sync::OwnedSemaphorePermit;
 use warp::Reply as _;
 use warp::http::HeaderValue;
 use warp::http::header::{CACHE_CONTROL, HeaderName};
 use warp::sse::Event;
 
+use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::http::call::Call;
-use crate::http::identity::{SOON, visit};
+use crate::http::identity::{SOON, places, visit};
 use crate::http::refusal::Refusal;
 use crate::http::snapshot::data;
 use crate::http::{Doors, Response};
@@ -33,6 +35,8 @@ struct Feed {
     event: String,
     expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
+    /// Count it against the limits while it lasts.
+    _places: Vec<OwnedSemaphorePermit>,
 }
 
 /// Answers with a stream that never ends by itself.
@@ -41,10 +45,12 @@ pub(super) async fn follow(doors: Arc<Doors>, stream: String, key: String, call:
     if doors.drain.is_stopping() {
         return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
     }
+    let places = places(&doors, &call, Some(principal.user()))?;
     let feed = Feed {
+        _places: places,
         watcher: doors.hub.watch(&channel),
         event: doors.catalog.get(channel.topic.stream).event.clone(),
-        expired: Box::pin(expired(doors.clock.clone(), principal.ends_at_s())),
+        expired: Box::pin(ended(doors.clock.clone(), principal)),
         drain: doors.drain.clone(),
     };
     let events = warp::sse::keep_alive().interval(doors.config.event_heartbeat).stream(unfold(Some(feed), next));
@@ -75,10 +81,11 @@ fn goodbye() -> Event {
     Event::default().comment("restarting").retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
 }
 
-async fn expired(clock: Clock, at_s: i64) {
+/// Resolves when the token has ended or was revoked.
+async fn ended(clock: Clock, principal: Principal) {
     loop {
-        let left_s = u64::try_from(at_s.saturating_sub(clock.unix_s())).unwrap_or(0);
-        if left_s == 0 {
+        let left_s = u64::try_from(principal.ends_at_s().saturating_sub(clock.unix_s())).unwrap_or(0);
+        if left_s == 0 || principal.is_revoked() {
             return;
         }
         tokio::time::sleep(Duration::from_secs(left_s).min(EXPIRY_CHECK)).await;

@@ -51,6 +51,7 @@ impl Farewell {
 fn text(full: Full) -> String {
     let (code, message) = match full {
         Full::House => ("connection_limit", "the server has all the connections it can hold; come back later"),
+        Full::Rush => ("handshake_rate", "too many connect at once; come back in a moment"),
         Full::Address => ("address_limit", "too many connections from this address"),
     };
     let body = json_error(code, message);

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::StatusCode;
 use warp::http::header::ORIGIN;
 
 use crate::auth::{Decision, Principal, TokenError};
-use crate::http::Doors;
 use crate::http::call::{Call, segment};
 use crate::http::refusal::Refusal;
-use crate::ident::Channel;
+use crate::http::{Doors, proxies};
+use crate::ident::{Channel, UserId};
 use crate::stream::ChannelError;
 
+/// When to come back after a limit.
+const LATER: Duration = Duration::from_secs(5);
 /// When to ask again after something could not be looked up.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 
@@ -35,7 +38,7 @@ pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal
     verified.unwrap_or(Err(TokenError::KeysUnavailable)).map_err(|error| {
         debug!(reason = error.reason(), peer = call.peer_address(), "a token was refused");
         let refusal = match error {
-            TokenError::KeysUnavailable => Refusal::unavailable("unavailable", error.to_string(), SOON),
+            TokenError::KeysUnavailable | TokenError::Unconfirmed => Refusal::unavailable("unavailable", error.to_string(), SOON),
             _ => Refusal::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
         };
         refusal.counted_as(error.reason())
@@ -45,6 +48,23 @@ pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal
 /// The same at once; None: there is none to be welcomed, or only [`authenticate`] can tell.
 pub(super) fn authenticate_at_once(doors: &Doors, call: &Call) -> Option<Principal> {
     doors.verifier.verify_at_once(&call.token()?)?.ok()
+}
+
+/// The places that somebody who stays must have, beside the connection's own: one of the user's, if that is known, and where a proxy says whom it speaks for,
+/// one of that address's.
+pub(super) fn places(doors: &Doors, call: &Call, user: Option<&UserId>) -> Result<Vec<OwnedSemaphorePermit>, Refusal> {
+    let Doors { seats, config, .. } = doors;
+    let user = user.map(|user| seats.take_user(user)).transpose().map_err(|()| {
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "user_limit", "too many connections of this user");
+        refusal.retry_after(LATER)
+    })?;
+    let proxy = call.address.map(|address| address.ip()).filter(|address| config.proxies.trust(*address));
+    let client = proxy.map(|proxy| config.proxies.client(proxy, &call.header(proxies::FORWARDED)));
+    let address = client
+        .map(|client| seats.take_address(client))
+        .transpose()
+        .map_err(|_| Refusal::unavailable("address_limit", "too many connections from this address", LATER))?;
+    Ok(user.flatten().into_iter().chain(address.flatten()).collect())
 }
 
 /// Who may see `<stream>/<key>`, and what that is. The order of refusals: no such stream, the method, the token, the key, the permission.

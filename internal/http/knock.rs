@@ -3,6 +3,7 @@
 //! It only ever grants: whatever is refused, unusual, incomplete or not for `/ws` goes the long way, through hyper and the routes, where all
 //! answers are made. So there is one set of rules, in [`websocket`], and this is about cost alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use warp::http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
@@ -19,10 +20,11 @@ const PATH: &str = "/ws";
 const MAX_HEADERS: usize = 48;
 
 /// Grants a WebSocket to whoever asks for one so plainly that it can be done now.
-pub(super) fn admit(doors: &Doors, said: &[u8]) -> Option<Admitted> {
-    let (call, used) = read(said)?;
-    let (response, principal) = websocket::open_at_once(doors, &call)?;
-    Some(Admitted { principal: Arc::new(principal), answer: write(&response), used })
+pub(super) fn admit(doors: &Doors, said: &[u8], address: SocketAddr) -> Option<Admitted> {
+    let (mut call, used) = read(said)?;
+    call.address = Some(address);
+    let (response, principal, permits) = websocket::open_at_once(doors, &call)?;
+    Some(Admitted { principal: Arc::new(principal), permits, answer: write(&response), used })
 }
 
 /// A GET of our path over HTTP/1.1 without a body, and the length of its head.

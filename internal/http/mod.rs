@@ -29,12 +29,14 @@ mod knock;
 mod metrics;
 mod origin;
 mod page;
+mod proxies;
 mod refusal;
 mod routes;
 mod seats;
 mod site;
 mod snapshot;
 mod specification;
+mod tls;
 mod websocket;
 mod wing;
 
@@ -48,10 +50,21 @@ pub use demo::demo_routes;
 pub use doors::Doors;
 pub use origin::{InvalidOrigin, Origins};
 pub use page::Asset;
+pub use proxies::{InvalidProxies, Proxies};
 pub use refusal::json_error;
+/// What the hook makes of a body, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_hint(
+    body: &[u8],
+    stream: &crate::stream::Stream,
+    key_type: crate::stream::KeyType,
+) -> Result<crate::ident::Key, String> {
+    hint::parse(body, stream, key_type).map_err(|error| error.to_string())
+}
 pub use seats::Seats;
 pub use site::{Annex, Answer, Asked, Boarding, Pier, Site};
 pub use specification::Shapes;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// An answer, ready to be sent.
 pub type Response = warp::reply::Response;

@@ -19,7 +19,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::http::body::{self, BodyError};
 use crate::http::call::{Call, query_value};
 use crate::http::refusal::json_error;
-use crate::http::{Doors, Response};
+use crate::http::{Doors, Proxies, Response};
 use crate::socketio::Gate;
 
 pub use crate::shard::Boarding;
@@ -105,7 +105,7 @@ pub struct Asked {
     headers: HeaderMap,
     /// All of it.
     pub body: Bytes,
-    /// The other end of the connection: the last proxy, if there is one.
+    /// Who is at the other end of the connection: the client, as far as trusted proxies say who that is, else whoever connected.
     pub peer: Option<SocketAddr>,
 }
 
@@ -123,9 +123,9 @@ impl Asked {
         }
     }
 
-    pub(super) fn of(call: &Call, path: &str) -> Self {
+    pub(super) fn of(call: &Call, path: &str, proxies: &Proxies) -> Self {
         let (method, query) = (call.method.clone(), call.query.clone());
-        let peer = call.peer.as_ref().map(|peer| peer.address());
+        let peer = call.peer.as_ref().map(|peer| proxies.caller(peer.address(), &call.headers));
         Self { method, path: path.to_owned(), query, headers: call.headers.clone(), body: Bytes::new(), peer }
     }
 
@@ -233,7 +233,7 @@ pub(super) async fn serve<B: Buf, E>(
     call: Call,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let mut asked = Asked::of(&call, &path);
+    let mut asked = Asked::of(&call, &path, &doors.config.proxies);
     if let Err(answer) = site.admit(&asked) {
         return answer.into_response();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::header::{
@@ -14,7 +15,7 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use crate::auth::Principal;
 use crate::http::call::{Call, joined};
 use crate::http::connection::Said;
-use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin};
+use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin, places};
 use crate::http::refusal::Refusal;
 use crate::http::seats::Seat;
 use crate::http::{Asked, Doors, Pier, Response};
@@ -52,7 +53,7 @@ pub(super) async fn board(
 ) -> Result<Response, Refusal> {
     may_knock(&doors, &call)?;
     let mut response = switching(&accept(&call.headers)?, offers_pair(&call))?;
-    let judged = timeout(doors.config.answer_timeout, pier.board(Asked::of(&call, &path))).await;
+    let judged = timeout(doors.config.answer_timeout, pier.board(Asked::of(&call, &path, &doors.config.proxies))).await;
     let boarding = match judged {
         Ok(Ok(boarding)) => boarding,
         Ok(Err(answer)) => return Ok(answer.into_response()),
@@ -66,17 +67,25 @@ pub(super) async fn board(
 }
 
 fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant: Entrant) -> Result<(), Refusal> {
+    let principal = match &entrant {
+        Entrant::Native(principal) => Some(principal),
+        Entrant::Guest(boarding) => boarding.principal.as_ref(),
+    };
+    let places = places(&doors, call, principal.map(|principal| principal.user()))?;
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
     let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
+    let seat = Seat(places.into_iter().fold(seat.0, |permits, permit| permits.and(Some(permit))));
     doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
     Ok(())
 }
 
 /// The same for a request that can be granted at once. None: it can't, and [`open`] has the answer.
-pub(super) fn open_at_once(doors: &Doors, call: &Call) -> Option<(Response, Principal)> {
+pub(super) fn open_at_once(doors: &Doors, call: &Call) -> Option<(Response, Principal, Vec<OwnedSemaphorePermit>)> {
     may_knock(doors, call).ok()?;
     let principal = authenticate_at_once(doors, call)?;
-    Some((may_enter(doors, call).ok()?, principal))
+    let response = may_enter(doors, call).ok()?;
+    let places = places(doors, call, Some(principal.user())).ok()?;
+    Some((response, principal, places))
 }
 
 /// What is refused whoever asks.

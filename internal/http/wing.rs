@@ -1,5 +1,6 @@
 //! Requests that a gate answers: the limits, origins, bodies and upgrades that are ours whoever answers.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -84,10 +85,11 @@ impl Wing {
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
         head.extensions.clear();
-        head.extensions.insert(PeerAddress(peer.address()));
+        let caller = self.config.proxies.caller(peer.address(), &head.headers);
+        head.extensions.insert(PeerAddress(caller));
         if ask.opens {
             // It stays with the session, which keeps the head of the request that opened it.
-            head.extensions.insert(Arc::new(self.seat(peer)?));
+            head.extensions.insert(Arc::new(self.seat(caller.ip())?));
         }
         if ask.websocket {
             return self.open(peer, head, upgrade);
@@ -107,11 +109,12 @@ impl Wing {
         Ok(self.gate.answer(Request::from_parts(head, body)).await.map(Into::into))
     }
 
-    fn seat(&self, peer: &Peer) -> Result<Seat, Refusal> {
-        self.sessions.take(peer.address().ip()).map_err(|full| {
+    fn seat(&self, caller: IpAddr) -> Result<Seat, Refusal> {
+        self.sessions.take(Some(caller)).map_err(|full| {
             let code = match full {
                 Full::House => "connection_limit",
                 Full::Address => "address_limit",
+                Full::Rush => "handshake_rate",
             };
             Refusal::unavailable(code, "there is no room for another session; come back later", SOON)
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// A complete unfragmented WebSocket text frame, server to client (so unmasked: RFC 6455 §5.1).
+/// A complete unfragmented WebSocket frame, nearly always a text, server to client (so unmasked: RFC 6455 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     bytes: Arc<[u8]>,
@@ -20,12 +20,21 @@ impl Frame {
         Self { bytes: bytes.into(), header }
     }
 
+    /// Wraps bytes that are no text: for WebSockets alone.
+    pub fn binary(payload: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(payload.len() + 10);
+        put_header(&mut bytes, 0x2, payload.len());
+        let header = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        bytes.extend_from_slice(payload);
+        Self { bytes: bytes.into(), header }
+    }
+
     /// Header and payload, ready for the socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The payload alone, for clients that are no WebSockets.
+    /// The payload alone, if it is a text, for clients that are no WebSockets.
     pub fn payload(&self) -> &str {
         let payload = self.bytes.get(usize::from(self.header)..).unwrap_or_default();
         std::str::from_utf8(payload).unwrap_or_default()

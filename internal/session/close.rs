@@ -19,6 +19,8 @@ pub enum CloseReason {
     Binary,
     /// The token expired. Come back with a new one.
     Expired,
+    /// The issuer revoked its token.
+    Revoked,
     /// Nothing was heard for too long. Come back.
     Silent,
     /// The client took its frames too slowly. Come back.
@@ -37,7 +39,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The whole list of what ends a client of the native dialect.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Client,
         Self::Restarting,
         Self::TooBig,
@@ -45,6 +47,7 @@ impl CloseReason {
         Self::NotText,
         Self::Binary,
         Self::Expired,
+        Self::Revoked,
         Self::Silent,
         Self::TooSlow,
         Self::TooMany,
@@ -64,7 +67,7 @@ impl CloseReason {
             Self::Restarting | Self::Recalled => 1012,
             Self::Overloaded => 1013,
             Self::App => 4000,
-            Self::Expired => 4401,
+            Self::Expired | Self::Revoked => 4401,
             Self::Dismissed => 4403,
             Self::Silent => 4408,
             Self::TooSlow => 4413,
@@ -83,6 +86,7 @@ impl CloseReason {
             Self::Restarting => "server restarting; come back",
             Self::Overloaded => "overloaded; come back later",
             Self::Expired => "token expired; come back with a new one",
+            Self::Revoked => "token revoked; come back with a new one",
             Self::Silent => "no heartbeat",
             Self::TooSlow => "too slow",
             Self::TooMany => "too many messages",
@@ -102,6 +106,7 @@ impl CloseReason {
             Self::Restarting => "restarting",
             Self::Overloaded => "overloaded",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Silent => "silent",
             Self::TooSlow => "too_slow",
             Self::TooMany => "too_many_messages",

@@ -232,6 +232,9 @@ impl Conversation {
     /// The clock shows `unix_s`: what the token's expiry asks for.
     pub fn on_time(&mut self, unix_s: i64, limits: &Limits) -> Effect {
         let at = self.principal.expires_at_s();
+        if self.principal.is_revoked() {
+            return Effect::Close(CloseReason::Revoked);
+        }
         if unix_s >= self.principal.ends_at_s() {
             return Effect::Close(CloseReason::Expired);
         }

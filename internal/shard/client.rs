@@ -9,6 +9,9 @@ use crate::shard::guests::Visitor;
 use crate::shard::outbox::Outbox;
 use crate::websocket::Reader;
 
+/// How often a connection whose token may be revoked is looked at, in seconds.
+const REVOCATION_LOOK_S: u32 = 2;
+
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -123,7 +126,12 @@ impl Client {
         let behind = self.outbox.as_ref().map_or(u32::MAX, |outbox| outbox.since_s + limits.behind_s);
         let token_in = self.next_time(limits).saturating_sub(unix_s).max(1);
         let token = now_s.saturating_add(u32::try_from(token_in).unwrap_or(u32::MAX));
-        silence.min(behind).min(token)
+        let revoked = if self.conversation().is_some_and(|conversation| conversation.principal().may_be_revoked()) {
+            now_s + REVOCATION_LOOK_S
+        } else {
+            u32::MAX
+        };
+        silence.min(behind).min(token).min(revoked)
     }
 }
 
@@ -136,7 +144,7 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         assert!(size_of::<Client>() <= 136, "{}", size_of::<Client>());
-        assert!(size_of::<Principal>() <= 72, "{}", size_of::<Principal>());
+        assert!(size_of::<Principal>() <= 80, "{}", size_of::<Principal>());
         assert!(size_of::<Reader>() <= 16, "{}", size_of::<Reader>());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::Principal;
 use crate::session::CloseReason;
@@ -37,7 +38,7 @@ pub struct Caller {
 /// Whom to let in, and where to send the others.
 pub trait Porter: Send + Sync {
     /// Judges all that a caller has said so far; at once, for the shard waits. None: somebody else must.
-    fn admit(&self, said: &[u8]) -> Option<Admitted>;
+    fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted>;
 
     /// Takes a caller back, with all it has said.
     fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]);
@@ -48,6 +49,8 @@ pub trait Porter: Send + Sync {
 pub struct Admitted {
     /// Who is there.
     pub principal: Arc<Principal>,
+    /// Places beside the one that the caller has.
+    pub permits: Vec<OwnedSemaphorePermit>,
     /// What to answer.
     pub answer: Vec<u8>,
     /// Bytes of what was said that are answered with it; frames may follow.
@@ -84,10 +87,10 @@ impl Worker {
         match receive(socket, &mut buffer) {
             None => drop(self.lobby.insert(slot, waiting)),
             Some(0) => self.close_slot(slot),
-            Some(count) => match waiting.porter.admit(&buffer[..count]) {
-                Some(admitted) => {
+            Some(count) => match waiting.porter.admit(&buffer[..count], waiting.address) {
+                Some(mut admitted) => {
                     let more = ends || count == buffer.len();
-                    self.let_in(slot, *waiting, &admitted, &mut buffer[..count]);
+                    self.let_in(slot, *waiting, &mut admitted, &mut buffer[..count]);
                     if more {
                         self.readable.push_back(slot);
                     }
@@ -98,8 +101,9 @@ impl Worker {
         self.buffer = buffer;
     }
 
-    fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &Admitted, said: &mut [u8]) {
-        self.settle(slot, Entrant::Native(Arc::clone(&admitted.principal)), waiting.permit);
+    fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &mut Admitted, said: &mut [u8]) {
+        let permits = admitted.permits.drain(..).fold(waiting.permit, |permits, permit| permits.and(Some(permit)));
+        self.settle(slot, Entrant::Native(Arc::clone(&admitted.principal)), permits);
         self.with_client(slot, |worker, client| {
             worker.answer_call(slot, client, &admitted.answer);
             if let Some(early @ [_, ..]) = said.get_mut(admitted.used..) {

@@ -62,8 +62,28 @@ pub struct Config {
     pub threads: usize,
 }
 
-/// A connection's place among all of the server's, and, where addresses are limited, among those of its address.
-pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+/// A connection's place among all of the server's, and one for each limit more that it counts against. Free again when dropped.
+#[derive(Debug)]
+pub struct Permits {
+    _permit: OwnedSemaphorePermit,
+    _more: Option<Box<Self>>,
+}
+
+impl Permits {
+    /// A place.
+    pub fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit, _more: None }
+    }
+
+    /// The same, and another.
+    #[must_use]
+    pub fn and(self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        match permit {
+            Some(permit) => Self { _permit: permit, _more: Some(Box::new(self)) },
+            None => self,
+        }
+    }
+}
 
 /// Who comes in.
 #[derive(Debug)]

@@ -110,6 +110,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         seats: seats.gauge(),
     };
     let doors = Doors {
+        tls: None,
         seats,
         operations: Operations::start(seen, audience, &drain),
         config,

@@ -71,7 +71,9 @@ fn one<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'
 fn licences_are_ones_that_we_may_pass_on() {
     let rules = rules();
     let allowed = texts(&rules["licenses"]["allow"]);
-    assert!(is_met("(MIT OR GPL-3.0) AND ISC", &allowed) && !is_met("MIT AND GPL-3.0", &allowed) && is_met("Unlicense/MIT", &allowed));
+    assert!(
+        is_met("(MIT OR GPL-3.0) AND ISC", &allowed) && !is_met("MIT AND GPL-3.0", &allowed) && is_met("Unlicense/MIT", &allowed)
+    );
     let packages = packages();
     assert!(packages.len() > 100, "the tree was read");
     for package in packages {

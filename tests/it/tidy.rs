@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &str)] = &[
         "config",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps drain telemetry clock",
     ),
+    ("fuzz", "ident stream auth protocol postgres websocket session http config clock"),
     (
         "app",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps config drain telemetry clock",
@@ -81,7 +82,7 @@ const WORKINGS: &[&str] =
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
-    README.es.md README.md clients clippy.toml cmd docker-compose.yml docs examples internal rustfmt.toml sql tests";
+    README.es.md README.md SECURITY.md clients clippy.toml cmd deny.toml docker-compose.yml docs examples fuzz internal rustfmt.toml sql tests";
 
 const LONGEST_FILE_LINES: usize = 400;
 

@@ -134,7 +134,13 @@ impl Site for Toy {
 
 fn server(is_theirs: bool) -> (TestServer, Toy) {
     let toy = Toy { exchange: Arc::new(Exchange::new(Quiet, || 0)) };
-    let annex = Annex { apps: vec!["toy"], sites: vec![Arc::new(toy.clone())], piers: vec![Arc::new(toy.clone())], is_theirs, gate: None };
+    let annex = Annex {
+        apps: vec!["toy"],
+        sites: vec![Arc::new(toy.clone())],
+        piers: vec![Arc::new(toy.clone())],
+        is_theirs,
+        gate: None,
+    };
     (TestServer::start_with(World::new(Config::default()), annex), toy)
 }
 

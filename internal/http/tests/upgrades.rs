@@ -3,10 +3,10 @@
 use super::world::{admin, token};
 use super::*;
 
-const UPGRADE: [&str; 4] =
+pub(super) const UPGRADE: [&str; 4] =
     ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
 
-async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
+pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: test\r\n");
     for header in headers {
         head += &format!("{header}\r\n");
@@ -28,11 +28,12 @@ pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
     Answer::parse(&text)
 }
 
-/// A short text frame as a client sends it. The mask is zero, which changes nothing.
+/// A text frame as a client sends it. The mask is zero, which changes nothing.
 pub(super) fn frame(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len()).unwrap();
-    assert!(length < 126);
-    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+    let length = u16::try_from(text.len()).unwrap();
+    let long = length.to_be_bytes();
+    let head: &[u8] = if length < 126 { &[0x81, 0x80 | long[1]] } else { &[0x81, 0x80 | 126, long[0], long[1]] };
+    [head, &[0; 4], text.as_bytes()].concat()
 }
 
 /// Waits for a frame that holds `text`, and returns all until then; frame headers are no text.

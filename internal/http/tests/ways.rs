@@ -73,7 +73,7 @@ async fn long_way(front: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (socket, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let (mut socket, (accepted, address)) = (socket.unwrap(), accepted.unwrap());
-    let permit = front.seats.take(address.ip()).unwrap().0;
+    let permit = front.seats.take(Some(address.ip())).unwrap().0;
     let caller = Caller { socket: accepted.into_std().unwrap(), address, permit, since: Instant::now() };
     Arc::clone(front).take_back(caller, &head[..cut]);
     socket.write_all(&head[cut..]).await.unwrap();
@@ -82,7 +82,7 @@ async fn long_way(front: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
 
 async fn both(server: &TestServer, front: &Arc<Front>, head: &str, cut: Index) -> Result<bool, TestCaseError> {
     let ping = frame(r#"{"type":"ping"}"#);
-    let admitted = knock::admit(&server.doors, head.as_bytes());
+    let admitted = knock::admit(&server.doors, head.as_bytes(), server.address);
     let bytes = [head.as_bytes(), if admitted.is_some() { ping.as_slice() } else { &[] }].concat();
     let mut short = server.connect().await;
     short.write_all(&bytes).await.unwrap();

@@ -195,6 +195,7 @@ impl World {
         let operations = Operations::start(operations, audience, &back);
         let doors = Doors {
             seats,
+            tls: None,
             config,
             hub,
             catalog,
