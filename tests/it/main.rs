@@ -16,6 +16,7 @@ mod harness;
 mod operations;
 mod packaging;
 mod postgres;
+mod rfc6455;
 mod specification;
 mod supply;
 mod tidy;

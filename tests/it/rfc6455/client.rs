@@ -1,0 +1,126 @@
+//! A client that sends whatever bytes a case wants, and takes the server at its word and no further.
+
+use std::net::SocketAddr;
+
+use latido::session::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::conformance::{LIMITS, serve};
+use crate::harness::within;
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const HEAD: &str = "GET /any/path?at=all HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// What a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    Text(Vec<u8>),
+    Binary(Vec<u8>),
+    Pong(Vec<u8>),
+    /// None: no code.
+    Close(Option<u16>),
+    /// The end of the stream.
+    End,
+}
+
+/// An echo server of its own; it ends with its test's runtime.
+pub(super) async fn server() -> SocketAddr {
+    server_with(LIMITS).await
+}
+
+pub(super) async fn server_with(limits: Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { serve(listener, limits).await });
+    address
+}
+
+/// A client's frame: `first` is the whole first byte.
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ 0..=125 => bytes.push(0x80 | u8::try_from(len).unwrap()),
+        len @ 126..=65_535 => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            bytes.push(0x80 | 127);
+            bytes.extend((len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+pub(super) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+    frame(0x88, &[&code.to_be_bytes(), reason].concat())
+}
+
+/// The two directions of one connection.
+pub(super) struct Ears(OwnedReadHalf);
+pub(super) struct Mouth(OwnedWriteHalf);
+
+pub(super) async fn connect(server: SocketAddr) -> (Ears, Mouth) {
+    let mut socket = TcpStream::connect(server).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.write_all(HEAD.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(socket.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    let (ears, mouth) = socket.into_split();
+    (Ears(ears), Mouth(mouth))
+}
+
+impl Mouth {
+    /// Sends the bytes so many at a time; a server that has heard enough may have gone before the end.
+    pub(super) async fn say(&mut self, bytes: &[u8], at_a_time: usize) {
+        for piece in bytes.chunks(at_a_time) {
+            if self.0.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Ears {
+    /// The next message. Whatever comes is held to §5.1 (no mask), §5.2 (no reserved bits, shortest length) and §5.5 (short control frames).
+    pub(super) async fn hear(&mut self) -> Said {
+        // A connection that is reset after its close frame has ended as well.
+        let Ok(first) = within(self.0.read_u8()).await else { return Said::End };
+        let second = self.0.read_u8().await.unwrap();
+        assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
+        assert_eq!(second & 0x80, 0, "a server masks nothing");
+        let len = match second {
+            126 => u64::from(self.0.read_u16().await.unwrap()),
+            127 => self.0.read_u64().await.unwrap(),
+            short => short.into(),
+        };
+        let shortest = [(126, 126), (127, 65_536)].into_iter().find(|(mark, _)| *mark == second).map_or(0, |(_, least)| least);
+        assert!(len >= shortest && (first & 0x08 == 0 || len <= 125), "{first:x} {len}");
+        let mut payload = vec![0; usize::try_from(len).unwrap()];
+        within(self.0.read_exact(&mut payload)).await.unwrap();
+        match first & 0x0F {
+            0x1 => Said::Text(payload),
+            0x2 => Said::Binary(payload),
+            0x8 => Said::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
+            0x9 => panic!("nobody was silent long enough to be pinged"),
+            0xA => Said::Pong(payload),
+            other => panic!("opcode {other}"),
+        }
+    }
+}
+
+impl Ears {
+    /// All that comes until the end, as it is.
+    pub(super) async fn drain(&mut self, bytes: &mut Vec<u8>) {
+        within(self.0.read_to_end(bytes)).await.unwrap();
+    }
+}

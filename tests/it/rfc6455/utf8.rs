@@ -1,0 +1,82 @@
+//! §8.1: text is UTF-8, and what is not fails the connection with 1007, at once (class 6).
+
+use super::cases::{case, fails};
+use super::client::{Said, frame, server};
+
+fn text(bytes: &[u8]) -> Said {
+    Said::Text(bytes.to_vec())
+}
+
+/// The bytes, one in a fragment.
+fn one_by_one(bytes: &[u8]) -> Vec<u8> {
+    let pieces = bytes.iter().flat_map(|byte| frame(0x00, &[*byte]));
+    frame(0x01, b"").into_iter().chain(pieces).chain(frame(0x80, b"")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn section_8_1_valid_text_comes_back_however_it_is_cut() {
+    let server = server().await;
+    let edges = [
+        "\0",
+        "\u{7f}",
+        "\u{80}",
+        "\u{7ff}",
+        "\u{800}",
+        "\u{d7ff}",
+        "\u{e000}",
+        "\u{fffd}",
+        "\u{ffff}",
+        "\u{10000}",
+        "\u{10ffff}",
+    ];
+    let planes: Vec<String> =
+        (0..=16).flat_map(|plane| [0xFFFE, 0xFFFF].map(|last| char::from_u32(plane << 16 | last).unwrap().into())).collect();
+    let words = ["", "Hello-µ@ßöäüàá-UTF-8!!", "κόσμε"];
+    for valid in edges.into_iter().chain(words).chain(planes.iter().map(String::as_str)) {
+        case(server, valid, &frame(0x81, valid.as_bytes()), &[text(valid.as_bytes())]).await;
+        case(server, valid, &one_by_one(valid.as_bytes()), &[text(valid.as_bytes())]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn section_8_1_what_is_not_utf8_is_1007() {
+    let server = server().await;
+    // Continuations alone, lonely starts, the impossible, the overlong, surrogates, and beyond U+10FFFF.
+    let mut invalid: Vec<Vec<u8>> = (0x80..0xC0).step_by(7).map(|byte| vec![byte]).collect();
+    invalid.extend((0xC0..=0xFF).map(|byte| vec![byte, b' ']));
+    let more: [&[u8]; 14] = [
+        b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
+        b"\xc3",
+        b"\xe0\xa0",
+        b"\xf0\x90\x80", // cut off
+        b"\xc0\xaf",
+        b"\xe0\x80\xaf",
+        b"\xf0\x80\x80\xaf",
+        b"\xc1\xbf",
+        b"\xe0\x9f\xbf",
+        b"\xed\xa0\x80",
+        b"\xed\xbf\xbf",
+        b"\xed\xa0\x80\xed\xb0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+    ];
+    invalid.extend(more.map(<[u8]>::to_vec));
+    for bytes in invalid {
+        fails(server, &format!("{bytes:02x?}"), &frame(0x81, &bytes), 1007).await;
+        fails(server, &format!("{bytes:02x?} by fragments"), &one_by_one(&bytes), 1007).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn section_8_1_the_first_wrong_byte_is_enough() {
+    let server = server().await;
+    let good = "κόσμε".as_bytes();
+    // 6.4.1: in a fragment, the message's end still to come; 6.4.3: in the middle of a frame, whose rest never comes.
+    let fragment = [frame(0x01, good), frame(0x00, b"\xf4\x90\x80\x80")].concat();
+    fails(server, "in a fragment", &fragment, 1007).await;
+    let whole = frame(0x81, &[good, b"\xf4\x90\x80\x80", good].concat());
+    fails(server, "in the middle of a frame", &whole[..whole.len() - good.len() - 2], 1007).await;
+    // A ping between halves of a character is no error.
+    let between = [frame(0x01, b"\xce"), frame(0x89, b"p"), frame(0x80, b"\xba")].concat();
+    case(server, "a character in two", &between, &[Said::Pong(b"p".into()), text("κ".as_bytes())]).await;
+}
