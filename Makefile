@@ -1,7 +1,7 @@
 # `make run` and `make test` are all there is to know; both see to what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-angular test clients bench conformance sbom lint doc ci tools clean
+.PHONY: help run demo-angular test sim chaos churn clients bench conformance sbom lint doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -25,6 +25,15 @@ test: ## all tests; nothing needs to be running
 	cargo test --locked --doc
 	@$(MAKE) --no-print-directory clients
 	cargo test --locked --lib --bins --tests
+
+sim: ## the deterministic simulator over SEEDS seeds; LATIDO_SEED=n replays one
+	SEEDS=$(or $(SEEDS),$(if $(LATIDO_SEED),1,100000)) cargo test --locked --lib simulation -- --nocapture
+
+chaos: ## ten minutes of faults on real processes, with a table of what was survived; SECONDS=n for another time
+	LATIDO_CHAOS_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::nothing -- --nocapture
+
+churn: ## clients that come and go for ten minutes, and the slope of the server's memory; SECONDS=n for another time
+	LATIDO_CHURN_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::churn -- --nocapture
 
 clients: tools ## build and test the TypeScript and Angular clients; needs node 20.19 or newer
 	cargo build --locked

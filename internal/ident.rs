@@ -2,8 +2,16 @@
 //!
 //! Nothing here knows a database or a socket. All are cheap to clone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+/// A map that somebody walks through, where the order changes what is done first.
+#[cfg(not(test))]
+pub type Map<K, V> = HashMap<K, V>;
+/// The same, walked through in the same order in every run, so that what the simulator found can be replayed.
+#[cfg(test)]
+pub type Map<K, V> = HashMap<K, V, std::hash::BuildHasherDefault<std::hash::DefaultHasher>>;
 
 /// Position of a stream in the catalog; small, because it is part of every [`Topic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -22,3 +22,7 @@ pub mod socketio;
 pub mod stream;
 pub mod telemetry;
 pub mod websocket;
+
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod simulation;

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
 
-use crate::ident::{StreamId, Topic};
+use crate::ident::{Map, StreamId, Topic};
 use crate::stream::{Catalog, ZoneRule};
 
 /// The zones of all keys that are watched.
@@ -18,9 +18,9 @@ pub(super) struct Calendar {
     database: TimeZoneDatabase,
     /// Per stream: the zone of keys that have none of their own.
     defaults: Vec<Arc<str>>,
-    zones: HashMap<Arc<str>, Zone>,
+    zones: Map<Arc<str>, Zone>,
     /// Zones that a query gave to watched keys.
-    by_key: HashMap<Topic, Arc<str>>,
+    by_key: Map<Topic, Arc<str>>,
 }
 
 struct Zone {
@@ -37,7 +37,7 @@ impl Calendar {
         };
         let defaults = catalog.iter().map(|(_, stream)| name(&stream.zone)).collect();
         let mut calendar =
-            Self { database: TimeZoneDatabase::bundled(), defaults, zones: HashMap::new(), by_key: HashMap::new() };
+            Self { database: TimeZoneDatabase::bundled(), defaults, zones: Map::default(), by_key: Map::default() };
         for name in calendar.defaults.clone() {
             if !calendar.open(&name, now) {
                 tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");

@@ -1,9 +1,8 @@
 //! Counts the changes that only the sweep found: each is a change that no trigger told of.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::ident::Topic;
+use crate::ident::{Map, Topic};
 
 /// A notification that is merely late arrives within this; then the sweep was no correction.
 const LATE: Duration = Duration::from_secs(2);
@@ -11,7 +10,7 @@ const LATE: Duration = Duration::from_secs(2);
 /// Changes found by the sweep whose notification may still arrive.
 #[derive(Debug, Default)]
 pub(super) struct Corrections {
-    suspected: HashMap<Topic, Instant>,
+    suspected: Map<Topic, Instant>,
 }
 
 impl Corrections {

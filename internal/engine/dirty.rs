@@ -4,12 +4,12 @@
 //! a key is read by at most one statement at a time; a key marked while it is read is read again afterwards; a key that nobody watches is never read.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::engine::batch::{Batch, Outcome, Taken, Weight};
 use crate::engine::{Pace, Source, Sources};
-use crate::ident::{StreamId, Topic};
+use crate::ident::{Map, StreamId, Topic};
 
 /// How long after a hook its key is read again, where nothing else would tell of the commit.
 const REMIND_FOR: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ struct KeyState<W> {
 #[derive(Debug)]
 pub(super) struct Dirty<W> {
     pace: Pace,
-    keys: HashMap<Topic, KeyState<W>>,
+    keys: Map<Topic, KeyState<W>>,
     /// Kept apart from `keys`: a topic may lose its viewers and find new ones while its read is under way.
     reading: HashSet<Topic>,
     /// Keys that were too much for a batch when they were last read. Kept apart as well, so that a viewer who comes back finds it known.
@@ -78,7 +78,7 @@ impl<W> Dirty<W> {
     pub(super) fn new(pace: Pace, streams: usize) -> Self {
         Self {
             pace,
-            keys: HashMap::new(),
+            keys: Map::default(),
             reading: HashSet::new(),
             giants: HashSet::new(),
             queued: HashSet::new(),

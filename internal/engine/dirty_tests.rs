@@ -322,3 +322,10 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
     dirty.mark_all(None, Source::Resync, now);
     assert_eq!(dirty.take(now, |_| true).unwrap().keys.len(), 8, "a giant that shrank is one of many again");
 }
+
+impl<W> Dirty<W> {
+    /// Whether the key is marked, or will be without anybody's doing.
+    pub(in crate::engine) fn is_pending(&self, topic: &Topic) -> bool {
+        self.keys.get(topic).is_some_and(|state| state.waiting.is_some() || state.provisional.is_some())
+    }
+}

@@ -14,6 +14,7 @@ mod interest;
 mod lanes;
 mod outage;
 mod pace;
+mod parts;
 mod reader;
 mod refresh;
 mod source;
@@ -21,10 +22,11 @@ mod source;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock::instant;
 use crate::hub::Observer;
 use crate::ident::{StreamId, Topic};
 use crate::stream::Catalog;
@@ -34,8 +36,10 @@ use corrections::Corrections;
 use dirty::{Dirty, Mark};
 pub use interest::{Arming, Interest, NoInterest};
 pub use pace::Pace;
+pub use parts::Parts;
 pub use reader::{Answer, ReadError, Reader, Reading};
-pub use refresh::Parts;
+#[cfg(test)]
+pub(crate) use refresh::simulated::Actor;
 pub use source::Source;
 use source::Sources;
 
@@ -127,14 +131,14 @@ impl Engine {
     pub fn changed(&self, topic: &Topic, source: Source) {
         let mut state = self.lock();
         state.corrections.explain(topic);
-        let mark = state.dirty.mark(topic, source, Instant::now());
+        let mark = state.dirty.mark(topic, source, instant());
         drop(state);
         self.note(mark, source);
     }
 
     /// The writers of these keys tell of their changes from now on: what they changed in silence is read now.
     pub fn armed(&self, topics: &[Topic]) {
-        let now = Instant::now();
+        let now = instant();
         let mut state = self.lock();
         topics.iter().for_each(|topic| state.dirty.armed(topic, now));
         drop(state);
@@ -143,7 +147,7 @@ impl Engine {
 
     /// Every watched key may have changed; or every one of a stream.
     pub fn everything(&self, stream: Option<StreamId>, source: Source) {
-        self.lock().dirty.mark_all(stream, source, Instant::now());
+        self.lock().dirty.mark_all(stream, source, instant());
         self.shared.metrics.changes_received.add(source.as_str());
         self.shared.wake.notify_one();
     }
@@ -152,7 +156,7 @@ impl Engine {
     /// is read again a few times, since the caller may not have committed yet.
     pub fn settle(&self, topic: &Topic) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
         let (tell, told) = oneshot::channel();
-        let now = Instant::now();
+        let now = instant();
         let mut state = self.lock();
         state.corrections.explain(topic);
         let mark = state.dirty.mark(topic, Source::Hook, now);
@@ -201,7 +205,7 @@ impl Shared {
 /// Called under the hub's lock, which is always taken before the engine's.
 impl Observer for Engine {
     fn watched(&self, topic: &Topic) {
-        let now = Instant::now();
+        let now = instant();
         let mut state = self.lock();
         state.dirty.watch(topic);
         match self.shared.interest.watch(topic) {

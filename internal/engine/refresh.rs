@@ -9,44 +9,22 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 
-use crate::clock::Clock;
-use crate::drain::Drain;
+use crate::clock::instant;
 use crate::engine::ailing::Ailing;
 use crate::engine::batch::{Batch, Outcome, Taken, Weight};
 use crate::engine::calendar::Calendar;
 use crate::engine::cost::{self, Usual};
 use crate::engine::lanes::Lanes;
 use crate::engine::outage::Outage;
-use crate::engine::{Config, ReadError, Reader, Reading, Shared, Source, Waiter};
-use crate::hub::{Hub, Published};
+use crate::engine::{Parts, ReadError, Reading, Shared, Source, Waiter};
+use crate::hub::Published;
 use crate::ident::{Key, StreamId};
 use crate::protocol::Staleness;
-use crate::stream::{Catalog, Row, ZoneRule};
+use crate::stream::{Row, ZoneRule};
 use crate::telemetry::{Kind, Metrics};
 
 /// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
-/// What the engine works with.
-pub struct Parts {
-    /// How.
-    pub config: Config,
-    /// The streams.
-    pub catalog: Arc<Catalog>,
-    /// Where rows go.
-    pub hub: Arc<Hub>,
-    /// Where rows come from.
-    pub reader: Arc<dyn Reader>,
-    /// Which day it is.
-    pub clock: Clock,
-    /// When to stop.
-    pub drain: Drain,
-}
-
-impl std::fmt::Debug for Parts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("config", &self.config).finish_non_exhaustive()
-    }
-}
 
 enum Event {
     Stop,
@@ -73,6 +51,8 @@ pub(super) struct Refresh {
     /// By stream.
     usual: Vec<Usual>,
     staleness: Staleness,
+    /// When reads were last started. What was held back then is due by that clock, or it would be missed if its time came right after.
+    looked: Instant,
 }
 
 impl Refresh {
@@ -88,26 +68,32 @@ impl Refresh {
             running: FuturesUnordered::new(),
             lanes: Lanes::new(usual.len()),
             solos: 0,
-            next_sweep: Instant::now() + parts.config.sweep,
+            next_sweep: instant() + parts.config.sweep,
             usual,
             staleness: Staleness::Fresh,
+            looked: instant(),
             parts,
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            let event = self.next_event().await;
-            match event {
+            match self.next_event().await {
                 Event::Stop => return,
-                Event::Woken => {}
-                Event::Zoned(batch, zones) => self.zoned(batch, zones),
-                Event::Read(batch, rows) => self.read(batch, rows),
+                event => self.handle(event),
             }
-            self.look_at_the_clock();
-            self.tell_staleness();
-            self.start_reads();
         }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Stop | Event::Woken => {}
+            Event::Zoned(batch, zones) => self.zoned(batch, zones),
+            Event::Read(batch, rows) => self.read(batch, rows),
+        }
+        self.look_at_the_clock();
+        self.tell_staleness();
+        self.start_reads();
     }
 
     async fn next_event(&mut self) -> Event {
@@ -122,14 +108,15 @@ impl Refresh {
 
     /// When to look again although nothing happens; `None` while nobody watches anything.
     fn deadline(&self) -> Option<Instant> {
-        let now = Instant::now();
+        let now = self.looked;
         let state = self.shared.lock();
         let watching = state.dirty.watched().next().is_some();
-        let reads = state.dirty.next_due().map(|due| self.outage.pause(now).map_or(due, |until| until.max(due)));
+        let due = state.dirty.next_due().filter(|_| !self.awaits_probe(now));
+        let reads = due.map(|due| self.outage.pause(now).map_or(due, |until| until.max(due)));
         let retry = self.outage.pause(now);
         let corrections = state.corrections.next_due();
         drop(state);
-        let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
+        let clock = watching.then(|| instant() + self.until_midnight().min(LONGEST_NAP));
         let sweep = watching.then_some(self.next_sweep);
         let lane = self.lanes.next_free(now);
         [reads, retry, corrections, clock, sweep, lane].into_iter().flatten().min()
@@ -143,7 +130,7 @@ impl Refresh {
 
     /// Midnight, the sweep, and suspicions that became certain.
     fn look_at_the_clock(&mut self) {
-        let now = Instant::now();
+        let now = instant();
         let (streams, keys) = self.calendar.roll(self.parts.clock.now());
         let covered = self.shared.covered.load(Ordering::Relaxed);
         let sweep = if covered { self.parts.config.sweep } else { self.parts.config.sweep_deaf };
@@ -180,14 +167,13 @@ impl Refresh {
 
     /// Fills every free lane.
     fn start_reads(&mut self) {
-        let now = Instant::now();
+        let now = instant();
+        self.looked = now;
         if self.outage.pause(now).is_some() {
             return;
         }
         loop {
-            // While the database is away one statement at a time finds out whether it is back.
-            let probing = self.outage.staleness(now, Duration::ZERO) != Staleness::Fresh;
-            if probing && !self.running.is_empty() {
+            if self.awaits_probe(now) {
                 return;
             }
             let mut state = self.shared.lock();
@@ -201,6 +187,11 @@ impl Refresh {
                 None => return,
             }
         }
+    }
+
+    /// While the database is away one statement at a time finds out whether it is back; what is due meanwhile waits for its answer.
+    fn awaits_probe(&self, now: Instant) -> bool {
+        self.outage.staleness(now, Duration::ZERO) != Staleness::Fresh && !self.running.is_empty()
     }
 
     fn start(&mut self, batch: Batch<Waiter>) {
@@ -250,7 +241,7 @@ impl Refresh {
     }
 
     fn read(&mut self, mut batch: Batch<Waiter>, rows: Result<Vec<Reading>, ReadError>) {
-        let now = Instant::now();
+        let now = instant();
         if batch.solo {
             self.solos = self.solos.saturating_sub(1);
         } else {
@@ -310,7 +301,7 @@ impl Refresh {
 
     fn tell_staleness(&mut self) {
         self.forget_ailing_that_nobody_watches();
-        let (now, after) = (Instant::now(), self.parts.config.stale_after);
+        let (now, after) = (instant(), self.parts.config.stale_after);
         let ailing = self.ailing.iter().filter_map(|ailing| ailing.since_s(now, after)).min();
         let staleness = match self.outage.staleness(now, after) {
             Staleness::Fresh => ailing.map_or(Staleness::Fresh, Staleness::StaleSince),
@@ -387,3 +378,7 @@ async fn sleep_until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "simulated_tests.rs"]
+pub(crate) mod simulated;

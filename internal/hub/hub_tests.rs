@@ -160,3 +160,10 @@ proptest! {
         }
     }
 }
+
+impl Hub {
+    /// The columns of a watched topic's last snapshot, if there was one. None: nobody watches it.
+    pub(crate) fn shown(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
+        self.lock().topics.get(topic).map(|state| state.latest.as_ref().map(|snapshot| Arc::clone(&snapshot.columns)))
+    }
+}

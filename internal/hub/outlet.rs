@@ -1,10 +1,10 @@
 //! A shard's end of the hub.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hub::{RoomId, Versioned};
+use crate::ident::Map;
 use crate::protocol::Frame;
 
 /// Which shard.
@@ -15,7 +15,7 @@ pub struct OutletId(pub(super) usize);
 #[derive(Debug, Default)]
 pub struct Pending {
     /// The newest frame of each room that changed.
-    pub frames: HashMap<RoomId, Versioned>,
+    pub frames: Map<RoomId, Versioned>,
     /// The newest status, for every session.
     pub status: Option<Frame>,
 }

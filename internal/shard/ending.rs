@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use crate::clock::instant;
 use crate::session::{CloseReason, Effect};
 use crate::shard::client::{Client, Life, Voice};
 use crate::shard::worker::Worker;
@@ -27,11 +28,11 @@ pub(super) struct Leaving {
 impl Leaving {
     pub(super) fn new(clients: usize, spread: Duration) -> Self {
         let steps = usize::try_from(spread.as_millis() / LEAVE_EVERY.as_millis()).unwrap_or(1).max(1);
-        Self { slot: 0, batch: clients.div_ceil(steps).max(LEAVE_AT_LEAST), next: Instant::now() }
+        Self { slot: 0, batch: clients.div_ceil(steps).max(LEAVE_AT_LEAST), next: instant() }
     }
 
     pub(super) fn next_in(&self) -> Duration {
-        self.next.saturating_duration_since(Instant::now())
+        self.next.saturating_duration_since(instant())
     }
 }
 
@@ -39,7 +40,7 @@ impl Worker {
     /// Asks the next batch of clients to leave; when all have gone the shard ends.
     pub(super) fn leave_step(&mut self) {
         let Some(mut leaving) = self.leaving.take() else { return };
-        if Instant::now() >= leaving.next {
+        if instant() >= leaving.next {
             let mut asked = 0;
             while asked < leaving.batch && (leaving.slot as usize) < self.clients.len() {
                 let slot = leaving.slot;
@@ -56,7 +57,7 @@ impl Worker {
                 // Connections that were being upgraded when we began may still arrive in slots that were passed.
                 leaving.slot = 0;
             }
-            leaving.next = Instant::now() + LEAVE_EVERY;
+            leaving.next = instant() + LEAVE_EVERY;
         }
         self.stop |= self.count() == 0;
         self.leaving = Some(leaving);

@@ -50,6 +50,8 @@ use inbox::{Command, Inbox};
 pub use lobby::{Admitted, Caller, Porter};
 pub use roster::{ClientId, ClientView, InvalidClientId, Roster, Swept};
 use worker::Worker;
+#[cfg(test)]
+pub(crate) use worker::simulated::{Asking, Asks, Thread};
 
 /// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
 /// does not read: memory that nobody counts, full of numbers that nobody wants any more. To be set by whoever makes the sockets.

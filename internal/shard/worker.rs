@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::clock::instant;
 use crate::hub::Outlet;
 use crate::hub::exchange::Address;
 use crate::ident::UserId;
@@ -87,7 +88,7 @@ impl Worker {
             wheel: Wheel::new(),
             buffer: vec![0; READ_BUFFER],
             scratch: Vec::new(),
-            started: Instant::now(),
+            started: instant(),
             now_s: 0,
             leaving: None,
             stop: false,
@@ -102,21 +103,29 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.now_s = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX);
-            for event in &events {
-                let Ok(slot) = u32::try_from(event.token().0) else { continue };
-                if event.is_writable() {
-                    self.on_writable(slot);
-                }
-                let ends = event.is_read_closed() || event.is_error();
-                if event.is_readable() || ends {
-                    self.on_readable(slot, ends);
-                }
-            }
-            self.round();
+            self.handle(&events);
         }
         self.drop_all();
         Ok(())
+    }
+
+    fn handle(&mut self, events: &Events) {
+        self.now_s = u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX);
+        for event in events {
+            let Ok(slot) = u32::try_from(event.token().0) else { continue };
+            if event.is_writable() {
+                self.on_writable(slot);
+            }
+            let ends = event.is_read_closed() || event.is_error();
+            if event.is_readable() || ends {
+                self.on_readable(slot, ends);
+            }
+        }
+        self.round();
+    }
+
+    fn elapsed(&self) -> Duration {
+        instant().saturating_duration_since(self.started)
     }
 
     /// Everything that is not a socket's event.
@@ -141,7 +150,7 @@ impl Worker {
         if !self.passes.is_empty() || !self.readable.is_empty() || self.has_events() {
             return Some(Duration::ZERO);
         }
-        let wheel = self.wheel.next_in(self.started.elapsed());
+        let wheel = self.wheel.next_in(self.elapsed());
         let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
         [wheel, leaving].into_iter().flatten().min()
     }
@@ -287,3 +296,7 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "simulated_tests.rs"]
+pub(crate) mod simulated;

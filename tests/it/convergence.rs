@@ -12,12 +12,12 @@ use tokio_postgres::Client;
 
 use crate::harness::{OTHER_USER, Socket, TestApp, claims, until};
 
-const BUSINESSES: usize = 6;
+pub(crate) const BUSINESSES: usize = 6;
 const WRITERS: usize = 6;
 const CLIENTS: usize = 8;
 const STEPS: usize = 60;
 
-fn business(n: usize) -> String {
+pub(crate) fn business(n: usize) -> String {
     format!("00000000-0000-4000-8000-{n:012}")
 }
 
@@ -51,7 +51,7 @@ async fn every_client_converges() {
     let db = app.client().await;
     let mut truth = HashMap::new();
     for n in 0..BUSINESSES {
-        truth.insert(n, numbers(&db, n).await);
+        truth.insert(n, numbers(&db, n).await.expect("the truth"));
     }
     for client in clients {
         for (n, last) in client.await.expect("a client ends") {
@@ -64,16 +64,16 @@ fn dashboard(app: &TestApp) -> String {
     app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))
 }
 
-/// What the query says, asked by ourselves.
-async fn numbers(db: &Client, n: usize) -> [i64; 4] {
+/// What the query says, asked by ourselves; None: there is no answer.
+pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
     let sql = format!(
         "SELECT count(*) FILTER (WHERE fecha = (now() AT TIME ZONE 'UTC')::date), count(*),
                 count(*) FILTER (WHERE estado = 'atendida'), count(*) FILTER (WHERE estado = 'cancelada')
          FROM citas WHERE negocio_id = '{}'",
         business(n)
     );
-    let row = db.query_one(sql.as_str(), &[]).await.expect("the truth");
-    [row.get(0), row.get(1), row.get(2), row.get(3)]
+    let row = db.query_one(sql.as_str(), &[]).await.ok()?;
+    Some([row.get(0), row.get(1), row.get(2), row.get(3)])
 }
 
 /// A dashboard that reconnects; returns its last numbers once all is done.
@@ -117,19 +117,20 @@ async fn write(url: &str, mut random: fastrand::Rng) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let _ = db.batch_execute(&transaction(&mut random)).await;
+        let _ = db.batch_execute(&statements(&mut random)).await;
     }
 }
 
-fn transaction(random: &mut fastrand::Rng) -> String {
-    let statements: Vec<_> = (0..random.usize(1..4)).map(|_| statement(random)).collect();
-    let body = statements.join("; ");
+/// A transaction, or a statement that is one.
+pub(crate) fn statements(random: &mut fastrand::Rng) -> String {
+    let several: Vec<_> = (0..random.usize(1..4)).map(|_| statement(random)).collect();
+    let body = several.join("; ");
     match random.u8(0..10) {
         0 => format!("BEGIN; {body}; ROLLBACK"),
         1 => format!("BEGIN; {body}; SAVEPOINT a; {}; ROLLBACK TO a; COMMIT", statement(random)),
         2 => format!("BEGIN; {body}; SELECT pg_sleep(0.02); COMMIT"),
         3..6 => format!("BEGIN; {body}; COMMIT"),
-        _ => statements.into_iter().next().unwrap_or_default(),
+        _ => several.into_iter().next().unwrap_or_default(),
     }
 }
 

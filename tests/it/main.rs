@@ -5,6 +5,7 @@
 mod abuse;
 mod browser;
 mod change_path;
+mod chaos;
 mod command;
 mod contract;
 mod convergence;

@@ -19,7 +19,6 @@ mod keeper;
 mod wanted;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
@@ -105,7 +104,7 @@ impl Interest {
 
     /// The key has no viewers any more.
     pub fn remove(&self, topic: &Topic) {
-        self.shared.lock().remove(self.locks(topic), topic, Instant::now());
+        self.shared.lock().remove(self.locks(topic), topic, crate::clock::instant());
         self.shared.wake.notify_one();
     }
 
@@ -127,3 +126,7 @@ impl std::fmt::Debug for Interest {
         f.debug_struct("Interest").field("counts", &self.shared.lock().counts()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "simulated_tests.rs"]
+mod simulated;

@@ -80,6 +80,16 @@ impl TestApp {
         Self::run(Store::Elsewhere(self.database_url()), config).await
     }
 
+    /// A server on a database that somebody else looks after; its triggers are installed.
+    pub(crate) async fn on(url: &str) -> Self {
+        Self::run(Store::Elsewhere(url.to_owned()), config(url, &[], |_| {})).await
+    }
+
+    /// Puts the triggers in.
+    pub(crate) async fn install_on(url: &str) {
+        install(url, &[]).await;
+    }
+
     /// On a server of its own, to be killed and restarted.
     pub(crate) async fn on_own_cluster() -> Self {
         let cluster = OwnCluster::start(&SQL).await;

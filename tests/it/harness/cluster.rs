@@ -159,6 +159,11 @@ impl OwnCluster {
         self.cluster().data_dir()
     }
 
+    /// The server's own process.
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.cluster().server_pid().expect("it runs")
+    }
+
     /// Ends the server at once, as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.blocking(Cluster::kill).await;

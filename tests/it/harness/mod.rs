@@ -4,6 +4,7 @@ mod app;
 pub(crate) mod claims;
 pub(crate) mod cluster;
 mod command;
+pub(crate) mod fault_proxy;
 mod folder;
 mod socket;
 

@@ -1,0 +1,89 @@
+//! Memory that does not come back: clients that come, subscribe and go, and the server's size all the while.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::chaos::number;
+use crate::convergence::{BUSINESSES, business};
+use crate::harness::{Home, OTHER_USER, Running, Socket, TestApp, claims};
+
+/// Clients that come and go at a time.
+const AT_ONCE: usize = 16;
+/// Between two looks at the server's size.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The first part of a run fills caches and pools, and says nothing of a leak.
+const WARM_UP: f64 = 0.25;
+
+/// The slope of a line through points, by least squares.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let up: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
+    up / points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>()
+}
+
+fn rss_kib(process: &Running) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A client's short life, in one of the ways in which lives end.
+async fn visit(url: &str, token: &str, mut random: fastrand::Rng) {
+    let mut socket = Socket::connect(url, token).await;
+    for _ in 0..random.u8(1..5) {
+        socket.subscribe(&format!("estadisticas:{}", business(random.usize(0..BUSINESSES)))).await;
+    }
+    match random.u8(0..3) {
+        0 => socket.close().await,
+        1 => socket.send(&json!({"type": "nonsense"})).await,
+        _ => {}
+    }
+}
+
+/// Reports the slope; a slice in an ordinary run only shows that it works, for so short a time says nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "the figures are what this run is for")]
+async fn churn_leaves_no_memory_behind() {
+    let seconds = number("LATIDO_CHURN_SECONDS");
+    let app = TestApp::start().await;
+    let home = Home::new();
+    let database_url = app.database_url();
+    let variables =
+        [("DATABASE_URL", database_url.as_str()), ("JWT_SECRET", claims::SECRET), ("HOST", "127.0.0.1"), ("PORT", "0")];
+    let server = home.start(&["serve"], &variables);
+    let url = format!("ws://{}/ws", server.ready().await);
+    let token = app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 360_000}));
+    let (begun, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(3)));
+    let visiting: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (url, token) = (url.clone(), token.clone());
+            tokio::spawn(async move {
+                let mut visits = 0_u64;
+                while begun.elapsed() < time {
+                    visit(&url, &token, fastrand::Rng::new()).await;
+                    visits += 1;
+                }
+                visits
+            })
+        })
+        .collect();
+    let mut points = Vec::new();
+    while begun.elapsed() < time {
+        points.push((begun.elapsed().as_secs_f64(), rss_kib(&server)));
+        sleep(LOOK_EVERY).await;
+    }
+    let mut visits = 0;
+    for visitor in visiting {
+        visits += visitor.await.expect("a visitor ends");
+    }
+    let warm = &points[(points.len() as f64 * WARM_UP) as usize..];
+    let (first, last) = (warm.first().expect("points").1, warm.last().expect("points").1);
+    let growth = slope(warm);
+    eprintln!("{visits} visits in {time:?}: {first:.0} KiB, then {last:.0} KiB; slope {:.1} KiB a minute", growth * 60.0);
+    // Only a long run can tell: half a KiB a second is 40 MB a day.
+    assert!(seconds.is_none_or(|seconds| seconds < 300) || growth < 0.5, "the server grows");
+}

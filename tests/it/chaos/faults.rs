@@ -1,0 +1,186 @@
+//! What goes wrong, and how it ends.
+
+use std::time::Duration;
+
+use jiff::ToSpan;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use tokio::time::sleep;
+
+use crate::chaos::arena::Arena;
+use crate::harness::fault_proxy::Mode;
+use crate::harness::try_connect;
+
+/// One kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Cut,
+    HalfOpen,
+    Trickle,
+    Latency,
+    BlackHole,
+    Terminate,
+    FreezeDatabase,
+    KillDatabase,
+    DiskFull,
+    Failover,
+    FreezeServer,
+    KillServer,
+    StopServer,
+    ClockJump,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 14] = [
+        Self::Cut,
+        Self::HalfOpen,
+        Self::Trickle,
+        Self::Latency,
+        Self::BlackHole,
+        Self::Terminate,
+        Self::FreezeDatabase,
+        Self::KillDatabase,
+        Self::DiskFull,
+        Self::Failover,
+        Self::FreezeServer,
+        Self::KillServer,
+        Self::StopServer,
+        Self::ClockJump,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "connections reset",
+            Self::HalfOpen => "connections half open",
+            Self::Trickle => "one byte at a time",
+            Self::Latency => "latency",
+            Self::BlackHole => "black hole",
+            Self::Terminate => "storm of pg_terminate_backend",
+            Self::FreezeDatabase => "SIGSTOP of postgres",
+            Self::KillDatabase => "SIGKILL of postgres",
+            Self::DiskFull => "disk full under postgres",
+            Self::Failover => "failover to another port",
+            Self::FreezeServer => "SIGSTOP of latido",
+            Self::KillServer => "SIGKILL of latido",
+            Self::StopServer => "SIGTERM of latido",
+            Self::ClockJump => "the clock jumps a day and back",
+        }
+    }
+
+    /// From its beginning to its end.
+    pub(super) async fn happen(self, arena: &mut Arena, random: &mut fastrand::Rng) {
+        match self {
+            Self::Cut => {
+                for _ in 0..random.u8(1..6) {
+                    arena.roads[arena.open].cut();
+                    sleep(Duration::from_millis(random.u64(1..200))).await;
+                }
+            }
+            Self::HalfOpen => arena.roads[arena.open].half_open(),
+            Self::Trickle => during(arena, Mode::Trickle, random.u64(500..1_500)).await,
+            Self::Latency => {
+                let mode = Mode::Slow(Duration::from_millis(random.u64(20..200)));
+                during(arena, mode, random.u64(500..2_000)).await;
+            }
+            Self::BlackHole => during(arena, Mode::BlackHole, random.u64(200..9_000)).await,
+            Self::Terminate => terminate(arena, random).await,
+            Self::FreezeDatabase => {
+                arena.cluster.pause();
+                sleep(Duration::from_millis(random.u64(200..7_000))).await;
+                arena.cluster.resume();
+            }
+            Self::KillDatabase => {
+                arena.cluster.kill().await;
+                sleep(Duration::from_millis(random.u64(0..1_000))).await;
+                arena.cluster.restart().await;
+            }
+            Self::DiskFull => fill_disk(arena).await,
+            Self::Failover => fail_over(arena).await,
+            Self::FreezeServer => freeze_server(arena, random.u64(200..4_000)).await,
+            Self::KillServer => {
+                if let Some(process) = arena.forget_process() {
+                    process.signal(Signal::KILL);
+                    process.finished().await;
+                }
+                arena.start_process().await;
+            }
+            Self::StopServer => {
+                if let Some(process) = arena.forget_process() {
+                    process.signal(Signal::TERM);
+                    assert_eq!(process.finished().await.code, Some(0), "it stops in order");
+                }
+                arena.start_process().await;
+            }
+            Self::ClockJump => jump(arena, random).await,
+        }
+    }
+}
+
+async fn during(arena: &Arena, mode: Mode, ms: u64) {
+    arena.roads[arena.open].set(mode);
+    sleep(Duration::from_millis(ms)).await;
+    arena.roads[arena.open].set(Mode::Pass);
+}
+
+async fn terminate(arena: &Arena, random: &mut fastrand::Rng) {
+    let Some(db) = try_connect(&arena.cluster.url()).await else { return };
+    for _ in 0..random.u8(5..30) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE pid <> pg_backend_pid() AND datname = current_database() AND random() < 0.7";
+        // Another storm may be faster.
+        let _ended = db.batch_execute(sql).await;
+        sleep(Duration::from_millis(random.u64(1..80))).await;
+    }
+}
+
+/// No process of the server may make a file longer than this. PostgreSQL takes that as it takes a full disk (it ignores SIGXFSZ for this
+/// very purpose): statements fail, and when it is the log's turn the server panics, and can't come back before there is room.
+async fn fill_disk(arena: &mut Arena) {
+    const ROOM_BYTES: u64 = 64 * 1024;
+    let server = arena.cluster.server_pid();
+    for pid in children(server).into_iter().chain([server]) {
+        let limit = Rlimit { current: Some(ROOM_BYTES), maximum: None };
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        // A backend may have ended meanwhile.
+        let _gone = prlimit(pid, Resource::Fsize, limit);
+    }
+    sleep(Duration::from_millis(1_500)).await;
+    arena.cluster.kill().await;
+    arena.cluster.restart().await;
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // The name in the second field may hold anything, even a parenthesis: the fourth is the second behind the last one.
+    let parent_of = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// The server dies, and its successor answers at the other address.
+async fn fail_over(arena: &mut Arena) {
+    arena.cluster.kill().await;
+    arena.roads[arena.open].set(Mode::Refuse);
+    arena.roads[arena.open].cut();
+    arena.open = 1 - arena.open;
+    arena.cluster.restart().await;
+    arena.roads[arena.open].set(Mode::Pass);
+}
+
+async fn freeze_server(arena: &Arena, ms: u64) {
+    let Some(process) = &arena.process else { return };
+    process.signal(Signal::STOP);
+    sleep(Duration::from_millis(ms)).await;
+    process.signal(Signal::CONT);
+}
+
+/// It is another day, for a while. Tokens go on for longer than that.
+async fn jump(arena: &Arena, random: &mut fastrand::Rng) {
+    let days = if random.bool() { 1 } else { -1 };
+    let clock = arena.app.clock();
+    clock.set(clock.now().saturating_add((days * 24).hours()).expect("in range"));
+    sleep(Duration::from_millis(random.u64(100..1_500))).await;
+    clock.set(jiff::Timestamp::now());
+}

@@ -1,0 +1,121 @@
+//! A viewer that comes back whatever happens to it, and knows what it must never see.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Rows that viewers see of each business.
+pub(super) type Numbers = [i64; 4];
+
+/// A server that never answers is one to leave.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// What all viewers saw.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) frames: AtomicU64,
+    pub(super) connections: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+/// What one viewer sees, and its first complaint.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    /// By business; emptied when a connection ends, because then nothing is shown.
+    pub(super) now: HashMap<String, Numbers>,
+    versions: HashMap<String, u64>,
+    pub(super) complaint: Option<String>,
+}
+
+/// Who watches what.
+pub(super) struct Viewer {
+    pub(super) token: String,
+    pub(super) businesses: Vec<String>,
+    /// A business that the token does not name.
+    pub(super) forbidden: String,
+    pub(super) sight: Arc<Mutex<Sight>>,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl Viewer {
+    /// Connects wherever the server is, for as long as it is let.
+    pub(super) async fn follow(self, address: watch::Receiver<Option<SocketAddr>>) {
+        loop {
+            let there = *address.borrow();
+            if let Some(there) = there {
+                let _ended = self.connection(there, address.clone()).await;
+                self.sight.lock().unwrap().now.clear();
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn connection(&self, there: SocketAddr, mut address: watch::Receiver<Option<SocketAddr>>) -> Result<(), Error> {
+        let url = format!("ws://{there}/ws?token={}", self.token);
+        let connecting = Box::pin(tokio_tungstenite::connect_async(url));
+        let Ok(connected) = timeout(PATIENCE, connecting).await else { return Ok(()) };
+        let (mut stream, _) = connected?;
+        self.counts.connections.fetch_add(1, Ordering::Relaxed);
+        for business in self.businesses.iter().chain([&self.forbidden]) {
+            let subscribe = json!({"type": "subscribe", "channel": format!("estadisticas:{business}")});
+            stream.send(Message::text(subscribe.to_string())).await?;
+        }
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message,
+                // The process died, and its port is another's.
+                _ = address.changed() => return Ok(()),
+            };
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    let message = serde_json::from_str(&text).expect("every frame is JSON");
+                    if self.hear(&message) {
+                        return Ok(());
+                    }
+                }
+                Some(Ok(Message::Close(_))) | None => return Ok(()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// True: the server had no answer to a subscription, so it is asked again.
+    fn hear(&self, message: &Value) -> bool {
+        if message["type"] == "error" {
+            let code = &message["data"]["code"];
+            self.counts.refused.fetch_add(u64::from(code == "forbidden"), Ordering::Relaxed);
+            return code != "forbidden";
+        }
+        if message["type"] != "stats" {
+            return false;
+        }
+        self.counts.frames.fetch_add(1, Ordering::Relaxed);
+        let data = &message["data"];
+        let business = data["negocio_id"].as_str().unwrap_or_default().to_owned();
+        let version = message["v"].as_u64().unwrap_or_default();
+        let numbers = ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"];
+        let numbers = numbers.map(|name| data[name].as_i64().unwrap_or(-1));
+        let mut sight = self.sight.lock().unwrap();
+        if !self.businesses.contains(&business) || message["channel"] != format!("estadisticas:{business}") {
+            sight.complaint.get_or_insert(format!("a frame of another's: {message}"));
+        }
+        let before = sight.versions.insert(business.clone(), version).unwrap_or_default();
+        let repeats = before == version && !sight.now.contains_key(&business);
+        if before > version || (before == version && !repeats) {
+            sight.complaint.get_or_insert(format!("version {version} after {before}: {message}"));
+        }
+        sight.now.insert(business, numbers);
+        false
+    }
+}

@@ -1,0 +1,141 @@
+//! A model of the database: citas, transactions that become visible when they commit, advisory locks, notifications on their way.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+
+use crate::simulation::script::{KEYS, TRANSACTIONS, Write};
+
+/// A key whose rows are so long that a full socket takes them in part.
+pub(super) const WIDE: u8 = 4;
+
+/// See the module's documentation.
+pub(super) struct Database {
+    /// Per key: the day of each cita, and whether it was served.
+    citas: Vec<Vec<(Date, bool)>>,
+    first_day: Date,
+    open: Vec<Option<Transaction>>,
+    /// Counts the commits.
+    pub(super) commits: u64,
+    /// The server's shared locks.
+    pub(super) shared: BTreeSet<u16>,
+    /// Keys told of, not yet heard.
+    pub(super) notes: VecDeque<u8>,
+    /// Somebody listens.
+    pub(super) is_listening: bool,
+    pub(super) is_up: bool,
+    pub(super) poisoned: BTreeSet<u8>,
+    /// By key: the locks that its writers try.
+    locks: Vec<[u16; 2]>,
+    pub(super) clock_us: i64,
+}
+
+#[derive(Default)]
+struct Transaction {
+    writes: Vec<(u8, Write)>,
+    /// Locks that it took because nobody watches.
+    exclusive: BTreeSet<u16>,
+    tells: BTreeSet<u8>,
+}
+
+impl Database {
+    pub(super) fn new(first_day: Date, locks: Vec<[u16; 2]>, clock_us: i64) -> Self {
+        Self {
+            citas: vec![Vec::new(); usize::from(KEYS)],
+            first_day,
+            open: (0..TRANSACTIONS).map(|_| None).collect(),
+            commits: 0,
+            shared: BTreeSet::new(),
+            notes: VecDeque::new(),
+            is_listening: false,
+            is_up: true,
+            poisoned: BTreeSet::new(),
+            locks,
+            clock_us,
+        }
+    }
+
+    /// A statement in a transaction, with what its trigger does: try the one lock, then the other; refused twice, tell.
+    pub(super) fn write(&mut self, transaction: usize, key: u8, write: Write) {
+        if !self.is_up {
+            return;
+        }
+        let taken: BTreeSet<u16> = self.exclusive_of_others(transaction).union(&self.shared).copied().collect();
+        let free = self.locks[usize::from(key)].into_iter().find(|lock| !taken.contains(lock));
+        let open = self.open[transaction].get_or_insert_default();
+        open.writes.push((key, write));
+        match free {
+            Some(lock) => drop(open.exclusive.insert(lock)),
+            None => drop(open.tells.insert(key)),
+        }
+    }
+
+    fn exclusive_of_others(&self, transaction: usize) -> BTreeSet<u16> {
+        let others = self.open.iter().enumerate().filter(|(number, _)| *number != transaction);
+        others.filter_map(|(_, open)| open.as_ref()).flat_map(|open| open.exclusive.iter().copied()).collect()
+    }
+
+    /// Makes a transaction visible, frees its locks, and sends its notifications.
+    pub(super) fn commit(&mut self, transaction: usize) {
+        let Some(done) = self.open[transaction].take() else { return };
+        for (key, write) in done.writes {
+            let citas = &mut self.citas[usize::from(key)];
+            match write {
+                Write::Book(days) => citas.push((self.first_day.saturating_add(i64::from(days).days()), false)),
+                Write::Serve => citas.iter_mut().filter(|cita| !cita.1).take(1).for_each(|cita| cita.1 = true),
+                Write::Cancel => drop(citas.pop()),
+            }
+        }
+        self.commits += 1;
+        if self.is_listening {
+            self.notes.extend(done.tells);
+        }
+    }
+
+    pub(super) fn rollback(&mut self, transaction: usize) {
+        self.open[transaction] = None;
+    }
+
+    /// A shared lock for the server, unless a silent writer has it.
+    pub(super) fn try_share(&mut self, lock: u16) -> bool {
+        let free = !self.exclusive_of_others(usize::MAX).contains(&lock);
+        if free {
+            self.shared.insert(lock);
+        }
+        free
+    }
+
+    /// Whether the key's writers tell.
+    pub(super) fn is_armed(&self, key: u8) -> bool {
+        self.locks[usize::from(key)].iter().all(|lock| self.shared.contains(lock))
+    }
+
+    /// The server dies: what was not committed did not happen, and every connection ends.
+    pub(super) fn crash(&mut self) {
+        self.is_up = false;
+        self.is_listening = false;
+        self.open.iter_mut().for_each(|open| *open = None);
+        self.shared.clear();
+        self.notes.clear();
+    }
+
+    /// What the stream's query says of a key on that day.
+    pub(super) fn row(&self, key: u8, today: Date) -> String {
+        let citas = &self.citas[usize::from(key)];
+        let hoy = citas.iter().filter(|(day, _)| *day == today).count();
+        let completadas = citas.iter().filter(|(_, served)| *served).count();
+        let pad = if key == WIDE { "x".repeat(6_000) } else { String::new() };
+        format!(r#"{{"citas_hoy":{hoy},"total_citas":{},"citas_completadas":{completadas},"nota":"{pad}"}}"#, citas.len())
+    }
+}
+
+/// The zone of a key, where keys have zones of their own.
+pub(super) fn zone(key: u8) -> &'static str {
+    ["America/Guayaquil", "Asia/Tokyo", "UTC"][usize::from(key % 3)]
+}
+
+/// Today in a zone, as a calendar says that is not ours.
+pub(super) fn today(zone: &str, now: Timestamp) -> Date {
+    now.in_tz(zone).unwrap().date()
+}

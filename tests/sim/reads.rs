@@ -1,0 +1,142 @@
+//! The engine's reads under way: asked, then done at some moment of the database, then answered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::civil::Date;
+use tokio::sync::oneshot;
+
+use crate::engine::{Answer, ReadError, Reader, Reading};
+use crate::ident::Key;
+use crate::simulation::database::{Database, zone};
+use crate::stream::{Row, Stream};
+
+/// A statement ends within this, whatever the database does.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// A key that takes long.
+const GIANT: u8 = 5;
+
+type Rows = Result<Vec<Reading>, ReadError>;
+type Zones = Result<HashMap<Key, String>, ReadError>;
+
+/// A statement.
+pub(super) struct Read {
+    pub(super) keys: Vec<u8>,
+    pub(super) asked: Instant,
+    /// How many commits it has seen, once it was done.
+    pub(super) seen: Option<u64>,
+    pub(super) what: What,
+}
+
+/// What it asks.
+pub(super) enum What {
+    Rows { todays: Vec<Date>, rows: Option<Rows>, answer: oneshot::Sender<Rows> },
+    Zones { answer: oneshot::Sender<Zones> },
+}
+
+/// Where the engine's questions arrive. Written by the actor, emptied by the world; both are on one thread.
+#[derive(Clone, Default)]
+pub(super) struct Reads(pub(super) Arc<Mutex<Vec<Read>>>);
+
+pub(super) fn number(key: &Key) -> u8 {
+    key.as_str().parse().unwrap()
+}
+
+fn gone<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
+    Err(ReadError::Unavailable("gone".to_owned()))
+}
+
+impl Reads {
+    fn put(&self, keys: &[Key], what: What) {
+        let keys = keys.iter().map(number).collect();
+        self.0.lock().unwrap().push(Read { keys, asked: crate::clock::instant(), seen: None, what });
+    }
+}
+
+impl Reader for Reads {
+    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.put(keys, What::Rows { todays: todays.to_vec(), rows: None, answer });
+            answered.await.unwrap_or_else(gone)
+        })
+    }
+
+    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.put(keys, What::Zones { answer });
+            answered.await.unwrap_or_else(gone)
+        })
+    }
+}
+
+impl Read {
+    /// The database does it: what is visible now is what it says, whenever that arrives.
+    pub(super) fn execute(&mut self, database: &Database) {
+        if self.seen.is_some() {
+            return;
+        }
+        self.seen = Some(database.commits);
+        if let What::Rows { todays, rows, .. } = &mut self.what {
+            *rows = Some(select(database, &self.keys, todays));
+        }
+    }
+
+    /// Whether what it brings is the truth about a key, or an error, after which it is asked again; before it is done it may be either.
+    pub(super) fn will_bring(&self, key: u8, truth: &str) -> bool {
+        let Some(at) = self.keys.iter().position(|read| *read == key) else { return false };
+        match &self.what {
+            What::Rows { rows: Some(Ok(rows)), .. } => rows[at].row.columns == truth,
+            What::Rows { .. } | What::Zones { .. } => true,
+        }
+    }
+
+    /// Its answer arrives. The number of commits that it saw, if it was read.
+    pub(super) fn finish(self) -> Option<(Vec<u8>, u64)> {
+        let Self { keys, seen, what, .. } = self;
+        match what {
+            What::Rows { rows, answer, .. } => {
+                let rows = rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
+                let seen = rows.is_ok().then_some(seen).flatten();
+                // The server may have gone.
+                let _ = answer.send(rows);
+                seen.map(|seen| (keys, seen))
+            }
+            What::Zones { answer } => {
+                let names = keys.iter().map(|key| (Key::from_canonical(&key.to_string()), zone(*key).to_owned()));
+                let _ = answer.send(Ok(names.collect()));
+                None
+            }
+        }
+    }
+
+    /// It fails instead.
+    pub(super) fn fail(self, rejected: bool) {
+        let unavailable = ReadError::Unavailable("the connection ended".to_owned());
+        match self.what {
+            What::Rows { answer, .. } => {
+                let error = if rejected { ReadError::Rejected("canceling statement".to_owned()) } else { unavailable };
+                let _ = answer.send(Err(error));
+            }
+            // A refused question for zones means the default until the next sweep: by design, and not what is looked for here.
+            What::Zones { answer } => drop(answer.send(Err(unavailable))),
+        }
+    }
+}
+
+fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
+    if !database.is_up {
+        return Err(ReadError::Unavailable("the database is down".to_owned()));
+    }
+    if keys.iter().any(|key| database.poisoned.contains(key)) {
+        return Err(ReadError::Rejected("division by zero".to_owned()));
+    }
+    let reading = |(key, today): (&u8, &Date)| {
+        let columns = database.row(*key, *today);
+        let row = Row { key: Key::from_canonical(&key.to_string()), columns, clock_us: database.clock_us };
+        Reading { row, took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })) }
+    };
+    Ok(keys.iter().zip(todays).map(reading).collect())
+}
