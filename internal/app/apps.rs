@@ -1,6 +1,6 @@
 //! Which apps are served, and at which listeners.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,10 +70,10 @@ impl Group {
 }
 
 /// Binds the listeners of apps that have their own; the first group is that of the main listener, and may be empty.
-pub(super) fn bind(host: IpAddr, main_port: u16, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
+pub(super) fn bind(sockets: &mut http::Sockets, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
     let mut groups = vec![Group { listener: None, settings: Vec::new() }];
     for WantedApp { port, setting } in wanted {
-        let Some(port) = port.filter(|port| *port == 0 || *port != main_port) else {
+        let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {
             groups[0].settings.push(setting);
             continue;
         };
@@ -82,8 +82,8 @@ pub(super) fn bind(host: IpAddr, main_port: u16, wanted: Vec<WantedApp>) -> anyh
             group.settings.push(setting);
             continue;
         }
-        let address = SocketAddr::new(host, port);
-        let listener = http::bind(&[address]).with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
+        let address = SocketAddr::new(main.ip(), port);
+        let listener = sockets.listen(address).with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
         groups.push(Group { listener: Some(listener), settings: vec![setting] });
     }
     Ok(groups)

@@ -21,6 +21,8 @@ const SLOW_MARGIN: Duration = Duration::from_secs(15);
 pub struct Config {
     /// Where to listen; port 0: any that is free.
     pub address: SocketAddr,
+    /// Whether other processes may listen there as well.
+    pub reuse_port: bool,
     /// The database.
     pub postgres: postgres::Config,
     /// Whose tokens.
@@ -62,6 +64,7 @@ impl Config {
         let Settings { database, auth, server, limits, engine, streams, apps, .. } = settings;
         Ok(Self {
             address: SocketAddr::new(server.host, server.port),
+            reuse_port: server.reuse_port,
             postgres: database_config(&database)?,
             verifier: auth.verifier,
             policy: auth.policy,

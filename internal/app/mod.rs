@@ -52,9 +52,13 @@ impl App {
         let (front, back) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
-        let listener = http::bind(&[config.address]).with_context(|| format!("can't listen on {}", config.address))?;
+        let mut sockets = http::Sockets::take(config.reuse_port).context("the sockets that were handed over can't be used")?;
+        let listener = sockets.listen(config.address).with_context(|| format!("can't listen on {}", config.address))?;
         let address = listener.address();
-        let groups = apps::bind(config.address.ip(), config.address.port(), config.apps)?;
+        let groups = apps::bind(&mut sockets, config.address, config.apps)?;
+        if !sockets.unused().is_empty() {
+            tracing::warn!(ports = ?sockets.unused(), "sockets were handed over for ports that nothing here listens on");
+        }
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;

@@ -96,6 +96,8 @@ pub struct Server {
     pub host: IpAddr,
     /// The port; 0: any that is free.
     pub port: u16,
+    /// Whether other processes may listen there as well.
+    pub reuse_port: bool,
     /// Pages that may connect, as written; empty: any.
     pub allowed_origins: Vec<String>,
     /// Where the certificate and its key are. None: no TLS.
@@ -318,6 +320,7 @@ fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
     Server {
         host: r.parse(&v::HOST, "an IP address such as 0.0.0.0, :: or 127.0.0.1", value::address).unwrap_or(default.into()),
         port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
+        reuse_port: r.boolean(&v::REUSE_PORT, false),
         allowed_origins: r.parse(&v::ALLOWED_ORIGINS, origins, value::origins).unwrap_or_default(),
         tls: tls(r),
         proxies: r

@@ -84,6 +84,8 @@ variables! {
             "Address to listen on; :: for IPv6 as well";
         PORT plain "PORT" "8080"
             "Port to listen on; 0: any that is free";
+        REUSE_PORT plain "true|false" "false"
+            "Let another process listen on the same port, as the next version does while this one leaves; systemd's socket activation needs no setting";
         ALLOWED_ORIGINS plain "LIST" "*"
             "Pages that may connect (https://panel.example.com), separated by commas; *: any. Any is safe, since nothing that a browser sends by itself ever authenticates";
         NOTIFY_API_KEY secret "KEY" ""

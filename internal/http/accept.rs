@@ -63,7 +63,7 @@ impl Listener {
 pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
     for address in addresses {
-        match bind_one(*address) {
+        match bind_one(*address, false) {
             Ok(listener) => return Ok(listener),
             Err(error) => failed = error,
         }
@@ -71,7 +71,8 @@ pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
     Err(failed)
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<Listener> {
+/// Binds an address and listens. `reuse_port`: beside other processes that say the same; the kernel deals connections out among them.
+pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restarted server gets its port back although old connections still linger in the kernel.
     socket.set_reuse_address(true)?;
@@ -79,10 +80,17 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
         // IPv4 as well, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
+    if reuse_port {
+        rustix::net::sockopt::set_socket_reuseport(&socket, true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    adopt(TcpListener::from(socket))
+}
+
+/// A socket that listens already.
+pub(super) fn adopt(socket: TcpListener) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
-    let socket = TcpListener::from(socket);
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
 }
@@ -131,7 +139,7 @@ async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = front.drain.stopping() => return,
+            () = front.drain.stopping() => return last_ones(sockets.get_ref(), front, &farewell),
             accepted = sockets.async_io(Interest::READABLE, accept_one) => accepted,
         };
         match accepted {
@@ -147,6 +155,17 @@ async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
                 rest(&front.drain, pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
+        }
+    }
+}
+
+/// Who was connected by the kernel before the socket closes gets an answer, and not a reset.
+fn last_ones(sockets: &TcpListener, front: &Arc<Front>, farewell: &Farewell) {
+    for _ in 0..BACKLOG {
+        match accept_one(sockets) {
+            Ok((socket, peer)) => welcome(front, farewell, socket, peer),
+            Err(error) if is_the_peers(&error) => {}
+            Err(_) => return,
         }
     }
 }

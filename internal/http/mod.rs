@@ -35,6 +35,7 @@ mod routes;
 mod seats;
 mod site;
 mod snapshot;
+mod sockets;
 mod specification;
 mod tls;
 mod websocket;
@@ -63,6 +64,7 @@ pub(crate) fn parse_hint(
 }
 pub use seats::Seats;
 pub use site::{Annex, Answer, Asked, Boarding, Pier, Site};
+pub use sockets::Sockets;
 pub use specification::Shapes;
 pub use tls::{Tls, TlsError, TlsFiles};
 

@@ -26,6 +26,8 @@ pub(crate) struct Thread {
     worker: Worker,
     events: Events,
     questions: mpsc::Receiver<Asked>,
+    /// No app lives here: nobody asks.
+    _guests: mpsc::Receiver<Asked>,
 }
 
 impl Thread {
@@ -36,7 +38,9 @@ impl Thread {
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
         let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
         let (desk, questions) = mpsc::channel(64);
-        Self { worker: Worker::new(poll, inbox, outlet, desk, parts), events: Events::with_capacity(64), questions }
+        let (guests_desk, guests) = mpsc::channel(64);
+        let worker = Worker::new(poll, inbox, outlet, [desk, guests_desk], parts);
+        Self { worker, events: Events::with_capacity(64), questions, _guests: guests }
     }
 
     /// A new client.
@@ -92,6 +96,7 @@ impl Asking {
         match &self.0.question {
             Question::MayRead(user, channel) => Asks::MayRead(user.clone(), channel.clone()),
             Question::Verify(token) => Asks::Verify(token.clone()),
+            Question::Guest(_) => unreachable!("no app lives here"),
         }
     }
 

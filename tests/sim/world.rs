@@ -227,8 +227,9 @@ impl World {
         socket2::SockRef::from(&socket).set_send_buffer_size(4_608).unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(ours, principal.ends_at_s());
+        let entrant = shard::Entrant::Native(principal);
         let permit = (Arc::clone(&self.seats).try_acquire_owned().unwrap(), None);
-        self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), principal, permit });
+        self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), entrant, permit });
     }
 
     /// Viewer 0 has keys 0 and 1 by its token's claims; of all else the database is asked.
