@@ -4,6 +4,7 @@
 mod examining;
 mod installing;
 mod listening;
+mod privileges;
 mod proxy;
 mod reading;
 mod tls;

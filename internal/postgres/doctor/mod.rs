@@ -1,5 +1,6 @@
 //! The examination that `latido doctor` prints: what works, what does not, and what to do about it.
 
+mod role;
 mod server;
 mod stream;
 mod table;
@@ -61,6 +62,7 @@ pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
         return vec![Finding::failure("connection", error.to_string()).remedy(remedy)];
     }
     let mut findings = server::examine(database).await;
+    findings.push(role::examine(database).await);
     findings.push(server::listening(database).await);
     findings.extend(table::triggers(database, catalog).await);
     for (_, stream) in catalog.iter() {

@@ -1,4 +1,4 @@
-//! The server, the road to it, and our role on it.
+//! The server, and the road to it.
 
 use tokio_postgres::Row;
 
@@ -11,7 +11,6 @@ use crate::postgres::pool::Database;
 const OLDEST: i32 = 140_000;
 
 const FACTS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
-       current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
        current_setting('TimeZone'), current_setting('max_prepared_transactions')::int,
        inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl),
        current_setting('max_locks_per_transaction')::bigint
@@ -25,17 +24,17 @@ pub(super) async fn examine(database: &Database) -> Vec<Finding> {
 }
 
 fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres::Error> {
-    let mut findings = vec![version(row.try_get(0)?, row.try_get(1)?), role(row.try_get(3)?, row.try_get(4)?)];
-    findings.push(encryption(row.try_get(7)?, row.try_get(8)?, database.is_pooled()));
+    let mut findings = vec![version(row.try_get(0)?, row.try_get(1)?)];
+    findings.push(encryption(row.try_get(5)?, row.try_get(6)?, database.is_pooled()));
     findings.push(pooler(database.is_pooled()));
     if row.try_get(2)? {
         let detail = "this server is a standby: what it shows is older than the notification that says it changed";
         findings.push(Finding::failure("primary", detail).remedy("point DATABASE_URL at the primary"));
     }
-    let zone: String = row.try_get(5)?;
+    let zone: String = row.try_get(3)?;
     findings.push(Finding::ok("time zone", format!("sessions use {zone}; today is computed per business, not by the session")));
-    findings.extend(lock_table(database.is_gated(), row.try_get(9)?));
-    if row.try_get::<_, i32>(6)? > 0 {
+    findings.extend(lock_table(database.is_gated(), row.try_get(7)?));
+    if row.try_get::<_, i32>(4)? > 0 {
         let detail =
             "max_prepared_transactions is above 0: PREPARE TRANSACTION fails in a transaction that changed a watched table";
         findings.push(Finding::warning("two-phase commit", detail).remedy("writers that need it must call the hook instead"));
@@ -58,14 +57,6 @@ fn version(number: i32, name: String) -> Finding {
         return Finding::failure("server version", format!("PostgreSQL {name}; the oldest that works is 14"));
     }
     Finding::ok("server version", format!("PostgreSQL {name}"))
-}
-
-fn role(name: String, is_superuser: bool) -> Finding {
-    if !is_superuser {
-        return Finding::ok("role", name);
-    }
-    let remedy = "serve as a role with CONNECT on the database and SELECT on the columns that the queries read";
-    Finding::warning("role", format!("{name} is a superuser; reading needs no such power")).remedy(remedy)
 }
 
 fn encryption(local: bool, version: Option<String>, pooled: bool) -> Finding {

@@ -16,7 +16,7 @@ async fn a_database_as_it_should_be() {
     let cluster = OwnCluster::start(&[]).await;
     let client = cluster.client().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
-    client.batch_execute("CREATE INDEX ON citas (negocio_id, fecha, estado); CREATE ROLE plain LOGIN; GRANT SELECT ON citas, negocios, usuarios TO plain").await.unwrap();
+    client.batch_execute("CREATE INDEX ON citas (negocio_id, fecha, estado); CREATE ROLE plain LOGIN; GRANT SELECT ON citas, negocios, usuarios TO plain; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
     Database::open(&Config::new(cluster.url())).unwrap().install(&builtin()).await.unwrap();
     let url = cluster.url().replace("postgres@", "plain@");
     let findings = examine(&Database::open(&Config::new(url)).unwrap(), &builtin()).await;
