@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use hyper::Request;
@@ -37,6 +38,8 @@ use crate::telemetry::Metrics;
 
 /// Largest request head, and most of an answer that hyper keeps before the socket takes it.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// How long a connection without a request is waited for when the server stops.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 pub(super) struct Front {
@@ -151,7 +154,7 @@ impl Front {
         });
         let mut conversation = pin!(self.http.serve_connection(TokioIo::new(socket), service).with_upgrades());
         let mut deadline = pin!(sleep_until((since + self.config.head_timeout).into()));
-        let (mut timed, mut stopping) = (true, false);
+        let (mut timed, mut stopping, mut leaving) = (true, false, false);
         loop {
             tokio::select! {
                 ended = &mut conversation => {
@@ -161,20 +164,31 @@ impl Front {
                     return;
                 }
                 () = &mut deadline, if timed => {
+                    let greeted = peer.0.greeted.load(Ordering::Relaxed);
+                    if stopping && greeted && !leaving {
+                        leaving = true;
+                        conversation.as_mut().graceful_shutdown();
+                        deadline.as_mut().reset(Instant::now() + self.config.drain_grace);
+                        continue;
+                    }
                     timed = false;
+                    if stopping && !greeted {
+                        return;
+                    }
                     if stopping {
                         debug!(peer = %address, "a connection outlasted the drain and was cut");
                         return;
                     }
-                    if !peer.0.greeted.load(Ordering::Relaxed) {
+                    if !greeted {
                         self.metrics.refuse("slow_head");
                         return;
                     }
                 }
                 () = self.drain.stopping(), if !stopping => {
                     (timed, stopping) = (true, true);
-                    conversation.as_mut().graceful_shutdown();
-                    deadline.as_mut().reset(Instant::now() + self.config.drain_grace);
+                    // hyper would hang up on whoever has not spoken yet: a first request may be on its way.
+                    let patience = if peer.0.greeted.load(Ordering::Relaxed) { Duration::ZERO } else { LAST_WORDS };
+                    deadline.as_mut().reset(Instant::now() + patience.min(self.config.drain_grace));
                 }
             }
         }

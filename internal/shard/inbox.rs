@@ -34,24 +34,27 @@ impl Command {
 /// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a
 /// place at the desk, wishes a place among the operators'.
 pub(super) struct Inbox {
-    commands: Mutex<Vec<Command>>,
+    /// None: the shard has ended.
+    commands: Mutex<Option<Vec<Command>>>,
     waker: Arc<Waker>,
 }
 
 impl Inbox {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
-        Self { commands: Mutex::default(), waker }
+        Self { commands: Mutex::new(Some(Vec::new())), waker }
     }
 
-    /// Adds a command, and wakes the shard if there was none.
-    pub(super) fn put(&self, command: Command) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds a command, and wakes the shard if there was none. Gives it back if the shard has ended.
+    pub(super) fn put(&self, command: Command) -> Option<Command> {
+        let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(commands) = &mut *inbox else { return Some(command) };
         let was_empty = commands.is_empty();
         commands.push(command);
-        drop(commands);
+        drop(inbox);
         if was_empty {
             wake(&self.waker);
         }
+        None
     }
 
     /// Wakes the shard by itself, for others who have something for it.
@@ -60,7 +63,13 @@ impl Inbox {
     }
 
     pub(super) fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The shard ends: what it has not taken, and nothing will come any more.
+    pub(super) fn close(&self) -> Vec<Command> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
     }
 }
 

@@ -42,6 +42,7 @@ use crate::hub::Hub;
 use crate::protocol::ErrorCode;
 use crate::session::{CloseReason, Context};
 use crate::telemetry::Metrics;
+use crate::websocket::close_frame;
 
 use desk::Answer;
 pub use desk::Clerk;
@@ -166,13 +167,13 @@ impl Shards {
     /// Hands a connection over for good.
     pub fn adopt(&self, arrival: Arrival) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival)));
+        self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival))).into_iter().for_each(too_late);
     }
 
     /// Lets a connection wait for its first words; `porter` judges them.
     pub fn knock(&self, caller: Caller, porter: Arc<dyn Porter>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].inbox.put(Command::Knock(Box::new((caller, porter))));
+        self.shards[turn].inbox.put(Command::Knock(Box::new((caller, porter)))).into_iter().for_each(too_late);
     }
 
     /// Asks every client to leave, in batches over `spread`, and waits for them at most `grace`; returns whether all went in time.
@@ -202,6 +203,22 @@ impl Handle {
             // An error means that the thread died, which is an end as well.
             let _ = ended.await;
         }
+    }
+}
+
+/// What came when its shard had ended, because the server stops: nobody is left without an answer.
+fn too_late(command: Command) {
+    match command {
+        Command::Knock(knock) => {
+            let (caller, porter) = *knock;
+            porter.take_back(caller, &[]);
+        }
+        Command::Adopt(arrival) => {
+            let reason = CloseReason::Restarting;
+            // An empty socket takes so few bytes at once.
+            let _gone = io::Write::write(&mut &arrival.socket, &close_frame(reason.code(), reason.text()));
+        }
+        _ => {}
     }
 }
 

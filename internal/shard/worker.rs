@@ -106,6 +106,7 @@ impl Worker {
             self.handle(&events);
         }
         self.drop_all();
+        self.inbox.close().into_iter().for_each(super::too_late);
         Ok(())
     }
 

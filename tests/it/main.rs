@@ -17,6 +17,7 @@ mod harness;
 mod operations;
 mod packaging;
 mod postgres;
+mod restarting;
 mod rfc6455;
 mod specification;
 mod supply;

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -63,7 +64,24 @@ impl Home {
 
     /// Leaves it running.
     pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
-        let mut child = self.command(arguments, variables).spawn().expect("it starts");
+        Self::run_on(self.command(arguments, variables))
+    }
+
+    /// The same, with a listening socket as systemd hands it over.
+    pub(crate) fn start_with(&self, socket: &TcpListener, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+        let real = self.command(arguments, variables);
+        let mut command = Command::new("sh");
+        // The shell becomes the server: the number that it knows itself by is the server's.
+        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]).arg(real.get_program());
+        command.args(real.get_args()).env_clear().current_dir(self.folder.path());
+        command.envs(real.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let socket = OwnedFd::from(socket.try_clone().expect("a descriptor"));
+        command.stdin(socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::run_on(command)
+    }
+
+    fn run_on(mut command: Command) -> Running {
+        let mut child = command.spawn().expect("it starts");
         let out = Said::by(child.stdout.take().expect("piped"));
         let err = Said::by(child.stderr.take().expect("piped"));
         Running { child, out, err }

@@ -1,0 +1,243 @@
+//! One server goes and another comes: nobody is refused, and everybody is right afterwards.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+use crate::harness::{B1, Home, OTHER_USER, Running, TestApp, booking, claims, until, within};
+
+const WANTED: usize = 10_000;
+/// Connections that are being opened at a time.
+const WAVE: usize = 200;
+/// Files that this process and the server need for anything else.
+const OTHER_FILES: u64 = 1_000;
+
+/// Two servers' worth of settings, at one address.
+struct Place {
+    /// Keeps the database, and is a third server on it.
+    app: TestApp,
+    home: Home,
+    url: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let app = TestApp::start().await;
+        Self { home: Home::new(), url: app.database_url(), app }
+    }
+
+    fn variables<'a>(&'a self, port: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let fixed = [("DATABASE_URL", self.url.as_str()), ("JWT_SECRET", claims::SECRET), ("HOST", "127.0.0.1"), ("PORT", port)];
+        fixed.into_iter().chain(more.iter().copied()).collect()
+    }
+
+    fn token(&self) -> String {
+        self.app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 3600}))
+    }
+}
+
+/// As many connections as the limits of this process allow, up to what is wanted.
+fn affordable() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let _as_it_was = setrlimit(Resource::Nofile, raised);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES);
+    usize::try_from(files).unwrap_or(usize::MAX).min(WANTED)
+}
+
+/// A client that costs little: it asks, subscribes, and reads until it is told to go. The close code.
+async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Option<u16> {
+    let mut socket = tokio::net::TcpStream::connect(address).await.ok()?;
+    let request = format!(
+        "GET /ws?token={token} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.ok()?;
+    let subscribe = format!(r#"{{"type":"subscribe","channel":"estadisticas:{B1}"}}"#);
+    let head = [0x81, 0x80 | u8::try_from(subscribe.len()).expect("short"), 0, 0, 0, 0];
+    let mut bytes = Vec::new();
+    let mut asked = false;
+    loop {
+        if socket.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        if !asked {
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                return None;
+            }
+            bytes.drain(..end + 4);
+            socket.write_all(&[&head, subscribe.as_bytes()].concat()).await.ok()?;
+            asked = true;
+        }
+        while let Some((opcode, payload)) = next_frame(&mut bytes) {
+            match opcode {
+                0x8 => {
+                    let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                    let _gone = socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4]).await;
+                    return code;
+                }
+                0x1 if payload.starts_with(br#"{"type":"stats""#) => drop(seated.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (first, short) = (*bytes.first()?, *bytes.get(1)?);
+    let (length, head) = match short {
+        126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
+        length => (usize::from(length), 2),
+    };
+    let payload = bytes.get(head..head + length)?.to_vec();
+    bytes.drain(..head + length);
+    Some((first & 0x0f, payload))
+}
+
+/// The total in a line of `watch --json`.
+fn total(line: &str) -> Option<i64> {
+    let frame: Value = serde_json::from_str(line).ok()?;
+    (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "how many connections this machine allows is worth knowing")]
+async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
+    let place = Place::new().await;
+    let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
+    let first = place.home.start(&["serve"], &place.variables("0", &more));
+    let address = first.ready().await;
+    let (token, seated) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
+    let url = format!("ws://{address}");
+    let watch = place.home.start(&["watch", &format!("estadisticas:{B1}"), "--url", &url, "--json"], &[("LATIDO_TOKEN", &token)]);
+    watch.prints("numbers", |line| total(line) == Some(0)).await;
+    let many = affordable();
+    let mut clients = JoinSet::new();
+    while clients.len() < many {
+        let wave = WAVE.min(many - clients.len());
+        (0..wave).for_each(|_| drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&seated)))));
+        let expected = clients.len() as u64;
+        until("the wave is seated", async || seated.load(Ordering::Relaxed) >= expected).await;
+    }
+    // The next version comes to the same address before this one goes.
+    let port = address.port().to_string();
+    let second = place.home.start(&["serve"], &place.variables(&port, &more));
+    second.ready().await;
+    let begun = Instant::now();
+    first.signal(Signal::TERM);
+    let mut codes = Vec::new();
+    let mut last = Duration::ZERO;
+    while let Some(code) = within(clients.join_next()).await {
+        codes.push(code.expect("no client panics"));
+        last = begun.elapsed();
+    }
+    assert_eq!(first.finished().await.code, Some(0), "all left within the deadline");
+    let told = codes.iter().filter(|code| **code == Some(1012)).count();
+    eprintln!("{told} of {many} left with 1012, the last after {last:.1?}");
+    assert_eq!(told, many);
+    watch.says("why it was sent away", |line| line.contains("1012")).await;
+    place.app.client().await.batch_execute(&booking(B1, "pendiente", 0)).await.expect("booked");
+    watch.prints("the change, from the second server", |line| total(line) == Some(1)).await;
+    drop(second);
+}
+
+/// What became of connections that were made without a pause.
+#[derive(Debug, Default)]
+struct Load {
+    served: AtomicU64,
+    refused: AtomicU64,
+    cut: AtomicU64,
+}
+
+impl Load {
+    /// Asks for `/health` over a new connection, again and again.
+    fn press(&self, address: SocketAddr, done: &AtomicBool) {
+        while !done.load(Ordering::Relaxed) {
+            let counter = match TcpStream::connect(address).map(ask) {
+                Err(_) => &self.refused,
+                Ok(true) => &self.served,
+                Ok(false) => &self.cut,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn ask(mut socket: TcpStream) -> bool {
+    let mut answer = String::new();
+    let asked = socket.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    asked.is_ok() && socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+}
+
+/// Servers take each other's place under load, some times over.
+async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running) -> Arc<Load> {
+    let (load, done) = (Arc::new(Load::default()), Arc::new(AtomicBool::new(false)));
+    let mut running = start().await;
+    let pressing: Vec<_> = (0..4)
+        .map(|_| {
+            let (load, done) = (Arc::clone(&load), Arc::clone(&done));
+            std::thread::spawn(move || load.press(address, &done))
+        })
+        .collect();
+    for _ in 0..3 {
+        let served = load.served.load(Ordering::Relaxed);
+        until("it serves", async || load.served.load(Ordering::Relaxed) > served + 100).await;
+        let next = start().await;
+        running.signal(Signal::TERM);
+        assert_eq!(running.finished().await.code, Some(0));
+        running = next;
+    }
+    let served = load.served.load(Ordering::Relaxed);
+    until("the last one serves", async || load.served.load(Ordering::Relaxed) > served + 100).await;
+    done.store(true, Ordering::Relaxed);
+    pressing.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    load
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_handed_over_refuses_nobody() {
+    let place = Place::new().await;
+    // What systemd holds for us.
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let port = address.port().to_string();
+    let variables = place.variables(&port, &[]);
+    let load = take_turns(address, async || {
+        let server = place.home.start_with(&socket, &["serve"], &variables);
+        assert_eq!(server.ready().await, address);
+        server
+    });
+    let load = load.await;
+    let bad = [&load.refused, &load.cut].map(|counter| counter.load(Ordering::Relaxed));
+    assert_eq!(bad, [0, 0], "refused, and cut: {load:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_port_refuses_nobody() {
+    let place = Place::new().await;
+    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = probe.local_addr().expect("an address");
+    drop(probe);
+    let port = address.port().to_string();
+    let variables = place.variables(&port, &[("REUSE_PORT", "true")]);
+    let load = take_turns(address, async || {
+        let server = place.home.start(&["serve"], &variables);
+        // Not by asking at the address, where the other one answers.
+        server.says("it serves", |line| line.contains("streams prepared")).await;
+        server
+    });
+    let load = load.await;
+    assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
+    // Who was connected by the kernel in the instant between the last accept and the close is reset, unless it may hand them on
+    // (net.ipv4.tcp_migrate_req): rare, and what the documents say.
+    let (cut, served) = (load.cut.load(Ordering::Relaxed), load.served.load(Ordering::Relaxed));
+    assert!(cut * 100 <= served, "{load:?}");
+}
