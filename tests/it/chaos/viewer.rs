@@ -49,9 +49,9 @@ pub(super) struct Viewer {
 
 impl Viewer {
     /// Connects wherever the server is, for as long as it is let.
-    pub(super) async fn follow(self, address: watch::Receiver<Option<SocketAddr>>) {
+    pub(super) async fn follow(self, mut address: watch::Receiver<Option<SocketAddr>>) {
         loop {
-            let there = *address.borrow();
+            let there = *address.borrow_and_update();
             if let Some(there) = there {
                 let _ended = self.connection(there, address.clone()).await;
                 self.sight.lock().unwrap().now.clear();
