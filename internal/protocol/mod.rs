@@ -3,6 +3,7 @@
 mod frame;
 mod message;
 pub mod native;
+pub mod phoenix;
 
 pub use frame::{Frame, put_header};
 pub use message::{Command, ErrorCode, Reply, Staleness};

@@ -1,0 +1,204 @@
+//! Phoenix Channels: V2 arrays, V1 objects, and the binary frames of V2.
+//!
+//! A reference is the client's own: it is kept as the JSON text that came and echoed as it is, so whoever counts in numbers gets numbers.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Longest reference, topic and event that are looked at, in bytes: that of the binary frames, which count with one byte.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// How frames are written, as the client asked at its connect (`vsn`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Vsn {
+    /// Objects; also without any `vsn`.
+    #[default]
+    V1,
+    /// Arrays.
+    V2,
+}
+
+impl Vsn {
+    /// What a client means by `vsn`; None: a version that we don't speak.
+    pub fn parse(vsn: Option<&str>) -> Option<Self> {
+        match vsn.map(|vsn| vsn.split('.').next().unwrap_or_default()) {
+            None | Some("1") => Some(Self::V1),
+            Some("2") => Some(Self::V2),
+            Some(_) => None,
+        }
+    }
+}
+
+/// A client's reference: JSON text, `"3"` or `3`; null is no reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference(Box<str>);
+
+impl Reference {
+    /// A reference from its JSON text.
+    fn new(raw: &RawValue) -> Result<Option<Self>, DecodeError> {
+        let text = raw.get();
+        let scalar = text.starts_with('"') || text.starts_with(|c: char| c.is_ascii_digit());
+        match text {
+            "null" => Ok(None),
+            _ if scalar && text.len() <= MAX_NAME_BYTES => Ok(Some(Self(text.into()))),
+            _ => Err(DecodeError("a reference must be a short string or a number")),
+        }
+    }
+
+    /// One out of a binary frame.
+    fn quoted(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
+        Ok((!bytes.is_empty()).then_some(Self(Value::from(text(bytes)?).to_string().into())))
+    }
+
+    /// As it stands in a frame.
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What comes with a push.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// Any JSON; nearly always an object.
+    Json(Value),
+    /// Of a binary frame.
+    Binary(Box<[u8]>),
+}
+
+/// One message of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Push {
+    /// Of the join that the client means; absent in V1.
+    pub join_ref: Option<Reference>,
+    /// What a reply is to name.
+    pub reference: Option<Reference>,
+    /// The channel.
+    pub topic: Box<str>,
+    /// What it wants.
+    pub event: Box<str>,
+    /// With what.
+    pub payload: Payload,
+}
+
+/// Why a frame is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(&'static str);
+
+const SHAPE: DecodeError = DecodeError("expected [join_ref, ref, topic, event, payload], or an object of those");
+
+#[derive(Deserialize)]
+struct Object<'a> {
+    #[serde(borrow, default)]
+    join_ref: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "ref")]
+    reference: Option<&'a RawValue>,
+    topic: Box<str>,
+    event: Box<str>,
+    payload: Value,
+}
+
+type Array<'a> = (&'a RawValue, &'a RawValue, Box<str>, Box<str>, Value);
+
+/// Reads a text frame.
+///
+/// # Errors
+/// It is not what this version looks like.
+pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
+    let frame = frame.trim_start();
+    let (join_ref, reference, topic, event, payload) = match vsn {
+        Vsn::V2 => {
+            let (join_ref, reference, topic, event, payload): Array<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
+            (Some(join_ref), Some(reference), topic, event, payload)
+        }
+        // serde would take an array for a struct.
+        Vsn::V1 if !frame.starts_with('{') => return Err(SHAPE),
+        Vsn::V1 => {
+            let object: Object<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
+            (object.join_ref, object.reference, object.topic, object.event, object.payload)
+        }
+    };
+    if topic.len() > MAX_NAME_BYTES || event.len() > MAX_NAME_BYTES {
+        return Err(DecodeError("a topic or event of more than 255 bytes"));
+    }
+    let reference_of = |raw: Option<&RawValue>| raw.map_or(Ok(None), Reference::new);
+    Ok(Push {
+        join_ref: reference_of(join_ref)?,
+        reference: reference_of(reference)?,
+        topic,
+        event,
+        payload: Payload::Json(payload),
+    })
+}
+
+/// Reads a binary frame: a push of V2, kind 0.
+///
+/// # Errors
+/// It is cut off, of another kind, or its names are not UTF-8.
+pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
+    let [0, join_ref, reference, topic, event, rest @ ..] = frame else {
+        return Err(DecodeError("expected a binary push of serializer version 2"));
+    };
+    let mut rest = rest;
+    let mut take = |bytes: &u8| {
+        let (name, behind) = rest.split_at_checked(usize::from(*bytes)).ok_or(DecodeError("a binary push that is cut off"))?;
+        rest = behind;
+        Ok(name)
+    };
+    let (join_ref, reference, topic, event) = (take(join_ref)?, take(reference)?, take(topic)?, take(event)?);
+    Ok(Push {
+        join_ref: Reference::quoted(join_ref)?,
+        reference: Reference::quoted(reference)?,
+        topic: text(topic)?.into(),
+        event: text(event)?.into(),
+        payload: Payload::Binary(rest.into()),
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError("a name that is not UTF-8"))
+}
+
+/// Whether a push was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It was.
+    Ok,
+    /// It was not; the response says why.
+    Error,
+}
+
+/// Writes the answer to a push; `response` is JSON text.
+pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
+    let status = if status == Status::Ok { "ok" } else { "error" };
+    let payload = format!(r#"{{"status":"{status}","response":{response}}}"#);
+    message(vsn, push.join_ref.as_ref(), push.reference.as_ref(), &push.topic, "phx_reply", &payload)
+}
+
+/// Writes a message to one client; `payload` is JSON text.
+pub fn message(
+    vsn: Vsn,
+    join_ref: Option<&Reference>,
+    reference: Option<&Reference>,
+    topic: &str,
+    event: &str,
+    payload: &str,
+) -> String {
+    let json = |reference: Option<&Reference>| reference.map_or("null".to_owned(), |reference| reference.json().to_owned());
+    let (topic, event) = (Value::from(topic), Value::from(event));
+    match vsn {
+        Vsn::V2 => format!("[{},{},{topic},{event},{payload}]", json(join_ref), json(reference)),
+        // V1 never tells the join: its clients have one channel a topic and no way to compare.
+        Vsn::V1 => format!(r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{}}}"#, json(reference)),
+    }
+}
+
+/// Writes what everybody on a topic is told; `payload` is JSON text.
+pub fn broadcast(vsn: Vsn, topic: &str, event: &str, payload: &str) -> String {
+    message(vsn, None, None, topic, event, payload)
+}
+
+#[cfg(test)]
+#[path = "phoenix_tests.rs"]
+mod tests;
