@@ -76,6 +76,7 @@ pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>) -> impl Fn(Notice) + S
             engine.everything(None, Source::Resync);
         }
         Notice::Deaf => tell("deaf"),
+        Notice::App(_) => {}
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Whether triggers are installed so that writers of keys that nobody watches send nothing.
     pub gate: bool,
+    /// Whether the pool's sessions refuse to write. Off only for what an app keeps.
+    pub read_only: bool,
     /// Shown in `pg_stat_activity`; an `application_name` in the URL wins.
     pub application_name: String,
 }
@@ -34,6 +36,7 @@ impl Config {
             statement_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             gate: true,
+            read_only: true,
             application_name: "latido".to_owned(),
         }
     }

@@ -95,11 +95,12 @@ pub(super) struct Reader {
     endpoint: Endpoint,
     link: Arc<Link>,
     statement_timeout: Duration,
+    read_only: bool,
 }
 
 impl Reader {
-    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, statement_timeout: Duration) -> Self {
-        Self { endpoint, link, statement_timeout }
+    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: &Config) -> Self {
+        Self { endpoint, link, statement_timeout: config.statement_timeout, read_only: config.read_only }
     }
 
     /// Session settings travel in the start-up packet. Poolers refuse them or drop them: the mark among them tells.
@@ -113,7 +114,7 @@ impl Reader {
              -c idle_in_transaction_session_timeout=10000 -c {MARK}=1"
         ));
         // The driver's test for a primary takes a session that is read-only by default for a standby.
-        if driver.get_target_session_attrs() == TargetSessionAttrs::Any {
+        if self.read_only && driver.get_target_session_attrs() == TargetSessionAttrs::Any {
             options.push_str(" -c default_transaction_read_only=on");
         }
         if let Some(path) = &self.endpoint.search_path {
@@ -141,7 +142,7 @@ impl Reader {
         let marked = answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
         if !marked {
             self.link.found_pooler("it dropped start-up options");
-        } else if self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any {
+        } else if self.read_only && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any {
             client.batch_execute("SET default_transaction_read_only = on").await?;
         }
         Ok((client, task))

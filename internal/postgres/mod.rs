@@ -4,6 +4,7 @@
 //! A notification is a hint; the table is the truth. Nothing here decides *when* to read: it reads when it is asked to, and says
 //! what it heard. Reads work on a direct connection and behind a transaction pooler; hearing needs a direct one.
 
+pub mod apps;
 mod columns;
 mod config;
 mod connect;

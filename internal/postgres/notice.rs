@@ -11,6 +11,12 @@ pub const CHANNEL: &str = "latido";
 /// Keys of one stream in one notice; beyond, «everything» is cheaper to say and to obey.
 const MAX_KEYS: usize = 10_000;
 
+/// Names that begin so are an app's, and no stream's.
+const APP: &str = "app:";
+
+/// Apps that may be named in one burst; there are few, and anybody who may connect can make names up.
+const MAX_APPS: usize = 16;
+
 /// What the engine is told. All are hints to read: anybody who may connect can forge a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -21,6 +27,8 @@ pub enum Notice {
         /// Canonical.
         keys: Vec<Key>,
     },
+    /// Something of this app's changed (`["app:messaging",""]`): no engine's concern.
+    App(String),
     /// Any key of the stream may have changed; None: of every stream.
     Everything(Option<StreamId>),
     /// Notifications do not arrive any more, and those of now are lost for ever.
@@ -37,6 +45,7 @@ pub(super) struct Gathered {
     all: bool,
     whole: HashSet<StreamId>,
     keys: HashMap<StreamId, HashSet<Key>>,
+    apps: HashSet<String>,
 }
 
 impl Gathered {
@@ -49,6 +58,12 @@ impl Gathered {
             self.all = true;
             return;
         };
+        if let Some(app) = name.strip_prefix(APP) {
+            if self.apps.len() < MAX_APPS {
+                self.apps.insert(app.to_owned());
+            }
+            return;
+        }
         // A stream of another server on the same database.
         let Some(stream) = catalog.find(&name) else { return };
         let set = self.keys.entry(stream).or_default();
@@ -70,7 +85,8 @@ impl Gathered {
         if self.all {
             return vec![Notice::Everything(None)];
         }
-        let mut notices: Vec<_> = self.whole.iter().map(|stream| Notice::Everything(Some(*stream))).collect();
+        let mut notices: Vec<_> = self.apps.into_iter().map(Notice::App).collect();
+        notices.extend(self.whole.iter().map(|stream| Notice::Everything(Some(*stream))));
         for (stream, keys) in self.keys {
             if !keys.is_empty() && !self.whole.contains(&stream) {
                 notices.push(Notice::Changed { stream, keys: keys.into_iter().collect() });
@@ -135,6 +151,15 @@ mod tests {
         let many: Vec<_> = (0..=MAX_KEYS).map(|n| format!(r#"["estadisticas","{n}"]"#)).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(heard(&many), [Notice::Everything(Some(StreamId(0)))]);
+    }
+
+    #[test]
+    fn an_app_is_told_once_a_burst() {
+        let notices = heard(&[r#"["app:messaging",""]"#, r#"["app:messaging",""]"#, r#"["estadisticas","7"]"#]);
+        assert_eq!(notices.len(), 2);
+        assert_eq!(notices[0], Notice::App("messaging".to_owned()));
+        let many: Vec<_> = (0..100).map(|n| format!(r#"["app:{n}",""]"#)).collect();
+        assert_eq!(heard(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(), MAX_APPS);
     }
 
     #[test]

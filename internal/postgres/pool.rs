@@ -41,6 +41,7 @@ struct Inner {
     link: Arc<Link>,
     statement_timeout: Duration,
     gated: bool,
+    read_only: bool,
     /// By the stream's name. Written after a statement was described, read by every read; never held across an await.
     prepared: RwLock<HashMap<String, Arc<Prepared>>>,
 }
@@ -55,7 +56,7 @@ impl Database {
             None => url.clone(),
         };
         let link = Arc::new(Link::new(url.pooled));
-        let reader = Reader::new(url.clone(), link.clone(), config.statement_timeout);
+        let reader = Reader::new(url.clone(), link.clone(), config);
         // The manager's own settings are not used: the reader has them.
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(tokio_postgres::Config::new(), reader, manager_config);
@@ -68,8 +69,8 @@ impl Database {
             .build()
             .map_err(|e| ConfigError { setting: Setting::Url, mistake: super::UrlError::Driver(e.to_string()) })?;
         let statement_timeout = config.statement_timeout;
-        let (gated, prepared) = (config.gate, RwLock::default());
-        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, gated, prepared }) })
+        let (gated, read_only, prepared) = (config.gate, config.read_only, RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, gated, read_only, prepared }) })
     }
 
     /// Whether the database answers within 2 s.
@@ -178,8 +179,9 @@ impl Database {
     /// statement goes unnamed, in a transaction that carries its settings; all of it leaves in one flight.
     async fn query_unnamed(&self, client: &Object, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
         let ms = self.inner.statement_timeout.as_millis();
+        let mode = if self.inner.read_only { "READ ONLY" } else { "READ WRITE" };
         let begin =
-            format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
+            format!("BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
         // Polled in this order, so sent in this order. After an error the COMMIT is a ROLLBACK.
         let (begun, rows, ended) =
             tokio::join!(client.batch_execute(&begin), client.query_typed(sql, params), client.batch_execute("COMMIT"));

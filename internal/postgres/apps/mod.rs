@@ -1,0 +1,3 @@
+//! What the apps keep in the database: one module a system, its SQL in `sql/apps/`.
+
+pub mod messaging;
