@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
+use crate::apps::messaging;
 use crate::auth::{Lookup, LookupError, LookupFuture};
 use crate::demo::Statements;
 use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
@@ -61,7 +62,7 @@ impl Lookup for Lookups {
 }
 
 /// What the listener hears goes to the engine.
-pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>) -> impl Fn(Notice) + Send + Sync + 'static {
+pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>, messaging: messaging::Hints) -> impl Fn(Notice) + Send + Sync + 'static {
     let tell = move |state| metrics.journal.note(Kind::Listener, state, None);
     move |notice| match notice {
         Notice::Changed { stream, keys } => {
@@ -69,13 +70,23 @@ pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>) -> impl Fn(Notice) + S
                 engine.changed(&Topic { stream, key }, Source::Trigger);
             }
         }
-        Notice::Everything(stream) => engine.everything(stream, Source::Trigger),
+        Notice::Everything(stream) => {
+            engine.everything(stream, Source::Trigger);
+            if stream.is_none() {
+                messaging.look();
+            }
+        }
         // Reading at the loss, too, shows at once whether the database is away, and tells viewers if it is.
         Notice::Lost | Notice::Listening => {
             tell(if notice == Notice::Lost { "lost" } else { "listening" });
+            messaging.set_heard(notice == Notice::Listening);
             engine.everything(None, Source::Resync);
         }
-        Notice::Deaf => tell("deaf"),
+        Notice::Deaf => {
+            tell("deaf");
+            messaging.set_heard(false);
+        }
+        Notice::App(app) if app == messaging::NAME => messaging.look(),
         Notice::App(_) => {}
     }
 }

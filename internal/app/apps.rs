@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::apps::{Parts, Served, Setting};
+use crate::apps::{Parts, Served, Setting, messaging};
 use crate::config::WantedApp;
 use crate::drain::Drain;
 use crate::http::{self, Annex, Listener};
@@ -14,8 +14,10 @@ use crate::session::Limits;
 use crate::socketio::{self, Dialect, Endpoint};
 
 /// Starts an app. Each has its line here.
-fn start(setting: &Setting, _parts: &Parts) -> anyhow::Result<Served> {
-    match *setting {}
+fn start(setting: &Setting, parts: &Parts) -> anyhow::Result<Served> {
+    match setting {
+        Setting::Messaging(config) => messaging::start(config, parts),
+    }
 }
 
 /// One client's limits are those of every WebSocket; the packets are the protocol's own.

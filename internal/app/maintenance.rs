@@ -1,9 +1,11 @@
 //! `latido install`, `uninstall` and `doctor`: what is done to a database, and what is found out about it.
 
 use crate::app::config::database_config;
+use crate::apps::messaging;
 use crate::auth::check_secret;
 use crate::config::Settings;
-use crate::postgres::{Change, Database, Finding, examine};
+use crate::postgres::apps::messaging::Messages;
+use crate::postgres::{self, Change, Database, Finding, examine};
 use crate::stream::Catalog;
 
 /// Opens the configured database, for its streams.
@@ -17,8 +19,13 @@ fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 /// # Errors
 /// The database is away, a table or column is missing, or a lock could not be had.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
+    let scripts = scripts(&settings);
     let (database, catalog) = open(settings)?;
-    Ok(database.install(&catalog).await?)
+    let mut changes = database.install(&catalog).await?;
+    for (name, sql) in scripts {
+        changes.push(database.install_app(name, sql).await?);
+    }
+    Ok(changes)
 }
 
 /// The script that [`install`] would run.
@@ -26,8 +33,19 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
 /// # Errors
 /// As [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
+    let scripts = scripts(&settings);
     let (database, catalog) = open(settings)?;
-    Ok(database.install_sql(&catalog).await?)
+    let mut script = database.install_sql(&catalog).await?;
+    for (name, sql) in scripts {
+        script.push_str(&database.install_app_sql(name, sql));
+    }
+    Ok(script)
+}
+
+/// What the apps that are switched on keep in the database.
+fn scripts(settings: &Settings) -> Vec<(&'static str, &'static str)> {
+    let kept = [(messaging::NAME, postgres::apps::messaging::SCHEMA)];
+    kept.into_iter().filter(|(name, _)| settings.app_names.contains(name)).collect()
 }
 
 /// Removes whatever was installed.
@@ -54,8 +72,15 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
 /// No database is configured; one that can't be reached is a finding.
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
+    let has_messaging = settings.app_names.contains(&messaging::NAME);
     let (database, catalog) = open(settings)?;
     findings.extend(examine(&database, &catalog).await);
+    if has_messaging {
+        findings.push(match Messages::new(database).check().await {
+            Ok(()) => Finding::ok("messaging", "its tables are there"),
+            Err(error) => Finding::failure("messaging", error.to_string()).remedy("latido install, with the app switched on"),
+        });
+    }
     Ok(findings)
 }
 

@@ -87,7 +87,8 @@ impl App {
             clock: clock.clone(),
             drain: back.clone(),
         }));
-        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone(), Arc::clone(&metrics)));
+        let messaging_hints = crate::apps::messaging::Hints::default();
+        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone(), Arc::clone(&metrics), messaging_hints.clone()));
         interest.start(&database, ears.watch(), &metrics, &back, adapters::declared(engine.clone()));
         let roads = coverage::Roads { ears: ears.watch(), interest: interest.watch_state() };
         back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));

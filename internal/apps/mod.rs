@@ -3,6 +3,8 @@
 //! An app knows the hub's exchange, a dialect ([`crate::shard::Guest`]) and its addresses ([`crate::http::Site`], [`crate::http::Pier`]);
 //! nothing knows an app but the wiring. Each is off unless it is named in `LATIDO_APPS` or has a table `[apps.NAME]`.
 
+pub mod messaging;
+
 use std::sync::Arc;
 
 use crate::auth::{Policy, Verifier};
@@ -43,6 +45,8 @@ pub struct Parts {
     pub engine: Engine,
     /// Those of every WebSocket; an app may give its guests others.
     pub limits: Limits,
+    /// Where the messaging app is told what was heard from the database.
+    pub messaging_hints: messaging::Hints,
     /// Whether the app has a listener without the server's other apps.
     pub is_alone: bool,
 }
@@ -66,11 +70,16 @@ impl std::fmt::Debug for Served {
 
 /// An app that is switched on, with its settings.
 #[derive(Debug, Clone)]
-pub enum Setting {}
+pub enum Setting {
+    /// Messaging over Phoenix Channels.
+    Messaging(Box<messaging::Config>),
+}
 
 impl Setting {
     /// One of [`NAMES`].
     pub fn name(&self) -> &'static str {
-        match *self {}
+        match self {
+            Self::Messaging(_) => messaging::NAME,
+        }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct ClaimRules {
     audience: Option<String>,
     /// Names of claims that grant keys.
     key_fields: Vec<Arc<str>>,
+    user_claims: &'static [&'static str],
+    session_claims: &'static [&'static str],
 }
 
 impl ClaimRules {
@@ -76,7 +78,16 @@ impl ClaimRules {
         key_fields.sort();
         key_fields.dedup();
         key_fields.retain(|field| !NEVER_A_KEY.contains(&&**field));
-        Self { issuer, audience, key_fields }
+        Self { issuer, audience, key_fields, user_claims: &USER_CLAIMS, session_claims: &[] }
+    }
+
+    /// With other places for the user's id (unless there are none) and for the session.
+    pub(super) fn naming(mut self, user: &'static [&'static str], session: &'static [&'static str]) -> Self {
+        if !user.is_empty() {
+            self.user_claims = user;
+        }
+        self.session_claims = session;
+        self
     }
 
     /// Reads the claims of a token whose signature was verified.
@@ -86,7 +97,17 @@ impl ClaimRules {
         self.check_issuer(claims)?;
         self.check_audience(claims)?;
         let grants = Grants::new(self.granted_keys(claims)?, channels(claims)?);
-        Ok(Principal::new(user(claims)?, expires_at_s, role(claims)?, grants))
+        let principal = Principal::new(self.user(claims)?, expires_at_s, role(claims)?, grants);
+        Ok(match self.session_claims.iter().find_map(|name| claims.get(*name).map(|value| (*name, value))) {
+            Some((name, value)) => principal.with_session(&id(name, value)?),
+            None => principal,
+        })
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Result<UserId, TokenError> {
+        let found = self.user_claims.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
+        let (name, value) = found.ok_or_else(|| wrong(self.user_claims.first().unwrap_or(&"sub"), ID))?;
+        Ok(UserId::new(&id(name, value)?))
     }
 
     fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
@@ -147,12 +168,6 @@ fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenErro
         return Err(TokenError::NotYetValid);
     }
     Ok(expires_at_s)
-}
-
-fn user(claims: &Map<String, Value>) -> Result<UserId, TokenError> {
-    let found = USER_CLAIMS.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
-    let (name, value) = found.ok_or_else(|| wrong(USER_CLAIMS[0], ID))?;
-    Ok(UserId::new(&id(name, value)?))
 }
 
 fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {
@@ -247,6 +262,16 @@ mod tests {
         assert_eq!(user(r#"{"sub":"s","user_id":-7,"exp":1700000001}"#).as_deref(), Ok("-7"));
         assert_eq!(user(r#"{"sub":"s","exp":1700000001.5}"#).as_deref(), Ok("s"));
         assert!(matches!(user(r#"{"exp":1700000001}"#), Err(TokenError::Claims { .. })), "nobody is there");
+    }
+
+    #[test]
+    fn whoever_configures_it_names_the_user_and_the_session_otherwise() {
+        let rules = ClaimRules::new(None, None, &[]).naming(&["sub"], &["device_id", "session_id"]);
+        let principal = read(&rules, r#"{"id":"no","sub":"s","session_id":7,"device_id":"d","exp":1700000001}"#).unwrap();
+        assert_eq!((principal.user().as_str(), principal.session()), ("s", Some("d")));
+        assert!(read(&rules, r#"{"id":"no","exp":1700000001}"#).is_err());
+        assert!(read(&rules, r#"{"sub":"s","device_id":[],"exp":1700000001}"#).is_err());
+        assert_eq!(with(json!({"device_id": "d"})).unwrap().session(), None);
     }
 
     #[test]

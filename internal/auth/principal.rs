@@ -13,6 +13,7 @@ pub struct Principal {
     user: UserId,
     expires_at_s: i64,
     role: Option<Box<str>>,
+    session: Option<Box<str>>,
     grants: Grants,
     /// Where the issuer is asked about revoked tokens.
     vouched: Option<Arc<Vouched>>,
@@ -21,7 +22,19 @@ pub struct Principal {
 impl Principal {
     /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
-        Self { user, expires_at_s, role: role.map(Into::into), grants, vouched: None }
+        Self { user, expires_at_s, role: role.map(Into::into), session: None, grants, vouched: None }
+    }
+
+    /// With the device or session that the token names.
+    #[must_use]
+    pub fn with_session(mut self, session: &str) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+
+    /// The device or session, where the verifier was told to look for one.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     /// Claim `id`, else `user_id`, else `sub`.

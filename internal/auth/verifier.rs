@@ -46,6 +46,10 @@ pub struct Config {
     /// The streams' `key_field`s: a claim of such a name grants the keys in it. `negocio_id` (with `negocios`) is always one; names
     /// with a meaning of their own (`id`, `sub`, `exp`, …) never are.
     pub key_fields: Vec<String>,
+    /// Where the user's id stands, the first that is there; empty: `id`, `user_id`, `sub`.
+    pub user_claims: &'static [&'static str],
+    /// Where the device or session stands, the first that is there; empty: nobody asks.
+    pub session_claims: &'static [&'static str],
 }
 
 /// Verifies tokens. Cheap to clone.
@@ -90,6 +94,7 @@ impl Verifier {
         let jwks = config.jwks_url.as_deref().map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new)).transpose()?;
         let introspector = config.introspection.as_ref().map(|config| Introspector::new(config).map(Arc::new)).transpose()?;
         let rules = ClaimRules::new(config.issuer.clone(), config.audience.clone(), &config.key_fields);
+        let rules = rules.naming(config.user_claims, config.session_claims);
         Ok(Self { keys: keys.into(), jwks, introspector, rules: Arc::new(rules), clock })
     }
 

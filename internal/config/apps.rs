@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{NAMES, Setting};
+use crate::apps::{NAMES, Setting, messaging};
+use crate::auth::VerifierConfig;
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 
@@ -24,8 +25,13 @@ pub(super) struct AppTable {
     port: Option<u16>,
 }
 
-/// Those of `LATIDO_APPS` and those of the file, in the order of [`NAMES`].
-pub(super) fn apps(r: &mut Reader<'_>, purpose: Purpose, file: &BTreeMap<String, AppTable>) -> Vec<WantedApp> {
+/// Those of `LATIDO_APPS` and those of the file, in the order of [`NAMES`]: all names, and where a server is to be started, the apps.
+pub(super) fn apps(
+    r: &mut Reader<'_>,
+    purpose: Purpose,
+    file: &BTreeMap<String, AppTable>,
+    verifier: &VerifierConfig,
+) -> (Vec<&'static str>, Vec<WantedApp>) {
     let listed = r.text(&v::LATIDO_APPS).map(value::list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
     for (place, name) in
@@ -35,22 +41,28 @@ pub(super) fn apps(r: &mut Reader<'_>, purpose: Purpose, file: &BTreeMap<String,
             r.mistakes.add(place, format!("there is no app {name:?}; {expected}"));
         }
     }
+    let wanted = |name: &&str| file.contains_key(*name) || listed.iter().any(|listed| listed == name);
+    let names: Vec<_> = NAMES.into_iter().filter(wanted).collect();
     if !matches!(purpose, Purpose::Serve | Purpose::Demo) {
-        return Vec::new();
+        return (names, Vec::new());
     }
-    let wanted = NAMES.into_iter().filter(|name| file.contains_key(*name) || listed.iter().any(|listed| listed == name));
-    wanted
-        .filter_map(|name| {
-            let port = file.get(name).and_then(|table| table.port);
-            setting(r, name).map(|setting| WantedApp { port, setting })
-        })
-        .collect()
+    let with_settings = names.iter().filter_map(|name| {
+        let port = file.get(*name).and_then(|table| table.port);
+        setting(r, name, verifier).map(|setting| WantedApp { port, setting })
+    });
+    let apps = with_settings.collect();
+    (names, apps)
 }
 
 /// Reads the settings of an app. Each has its line here.
-fn setting(r: &mut Reader<'_>, name: &str) -> Option<Setting> {
-    r.mistakes.add(name, "this app is not part of this build yet");
-    None
+fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig) -> Option<Setting> {
+    match name {
+        messaging::NAME => Some(Setting::Messaging(Box::new(super::messaging::config(r, verifier)))),
+        _ => {
+            r.mistakes.add(name, "this app is not part of this build yet");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::auth::{
 use crate::config::apps::{WantedApp, apps};
 use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
-use crate::config::{Mistakes, Sources, open_files, value, variable as v};
+use crate::config::{Mistakes, Sources, Variable, open_files, value, variable as v};
 use crate::http::{Proxies, TlsFiles};
 use crate::stream::{Stream, Table, ZoneRule};
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub streams: Vec<Stream>,
     /// The apps that are switched on.
     pub apps: Vec<WantedApp>,
+    /// Their names; those of a command that starts none as well.
+    pub app_names: Vec<&'static str>,
     /// The IANA zone in which «today» begins, where a stream does not say another one.
     pub time_zone: String,
     /// `RUST_LOG`.
@@ -168,13 +170,13 @@ impl Settings {
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
-        let apps = apps(r, purpose, &tables);
+        let (app_names, apps) = apps(r, purpose, &tables, &auth.verifier);
         warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {
             return Err(reader.mistakes);
         }
-        Ok(Self { database, auth, server, limits, engine, streams, apps, time_zone, log_filter, warnings })
+        Ok(Self { database, auth, server, limits, engine, streams, apps, app_names, time_zone, log_filter, warnings })
     }
 }
 
@@ -244,7 +246,7 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
         r.check(variable.name, check_secret(&secret, is_weak_allowed || purpose == Purpose::Doctor));
         secrets.push(secret);
     }
-    let public_keys = public_keys(r);
+    let public_keys = public_keys(r, &v::JWT_PUBLIC_KEY);
     let jwks_url = r.text(&v::JWT_JWKS_URL).map(ToOwned::to_owned);
     if let Some(url) = &jwks_url {
         r.check(v::JWT_JWKS_URL.name, check_url(url));
@@ -260,6 +262,7 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
         issuer: r.text(&v::JWT_ISSUER).map(ToOwned::to_owned),
         audience: r.text(&v::JWT_AUDIENCE).map(ToOwned::to_owned),
         key_fields: streams.iter().map(|stream| stream.key_field.clone()).collect(),
+        ..VerifierConfig::default()
     }
 }
 
@@ -272,17 +275,17 @@ fn introspection(r: &mut Reader<'_>) -> Option<Introspection> {
 }
 
 /// PEM text, in which `\n` may stand for a line break, or the path of a file.
-fn public_keys(r: &mut Reader<'_>) -> Option<String> {
-    let text = r.text(&v::JWT_PUBLIC_KEY)?;
+pub(super) fn public_keys(r: &mut Reader<'_>, variable: &Variable) -> Option<String> {
+    let text = r.text(variable)?;
     let pem = if text.contains("-----BEGIN") {
         Some(text.replace("\\n", "\n"))
     } else {
         // Whatever this was meant to be is not shown: it may be a key with its first line lost.
         let read =
             std::fs::read_to_string(text).map_err(|error| format!("no such file ({}); expected {PUBLIC_KEY}", error.kind()));
-        r.check(v::JWT_PUBLIC_KEY.name, read)
+        r.check(variable.name, read)
     }?;
-    r.check(v::JWT_PUBLIC_KEY.name, check_public_keys(&pem));
+    r.check(variable.name, check_public_keys(&pem));
     Some(pem)
 }
 

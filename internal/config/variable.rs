@@ -116,6 +116,26 @@ variables! {
     "Apps" {
         LATIDO_APPS plain "LIST" "none"
             "Other systems to serve beside the streams, separated by commas: workspace, gateway, messaging, modules. A latido.toml can give each a port of its own ([apps.NAME])";
+        MESSAGING_JWT_SECRET secret "TEXT" "the server's"
+            "messaging: secret that signs its tokens (HS256, HS384, HS512), at least 32 bytes. With any of its own keys the server's count no more for it";
+        MESSAGING_JWT_PUBLIC_KEY secret "PEM|PATH" "the server's"
+            "messaging: public key of its tokens, PEM text or the path of a file";
+        MESSAGING_JWT_JWKS_URL secret "URL" "the server's"
+            "messaging: address of its issuer's key set; https";
+        MESSAGING_JWT_ISSUER plain "TEXT" "the server's"
+            "messaging: what a token's iss must be";
+        MESSAGING_JWT_AUDIENCE plain "TEXT" "the server's"
+            "messaging: what a token's aud must be or hold";
+        MESSAGING_DIALECT plain "head|document" "head"
+            "messaging: the vocabulary of a client that has not yet shown its own (docs/apps/messaging.md)";
+        MESSAGING_MESSAGES_PER_HOUR plain "N" "1000"
+            "messaging: messages that one user may send in an hour, on all devices together";
+        MESSAGING_TYPING_PER_HOUR plain "N" "1000"
+            "messaging: how often one user may begin to type in an hour";
+        MESSAGING_RETRY_SECONDS plain "SECONDS" "600"
+            "messaging: how long a message with the same number and content is taken for a retry of the first";
+        MESSAGING_POOL_SIZE plain "N" "8"
+            "messaging: most connections to the database, beside DATABASE_POOL_SIZE";
     }
     "Limits" {
         MAX_CONNECTIONS plain "N" "what the open-file limit allows"

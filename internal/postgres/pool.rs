@@ -40,8 +40,8 @@ struct Inner {
     direct: Endpoint,
     link: Arc<Link>,
     statement_timeout: Duration,
-    gated: bool,
-    read_only: bool,
+    /// For a pool of an app's own.
+    config: Config,
     /// By the stream's name. Written after a statement was described, read by every read; never held across an await.
     prepared: RwLock<HashMap<String, Arc<Prepared>>>,
 }
@@ -69,8 +69,13 @@ impl Database {
             .build()
             .map_err(|e| ConfigError { setting: Setting::Url, mistake: super::UrlError::Driver(e.to_string()) })?;
         let statement_timeout = config.statement_timeout;
-        let (gated, read_only, prepared) = (config.gate, config.read_only, RwLock::default());
-        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, gated, read_only, prepared }) })
+        let (config, prepared) = (config.clone(), RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, config, prepared }) })
+    }
+
+    /// The same database with connections of its own, on which statements may write.
+    pub fn writer(&self, pool_size: usize) -> Result<Self, ConfigError> {
+        Self::open(&Config { read_only: false, pool_size, ..self.inner.config.clone() })
     }
 
     /// Whether the database answers within 2 s.
@@ -106,7 +111,7 @@ impl Database {
 
     /// Whether triggers are to be installed with the interest gate.
     pub(super) fn is_gated(&self) -> bool {
-        self.inner.gated
+        self.inner.config.gate
     }
 
     pub(super) fn local_settings(&self) -> String {
@@ -179,7 +184,7 @@ impl Database {
     /// statement goes unnamed, in a transaction that carries its settings; all of it leaves in one flight.
     async fn query_unnamed(&self, client: &Object, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
         let ms = self.inner.statement_timeout.as_millis();
-        let mode = if self.inner.read_only { "READ ONLY" } else { "READ WRITE" };
+        let mode = if self.inner.config.read_only { "READ ONLY" } else { "READ WRITE" };
         let begin =
             format!("BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
         // Polled in this order, so sent in this order. After an error the COMMIT is a ROLLBACK.

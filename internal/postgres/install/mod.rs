@@ -7,8 +7,9 @@ mod state;
 
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_postgres::error::SqlState;
 
 pub use error::InstallError;
@@ -17,6 +18,7 @@ pub use state::{TableTriggers, TriggerState, Triggers};
 use crate::postgres::install::generate::{SCHEMA, Section, script, sections};
 use crate::postgres::install::state::Installed;
 use crate::postgres::pool::Database;
+use crate::postgres::quote::literal;
 use crate::stream::Catalog;
 
 /// Shorter than the server's `deadlock_timeout` of 1 s: if our locks and a writer's cross, we give way before the server picks
@@ -74,6 +76,38 @@ impl Database {
         Ok(script(SETTINGS, &sections(&wanted, resolve::gate(self).await?)))
     }
 
+    /// Runs an app's script in the first schema of the search path, unless it has run there in this very form.
+    pub async fn install_app(&self, name: &str, sql: &str) -> Result<Change, InstallError> {
+        let subject = format!("tables of {name}");
+        let section = self.app_section(name, sql);
+        let private = self.private_direct().await?;
+        let asked = format!(
+            "{} SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
+            self.direct().local_settings(),
+            literal(&format!("{name}_changes"))
+        );
+        let answer = private.client.simple_query(&asked).await.map_err(|error| InstallError::of(subject.clone(), &error))?;
+        let mark = app_mark(sql);
+        let is_there =
+            |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
+        if answer.iter().any(is_there) {
+            return Ok(Change::Unchanged(subject));
+        }
+        self.run(&[section]).await?;
+        Ok(Change::Installed(subject))
+    }
+
+    /// The script that [`Database::install_app`] would run.
+    pub fn install_app_sql(&self, name: &str, sql: &str) -> String {
+        script(SETTINGS, &[self.app_section(name, sql)])
+    }
+
+    fn app_section(&self, name: &str, sql: &str) -> Section {
+        let (settings, mark) = (self.direct().local_settings(), literal(&app_mark(sql)));
+        let sql = format!("SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {name}_changes IS {mark};");
+        Section { subject: format!("tables of {name}"), sql }
+    }
+
     /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.
     pub async fn uninstall(&self) -> Result<Vec<Change>, InstallError> {
         let (todo, changes) = removals(&Installed::read(self).await?);
@@ -101,6 +135,12 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// What tells one form of an app's script from another.
+fn app_mark(sql: &str) -> String {
+    let hash = Sha256::digest(sql.as_bytes());
+    format!("latido {}", hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// What removes all that was found, and what that is.
