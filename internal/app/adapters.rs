@@ -62,7 +62,11 @@ impl Lookup for Lookups {
 }
 
 /// What the listener hears goes to the engine.
-pub(super) fn sink(engine: Engine, metrics: Arc<Metrics>, messaging: messaging::Hints) -> impl Fn(Notice) + Send + Sync + 'static {
+pub(super) fn sink(
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    messaging: messaging::Hints,
+) -> impl Fn(Notice) + Send + Sync + 'static {
     let tell = move |state| metrics.journal.note(Kind::Listener, state, None);
     move |notice| match notice {
         Notice::Changed { stream, keys } => {

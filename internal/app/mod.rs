@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::apps::messaging::Hints;
 use crate::auth::{Policy, Verifier};
 use crate::clock::Clock;
 use crate::drain::Drain;
@@ -87,14 +88,15 @@ impl App {
             clock: clock.clone(),
             drain: back.clone(),
         }));
-        let messaging_hints = crate::apps::messaging::Hints::default();
-        let ears = Listener::start(&database, &catalog, &metrics, &back, adapters::sink(engine.clone(), Arc::clone(&metrics), messaging_hints.clone()));
+        let hints = Hints::default();
+        let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
+        let ears = Listener::start(&database, &catalog, &metrics, &back, sink);
         interest.start(&database, ears.watch(), &metrics, &back, adapters::declared(engine.clone()));
         let roads = coverage::Roads { ears: ears.watch(), interest: interest.watch_state() };
         back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));
         let readiness: Arc<dyn Readiness> =
             Arc::new(adapters::Ready { database: database.clone(), catalog: Arc::clone(&catalog), ears });
-        let lent = lend(&parts, &database, &engine);
+        let lent = lend(&parts, &database, &engine, hints);
         let seats = Seats::new(&config.http);
         let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
         if let Some(tls) = &tls {
@@ -163,7 +165,7 @@ impl App {
 }
 
 /// What apps may work with, made of what the shards have already.
-fn lend(parts: &shard::Parts, database: &Database, engine: &Engine) -> crate::apps::Parts {
+fn lend(parts: &shard::Parts, database: &Database, engine: &Engine, messaging_hints: Hints) -> crate::apps::Parts {
     crate::apps::Parts {
         clock: parts.clock.clone(),
         metrics: Arc::clone(&parts.metrics),
@@ -175,6 +177,7 @@ fn lend(parts: &shard::Parts, database: &Database, engine: &Engine) -> crate::ap
         hub: Arc::clone(&parts.hub),
         engine: engine.clone(),
         limits: parts.context.limits,
+        messaging_hints,
         is_alone: false,
     }
 }

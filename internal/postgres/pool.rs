@@ -185,8 +185,7 @@ impl Database {
     async fn query_unnamed(&self, client: &Object, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
         let ms = self.inner.statement_timeout.as_millis();
         let mode = if self.inner.config.read_only { "READ ONLY" } else { "READ WRITE" };
-        let begin =
-            format!("BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
+        let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
         // Polled in this order, so sent in this order. After an error the COMMIT is a ROLLBACK.
         let (begun, rows, ended) =
             tokio::join!(client.batch_execute(&begin), client.query_typed(sql, params), client.batch_execute("COMMIT"));

@@ -54,8 +54,7 @@ mod tests {
 
     fn open(exchange: &Arc<Exchange>, user: &str) -> Mailbox {
         let identity = Identity { user: Some(UserId::new(user)), ..Identity::default() };
-        let joins =
-            [Join::new(Vocabulary::Head.topic(CHANNEL)), Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#)];
+        let joins = [Join::new(Vocabulary::Head.topic(CHANNEL)), Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#)];
         exchange.open(identity, &joins).unwrap()
     }
 

@@ -144,7 +144,8 @@ impl Client {
             return;
         }
         let action = if is_typing { "start" } else { "stop" };
-        let told = json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
+        let told =
+            json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
         let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
         let shown = json!({"userId": self.passport.user, "typing": is_typing, "conversationId": conversation}).to_string();
         let publish = |vocabulary: Vocabulary, event: &str, payload: String| {

@@ -87,7 +87,11 @@ impl Roll {
         for user in dirty {
             let now = seen.here.get(&user).cloned().unwrap_or_else(|| OFFLINE.to_owned());
             if seen.told.get(&user).map_or(OFFLINE, String::as_str) != now {
-                if now == OFFLINE { seen.told.remove(&user) } else { seen.told.insert(user, now.clone()) };
+                if now == OFFLINE {
+                    seen.told.remove(&user)
+                } else {
+                    seen.told.insert(user, now.clone())
+                };
                 news.push((user, now));
             }
         }

@@ -100,7 +100,9 @@ impl Store for Messages {
                     Answer::Message(store.delete(user, id, message, everyone, windows.delete).await?)
                 }
                 Operation::Receipt(id, message, read) => Answer::Done(store.receipt(user, id, message, read).await?),
-                Operation::React(id, message, reaction, true) => Answer::Reacted(store.react(user, id, message, &reaction).await?),
+                Operation::React(id, message, reaction, true) => {
+                    Answer::Reacted(store.react(user, id, message, &reaction).await?)
+                }
                 Operation::React(id, message, reaction, false) => {
                     Answer::Done(store.unreact(user, id, message, &reaction).await?)
                 }

@@ -31,10 +31,17 @@ impl Vocabulary {
     pub(super) fn of_push(event: &str) -> Option<Self> {
         match event {
             "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" | "ping" => Some(Self::Document),
-            "new_message" | "user_typing" | "message_read" | "mark_read" | "message_delivered" | "edit_message"
-            | "delete_message" | "update_status" | "get_conversations" | "get_unread_messages" | "mark_conversation_read" => {
-                Some(Self::Head)
-            }
+            "new_message"
+            | "user_typing"
+            | "message_read"
+            | "mark_read"
+            | "message_delivered"
+            | "edit_message"
+            | "delete_message"
+            | "update_status"
+            | "get_conversations"
+            | "get_unread_messages"
+            | "mark_conversation_read" => Some(Self::Head),
             _ => None,
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
-use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 pub use error::InstallError;
 pub use state::{TableTriggers, TriggerState, Triggers};

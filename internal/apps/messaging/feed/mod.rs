@@ -199,7 +199,8 @@ impl Feed {
         if !messages.is_empty() {
             facts.messages = self.source.messages(&messages).await?.into_iter().map(|message| (message.id, message)).collect();
         }
-        let of_kind = |kind: &str| changes.iter().filter(|change| change.kind == kind).map(|change| change.conversation).collect();
+        let of_kind =
+            |kind: &str| changes.iter().filter(|change| change.kind == kind).map(|change| change.conversation).collect();
         let updated: Vec<Uuid> = of_kind("conversation_updated");
         if !updated.is_empty() {
             let now = self.source.conversations(&updated).await?;

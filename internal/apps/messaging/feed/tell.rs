@@ -107,7 +107,8 @@ fn deleted(saying: &mut Saying<'_>) {
     let everyone = parsed(&saying.change.detail).get("everyone").cloned().unwrap_or(Value::Bool(false));
     let (message, conversation) = (saying.change.message, saying.change.conversation);
     saying.tell("message_deleted", |vocabulary| {
-        let members = [("messageId", json!(message)), ("deleteForEveryone", everyone.clone()), ("conversationId", json!(conversation))];
+        let members =
+            [("messageId", json!(message)), ("deleteForEveryone", everyone.clone()), ("conversationId", json!(conversation))];
         spelled(vocabulary, members)
     });
 }

@@ -35,7 +35,8 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
     };
     let mut facts = Facts::default();
     facts.messages.insert(Uuid::from_u128(0xa), stored("hola"));
-    let now = Conversation { id: Uuid::from_u128(0xc), kind: "group".into(), metadata: r#"{"name":"n"}"#.into(), is_active: true };
+    let now =
+        Conversation { id: Uuid::from_u128(0xc), kind: "group".into(), metadata: r#"{"name":"n"}"#.into(), is_active: true };
     facts.conversations.insert(now.id, now);
     facts.members.insert(Uuid::from_u128(0xc), vec![Uuid::from_u128(1), Uuid::from_u128(2)]);
     let exchange = std::sync::Arc::new(Exchange::new(Silent, || 0));
@@ -61,11 +62,15 @@ fn frame(channel: &str, event: &str, payload: Value) -> Value {
 fn golden_frames_of_a_new_message() {
     let (document, head) = frames("message_added", &json!({}));
     let message = json!({"message": payload::message(&stored("hola"), Vocabulary::Head)});
-    assert_eq!(document, [
-        frame(C, "new_message", payload::flat(&stored("hola"))),
-        frame(U2, "new_message", payload::notice(&stored("hola"))),
-    ]);
-    assert_eq!(head, [frame(C, "new_message", message.clone()), frame(U2, "new_message", message)], "the sender's channel is spared");
+    assert_eq!(
+        document,
+        [frame(C, "new_message", payload::flat(&stored("hola"))), frame(U2, "new_message", payload::notice(&stored("hola"))),]
+    );
+    assert_eq!(
+        head,
+        [frame(C, "new_message", message.clone()), frame(U2, "new_message", message)],
+        "the sender's channel is spared"
+    );
 }
 
 #[test]
@@ -131,7 +136,8 @@ fn golden_frames_of_members_and_conversations() {
     ];
     assert_eq!(document, expected);
     assert_eq!(head, expected);
-    let updated = json!({"conversation_id": conversation, "updated_at": AT, "metadata": {"name": "n"}, "type": "group", "is_active": true});
+    let updated =
+        json!({"conversation_id": conversation, "updated_at": AT, "metadata": {"name": "n"}, "type": "group", "is_active": true});
     let (document, head) = frames("conversation_updated", &json!({}));
     let expected = [C, U1, U2].map(|channel| frame(channel, "conversation_updated", updated.clone()));
     assert_eq!(document, expected);

@@ -99,9 +99,6 @@ impl Socket {
         }
     }
 
-    pub(super) fn vsn(&self) -> Vsn {
-        self.vsn
-    }
 
     pub(super) fn vocabulary(&self) -> Vocabulary {
         self.vocabulary

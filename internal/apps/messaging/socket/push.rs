@@ -135,7 +135,10 @@ fn uuid(value: &Value) -> Option<Uuid> {
 }
 
 fn message_id(payload: &Map<String, Value>) -> Result<Uuid, Value> {
-    payload.get("message_id").and_then(uuid).ok_or_else(|| json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}))
+    payload
+        .get("message_id")
+        .and_then(uuid)
+        .ok_or_else(|| json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}))
 }
 
 fn reaction(payload: &Map<String, Value>) -> Result<String, Value> {

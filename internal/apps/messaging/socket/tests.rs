@@ -94,7 +94,8 @@ fn heartbeats_are_answered_whatever_is_under_way() {
 fn only_ones_own_user_channel() {
     let mut world = World::new(Vocabulary::Head);
     world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    let reply = format!(r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#);
+    let reply =
+        format!(r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#);
     assert_eq!(world.take(), [Step::Say(reply), Step::Enter(MY_CHANNEL.into()), Step::Ask(Operation::Arrive)]);
     let summary = Summary {
         conversation: Conversation { id: Uuid::from_u128(0xc), kind: "direct".into(), metadata: "{}".into(), is_active: true },

@@ -82,7 +82,8 @@ impl Messages {
 
     /// A conversation, if the user is one of its members: None of both, else; the flag tells whether it is there at all.
     pub async fn conversation(&self, user: Uuid, id: Uuid) -> Result<(bool, Option<Conversation>), DatabaseError> {
-        let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
+        let sql =
+            "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
         let rows = self.rows("a membership", sql, values![user => UUID, id => UUID]).await?;
         let Some(row) = rows.first() else { return Ok((false, None)) };
         Ok((true, row.try_get(4).unwrap_or(false).then(|| Conversation::read(row))))
