@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod abuse;
+mod apps;
 mod browser;
 mod change_path;
 mod chaos;

@@ -74,7 +74,12 @@ impl TestApp {
 
     /// Another server on this one's database.
     pub(crate) async fn second(&self) -> Self {
-        let config = config(&self.database_url(), &[], |config| {
+        self.second_with(&[]).await
+    }
+
+    /// The same with variables set.
+    pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
+        let config = config(&self.database_url(), variables, |config| {
             (config.engine.sweep, config.engine.sweep_deaf) = (Duration::from_secs(3600), Duration::from_secs(3600));
         });
         Self::run(Store::Elsewhere(self.database_url()), config).await
@@ -167,6 +172,12 @@ impl TestApp {
             Store::Shared(database) => database.url().to_owned(),
             Store::Elsewhere(url) => url.clone(),
         }
+    }
+
+    /// What `latido doctor` finds, as text.
+    pub(crate) async fn examine(&self, variables: &[(&str, &str)]) -> Vec<String> {
+        let findings = app::doctor(settings(&self.database_url(), variables)).await.expect("it examines");
+        findings.iter().map(|finding| format!("{finding:?}")).collect()
     }
 
     /// A connection to its database.

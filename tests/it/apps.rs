@@ -1,0 +1,3 @@
+//! The other systems, against a real PostgreSQL and over real sockets.
+
+mod messaging;

@@ -1,0 +1,148 @@
+//! Messaging over Phoenix Channels.
+
+mod channels;
+mod store;
+
+use latido::postgres::apps::messaging::{Messages, SCHEMA};
+use latido::postgres::{Config, Database};
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::harness::claims;
+use crate::harness::cluster::TestDatabase;
+use crate::harness::{Socket, TestApp};
+
+const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
+const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
+/// A member of no conversation.
+const OTHER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0003);
+const CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0001);
+const SECOND: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
+
+/// Two conversations of Ana and Eva.
+async fn fill(client: &Client) {
+    for conversation in [CONVERSATION, SECOND] {
+        let members = [ANA, EVA].map(|user| format!("('{conversation}', '{user}')")).join(",");
+        let sql = format!(
+            "INSERT INTO conversations (id, type) VALUES ('{conversation}', 'direct');
+             INSERT INTO conversation_members (conversation_id, user_id) VALUES {members}"
+        );
+        client.batch_execute(&sql).await.unwrap();
+    }
+}
+
+/// A database with the schema and the two conversations; its store.
+async fn stored() -> (TestDatabase, Client, Messages) {
+    let home = TestDatabase::create(&[]).await;
+    let client = home.client().await;
+    client.batch_execute(SCHEMA).await.unwrap();
+    fill(&client).await;
+    let database = Database::open(&Config::new(home.url())).unwrap();
+    let messages = Messages::new(database.writer(8).unwrap());
+    (home, client, messages)
+}
+
+/// A server with the app, and its database.
+async fn served(variables: &[(&str, &str)]) -> (TestApp, Client) {
+    let mut all = vec![("LATIDO_APPS", "messaging")];
+    all.extend_from_slice(variables);
+    let app = TestApp::with_settings(&all, |_| {}).await;
+    let client = app.client().await;
+    fill(&client).await;
+    (app, client)
+}
+
+/// A Phoenix client that knows what a frame is and nothing more.
+struct Device {
+    socket: Socket,
+    user: Uuid,
+    reference: u32,
+}
+
+impl Device {
+    /// Connected, and on no channel.
+    async fn connect(app: &TestApp, user: Uuid) -> Self {
+        let now = claims::now();
+        let token = app.sign(&json!({"sub": user, "device_id": "d", "iat": now, "exp": now + 3600}));
+        let url = format!("ws://{}/socket/websocket?vsn=2.0.0&token={token}", app.address());
+        // Until the feed knows where it begins the answer is 503.
+        let mut attempts = 0;
+        let socket = loop {
+            match Socket::try_connect(&url, &[]).await {
+                Ok(socket) => break socket,
+                Err(503) if attempts < 200 => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(status) => panic!("refused with {status}"),
+            }
+            attempts += 1;
+        };
+        Self { socket, user, reference: 0 }
+    }
+
+    /// On its user's channel and the first conversation's.
+    async fn joined(app: &TestApp, user: Uuid) -> Self {
+        let mut device = Self::connect(app, user).await;
+        device.join(&format!("user:{user}")).await;
+        device.until("sync_complete").await;
+        device.join(&channel(CONVERSATION)).await;
+        device
+    }
+
+    async fn join(&mut self, topic: &str) -> Value {
+        self.socket.send(&json!(["1", "1", topic, "phx_join", {}])).await;
+        self.until("phx_reply").await
+    }
+
+    /// Pushes on the first conversation; the answer.
+    async fn push(&mut self, event: &str, payload: &Value) -> Value {
+        self.push_on(&channel(CONVERSATION), event, payload).await
+    }
+
+    async fn push_on(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
+        self.reference += 1;
+        let reference = format!("p{}", self.reference);
+        self.socket.send(&json!(["1", reference, topic, event, payload])).await;
+        loop {
+            let frame = self.socket.next().await;
+            if frame[1] == reference.as_str() {
+                return frame[4].clone();
+            }
+        }
+    }
+
+    /// The payload of the next event of that name; others are passed over.
+    async fn until(&mut self, event: &str) -> Value {
+        loop {
+            let frame = self.socket.next().await;
+            if frame[3] == event {
+                return frame[4].clone();
+            }
+        }
+    }
+
+    /// The contents of the messages that come on the first conversation's channel, until this one.
+    async fn heard_until(&mut self, last: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        loop {
+            let frame = self.socket.next().await;
+            if frame[3] == "new_message" && frame[2] == channel(CONVERSATION).as_str() {
+                heard.push(frame[4]["message"]["content"].as_str().unwrap().to_owned());
+                if heard.last().is_some_and(|content| content == last) {
+                    return heard;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, content: &str, client_random: i32) -> Value {
+        self.push("new_message", &message(content, client_random)).await
+    }
+}
+
+fn channel(conversation: Uuid) -> String {
+    format!("conversation:{conversation}")
+}
+
+fn message(content: &str, client_random: i32) -> Value {
+    json!({"message_type": "text", "content": content, "client_random": client_random})
+}

@@ -1,0 +1,207 @@
+//! What the database itself holds to, whoever asks.
+
+use std::time::Duration;
+
+use latido::postgres::apps::messaging::{Cursor, Draft, Message, Messages, Outcome};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::apps::messaging::{ANA, CONVERSATION, EVA, OTHER, SECOND, stored};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn draft(content: &str, client_random: i32) -> Draft {
+    Draft {
+        kind: "text".to_owned(),
+        content: content.into(),
+        metadata: r#"{"a":1}"#.to_owned(),
+        client_random,
+        reply_to: None,
+        signature: None,
+        sender_public_key: None,
+    }
+}
+
+async fn send(store: &Messages, user: Uuid, content: &str, random: i32) -> (Message, bool) {
+    match store.send(user, CONVERSATION, &draft(content, random), HOUR).await.unwrap() {
+        Outcome::Done { message, fresh } => (*message, fresh),
+        Outcome::Refused(why) => panic!("refused: {why}"),
+    }
+}
+
+fn refused(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused(why) => why,
+        Outcome::Done { .. } => panic!("done"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_stored_once_and_a_collision_of_numbers_twice() {
+    let (_home, client, store) = stored().await;
+    let attempts = (0..8).map(|_| send(&store, ANA, "hola", 7));
+    let answers = futures_util::future::join_all(attempts).await;
+    assert_eq!(answers.iter().filter(|(_, fresh)| *fresh).count(), 1, "eight attempts at once");
+    assert!(answers.iter().all(|(message, _)| message.id == answers[0].0.id && message.content == b"hola"));
+    assert!(send(&store, ANA, "otra", 7).await.1, "another message that happens to have the number");
+    assert!(send(&store, EVA, "hola", 7).await.1, "somebody else's");
+    let first = answers[0].0.id;
+    let edit = store.edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR).await.unwrap();
+    assert!(matches!(edit, Outcome::Done { fresh: true, .. }));
+    let (again, fresh) = send(&store, ANA, "hola", 7).await;
+    assert_eq!((again.id, again.content, fresh), (first, b"nueva".to_vec(), false), "a late retry of an edited message");
+    client.batch_execute("UPDATE messages SET sent_at = now() - interval '2 hours'").await.unwrap();
+    assert!(send(&store, ANA, "hola", 7).await.1, "outside of the window it is said again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_asks_whether_the_message_is_of_the_conversation() {
+    let (_home, _client, store) = stored().await;
+    let id = send(&store, ANA, "hola", 1).await.0.id;
+    let elsewhere = Draft { reply_to: Some(id), ..draft("x", 2) };
+    assert_eq!(refused(store.send(ANA, SECOND, &elsewhere, HOUR).await.unwrap()), "reply_to_id");
+    assert_eq!(refused(store.edit(ANA, SECOND, id, (b"x", None), HOUR).await.unwrap()), "not_found");
+    assert_eq!(refused(store.delete(ANA, SECOND, id, true, HOUR).await.unwrap()), "message_not_found");
+    assert_eq!(store.receipt(EVA, SECOND, id, true).await.unwrap().as_deref(), Some("message_not_found"));
+    assert_eq!(store.react(EVA, SECOND, id, "❤").await.unwrap().unwrap_err(), "message_not_found");
+    assert!(store.react(EVA, CONVERSATION, id, "❤").await.unwrap().is_ok());
+    assert_eq!(store.react(EVA, CONVERSATION, id, "❤").await.unwrap().unwrap_err(), "duplicate");
+    assert_eq!(store.unreact(EVA, SECOND, id, "❤").await.unwrap().as_deref(), Some("reaction_not_found"));
+    assert_eq!(store.unreact(EVA, CONVERSATION, id, "❤").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_can_do_nothing() {
+    let (_home, client, store) = stored().await;
+    let id = send(&store, ANA, "hola", 1).await.0.id;
+    assert_eq!(store.conversation(OTHER, CONVERSATION).await.unwrap(), (true, None));
+    assert_eq!(store.conversation(OTHER, Uuid::nil()).await.unwrap(), (false, None));
+    assert_eq!(refused(store.send(OTHER, CONVERSATION, &draft("x", 1), HOUR).await.unwrap()), "forbidden");
+    assert_eq!(refused(store.edit(OTHER, CONVERSATION, id, (b"x", None), HOUR).await.unwrap()), "unauthorized");
+    assert_eq!(refused(store.edit(EVA, CONVERSATION, id, (b"x", None), HOUR).await.unwrap()), "forbidden");
+    assert_eq!(refused(store.delete(EVA, CONVERSATION, id, true, HOUR).await.unwrap()), "forbidden");
+    assert_eq!(store.receipt(OTHER, CONVERSATION, id, true).await.unwrap().as_deref(), Some("forbidden"));
+    assert_eq!(store.react(OTHER, CONVERSATION, id, "x").await.unwrap().unwrap_err(), "forbidden");
+    assert_eq!(store.unreact(OTHER, CONVERSATION, id, "x").await.unwrap().as_deref(), Some("forbidden"));
+    assert_eq!(store.read_all(OTHER, CONVERSATION).await.unwrap(), None);
+    assert!(store.summaries(OTHER).await.unwrap().is_empty() && store.pending(OTHER, 50).await.unwrap().is_empty());
+    client.batch_execute(&format!("UPDATE conversation_members SET is_active = false WHERE user_id = '{EVA}'")).await.unwrap();
+    assert_eq!(store.conversation(EVA, CONVERSATION).await.unwrap(), (true, None), "no more");
+    client.batch_execute("UPDATE conversations SET is_active = false").await.unwrap();
+    assert_eq!(refused(store.send(ANA, CONVERSATION, &draft("x", 1), HOUR).await.unwrap()), "forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn editing_and_deleting_end_with_time() {
+    let (_home, client, store) = stored().await;
+    let id = send(&store, ANA, "hola", 1).await.0.id;
+    client.batch_execute("UPDATE messages SET sent_at = now() - interval '25 hours'").await.unwrap();
+    let (day, two) = (HOUR * 24, HOUR * 48);
+    assert_eq!(refused(store.edit(ANA, CONVERSATION, id, (b"x", None), day).await.unwrap()), "message_not_editable");
+    let Outcome::Done { message, .. } = store.delete(ANA, CONVERSATION, id, true, two).await.unwrap() else { panic!() };
+    assert!(message.is_deleted && message.delete_for_everyone && message.content.is_empty());
+    assert_eq!(refused(store.delete(ANA, CONVERSATION, id, true, two).await.unwrap()), "message_not_deletable");
+    let late = send(&store, ANA, "otra", 2).await.0.id;
+    client.batch_execute("UPDATE messages SET sent_at = now() - interval '49 hours'").await.unwrap();
+    assert_eq!(refused(store.delete(ANA, CONVERSATION, late, true, two).await.unwrap()), "message_not_deletable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pending_and_what_is_unread() {
+    let (_home, _client, store) = stored().await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(send(&store, ANA, &n.to_string(), n).await.0.id);
+    }
+    let contents = |messages: Vec<Message>| messages.into_iter().map(|m| String::from_utf8(m.content).unwrap()).collect::<String>();
+    assert_eq!(contents(store.pending(EVA, 3).await.unwrap()), "123", "the newest, oldest first");
+    assert_eq!(contents(store.pending(ANA, 9).await.unwrap()), "", "not one's own");
+    assert_eq!(store.receipt(EVA, CONVERSATION, ids[1], false).await.unwrap(), None);
+    assert_eq!(store.receipt(EVA, CONVERSATION, ids[2], true).await.unwrap(), None);
+    assert_eq!(contents(store.pending(EVA, 9).await.unwrap()), "03");
+    assert_eq!(contents(store.unread(EVA).await.unwrap()), "013");
+    let summaries = store.summaries(EVA).await.unwrap();
+    let first = &summaries[0];
+    assert_eq!((first.conversation.id, first.unread_count, first.member_count), (CONVERSATION, 3, 2), "the active one first");
+    assert_eq!(first.last_message.as_ref().map(|last| last.id), Some(ids[3]));
+    assert_eq!(store.messages(&[ids[2]]).await.unwrap()[0].delivery_status, "read");
+    assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(3));
+    assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(0));
+    assert!(store.unread(EVA).await.unwrap().is_empty());
+}
+
+/// The kinds and numbers of what happened since.
+async fn seen(store: &Messages, cursor: &mut Cursor) -> Vec<(String, i64)> {
+    let mut seen = Vec::new();
+    loop {
+        let batch = store.changes(cursor).await.unwrap();
+        seen.extend(batch.changes.into_iter().map(|change| (change.kind, change.id)));
+        *cursor = batch.cursor;
+        if !batch.more {
+            return seen;
+        }
+    }
+}
+
+async fn insert(client: &Client, conversation: Uuid, count: i32) {
+    let sql = format!(
+        "INSERT INTO messages (conversation_id, sender_id, content) SELECT '{conversation}', '{ANA}', 'x' FROM generate_series(1, {count})"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_seen_once_however_transactions_overlap() {
+    let (home, late, store) = stored().await;
+    let early = home.client().await;
+    let mut cursor = store.cursor().await.unwrap();
+    late.batch_execute("BEGIN").await.unwrap();
+    insert(&late, CONVERSATION, 2).await;
+    insert(&early, SECOND, 1).await;
+    let first = seen(&store, &mut cursor).await;
+    assert_eq!(first.len(), 1, "what is not committed is not seen");
+    insert(&early, SECOND, 1200).await;
+    assert_eq!(seen(&store, &mut cursor).await.len(), 1200, "in pages");
+    assert_eq!(seen(&store, &mut cursor).await, [], "once");
+    late.batch_execute("COMMIT").await.unwrap();
+    let last = seen(&store, &mut cursor).await;
+    assert_eq!(last.len(), 2);
+    assert!(last.iter().all(|(_, id)| *id < first[0].1), "they drew their numbers before");
+    assert_eq!(seen(&store, &mut cursor).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_one_conversation_commit_in_the_order_of_their_numbers() {
+    let (home, _client, store) = stored().await;
+    let mut cursor = store.cursor().await.unwrap();
+    let writers = (0..6).map(|_| async {
+        let client = home.client().await;
+        for _ in 0..20 {
+            insert(&client, CONVERSATION, 1).await;
+        }
+    });
+    let all = futures_util::future::join_all(writers);
+    let mut all = std::pin::pin!(all);
+    let mut numbers = Vec::new();
+    loop {
+        let done = tokio::select! {
+            _ = &mut all => true,
+            () = tokio::time::sleep(Duration::from_millis(2)) => false,
+        };
+        numbers.extend(seen(&store, &mut cursor).await.into_iter().map(|(_, id)| id));
+        if done {
+            break;
+        }
+    }
+    assert_eq!(numbers.len(), 120);
+    assert!(numbers.is_sorted(), "looks in between give the same order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_may_be_run_again() {
+    let (_home, client, store) = stored().await;
+    send(&store, ANA, "hola", 1).await;
+    client.batch_execute(latido::postgres::apps::messaging::SCHEMA).await.unwrap();
+    assert!(!send(&store, ANA, "hola", 1).await.1);
+    store.check().await.unwrap();
+}
