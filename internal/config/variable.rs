@@ -193,6 +193,9 @@ mod tests {
             "JWT_JWKS_URL",
             "JWT_INTROSPECTION_URL",
             "NOTIFY_API_KEY",
+            "MESSAGING_JWT_SECRET",
+            "MESSAGING_JWT_PUBLIC_KEY",
+            "MESSAGING_JWT_JWKS_URL",
         ];
         assert_eq!(secret, expected);
     }

@@ -8,6 +8,10 @@
 -- what happened in the order in which it happened. A transaction that writes to several conversations should do so in the order of
 -- their ids, or two such may wait for each other and one of them fail.
 
+-- The functions below keep this path. Temporary tables come last in it, or any session could put its own in the place of ours.
+SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', false)
+WHERE current_setting('search_path') NOT LIKE '%pg_temp%';
+
 CREATE TABLE IF NOT EXISTS conversations (
     id          uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     type        text        NOT NULL DEFAULT 'direct',

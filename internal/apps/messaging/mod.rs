@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::hub::exchange::Exchange;
 use crate::postgres::apps::messaging::Messages;
+use crate::session::Limits;
 use feed::{Feed, Gate};
 pub use feed::{Hints, Source};
 use presence::{Lists, Roll};
@@ -46,8 +47,8 @@ pub struct Config {
     pub typing_an_hour: u32,
     /// How long messages may be repeated, edited, deleted.
     pub windows: Windows,
-    /// A socket that says nothing for so many seconds is closed; clients send a heartbeat every 30.
-    pub silence_s: u32,
+    /// Those of one socket. It is not pinged, for clients send a heartbeat of their own; whoever is silent is closed.
+    pub limits: Limits,
     /// Connections to the database, of this app alone.
     pub pool_size: usize,
 }
@@ -63,10 +64,20 @@ impl Config {
             messages_an_hour: 1000,
             typing_an_hour: 1000,
             windows: Windows::default(),
-            silence_s: 60,
+            limits: limits(Limits::default()),
             pool_size: 8,
         }
     }
+}
+
+/// Largest frame in bytes: a content of the largest size, though every character of it is escaped.
+const MESSAGE_BYTES: u32 = 512 * 1024;
+/// Clients send a heartbeat every 30 s.
+const SILENCE_S: u32 = 60;
+
+/// The server's limits with what is different here.
+fn limits(server: Limits) -> Limits {
+    Limits { message_bytes: MESSAGE_BYTES, heartbeat_s: SILENCE_S, silence_s: SILENCE_S, ..server }
 }
 
 /// Starts the app, on the current runtime. The database need not be there; until it is, clients are told to come back.
@@ -75,7 +86,8 @@ impl Config {
 /// A key that is not usable, or an address of the database.
 pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     let messages = Messages::new(parts.database.writer(config.pool_size)?);
-    let app = Messaging::start(config, messages, parts.messaging_hints.clone(), parts.clock.clone(), &parts.drain)?;
+    let config = Config { limits: limits(parts.limits), ..config.clone() };
+    let app = Messaging::start(&config, messages, parts.messaging_hints.clone(), parts.clock.clone(), &parts.drain)?;
     Ok(Served { piers: vec![Arc::new(app)], ..Served::default() })
 }
 
@@ -91,7 +103,7 @@ struct Shared {
     typing: Rates,
     vocabulary: Vocabulary,
     windows: Windows,
-    silence_s: u32,
+    limits: Limits,
     clock: Clock,
 }
 
@@ -147,7 +159,7 @@ impl Messaging {
             typing: Rates::new(config.typing_an_hour),
             vocabulary: config.vocabulary,
             windows: config.windows,
-            silence_s: config.silence_s,
+            limits: config.limits,
             clock,
         };
         Self { shared: Arc::new(shared) }

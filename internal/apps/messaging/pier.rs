@@ -13,7 +13,6 @@ use crate::apps::messaging::{Messaging, NAME, Shared};
 use crate::auth::TokenError;
 use crate::http::{Answer, Asked, Boarding, Pier};
 use crate::protocol::phoenix::Vsn;
-use crate::session::Limits;
 use crate::shard::Guest;
 
 /// Where clients connect; the second is the mobile app's.
@@ -23,9 +22,6 @@ const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
 const SUBPROTOCOL: &str = "phoenix";
 /// What stands before the token there.
 const BEARER: &str = "base64url.bearer.phx.";
-
-/// Largest frame in bytes: a content of the largest size, though every character of it is escaped.
-const MESSAGE_BYTES: u32 = 512 * 1024;
 
 impl Pier for Messaging {
     fn has(&self, path: &str) -> bool {
@@ -55,9 +51,7 @@ async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
         return Err(unavailable());
     }
     let passport = Passport { user, session: principal.session().map(Into::into), ends_at_s: principal.ends_at_s(), vsn };
-    // No pings of ours: clients send a heartbeat of their own, and who sends none is gone.
-    let limits =
-        Limits { message_bytes: MESSAGE_BYTES, heartbeat_s: shared.silence_s, silence_s: shared.silence_s, ..Limits::default() };
+    let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
     let make = move |berth| Box::new(Client::new(shared, passport, &berth)) as Box<dyn Guest>;
     Ok(Boarding::new(NAME, make).limits(limits).subprotocol(is_offered.then_some(SUBPROTOCOL)))

@@ -138,9 +138,12 @@ pub(super) async fn tell_contacts(roll: Arc<Roll>, source: Arc<dyn Source>, exch
         roll.changed.notified().await;
         sleep(GRACE).await;
         for (user, status) in roll.news() {
-            let here = roll.here();
-            match source.contacts(user, &here).await {
-                Ok(contacts) => tell(&exchange, user, &status, &contacts, &clock),
+            match source.contacts(user).await {
+                Ok(mut contacts) => {
+                    let here: HashSet<Uuid> = roll.here().into_iter().collect();
+                    contacts.retain(|contact| here.contains(contact));
+                    tell(&exchange, user, &status, &contacts, &clock);
+                }
                 // It is a courtesy, and the next change of theirs will tell.
                 Err(error) => tracing::debug!(%error, "contacts could not be told of a presence"),
             }
@@ -151,7 +154,7 @@ pub(super) async fn tell_contacts(roll: Arc<Roll>, source: Arc<dyn Source>, exch
 fn tell(exchange: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
     let last_seen = iso(clock.now().as_microsecond());
     let payload = json!({"user_id": user, "status": status, "last_seen": last_seen}).to_string();
-    for contact in contacts.iter().filter(|contact| **contact != user) {
+    for contact in contacts {
         let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(&user_channel(*contact)));
         // A shard too far behind for this has worse to tell.
         let _ = exchange.publish(Publish::new(topics, "user_presence_changed", payload.as_str()));

@@ -30,7 +30,7 @@ impl Vocabulary {
     /// Whose word this push is, if it is only one's.
     pub(super) fn of_push(event: &str) -> Option<Self> {
         match event {
-            "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" | "ping" => Some(Self::Document),
+            "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" => Some(Self::Document),
             "new_message"
             | "user_typing"
             | "message_read"

@@ -93,6 +93,37 @@ for (const [version, phoenix] of [['1.7', phoenix17], ['1.8', phoenix18]]) {
       assert.deepEqual(eva.heard, ['antes', 'después']);
     });
 
+    test('a server that is killed again and again stores what is retried once, and loses none', async () => {
+      const { id, topic, users } = world.conversation();
+      const ana = await (await device(users[0]).arrive()).enter(topic);
+      const eva = await (await device(users[1]).arrive()).enter(topic);
+      const acknowledged = [];
+      const insist = async (content, number) => {
+        for (;;) {
+          const answer = await ana.send(content, number, 1500).catch((error) => error);
+          if (!(answer instanceof Error)) return acknowledged.push(answer.message.id);
+        }
+      };
+      const sent = Array.from({ length: 60 }, (_, n) => `k${n}`);
+      const sending = (async () => {
+        for (const [n, content] of sent.entries()) await insist(content, n);
+      })();
+      for (const stop of [10, 30]) {
+        await until('some are stored', () => acknowledged.length >= stop);
+        await server.kill();
+        await server.start();
+      }
+      await sending;
+      const rows = world.sql(`SELECT convert_from(content, 'UTF8') FROM messages WHERE conversation_id = '${id}' ORDER BY position`);
+      assert.deepEqual(rows.split('\n'), sent, 'each once, in order');
+      assert.equal(new Set(acknowledged).size, sent.length);
+      // What came while nobody was connected waits on the user's channel.
+      const got = () => new Set([...eva.heard, ...eva.pending]);
+      await until('all have come', () => sent.every((content) => got().has(content)));
+      const live = eva.heard.map((content) => sent.indexOf(content));
+      assert.deepEqual(live, [...new Set(live)].sort((a, b) => a - b), 'what was heard live, once and in order');
+    });
+
     test('whoever was away finds what came meanwhile', async () => {
       const { topic, users } = world.conversation();
       const ana = await device(users[0]).enter(topic);

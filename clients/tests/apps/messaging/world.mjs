@@ -42,6 +42,10 @@ export class World {
   #home = mkdtempSync(join(tmpdir(), 'latido-messaging-'));
   #children = new Set();
 
+  constructor() {
+    process.once('exit', () => this.#children.forEach((child) => child.kill('SIGKILL')));
+  }
+
   async start() {
     chmodSync(this.#home, 0o711);
     const demo = this.#run('demo', { PORT: '0', XDG_STATE_HOME: this.#home });
@@ -91,7 +95,6 @@ export class World {
     this.#children.add(child);
     const program = { child, printed: '' };
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (program.printed += text));
-    process.once('exit', () => child.kill('SIGKILL'));
     return program;
   }
 }
@@ -167,15 +170,15 @@ export class Device {
   }
 
   /** Pushes, and gives the answer. */
-  push(event, payload, channel = this.channel) {
+  push(event, payload, { channel = this.channel, ms = 20_000 } = {}) {
     return new Promise((done, fail) => {
-      const push = channel.push(event, payload, 20_000);
+      const push = channel.push(event, payload, ms);
       push.receive('ok', done).receive('error', (why) => fail(new Error(JSON.stringify(why)))).receive('timeout', () => fail(new Error('timeout')));
     });
   }
 
-  send(content, client_random = Math.floor(Math.random() * 1e6)) {
-    return this.push('new_message', { message_type: 'text', content, client_random });
+  send(content, client_random = Math.floor(Math.random() * 1e6), ms = 20_000) {
+    return this.push('new_message', { message_type: 'text', content, client_random }, { ms });
   }
 
   leave() {

@@ -6,7 +6,7 @@
 
 mod tell;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,10 +48,10 @@ pub trait Source: Send + Sync + 'static {
     fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>>;
     /// Conversations as they are now.
     fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
-    /// Which of the users are members of which conversations: pairs of conversation and user.
+    /// The members of conversations, as pairs of conversation and user: at least those of them who are among the users.
     fn members<'a>(&'a self, conversations: &'a [Uuid], users: &'a [Uuid]) -> Reading<'a, Vec<(Uuid, Uuid)>>;
-    /// Which of the users share a conversation with this one.
-    fn contacts<'a>(&'a self, user: Uuid, users: &'a [Uuid]) -> Reading<'a, Vec<Uuid>>;
+    /// Who shares a conversation with this user.
+    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>>;
     /// Deletes changes that nobody needs any more.
     fn forget(&self) -> Reading<'_, ()>;
 }
@@ -72,8 +72,8 @@ impl Source for Messages {
     fn members<'a>(&'a self, conversations: &'a [Uuid], users: &'a [Uuid]) -> Reading<'a, Vec<(Uuid, Uuid)>> {
         Box::pin(Self::members(self, conversations, users))
     }
-    fn contacts<'a>(&'a self, user: Uuid, users: &'a [Uuid]) -> Reading<'a, Vec<Uuid>> {
-        Box::pin(Self::contacts(self, user, users))
+    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>> {
+        Box::pin(Self::contacts(self, user))
     }
     fn forget(&self) -> Reading<'_, ()> {
         Box::pin(Self::forget_old_changes(self))
@@ -213,7 +213,9 @@ impl Feed {
         let here = self.roll.here();
         if !wide.is_empty() && !here.is_empty() {
             let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-            for (conversation, user) in self.source.members(&wide, &here).await? {
+            let is_here: HashSet<Uuid> = here.iter().copied().collect();
+            let found = self.source.members(&wide, &here).await?;
+            for (conversation, user) in found.into_iter().filter(|(_, user)| is_here.contains(user)) {
                 members.entry(conversation).or_default().push(user);
             }
             facts.members = members;

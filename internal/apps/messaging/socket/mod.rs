@@ -99,7 +99,6 @@ impl Socket {
         }
     }
 
-
     pub(super) fn vocabulary(&self) -> Vocabulary {
         self.vocabulary
     }

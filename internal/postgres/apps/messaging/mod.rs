@@ -25,7 +25,9 @@ const MAX_UNREAD: i64 = 200;
 /// Unread messages are counted no further.
 const MAX_COUNTED: i64 = 1000;
 /// Most contacts that are told of somebody's coming and going.
-const MAX_CONTACTS: i64 = 500;
+const MAX_CONTACTS: i64 = 5000;
+/// So many users are named when their memberships are asked for.
+const FEW_USERS: usize = 256;
 
 /// A message to be stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,25 +225,23 @@ impl Messages {
         Ok(rows.iter().map(Conversation::read).collect())
     }
 
-    /// Which of these users are members of which of these conversations: pairs of conversation and user.
+    /// The members of these conversations, as pairs of conversation and user; with few `users`, of these alone. With many it is cheaper
+    /// to look at what comes than to send them all.
     pub async fn members(&self, conversations: &[Uuid], users: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
         let sql = "SELECT conversation_id, user_id FROM conversation_members
-                   WHERE conversation_id = ANY($1) AND user_id = ANY($2) AND is_active";
-        let params = values![conversations => UUID_ARRAY, users => UUID_ARRAY];
-        pairs(&self.rows("members", sql, params).await?)
+                   WHERE conversation_id = ANY($1) AND is_active AND ($2::uuid[] IS NULL OR user_id = ANY($2))";
+        let few = (users.len() <= FEW_USERS).then_some(users);
+        let rows = self.rows("members", sql, values![conversations => UUID_ARRAY, few => UUID_ARRAY]).await?;
+        Ok(rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect())
     }
 
-    /// Which of these users share a conversation with this one.
-    pub async fn contacts(&self, user: Uuid, users: &[Uuid]) -> Result<Vec<Uuid>, DatabaseError> {
+    /// Who shares a conversation with this user: at most 5,000.
+    pub async fn contacts(&self, user: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
         let sql = "SELECT DISTINCT theirs.user_id FROM conversation_members ours
                    JOIN conversation_members theirs USING (conversation_id)
-                   WHERE ours.user_id = $1 AND ours.is_active AND theirs.is_active AND theirs.user_id = ANY($2)
-                   LIMIT $3";
-        let rows = self.rows("contacts", sql, values![user => UUID, users => UUID_ARRAY, MAX_CONTACTS => INT8]).await?;
+                   WHERE ours.user_id = $1 AND ours.is_active AND theirs.is_active AND theirs.user_id <> $1
+                   LIMIT $2";
+        let rows = self.rows("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8]).await?;
         Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
     }
-}
-
-fn pairs(rows: &[Row]) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
-    Ok(rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect())
 }

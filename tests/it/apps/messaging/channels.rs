@@ -9,11 +9,11 @@ use crate::harness::{Socket, TestApp, claims};
 /// Asks for an answer that has nothing to do with anything, and tells what came before it.
 async fn meanwhile(device: &mut Device) -> Vec<Value> {
     let topic = format!("user:{}", device.user);
-    device.socket.send(&json!(["1", "ping", topic, "ping", {"timestamp": 1}])).await;
+    device.socket.send(&json!(["1", "unread", topic, "get_unread_messages", {}])).await;
     let mut frames = Vec::new();
     loop {
         let frame = device.socket.next().await;
-        if frame[1] == "ping" {
+        if frame[1] == "unread" {
             return frames;
         }
         frames.push(frame);
@@ -190,7 +190,8 @@ async fn a_lost_listener_loses_no_message() {
     for n in 0..5 {
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = ''";
         db.batch_execute(&format!("{kill} AND pid <> pg_backend_pid()")).await.unwrap();
-        let sql = format!("INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{EVA}', 'm{n}')");
+        let sql =
+            format!("INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{EVA}', 'm{n}')");
         db.batch_execute(&sql).await.unwrap();
     }
     assert_eq!(ana.heard_until("m4").await, ["m0", "m1", "m2", "m3", "m4"]);

@@ -113,7 +113,8 @@ async fn what_is_pending_and_what_is_unread() {
     for n in 0..4 {
         ids.push(send(&store, ANA, &n.to_string(), n).await.0.id);
     }
-    let contents = |messages: Vec<Message>| messages.into_iter().map(|m| String::from_utf8(m.content).unwrap()).collect::<String>();
+    let contents =
+        |messages: Vec<Message>| messages.into_iter().map(|m| String::from_utf8(m.content).unwrap()).collect::<String>();
     assert_eq!(contents(store.pending(EVA, 3).await.unwrap()), "123", "the newest, oldest first");
     assert_eq!(contents(store.pending(ANA, 9).await.unwrap()), "", "not one's own");
     assert_eq!(store.receipt(EVA, CONVERSATION, ids[1], false).await.unwrap(), None);
