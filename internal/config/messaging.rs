@@ -1,7 +1,7 @@
 //! What the messaging app is told.
 
 use crate::apps::messaging::{Config, Vocabulary, Windows};
-use crate::auth::{VerifierConfig, check_jwks_url, check_secret};
+use crate::auth::{VerifierConfig, check_secret, check_url};
 use crate::config::reader::Reader;
 use crate::config::settings::public_keys;
 use crate::config::variable as v;
@@ -28,7 +28,7 @@ fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
     let public_keys = public_keys(r, &v::MESSAGING_JWT_PUBLIC_KEY);
     let jwks_url = r.text(&v::MESSAGING_JWT_JWKS_URL).map(ToOwned::to_owned);
     if let Some(url) = &jwks_url {
-        r.check(v::MESSAGING_JWT_JWKS_URL.name, check_jwks_url(url));
+        r.check(v::MESSAGING_JWT_JWKS_URL.name, check_url(url));
     }
     let has_own = secret.is_some() || public_keys.is_some() || jwks_url.is_some();
     let own = |variable| r.text(variable).map(ToOwned::to_owned);

@@ -190,7 +190,9 @@ fn the_composition_sets_variables_that_exist() {
 fn the_composition_gives_the_server_no_rights() {
     for name in ["install", "latido"] {
         let service = &services()[name];
-        for line in [r#"user: "65532:65532""#, "read_only: true", r#"cap_drop: ["ALL"]"#, r#"security_opt: ["no-new-privileges:true"]"#] {
+        for line in
+            [r#"user: "65532:65532""#, "read_only: true", r#"cap_drop: ["ALL"]"#, r#"security_opt: ["no-new-privileges:true"]"#]
+        {
             assert!(service.iter().any(|(depth, own)| *depth == 4 && own == line), "{name} must say {line}");
         }
     }

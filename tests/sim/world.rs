@@ -228,7 +228,7 @@ impl World {
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(ours, principal.ends_at_s());
         let entrant = shard::Entrant::Native(principal);
-        let permit = (Arc::clone(&self.seats).try_acquire_owned().unwrap(), None);
+        let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
         self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), entrant, permit });
     }
 
