@@ -1,17 +1,22 @@
-//! `latido healthcheck`: one request with nothing but the standard library, since it runs every few seconds.
+//! `latido healthcheck`: one request with little more than the standard library, since it runs every few seconds.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::pinned::pinned;
 
 /// For connecting, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks `url`, else `/health` at the address that the server listens on.
-pub(crate) fn run(url: Option<&str>, host: IpAddr, port: u16) -> anyhow::Result<()> {
+/// Asks `url`, else `/health` at the address that the server listens on; with TLS where the server has these certificates.
+pub(crate) fn run(url: Option<&str>, host: IpAddr, port: u16, certificates: Option<&Path>) -> anyhow::Result<()> {
+    let certificates = certificates.filter(|_| url.is_none());
     let (address, authority, target) = match url {
         Some(url) => parse(url)?,
         None => {
@@ -20,7 +25,7 @@ pub(crate) fn run(url: Option<&str>, host: IpAddr, port: u16) -> anyhow::Result<
             (address, address.to_string(), "/health".to_owned())
         }
     };
-    let status = ask(address, &authority, &target).with_context(|| format!("no answer from {address}"))?;
+    let status = ask(address, &authority, &target, certificates).with_context(|| format!("no answer from {address}"))?;
     ensure!(status == 200, "{address} answered {status}; expected 200");
     Ok(())
 }
@@ -45,10 +50,20 @@ fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
 }
 
 /// The status of the answer.
-fn ask(address: SocketAddr, authority: &str, target: &str) -> anyhow::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+fn ask(address: SocketAddr, authority: &str, target: &str, certificates: Option<&Path>) -> anyhow::Result<u16> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    match certificates {
+        None => converse(stream, authority, target),
+        Some(path) => {
+            let client = ClientConnection::new(pinned(path)?, address.ip().into())?;
+            converse(StreamOwned::new(client, stream), authority, target)
+        }
+    }
+}
+
+fn converse(mut stream: impl Read + Write, authority: &str, target: &str) -> anyhow::Result<u16> {
     let request = format!("GET {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: latido\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     // "HTTP/1.1 200": the rest is nobody's business here.
@@ -80,22 +95,22 @@ mod tests {
     fn only_200_is_healthy() {
         let ask = |answer| {
             let address = server(answer);
-            run(None, Ipv4Addr::UNSPECIFIED.into(), address.port()).map_err(|error| format!("{error:#}"))
+            run(None, Ipv4Addr::UNSPECIFIED.into(), address.port(), None).map_err(|error| format!("{error:#}"))
         };
         assert_eq!(ask("HTTP/1.1 200 OK\r\n\r\n"), Ok(()));
         assert!(ask("HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap_err().contains("answered 503"));
         assert!(ask("SSH-2.0-OpenSSH_9\r\n").unwrap_err().contains("no HTTP server"));
         assert!(ask("").is_err());
         let url = format!("http://localhost:{}/health?x=1", server("HTTP/1.1 200 OK\r\n\r\n").port());
-        assert!(run(Some(&url), Ipv4Addr::LOCALHOST.into(), 0).is_ok());
+        assert!(run(Some(&url), Ipv4Addr::LOCALHOST.into(), 0, None).is_ok());
     }
 
     #[test]
     fn what_can_t_be_asked_is_named() {
         for url in ["", "https://a.example/", "a.example", "http://"] {
-            assert!(format!("{:#}", run(Some(url), Ipv4Addr::LOCALHOST.into(), 0).unwrap_err()).contains("--url"), "{url}");
+            assert!(format!("{:#}", run(Some(url), Ipv4Addr::LOCALHOST.into(), 0, None).unwrap_err()).contains("--url"), "{url}");
         }
-        assert!(run(None, Ipv4Addr::LOCALHOST.into(), 0).is_err());
+        assert!(run(None, Ipv4Addr::LOCALHOST.into(), 0, None).is_err());
         assert_eq!(reachable(Ipv6Addr::UNSPECIFIED.into()), IpAddr::V6(Ipv6Addr::LOCALHOST));
     }
 }

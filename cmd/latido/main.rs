@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod healthcheck;
+mod pinned;
 mod token;
 mod watch;
 
@@ -40,7 +41,8 @@ fn run(Cli { flags: outer, command }: Cli) -> anyhow::Result<()> {
         Command::Watch(wish) => watch::run(wish),
         Command::Healthcheck { url } => {
             let settings = settings(Flags::default(), Purpose::Healthcheck)?;
-            healthcheck::run(url.as_deref(), settings.server.host, settings.server.port)
+            let certificates = settings.server.tls.as_ref().map(|tls| tls.certificates.as_path());
+            healthcheck::run(url.as_deref(), settings.server.host, settings.server.port, certificates)
         }
     }
 }

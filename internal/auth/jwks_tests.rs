@@ -227,3 +227,34 @@ fn only_safe_addresses_are_asked() {
         assert_eq!(crate::auth::check_url(url), Err(KeyError::JwksUrl), "{url}");
     }
 }
+
+#[tokio::test]
+async fn one_id_at_two_issuers_is_two_keys() {
+    let one = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let two = Issuer::start(keys(&[("a", testkeys::OTHER_RSA.public)])).await;
+    let ((first, _drain), (second, _also)) = (one.verifier(Duration::ZERO), two.verifier(Duration::ZERO));
+    for _ in 0..2 {
+        assert_eq!((reason(&first, &old(Some("a"))).await, reason(&second, &new(Some("a"))).await), ("accepted", "accepted"));
+        assert_eq!((reason(&first, &new(Some("a"))).await, reason(&second, &old(Some("a"))).await), ("signature", "signature"));
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_never_ends_its_answer_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config =
+        VerifierConfig { jwks_url: Some(format!("http://{}/keys", listener.local_addr().unwrap())), ..VerifierConfig::default() };
+    let (verifier, drain) = (Verifier::new(&config, Clock::system()).unwrap(), Drain::new());
+    verifier.start(&drain);
+    let silent = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let token = old(Some("a"));
+    let refused = tokio::select! {
+        () = silent => unreachable!("it hangs"),
+        refused = verifier.verify(&token) => refused,
+    };
+    assert_eq!(refused, Err(TokenError::KeysUnavailable));
+}

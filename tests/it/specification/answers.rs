@@ -145,12 +145,14 @@ impl Witness {
         self.sees(304, "GET", READ, self.ask("GET", READ, B1).bearer_auth(&user).header("if-none-match", tag)).await;
     }
 
+    fn upgrade(&self, token: &str, key: &str) -> RequestBuilder {
+        let request = self.ask("GET", "/ws", "").bearer_auth(token).header("connection", "Upgrade");
+        request.header("upgrade", "websocket").header("sec-websocket-version", "13").header("sec-websocket-key", key)
+    }
+
     async fn the_socket(&mut self) {
         let user = self.app.token(ADMIN_OF_B1);
-        let upgrade = |witness: &Self, key: &str| {
-            let request = witness.ask("GET", "/ws", "").bearer_auth(&user).header("connection", "Upgrade");
-            request.header("upgrade", "websocket").header("sec-websocket-version", "13").header("sec-websocket-key", key)
-        };
+        let upgrade = |witness: &Self, key: &str| witness.upgrade(&user, key);
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         self.sees(101, "GET", "/ws", upgrade(self, key)).await;
         self.sees(400, "GET", "/ws", upgrade(self, "short")).await;
@@ -222,8 +224,12 @@ async fn every_answer_is_as_documented() {
     witness.the_operators().await;
     witness.the_demo(&works).await;
 
-    // Without a demo, and with little patience for hooks.
-    let app = TestApp::with(|config| (config.http.hook_per_second, config.http.hook_burst) = (1, 1)).await;
+    // Without a demo, and with little patience for hooks and for users.
+    let app = TestApp::with(|config| {
+        (config.http.hook_per_second, config.http.hook_burst) = (1, 1);
+        config.http.max_connections_per_user = Some(1);
+    });
+    let app = app.await;
     let first = std::mem::take(&mut witness.seen);
     drop(witness);
     let mut witness = Witness::of(app).await;
@@ -231,6 +237,10 @@ async fn every_answer_is_as_documented() {
     witness.sees(204, "GET", "/demo/session", witness.ask("GET", "/demo/session", "")).await;
     witness.sees(204, "GET", "/demo/operator", witness.ask("GET", "/demo/operator", "")).await;
     witness.sees(404, "POST", "/demo/citas", witness.ask("POST", "/demo/citas", "")).await;
+    let token = witness.app.token(ADMIN_OF_B1);
+    let _held = witness.app.socket(&token).await;
+    witness.sees(429, "GET", FOLLOW, witness.ask("GET", FOLLOW, B1).bearer_auth(&token)).await;
+    witness.sees(429, "GET", "/ws", witness.upgrade(&token, "dGhlIHNhbXBsZSBub25jZQ==")).await;
     for path in HOOKS {
         let hurried = |witness: &Witness| witness.ask(Method::POST.as_str(), path, "").body("{}");
         let _taken = hurried(&witness).send().await.expect("an answer");
