@@ -173,6 +173,9 @@ impl Database {
                 answer.map_err(Failure::Driver)
             }
             Err(_) => {
+                // The server's own time-out came first, if it heard of the statement: so the road is dead, and for the idle ones too. Each
+                // would cost the same wait again.
+                self.inner.pool.retain(|_, _| false);
                 // The server may not have noticed its own time-out; the connection goes in any case.
                 let _ = timeout(CANCEL_LIMIT, client.cancel_token().cancel_query(self.inner.url.tls())).await;
                 Err(Failure::Pool(DatabaseError::unavailable(format!("no answer within {} ms", limit.as_millis()))))

@@ -29,6 +29,8 @@ pub(super) struct Database {
     /// By key: the locks that its writers try.
     locks: Vec<[u16; 2]>,
     pub(super) clock_us: i64,
+    /// The latest that it ever showed.
+    latest_us: i64,
 }
 
 #[derive(Default)]
@@ -53,7 +55,23 @@ impl Database {
             poisoned: BTreeSet::new(),
             locks,
             clock_us,
+            latest_us: clock_us,
         }
+    }
+
+    /// Its clock goes on, or jumps.
+    pub(super) fn step_clock(&mut self, us: i64) {
+        self.clock_us += us;
+        self.latest_us = self.latest_us.max(self.clock_us);
+    }
+
+    /// The server went. Its successor knows nothing of its versions, so what they are made of must not have gone back: that is a limit
+    /// which the documents name.
+    pub(super) fn lose_server(&mut self) {
+        self.shared.clear();
+        self.notes.clear();
+        self.is_listening = false;
+        self.clock_us = self.latest_us + 1_000_000;
     }
 
     /// A statement in a transaction, with what its trigger does: try the one lock, then the other; refused twice, tell.

@@ -50,7 +50,7 @@ impl World {
                 self.jumped = Some(self.now);
                 self.show_time();
             }
-            Step::DatabaseClockJump(ms) => self.database.clock_us += i64::from(ms) * 1_000,
+            Step::DatabaseClockJump(ms) => self.database.step_clock(i64::from(ms) * 1_000),
             _ => self.break_or_mend(step),
         }
         if self.flows {

@@ -158,8 +158,8 @@ fn draw(random: &mut fastrand::Rng) -> Step {
         348..380 => Step::Advance(u16::from(a)),
         380..392 => Step::Advance(u16::from(a) * 64),
         392..394 => Step::WallJump(random.i16(-200..200)),
-        394..396 => Step::DatabaseClockJump(random.i16(-500..500)),
-        396..398 => Step::Advance(60_000),
+        394..397 => Step::DatabaseClockJump(random.i16(-30_000..10_000)),
+        397 => Step::Advance(60_000),
         398 => Step::Leave(u16::from(a)),
         _ => Step::Restart,
     }

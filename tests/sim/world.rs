@@ -210,9 +210,7 @@ impl World {
         self.reads.0.lock().unwrap().clear();
         self.asking.clear();
         self.hooks.clear();
-        self.database.shared.clear();
-        self.database.notes.clear();
-        self.database.is_listening = false;
+        self.database.lose_server();
         (self.hears, self.keeper, self.lost) = (false, Keeper::Down, false);
         self.server = Server::start(self.lossy, self.zones, &self.reads);
         self.listener_back();
@@ -306,7 +304,7 @@ impl World {
     }
 
     fn go_to(&mut self, now: Instant) {
-        self.database.clock_us += i64::try_from((now - self.now).as_micros()).unwrap();
+        self.database.step_clock(i64::try_from((now - self.now).as_micros()).unwrap());
         self.now = now;
         self.show_time();
     }

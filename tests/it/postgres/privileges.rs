@@ -97,13 +97,16 @@ async fn the_doctor_names_each_power_that_is_too_much() {
 async fn authorize_sql_writes_nothing() {
     let cluster = cluster().await;
     let owner = cluster.client().await;
-    let function = "CREATE FUNCTION sly() RETURNS text LANGUAGE plpgsql AS $$
+    let functions = "CREATE FUNCTION plain() RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN DELETE FROM negocios; RETURN 'x'; END $$;
+        CREATE FUNCTION sly() RETURNS text LANGUAGE plpgsql AS $$
         BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM negocios; RETURN 'x'; END $$";
-    owner.batch_execute(function).await.unwrap();
+    owner.batch_execute(functions).await.unwrap();
     let count = async || owner.query_one("SELECT count(*) FROM negocios", &[]).await.unwrap().get::<_, i64>(0);
     let before = count().await;
     let writing = [
         "WITH d AS (DELETE FROM negocios RETURNING id::text) SELECT id FROM d WHERE id = $1::text OR id = ANY ($2::text[])",
+        "SELECT plain() WHERE $1::text IS NOT NULL AND $2::text[] IS NOT NULL",
         "SELECT sly() WHERE $1::text IS NOT NULL AND $2::text[] IS NOT NULL",
     ];
     for sql in writing {
@@ -112,8 +115,9 @@ async fn authorize_sql_writes_nothing() {
         let database = Database::open(&Config::new(cluster.url())).unwrap();
         let user = latido::ident::UserId::new(ADMIN_OF_B1);
         let error = database.allowed(&stream, &user, &[latido::ident::Key::from_canonical(B1)]).await.unwrap_err();
-        // The first is no query that could stand within another one; the second is one, and finds where it runs.
-        let reasons = ["data-modifying statement must be at the top level", "read-only"];
+        // No query that could stand within another one; in a read-only transaction; and it stays one.
+        let reasons =
+            ["data-modifying statement must be at the top level", "read-only transaction", "must be set before any query"];
         assert!(reasons.iter().any(|reason| error.to_string().contains(reason)), "{sql}: {error}");
         assert_eq!(count().await, before, "{sql}");
     }
