@@ -31,6 +31,8 @@ pub(super) struct Database {
     pub(super) clock_us: i64,
     /// The latest that it ever showed.
     latest_us: i64,
+    /// What it never falls below: it steps back within a server's life alone.
+    floor_us: i64,
 }
 
 #[derive(Default)]
@@ -56,12 +58,13 @@ impl Database {
             locks,
             clock_us,
             latest_us: clock_us,
+            floor_us: clock_us,
         }
     }
 
     /// Its clock goes on, or jumps.
     pub(super) fn step_clock(&mut self, us: i64) {
-        self.clock_us += us;
+        self.clock_us = (self.clock_us + us).max(self.floor_us);
         self.latest_us = self.latest_us.max(self.clock_us);
     }
 
@@ -71,7 +74,8 @@ impl Database {
         self.shared.clear();
         self.notes.clear();
         self.is_listening = false;
-        self.clock_us = self.latest_us + 1_000_000;
+        self.floor_us = self.latest_us + 1_000_000;
+        self.clock_us = self.floor_us;
     }
 
     /// A statement in a transaction, with what its trigger does: try the one lock, then the other; refused twice, tell.

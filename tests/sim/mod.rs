@@ -26,7 +26,7 @@ use script::Script;
 use world::World;
 
 /// Seeds of an ordinary test run: what a slow machine does within a minute.
-const SLICE: u64 = 1_500;
+const SLICE: u64 = 1_000;
 /// Seeds are counted from here, unless one is asked for.
 const FIRST: u64 = 1;
 
