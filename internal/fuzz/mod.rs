@@ -23,8 +23,15 @@ use crate::websocket::{Chunk, Message, ProtocolError, Reader};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: &[Target] =
-    &[("frames", frames), ("messages", messages), ("hook", hook), ("token", token), ("notice", notice), ("streams", streams)];
+pub const TARGETS: &[Target] = &[
+    ("frames", frames),
+    ("messages", messages),
+    ("hook", hook),
+    ("token", token),
+    ("notice", notice),
+    ("streams", streams),
+    ("phoenix", phoenix),
+];
 
 const SECRET: &str = "a secret of the fuzzer, of more than 32 bytes";
 const MESSAGE_BYTES: u32 = 512;
@@ -156,4 +163,9 @@ pub fn streams(bytes: &[u8]) {
     } else {
         assert!(!mistakes.to_string().is_empty());
     }
+}
+
+/// A socket of Phoenix Channels, one frame a line; the first byte says which version. One operation at a time, bounded memory, no panic.
+pub fn phoenix(bytes: &[u8]) {
+    crate::apps::messaging::exercise(bytes);
 }

@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &str)] = &[
         "config",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps drain telemetry clock",
     ),
-    ("fuzz", "ident stream auth protocol postgres websocket session http config clock"),
+    ("fuzz", "ident stream auth protocol postgres websocket session http apps config clock"),
     (
         "app",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps config drain telemetry clock",

@@ -46,6 +46,8 @@ pub(super) struct Client {
     /// The operation under way, to be asked again if a membership ends meanwhile.
     asked: Option<Operation>,
     has_expired: bool,
+    /// How often the user had been put out of a conversation when the channels were last looked at.
+    removals: u64,
 }
 
 impl Client {
@@ -56,8 +58,8 @@ impl Client {
         let dialect = if passport.vsn == Vsn::V2 { V2 } else { V1 };
         let id = shared.exchange.attach(&berth.port, dialect, berth.address, identity, &here).ok();
         let socket = Socket::new(passport.user, passport.vsn, shared.vocabulary);
-        let since_s = shared.clock.unix_s();
-        Self { shared, socket, id, user, passport, since_s, asked: None, has_expired: false }
+        let (since_s, removals) = (shared.clock.unix_s(), shared.roll.removals(passport.user));
+        Self { shared, socket, id, user, passport, since_s, asked: None, has_expired: false, removals }
     }
 
     fn run(&mut self, steps: Vec<Step>, now: Now, acts: &mut Acts<'_>) {
@@ -80,6 +82,22 @@ impl Client {
                 Step::Typing(channel, is_typing) => self.typing(&channel, is_typing, now, Some(acts)),
                 Step::Show(status) => self.show(&status, now),
             }
+        }
+    }
+
+    /// Forgets channels that the feed has put the connection out of.
+    fn look_around(&mut self, steps: &mut Vec<Step>) {
+        let removals = self.shared.roll.removals(self.passport.user);
+        let Some(id) = self.id.filter(|_| removals != self.removals) else { return };
+        self.removals = removals;
+        let is_on = |channel: &str| {
+            let list = self.shared.exchange.list(&roster(channel));
+            list.iter().any(|present| present.entries.iter().any(|entry| entry.connection == id))
+        };
+        let channels = self.socket.channels().filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
+        let gone: Vec<Box<str>> = channels.map(Into::into).collect();
+        for channel in gone {
+            self.socket.put_out(&channel, steps);
         }
     }
 
@@ -210,6 +228,7 @@ impl Client {
 impl Guest for Client {
     fn hear(&mut self, heard: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
         let mut steps = Vec::new();
+        self.look_around(&mut steps);
         match heard {
             _ if self.id.is_none() => steps.push(Step::Close(1011, "no room")),
             Heard::Text(text) => self.socket.hear(text, now.unix_s, &mut steps),

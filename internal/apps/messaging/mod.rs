@@ -28,6 +28,8 @@ use feed::{Feed, Gate};
 pub use feed::{Hints, Source};
 use presence::{Lists, Roll};
 use rates::Rates;
+#[cfg(any(test, fuzzing))]
+pub(crate) use socket::exercise;
 pub use store::{Answer, Operation, Store, Windows};
 pub use vocabulary::Vocabulary;
 

@@ -37,6 +37,8 @@ struct Seen {
     dirty: HashSet<Uuid>,
     /// What was told last; absent: `offline`.
     told: HashMap<Uuid, String>,
+    /// How often those who are here were put out of a conversation.
+    removals: HashMap<Uuid, u64>,
 }
 
 const OFFLINE: &str = "offline";
@@ -67,11 +69,27 @@ impl Roll {
         self.lock().here.get(&user).cloned().unwrap_or_else(|| "online".to_owned())
     }
 
+    /// Somebody was put out of a conversation.
+    pub(super) fn removed(&self, user: Uuid) {
+        let mut seen = self.lock();
+        if seen.here.contains_key(&user) {
+            *seen.removals.entry(user).or_default() += 1;
+        }
+    }
+
+    /// How often that has happened to somebody, since the first of the user's connections came.
+    pub(super) fn removals(&self, user: Uuid) -> u64 {
+        self.lock().removals.get(&user).copied().unwrap_or_default()
+    }
+
     fn note(&self, user: Uuid, change: Change) {
         let mut seen = self.lock();
         match change {
             Change::Came => drop(seen.here.insert(user, "online".to_owned())),
-            Change::Went => drop(seen.here.remove(&user)),
+            Change::Went => {
+                seen.here.remove(&user);
+                seen.removals.remove(&user);
+            }
             Change::More | Change::Updated | Change::Fewer => return,
         }
         seen.dirty.insert(user);

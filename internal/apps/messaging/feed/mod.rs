@@ -260,6 +260,7 @@ impl Feed {
                 self.exchange.leave(id, topic);
             }
         }
+        self.roll.removed(user);
     }
 }
 

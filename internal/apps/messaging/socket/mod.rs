@@ -174,6 +174,15 @@ impl Socket {
         }
     }
 
+    /// A channel has ended for it, and the client was told.
+    pub(super) fn put_out(&mut self, topic: &str, steps: &mut Vec<Step>) {
+        let Some(at) = self.channels.iter().position(|channel| *channel.topic == *topic) else { return };
+        let channel = self.channels.swap_remove(at);
+        if channel.typing_until_s.is_some() {
+            steps.push(Step::Typing(channel.topic, false));
+        }
+    }
+
     /// The connection has ended: whoever was typing is no more.
     pub(super) fn ended(&mut self, steps: &mut Vec<Step>) {
         self.on_time(i64::MAX, steps);
@@ -314,6 +323,27 @@ impl Socket {
 
 fn reason(reason: &str) -> Value {
     json!({"reason": reason})
+}
+
+/// Says a frame a line to a socket, text and binary, and looks that it keeps what it promises.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn exercise(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let (user, vsn) = (Uuid::from_u128(1), if *first == b'2' { Vsn::V2 } else { Vsn::V1 });
+    let (mut socket, mut steps) = (Socket::new(user, vsn, Vocabulary::Head), Vec::new());
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        match std::str::from_utf8(line) {
+            Ok(text) => socket.hear(text, 0, &mut steps),
+            Err(_) => socket.hear_binary(line, 0, &mut steps),
+        }
+        if number % 3 == 0 {
+            socket.answered(Err(Failure::Unavailable), 0, &mut steps);
+        }
+        let asked = steps.iter().filter(|step| matches!(step, Step::Ask(_))).count();
+        assert!(asked <= 2 && usize::from(socket.busy.is_some()) <= asked + 1);
+        assert!(socket.waiting.len() <= MAX_WAITING && socket.channels.len() <= MAX_CHANNELS);
+        steps.clear();
+    }
 }
 
 #[cfg(test)]

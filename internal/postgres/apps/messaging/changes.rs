@@ -11,7 +11,7 @@ use crate::postgres::apps::messaging::{Messages, values};
 use tokio_postgres::types::{ToSql, Type};
 
 /// Changes that one look gives; there may be more behind them.
-const PAGE: i64 = 500;
+const PAGE: i64 = 200;
 
 /// How far a reader has come. None before it: the reader starts with what happens from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Messages {
         Ok(Cursor { snapshot: text(row, 0)?, last: row.try_get(1).unwrap_or_default(), page: None })
     }
 
-    /// What happened behind the cursor, at most 500 at a time.
+    /// What happened behind the cursor, at most 200 at a time.
     pub async fn changes(&self, cursor: &Cursor) -> Result<Changes, DatabaseError> {
         let sql = "SELECT s.bound::text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id, c.detail::text,
                           (extract(epoch FROM c.at) * 1000000)::bigint
