@@ -4,6 +4,7 @@
 //! nothing knows an app but the wiring. Each is off unless it is named in `LATIDO_APPS` or has a table `[apps.NAME]`.
 
 pub mod messaging;
+pub mod workspace;
 
 use std::sync::Arc;
 
@@ -73,6 +74,8 @@ impl std::fmt::Debug for Served {
 pub enum Setting {
     /// Messaging over Phoenix Channels.
     Messaging(Box<messaging::Config>),
+    /// See [`workspace`].
+    Workspace(workspace::Config),
 }
 
 impl Setting {
@@ -80,6 +83,7 @@ impl Setting {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Messaging(_) => messaging::NAME,
+            Self::Workspace(_) => workspace::NAME,
         }
     }
 }

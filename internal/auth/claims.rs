@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::numeric_date::{self, Fraction};
 use crate::auth::principal::KeysByField;
-use crate::auth::{Grants, LEEWAY_S, Principal, TokenError};
+use crate::auth::{Grants, LEEWAY_S, Opened, Principal, TokenError};
 use crate::ident::UserId;
 
 /// Longest user id, business id or role, in bytes.
@@ -92,22 +92,27 @@ impl ClaimRules {
 
     /// Reads the claims of a token whose signature was verified.
     pub(super) fn principal(&self, claims: &Members, now_s: i64) -> Result<Principal, TokenError> {
+        self.principal_by(&claims.0, now_s, self.user_claims)
+    }
+
+    /// The same for an app that looks for the user in claims of its own; also gives it all that the token says.
+    pub(super) fn opened(&self, claims: &Members, now_s: i64, user_claims: &[&str]) -> Result<Opened, TokenError> {
         let claims = &claims.0;
+        let is_ours = self.user_claims.iter().any(|name| claims.contains_key(*name));
+        let principal = self.principal_by(claims, now_s, if is_ours { self.user_claims } else { user_claims })?;
+        Ok(Opened { user: user(claims, user_claims)?, principal, claims: claims.clone() })
+    }
+
+    fn principal_by(&self, claims: &Map<String, Value>, now_s: i64, user_claims: &[&str]) -> Result<Principal, TokenError> {
         let expires_at_s = check_times(claims, now_s)?;
         self.check_issuer(claims)?;
         self.check_audience(claims)?;
         let grants = Grants::new(self.granted_keys(claims)?, channels(claims)?);
-        let principal = Principal::new(self.user(claims)?, expires_at_s, role(claims)?, grants);
+        let principal = Principal::new(user(claims, user_claims)?, expires_at_s, role(claims)?, grants);
         Ok(match self.session_claims.iter().find_map(|name| claims.get(*name).map(|value| (*name, value))) {
             Some((name, value)) => principal.with_session(&id(name, value)?),
             None => principal,
         })
-    }
-
-    fn user(&self, claims: &Map<String, Value>) -> Result<UserId, TokenError> {
-        let found = self.user_claims.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
-        let (name, value) = found.ok_or_else(|| wrong(self.user_claims.first().unwrap_or(&"sub"), ID))?;
-        Ok(UserId::new(&id(name, value)?))
     }
 
     fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
@@ -168,6 +173,12 @@ fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenErro
         return Err(TokenError::NotYetValid);
     }
     Ok(expires_at_s)
+}
+
+fn user(claims: &Map<String, Value>, names: &[&str]) -> Result<UserId, TokenError> {
+    let found = names.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
+    let (name, value) = found.ok_or_else(|| wrong(names.first().unwrap_or(&"sub"), ID))?;
+    Ok(UserId::new(&id(name, value)?))
 }
 
 fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {

@@ -29,7 +29,7 @@ pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
 pub use outward::check_url;
 pub use policy::{Config as PolicyConfig, Decision, Lookup, LookupError, LookupFuture, Policy};
-pub use principal::{Grants, Principal};
+pub use principal::{Grants, Opened, Principal};
 pub use secret::Secret;
 pub use token_error::TokenError;
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

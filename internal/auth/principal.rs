@@ -79,6 +79,22 @@ impl Principal {
     }
 }
 
+/// A verified token, for apps: all that it says, and who is there. Not to be printed: claims are somebody's.
+pub struct Opened {
+    /// By the app's own claims.
+    pub user: UserId,
+    /// Who is there for the streams: by the streams' own claims, and where the token has none of those, by the app's.
+    pub principal: Principal,
+    /// Everything.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// A key's field (`negocio_id`) and the keys granted in every stream whose keys have that name.
 pub(super) type KeysByField = Vec<(Arc<str>, Vec<String>)>;
 

@@ -15,7 +15,7 @@ use crate::auth::introspection::{Introspection, Introspector};
 use crate::auth::jwk::KeySet;
 use crate::auth::jwks::Jwks;
 use crate::auth::key::{self, VerifyingKey};
-use crate::auth::{JwksTimings, KeyError, Principal, Secret, TokenError};
+use crate::auth::{JwksTimings, KeyError, Opened, Principal, Secret, TokenError};
 use crate::clock::Clock;
 use crate::drain::Drain;
 
@@ -72,8 +72,8 @@ struct Header {
 }
 
 /// What the keys at hand say.
-enum Verdict {
-    Final(Result<Principal, TokenError>),
+enum Verdict<T> {
+    Final(Result<T, TokenError>),
     /// A newer key set may say otherwise.
     KeyUnknown(TokenError),
 }
@@ -118,11 +118,39 @@ impl Verifier {
     /// # Errors
     /// Why it opens nothing; see [`TokenError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
-        let principal = self.verify_signed(token).await?;
+        let principal = self.verify_signed(token, |claims| self.principal(claims)).await?;
         match &self.introspector {
             Some(introspector) => Ok(principal.while_valid(introspector.ask(token).await?)),
             None => Ok(principal),
         }
+    }
+
+    /// The same for an app: `user_claims` are the names under which it looks for the user, the first that is there.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn open(&self, token: &str, user_claims: &[&str]) -> Result<Opened, TokenError> {
+        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
+        let Opened { user, principal, claims } = self.verify_signed(token, read).await?;
+        let principal = match &self.introspector {
+            Some(introspector) => principal.while_valid(introspector.ask(token).await?),
+            None => principal,
+        };
+        Ok(Opened { user, principal, claims })
+    }
+
+    /// The same at once for tokens of a shared secret; None for all others, as [`Verifier::verify_at_once`].
+    pub fn open_at_once(&self, token: &str, user_claims: &[&str]) -> Option<Result<Opened, TokenError>> {
+        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
+        let Opened { user, principal, claims } = match self.judge_at_once(token, read)? {
+            Ok(opened) => opened,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(self.remembered(token, Ok(principal))?.map(|principal| Opened { user, principal, claims }))
+    }
+
+    fn principal(&self, claims: &Members) -> Result<Principal, TokenError> {
+        self.rules.principal(claims, self.clock.unix_s())
     }
 
     /// What the issuer is remembered to have said of a good token; None: it must be asked.
@@ -135,17 +163,17 @@ impl Verifier {
         }
     }
 
-    async fn verify_signed(&self, token: &str) -> Result<Principal, TokenError> {
+    async fn verify_signed<T>(&self, token: &str, read: impl Fn(&Members) -> Result<T, TokenError>) -> Result<T, TokenError> {
         let header = read_header(token)?;
-        let Some(jwks) = &self.jwks else { return self.judge(token, &header, &KeySet::default()).into_result() };
+        let Some(jwks) = &self.jwks else { return self.judge(token, &header, &KeySet::default(), &read).into_result() };
         let mut newest = jwks.subscribe();
         let keys = newest.borrow_and_update().clone();
-        match self.judge(token, &header, &keys) {
+        match self.judge(token, &header, &keys, &read) {
             Verdict::Final(result) => result,
             Verdict::KeyUnknown(error) if !jwks.refreshed(&mut newest).await => Err(error),
             Verdict::KeyUnknown(_) => {
                 let keys = newest.borrow().clone();
-                self.judge(token, &header, &keys).into_result()
+                self.judge(token, &header, &keys, &read).into_result()
             }
         }
     }
@@ -156,11 +184,12 @@ impl Verifier {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
         };
+        let read = |claims: &Members| self.principal(claims);
         let Some(jwks) = &self.jwks else {
-            return self.remembered(token, self.judge(token, &header, &KeySet::default()).into_result());
+            return self.remembered(token, self.judge(token, &header, &KeySet::default(), &read).into_result());
         };
         let keys = jwks.subscribe().borrow().clone();
-        match self.judge(token, &header, &keys) {
+        match self.judge(token, &header, &keys, &read) {
             Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
             verdict => self.remembered(token, verdict.into_result()),
         }
@@ -169,17 +198,25 @@ impl Verifier {
     /// The same for tokens that are judged in microseconds, those of a shared secret; None for all others. A public key's signature takes
     /// a hundred times as long, so whoever has others waiting leaves it to [`Verifier::verify`].
     pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
-        let header = read_header(token).ok()?;
-        if header.0.family() != AlgorithmFamily::Hmac {
-            return None;
-        }
-        self.remembered(token, self.judge(token, &header, &KeySet::default()).into_result())
+        self.remembered(token, self.judge_at_once(token, |claims| self.principal(claims))?)
     }
 
-    fn judge(&self, token: &str, header: &(Algorithm, Option<String>), published: &KeySet) -> Verdict {
+    fn judge_at_once<T>(&self, token: &str, read: impl Fn(&Members) -> Result<T, TokenError>) -> Option<Result<T, TokenError>> {
+        let header = read_header(token).ok()?;
+        let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
+        is_cheap.then(|| self.judge(token, &header, &KeySet::default(), &read).into_result())
+    }
+
+    fn judge<T>(
+        &self,
+        token: &str,
+        header: &(Algorithm, Option<String>),
+        published: &KeySet,
+        read: &impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Verdict<T> {
         let (algorithm, kid) = header;
         let error = match open(token, *algorithm, self.keys.iter()) {
-            Ok(claims) => return Verdict::Final(self.rules.principal(&claims, self.clock.unix_s())),
+            Ok(claims) => return Verdict::Final(read(&claims)),
             Err(error) => error,
         };
         if self.jwks.is_none() || algorithm.family() == AlgorithmFamily::Hmac || error == TokenError::Malformed {
@@ -190,7 +227,7 @@ impl Verifier {
             return Verdict::KeyUnknown(if published.is_empty() { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
         }
         match open(token, *algorithm, candidates.clone()) {
-            Ok(claims) => Verdict::Final(self.rules.principal(&claims, self.clock.unix_s())),
+            Ok(claims) => Verdict::Final(read(&claims)),
             // A key of that very id has spoken; any other may have been replaced meanwhile.
             Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => Verdict::Final(Err(error)),
             Err(error) => Verdict::KeyUnknown(error),
@@ -198,8 +235,8 @@ impl Verifier {
     }
 }
 
-impl Verdict {
-    fn into_result(self) -> Result<Principal, TokenError> {
+impl<T> Verdict<T> {
+    fn into_result(self) -> Result<T, TokenError> {
         match self {
             Self::Final(result) => result,
             Self::KeyUnknown(error) => Err(error),

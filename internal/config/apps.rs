@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{NAMES, Setting, messaging};
-use crate::auth::VerifierConfig;
+use crate::apps::{NAMES, Setting, messaging, workspace};
+use crate::auth::{Secret, VerifierConfig};
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 
@@ -57,6 +57,7 @@ pub(super) fn apps(
 /// Reads the settings of an app. Each has its line here.
 fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig) -> Option<Setting> {
     match name {
+        workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
         messaging::NAME => Some(Setting::Messaging(Box::new(super::messaging::config(r, verifier)))),
         _ => {
             r.mistakes.add(name, "this app is not part of this build yet");
@@ -65,15 +66,49 @@ fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig) -> Option<
     }
 }
 
+fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
+    let list = r.secret(&v::WORKSPACE_API_KEY).unwrap_or_else(|| Secret::new(""));
+    let keys = r.check(v::WORKSPACE_API_KEY.name, workspace::Config::parse_keys(&list)).unwrap_or_default();
+    workspace::Config { keys, trusts_client_ids: r.boolean(&v::WORKSPACE_TRUST_CLIENT_IDS, false) }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::{Purpose, Settings, Sources};
 
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let fixed = [("DATABASE_URL", "postgresql://u@h/d"), ("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
+        let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
+        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|mistakes| mistakes.to_string())
+    }
+
+    #[test]
+    fn an_app_without_its_key_does_not_start() {
+        assert!(settings(&[]).unwrap().apps.is_empty());
+        let missing = settings(&[("LATIDO_APPS", "workspace")]).unwrap_err();
+        assert!(missing.contains("WORKSPACE_API_KEY: expected a key"), "{missing}");
+        let weak = settings(&[("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", "default-api-key")]).unwrap_err();
+        assert!(weak.contains("WORKSPACE_API_KEY: a key is too short") && !weak.contains("default"), "{weak}");
+        let apps = settings(&[("LATIDO_APPS", " workspace "), ("WORKSPACE_API_KEY", "0123456789abcdef")]).unwrap().apps;
+        assert_eq!((apps.len(), apps[0].port, apps[0].setting.name()), (1, None, "workspace"));
+    }
+
+    #[test]
+    fn a_file_may_give_an_app_a_port() {
+        let file = std::env::temp_dir().join(format!("latido-apps-{}.toml", std::process::id()));
+        std::fs::write(&file, "[apps.workspace]\nport = 4000\n").unwrap();
+        let path = file.to_str().unwrap();
+        let apps = settings(&[("LATIDO_CONFIG", path), ("WORKSPACE_API_KEY", "0123456789abcdef")]).unwrap().apps;
+        assert_eq!((apps.len(), apps[0].port), (1, Some(4000)));
+        std::fs::write(&file, "[apps.workspaces]\n[apps.workspace]\nports = 4000\n").unwrap();
+        let mistakes = settings(&[("LATIDO_CONFIG", path)]).unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        assert!(mistakes.contains("ports"), "{mistakes}");
+    }
+
     #[test]
     fn an_app_that_is_not_there_is_told_with_those_that_are() {
-        let fixed = [("DATABASE_URL", "postgresql://u@h/d"), ("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
-        let sources = Sources::of(&[fixed[0], fixed[1], ("LATIDO_APPS", "workspaces")]);
-        let mistakes = Settings::read(&sources, Purpose::Serve).unwrap_err().to_string();
+        let mistakes = settings(&[("LATIDO_APPS", "workspaces")]).unwrap_err();
         let expected = r#"LATIDO_APPS: there is no app "workspaces"; expected some of workspace, gateway, messaging, modules"#;
         assert!(mistakes.contains(expected), "{mistakes}");
     }

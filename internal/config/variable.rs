@@ -136,6 +136,10 @@ variables! {
             "messaging: how long a message with the same number and content is taken for a retry of the first";
         MESSAGING_POOL_SIZE plain "N" "8"
             "messaging: most connections to the database, beside DATABASE_POOL_SIZE";
+        WORKSPACE_API_KEY secret "KEYS" ""
+            "App workspace: keys that publishers must send as X-API-Key, at least 16 characters each, separated by commas; or sha256: and the hash";
+        WORKSPACE_TRUST_CLIENT_IDS plain "BOOL" "false"
+            "App workspace: believe the ids that a client sends without a token, as the old server did; for a migration behind a trusted network alone";
     }
     "Limits" {
         MAX_CONNECTIONS plain "N" "what the open-file limit allows"
@@ -196,6 +200,7 @@ mod tests {
             "MESSAGING_JWT_SECRET",
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",
+            "WORKSPACE_API_KEY",
         ];
         assert_eq!(secret, expected);
     }

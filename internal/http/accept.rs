@@ -98,7 +98,7 @@ pub(super) fn adopt(socket: TcpListener) -> io::Result<Listener> {
 /// Accepts until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the runtime can't watch
 /// the socket, the server is stopped.
 pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
-    let front = Front::new(&doors, routes(&doors, &annex), annex.gate.clone());
+    let front = Front::new(&doors, &annex, routes(&doors, &annex), annex.gate.clone());
     doors.metrics.refusals.expect(AWAITED);
     run(listener, front, &annex).await;
 }

@@ -29,9 +29,10 @@ use crate::http::bucket::Bucket;
 use crate::http::cors::{Verdict, with_credentials};
 use crate::http::refusal::Refusal;
 use crate::http::seats::{Full, Seat};
+use crate::http::site::Quay;
 use crate::http::tls::Tls;
 use crate::http::wing::Wing;
-use crate::http::{Config, Doors, Extra, Response, Seats, knock};
+use crate::http::{Annex, Config, Doors, Extra, Response, Seats, knock};
 use crate::shard::{Admitted, Caller, Porter};
 use crate::socketio::Gate;
 use crate::telemetry::Metrics;
@@ -53,6 +54,8 @@ pub(super) struct Front {
     pub(super) tls: Option<Tls>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
+    /// What an app adds to `/ws`.
+    quay: Option<Quay>,
     routes: Extra,
     gate: Option<Wing>,
     http: Builder,
@@ -97,10 +100,10 @@ impl Peer {
 
 impl Front {
     /// To be called on the runtime that is to serve.
-    pub(super) fn new(doors: &Arc<Doors>, routes: Extra, gate: Option<Arc<dyn Gate>>) -> Self {
+    pub(super) fn new(doors: &Arc<Doors>, annex: &Annex, routes: Extra, gate: Option<Arc<dyn Gate>>) -> Self {
         let Doors { config, seats, metrics, drain, .. } = &**doors;
         let front = Self::bare(config, gate, seats.clone(), metrics, drain);
-        Self { doors: Some(Arc::clone(doors)), tls: doors.tls.clone(), routes, ..front }
+        Self { doors: Some(Arc::clone(doors)), tls: doors.tls.clone(), quay: annex.quay(), routes, ..front }
     }
 
     /// A front with nothing behind it but a gate.
@@ -119,8 +122,8 @@ impl Front {
         let gate = gate.map(|gate| Wing::new(gate, config, &drain));
         let rush = config.max_handshakes_per_second.map(|rate| Bucket::new(rate, rate, std::time::Instant::now()));
         let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-        let config = config.clone();
-        Self { doors: None, config, seats, rush, tls: None, metrics, drain, routes: nothing, gate, http, runtime }
+        let (doors, tls, quay, config) = (None, None, None, config.clone());
+        Self { doors, config, seats, rush, tls, metrics, drain, quay, routes: nothing, gate, http, runtime }
     }
 
     /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
@@ -216,7 +219,7 @@ impl Front {
 
 impl Porter for Front {
     fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted> {
-        knock::admit(self.doors.as_ref()?, said, address)
+        knock::admit(self.doors.as_ref()?, self.quay.as_ref(), said, address)
     }
 
     fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]) {

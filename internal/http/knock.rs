@@ -11,20 +11,20 @@ use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderMap, HeaderValue};
 
 use crate::http::call::Call;
+use crate::http::site::{Quay, WEBSOCKETS as PATH};
 use crate::http::{Doors, Response, websocket};
 use crate::shard::Admitted;
 
-/// Where WebSockets are opened; the routes have the same.
-const PATH: &str = "/ws";
 /// More than browsers and proxies send; who sends more goes the long way.
 const MAX_HEADERS: usize = 48;
 
 /// Grants a WebSocket to whoever asks for one so plainly that it can be done now.
-pub(super) fn admit(doors: &Doors, said: &[u8], address: SocketAddr) -> Option<Admitted> {
+pub(super) fn admit(doors: &Doors, quay: Option<&Quay>, said: &[u8], address: SocketAddr) -> Option<Admitted> {
     let (mut call, used) = read(said)?;
     call.address = Some(address);
-    let (response, principal, permits) = websocket::open_at_once(doors, &call)?;
-    Some(Admitted { principal: Arc::new(principal), permits, answer: write(&response), used })
+    let (response, principal, permits) = websocket::open_at_once(doors, &call, quay)?;
+    let interpreter = quay.and_then(|quay| quay.interpreter.clone());
+    Some(Admitted { principal: Arc::new(principal), permits, interpreter, answer: write(&response), used })
 }
 
 /// A GET of our path over HTTP/1.1 without a body, and the length of its head.

@@ -31,9 +31,9 @@ pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
 
     let page = Page::new(doors.assets);
     let operators = dashboard::routes(doors, &page);
-    let pier = annex.pier("/ws");
+    let quay = annex.quay();
     let ws = with.clone().and(path!("ws")).and(call()).and(upgrade);
-    let ws = ws.then(move |doors, call, upgrade| websocket::open(doors, call, upgrade, pier.clone()));
+    let ws = ws.then(move |doors, call, upgrade| websocket::open(doors, call, upgrade, quay.clone()));
     let notify = path!("notify" / String).and(call()).and(warp::body::stream());
     let notify = notify.then(move |path, call, body| Arc::clone(&hook).notify(path, call, body));
     let health =

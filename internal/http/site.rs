@@ -23,7 +23,10 @@ use crate::http::{Doors, Proxies, Response};
 use crate::socketio::Gate;
 
 pub use crate::shard::Boarding;
+use crate::shard::Interpreter;
 
+/// Where our own WebSockets are opened.
+pub(super) const WEBSOCKETS: &str = "/ws";
 /// How long an app may take to answer a request that is complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,8 +57,18 @@ pub trait Site: Send + Sync {
 
 /// The WebSocket addresses of an app.
 pub trait Pier: Send + Sync {
-    /// Whether it answers this path. Of `/ws` it gets the requests without a token.
+    /// Whether it answers this path. Of `/ws` it gets the requests without a token, and those whose token it [wants](Pier::wants).
     fn has(&self, path: &str) -> bool;
+
+    /// Whether a token, which nobody has verified yet, looks like one of the app's: only then does a `/ws` with a token come here.
+    fn wants(&self, _token: &str) -> bool {
+        false
+    }
+
+    /// Who makes guests of native clients of `/ws`, if the app's dialect may come up there.
+    fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
+        None
+    }
 
     /// Judges a request; it may wait a few seconds. Origin and handshake were looked at.
     ///
@@ -85,6 +98,13 @@ impl Annex {
         self.sites.iter().find(|site| site.has(path)).cloned()
     }
 
+    /// What is added to our own WebSockets.
+    pub(super) fn quay(&self) -> Option<Quay> {
+        let pier = self.pier(WEBSOCKETS)?;
+        let interpreter = pier.interpreter();
+        Some(Quay { pier, interpreter })
+    }
+
     /// The pier that has a path.
     pub(super) fn pier(&self, path: &str) -> Option<Arc<dyn Pier>> {
         self.piers.iter().find(|pier| pier.has(path)).cloned()
@@ -95,6 +115,13 @@ impl fmt::Debug for Annex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Annex").field("apps", &self.apps).finish_non_exhaustive()
     }
+}
+
+/// What an app adds to `/ws`.
+#[derive(Clone)]
+pub(super) struct Quay {
+    pub(super) pier: Arc<dyn Pier>,
+    pub(super) interpreter: Option<Arc<dyn Interpreter>>,
 }
 
 /// A request. Not to be printed: it may hold a token.

@@ -18,28 +18,31 @@ use crate::http::connection::Said;
 use crate::http::identity::{SOON, authenticate, authenticate_at_once, check_origin, places};
 use crate::http::refusal::Refusal;
 use crate::http::seats::Seat;
+use crate::http::site::{Quay, WEBSOCKETS};
 use crate::http::{Asked, Doors, Pier, Response};
 use crate::shard::{Arrival, Entrant};
 use crate::websocket::handshake::{self, BEARER, Offer, Refused};
 
-/// Where ours are opened.
-const PATH: &str = "/ws";
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Answers the request. The upgrade itself follows once hyper has sent the 101. Whoever has no token is an app's, if one wants them.
+/// Answers the request. The upgrade itself follows once hyper has sent the 101. Whoever has no token is an app's, if there is
+/// one, and so is whoever shows a token of its kind.
 pub(super) async fn open(
     doors: Arc<Doors>,
     call: Call,
     upgrade: Option<OnUpgrade>,
-    pier: Option<Arc<dyn Pier>>,
+    quay: Option<Quay>,
 ) -> Result<Response, Refusal> {
-    if let Some(pier) = pier.filter(|_| call.token().is_none()) {
-        return board(doors, pier, PATH.to_owned(), call, upgrade).await;
-    }
+    let interpreter = match quay {
+        Some(Quay { pier, .. }) if call.token().is_none_or(|token| pier.wants(&token)) => {
+            return board(doors, pier, WEBSOCKETS.to_owned(), call, upgrade).await;
+        }
+        quay => quay.and_then(|quay| quay.interpreter),
+    };
     may_knock(&doors, &call)?;
     let principal = authenticate(&doors, &call).await?;
     let response = may_enter(&doors, &call)?;
-    take_over(doors, &call, upgrade, Entrant::Native(Arc::new(principal)))?;
+    take_over(doors, &call, upgrade, Entrant::Native(Arc::new(principal), interpreter))?;
     Ok(response)
 }
 
@@ -68,7 +71,7 @@ pub(super) async fn board(
 
 fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant: Entrant) -> Result<(), Refusal> {
     let principal = match &entrant {
-        Entrant::Native(principal) => Some(principal),
+        Entrant::Native(principal, _) => Some(principal),
         Entrant::Guest(boarding) => boarding.principal.as_ref(),
     };
     let places = places(&doors, call, principal.map(|principal| principal.user()))?;
@@ -80,8 +83,15 @@ fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant
 }
 
 /// The same for a request that can be granted at once. None: it can't, and [`open`] has the answer.
-pub(super) fn open_at_once(doors: &Doors, call: &Call) -> Option<(Response, Principal, Vec<OwnedSemaphorePermit>)> {
+pub(super) fn open_at_once(
+    doors: &Doors,
+    call: &Call,
+    quay: Option<&Quay>,
+) -> Option<(Response, Principal, Vec<OwnedSemaphorePermit>)> {
     may_knock(doors, call).ok()?;
+    if quay.is_some_and(|quay| call.token().is_none_or(|token| quay.pier.wants(&token))) {
+        return None;
+    }
     let principal = authenticate_at_once(doors, call)?;
     let response = may_enter(doors, call).ok()?;
     let places = places(doors, call, Some(principal.user())).ok()?;

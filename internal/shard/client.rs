@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub(super) outbox: Option<Box<Outbox>>,
     /// There may be more to read; it waits until the socket takes answers again.
     pub(super) unread: bool,
+    /// Which of the shard's interpreters listens to it, from 1; 0: none.
+    pub(super) tongue: u8,
     /// Second of its arrival.
     pub(super) since_s: u32,
     /// Second of the last byte from the client.

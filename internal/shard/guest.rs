@@ -127,6 +127,15 @@ impl fmt::Debug for Boarding {
     }
 }
 
+/// Makes guests of clients of the native dialect that turn out to speak an app's as well.
+pub trait Interpreter: Send + Sync {
+    /// Whether this message, which means nothing in the native dialect, is the app's.
+    fn knows(&self, text: &str) -> bool;
+
+    /// The guest. The client goes on with the native dialect as it was, and keeps its message size.
+    fn board(&self, principal: &Arc<Principal>) -> Boarding;
+}
+
 /// One thing that a guest wants done.
 #[derive(Debug)]
 pub enum Act {

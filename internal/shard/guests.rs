@@ -9,7 +9,7 @@ use crate::protocol::Frame;
 use crate::session::{Bucket, CloseReason, Conversation, Limits, Verdict};
 use crate::shard::client::{Client, Life, Voice};
 use crate::shard::desk::{Asked, Question};
-use crate::shard::guest::{Act, Acts, Answered, Asking, Berth, Boarding, Guest, Heard, Now};
+use crate::shard::guest::{Act, Acts, Answered, Asking, Berth, Boarding, Guest, Heard, Interpreter, Now};
 use crate::shard::inbox;
 use crate::shard::worker::Worker;
 use crate::websocket::{Message, close_frame, pong_frame};
@@ -84,6 +84,36 @@ impl Worker {
             self.lanes.push(Lane { tenant, port, batch: Batch::default() });
             self.lanes.len() - 1
         })
+    }
+
+    /// The number of an interpreter here, from 1.
+    pub(super) fn tongue(&mut self, interpreter: Arc<dyn Interpreter>) -> u8 {
+        let known = self.tongues.iter().position(|known| Arc::ptr_eq(known, &interpreter));
+        let index = known.unwrap_or_else(|| {
+            self.tongues.push(interpreter);
+            self.tongues.len() - 1
+        });
+        u8::try_from(index + 1).unwrap_or_default()
+    }
+
+    /// A native client said what means nothing in its dialect: if it is an app's, the client becomes a guest, and goes on as both.
+    pub(super) fn reinterpret(&mut self, slot: u32, client: &mut Client, text: &str) -> bool {
+        let Some(interpreter) = usize::from(client.tongue).checked_sub(1).and_then(|index| self.tongues.get(index)) else {
+            return false;
+        };
+        let Voice::Native(conversation) = &client.voice else { return false };
+        if !interpreter.knows(text) {
+            return false;
+        }
+        let boarding = interpreter.board(conversation.principal());
+        let visitor = self.board(boarding, Address { slot, generation: client.generation });
+        if let Voice::Native(conversation) = std::mem::replace(&mut client.voice, Voice::Guest(visitor))
+            && let Voice::Guest(visitor) = &mut client.voice
+        {
+            visitor.native = Some(conversation);
+        }
+        self.tell(slot, client, |guest, now, acts| guest.hear(Heard::Text(text), now, acts));
+        true
     }
 
     /// A message from a guest's client, other than a close.

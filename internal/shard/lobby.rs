@@ -16,7 +16,7 @@ use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Sent, receive, send};
 use crate::shard::wheel::Entry;
 use crate::shard::worker::Worker;
-use crate::shard::{Entrant, Permits};
+use crate::shard::{Entrant, Interpreter, Permits};
 use crate::websocket::Chunk;
 
 /// Seconds of silence after which a connection goes back.
@@ -45,16 +45,23 @@ pub trait Porter: Send + Sync {
 }
 
 /// A caller that becomes a client.
-#[derive(Debug)]
 pub struct Admitted {
     /// Who is there.
     pub principal: Arc<Principal>,
     /// Places beside the one that the caller has.
     pub permits: Vec<OwnedSemaphorePermit>,
+    /// Who makes a guest of it if it speaks an app's dialect too.
+    pub interpreter: Option<Arc<dyn Interpreter>>,
     /// What to answer.
     pub answer: Vec<u8>,
     /// Bytes of what was said that are answered with it; frames may follow.
     pub used: usize,
+}
+
+impl std::fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admitted").field("principal", &self.principal).finish_non_exhaustive()
+    }
 }
 
 /// A caller in a slot of its own; its socket stands with the others.
@@ -103,7 +110,8 @@ impl Worker {
 
     fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &mut Admitted, said: &mut [u8]) {
         let permits = admitted.permits.drain(..).fold(waiting.permit, |permits, permit| permits.and(Some(permit)));
-        self.settle(slot, Entrant::Native(Arc::clone(&admitted.principal)), permits);
+        let entrant = Entrant::Native(Arc::clone(&admitted.principal), admitted.interpreter.take());
+        self.settle(slot, entrant, permits);
         self.with_client(slot, |worker, client| {
             worker.answer_call(slot, client, &admitted.answer);
             if let Some(early @ [_, ..]) = said.get_mut(admitted.used..) {

@@ -46,7 +46,7 @@ use crate::websocket::close_frame;
 
 use desk::Answer;
 pub use desk::Clerk;
-pub use guest::{Act, Acts, Answered, Berth, Boarding, Guest, Heard, MakeGuest, Now};
+pub use guest::{Act, Acts, Answered, Berth, Boarding, Guest, Heard, Interpreter, MakeGuest, Now};
 use inbox::{Command, Inbox};
 pub use lobby::{Admitted, Caller, Porter};
 pub use roster::{ClientId, ClientView, InvalidClientId, Roster, Swept};
@@ -89,12 +89,20 @@ impl Permits {
 }
 
 /// Who comes in.
-#[derive(Debug)]
 pub enum Entrant {
-    /// A client of the native dialect, with a token.
-    Native(Arc<Principal>),
+    /// A client of the native dialect, with a token, and who makes a guest of it if it speaks another one too.
+    Native(Arc<Principal>, Option<Arc<dyn Interpreter>>),
     /// An app's.
     Guest(Box<Boarding>),
+}
+
+impl std::fmt::Debug for Entrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Native(principal, _) => f.debug_tuple("Native").field(principal).finish(),
+            Self::Guest(boarding) => f.debug_tuple("Guest").field(boarding).finish(),
+        }
+    }
 }
 
 /// A connection that was just upgraded.

@@ -75,7 +75,9 @@ impl Worker {
         match message {
             Message::Text(text) => {
                 let effect = conversation.on_text(&text, &self.parts.context);
-                self.apply(slot, client, effect);
+                if client.tongue == 0 || !is_foreign(&effect) || !self.reinterpret(slot, client, &text) {
+                    self.apply(slot, client, effect);
+                }
             }
             Message::Binary(_) => self.close(slot, client, CloseReason::Binary),
             Message::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
@@ -195,6 +197,11 @@ impl Client {
         let reason = if let Life::Closing { reason, .. } = self.life { reason } else { CloseReason::Client };
         self.life = Life::Dead(reason);
     }
+}
+
+/// Whether a message is none of the native dialect.
+fn is_foreign(effect: &Effect) -> bool {
+    matches!(effect, Effect::Reply(Reply::Error { code: ErrorCode::BadMessage | ErrorCode::UnknownType, .. }))
 }
 
 fn encode(reply: &Reply) -> Vec<u8> {

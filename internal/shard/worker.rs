@@ -22,7 +22,7 @@ use crate::shard::lobby::Waiting;
 use crate::shard::passes::Passes;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
-use crate::shard::{Arrival, Entrant, Parts, Permits};
+use crate::shard::{Arrival, Entrant, Interpreter, Parts, Permits};
 use crate::telemetry::Kind;
 use crate::websocket::{Chunk, Reader};
 
@@ -55,6 +55,8 @@ pub(super) struct Worker {
     pub(super) readable: VecDeque<u32>,
     /// The exchanges with guests here.
     pub(super) lanes: Vec<Lane>,
+    /// What clients of the native dialect may speak as well, each a listener's.
+    pub(super) tongues: Vec<Arc<dyn Interpreter>>,
     pub(super) wheel: Wheel,
     pub(super) buffer: Vec<u8>,
     /// Frames of several rooms on their way to one client.
@@ -85,6 +87,7 @@ impl Worker {
             passes: Passes::default(),
             readable: VecDeque::new(),
             lanes: Vec::new(),
+            tongues: Vec::new(),
             wheel: Wheel::new(),
             buffer: vec![0; READ_BUFFER],
             scratch: Vec::new(),
@@ -208,9 +211,13 @@ impl Worker {
     /// Makes a client of the connection in a slot.
     pub(super) fn settle(&mut self, slot: u32, entrant: Entrant, permit: Permits) {
         let generation = self.generations[slot as usize];
-        let limits = &self.parts.context.limits;
+        let limits = self.parts.context.limits;
+        let mut tongue = 0;
         let (voice, message_bytes) = match entrant {
-            Entrant::Native(principal) => (Voice::Native(Conversation::new(principal, limits, self.now_s)), limits.message_bytes),
+            Entrant::Native(principal, interpreter) => {
+                tongue = interpreter.map_or(0, |interpreter| self.tongue(interpreter));
+                (Voice::Native(Conversation::new(principal, &limits, self.now_s)), limits.message_bytes)
+            }
             Entrant::Guest(boarding) => {
                 let visitor = self.board(*boarding, Address { slot, generation });
                 let message_bytes = visitor.limits.message_bytes;
@@ -224,6 +231,7 @@ impl Worker {
             reader: Reader::new(message_bytes),
             outbox: None,
             unread: false,
+            tongue,
             since_s: self.now_s,
             heard_s: self.now_s,
             pinged: false,

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry::apps::{AppMetrics, Apps};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::journal::{Journal, Kind};
@@ -93,6 +94,7 @@ pub struct Metrics {
     pub errors_sent: Counters,
     /// WebSockets ended, by reason.
     pub closes: Counters,
+    apps: Apps,
     /// What operators are shown of the latest events.
     pub journal: Journal,
 }
@@ -106,6 +108,7 @@ impl Metrics {
         let mut m = Self { registry, reads, changes_received, read_failures, errors_sent, ..Self::default() };
         m.register_counters();
         m.register_gauges();
+        m.apps.register(&mut m.registry);
         m
     }
 
@@ -150,6 +153,11 @@ impl Metrics {
         r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.clone());
         let help = "From the notification's arrival to the frames being handed to the shards";
         r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.clone());
+    }
+
+    /// The counts of an app.
+    pub fn app(&self, app: &'static str) -> AppMetrics {
+        self.apps.of(app)
     }
 
     /// Counts and notes a refusal.

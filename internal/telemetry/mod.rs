@@ -1,5 +1,6 @@
 //! Logs, metrics and the journal: what an operator sees of a running server.
 
+mod apps;
 mod counters;
 mod exposition;
 mod journal;
@@ -7,6 +8,7 @@ mod logs;
 mod metrics;
 mod seconds;
 
+pub use apps::AppMetrics;
 pub use counters::Counters;
 pub use exposition::Exposition;
 pub use journal::{Entry, Journal, Kind};

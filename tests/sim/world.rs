@@ -225,7 +225,7 @@ impl World {
         socket2::SockRef::from(&socket).set_send_buffer_size(4_608).unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(ours, principal.ends_at_s());
-        let entrant = shard::Entrant::Native(principal);
+        let entrant = shard::Entrant::Native(principal, None);
         let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
         self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), entrant, permit });
     }

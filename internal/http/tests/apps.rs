@@ -139,7 +139,7 @@ fn server(is_theirs: bool) -> (TestServer, Toy) {
         sites: vec![Arc::new(toy.clone())],
         piers: vec![Arc::new(toy.clone())],
         is_theirs,
-        gate: None,
+        ..Annex::default()
     };
     (TestServer::start_with(World::new(Config::default()), annex), toy)
 }

@@ -82,7 +82,7 @@ async fn long_way(front: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
 
 async fn both(server: &TestServer, front: &Arc<Front>, head: &str, cut: Index) -> Result<bool, TestCaseError> {
     let ping = frame(r#"{"type":"ping"}"#);
-    let admitted = knock::admit(&server.doors, head.as_bytes(), server.address);
+    let admitted = knock::admit(&server.doors, None, head.as_bytes(), server.address);
     let bytes = [head.as_bytes(), if admitted.is_some() { ping.as_slice() } else { &[] }].concat();
     let mut short = server.connect().await;
     short.write_all(&bytes).await.unwrap();
@@ -110,7 +110,8 @@ fn both_ways_answer_alike() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _within = runtime.enter();
     let server = TestServer::with(Config { origins: ORIGIN.parse().unwrap(), ..Config::default() });
-    let front = Arc::new(Front::new(&server.doors, routes(&server.doors, &crate::http::Annex::default()), None));
+    let annex = crate::http::Annex::default();
+    let front = Arc::new(Front::new(&server.doors, &annex, routes(&server.doors, &annex), None));
     let short = AtomicU32::new(0);
     let mut runner = TestRunner::new(Runs { cases: 96, failure_persistence: None, ..Runs::default() });
     let outcome = runner.run(&(head(), any::<Index>()), |(head, cut)| {

@@ -149,6 +149,11 @@ impl TestApp {
         self.address
     }
 
+    /// Where an app listens.
+    pub(crate) fn address_of(&self, app: &str) -> SocketAddr {
+        self.app.as_ref().and_then(|running| running.address_of(app)).expect("it is switched on")
+    }
+
     pub(crate) fn ws_url(&self) -> String {
         format!("ws://{}/ws", self.address)
     }

@@ -1,0 +1,187 @@
+//! The app without sockets: guests on a shard that is only played, the real exchange, real tokens.
+
+mod model;
+mod scenes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::apps::workspace::pier::Entrance;
+use crate::apps::workspace::site::Addresses;
+use crate::apps::workspace::{Config, NAME, Shared};
+use crate::auth::{Secret, Verifier, VerifierConfig};
+use crate::clock::Clock;
+use crate::http::{Answer, Asked, Pier, Site};
+use crate::hub::exchange::{Address, Delivery, Port};
+use crate::session::Limits;
+use crate::shard::{Act, Acts, Berth, Guest, Heard, Now};
+use crate::telemetry::Metrics;
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+const KEY: &str = "a publisher's key";
+
+/// A token as the Node server signs it.
+fn token(claims: &Value) -> String {
+    let mut claims = claims.clone();
+    claims["exp"] = json!(Clock::system().unix_s() + 3_600);
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+/// Of a user in some workspaces.
+fn member_token(user: &str, workspaces: &[&str]) -> String {
+    let workspaces: Vec<_> = workspaces.iter().map(|id| json!({"workspaceId": id, "role": "admin"})).collect();
+    token(&json!({"userId": user, "workspaces": workspaces}))
+}
+
+/// What a client was told.
+#[derive(Default)]
+struct Client {
+    /// None once it was closed.
+    guest: Option<Box<dyn Guest>>,
+    told: Vec<String>,
+    closed: Option<u16>,
+    /// Of the acts for the native dialect.
+    native: Vec<String>,
+    entered: Vec<String>,
+}
+
+/// A shard that is only played, and what it serves.
+struct World {
+    shared: Arc<Shared>,
+    entrance: Entrance,
+    site: Addresses,
+    port: Port,
+    clients: HashMap<u32, Client>,
+    next: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
+        let clock = Clock::system();
+        let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
+        let config = Config { keys: Config::parse_keys(&Secret::new(KEY)).unwrap(), ..config };
+        let shared = Shared::new(config, verifier, Limits::default(), Metrics::new().app(NAME), clock);
+        Self {
+            entrance: Entrance(Arc::clone(&shared)),
+            site: Addresses::new(Arc::clone(&shared), true),
+            shared,
+            port: Port::new(|| {}),
+            clients: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    /// A connection to `/ws`, with a query or without.
+    fn connect(&mut self, query: &str) -> Result<u32, Answer> {
+        let boarding = self.entrance.board_now(&format!("/ws{query}"))?;
+        let slot = self.next;
+        self.next += 1;
+        let berth = Berth { port: self.port.clone(), address: Address { slot, generation: 1 } };
+        let guest = Some((boarding.make)(berth));
+        self.clients.insert(slot, Client { guest, ..Client::default() });
+        Ok(slot)
+    }
+
+    fn disconnect(&mut self, client: u32) {
+        self.clients.get_mut(&client).unwrap().guest = None;
+    }
+
+    fn say(&mut self, client: u32, text: &str) {
+        self.call(client, |guest, acts| guest.hear(Heard::Text(text), now(), acts));
+    }
+
+    fn auth(&mut self, client: u32, workspace: &Value, user: &Value, token: Option<String>) {
+        let mut frame = json!({"type": "auth", "workspace_id": workspace, "user_id": user});
+        if let Some(token) = token {
+            frame["token"] = json!(token);
+        }
+        self.say(client, &frame.to_string());
+    }
+
+    fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn Guest, &mut Acts<'_>)) {
+        let client = self.clients.get_mut(&number).unwrap();
+        let Some(guest) = &mut client.guest else { return };
+        let mut ask = |_| false;
+        let mut acts = Acts::new(&mut ask);
+        call(guest.as_mut(), &mut acts);
+        for act in acts.into_acts() {
+            if client.guest.is_none() {
+                break;
+            }
+            match act {
+                Act::Send(frame) => client.told.push(frame.payload().to_owned()),
+                Act::Behind(frame) if self.port.is_empty() => client.told.push(frame.payload().to_owned()),
+                Act::Behind(frame) => self.port.reply(Address { slot: number, generation: 1 }, frame),
+                Act::Native(text) => client.native.push(text),
+                Act::Enter(principal) => client.entered.push(principal.user().as_str().to_owned()),
+                Act::Close(code, _) => {
+                    client.closed = Some(code);
+                    client.guest = None;
+                }
+            }
+        }
+    }
+
+    /// Gives everybody what the shard has for them.
+    fn deliver(&mut self) {
+        for delivery in self.port.take().deliveries {
+            for address in delivery.to() {
+                let client = self.clients.get_mut(&address.slot).unwrap();
+                let Some(guest) = &client.guest else { continue };
+                client.told.push(match &delivery {
+                    Delivery::Event { event, .. } => guest.encode(event).payload().to_owned(),
+                    Delivery::Reply { frame, .. } => frame.payload().to_owned(),
+                    Delivery::End { .. } => panic!("nobody is ended here"),
+                });
+            }
+        }
+    }
+
+    /// What a client was told since it was last asked.
+    fn told(&mut self, client: u32) -> Vec<String> {
+        self.deliver();
+        std::mem::take(&mut self.clients.get_mut(&client).unwrap().told)
+    }
+
+    fn closed(&self, client: u32) -> Option<u16> {
+        self.clients[&client].closed
+    }
+
+    /// A call with the publisher's key.
+    fn post(&self, path: &str, body: &str) -> (u16, String) {
+        self.ask(Asked::new("POST", path).with_header("X-API-Key", KEY).with_body(body.to_owned()))
+    }
+
+    fn users(&self, workspace: &str) -> String {
+        let asked = Asked::new("GET", &format!("/api/workspaces/{workspace}/users"));
+        self.ask(asked.with_header("X-API-Key", KEY)).1
+    }
+
+    /// What is told before the body is read counts.
+    fn ask(&self, asked: Asked) -> (u16, String) {
+        let answer = match self.site.admit(&asked) {
+            Ok(()) => self.site.answer(asked).now_or_never().expect("at once"),
+            Err(refused) => refused,
+        };
+        (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
+    }
+}
+
+impl Entrance {
+    fn board_now(&self, path: &str) -> Result<crate::http::Boarding, Answer> {
+        Pier::board(self, Asked::new("GET", path)).now_or_never().expect("at once")
+    }
+}
+
+fn now() -> Now {
+    Now { unix_s: Clock::system().unix_s() }
+}

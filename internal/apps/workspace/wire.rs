@@ -1,0 +1,304 @@
+//! The frames and bodies of the contract. Pure.
+//!
+//! What the publisher sends in `data` and `message` goes out byte for byte: nothing of it is read.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// What can be published, as metrics name it.
+pub(super) const KINDS: [&str; 3] = ["data_change", "broadcast", "direct_message"];
+
+/// Longest id, in bytes.
+const MAX_ID_BYTES: usize = 128;
+/// Longest name of an entity or a change, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+pub(super) const AUTH_SUCCESS: &str = r#"{"type":"auth_success"}"#;
+pub(super) const PONG: &str = r#"{"type":"pong"}"#;
+pub(super) const INVALID_JSON: &str = r#"{"type":"error","message":"Invalid JSON format"}"#;
+pub(super) const UNKNOWN_TYPE: &str = r#"{"type":"error","message":"Unknown message type"}"#;
+pub(super) const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
+pub(super) const UNAVAILABLE: &str = r#"{"type":"error","message":"Try again later"}"#;
+pub(super) const TOO_MANY: &str = r#"{"type":"error","message":"Too many messages"}"#;
+
+/// An id of a workspace or a user: text inside, and as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Id {
+    /// An integer's digits, or the string.
+    pub(super) text: Box<str>,
+    /// JSON: an integer stays one.
+    pub(super) json: Box<str>,
+}
+
+impl Id {
+    /// An integer, or a string that is not empty, not long and on one line.
+    pub(super) fn of(value: &Value) -> Option<Self> {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+            _ => return None,
+        };
+        is_id(&text).then(|| Self { text: text.into(), json: value.to_string().into() })
+    }
+}
+
+/// Whether a text can be an id.
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// Who it says it is.
+    Auth(Auth),
+    /// `subscribe`, `unsubscribe`, or `auth` as the streams' clients renew a token.
+    Native,
+    Ping,
+    /// An object with another type, or none.
+    Unknown,
+    /// No JSON object.
+    Invalid,
+}
+
+/// An `auth` frame. None: it is not there, or no id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Auth {
+    pub(super) workspace: Option<Id>,
+    /// The outer one: whether it is there at all.
+    pub(super) user: Option<Option<Id>>,
+    pub(super) token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type", default)]
+    kind: Value,
+    #[serde(default)]
+    workspace_id: Option<Value>,
+    #[serde(default)]
+    user_id: Option<Value>,
+    #[serde(default)]
+    token: Option<Cow<'a, str>>,
+    #[serde(default)]
+    data: Option<Value>,
+}
+
+/// Reads a client's message.
+pub(super) fn decode(text: &str) -> Incoming {
+    // serde would take an array for a struct.
+    if !text.trim_start().starts_with('{') {
+        return Incoming::Invalid;
+    }
+    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+        // A token that is no string, say: an object, but not one of ours.
+        return if serde_json::from_str::<Value>(text).is_ok() { unreadable(text) } else { Incoming::Invalid };
+    };
+    let is_native = || frame.workspace_id.is_none() && frame.data.as_ref().is_some_and(|data| data["token"].is_string());
+    match frame.kind.as_str() {
+        Some("auth") if is_native() => Incoming::Native,
+        Some("auth") => Incoming::Auth(Auth {
+            workspace: frame.workspace_id.as_ref().and_then(Id::of),
+            user: frame.user_id.as_ref().map(Id::of),
+            token: frame.token.map(Cow::into_owned),
+        }),
+        Some("subscribe" | "unsubscribe") => Incoming::Native,
+        Some("ping") => Incoming::Ping,
+        _ => Incoming::Unknown,
+    }
+}
+
+/// An object in which a member has a wrong type or comes twice: an `auth` like that convinces nobody.
+fn unreadable(text: &str) -> Incoming {
+    match serde_json::from_str::<Value>(text).ok().as_ref().and_then(|value| value["type"].as_str()) {
+        Some("auth") => Incoming::Auth(Auth::default()),
+        _ => Incoming::Unknown,
+    }
+}
+
+/// The body of `notify`.
+#[derive(Deserialize)]
+pub(super) struct Notify<'a> {
+    #[serde(rename = "type")]
+    action: Cow<'a, str>,
+    entity: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// The body of `broadcast` and `message`.
+#[derive(Deserialize)]
+pub(super) struct Say<'a> {
+    #[serde(borrow)]
+    message: &'a RawValue,
+}
+
+/// Why a body is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BadBody {
+    Json,
+    Shape(&'static str),
+}
+
+/// The frame that a `notify` becomes.
+pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
+    let expected = BadBody::Shape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
+    let body: Notify<'_> = read(body, expected)?;
+    let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
+    if !is_name(&body.action) || !is_name(&body.entity) {
+        return Err(expected);
+    }
+    let (entity, action) = (json!(body.entity), json!(body.action));
+    let data = body.data.map_or("null", RawValue::get);
+    Ok(format!(r#"{{"type":"data_change","entity":{entity},"action":{action},"data":{data}}}"#))
+}
+
+/// The frame that a message becomes: of type `broadcast` or `direct_message`.
+pub(super) fn message(kind: &'static str, body: &[u8]) -> Result<String, BadBody> {
+    let body: Say<'_> = read(body, BadBody::Shape(r#"expected {"message":…}"#))?;
+    Ok(format!(r#"{{"type":"{kind}","message":{}}}"#, body.message))
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8], expected: BadBody) -> Result<T, BadBody> {
+    let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    match serde_json::from_slice(body) {
+        Ok(read) if is_object => Ok(read),
+        Err(error) if error.is_syntax() || error.is_eof() => Err(BadBody::Json),
+        _ => Err(expected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(value: &Value) -> Id {
+        Id::of(value).unwrap()
+    }
+
+    fn auth(text: &str) -> Auth {
+        match decode(text) {
+            Incoming::Auth(auth) => auth,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn golden_auth_of_the_document() {
+        let frame = auth(r#"{"type":"auth","workspace_id":123,"user_id":456}"#);
+        assert_eq!(frame, Auth { workspace: Some(id(&json!(123))), user: Some(Some(id(&json!(456)))), token: None });
+        let frame = auth(
+            r#"{"type":"auth","workspace_id":"507f1f77bcf86cd799439011","user_id":"507f191e810c19729de860ea","token":"a.b.c"}"#,
+        );
+        assert_eq!(frame.token.as_deref(), Some("a.b.c"));
+        assert_eq!(&*frame.workspace.unwrap().text, "507f1f77bcf86cd799439011");
+    }
+
+    #[test]
+    fn ids_are_compared_as_text_and_kept_as_they_came() {
+        assert_eq!(id(&json!(123)).text, id(&json!("123")).text);
+        assert_eq!((&*id(&json!(123)).json, &*id(&json!("123")).json), ("123", r#""123""#));
+        for bad in [json!(""), json!(1.5), json!(null), json!(true), json!([1]), json!({}), json!("a\nb"), json!("x".repeat(129))]
+        {
+            assert_eq!(Id::of(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_told_from_what_is_not_there() {
+        assert_eq!(auth(r#"{"type":"auth"}"#), Auth::default());
+        assert_eq!(auth(r#"{"type":"auth","user_id":{}}"#).user, Some(None));
+        for odd in [r#"{"type":"auth","workspace_id":1,"token":7}"#, r#"{"type":"auth","workspace_id":1,"workspace_id":2}"#] {
+            assert_eq!(auth(odd), Auth::default(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn both_frame_sets_are_told_apart() {
+        for native in [
+            r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#,
+            r#"{"type":"unsubscribe","channel":"estadisticas:1"}"#,
+            r#"{"type":"auth","data":{"token":"a.b.c"}}"#,
+        ] {
+            assert_eq!(decode(native), Incoming::Native, "{native}");
+        }
+        assert_eq!(decode(r#" {"type":"ping","extra":1}"#), Incoming::Ping);
+        for unknown in ["{}", r#"{"type":"hello"}"#, r#"{"type":7}"#, r#"{"type":null}"#] {
+            assert_eq!(decode(unknown), Incoming::Unknown, "{unknown}");
+        }
+        for invalid in ["", "ping", "[]", "1", r#"["auth"]"#, r#"{"type":"ping""#, "null"] {
+            assert_eq!(decode(invalid), Incoming::Invalid, "{invalid}");
+        }
+    }
+
+    #[test]
+    fn golden_frames() {
+        let body = r#"{"type":"create","entity":"Appointment","data":{"_id":"65", "status": "confirmată","n":1.50}}"#;
+        assert_eq!(
+            data_change(body.as_bytes()).unwrap(),
+            r#"{"type":"data_change","entity":"Appointment","action":"create","data":{"_id":"65", "status": "confirmată","n":1.50}}"#
+        );
+        let deleted = r#"{"type":"delete","entity":"Client","data":{"_id":"65"}}"#;
+        assert_eq!(
+            data_change(deleted.as_bytes()).unwrap(),
+            r#"{"type":"data_change","entity":"Client","action":"delete","data":{"_id":"65"}}"#
+        );
+        for (message_json, kind) in
+            [(r#""Bună""#, KINDS[1]), (r#"{"a": [1, 2e0]}"#, KINDS[2]), ("null", KINDS[1]), ("0.10", KINDS[2])]
+        {
+            let frame = message(kind, format!(r#"{{"message":{message_json}}}"#).as_bytes()).unwrap();
+            assert_eq!(frame, format!(r#"{{"type":"{kind}","message":{message_json}}}"#));
+        }
+    }
+
+    #[test]
+    fn golden_answers() {
+        assert_eq!(AUTH_SUCCESS, json!({"type": "auth_success"}).to_string());
+        assert_eq!(PONG, json!({"type": "pong"}).to_string());
+        for (frame, text) in
+            [(INVALID_JSON, "Invalid JSON format"), (UNKNOWN_TYPE, "Unknown message type"), (UNAUTHORIZED, "Unauthorized")]
+        {
+            assert_eq!(frame, json!({"type": "error", "message": text}).to_string());
+        }
+    }
+
+    #[test]
+    fn bad_bodies_are_told_apart() {
+        for text in ["", "{", "message=1", "\u{1}", r#"{"message":}"#] {
+            assert_eq!(message("broadcast", text.as_bytes()), Err(BadBody::Json), "{text}");
+        }
+        assert_eq!(message("broadcast", b"{\"message\":\"\xff\"}"), Err(BadBody::Json));
+        for text in ["[]", "[1]", "{}", r#"{"text":1}"#, "null"] {
+            assert!(matches!(message("broadcast", text.as_bytes()), Err(BadBody::Shape(_))), "{text}");
+        }
+        for text in
+            [r#"{"type":"create"}"#, r#"{"type":"","entity":"a"}"#, r#"{"type":1,"entity":"a"}"#, r#"["create","Client",{}]"#]
+        {
+            assert!(matches!(data_change(text.as_bytes()), Err(BadBody::Shape(_))), "{text}");
+        }
+        assert!(data_change(br#"{"type":"update","entity":"Staff"}"#).unwrap().ends_with(r#""data":null}"#));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(text in ".*") {
+            decode(&text);
+            let _ = data_change(text.as_bytes());
+            let _ = message("broadcast", text.as_bytes());
+        }
+
+        #[test]
+        fn names_stay_json(entity in ".{1,16}", action in "[^\u{0}]{1,16}") {
+            let body = json!({"type": action, "entity": entity, "data": {"k": entity}}).to_string();
+            let frame: Value = serde_json::from_str(&data_change(body.as_bytes()).unwrap()).unwrap();
+            prop_assert_eq!(&frame["entity"], &json!(entity));
+            prop_assert_eq!(&frame["action"], &json!(action));
+            prop_assert_eq!(&frame["data"]["k"], &json!(entity));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What apps count: the same few things for each, told apart by a label.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// The counts of all apps.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Apps {
+    connections: Family<Labels<1>, Gauge>,
+    publishes: Family<Labels<2>, Counter>,
+    reached: Family<Labels<1>, Counter>,
+    refusals: Family<Labels<2>, Counter>,
+}
+
+impl Apps {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("app_connections", "Open connections of an app's clients", self.connections.clone());
+        r.register("app_publishes", "Events that an app was given to publish, by kind", self.publishes.clone());
+        r.register("app_reached", "Connections that an app's events were on their way to", self.reached.clone());
+        r.register("app_refusals", "What an app refused, by reason", self.refusals.clone());
+    }
+
+    pub(super) fn of(&self, app: &'static str) -> AppMetrics {
+        AppMetrics {
+            app,
+            connections: self.connections.get_or_create(&[("app", app)]).clone(),
+            reached: self.reached.get_or_create(&[("app", app)]).clone(),
+            publishes: self.publishes.clone(),
+            refusals: self.refusals.clone(),
+        }
+    }
+}
+
+/// The counts of one app.
+#[derive(Debug, Clone)]
+pub struct AppMetrics {
+    app: &'static str,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections that events were on their way to, one for each event.
+    pub reached: Counter,
+    publishes: Family<Labels<2>, Counter>,
+    refusals: Family<Labels<2>, Counter>,
+}
+
+impl AppMetrics {
+    /// Shows these at zero, so that Prometheus sees their first rise.
+    pub fn expect(&self, kinds: &[&'static str], reasons: &[&'static str]) {
+        for kind in kinds {
+            drop(self.publishes.get_or_create(&[("app", self.app), ("kind", kind)]));
+        }
+        for reason in reasons {
+            drop(self.refusals.get_or_create(&[("app", self.app), ("reason", reason)]));
+        }
+    }
+
+    /// Counts an event of one of a closed list of kinds.
+    pub fn publish(&self, kind: &'static str, reached: usize) {
+        self.publishes.get_or_create(&[("app", self.app), ("kind", kind)]).inc();
+        self.reached.inc_by(reached as u64);
+    }
+
+    /// Counts a refusal for one of a closed list of reasons.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("app", self.app), ("reason", reason)]).inc();
+    }
+}

@@ -1,0 +1,3 @@
+//! The other systems' clients, with real sockets and a real database.
+
+mod workspace;

@@ -1,0 +1,281 @@
+//! Workspaces: what their dashboards and their publisher see, whatever happens to the connections.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until, within};
+
+const KEY: &str = "a publisher's key for tests";
+const ON: [(&str, &str); 2] = [("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", KEY)];
+
+async fn start() -> TestApp {
+    TestApp::with_settings(&ON, |_| {}).await
+}
+
+/// A token as the Node server signs it.
+fn member(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
+    let workspaces: Vec<_> = workspaces.iter().map(|id| json!({"workspaceId": id, "role": "admin"})).collect();
+    app.sign(&json!({"userId": user, "workspaces": workspaces, "exp": claims::now() + 600}))
+}
+
+async fn connect(app: &TestApp) -> Socket {
+    Socket::try_connect(&app.ws_url(), &[]).await.expect("no token is needed to connect")
+}
+
+/// A dashboard of a user in a workspace.
+async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
+    let mut socket = connect(app).await;
+    let token = member(app, user, &[workspace]);
+    socket.send(&json!({"type": "auth", "workspace_id": workspace, "user_id": user, "token": token})).await;
+    assert_eq!(socket.next().await, json!({"type": "auth_success"}));
+    socket
+}
+
+/// The publisher's call.
+async fn call(app: &TestApp, method: Method, path: &str, body: String) -> (u16, Value) {
+    let request = app.request(method, path).header("X-API-Key", KEY).header("Content-Type", "application/json");
+    let answer = request.body(body).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+async fn broadcast(app: &TestApp, workspace: &str, message: &Value) -> u16 {
+    let body = json!({"message": message}).to_string();
+    call(app, Method::POST, &format!("/api/workspaces/{workspace}/broadcast"), body).await.0
+}
+
+async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
+    let (status, body) = call(app, Method::GET, &format!("/api/workspaces/{workspace}/users"), String::new()).await;
+    assert_eq!(status, 200, "{body}");
+    body["users"].as_array().expect("a list").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_reaches_every_socket_of_the_workspace_and_no_other() {
+    let app = start().await;
+    let (mut one, mut two, mut other) = (enter(&app, "1", "a").await, enter(&app, "1", "a").await, enter(&app, "2", "a").await);
+    let body = json!({"type": "update", "entity": "Client", "data": {"_id": "507f191e810c19729de860ea"}});
+    let (status, answer) = call(&app, Method::POST, "/api/workspaces/1/notify", body.to_string()).await;
+    assert_eq!((status, answer), (200, json!({"status": "notified"})));
+    for socket in [&mut one, &mut two] {
+        let frame = socket.next().await;
+        assert_eq!(frame, json!({"type": "data_change", "entity": "Client", "action": "update", "data": body["data"]}));
+    }
+    other.assert_quiet().await;
+    let (status, _) =
+        call(&app, Method::POST, "/api/users/a/message", r#"{"message":{"type":"appointment_confirmed"}}"#.into()).await;
+    assert_eq!(status, 200);
+    for socket in [&mut one, &mut two, &mut other] {
+        assert_eq!(socket.next().await, json!({"type": "direct_message", "message": {"type": "appointment_confirmed"}}));
+    }
+    assert_eq!(users(&app, "1").await, [json!("a")]);
+    assert_eq!(app.metric("latido_app_connections").await, 3.0);
+    assert_eq!(app.metric("latido_app_reached_total").await, 5.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_dialects_live_on_one_socket() {
+    let app = start().await;
+    let channel = format!("estadisticas:{B1}");
+    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let before = socket.subscribe(&channel).await;
+    // An old dashboard that shows both: its first token stays good for what it was good for.
+    let token = member(&app, "507f", &["1"]);
+    socket.send(&json!({"type": "auth", "workspace_id": 1, "user_id": "507f", "token": token})).await;
+    assert_eq!(socket.next_of("auth_success").await, json!({"type": "auth_success"}));
+    app.book(&app.client().await, B1, "pendiente", 0).await;
+    let total = before["data"]["total_citas"].as_i64();
+    socket.stats_until(&channel, |data| data["total_citas"].as_i64() > total).await;
+    assert_eq!(broadcast(&app, "1", &json!("hello")).await, 200);
+    assert_eq!(socket.next_of("broadcast").await["message"], "hello");
+
+    // And the other way round: the token of an `auth` opens the streams that it grants.
+    let grants = json!({"userId": "507f", "workspaces": [{"workspaceId": 2}], "negocio_id": B1, "exp": claims::now() + 600});
+    let mut socket = connect(&app).await;
+    socket.send(&json!({"type": "auth", "workspace_id": 2, "user_id": "507f", "token": app.sign(&grants)})).await;
+    assert_eq!(socket.next().await, json!({"type": "auth_success"}));
+    socket.subscribe(&channel).await;
+    assert_eq!(broadcast(&app, "2", &json!(1)).await, 200);
+    assert_eq!(socket.next_of("broadcast").await["message"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_stand_in_the_address() {
+    let app = start().await;
+    let mut socket = app.socket(&member(&app, "7", &["1"])).await;
+    socket.send(&json!({"type": "auth", "workspace_id": "1", "user_id": 7})).await;
+    assert_eq!(socket.next().await, json!({"type": "auth_success"}));
+    assert_eq!(users(&app, "1").await, [json!(7)]);
+    let url = format!("{}?token={}x", app.ws_url(), member(&app, "7", &["1"]));
+    assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401));
+    // A streams' client that claims a workspace by nothing but its word.
+    let mut liar = app.socket(&app.token(ADMIN_OF_B1)).await;
+    liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1})).await;
+    assert_eq!(liar.next().await, json!({"type": "error", "message": "Unauthorized"}));
+    assert_eq!(liar.closed().await, Some(4401));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_garbage() {
+    let app = start().await;
+    let mut silent = connect(&app).await;
+    let mut socket = connect(&app).await;
+    for (said, message) in [("{", "Invalid JSON format"), (r#"{"type":"x"}"#, "Unknown message type")] {
+        socket.send_raw(Message::text(said)).await;
+        assert_eq!(socket.next().await, json!({"type": "error", "message": message}));
+    }
+    socket.send_raw(Message::binary(vec![0xff; 10])).await;
+    assert_eq!(socket.next().await["message"], "Invalid JSON format");
+    socket.send(&json!({"type": "ping"})).await;
+    assert_eq!(socket.next().await, json!({"type": "pong"}));
+    socket.send_raw(Message::text("x".repeat(20_000))).await;
+    assert_eq!(socket.closed().await, Some(1009));
+    let mut eager = connect(&app).await;
+    eager.send(&json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B1}")}})).await;
+    assert_eq!(eager.next().await, json!({"type": "error", "message": "Unauthorized"}));
+    assert_eq!(eager.closed().await, Some(4401));
+    let mut flood = connect(&app).await;
+    for _ in 0..900 {
+        flood.send_raw(Message::text("{}")).await;
+    }
+    assert_eq!(flood.closed().await, Some(4429));
+    assert_eq!(silent.closed().await, Some(4401), "whoever says nothing goes after ten seconds");
+    app.assert_metric_settles("latido_app_connections", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_is_on_no_list() {
+    let app = start().await;
+    let mut sockets = Vec::new();
+    for user in ["a", "a", "b", "c"] {
+        sockets.push(enter(&app, "1", user).await);
+    }
+    assert_eq!(users(&app, "1").await, [json!("a"), json!("b"), json!("c")]);
+    // Dropped without a word.
+    sockets.truncate(1);
+    until("they are gone", async || users(&app, "1").await == [json!("a")]).await;
+    sockets.clear();
+    until("all are gone", async || users(&app, "1").await.is_empty()).await;
+    app.assert_metric_settles("latido_connections", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_ends_alone() {
+    let app = start().await;
+    // Its receive buffer takes a little, and nobody empties it.
+    let slow = tokio::net::TcpSocket::new_v4().unwrap();
+    slow.set_recv_buffer_size(4096).unwrap();
+    let slow = within(slow.connect(app.address())).await.unwrap();
+    let token = member(&app, "slow", &["1"]);
+    let mut slow = upgrade(slow, &token).await;
+    let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "slow"}).to_string();
+    slow.write_all(&masked(&auth)).await.unwrap();
+    until("it is in", async || users(&app, "1").await == [json!("slow")]).await;
+    let mut reader = enter(&app, "1", "reader").await;
+    let text = "x".repeat(16 * 1024);
+    const COUNT: usize = 400;
+    let reading = async {
+        for number in 0..COUNT {
+            assert_eq!(reader.next().await["message"]["n"], number, "every one, in order");
+        }
+    };
+    let publishing = async {
+        for number in 0..COUNT {
+            while broadcast(&app, "1", &json!({"n": number, "text": text})).await == 503 {}
+        }
+    };
+    tokio::join!(reading, publishing);
+    until("the slow one is gone", async || users(&app, "1").await == [json!("reader")]).await;
+    app.assert_metric_settles(r#"latido_closes_total{reason="too_slow"}"#, 1.0).await;
+}
+
+/// The request by hand, on a socket of our own.
+async fn upgrade(mut socket: TcpStream, token: &str) -> TcpStream {
+    let head = format!(
+        "GET /ws?token={token} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+fn masked(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    assert!(length < 126);
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_reconnects_leaves_the_truth() {
+    const CLIENTS: usize = 500;
+    let app = start().await;
+    for round in 0..2 {
+        let names: Vec<_> = (0..CLIENTS).map(|n| format!("user_{n:03}")).collect();
+        let mut sockets = join_all(names.iter().map(|name| enter(&app, "1", name))).await;
+        assert_eq!(users(&app, "1").await.len(), CLIENTS);
+        assert_eq!(broadcast(&app, "1", &json!(round)).await, 200);
+        join_all(sockets.iter_mut().map(|socket| async move { assert_eq!(socket.next().await["message"], round) })).await;
+        // All hang up at once, and come back at once.
+        drop(sockets);
+    }
+    until("all are gone", async || users(&app, "1").await.is_empty()).await;
+    app.assert_metric_settles("latido_app_connections", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_everybody_is_asked_to_come_back() {
+    let mut app = start().await;
+    let mut sockets = join_all((0..20).map(|n| enter(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
+    let closing = join_all(sockets.iter_mut().map(Socket::closed));
+    let (in_time, codes) = tokio::join!(app.stop(), closing);
+    assert!(in_time);
+    assert_eq!(codes, [Some(1012); 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_may_have_a_port_of_its_own() {
+    let folder = Folder::new();
+    let file = folder.write("latido.toml", "[apps.workspace]\nport = 0\n");
+    let settings = [("LATIDO_CONFIG", file.to_str().expect("UTF-8")), ("WORKSPACE_API_KEY", KEY)];
+    let app = TestApp::with_settings(&settings, |_| {}).await;
+    let address = app.address_of("workspace");
+    assert_ne!(address, app.address());
+    assert_eq!(Socket::try_connect(&app.ws_url(), &[]).await.err(), Some(401), "the main port has no such clients");
+    let mut socket = Socket::try_connect(&format!("ws://{address}/ws"), &[]).await.expect("the app's own has");
+    let token = member(&app, "7", &["1"]);
+    socket.send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token})).await;
+    assert_eq!(socket.next().await, json!({"type": "auth_success"}));
+    let ask = async |path: &str| {
+        let answer = crate::harness::client().get(format!("http://{address}{path}")).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+    };
+    for path in ["/health", "/api/health"] {
+        let (status, body) = ask(path).await;
+        assert_eq!((status, &body["status"]), (200, &json!("ok")), "{path}");
+    }
+    assert_eq!(ask("/api/anything").await, (404, json!({"error": "Not found"})));
+    assert_eq!(app.get("/api/health").await.0, 404);
+    // Bodies over the limit and bodies that never end.
+    let request = crate::harness::client().post(format!("http://{address}/api/users/7/message")).header("X-API-Key", KEY);
+    let answer = request.body("x".repeat(1024 * 1024 + 1)).send().await.expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON")),
+        (413, json!({"error": "the body is too large"}))
+    );
+    let mut slow = within(TcpStream::connect(address)).await.unwrap();
+    let head = format!("POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    within(tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer)).await.unwrap();
+    assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"), "{answer:?}");
+    socket.close().await;
+    assert!(Socket::try_connect(&app.ws_url(), &[]).await.is_err());
+    tokio::time::timeout(Duration::from_secs(30), app.assert_metric_settles("latido_app_connections", 0.0))
+        .await
+        .expect("in time");
+}
