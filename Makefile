@@ -36,7 +36,7 @@ churn: ## clients that come and go for ten minutes, and the slope of the server'
 	LATIDO_CHURN_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::churn -- --nocapture
 
 clients: tools ## build and test the TypeScript and Angular clients; needs node 20.19 or newer
-	cargo build --locked
+	cargo build --locked --bins --examples
 	.ci/clients
 
 bench: tools ## measures everything beside its floor and its peers; ARGS="fan-out --rounds 1" for a part

@@ -198,11 +198,14 @@ impl Worker {
 
     /// Goes on with the events of every exchange: a bounded number of clients a turn.
     pub(super) fn take_events(&mut self) {
+        if self.lanes.is_empty() {
+            return;
+        }
         let mut lanes = std::mem::take(&mut self.lanes);
         for (number, lane) in lanes.iter_mut().enumerate() {
             if lane.batch.is_empty() {
                 let taken = lane.port.take();
-                if taken.overrun { self.end_lane(number) } else { lane.batch.put(taken) }
+                if taken.overrun { self.end_lane(number, lane.tenant) } else { lane.batch.put(taken) }
             }
         }
         let busy = lanes.iter().filter(|lane| !lane.batch.is_empty()).count();
@@ -220,17 +223,14 @@ impl Worker {
         self.lanes = lanes;
     }
 
-    /// Whether events wait for a turn.
+    /// Whether events wait for a turn. Those that came while a batch was under way have woken nobody: the shard was awake.
     pub(super) fn has_events(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.batch.is_empty())
+        self.lanes.iter().any(|lane| !lane.batch.is_empty() || !lane.port.is_empty())
     }
 
     /// This shard was so far behind that something was not kept for them: they can't be told the truth any more.
-    fn end_lane(&mut self, number: usize) {
-        tracing::warn!(
-            tenant = self.lanes.get(number).map(|lane| lane.tenant),
-            "a shard fell behind; its clients of this app are asked to come back"
-        );
+    fn end_lane(&mut self, number: usize, tenant: &'static str) {
+        tracing::warn!(tenant, "a shard fell behind; its clients of this app are asked to come back");
         for slot in 0..u32::try_from(self.clients.len()).unwrap_or(u32::MAX) {
             self.with_client(slot, |worker, client| {
                 if matches!(&client.voice, Voice::Guest(visitor) if visitor.lane == number) {

@@ -1,3 +1,4 @@
 //! The other systems, against a real PostgreSQL and over real sockets.
 
 mod messaging;
+mod workspace;

@@ -1,3 +1,0 @@
-//! The other systems' clients, with real sockets and a real database.
-
-mod workspace;
