@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::apps::{Parts, Served, Setting, messaging, workspace};
+use crate::apps::{Parts, Served, Setting, gateway, messaging, workspace};
 use crate::config::WantedApp;
 use crate::drain::Drain;
 use crate::http::{self, Annex, Listener};
@@ -16,6 +16,7 @@ use crate::socketio::{self, Dialect, Endpoint};
 /// Starts an app. Each has its line here.
 fn start(setting: &Setting, parts: &Parts) -> anyhow::Result<Served> {
     match setting {
+        Setting::Gateway(config) => gateway::start(config, parts),
         Setting::Messaging(config) => messaging::start(config, parts),
         Setting::Workspace(config) => Ok(workspace::start(config, parts)),
     }

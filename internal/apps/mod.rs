@@ -3,6 +3,7 @@
 //! An app knows the hub's exchange, a dialect ([`crate::shard::Guest`]) and its addresses ([`crate::http::Site`], [`crate::http::Pier`]);
 //! nothing knows an app but the wiring. Each is off unless it is named in `LATIDO_APPS` or has a table `[apps.NAME]`.
 
+pub mod gateway;
 pub mod messaging;
 pub mod workspace;
 
@@ -72,6 +73,8 @@ impl std::fmt::Debug for Served {
 /// An app that is switched on, with its settings.
 #[derive(Debug, Clone)]
 pub enum Setting {
+    /// Rooms for a Django API.
+    Gateway(Box<gateway::Config>),
     /// Messaging over Phoenix Channels.
     Messaging(Box<messaging::Config>),
     /// See [`workspace`].
@@ -82,6 +85,7 @@ impl Setting {
     /// One of [`NAMES`].
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Gateway(_) => "gateway",
             Self::Messaging(_) => messaging::NAME,
             Self::Workspace(_) => workspace::NAME,
         }

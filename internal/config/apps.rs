@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::apps::{NAMES, Setting, messaging, workspace};
 use crate::auth::{Secret, VerifierConfig};
+use crate::config::gateway::{self, gateway};
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 
@@ -47,17 +48,23 @@ pub(super) fn apps(
         return (names, Vec::new());
     }
     let with_settings = names.iter().filter_map(|name| {
-        let port = file.get(*name).and_then(|table| table.port);
+        let port = file.get(*name).and_then(|table| table.port).or_else(|| own_port(r, name));
         setting(r, name, verifier).map(|setting| WantedApp { port, setting })
     });
     let apps = with_settings.collect();
     (names, apps)
 }
 
+/// Where an app listens unless the file says otherwise.
+fn own_port(r: &mut Reader<'_>, name: &str) -> Option<u16> {
+    (name == "gateway").then(|| gateway::port(r))
+}
+
 /// Reads the settings of an app. Each has its line here.
 fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig) -> Option<Setting> {
     match name {
         workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
+        "gateway" => Some(gateway(r)),
         messaging::NAME => Some(Setting::Messaging(Box::new(super::messaging::config(r, verifier)))),
         _ => {
             r.mistakes.add(name, "this app is not part of this build yet");

@@ -5,6 +5,7 @@
 
 mod apps;
 mod flags;
+mod gateway;
 mod messaging;
 mod mistake;
 mod open_files;

@@ -116,6 +116,26 @@ variables! {
     "Apps" {
         LATIDO_APPS plain "LIST" "none"
             "Other systems to serve beside the streams, separated by commas: workspace, gateway, messaging, modules. A latido.toml can give each a port of its own ([apps.NAME])";
+        GATEWAY_PORT plain "PORT" "4000"
+            "App gateway: its own port, where its clients look for it; that of PORT: the main one, whose /dashboard is the operators'";
+        GATEWAY_API_URL plain "URL" ""
+            "App gateway: the Django API that knows whose a token is, asked at /api/v1/profile/";
+        GATEWAY_API_METHOD plain "GET|POST" "GET"
+            "App gateway: how it is asked";
+        GATEWAY_API_TIMEOUT_SECONDS plain "SECONDS" "10"
+            "App gateway: how long it may take";
+        GATEWAY_API_CACHE_SECONDS plain "SECONDS" "60"
+            "App gateway: how long its good word about a token counts";
+        GATEWAY_ADMIN_IDS plain "LIST" ""
+            "App gateway: ids of the users who may be administrators, separated by commas; the API knows no such role";
+        GATEWAY_API_KEY secret "KEY" ""
+            "App gateway: key that publishers and readers of the dashboard must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash";
+        GATEWAY_TRUSTED_CIDRS plain "LIST" ""
+            "App gateway: networks that need no key, separated by commas, beside this machine itself";
+        GATEWAY_TRUST_CLIENTS plain "BOOL" "false"
+            "App gateway: believe clients without asking the API, as the old server did; for a migration behind a trusted network alone";
+        GATEWAY_INACTIVE_MINUTES plain "MINUTES" "60"
+            "App gateway: a client that neither says nor hears anything for so long is let go; 0: never";
         MESSAGING_JWT_SECRET secret "TEXT" "the server's"
             "messaging: secret that signs its tokens (HS256, HS384, HS512), at least 32 bytes. With any of its own keys the server's count no more for it";
         MESSAGING_JWT_PUBLIC_KEY secret "PEM|PATH" "the server's"
@@ -197,6 +217,7 @@ mod tests {
             "JWT_JWKS_URL",
             "JWT_INTROSPECTION_URL",
             "NOTIFY_API_KEY",
+            "GATEWAY_API_KEY",
             "MESSAGING_JWT_SECRET",
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",

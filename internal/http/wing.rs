@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 use warp::http::StatusCode;
@@ -32,6 +32,8 @@ use crate::socketio::{Gate, PeerAddress};
 
 /// From a request's head to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a poll may go on when the server stops.
+const POLL_GRACE: Duration = Duration::from_millis(500);
 /// How long a line that was cut may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
@@ -55,7 +57,8 @@ impl Wing {
         drain.spawn(async move {
             let (lines, cut, drain, grace) = watch;
             drain.stopping().await;
-            let left = lines.finish(grace).await;
+            // Those that the gate does not end by itself, because nobody has come in through it yet, or because they take nothing.
+            let left = lines.finish(grace / 2).await;
             if left > 0 {
                 debug!(left, "upgraded connections outlasted the drain and were cut");
                 cut.cancel();
@@ -106,7 +109,16 @@ impl Wing {
                 return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body did not come").closing());
             }
         };
-        Ok(self.gate.answer(Request::from_parts(head, body)).await.map(Into::into))
+        tokio::select! {
+            answer = self.gate.answer(Request::from_parts(head, body)) => Ok(answer.map(Into::into)),
+            () = self.over() => Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON)),
+        }
+    }
+
+    /// The server stops, and the gate has had time to end its polls by itself.
+    async fn over(&self) {
+        self.drain.stopping().await;
+        sleep(POLL_GRACE).await;
     }
 
     fn seat(&self, caller: IpAddr) -> Result<Seat, Refusal> {
@@ -133,7 +145,7 @@ impl Wing {
             let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else { return };
             let socket = parts.io.into_inner().said(&parts.read_buf);
             gate.adopt(
-                Box::new(Line { socket, cut, cutting: None, _seat: seat, _counted: counted }),
+                Box::new(Line { socket, cut, reading: None, writing: None, _seat: seat, _counted: counted }),
                 Request::from_parts(head, ()),
             );
         });
@@ -145,22 +157,25 @@ impl Wing {
 struct Line {
     socket: Said,
     cut: CancellationToken,
-    /// Watched only while a peer takes nothing: else the end comes by itself.
-    cutting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Watched while something is waited for; each by the task that waits.
+    reading: Option<Cut>,
+    writing: Option<Cut>,
     _seat: Seat,
     _counted: Counted,
 }
+
+type Cut = Pin<Box<WaitForCancellationFutureOwned>>;
 
 impl Line {
     /// What a write that has to wait waits for as well.
     fn or_cut<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.cutting = None;
+            self.writing = None;
             return written;
         }
-        let Self { cut, cutting, .. } = self;
-        let cutting = cutting.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        cutting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let Self { cut, writing, .. } = self;
+        let writing = writing.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
+        writing.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -172,7 +187,14 @@ impl fmt::Debug for Line {
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, into)
+        let read = Pin::new(&mut self.socket).poll_read(context, into);
+        if read.is_ready() {
+            return read;
+        }
+        let Self { cut, reading, .. } = &mut *self;
+        let reading = reading.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
+        // Nothing more comes: the end.
+        reading.as_mut().poll(context).map(Ok)
     }
 }
 

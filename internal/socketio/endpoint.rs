@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -13,6 +14,8 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::drain::Drain;
@@ -25,6 +28,8 @@ use crate::socketio::{Config, Dialect, Link, Transport};
 const PATH: &str = "/socket.io";
 /// Attachments of one event.
 const MAX_ATTACHMENTS: usize = 64;
+/// How long clients that take nothing may hold up the end of the others.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Speaks Socket.IO; see the module's documentation.
 pub type Endpoint = Transport<SocketIoService<Nowhere>>;
@@ -49,18 +54,21 @@ impl Endpoint {
             .ws_max_frame_size(limit)
             .with_parser(parser)
             .build_with_inner_svc(Nowhere);
+        let closed = CancellationToken::new();
         let mut namespaces: Vec<_> = dialects.iter().flat_map(|dialect| dialect.namespaces()).copied().collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         for namespace in namespaces {
             let speaks = |dialect: &&Arc<dyn Dialect>| dialect.namespaces().contains(&namespace);
             let dialects = dialects.iter().filter(speaks).cloned().collect();
-            open(&io, namespace, Arc::new(Hall { config: config.clone(), dialects }), drain);
+            open(&io, namespace, Arc::new(Hall { config: config.clone(), dialects, closed: closed.clone() }), drain);
         }
         let stopping = drain.clone();
         drain.spawn(async move {
             stopping.stopping().await;
-            io.close().await;
+            // It tells the clients, but no handler of ours: their tasks are told here.
+            let _ = timeout(CLOSING, io.close()).await;
+            closed.cancel();
         });
         Arc::new(Self::new(service, PATH, limit, config.ping_interval, drain))
     }
@@ -68,9 +76,9 @@ impl Endpoint {
 
 /// Everything is ready for a socket's first message before the client hears that it is connected; its task starts right after.
 fn open(io: &SocketIo, namespace: &'static str, hall: Arc<Hall>, drain: &Drain) {
-    let (config, stopping) = (hall.config.clone(), drain.clone());
+    let (config, closed, stopping) = (hall.config.clone(), hall.closed.clone(), drain.clone());
     let prepare = move |socket: SocketRef| {
-        let inbox = Inbox::new(&config);
+        let inbox = Inbox::new(&config, &closed);
         let ended = inbox.clone();
         socket.extensions.insert(inbox);
         socket.on_fallback(async |posted: Posted| posted.never());

@@ -42,14 +42,15 @@ pub(super) struct Letters {
 }
 
 impl Inbox {
-    pub(super) fn new(config: &Config) -> Self {
+    /// `closed`: every client is gone.
+    pub(super) fn new(config: &Config, closed: &CancellationToken) -> Self {
         let (sender, receiver) = mpsc::channel(usize::try_from(config.message_burst).unwrap_or(1).max(1));
         Self(Arc::new(Shared {
             sender,
             bytes: AtomicUsize::new(0),
             max_bytes: config.max_payload_bytes.saturating_mul(2),
             receiver: Mutex::new(Some(receiver)),
-            gone: CancellationToken::new(),
+            gone: closed.child_token(),
         }))
     }
 

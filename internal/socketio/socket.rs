@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::hub::exchange::End;
@@ -22,6 +23,8 @@ pub(super) struct Hall {
     pub(super) config: Config,
     /// At least one.
     pub(super) dialects: Vec<Arc<dyn Dialect>>,
+    /// The server has stopped and every client is gone.
+    pub(super) closed: CancellationToken,
 }
 
 /// Serves a socket until it is gone.

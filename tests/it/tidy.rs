@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &str)] = &[
     // The demo lends http what to answer; it is no system of its own, and it knows no database.
     ("demo", "drain clock"),
     ("http", "ident stream auth protocol hub engine websocket session shard socketio operations demo drain telemetry clock"),
-    ("apps", "ident stream auth protocol hub postgres engine session shard socketio http drain telemetry clock"),
+    ("apps", "ident stream auth protocol hub postgres engine session shard socketio operations http drain telemetry clock"),
     (
         "config",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps drain telemetry clock",

@@ -1,0 +1,134 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// An API that answers what it is told, when it is told.
+struct Fake {
+    answer: Mutex<Result<Option<Profile>, ApiError>>,
+    asked: AtomicUsize,
+    gate: Arc<Semaphore>,
+}
+
+impl Profiles for Fake {
+    fn profile(&self, _: String) -> BoxFuture<'static, Result<Option<Profile>, ApiError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let (answer, gate) = (self.answer.lock().unwrap().clone(), Arc::clone(&self.gate));
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            answer
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'static, Result<(), ApiError>> {
+        Box::pin(async { Err(ApiError::Status(500)) })
+    }
+}
+
+fn profile(id: &str, role: Option<Role>) -> Profile {
+    Profile { id: id.into(), role }
+}
+
+fn claim(id: &str, role: &str) -> Claim {
+    Claim { id: Some(id.into()), role: Role::parse(role) }
+}
+
+fn door(answer: Result<Option<Profile>, ApiError>, open: usize) -> (Doorkeeper, Arc<Fake>) {
+    let gate = Arc::new(Semaphore::new(open));
+    let fake = Arc::new(Fake { answer: Mutex::new(answer), asked: AtomicUsize::new(0), gate });
+    let config = Config { admin_ids: vec!["1".into()], ..Config::default() };
+    (Doorkeeper::new(&config, Some(fake.clone()), &Clock::system(), &Drain::new()), fake)
+}
+
+#[test]
+fn a_claim_is_only_compared() {
+    let admins = HashSet::from(["1".to_owned()]);
+    let cliente = profile("7", Some(Role::Cliente));
+    let role = |profile: &Profile, claim: &Claim| judge(profile, claim, &admins).map(|who| who.role);
+    assert_eq!(role(&cliente, &claim("7", "cliente")), Ok(Role::Cliente));
+    assert_eq!(role(&cliente, &Claim::default()), Ok(Role::Cliente));
+    for wrong in [claim("8", "cliente"), claim("7", "proveedor"), claim("7", "admin")] {
+        assert_eq!(role(&cliente, &wrong), Err(Refused::Invalid), "{wrong:?}");
+    }
+    let boss = profile("1", None);
+    assert_eq!(role(&boss, &claim("1", "admin")), Ok(Role::Admin));
+    assert_eq!(role(&boss, &Claim::default()), Ok(Role::Admin));
+    assert_eq!(role(&boss, &claim("1", "cliente")), Err(Refused::Invalid));
+    assert_eq!(role(&profile("9", None), &Claim::default()), Err(Refused::Invalid));
+}
+
+#[tokio::test]
+async fn the_same_token_is_asked_about_once() {
+    let (door, fake) = door(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
+    let first = claim("7", "cliente");
+    let all = futures_util::future::join_all((0..50).map(|_| door.admit("t", &first)));
+    let (admitted, ()) = tokio::join!(all, async { fake.gate.add_permits(1) });
+    assert!(admitted.iter().all(Result::is_ok));
+    assert!(door.admit("t", &first).await.is_ok(), "from memory");
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(door.admit("t", &claim("8", "cliente")).await, Err(Refused::Invalid), "and of another's claim it tells the same");
+}
+
+#[tokio::test]
+async fn whoever_stops_waiting_stops_nothing() {
+    let (door, fake) = door(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
+    let claimed = claim("7", "cliente");
+    let impatient = tokio::time::timeout(Duration::from_millis(1), door.admit("t", &claimed)).await;
+    assert!(impatient.is_err());
+    fake.gate.add_permits(1);
+    assert!(door.admit("t", &claimed).await.is_ok());
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_and_a_failure_is_not() {
+    let (door, fake) = door(Ok(None), 100);
+    for _ in 0..3 {
+        assert_eq!(door.admit("t", &Claim::default()).await, Err(Refused::Invalid));
+    }
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
+    *fake.answer.lock().unwrap() = Err(ApiError::NoProfile);
+    for _ in 0..3 {
+        assert_eq!(door.admit("u", &Claim::default()).await, Err(Refused::Unavailable));
+    }
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 4);
+    assert_eq!(door.api_state().await.unwrap().error.as_deref(), Some("answered with something that is no profile"));
+}
+
+#[tokio::test]
+async fn an_api_that_is_down_is_left_alone() {
+    let (door, fake) = door(Err(ApiError::Status(500)), 1000);
+    for n in 0..20 {
+        assert_eq!(door.admit(&format!("t{n}"), &Claim::default()).await, Err(Refused::Unavailable));
+    }
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn questions_are_bounded() {
+    let (door, fake) = door(Ok(None), 0);
+    let all = futures_util::future::join_all((0..FLIGHTS + 10).map(|n| {
+        let door = door.clone();
+        async move { door.admit(&format!("t{n}"), &Claim::default()).await }
+    }));
+    let looks = async {
+        tokio::task::yield_now().await;
+        assert!(fake.asked.load(Ordering::SeqCst) <= ASKING);
+        fake.gate.add_permits(FLIGHTS);
+    };
+    let (said, ()) = tokio::join!(all, looks);
+    assert_eq!(said.iter().filter(|said| **said == Err(Refused::Unavailable)).count(), 10);
+    assert_eq!(door.admit(&"x".repeat(MAX_TOKEN + 1), &Claim::default()).await, Err(Refused::Invalid));
+}
+
+#[tokio::test]
+async fn trusted_clients_are_believed_but_for_the_administrators() {
+    let config = Config { admin_ids: vec!["1".into()], trusts_clients: true, ..Config::default() };
+    let door = Doorkeeper::new(&config, None, &Clock::system(), &Drain::new());
+    assert_eq!(door.admit("", &claim("7", "cliente")).await.map(|who| who.role), Ok(Role::Cliente));
+    assert_eq!(door.admit("", &claim("7", "admin")).await, Err(Refused::Invalid));
+    assert_eq!(door.admit("", &claim("1", "admin")).await.map(|who| who.role), Ok(Role::Admin));
+    assert_eq!(door.admit("", &Claim::default()).await, Err(Refused::Invalid));
+}

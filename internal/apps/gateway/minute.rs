@@ -1,0 +1,50 @@
+//! How much there was in the last minute. Pure but for its lock.
+
+use std::sync::{Mutex, PoisonError};
+
+const SECONDS: usize = 60;
+
+/// A count a second, for a minute.
+#[derive(Debug)]
+pub(super) struct Minute(Mutex<[(i64, u64); SECONDS]>);
+
+impl Default for Minute {
+    fn default() -> Self {
+        Self(Mutex::new([(i64::MIN, 0); SECONDS]))
+    }
+}
+
+impl Minute {
+    pub(super) fn add(&self, unix_s: i64, count: u64) {
+        let mut seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = &mut seconds[place(unix_s)];
+        if second.0 != unix_s {
+            *second = (unix_s, 0);
+        }
+        second.1 += count;
+    }
+
+    pub(super) fn sum(&self, unix_s: i64) -> u64 {
+        let seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: i64| at <= unix_s && at > unix_s - SECONDS as i64;
+        seconds.iter().filter(|(at, _)| recent(*at)).map(|(_, count)| count).sum()
+    }
+}
+
+fn place(unix_s: i64) -> usize {
+    usize::try_from(unix_s.rem_euclid(SECONDS as i64)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_is_sixty_seconds() {
+        let minute = Minute::default();
+        for (at, count) in [(0, 1), (30, 2), (59, 3), (60, 4)] {
+            minute.add(at, count);
+        }
+        assert_eq!((minute.sum(59), minute.sum(60), minute.sum(89), minute.sum(90), minute.sum(1_000)), (5, 9, 9, 7, 0));
+    }
+}

@@ -1,0 +1,170 @@
+//! One socket's conversation.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::apps::gateway::board;
+use crate::apps::gateway::business::Kind;
+use crate::apps::gateway::doorkeeper::{Claim, Refused};
+use crate::apps::gateway::hall::{HISTORY_LENGTH, Member};
+use crate::apps::gateway::who::{Generation, Role, id_text};
+use crate::apps::gateway::{Gateway, words};
+use crate::hub::exchange::{Event, Mailbox};
+use crate::socketio::{Args, Dialect, Emit, Heard, Link, Talk};
+
+/// The events that are this app's, apart from the business ones.
+const OWN: [&str; 6] = ["authenticate", "join_room", "leave_room", "ping", "get_dashboard_summary", "get_recent_events"];
+/// How many events are told unless the client says otherwise.
+const RECENT: u64 = 50;
+
+/// Both generations, on their namespaces.
+pub(super) struct Gatekeeper(pub(super) Arc<Gateway>);
+
+impl Dialect for Gatekeeper {
+    fn namespaces(&self) -> &'static [&'static str] {
+        Generation::NAMESPACES
+    }
+
+    fn owns(&self, event: &str) -> bool {
+        OWN.contains(&event) || Kind::of(event).is_some()
+    }
+
+    fn connect(&self, link: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+        let (member, mailbox) = self.0.hall.enter(Generation::of(link.namespace()), &link.id())?;
+        let deadline = Some(Instant::now() + self.0.config.auth_deadline);
+        let visit = Visit { gateway: Arc::clone(&self.0), link: link.clone(), member, deadline, refused: 0 };
+        Some((Box::new(visit), mailbox))
+    }
+
+    fn write(&self, namespace: &str, event: &Event) -> Vec<Emit> {
+        words::emits(Generation::of(namespace), event)
+    }
+}
+
+struct Visit {
+    gateway: Arc<Gateway>,
+    link: Link,
+    member: Member,
+    /// Until it is identified.
+    deadline: Option<Instant>,
+    /// Attempts to authenticate that came to nothing.
+    refused: u32,
+}
+
+/// An answer: an event and its payload.
+type Reply = Option<(&'static str, Value)>;
+
+fn error(message: &str) -> Reply {
+    Some(("error", words::said(message)))
+}
+
+impl Talk for Visit {
+    fn hear<'a>(&'a mut self, heard: Heard) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.member.touch();
+            let Heard { event, args, ack } = heard;
+            let argument = args.values.first().cloned().unwrap_or_default();
+            let reply = if !args.attachments.is_empty() {
+                error("No se aceptan datos binarios")
+            } else if event == "authenticate" {
+                self.authenticate(&argument).await
+            } else {
+                self.answer(&event, &argument)
+            };
+            if let Some((name, payload)) = &reply {
+                self.link.emit(name, payload);
+            }
+            if let Some(ack) = ack {
+                ack.send(&Args::new(reply.map(|(_, payload)| payload)));
+            }
+            if self.refused >= self.gateway.config.auth_attempts {
+                debug!(app = "gateway", peer = ?self.link.peer(), "a client was refused too often");
+                self.link.disconnect();
+            }
+        })
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn on_time(&mut self) {
+        self.deadline = None;
+        self.link.emit("error", &words::said("No autenticado"));
+        self.link.disconnect();
+    }
+}
+
+impl Visit {
+    async fn authenticate(&mut self, argument: &Value) -> Reply {
+        let text = |name: &str| argument.get(name).and_then(Value::as_str);
+        let user_id = argument.get("userId").or_else(|| argument.get("user_id")).cloned();
+        let claimed_role = text("role").or_else(|| text("rol"));
+        let claim = Claim { id: user_id.as_ref().and_then(id_text), role: claimed_role.and_then(Role::parse) };
+        let is_odd = user_id.is_some() != claim.id.is_some() || claimed_role.is_some() != claim.role.is_some();
+        let admitted = match text("token").unwrap_or_default() {
+            _ if is_odd => Err(Refused::Invalid),
+            token => self.gateway.door.admit(token, &claim).await,
+        };
+        let who = match admitted {
+            Ok(who) => who,
+            Err(refused) => {
+                self.refused += 1;
+                let message = match refused {
+                    Refused::Invalid => "Token inválido",
+                    Refused::Unavailable => "Error en autenticación",
+                };
+                return Some(("auth_error", words::said(message)));
+            }
+        };
+        // The id goes back as it came.
+        let (id, role) = (user_id.unwrap_or_else(|| json!(&*who.id)), who.role);
+        let answer = words::auth_success(&id, role, &self.member.socket_id);
+        // Before anything that its rooms will hear.
+        self.link.emit("auth_success", &answer);
+        if !self.member.identify(who) {
+            return None;
+        }
+        self.deadline = None;
+        self.refused = 0;
+        self.gateway.note_change();
+        None
+    }
+
+    fn answer(&mut self, event: &str, argument: &Value) -> Reply {
+        if let Some(kind) = Kind::said(event) {
+            return self.member.say(kind, event, argument).map_or_else(error, |()| None);
+        }
+        match event {
+            "join_room" => self.change_room(argument, true),
+            "leave_room" => self.change_room(argument, false),
+            "ping" => Some(("pong", json!({"data": argument, "timestamp": words::iso(self.gateway.hall.clock.now())}))),
+            "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => error("No autenticado"),
+            "get_dashboard_summary" => Some(("dashboard_summary", board::summary(&self.gateway.hall))),
+            "get_recent_events" => {
+                let limit = argument.get("limit").and_then(Value::as_u64).unwrap_or(RECENT);
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(HISTORY_LENGTH);
+                Some(("recent_events", json!({"events": board::recent(&self.gateway.hall, limit)})))
+            }
+            _ => error("Evento desconocido"),
+        }
+    }
+
+    /// Either key is good, and the answer has the same. Who leaves in the second generation gets none.
+    fn change_room(&mut self, argument: &Value, joins: bool) -> Reply {
+        let named = ["roomName", "room"].into_iter().find_map(|key| Some((key, argument.get(key)?.as_str()?)));
+        let Some((key, room)) = named else { return error("Sala inválida") };
+        let changed = if joins { self.member.join(room) } else { self.member.leave(room) };
+        if let Err(message) = changed {
+            return error(message);
+        }
+        if !joins && key == "room" && self.member.generation == Generation::Second {
+            return None;
+        }
+        Some((if joins { "room_joined" } else { "room_left" }, json!({key: room})))
+    }
+}
