@@ -291,10 +291,11 @@ async fn send(database: &Database, payload: &str) -> Result<(), DatabaseError> {
     database.query("the probe", "SELECT pg_catalog.pg_notify($1, $2)::text", &params).await.map(drop)
 }
 
-type Ping = Option<Pin<Box<dyn Future<Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>> + Send>>>;
+pub(super) type Ping =
+    Option<Pin<Box<dyn Future<Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>> + Send>>>;
 
 /// Resolves when the ping under way does; never without one.
-async fn answered(ping: &mut Ping) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
+pub(super) async fn answered(ping: &mut Ping) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
     match ping {
         Some(ping) => ping.await,
         None => std::future::pending().await,
@@ -302,7 +303,7 @@ async fn answered(ping: &mut Ping) -> Result<Result<(), tokio_postgres::Error>, 
 }
 
 /// The next message of the connection; polling it is also what makes requests and answers move.
-async fn next(wire: &mut Wire) -> Result<AsyncMessage, End> {
+pub(super) async fn next(wire: &mut Wire) -> Result<AsyncMessage, End> {
     match poll_fn(|cx| wire.poll_message(cx)).await {
         Some(Ok(message)) => Ok(message),
         Some(Err(error)) => Err(End::Broken(describe(&error))),
@@ -311,7 +312,7 @@ async fn next(wire: &mut Wire) -> Result<AsyncMessage, End> {
 }
 
 /// The next message if it is there already.
-async fn at_hand(wire: &mut Wire) -> Result<Option<AsyncMessage>, End> {
+pub(super) async fn at_hand(wire: &mut Wire) -> Result<Option<AsyncMessage>, End> {
     poll_fn(|cx| match wire.poll_message(cx) {
         Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(Some(message))),
         Poll::Ready(Some(Err(error))) => Poll::Ready(Err(End::Broken(describe(&error)))),
@@ -322,7 +323,7 @@ async fn at_hand(wire: &mut Wire) -> Result<Option<AsyncMessage>, End> {
 }
 
 /// Awaits what the client asked, while the connection is polled; what arrives meanwhile is dropped.
-async fn alongside<F: Future>(wire: &mut Wire, request: F) -> Result<F::Output, End> {
+pub(super) async fn alongside<F: Future>(wire: &mut Wire, request: F) -> Result<F::Output, End> {
     let mut request = std::pin::pin!(request);
     loop {
         tokio::select! {
@@ -338,10 +339,10 @@ fn is_ours(message: &AsyncMessage, nonce: &str) -> bool {
 
 /// Doubling pauses with jitter, so that many servers do not come back at once.
 #[derive(Default)]
-struct Backoff(u32);
+pub(super) struct Backoff(u32);
 
 impl Backoff {
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let full = (BACKOFF_MIN * 2u32.saturating_pow(self.0.min(16))).min(BACKOFF_MAX);
         self.0 = self.0.saturating_add(1);
         full.mul_f64(0.5 + fastrand::f64() / 2.0)

@@ -1,0 +1,47 @@
+//! Instants as the wire has them.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// Milliseconds since the Unix epoch.
+pub(super) type Millis = i64;
+
+/// What stands where a module was never seen.
+const NEVER: &str = "Jamais";
+
+/// RFC 3339 in UTC, to the millisecond: what `Date.prototype.toISOString` gives.
+pub(super) fn iso(at: Millis) -> String {
+    stamp(at).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// What `Date.prototype.toLocaleString('fr-FR')` gives in that zone.
+pub(super) fn french(at: Option<Millis>, zone: &TimeZone) -> String {
+    let Some(at) = at else { return NEVER.to_owned() };
+    stamp(at).to_zoned(zone.clone()).strftime("%d/%m/%Y %H:%M:%S").to_string()
+}
+
+fn stamp(at: Millis) -> Timestamp {
+    Timestamp::from_millisecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_as_javascript_writes_them() {
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(1_763_803_431_007), "2025-11-22T09:23:51.007Z");
+        let paris = TimeZone::get("Europe/Paris").unwrap();
+        assert_eq!(french(Some(1_763_803_431_007), &paris), "22/11/2025 10:23:51");
+        assert_eq!(french(Some(1_751_328_000_000), &paris), "01/07/2025 02:00:00", "summer time");
+        assert_eq!(french(None, &paris), "Jamais");
+    }
+
+    #[test]
+    fn no_instant_is_too_far() {
+        for at in [i64::MIN, i64::MAX] {
+            assert!(iso(at).ends_with('Z') && !french(Some(at), &TimeZone::UTC).is_empty());
+        }
+    }
+}

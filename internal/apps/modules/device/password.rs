@@ -1,0 +1,108 @@
+//! Module passwords: bcrypt once for a connection, and a keyed hash in its place from then on.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::auth::Secret;
+
+/// Longest password looked at, in bytes. bcrypt itself looks at 72.
+const MAX_BYTES: usize = 256;
+/// The dearest hash that is worked out: 2^14 rounds take about a second. Somebody who can write the table must not stop the server.
+const MAX_COST: u32 = 14;
+/// A hash of nobody's password, of the usual cost: whoever asks for a module that does not exist waits as long.
+const DECOY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWrEddaCa";
+
+/// Whether that is the password of that hash. Takes tens of milliseconds of a core: never on a thread that serves others. Without a
+/// hash the answer is no, after as long.
+pub(in crate::apps::modules) fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
+    let is_fit = |hash: &&Secret| cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
+    let fit = hash.filter(is_fit).filter(|_| password.expose().len() <= MAX_BYTES);
+    let against = fit.map_or(DECOY, Secret::expose);
+    let short = if password.expose().len() <= MAX_BYTES { password.expose() } else { "" };
+    bcrypt::verify(short, against).unwrap_or(false) && fit.is_some()
+}
+
+/// `$2b$10$…` → 10.
+fn cost(hash: &str) -> Option<u32> {
+    let mut parts = hash.split('$').skip(1);
+    parts.next().filter(|version| matches!(*version, "2a" | "2b" | "2x" | "2y"))?;
+    parts.next()?.parse().ok()
+}
+
+/// What stands for a password that was good once: comparable with another, and of no use to anybody.
+#[derive(Clone)]
+pub(in crate::apps::modules) struct Digest([u8; 32]);
+
+impl Digest {
+    /// In constant time.
+    pub(in crate::apps::modules) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest([redacted])")
+    }
+}
+
+/// Makes digests, under a key that this server drew when it started and tells nobody.
+#[derive(Clone)]
+pub(in crate::apps::modules) struct Digests(Hmac<Sha256>);
+
+impl Digests {
+    pub(in crate::apps::modules) fn new(key: &[u8; 32]) -> Self {
+        // HMAC takes keys of any length; this one is never refused.
+        Self(Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")))
+    }
+
+    pub(in crate::apps::modules) fn of(&self, password: &Secret) -> Digest {
+        Digest(self.0.clone().chain_update(password.expose()).finalize().into_bytes().into())
+    }
+}
+
+impl std::fmt::Debug for Digests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digests([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_password_opens() {
+        let hash = Secret::new(bcrypt::hash("s3cret", 4).unwrap());
+        assert!(verify(&Secret::new("s3cret"), Some(&hash)));
+        for wrong in ["", "s3cres", "S3cret"] {
+            assert!(!verify(&Secret::new(wrong), Some(&hash)), "{wrong}");
+        }
+        assert!(!verify(&Secret::new("x".repeat(10_000)), Some(&hash)));
+        assert!(
+            bcrypt::verify("", DECOY).unwrap() && !verify(&Secret::new(""), None),
+            "a decoy takes as long, and opens nothing"
+        );
+        for bad in ["", "s3cret", "$2b$31$CwTycUXWue0Thq9StjUM0uJ8lXcHUr6R6ZxB5J1l1oBqgJ1b0uKuW", "$argon2id$v=19$"] {
+            assert!(!verify(&Secret::new("s3cret"), Some(&Secret::new(bad))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_other_libraries_are_understood() {
+        // bcryptjs 2.4 writes $2a$, its successor and the native module $2b$, PHP $2y$.
+        let hash = bcrypt::hash("s3cret", 4).unwrap();
+        for version in ["$2a$", "$2b$", "$2y$"] {
+            assert!(verify(&Secret::new("s3cret"), Some(&Secret::new(hash.replacen("$2b$", version, 1)))), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_digest_stands_for_a_password() {
+        let digests = Digests::new(&[7; 32]);
+        let digest = digests.of(&Secret::new("a"));
+        assert!(digest.matches(&digests.of(&Secret::new("a"))) && !digest.matches(&digests.of(&Secret::new("b"))));
+        assert!(!Digests::new(&[8; 32]).of(&Secret::new("a")).matches(&digest), "keyed");
+    }
+}

@@ -1,0 +1,121 @@
+//! Who a web client is: a token, or the session that its cookie names. Never its own word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use crate::auth::{Secret, Verifier};
+use crate::ident::UserId;
+
+use crate::apps::modules::config::Config;
+use crate::apps::modules::cookie;
+use crate::apps::modules::identity::{Person, Proof, SessionId};
+use crate::apps::modules::store::Store;
+
+/// Sessions that are kept in mind.
+const SESSIONS: u64 = 10_000;
+
+/// What a request shows: nothing of it is believed before it is verified.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown {
+    pub(super) token: Option<Secret>,
+    pub(super) session: Option<SessionId>,
+}
+
+impl Shown {
+    pub(super) fn is_empty(&self) -> bool {
+        self.token.is_none() && self.session.is_none()
+    }
+}
+
+/// Nobody can say who that is: the database, or the issuer's keys, are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("who that is can't be found out now")]
+pub(super) struct Unknowable;
+
+/// See the module's documentation.
+pub(super) struct People {
+    verifier: Arc<Verifier>,
+    store: Arc<dyn Store>,
+    admin_roles: Vec<String>,
+    secrets: Vec<Secret>,
+    cookie: String,
+    origins: Vec<String>,
+    /// Answers about sessions, those included that there are none.
+    sessions: Cache<SessionId, Option<Person>>,
+    /// How long such an answer counts.
+    pub(super) ttl: Duration,
+}
+
+impl People {
+    pub(super) fn new(config: &Config, verifier: Arc<Verifier>, store: Arc<dyn Store>) -> Self {
+        Self {
+            verifier,
+            store,
+            admin_roles: config.admin_roles.clone(),
+            secrets: config.session_secrets.clone(),
+            cookie: config.session_cookie.clone(),
+            origins: config.origins.clone(),
+            sessions: Cache::builder().max_capacity(SESSIONS).time_to_live(config.session_ttl).build(),
+            ttl: config.session_ttl,
+        }
+    }
+
+    /// The session that a request's cookie names, if it may be used and is signed.
+    pub(super) fn session<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Option<SessionId> {
+        let cookies = header("cookie")?;
+        if !cookie::may_use_cookies(header("origin"), header("host"), &self.origins) {
+            return None;
+        }
+        cookie::session(cookies, &self.cookie, &self.secrets)
+    }
+
+    /// Who that is. A token counts before a session; a bad one is no reason not to look at the session.
+    pub(super) async fn identify(&self, shown: &Shown) -> Result<Option<Person>, Unknowable> {
+        if let Some(token) = &shown.token
+            && let Some(person) = self.bearer(token).await?
+        {
+            return Ok(Some(person));
+        }
+        match &shown.session {
+            Some(session) => self.holder(session).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn bearer(&self, token: &Secret) -> Result<Option<Person>, Unknowable> {
+        match self.verifier.verify(token.expose()).await {
+            Ok(principal) => Ok(Some(Person {
+                user: principal.user().clone(),
+                is_admin: principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role)),
+                nickname: None,
+                proof: Proof::Token { ends_at_s: principal.ends_at_s() },
+            })),
+            Err(crate::auth::TokenError::KeysUnavailable) => Err(Unknowable),
+            Err(error) => {
+                tracing::debug!(reason = error.reason(), "a token of a web client was refused");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whose session that is now, or was a moment ago.
+    pub(super) async fn holder(&self, session: &SessionId) -> Result<Option<Person>, Unknowable> {
+        if let Some(known) = self.sessions.get(session) {
+            return Ok(known);
+        }
+        let row = self.store.session(session.expose()).await.map_err(|error| {
+            tracing::warn!(%error, "a session could not be looked up");
+            Unknowable
+        })?;
+        let person = row.map(|row| Person {
+            user: UserId::new(&row.user),
+            is_admin: row.is_admin,
+            nickname: row.nickname.map(Into::into),
+            proof: Proof::Session(session.clone()),
+        });
+        self.sessions.insert(session.clone(), person.clone());
+        Ok(person)
+    }
+}

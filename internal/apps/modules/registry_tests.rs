@@ -1,0 +1,166 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::hub::exchange::{Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+
+struct Plain;
+
+impl Rules for Plain {
+    fn presence(&self, _: &TopicName) -> Presence {
+        Presence::Off
+    }
+
+    fn notices(&self, _: &TopicName, _: &crate::hub::exchange::Diff) -> Vec<Publish> {
+        Vec::new()
+    }
+}
+
+/// Ids of connections: only an exchange makes them.
+pub(crate) fn connections(count: usize) -> Vec<(ConnId, Mailbox)> {
+    let exchange = Arc::new(Exchange::new(Plain, || 0));
+    let open = |_| {
+        let mailbox = exchange.open(Identity::default(), &[]).unwrap();
+        (mailbox.id(), mailbox)
+    };
+    (0..count).map(open).collect()
+}
+
+fn facts(id: &str, owner: Option<&str>) -> Facts {
+    Facts { id: id.into(), name: None, kind: None, owner: owner.map(UserId::new), claimed: owner.is_some() }
+}
+
+#[test]
+fn a_device_that_comes_again_was_never_away() {
+    let ids = connections(2);
+    let (old, new) = (ids[0].0, ids[1].0);
+    let mut registry = Registry::default();
+    assert_eq!(registry.arrived("M1", old, 1), None, "no such module");
+    registry.set(facts("M1", Some("7")));
+    assert_eq!(registry.arrived("M1", old, 1), Some(Arrival { came_online: true, replaced: None }));
+    assert_eq!(registry.arrived("M1", new, 2), Some(Arrival { came_online: false, replaced: Some(old) }));
+    assert!(!registry.left("M1", old), "the replaced one goes in silence");
+    assert!(registry.get("M1").unwrap().online);
+    assert!(registry.left("M1", new) && !registry.left("M1", new));
+    assert_eq!(registry.counts(), (1, 0));
+}
+
+#[test]
+fn silence_ends_in_offline_and_a_word_brings_it_back() {
+    let ids = connections(1);
+    let mut registry = Registry::default();
+    registry.set(facts("M1", Some("7")));
+    registry.arrived("M1", ids[0].0, 1_000);
+    assert!(registry.expire(1_000).is_empty());
+    assert_eq!(registry.expire(1_001), ["M1".into()]);
+    assert!(registry.expire(9_000).is_empty(), "said once");
+    assert_eq!(registry.get("M1").unwrap().last_seen, Some(1_000), "being late is not being seen");
+    assert!(registry.turn("M1", true, 2_000));
+}
+
+#[test]
+fn a_row_says_what_it_changes() {
+    let mut registry = Registry::default();
+    assert_eq!(registry.set(facts("M1", None)), Turn::Added);
+    assert_eq!(registry.set(facts("M1", None)), Turn::Same);
+    assert_eq!(registry.set(facts("M1", Some("7"))), Turn::Moved { from: None });
+    assert_eq!(registry.set(Facts { name: Some("x".into()), ..facts("M1", Some("7")) }), Turn::Updated);
+    assert_eq!(registry.of_holder(&UserId::new("7")).count(), 1);
+    assert_eq!(registry.set(facts("M1", Some("8"))), Turn::Moved { from: Some(UserId::new("7")) });
+    assert_eq!(registry.of_holder(&UserId::new("7")).count(), 0);
+    let unclaimed = Facts { claimed: false, ..facts("M1", Some("8")) };
+    assert_eq!(registry.set(unclaimed), Turn::Moved { from: Some(UserId::new("8")) }, "an owner's name alone gives no right");
+    assert!(registry.remove("M1").is_some() && registry.remove("M1").is_none());
+    assert!(registry.by_holder.is_empty() && registry.modules.is_empty());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Row(usize, Option<u8>),
+    Remove(usize),
+    Arrive(usize, usize),
+    Leave(usize, usize),
+    Word(usize),
+    Wait(i64),
+    Expire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..3_usize, proptest::option::of(0..2_u8)).prop_map(|(module, owner)| Step::Row(module, owner)),
+        (0..3_usize).prop_map(Step::Remove),
+        (0..3_usize, 0..4_usize).prop_map(|(module, device)| Step::Arrive(module, device)),
+        (0..3_usize, 0..4_usize).prop_map(|(module, device)| Step::Leave(module, device)),
+        (0..3_usize).prop_map(Step::Word),
+        (0..50_i64).prop_map(Step::Wait),
+        Just(Step::Expire),
+    ]
+}
+
+/// What must be true of one module, told in the simplest way.
+#[derive(Default, Clone)]
+struct Truth {
+    owner: Option<u8>,
+    device: Option<usize>,
+    online: bool,
+    seen: i64,
+}
+
+proptest! {
+    #[test]
+    fn the_state_is_the_last_truth_after_any_order_of_events(steps in proptest::collection::vec(step(), 1..150)) {
+        let ids = connections(4);
+        let names = ["M0", "M1", "M2"];
+        let (mut registry, mut truth, mut now) = (Registry::default(), HashMap::<usize, Truth>::new(), 0);
+        for step in steps {
+            match step {
+                Step::Row(m, owner) => {
+                    registry.set(facts(names[m], owner.map(|owner| ["7", "8"][usize::from(owner)])));
+                    truth.entry(m).or_default().owner = owner;
+                }
+                Step::Remove(m) => prop_assert_eq!(registry.remove(names[m]).is_some(), truth.remove(&m).is_some()),
+                Step::Arrive(m, device) => {
+                    let arrival = registry.arrived(names[m], ids[device].0, now);
+                    let Some(known) = truth.get_mut(&m) else {
+                        prop_assert_eq!(arrival, None);
+                        continue;
+                    };
+                    prop_assert_eq!(arrival.map(|arrival| arrival.came_online), Some(!known.online), "only a real change");
+                    *known = Truth { device: Some(device), online: true, seen: now, ..known.clone() };
+                }
+                Step::Leave(m, device) => {
+                    let left = registry.left(names[m], ids[device].0);
+                    let Some(known) = truth.get_mut(&m).filter(|known| known.device == Some(device)) else {
+                        prop_assert!(!left);
+                        continue;
+                    };
+                    prop_assert_eq!(left, known.online, "only a real change");
+                    (known.device, known.online) = (None, false);
+                }
+                Step::Word(m) => {
+                    let changed = registry.turn(names[m], true, now);
+                    let Some(known) = truth.get_mut(&m) else { prop_assert!(!changed); continue };
+                    prop_assert_eq!(changed, !known.online);
+                    (known.online, known.seen) = (true, now);
+                }
+                Step::Wait(ms) => now += ms,
+                Step::Expire => {
+                    let gone = registry.expire(now - 60).len();
+                    let stale = truth.values_mut().filter(|known| known.online && known.seen < now - 60);
+                    prop_assert_eq!(gone, stale.map(|known| known.online = false).count());
+                }
+            }
+            prop_assert_eq!(registry.counts(), (truth.len(), truth.values().filter(|known| known.online).count()));
+            for (m, known) in &truth {
+                let module = registry.get(names[*m]).unwrap();
+                prop_assert_eq!(module.online, known.online);
+                prop_assert_eq!(module.device, known.device.map(|device| ids[device].0));
+            }
+            for owner in 0..2_u8 {
+                let theirs = registry.of_holder(&UserId::new(["7", "8"][usize::from(owner)])).count();
+                prop_assert_eq!(theirs, truth.values().filter(|known| known.owner == Some(owner)).count());
+            }
+        }
+    }
+}

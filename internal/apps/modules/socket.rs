@@ -1,0 +1,370 @@
+//! Socket.IO: web pages, and modules with older firmware.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::auth::Secret;
+use crate::hub::exchange::{ConnId, Event, Identity, Join, Mailbox};
+use crate::socketio::{Dialect, Emit, Heard, Link, Talk};
+
+use crate::apps::modules::Modules;
+use crate::apps::modules::dates::iso;
+use crate::apps::modules::device::conversation::{Close, Conversation, Effect};
+use crate::apps::modules::device::frame::{self, Report};
+use crate::apps::modules::identity::{Person, Proof};
+use crate::apps::modules::news::aliases;
+use crate::apps::modules::orders::{COMMAND, sent};
+use crate::apps::modules::page::Page;
+use crate::apps::modules::people::Shown;
+use crate::apps::modules::query;
+use crate::apps::modules::request::{self, Claim, Refusal, Request};
+use crate::apps::modules::topics;
+
+/// How long a client has to prove who it is.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The app as Socket.IO sees it.
+pub(super) struct Pages(pub(super) Arc<Modules>);
+
+impl Dialect for Pages {
+    fn namespaces(&self) -> &'static [&'static str] {
+        &["/"]
+    }
+
+    fn owns(&self, event: &str) -> bool {
+        request::is_request(event) || is_device_event(event)
+    }
+
+    fn claims(&self, link: &Link) -> bool {
+        self.0.people.session(|name| link.header(name)).is_some()
+    }
+
+    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+        let mailbox = self.0.office.exchange.open(Identity::default(), &[]).ok()?;
+        let token = ["token", "sessionToken"].iter().find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
+        let token = token.or_else(|| query::value(link.query(), "token")).filter(|token| !token.is_empty());
+        let shown = Shown { token: token.map(Secret::new), session: self.0.people.session(|name| link.header(name)) };
+        let mut socket = Socket {
+            app: Arc::clone(&self.0),
+            link: link.clone(),
+            conn: mailbox.id(),
+            who: Who::Stranger,
+            page: None,
+            lookup: None,
+            deadline: Instant::now() + DEADLINE,
+        };
+        if !shown.is_empty() {
+            socket.look_up(shown);
+        }
+        Some((Box::new(socket), mailbox))
+    }
+
+    fn write(&self, _namespace: &str, event: &Event) -> Vec<Emit> {
+        let Some(message) = event.message() else { return Vec::new() };
+        if &*message.name == COMMAND {
+            let Some(told) = self.0.command(&message.payload) else { return Vec::new() };
+            let payload: Arc<str> = frame::command_event(&told.module, &told.command, &told.params, told.at).to_string().into();
+            return vec![Emit::new("command", Arc::clone(&payload)), Emit::new("esp_command", payload)];
+        }
+        let own = Emit::new(Arc::clone(&message.name), Arc::clone(&message.payload));
+        let others = aliases(&message.name).iter().map(|name| Emit::new(*name, Arc::clone(&message.payload)));
+        std::iter::once(own).chain(others).collect()
+    }
+}
+
+/// Whether modules send an event of that name.
+fn is_device_event(event: &str) -> bool {
+    event.starts_with("esp_")
+        || matches!(
+            event,
+            "module_identify"
+                | "telemetry"
+                | "heartbeat"
+                | "command_response"
+                | "module_telemetry"
+                | "status_response"
+                | "reset_response"
+        )
+}
+
+#[expect(clippy::large_enum_variant, reason = "one a socket, which is far larger")]
+enum Who {
+    Stranger,
+    Person(Person),
+    Device(Conversation),
+}
+
+struct Socket {
+    app: Arc<Modules>,
+    link: Link,
+    conn: ConnId,
+    who: Who,
+    page: Option<Page>,
+    /// Who the headers say that is, while it is being found out.
+    lookup: Option<oneshot::Receiver<Option<Person>>>,
+    /// When it must have proved who it is; or when that is to be looked at again.
+    deadline: Instant,
+}
+
+impl Talk for Socket {
+    fn hear<'a>(&'a mut self, heard: Heard) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(lookup) = &mut self.lookup {
+                let found = lookup.await.ok().flatten();
+                self.lookup = None;
+                self.found(found);
+            }
+            let payload = heard.args.values.into_iter().next().unwrap_or(Value::Null);
+            let from_device = is_device_event(&heard.event) && !matches!(self.who, Who::Person(_));
+            if from_device || matches!(self.who, Who::Device(_)) {
+                self.hear_device(&heard.event, &payload).await;
+            } else {
+                self.hear_page(&heard.event, &payload).await;
+            }
+        })
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        // What a device must do, and by when, its transport's heartbeat knows.
+        (!matches!(self.who, Who::Device(_))).then_some(self.deadline)
+    }
+
+    fn on_time(&mut self) {
+        if let Some(Ok(found)) = self.lookup.as_mut().map(oneshot::Receiver::try_recv) {
+            self.lookup = None;
+            self.found(found);
+        }
+        match &self.who {
+            Who::Device(_) => {}
+            Who::Stranger => self.expel("Authentication failed"),
+            Who::Person(person) => match person.proof.clone() {
+                Proof::Word => self.deadline = Instant::now() + Duration::from_secs(3600),
+                Proof::Token { ends_at_s } if self.app.office.now() / 1000 >= ends_at_s => self.expel("Token expired"),
+                Proof::Token { ends_at_s } => self.deadline = self.app.instant_of(ends_at_s),
+                Proof::Session(_) => self.look_again(),
+            },
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Who::Device(conversation) = &self.who
+            && let Some(module) = conversation.module()
+        {
+            self.app.office.device_left(module, self.conn);
+        }
+        self.app.office.touch();
+    }
+}
+
+impl Socket {
+    /// Finds out who the headers say that is. Topics come with the answer, whether or not the client says anything before.
+    fn look_up(&mut self, shown: Shown) {
+        let (tell, told) = oneshot::channel();
+        let (app, conn, link) = (Arc::clone(&self.app), self.conn, self.link.clone());
+        self.app.drain.spawn_until_stop(async move {
+            let found = app.people.identify(&shown).await;
+            match &found {
+                Ok(Some(person)) => app.enter(conn, person, None),
+                Ok(None) => {}
+                Err(unknowable) => link.emit("error", &json!({"message": unknowable.to_string()})),
+            }
+            let _ = tell.send(found.ok().flatten());
+        });
+        self.lookup = Some(told);
+    }
+
+    fn found(&mut self, person: Option<Person>) {
+        if let Some(person) = person {
+            self.settle(person);
+        }
+    }
+
+    fn settle(&mut self, person: Person) {
+        self.deadline = match person.proof {
+            Proof::Token { ends_at_s } => self.app.instant_of(ends_at_s),
+            Proof::Session(_) => Instant::now() + self.app.people.ttl,
+            Proof::Word => Instant::now() + Duration::from_secs(3600),
+        };
+        self.who = Who::Person(person);
+    }
+
+    /// A session that has ended ends its sockets, and so does one that has become somebody else's.
+    fn look_again(&mut self) {
+        self.deadline = Instant::now() + self.app.people.ttl;
+        let Who::Person(person) = &self.who else { return };
+        let Proof::Session(session) = person.proof.clone() else { return };
+        let (app, person, link) = (Arc::clone(&self.app), person.clone(), self.link.clone());
+        self.app.drain.spawn_until_stop(async move {
+            let same = |now: &Person| (&now.user, now.is_admin) == (&person.user, person.is_admin);
+            // A database that is away throws nobody out.
+            if let Ok(now) = app.people.holder(&session).await
+                && !now.as_ref().is_some_and(same)
+            {
+                link.emit("client:auth:error", &json!({"message": "Session expired"}));
+                link.disconnect();
+            }
+        });
+    }
+
+    fn expel(&self, message: &str) {
+        self.link.emit("client:auth:error", &json!({"message": message}));
+        self.link.disconnect();
+    }
+
+    fn error(&self, message: &str) {
+        self.link.emit("error", &json!({"message": message}));
+    }
+
+    async fn hear_page(&mut self, event: &str, payload: &Value) {
+        let request = match request::read(event, payload) {
+            Ok(request) => request,
+            Err(Refusal::Unknown) => return self.error("Unknown event"),
+            Err(Refusal::Invalid(why)) => return self.error(why),
+            Err(Refusal::Command { named, why }) => return self.command_error(&named.0, &named.1, why),
+        };
+        let person = match (&self.who, request) {
+            (_, Request::Authenticate(claim)) => return self.authenticate(claim).await,
+            (Who::Person(person), request) => (person.clone(), request),
+            (_, request) => return self.refuse(request),
+        };
+        match person {
+            (person, Request::Page(page, again)) => {
+                self.turn_to(&person, page);
+                if again {
+                    self.begin(&person);
+                }
+            }
+            (person, Request::Sync) => {
+                self.begin(&person);
+                self.link.emit("client:sync:success", &json!({"timestamp": iso(self.app.office.now())}));
+            }
+            (person, Request::Stats) => self.link.emit("simple_stats_update", &self.app.simple_stats(&person)),
+            (person, Request::States { reply }) => {
+                let states = self.app.office.states(&person);
+                self.link.emit(reply, &json!({"states": states, "timestamp": iso(self.app.office.now())}));
+            }
+            (person, Request::Command { module, command, params }) => {
+                match self.app.office.command(&person, &module, &command, &params) {
+                    Ok(at) => self.link.emit("command_sent", &sent(&module, &command, at)),
+                    Err(undelivered) => self.command_error(&module.into(), &command.into(), undelivered.why()),
+                }
+            }
+            (person, Request::Claim { module, code }) => self.claim(&person, &module, code).await,
+            (_, Request::Authenticate(_)) => {}
+        }
+    }
+
+    /// What strangers are answered. The page that they show is noted for later.
+    fn refuse(&mut self, request: Request) {
+        const WHY: &str = "Not authenticated";
+        match request {
+            Request::Page(page, _) => {
+                self.page = Some(page);
+                self.error(WHY);
+            }
+            Request::Sync => self.link.emit("client:sync:error", &json!({"message": WHY})),
+            Request::Command { module, command, .. } => self.command_error(&module.into(), &command.into(), WHY),
+            Request::Stats | Request::States { .. } | Request::Claim { .. } | Request::Authenticate(_) => self.error(WHY),
+        }
+    }
+
+    fn command_error(&self, module: &Value, command: &Value, why: &str) {
+        // One generation of pages reads `error`, another `message`.
+        let payload = json!({"moduleId": module, "command": command, "error": why, "message": why});
+        self.link.emit("command_error", &payload);
+    }
+
+    async fn authenticate(&mut self, claim: Claim) {
+        let refuse = |socket: &Self, message: &str| socket.link.emit("client:auth:error", &json!({"message": message}));
+        let shown = Shown { token: claim.token, session: None };
+        let proved = if shown.is_empty() { Ok(None) } else { self.app.people.identify(&shown).await };
+        let known = match (&self.who, proved) {
+            (_, Ok(Some(person))) => Some(person),
+            (Who::Person(person), _) => Some(person.clone()),
+            (_, Err(unknowable)) => return refuse(self, &unknowable.to_string()),
+            (_, Ok(None)) => self.app.trusted(claim.user.as_deref(), claim.is_admin),
+        };
+        let Some(person) = known else {
+            return refuse(self, if claim.user.is_none() { "User ID required" } else { "Authentication failed" });
+        };
+        if claim.user.as_deref().is_some_and(|claimed| claimed != person.user.as_str()) {
+            return refuse(self, "Authentication failed");
+        }
+        self.page = claim.page.or(self.page);
+        self.app.enter(self.conn, &person, self.page);
+        self.settle(person.clone());
+        let now = iso(self.app.office.now());
+        self.link.emit("client:auth:success", &json!({"message": "Authenticated successfully", "timestamp": now}));
+        self.begin(&person);
+    }
+
+    fn turn_to(&mut self, person: &Person, page: Page) {
+        let exchange = &self.app.office.exchange;
+        if let Some(old) = self.page.replace(page) {
+            for topic in topics::of_page(person, old) {
+                exchange.leave(self.conn, &topic);
+            }
+        }
+        let joins: Vec<_> = topics::of_page(person, page).into_iter().map(Join::new).collect();
+        // It fails only for a connection that is gone.
+        let _ = exchange.join(self.conn, &joins);
+        self.app.office.touch();
+    }
+
+    /// What a page begins with.
+    fn begin(&self, person: &Person) {
+        for (event, payload) in self.app.begin(person, self.page) {
+            self.link.emit(event, &payload);
+        }
+    }
+
+    async fn claim(&self, person: &Person, module: &str, code: Option<Secret>) {
+        let Some(code) = code else { return self.error("Module code required") };
+        match self.app.claim(person, module, &code).await {
+            Ok(online) => {
+                self.link.emit("claim_ack", &json!({"moduleId": module, "code": code.expose()}));
+                self.link.emit("module_presence", &json!({"moduleId": module, "online": online}));
+            }
+            Err(why) => self.error(why),
+        }
+    }
+
+    async fn hear_device(&mut self, event: &str, payload: &Value) {
+        if !matches!(self.who, Who::Device(_)) {
+            self.who = Who::Device(self.app.conversation());
+        }
+        let Who::Device(conversation) = &mut self.who else { return };
+        let now = self.app.office.now();
+        let mut effect = conversation.heard(frame::read_event(event, payload), now);
+        if let Some(Effect::Check { module, password }) = effect {
+            let verdict = self.app.check(&module, password).await;
+            effect = conversation.judged(verdict, self.app.office.now());
+        }
+        match effect {
+            Some(Effect::Report(module, Report::Identify(fields))) => self.greet(&module, &fields),
+            Some(Effect::Report(module, report)) => self.app.office.device_said(&module, self.conn, report),
+            Some(Effect::Close(close)) => {
+                self.error(close.reason());
+                self.link.disconnect();
+            }
+            Some(Effect::Send(_) | Effect::Check { .. }) | None => {}
+        }
+    }
+
+    fn greet(&mut self, module: &str, fields: &Map<String, Value>) {
+        if !self.app.office.device_came(module, self.conn, fields) {
+            self.error(Close::Failed.reason());
+            return self.link.disconnect();
+        }
+        let [connected, success] = self.app.greetings(module);
+        self.link.emit("connected", &connected);
+        self.link.emit("auth_success", &success);
+    }
+}
