@@ -138,6 +138,17 @@ impl Socket {
         }
     }
 
+    /// The close frame that ends this connection, code and reason; 0 if there is none.
+    pub(crate) async fn ended(&mut self) -> (u16, String) {
+        loop {
+            match within(self.stream.next()).await {
+                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(Message::Close(None)) | Err(_)) | None => return (0, String::new()),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
     /// Ends the connection as a browser does.
     pub(crate) async fn close(mut self) {
         let _ = within(self.stream.close(None)).await;

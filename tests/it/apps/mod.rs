@@ -1,0 +1,3 @@
+//! The apps of other systems, with a real Postgres and real sockets.
+
+mod modules;
