@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::apps::{Parts, Served, Setting, gateway, messaging, workspace};
+use crate::apps::{Parts, Served, Setting, gateway, messaging, modules, workspace};
 use crate::config::WantedApp;
 use crate::drain::Drain;
 use crate::http::{self, Annex, Listener};
@@ -19,6 +19,7 @@ fn start(setting: &Setting, parts: &Parts) -> anyhow::Result<Served> {
         Setting::Gateway(config) => gateway::start(config, parts),
         Setting::Messaging(config) => messaging::start(config, parts),
         Setting::Workspace(config) => Ok(workspace::start(config, parts)),
+        Setting::Modules(config) => modules::start(config, parts),
     }
 }
 

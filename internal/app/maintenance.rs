@@ -1,7 +1,7 @@
 //! `latido install`, `uninstall` and `doctor`: what is done to a database, and what is found out about it.
 
 use crate::app::config::database_config;
-use crate::apps::messaging;
+use crate::apps::{messaging, modules};
 use crate::auth::check_secret;
 use crate::config::Settings;
 use crate::postgres::apps::messaging::Messages;
@@ -21,10 +21,12 @@ fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
     let scripts = scripts(&settings);
     let (database, catalog) = open(settings)?;
-    let mut changes = database.install(&catalog).await?;
-    for (name, sql) in scripts {
-        changes.push(database.install_app(name, sql).await?);
+    let mut changes = Vec::new();
+    // First: an app's stream reads its tables.
+    for (name, marked, sql) in scripts {
+        changes.push(database.install_app(name, marked, sql).await?);
     }
+    changes.extend(database.install(&catalog).await?);
     Ok(changes)
 }
 
@@ -35,17 +37,18 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     let scripts = scripts(&settings);
     let (database, catalog) = open(settings)?;
-    let mut script = database.install_sql(&catalog).await?;
-    for (name, sql) in scripts {
-        script.push_str(&database.install_app_sql(name, sql));
-    }
+    let mut script: String = scripts.iter().map(|(name, marked, sql)| database.install_app_sql(name, marked, sql)).collect();
+    script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
 
-/// What the apps that are switched on keep in the database.
-fn scripts(settings: &Settings) -> Vec<(&'static str, &'static str)> {
-    let kept = [(messaging::NAME, postgres::apps::messaging::SCHEMA)];
-    kept.into_iter().filter(|(name, _)| settings.app_names.contains(name)).collect()
+/// What the apps that are switched on keep in the database: each with a table of its own that says which form it has.
+fn scripts(settings: &Settings) -> Vec<(&'static str, &'static str, &'static str)> {
+    let kept = [
+        (messaging::NAME, "messaging_changes", postgres::apps::messaging::SCHEMA),
+        (modules::NAME, "module_state", postgres::apps::modules::SCHEMA),
+    ];
+    kept.into_iter().filter(|(name, _, _)| settings.app_names.contains(name)).collect()
 }
 
 /// Removes whatever was installed.

@@ -5,6 +5,7 @@
 
 pub mod gateway;
 pub mod messaging;
+pub mod modules;
 pub mod workspace;
 
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub enum Setting {
     Messaging(Box<messaging::Config>),
     /// See [`workspace`].
     Workspace(workspace::Config),
+    /// Modules, their owners' pages and their administrators'.
+    Modules(Box<modules::Config>),
 }
 
 impl Setting {
@@ -88,6 +91,7 @@ impl Setting {
             Self::Gateway(_) => "gateway",
             Self::Messaging(_) => messaging::NAME,
             Self::Workspace(_) => workspace::NAME,
+            Self::Modules(_) => modules::NAME,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{NAMES, Setting, messaging, workspace};
+use crate::apps::{NAMES, Setting, messaging, modules, workspace};
 use crate::auth::{Secret, VerifierConfig};
 use crate::config::gateway::{self, gateway};
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
+use crate::stream::Stream;
 
 /// An app that is to be served.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) fn apps(
     purpose: Purpose,
     file: &BTreeMap<String, AppTable>,
     verifier: &VerifierConfig,
+    time_zone: &str,
 ) -> (Vec<&'static str>, Vec<WantedApp>) {
     let listed = r.text(&v::LATIDO_APPS).map(value::list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
@@ -49,7 +51,7 @@ pub(super) fn apps(
     }
     let with_settings = names.iter().filter_map(|name| {
         let port = file.get(*name).and_then(|table| table.port).or_else(|| own_port(r, name));
-        setting(r, name, verifier).map(|setting| WantedApp { port, setting })
+        setting(r, name, verifier, time_zone).map(|setting| WantedApp { port, setting })
     });
     let apps = with_settings.collect();
     (names, apps)
@@ -61,10 +63,11 @@ fn own_port(r: &mut Reader<'_>, name: &str) -> Option<u16> {
 }
 
 /// Reads the settings of an app. Each has its line here.
-fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig) -> Option<Setting> {
+fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig, time_zone: &str) -> Option<Setting> {
     match name {
         workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
         "gateway" => Some(gateway(r)),
+        modules::NAME => Some(Setting::Modules(Box::new(super::modules::config(r, time_zone)))),
         messaging::NAME => Some(Setting::Messaging(Box::new(super::messaging::config(r, verifier)))),
         _ => {
             r.mistakes.add(name, "this app is not part of this build yet");
@@ -77,6 +80,14 @@ fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
     let list = r.secret(&v::WORKSPACE_API_KEY).unwrap_or_else(|| Secret::new(""));
     let keys = r.check(v::WORKSPACE_API_KEY.name, workspace::Config::parse_keys(&list)).unwrap_or_default();
     workspace::Config { keys, trusts_client_ids: r.boolean(&v::WORKSPACE_TRUST_CLIENT_IDS, false) }
+}
+
+/// The streams that an app brings, whatever the purpose: their triggers are installed like those of others.
+pub(super) fn streams(name: &str, zone: &str) -> Vec<Stream> {
+    match name {
+        modules::NAME => vec![modules::stats_stream(zone)],
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]

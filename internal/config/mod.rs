@@ -8,6 +8,7 @@ mod flags;
 mod gateway;
 mod messaging;
 mod mistake;
+mod modules;
 mod open_files;
 mod reader;
 mod settings;

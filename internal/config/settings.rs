@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::auth::{
     ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys, check_secret, check_url,
 };
-use crate::config::apps::{WantedApp, apps};
+use crate::config::apps::{self, WantedApp};
 use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::{Mistakes, Sources, Variable, open_files, value, variable as v};
@@ -163,14 +163,20 @@ impl Settings {
         let time_zone = time_zone(r, purpose);
         let mut file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
         let tables = file.as_mut().map(|file| std::mem::take(&mut file.apps)).unwrap_or_default();
-        let (streams, file_roles) = streams(r, file, &time_zone);
+        let (mut streams, file_roles) = streams(r, file, &time_zone);
         let auth = Auth {
             verifier: verifier(r, purpose, &streams, &mut warnings),
             policy: policy(r, file_roles),
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
-        let (app_names, apps) = apps(r, purpose, &tables, &auth.verifier);
+        let (app_names, apps) = apps::apps(r, purpose, &tables, &auth.verifier, &time_zone);
+        for stream in app_names.iter().flat_map(|name| apps::streams(name, &time_zone)) {
+            // The file's own comes before an app's.
+            if streams.iter().all(|known| known.name != stream.name) {
+                streams.push(stream);
+            }
+        }
         warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {

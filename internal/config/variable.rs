@@ -161,6 +161,40 @@ variables! {
         WORKSPACE_TRUST_CLIENT_IDS plain "BOOL" "false"
             "App workspace: believe the ids that a client sends without a token, as the old server did; for a migration behind a trusted network alone";
     }
+    "Modules" {
+        MODULES_API_KEY secret "KEY" ""
+            "Key that callers of POST /api/modules/emit/… must send as X-API-Key, or sha256: and its hexadecimal hash; the app does not start without it";
+        MODULES_JWT_SECRET secret "TEXT" "JWT_SECRET"
+            "Secret that signs the tokens of the app's web clients, where it is not the one of the streams";
+        MODULES_JWT_JWKS_URL secret "URL" "JWT_JWKS_URL"
+            "Address of the key set of their issuer; with it or MODULES_JWT_SECRET the keys of the streams do not count for this app";
+        MODULES_JWT_ISSUER plain "TEXT" ""
+            "What iss must be in tokens of MODULES_JWT_SECRET and MODULES_JWT_JWKS_URL; unset: anything";
+        MODULES_JWT_AUDIENCE plain "TEXT" ""
+            "What aud must be or hold in them; unset: anything";
+        MODULES_ADMIN_ROLES plain "LIST" "admin"
+            "Roles (claim rol or role) that make an administrator of this app; none: no role";
+        MODULES_SESSION_SECRET secret "TEXT" ""
+            "Secret that signs the session cookie of express-session; unset: no cookie identifies anybody";
+        MODULES_SESSION_SECRET_PREVIOUS secret "TEXT" ""
+            "The secret before: still accepted while cookies signed with it live";
+        MODULES_SESSION_COOKIE plain "NAME" "connect.sid"
+            "Name of the session cookie";
+        MODULES_SESSION_SQL plain "SQL|PATH" "connect-pg-simple's table session"
+            "Statement, or the path of a file with one, that takes a session's id as $1 and gives user_id, is_admin and nickname";
+        MODULES_SESSION_SECONDS plain "SECONDS" "30"
+            "How long an answer about a session counts; a session that has ended ends its connections within that time";
+        MODULES_ORIGINS plain "LIST" ""
+            "Pages of other hosts that may use the session cookie (https://panel.example.com); pages of the same host always may";
+        MODULES_TIMEZONE plain "ZONE" "TIMEZONE"
+            "IANA time zone in which lastSeenFormatted is written";
+        MODULES_GROUP_MS plain "MILLISECONDS" "500"
+            "How long news of one kind about one module are gathered after the first; the newest goes out. 0: not at all";
+        MODULES_STALE_SECONDS plain "SECONDS" "300"
+            "How long a module that says nothing counts as online";
+        MODULES_TRUST_CLIENTS plain "true|false" "false"
+            "Believe web clients who they say they are, and modules without a password. For a closed network alone";
+    }
     "Limits" {
         MAX_CONNECTIONS plain "N" "what the open-file limit allows"
             "Most open connections";
@@ -222,6 +256,11 @@ mod tests {
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",
             "WORKSPACE_API_KEY",
+            "MODULES_API_KEY",
+            "MODULES_JWT_SECRET",
+            "MODULES_JWT_JWKS_URL",
+            "MODULES_SESSION_SECRET",
+            "MODULES_SESSION_SECRET_PREVIOUS",
         ];
         assert_eq!(secret, expected);
     }

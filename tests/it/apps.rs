@@ -1,4 +1,5 @@
 //! The other systems, against a real PostgreSQL and over real sockets.
 
 mod messaging;
+mod modules;
 mod workspace;

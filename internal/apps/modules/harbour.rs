@@ -8,15 +8,13 @@ use crate::apps::Parts;
 use crate::http::{Answer, Asked, Boarding, Pier, Site};
 use crate::session::Limits;
 
-use crate::apps::modules::Modules;
 use crate::apps::modules::addresses::{Address, BODY_BYTES, Reply};
 use crate::apps::modules::device::frame::FRAME_BYTES;
 use crate::apps::modules::guest::Device;
+use crate::apps::modules::{Modules, NAME};
 
 /// Where modules come in.
 const DEVICES: &str = "/esp32";
-/// The label of their connections, for operators.
-const TENANT: &str = "modules";
 /// How often a module's socket is pinged, and after how much silence it is closed: firmware beats every 30 s.
 const HEARTBEAT_S: u32 = 30;
 const SILENCE_S: u32 = 75;
@@ -83,6 +81,6 @@ impl Pier for Harbour {
     fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Whoever it is says so in the first frame.
-        Box::pin(async move { Ok(Boarding::new(TENANT, move |berth| Box::new(Device::new(app, &berth))).limits(limits)) })
+        Box::pin(async move { Ok(Boarding::new(NAME, move |berth| Box::new(Device::new(app, &berth))).limits(limits)) })
     }
 }

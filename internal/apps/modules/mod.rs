@@ -38,8 +38,5 @@ pub use app::start;
 pub use config::Config;
 pub use stats::{STATS_STREAM, stream as stats_stream};
 
-/// The tables and triggers.
-pub const SCHEMA: &str = crate::postgres::apps::modules::SCHEMA;
-
-/// What removes the triggers, and leaves the tables.
-pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;";
+/// What it is called in `LATIDO_APPS`.
+pub const NAME: &str = "modules";

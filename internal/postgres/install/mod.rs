@@ -77,14 +77,15 @@ impl Database {
     }
 
     /// Runs an app's script in the first schema of the search path, unless it has run there in this very form.
-    pub async fn install_app(&self, name: &str, sql: &str) -> Result<Change, InstallError> {
+    /// `marked`: one of its tables, whose comment says which form that was.
+    pub async fn install_app(&self, name: &str, marked: &str, sql: &str) -> Result<Change, InstallError> {
         let subject = format!("tables of {name}");
-        let section = self.app_section(name, sql);
+        let section = self.app_section(name, marked, sql);
         let private = self.private_direct().await?;
         let asked = format!(
             "{} SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
             self.direct().local_settings(),
-            literal(&format!("{name}_changes"))
+            literal(marked)
         );
         let answer = private.client.simple_query(&asked).await.map_err(|error| InstallError::of(subject.clone(), &error))?;
         let mark = app_mark(sql);
@@ -98,13 +99,13 @@ impl Database {
     }
 
     /// The script that [`Database::install_app`] would run.
-    pub fn install_app_sql(&self, name: &str, sql: &str) -> String {
-        script(SETTINGS, &[self.app_section(name, sql)])
+    pub fn install_app_sql(&self, name: &str, marked: &str, sql: &str) -> String {
+        script(SETTINGS, &[self.app_section(name, marked, sql)])
     }
 
-    fn app_section(&self, name: &str, sql: &str) -> Section {
+    fn app_section(&self, name: &str, marked: &str, sql: &str) -> Section {
         let (settings, mark) = (self.direct().local_settings(), literal(&app_mark(sql)));
-        let sql = format!("SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {name}_changes IS {mark};");
+        let sql = format!("SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {marked} IS {mark};");
         Section { subject: format!("tables of {name}"), sql }
     }
 

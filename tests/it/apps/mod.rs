@@ -1,3 +1,0 @@
-//! The apps of other systems, with a real Postgres and real sockets.
-
-mod modules;
