@@ -57,7 +57,11 @@ fn scripts(settings: &Settings) -> Vec<(&'static str, &'static str, &'static str
 /// As [`install`].
 pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
     let (database, _) = open(settings)?;
-    Ok(database.uninstall().await?)
+    let changes = database.uninstall().await?;
+    let scripts = database.scripts();
+    scripts.execute("SET client_min_messages = warning").await?;
+    scripts.execute(postgres::apps::modules::REMOVAL).await?;
+    Ok(changes)
 }
 
 /// The script that [`uninstall`] would run.
@@ -66,7 +70,7 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
 /// As [`install`].
 pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
     let (database, _) = open(settings)?;
-    Ok(database.uninstall_sql().await?)
+    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL)
 }
 
 /// Examines the settings and the database.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::apps::modules::Config;
-use crate::auth::{ApiKey, VerifierConfig, check_jwks_url, check_secret};
+use crate::auth::{ApiKey, VerifierConfig, check_secret, check_url};
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
 
@@ -50,7 +50,7 @@ fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
         r.check(v::MODULES_JWT_SECRET.name, check_secret(secret, false));
     }
     if let Some(url) = &jwks_url {
-        r.check(v::MODULES_JWT_JWKS_URL.name, check_jwks_url(url));
+        r.check(v::MODULES_JWT_JWKS_URL.name, check_url(url));
     }
     let text = |variable| r.text(variable).map(ToOwned::to_owned);
     let (issuer, audience) = (text(&v::MODULES_JWT_ISSUER), text(&v::MODULES_JWT_AUDIENCE));

@@ -7,11 +7,20 @@ use tracing_subscriber::EnvFilter;
 /// The pool's own word on a connection that is gone, one line each, is no news beside ours.
 const DEFAULT: &str = "info,deadpool.postgres=error";
 
+/// The driver logs the values of parameters at `debug`, and a session's id is one: it is heard only where somebody asks for it by name.
+const QUIET: &str = "tokio_postgres";
+
+/// The filter that a `RUST_LOG` means; None if it is none.
+fn understood(text: &str) -> Option<EnvFilter> {
+    let whole = if text.contains(QUIET) { text.to_owned() } else { format!("{text},{QUIET}=info") };
+    EnvFilter::try_new(whole).ok()
+}
+
 /// Starts logging to standard error: readable on a terminal, JSON otherwise. `filter` is what `RUST_LOG` says (default `info`).
 ///
 /// Does nothing when the process has a subscriber already, as in tests.
 pub fn init(filter: Option<&str>) {
-    let filter = filter.and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT));
+    let filter = filter.and_then(understood).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let _ = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
 }
@@ -19,6 +28,14 @@ pub fn init(filter: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_drivers_parameters_are_heard_only_by_name() {
+        let shown = |text: &str| understood(text).unwrap().to_string();
+        assert!(shown("debug").contains("tokio_postgres=info"));
+        assert!(!shown("debug,tokio_postgres=trace").contains("tokio_postgres=info"));
+        assert!(understood("latido=what").is_none());
+    }
 
     #[test]
     fn the_default_filter_is_understood() {

@@ -21,6 +21,10 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// The tables and triggers; see `sql/apps/modules.sql`.
 pub const SCHEMA: &str = include_str!("../../../../sql/apps/modules.sql");
 
+/// Takes the triggers away again, and the mark that they are there. The tables stay, for they hold what people put there.
+pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
+    DO $$ BEGIN IF to_regclass('module_state') IS NOT NULL THEN COMMENT ON TABLE module_state IS NULL; END IF; END $$;\n";
+
 /// Whose a session is, where connect-pg-simple keeps it. `$1` is the session's id.
 pub const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
     FROM session WHERE sid = $1 AND expire > now()";
