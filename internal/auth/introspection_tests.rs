@@ -187,35 +187,3 @@ fn nothing_shows_the_token_or_the_address() {
         assert!(Introspector::new(&Introspection { url: Secret::new(bad), ..config.clone() }).is_err(), "{bad}");
     }
 }
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Current-thread, so that the task that asks logs into this test's subscriber.
-#[tokio::test]
-async fn no_log_holds_the_token() {
-    let captured = Captured::default();
-    let writer = captured.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
-    let (verifier, _drain) = issuer.verifier(SHORT, true);
-    let token = token();
-    let _held = verifier.verify(&token).await.unwrap();
-    issuer.says(response("500 Oh", ""));
-    until(|| String::from_utf8_lossy(&captured.0.lock().unwrap()).contains("could not be asked")).await;
-    drop(guard);
-    let logs = String::from_utf8_lossy(&captured.0.lock().unwrap()).into_owned();
-    assert!(!logs.contains(&token) && !logs.contains("/introspect"), "{logs}");
-}
