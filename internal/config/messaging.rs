@@ -35,7 +35,16 @@ fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
     let (issuer, audience) = (own(&v::MESSAGING_JWT_ISSUER), own(&v::MESSAGING_JWT_AUDIENCE));
     if has_own {
         let secrets = secret.into_iter().collect();
-        return VerifierConfig { secrets, public_keys, jwks_url, issuer, audience, key_fields: Vec::new(), ..server.clone() };
+        return VerifierConfig {
+            secrets,
+            public_keys,
+            jwks_url,
+            issuer,
+            audience,
+            key_fields: Vec::new(),
+            introspection: None,
+            ..server.clone()
+        };
     }
     let (issuer, audience) = (issuer.or_else(|| server.issuer.clone()), audience.or_else(|| server.audience.clone()));
     VerifierConfig { issuer, audience, key_fields: Vec::new(), ..server.clone() }

@@ -12,19 +12,22 @@ use crate::apps::messaging::socket::{Failure, Socket, Step};
 use crate::apps::messaging::store::{Answer, Operation};
 use crate::apps::messaging::vocabulary::{Vocabulary, dismissal, presence, roster};
 use crate::apps::messaging::{NAME, OPERATION, Shared};
+use crate::auth::Principal;
 use crate::hub::exchange::{ConnId, Dialect, Event, Identity, Join, Publish};
 use crate::ident::UserId;
 use crate::protocol::Frame;
 use crate::protocol::phoenix::{self, Vsn};
 use crate::shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
+/// How often a token that may be revoked is looked at, in seconds.
+const REVOCATION_S: i64 = 10;
+
 /// What a token said of a client that comes in.
 #[derive(Debug, Clone)]
 pub(super) struct Passport {
     pub(super) user: Uuid,
-    pub(super) session: Option<Arc<str>>,
-    /// From this second on it counts no more (Unix epoch).
-    pub(super) ends_at_s: i64,
+    /// What else the token said; its issuer may revoke it.
+    pub(super) principal: Arc<Principal>,
     pub(super) vsn: Vsn,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Client {
     /// The operation under way, to be asked again if a membership ends meanwhile.
     asked: Option<Operation>,
     has_expired: bool,
+    /// When to look whether the token was revoked, Unix seconds.
+    look_at_s: i64,
     /// How often the user had been put out of a conversation when the channels were last looked at.
     removals: u64,
 }
@@ -53,13 +58,24 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, passport: Passport, berth: &Berth) -> Self {
         let user = UserId::new(&passport.user.to_string());
-        let identity = Identity { user: Some(user.clone()), session: passport.session.clone(), role: None };
+        let identity = Identity { user: Some(user.clone()), session: passport.principal.session().map(Into::into), role: None };
         let here = [Join::new(presence(passport.user))];
         let dialect = if passport.vsn == Vsn::V2 { V2 } else { V1 };
         let id = shared.exchange.attach(&berth.port, dialect, berth.address, identity, &here).ok();
         let socket = Socket::new(passport.user, passport.vsn, shared.vocabulary);
         let (since_s, removals) = (shared.clock.unix_s(), shared.roll.removals(passport.user));
-        Self { shared, socket, id, user, passport, since_s, asked: None, has_expired: false, removals }
+        Self {
+            shared,
+            socket,
+            id,
+            user,
+            passport,
+            since_s,
+            asked: None,
+            has_expired: false,
+            look_at_s: since_s + REVOCATION_S,
+            removals,
+        }
     }
 
     fn run(&mut self, steps: Vec<Step>, now: Now, acts: &mut Acts<'_>) {
@@ -246,16 +262,21 @@ impl Guest for Client {
     fn on_time(&mut self, now: Now, acts: &mut Acts<'_>) {
         let mut steps = Vec::new();
         self.socket.on_time(now.unix_s, &mut steps);
-        if now.unix_s >= self.passport.ends_at_s && !self.has_expired {
+        let principal = &self.passport.principal;
+        let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
+        if is_over && !self.has_expired {
             self.has_expired = true;
             steps.push(Step::Close(4001, "token expired"));
         }
+        self.look_at_s = now.unix_s + REVOCATION_S;
         self.run(steps, now, acts);
     }
 
     fn next_time(&self) -> Option<i64> {
-        let expiry = (!self.has_expired).then_some(self.passport.ends_at_s);
-        self.socket.next_time().into_iter().chain(expiry).min()
+        let principal = &self.passport.principal;
+        let expiry = (!self.has_expired).then(|| principal.ends_at_s());
+        let look = (!self.has_expired && principal.may_be_revoked()).then_some(self.look_at_s);
+        self.socket.next_time().into_iter().chain(expiry).chain(look).min()
     }
 
     fn encode(&self, event: &Event) -> Frame {

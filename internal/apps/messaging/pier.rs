@@ -50,7 +50,7 @@ async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
     if !shared.hints.is_ready() {
         return Err(unavailable());
     }
-    let passport = Passport { user, session: principal.session().map(Into::into), ends_at_s: principal.ends_at_s(), vsn };
+    let passport = Passport { user, principal: Arc::new(principal), vsn };
     let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
     let make = move |berth| Box::new(Client::new(shared, passport, &berth)) as Box<dyn Guest>;
