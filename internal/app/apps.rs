@@ -74,8 +74,20 @@ impl Group {
     }
 }
 
-/// Binds the listeners of apps that have their own; the first group is that of the main listener, and may be empty.
-pub(super) fn bind(sockets: &mut http::Sockets, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
+/// Binds the main listener, or takes it from whoever handed it over, and those of apps that have their own; the first group is that of
+/// the main one, and may be empty.
+pub(super) fn bind(reuse_port: bool, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<(http::Listener, Vec<Group>)> {
+    let mut sockets = http::Sockets::take(reuse_port).context("the sockets that were handed over can't be used")?;
+    let listener = sockets.listen(main).with_context(|| format!("can't listen on {main}"))?;
+    let groups = bind_apps(&mut sockets, main, wanted)?;
+    let unused = sockets.unused();
+    if !unused.is_empty() {
+        tracing::warn!(ports = ?unused, "sockets were handed over for ports that nothing here listens on");
+    }
+    Ok((listener, groups))
+}
+
+fn bind_apps(sockets: &mut http::Sockets, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
     let mut groups = vec![Group { listener: None, settings: Vec::new() }];
     for WantedApp { port, setting } in wanted {
         let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {

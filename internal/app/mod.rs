@@ -12,8 +12,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::apps::messaging::Hints;
 use crate::auth::{Policy, Verifier};
 use crate::clock::Clock;
@@ -53,13 +51,8 @@ impl App {
         let (front, back) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
-        let mut sockets = http::Sockets::take(config.reuse_port).context("the sockets that were handed over can't be used")?;
-        let listener = sockets.listen(config.address).with_context(|| format!("can't listen on {}", config.address))?;
+        let (listener, groups) = apps::bind(config.reuse_port, config.address, config.apps)?;
         let address = listener.address();
-        let groups = apps::bind(&mut sockets, config.address, config.apps)?;
-        if !sockets.unused().is_empty() {
-            tracing::warn!(ports = ?sockets.unused(), "sockets were handed over for ports that nothing here listens on");
-        }
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;

@@ -145,3 +145,53 @@ impl Rooms {
         (place < room.members.len()).then_some((room, place))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::hub::{Hub, Observer};
+    use crate::ident::{Topic, Version};
+    use crate::protocol::Frame;
+    use crate::stream::{Catalog, KeyType, Stream};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn watched(&self, _: &Topic) {}
+        fn unwatched(&self, _: &Topic) {}
+    }
+
+    /// The next member that a pass looks at, as the worker goes on.
+    fn look(room: &mut Room) -> u32 {
+        room.remaining -= 1;
+        let place = if room.cursor < room.members.len() { room.cursor } else { 0 };
+        room.cursor = place + 1;
+        room.members[place].seen = room.turn;
+        room.members[place].slot()
+    }
+
+    /// A seat is freed in the middle of a pass, and the last member moves to where the pass has been.
+    #[test]
+    fn whoever_moves_within_a_pass_is_looked_at_all_the_same() {
+        let catalog = Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]));
+        let hub = Hub::new(Arc::clone(&catalog), Box::new(Nobody));
+        let outlet = hub.add_outlet(|| {});
+        let id = hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap()).room;
+        for freed in 0..4 {
+            let mut rooms = Rooms::default();
+            let index = rooms.open(id);
+            let seats: Vec<_> = (0..4).map(|slot| rooms.sit(index, slot).unwrap()).collect();
+            let room = rooms.get_mut(index).unwrap();
+            assert!(room.offer(Versioned { version: Version(1), frame: Frame::text("1") }));
+            let mut looked = vec![look(room), look(room)];
+            rooms.leave(seats[freed]).unwrap();
+            let room = rooms.get_mut(index).unwrap();
+            while room.remaining > 0 {
+                looked.push(look(room));
+            }
+            assert!(room.members.iter().all(|member| !room.is_behind(*member)), "seat {freed} was freed: {looked:?}");
+        }
+    }
+}
