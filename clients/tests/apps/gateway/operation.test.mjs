@@ -7,7 +7,8 @@ import { until } from '../harness/program.mjs';
 import { KEY, World } from './world.mjs';
 
 const world = new World();
-before(() => world.start());
+// The API answers from this busy process.
+before(() => world.start({ GATEWAY_API_TIMEOUT_SECONDS: '10' }));
 after(() => world.end());
 afterEach(() => world.leave());
 
