@@ -32,6 +32,7 @@ pub(super) fn apps(
     r: &mut Reader<'_>,
     purpose: Purpose,
     file: &BTreeMap<String, AppTable>,
+    streams: &mut Vec<Stream>,
     verifier: &VerifierConfig,
     time_zone: &str,
 ) -> (Vec<&'static str>, Vec<WantedApp>) {
@@ -46,6 +47,7 @@ pub(super) fn apps(
     }
     let wanted = |name: &&str| file.contains_key(*name) || listed.iter().any(|listed| listed == name);
     let names: Vec<_> = NAMES.into_iter().filter(wanted).collect();
+    add_streams(streams, &names, time_zone);
     if !matches!(purpose, Purpose::Serve | Purpose::Demo) {
         return (names, Vec::new());
     }
@@ -82,11 +84,11 @@ fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
     workspace::Config { keys, trusts_client_ids: r.boolean(&v::WORKSPACE_TRUST_CLIENT_IDS, false) }
 }
 
-/// The streams that an app brings, whatever the purpose: their triggers are installed like those of others.
-pub(super) fn streams(name: &str, zone: &str) -> Vec<Stream> {
-    match name {
-        modules::NAME => vec![modules::stats_stream(zone)],
-        _ => Vec::new(),
+/// The streams that apps bring, whatever the purpose: their triggers are installed like those of others. The file's own come before.
+fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
+    let is_known = streams.iter().any(|known| known.name == modules::STATS_STREAM);
+    if names.contains(&modules::NAME) && !is_known {
+        streams.push(modules::stats_stream(zone));
     }
 }
 

@@ -170,13 +170,7 @@ impl Settings {
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
-        let (app_names, apps) = apps::apps(r, purpose, &tables, &auth.verifier, &time_zone);
-        for stream in app_names.iter().flat_map(|name| apps::streams(name, &time_zone)) {
-            // The file's own comes before an app's.
-            if streams.iter().all(|known| known.name != stream.name) {
-                streams.push(stream);
-            }
-        }
+        let (app_names, apps) = apps::apps(r, purpose, &tables, &mut streams, &auth.verifier, &time_zone);
         warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {

@@ -250,7 +250,7 @@ impl Modules {
             let claimed = found.as_ref().is_some_and(|found| found.claimed);
             let Some(password) = password else { return Ok(claimed && self.config.trust_clients) };
             let permit = Arc::clone(&self.checks).acquire_owned().await.map_err(drop)?;
-            let hash = found.and_then(|found| found.password_hash);
+            let hash = found.and_then(|found| found.password_hash).map(Secret::new);
             let judged = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 password::verify(&password, hash.as_ref())

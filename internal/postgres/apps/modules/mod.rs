@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::auth::Secret;
 use crate::postgres::connect::Private;
 use crate::postgres::error::DatabaseError;
 use crate::postgres::quote::literal;
@@ -52,13 +51,19 @@ pub struct StoredModule {
     pub telemetry: Option<String>,
 }
 
-/// What a device must know.
-#[derive(Debug, Clone)]
+/// What a device must know. Not to be printed.
+#[derive(Clone)]
 pub struct Credentials {
     /// bcrypt.
-    pub password_hash: Option<Secret>,
+    pub password_hash: Option<String>,
     /// Nobody's module may not connect.
     pub claimed: bool,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("claimed", &self.claimed).finish_non_exhaustive()
+    }
 }
 
 /// Whose a session is.
@@ -148,7 +153,7 @@ impl Database {
         let Some(row) = rows.first() else { return Ok(None) };
         let hash: Option<String> = row.try_get(0).map_err(|error| DatabaseError::of(what, &error))?;
         let claimed = row.try_get(1).map_err(|error| DatabaseError::of(what, &error))?;
-        Ok(Some(Credentials { password_hash: hash.map(Secret::new), claimed }))
+        Ok(Some(Credentials { password_hash: hash, claimed }))
     }
 
     /// Whose a session is. None: it has ended, or nobody has logged in.
