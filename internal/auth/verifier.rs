@@ -141,6 +141,9 @@ impl Verifier {
 
     /// The same at once for tokens of a shared secret; None for all others, as [`Verifier::verify_at_once`].
     pub fn open_at_once(&self, token: &str, user_claims: &[&str]) -> Option<Result<Opened, TokenError>> {
+        if let Err(error) = read_header(token) {
+            return Some(Err(error));
+        }
         let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
         let Opened { user, principal, claims } = match self.judge_at_once(token, read)? {
             Ok(opened) => opened,
