@@ -13,8 +13,15 @@ pub struct Principal {
     user: UserId,
     expires_at_s: i64,
     role: Option<Box<str>>,
-    session: Option<Box<str>>,
     grants: Grants,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few principals have.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seldom {
+    /// The device or session that the token names.
+    session: Option<Box<str>>,
     /// Where the issuer is asked about revoked tokens.
     vouched: Option<Arc<Vouched>>,
 }
@@ -22,19 +29,19 @@ pub struct Principal {
 impl Principal {
     /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
-        Self { user, expires_at_s, role: role.map(Into::into), session: None, grants, vouched: None }
+        Self { user, expires_at_s, role: role.map(Into::into), grants, seldom: None }
     }
 
     /// With the device or session that the token names.
     #[must_use]
     pub fn with_session(mut self, session: &str) -> Self {
-        self.session = Some(session.into());
+        self.seldom.get_or_insert_default().session = Some(session.into());
         self
     }
 
     /// The device or session, where the verifier was told to look for one.
     pub fn session(&self) -> Option<&str> {
-        self.session.as_deref()
+        self.seldom.as_ref()?.session.as_deref()
     }
 
     /// Claim `id`, else `user_id`, else `sub`.
@@ -54,18 +61,23 @@ impl Principal {
     }
 
     /// The same, as long as the issuer does not revoke the token.
-    pub(super) fn while_valid(self, vouched: Arc<Vouched>) -> Self {
-        Self { vouched: Some(vouched), ..self }
+    pub(super) fn while_valid(mut self, vouched: Arc<Vouched>) -> Self {
+        self.seldom.get_or_insert_default().vouched = Some(vouched);
+        self
     }
 
     /// Whether the token may be revoked before it ends, so that [`Principal::is_revoked`] must be looked at now and then.
     pub fn may_be_revoked(&self) -> bool {
-        self.vouched.is_some()
+        self.vouched().is_some()
     }
 
     /// Whether the issuer has revoked the token since.
     pub fn is_revoked(&self) -> bool {
-        self.vouched.as_ref().is_some_and(|vouched| vouched.is_revoked())
+        self.vouched().is_some_and(|vouched| vouched.is_revoked())
+    }
+
+    fn vouched(&self) -> Option<&Arc<Vouched>> {
+        self.seldom.as_ref()?.vouched.as_ref()
     }
 
     /// Claim `rol`, else `role`.
