@@ -25,7 +25,6 @@ use tracing::debug;
 use warp::Filter as _;
 
 use crate::drain::Drain;
-use crate::http::bucket::Bucket;
 use crate::http::cors::{Verdict, with_credentials};
 use crate::http::refusal::Refusal;
 use crate::http::seats::{Full, Seat};
@@ -48,8 +47,6 @@ pub(super) struct Front {
     pub(super) doors: Option<Arc<Doors>>,
     pub(super) config: Config,
     pub(super) seats: Seats,
-    /// New connections a second, where they are limited.
-    rush: Option<Bucket>,
     /// None: no TLS.
     pub(super) tls: Option<Tls>,
     pub(super) metrics: Arc<Metrics>,
@@ -120,10 +117,9 @@ impl Front {
         http.timer(TokioTimer::new()).header_read_timeout(config.keep_alive).max_buf_size(BUFFER_BYTES);
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
         let gate = gate.map(|gate| Wing::new(gate, config, &drain));
-        let rush = config.max_handshakes_per_second.map(|rate| Bucket::new(rate, rate, std::time::Instant::now()));
         let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
         let (doors, tls, quay, config) = (None, None, None, config.clone());
-        Self { doors, config, seats, rush, tls, metrics, drain, quay, routes: nothing, gate, http, runtime }
+        Self { doors, config, seats, tls, metrics, drain, quay, routes: nothing, gate, http, runtime }
     }
 
     /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
@@ -136,9 +132,7 @@ impl Front {
 
     /// A seat for a connection from this address, if it may come now.
     pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
-        if self.rush.as_ref().is_some_and(|rush| !rush.take(std::time::Instant::now())) {
-            return Err(Full::Rush);
-        }
+        self.seats.arrive()?;
         // A proxy's connections are counted once they say whose they are.
         self.seats.take((!self.config.proxies.trust(address)).then_some(address))
     }

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::Config;
+use crate::http::bucket::Bucket;
 use crate::ident::UserId;
 use crate::shard::Permits;
 
@@ -24,6 +26,8 @@ pub struct Seats {
     limit: usize,
     per_address: Option<Arc<Apart<IpAddr>>>,
     per_user: Option<Arc<Apart<UserId>>>,
+    /// New connections a second, where they are limited.
+    rush: Option<Arc<Bucket>>,
 }
 
 /// So many for each of something.
@@ -59,7 +63,13 @@ impl Seats {
         let limit = config.max_connections.min(Semaphore::MAX_PERMITS);
         let per_address = config.max_connections_per_address.map(Apart::new).map(Arc::new);
         let per_user = config.max_connections_per_user.map(Apart::new).map(Arc::new);
-        Self { total: Arc::new(Semaphore::new(limit)), limit, per_address, per_user }
+        let rush = config.max_handshakes_per_second.map(|rate| Arc::new(Bucket::new(rate, rate, Instant::now())));
+        Self { total: Arc::new(Semaphore::new(limit)), limit, per_address, per_user, rush }
+    }
+
+    /// Counts a new connection, at whichever listener, against those of this second. `Err`: it is one too many.
+    pub(super) fn arrive(&self) -> Result<(), Full> {
+        if self.rush.as_ref().is_some_and(|rush| !rush.take(Instant::now())) { Err(Full::Rush) } else { Ok(()) }
     }
 
     /// How many are taken.

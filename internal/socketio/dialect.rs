@@ -1,6 +1,7 @@
 //! What an app says on Socket.IO.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -21,6 +22,12 @@ pub trait Dialect: Send + Sync {
     /// Whether a socket is this app's before it says anything, because of its headers.
     fn claims(&self, _link: &Link) -> bool {
         false
+    }
+
+    /// How long its clients may take to answer a ping, where that is longer than the others'. It counts for all of the listener, since the
+    /// handshake that says so comes before anybody knows whose a socket is.
+    fn ping_timeout(&self) -> Option<Duration> {
+        None
     }
 
     /// A socket is there. `auth` is what the client gave with its connection. None: there is no place for it, and it is disconnected.

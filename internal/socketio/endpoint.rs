@@ -42,10 +42,11 @@ impl Endpoint {
             .max_incoming_binary_buf_size(limit)
             .max_incoming_binaries(MAX_ATTACHMENTS)
             .packet_completion_timeout(config.connect_timeout);
+        let longer = dialects.iter().filter_map(|dialect| dialect.ping_timeout());
         let (service, io) = SocketIo::builder()
             .req_path(PATH)
             .ping_interval(config.ping_interval.saturating_sub(HEAD_START))
-            .ping_timeout(config.ping_timeout)
+            .ping_timeout(longer.fold(config.ping_timeout, Duration::max))
             .connect_timeout(config.connect_timeout)
             .upgrade_timeout(config.upgrade_timeout)
             .max_buffer_size(config.buffered_packets)

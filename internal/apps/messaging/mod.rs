@@ -1,7 +1,7 @@
 //! Messaging over Phoenix Channels, for unmodified `phoenix` clients: users' and conversations' channels, stored in Postgres.
 //!
 //! A client's push becomes one statement; the answer goes to that client. What everybody else hears, and the client as well, is told by the
-//! [`feed`]: it reads what was committed, whoever committed it. So a message is broadcast because it is stored, and for no other reason.
+//! `feed`: it reads what was committed, whoever committed it. So a message is broadcast because it is stored, and for no other reason.
 
 mod feed;
 mod frames;

@@ -27,6 +27,8 @@ use crate::apps::modules::topics;
 
 /// How long a client has to prove who it is.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to answer a ping: slow firmware speaks here too.
+const PING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The app as Socket.IO sees it.
 pub(super) struct Pages(pub(super) Arc<Modules>);
@@ -38,6 +40,10 @@ impl Dialect for Pages {
 
     fn owns(&self, event: &str) -> bool {
         request::is_request(event) || is_device_event(event)
+    }
+
+    fn ping_timeout(&self) -> Option<Duration> {
+        Some(PING_TIMEOUT)
     }
 
     fn claims(&self, link: &Link) -> bool {

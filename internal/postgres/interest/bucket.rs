@@ -16,7 +16,7 @@ pub(super) fn locks(stream: &str, key: &str) -> [u16; 2] {
 }
 
 /// The hash of a text expression, in SQL. Postgres's own is a tenth of what SHA-256 costs a writer, and it hashes partitions by it, so it
-/// does not change. It depends on collation, encoding and byte order: the first is fixed here, the others are what [`PROBE`] is for.
+/// does not change. It depends on collation, encoding and byte order: the first is fixed here, the others are what [`probe_sql`] asks.
 pub(in crate::postgres) fn hash_sql(text: &str) -> String {
     format!("pg_catalog.hashtextextended(({text}) COLLATE pg_catalog.\"C\", 0)")
 }

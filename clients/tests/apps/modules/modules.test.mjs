@@ -32,6 +32,12 @@ describe('who somebody is', () => {
     assert.equal(state.M1.moduleInfo.name, 'Loop');
   });
 
+  test('the handshake gives slow firmware the time that it always had', async () => {
+    const opened = await (await fetch(`${world.url}/socket.io/?EIO=4&transport=polling`)).text();
+    const { pingInterval, pingTimeout } = JSON.parse(opened.slice(1));
+    assert.deepEqual({ pingInterval, pingTimeout }, { pingInterval: 25_000, pingTimeout: 60_000 });
+  });
+
   test('a token may come with the event, in the query, or under the older name', async () => {
     for (const name of ['token', 'sessionToken']) {
       await world.page().authenticate({ userId: 7, [name]: token({ id: 7 }) });
