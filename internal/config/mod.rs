@@ -5,10 +5,7 @@
 
 mod apps;
 mod flags;
-mod gateway;
-mod messaging;
 mod mistake;
-mod modules;
 mod open_files;
 mod reader;
 mod settings;

@@ -1,14 +1,17 @@
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::*;
 use crate::apps::gateway::doorkeeper::Doorkeeper;
 use crate::apps::gateway::hall::Hall;
+use crate::apps::gateway::tend::clean_up;
 use crate::apps::gateway::who::{Generation, Who};
 use crate::apps::gateway::{Config, Network};
 use crate::auth::{ApiKey, Secret};
 use crate::clock::Clock;
 use crate::drain::Drain;
+use crate::hub::exchange::End;
 
 const KEY: &str = "a key of the tests";
 
@@ -161,4 +164,27 @@ async fn who_may_ask() {
     }
     let (status, _) = answer(&open, post()).await;
     assert_eq!(status, 401, "nobody knows from where");
+}
+
+/// Activity is a word of one's own or one's room's news, and who has neither for an hour is let go, by itself as by the dashboard's button.
+#[tokio::test]
+async fn who_is_inactive_for_an_hour_is_let_go_and_told() {
+    let gateway = gateway(with_key());
+    let enter = |id: &str, socket| {
+        let (mut member, mailbox) = gateway.hall.enter(Generation::First, socket).unwrap();
+        member.identify(Who { id: id.into(), role: Role::Cliente });
+        (member, mailbox)
+    };
+    let ((_silent, mut left), (busy, mut stays)) = (enter("7", "a"), enter("8", "b"));
+    while left.try_recv().is_some() || stays.try_recv().is_some() {}
+    assert_eq!(clean_up(&gateway), 0);
+    let clock = &gateway.hall.clock;
+    clock.set(clock.now() + Duration::from_secs(61 * 60));
+    busy.touch();
+    assert_eq!(clean_up(&gateway), 1);
+    assert!(matches!(left.try_recv(), Some(Err(End::Dismissed("inactive")))));
+    assert!(stays.try_recv().is_none());
+    let (_, clients) = ask(&gateway, "GET", "/dashboard/clients", &json!(null)).await;
+    let users: Vec<_> = clients.as_array().unwrap().iter().map(|client| client["userId"].as_str().unwrap()).collect();
+    assert_eq!(users, ["8"]);
 }

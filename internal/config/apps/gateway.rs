@@ -13,7 +13,7 @@ pub(super) const PORT: u16 = 4000;
 
 const API_URL: &str = "the address of the Django API such as http://localhost:8000, without user and password";
 
-pub(super) fn gateway(r: &mut Reader<'_>) -> Setting {
+pub(super) fn config(r: &mut Reader<'_>) -> Setting {
     let defaults = Config::default();
     let trusts_clients = r.boolean(&v::GATEWAY_TRUST_CLIENTS, false);
     let api_url = r.parse(&v::GATEWAY_API_URL, API_URL, api_url);

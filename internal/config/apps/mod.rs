@@ -1,12 +1,15 @@
 //! Which apps are switched on, and their settings.
 
+mod gateway;
+mod messaging;
+mod modules;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{NAMES, Setting, messaging, modules, workspace};
+use crate::apps::{self, NAMES, Setting, workspace};
 use crate::auth::{Secret, VerifierConfig};
-use crate::config::gateway::{self, gateway};
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 use crate::stream::Stream;
@@ -68,9 +71,9 @@ fn own_port(r: &mut Reader<'_>, name: &str) -> Option<u16> {
 fn setting(r: &mut Reader<'_>, name: &str, verifier: &VerifierConfig, time_zone: &str) -> Option<Setting> {
     match name {
         workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
-        "gateway" => Some(gateway(r)),
-        modules::NAME => Some(Setting::Modules(Box::new(super::modules::config(r, time_zone)))),
-        messaging::NAME => Some(Setting::Messaging(Box::new(super::messaging::config(r, verifier)))),
+        "gateway" => Some(gateway::config(r)),
+        apps::modules::NAME => Some(Setting::Modules(Box::new(modules::config(r, time_zone)))),
+        apps::messaging::NAME => Some(Setting::Messaging(Box::new(messaging::config(r, verifier)))),
         _ => {
             r.mistakes.add(name, "this app is not part of this build yet");
             None
@@ -86,9 +89,9 @@ fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
 
 /// The streams that apps bring, whatever the purpose: their triggers are installed like those of others. The file's own come before.
 fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
-    let is_known = streams.iter().any(|known| known.name == modules::STATS_STREAM);
-    if names.contains(&modules::NAME) && !is_known {
-        streams.push(modules::stats_stream(zone));
+    let is_known = streams.iter().any(|known| known.name == apps::modules::STATS_STREAM);
+    if names.contains(&apps::modules::NAME) && !is_known {
+        streams.push(apps::modules::stats_stream(zone));
     }
 }
 
