@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::tz::TimeZone;
 
 use crate::app::adapters::Writes;
+use crate::app::maintenance::{install_all, kept_by};
 use crate::app::serve::until_ended;
 use crate::app::{App, Config};
 use crate::auth::{Passport, Secret, VerifierConfig, issue};
@@ -79,6 +80,7 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
 
 async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&Welcome)) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
+    let kept = kept_by(&settings.app_names);
     let mut config = Config::new(settings)?;
     let database = Database::open(&config.postgres)?;
     let scripts = database.scripts();
@@ -86,7 +88,7 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
     scripts.execute(&seed(&zone)).await.context("the demo's data could not be made")?;
-    database.install(&config.catalog).await.context("the triggers could not be installed")?;
+    install_all(&database, &config.catalog, &kept).await.context("the triggers could not be installed")?;
     let demo = Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier, None)?);
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
         Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),

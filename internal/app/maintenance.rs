@@ -19,14 +19,18 @@ fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 /// # Errors
 /// The database is away, a table or column is missing, or a lock could not be had.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
-    let scripts = scripts(&settings);
+    let kept = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
+    install_all(&database, &catalog, &kept).await
+}
+
+/// Installs what the apps keep, and then the triggers: an app's stream reads its tables.
+pub(super) async fn install_all(database: &Database, catalog: &Catalog, kept: &[Kept]) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
-    // First: an app's stream reads its tables.
-    for (name, marked, sql) in scripts {
+    for (name, marked, sql) in kept {
         changes.push(database.install_app(name, marked, sql).await?);
     }
-    changes.extend(database.install(&catalog).await?);
+    changes.extend(database.install(catalog).await?);
     Ok(changes)
 }
 
@@ -35,20 +39,23 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
 /// # Errors
 /// As [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
-    let scripts = scripts(&settings);
+    let kept = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
-    let mut script: String = scripts.iter().map(|(name, marked, sql)| database.install_app_sql(name, marked, sql)).collect();
+    let mut script: String = kept.iter().map(|(name, marked, sql)| database.install_app_sql(name, marked, sql)).collect();
     script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
 
-/// What the apps that are switched on keep in the database: each with a table of its own that says which form it has.
-fn scripts(settings: &Settings) -> Vec<(&'static str, &'static str, &'static str)> {
+/// An app's name, the table that says which form its tables have, and the SQL that makes them.
+pub(super) type Kept = (&'static str, &'static str, &'static str);
+
+/// What these apps keep in the database.
+pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
     let kept = [
         (messaging::NAME, "messaging_changes", postgres::apps::messaging::SCHEMA),
         (modules::NAME, "module_state", postgres::apps::modules::SCHEMA),
     ];
-    kept.into_iter().filter(|(name, _, _)| settings.app_names.contains(name)).collect()
+    kept.into_iter().filter(|(name, _, _)| apps.contains(name)).collect()
 }
 
 /// Removes whatever was installed.

@@ -28,7 +28,11 @@ fn variables(state: &str) -> [(&str, &str); 3] {
 
 impl Demo {
     async fn start(home: &Home, state: &str) -> Self {
-        let process = home.start(&["demo"], &variables(state));
+        Self::start_with(home, &variables(state)).await
+    }
+
+    async fn start_with(home: &Home, variables: &[(&str, &str)]) -> Self {
+        let process = home.start(&["demo"], variables);
         let behind = async |mark: &str| {
             let line = process.prints(mark, |line| line.contains(mark)).await;
             line.split_once(mark).expect("it is there").1.trim().to_owned()
@@ -95,8 +99,13 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     assert_eq!(demo.process.finished().await.code, None);
     until("its PostgreSQL is gone", async || processes_of(&state).is_empty() && !socket.exists()).await;
 
-    let demo = Demo::start(&home, &state).await;
-    connect(&demo.database).await.batch_execute("SELECT FROM kept").await.expect("the data was kept");
+    let apps = [("LATIDO_APPS", "messaging,modules"), ("MODULES_API_KEY", "a key of this test")];
+    let demo = Demo::start_with(&home, &[&variables(&state)[..], &apps].concat()).await;
+    connect(&demo.database)
+        .await
+        .batch_execute("SELECT FROM kept, messages, modules")
+        .await
+        .expect("kept, and made for the apps");
     numbers_move(&demo).await;
     demo.process.signal(Signal::INT);
     let finished = demo.process.finished().await;
