@@ -137,7 +137,8 @@ pub(super) fn overview(hall: &Hall) -> Value {
     let (rows, rooms) = survey(hall);
     let now = hall.clock.now();
     let of_role = |role| rows.iter().filter(|row| row.client.who.as_ref().is_some_and(|who| who.role == role)).count();
-    let minutes: f64 = rows.iter().map(|row| now.duration_since(row.client.since).as_secs_f64() / 60.0).sum();
+    // Not `sum`, which is -0.0 of nothing.
+    let minutes = rows.iter().map(|row| now.duration_since(row.client.since).as_secs_f64() / 60.0).fold(0.0, |sum, n| sum + n);
     let inactive = rows.iter().filter(|row| !is_active(row.active, now)).count();
     let seats: usize = rooms.iter().map(|room| room.clients.len()).sum();
     let mean = |sum: f64, count: usize| (sum / count.max(1) as f64 * 100.0).round() / 100.0;

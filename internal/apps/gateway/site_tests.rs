@@ -79,6 +79,8 @@ async fn publishing_is_answered_by_the_prefix() {
 #[tokio::test]
 async fn the_dashboards_shapes() {
     let gateway = gateway(with_key());
+    let (_, empty) = ask(&gateway, "GET", "/dashboard", &json!(null)).await;
+    assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
     let (mut member, _mailbox) = gateway.hall.enter(Generation::First, "abc").unwrap();
     member.identify(Who { id: "7".into(), role: Role::Cliente });
     member.join("service_5").unwrap();
