@@ -13,6 +13,7 @@ pub mod embedded;
 
 mod doctor;
 mod error;
+mod hearing;
 mod install;
 mod interest;
 

@@ -3,8 +3,9 @@
 use tokio_postgres::Row;
 
 use crate::postgres::doctor::Finding;
+use crate::postgres::hearing::{End, rehearse};
 use crate::postgres::interest::LOCKS;
-use crate::postgres::listener::{End, rehearse};
+use crate::postgres::notice::CHANNEL;
 use crate::postgres::pool::Database;
 
 /// CREATE OR REPLACE TRIGGER.
@@ -78,7 +79,7 @@ fn pooler(pooled: bool) -> Finding {
 }
 
 pub(super) async fn listening(database: &Database) -> Finding {
-    match rehearse(database).await {
+    match rehearse(database, CHANNEL).await {
         Ok(_) => Finding::ok("LISTEN", "a notification sent over one connection arrived on another"),
         Err(End::Deaf) => {
             let detail = "LISTEN succeeds but notifications never arrive: a transaction pooler, or two different databases";

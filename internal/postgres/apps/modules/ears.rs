@@ -1,27 +1,19 @@
 //! Which rows of `modules` somebody changed: hints, on a connection and a channel of the app's own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::AsyncMessage;
 
 use crate::postgres::apps::modules::Database;
-use crate::postgres::connect::Wire;
-use crate::postgres::error::describe;
-use crate::postgres::listener::{Backoff, End, Ping, alongside, answered, at_hand, next};
+use crate::postgres::hearing::{Backoff, End, Line, rehearse};
+use crate::postgres::notice::is_probe;
 
 /// Where the triggers tell.
 pub const CHANNEL: &str = "latido_modules";
 
-/// Before a nonce: a notification of our own, by which we see that notifications arrive.
-const PROBE: &str = "probe:";
 /// What a trigger says where the rows are too many to name.
 const EVERYTHING: &str = "*";
-const PROBE_LIMIT: Duration = Duration::from_secs(3);
-const PING_EVERY: Duration = Duration::from_secs(2);
-const PING_LIMIT: Duration = Duration::from_secs(2);
 /// How often all rows are read where notifications never arrive.
 const DEAF_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that lived shorter than this does not reset the pause before the next one.
@@ -69,87 +61,31 @@ impl Database {
     }
 
     async fn hear(&self, sink: &(impl Fn(Heard) + Send + Sync)) -> End {
-        let (client, wire) = match self.rehearse().await {
-            Ok(parts) => parts,
+        let mut line = match rehearse(&self.database, CHANNEL).await {
+            Ok(line) => line,
             Err(end) => return end,
         };
         sink(Heard::Everything);
-        follow(Arc::new(client), wire, sink).await
-    }
-
-    /// Connects, LISTENs, and proves that notifications arrive.
-    async fn rehearse(&self) -> Result<(Client, Wire), End> {
-        let endpoint = self.database.direct();
-        let (client, mut wire) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(error)) => return Err(End::Broken(describe(&error))),
-            Err(_) => return Err(End::Broken("no connection within the connect time-out".to_owned())),
-        };
-        let listen = timeout(PROBE_LIMIT, client.batch_execute("LISTEN latido_modules"));
-        match alongside(&mut wire, listen).await? {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(End::Broken(describe(&error))),
-            Err(_) => return Err(End::Broken("LISTEN was not answered".to_owned())),
-        }
-        let nonce = format!("{PROBE}{:x}", fastrand::u64(..));
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&CHANNEL, Type::TEXT), (&nonce, Type::TEXT)];
-        let send = self.database.query("the probe", "SELECT pg_catalog.pg_notify($1, $2)::text", &params);
-        let mut send = std::pin::pin!(timeout(PROBE_LIMIT, send));
-        let (mut sent, mut heard) = (false, false);
-        let arrival = async {
-            while !(sent && heard) {
-                tokio::select! {
-                    answer = &mut send, if !sent => match answer {
-                        Ok(Ok(_)) => sent = true,
-                        Ok(Err(error)) => return Err(End::Broken(error.to_string())),
-                        Err(_) => return Err(End::Broken("the probe could not be sent".to_owned())),
-                    },
-                    message = next(&mut wire) => heard |= payload(&message?) == Some(&nonce),
-                }
-            }
-            Ok(())
-        };
-        match timeout(PROBE_LIMIT * 2, arrival).await {
-            Ok(result) => result?,
-            Err(_) => return Err(End::Deaf),
-        }
-        Ok((client, wire))
-    }
-}
-
-async fn follow(client: Arc<Client>, mut wire: Wire, sink: &(impl Fn(Heard) + Send + Sync)) -> End {
-    let mut due = interval(PING_EVERY);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ping: Ping = None;
-    loop {
-        tokio::select! {
-            message = next(&mut wire) => match message {
-                Ok(first) => match gather(&mut wire, first).await {
-                    Ok(heard) => heard.into_iter().for_each(sink),
-                    Err(end) => return end,
-                },
+        loop {
+            let gathered = match line.next().await {
+                Ok(first) => gather(&mut line, first).await,
+                Err(end) => Err(end),
+            };
+            match gathered {
+                Ok(heard) => heard.into_iter().for_each(sink),
                 Err(end) => return end,
-            },
-            _ = due.tick(), if ping.is_none() => {
-                let client = client.clone();
-                ping = Some(Box::pin(async move { timeout(PING_LIMIT, client.batch_execute("")).await }));
-            },
-            result = answered(&mut ping) => match result {
-                Ok(Ok(())) => ping = None,
-                Ok(Err(error)) => return End::Broken(describe(&error)),
-                Err(_) => return End::Broken("the server does not answer".to_owned()),
-            },
+            }
         }
     }
 }
 
 /// A message and whatever else is there already, so that a burst costs one read. What was gathered before a connection broke needs no
 /// telling: everything will be read.
-async fn gather(wire: &mut Wire, first: AsyncMessage) -> Result<Option<Heard>, End> {
+async fn gather(line: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, End> {
     let (mut ids, mut everything, mut taken) = (Vec::new(), false, 0);
     let mut message = Some(first);
     while let Some(heard) = message {
-        match payload(&heard).filter(|payload| !payload.starts_with(PROBE)) {
+        match payload(&heard).filter(|payload| !is_probe(payload)) {
             None => {}
             Some(payload) => match serde_json::from_str::<Vec<String>>(payload) {
                 Ok(more) if payload != EVERYTHING => ids.extend(more),
@@ -158,7 +94,7 @@ async fn gather(wire: &mut Wire, first: AsyncMessage) -> Result<Option<Heard>, E
             },
         }
         taken += 1;
-        message = if taken == MAX_GATHERED { None } else { at_hand(wire).await? };
+        message = if taken == MAX_GATHERED { None } else { line.at_hand().await? };
     }
     ids.sort_unstable();
     ids.dedup();
