@@ -3,6 +3,7 @@
 
 import { Card } from './card.js';
 import { Link } from './link.js';
+import { showState } from './state.js';
 import { followStatus, showStatus } from './status.js';
 import { language, number, otherLanguage, say, switchLanguage, timeOfDay, translate } from './words.js';
 
@@ -86,12 +87,7 @@ function connect(session, demo) {
 /** @param {State | 'setup'} name @param {Record<string, string>} values @param {string} notice words, or empty */
 function setState(name, values = {}, notice = '') {
   state = { name, values, notice };
-  byId('link').dataset.state = name;
-  const words = say(name, values);
-  // Writing the same again would make a screen reader say it again.
-  if (byId('link-words').textContent !== words) byId('link-words').textContent = words;
-  byId('notice').hidden = !notice;
-  byId('notice').textContent = notice && say(notice);
+  showState(state);
 }
 
 function summarise() {

@@ -5,6 +5,7 @@ import './dashboard-words.js';
 import { Board } from './board.js';
 import { ClientsTable } from './sessions.js';
 import { Link, Refused } from './link.js';
+import { showState } from './state.js';
 import { clockTime, language, otherLanguage, say, switchLanguage, timeOfDay, translate } from './words.js';
 
 const STATE = 'latido:servidor', CLIENTS = 'latido:clientes';
@@ -141,12 +142,7 @@ function said(words, values, tone = 'good') {
 /** @param {string} name @param {Record<string, string>} values @param {string} notice words, or empty */
 function setState(name, values = {}, notice = '') {
   state = { name, values, notice };
-  byId('link').dataset.state = name;
-  const words = say(name, values);
-  // Writing the same again would make a screen reader say it again.
-  if (byId('link-words').textContent !== words) byId('link-words').textContent = words;
-  byId('notice').hidden = !notice;
-  byId('notice').textContent = notice && say(notice);
+  showState(state);
 }
 
 function enter() {

@@ -23,6 +23,7 @@ pub static PAGE: &[Asset] = &[
     Asset { path: "/sessions.js", content_type: SCRIPT, bytes: include_bytes!("sessions.js") },
     Asset { path: "/spark.js", content_type: SCRIPT, bytes: include_bytes!("spark.js") },
     Asset { path: "/link.js", content_type: SCRIPT, bytes: include_bytes!("link.js") },
+    Asset { path: "/state.js", content_type: SCRIPT, bytes: include_bytes!("state.js") },
     Asset { path: "/status.js", content_type: SCRIPT, bytes: include_bytes!("status.js") },
     Asset { path: "/words.js", content_type: SCRIPT, bytes: include_bytes!("words.js") },
     Asset { path: "/favicon.svg", content_type: SVG, bytes: include_bytes!("favicon.svg") },
