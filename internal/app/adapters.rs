@@ -100,11 +100,7 @@ pub(super) struct Declares(pub(super) postgres::Interest);
 
 impl Interest for Declares {
     fn watch(&self, topic: &Topic) -> Arming {
-        match self.0.add(topic) {
-            Some(true) => Arming::Armed,
-            Some(false) => Arming::Soon,
-            None => Arming::Unknown,
-        }
+        self.0.add(topic).into()
     }
 
     fn unwatch(&self, topic: &Topic) {

@@ -13,6 +13,17 @@ pub enum Arming {
     Unknown,
 }
 
+impl From<Option<bool>> for Arming {
+    /// What [`crate::postgres::Interest::add`] says: whether the locks are held, if they can be had at all.
+    fn from(held: Option<bool>) -> Self {
+        match held {
+            Some(true) => Self::Armed,
+            Some(false) => Self::Soon,
+            None => Self::Unknown,
+        }
+    }
+}
+
 /// Declares interest in keys. Called under the engine's lock: must not block, and must not call back.
 pub trait Interest: Send + Sync {
     /// The key has viewers.

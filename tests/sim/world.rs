@@ -93,11 +93,7 @@ struct Declares(Interest, Arc<[AtomicU64]>);
 
 impl engine::Interest for Declares {
     fn watch(&self, topic: &Topic) -> Arming {
-        match self.0.add(topic) {
-            Some(true) => Arming::Armed,
-            Some(false) => Arming::Soon,
-            None => Arming::Unknown,
-        }
+        self.0.add(topic).into()
     }
 
     fn unwatch(&self, topic: &Topic) {
