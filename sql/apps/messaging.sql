@@ -214,12 +214,21 @@ CREATE OR REPLACE TRIGGER messaging_tell AFTER INSERT OR UPDATE OR DELETE ON con
 CREATE OR REPLACE TRIGGER messaging_tell AFTER UPDATE ON conversations
     FOR EACH ROW EXECUTE FUNCTION messaging_on_conversation();
 
--- Whether this message is one of a conversation in which this user is: every operation asks this and nothing less.
+-- Whether this user is in this conversation: every operation asks this and nothing less.
 CREATE OR REPLACE FUNCTION messaging_member(who uuid, conversation uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT EXISTS (SELECT FROM conversation_members m JOIN conversations c ON c.id = m.conversation_id
                    WHERE m.conversation_id = conversation AND m.user_id = who AND m.is_active AND c.is_active)
 $$;
+
+-- The same, once whoever changes the conversation has ended: it stays as it is until our transaction ends.
+CREATE OR REPLACE FUNCTION messaging_enter(who uuid, conversation uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
+    -- A statement of its own, which sees what was committed while we waited.
+    RETURN messaging_member(who, conversation);
+END $$;
 
 -- Stores a message, unless it is a retry: the same sender, conversation and number, and the same content, within the window.
 CREATE OR REPLACE FUNCTION messaging_send(who uuid, conversation uuid, kind text, body bytea, meta jsonb, random integer,
@@ -228,8 +237,7 @@ RETURNS TABLE (reason text, fresh boolean, message messages)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     -- Two attempts at once wait for each other here, so the second finds what the first has stored.
-    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
-    IF NOT messaging_member(who, conversation) THEN
+    IF NOT messaging_enter(who, conversation) THEN
         reason := 'forbidden'; RETURN NEXT; RETURN;
     END IF;
     SELECT m.* INTO message FROM messages m
@@ -289,8 +297,7 @@ END $$;
 CREATE OR REPLACE FUNCTION messaging_receipt(who uuid, conversation uuid, which uuid, has_read boolean) RETURNS TABLE (reason text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
-    IF NOT messaging_member(who, conversation) THEN
+    IF NOT messaging_enter(who, conversation) THEN
         reason := 'forbidden';
     ELSIF NOT EXISTS (SELECT FROM messages m WHERE m.id = which AND m.conversation_id = conversation) THEN
         reason := 'message_not_found';
@@ -311,8 +318,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     marked bigint;
 BEGIN
-    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
-    IF NOT messaging_member(who, conversation) THEN
+    IF NOT messaging_enter(who, conversation) THEN
         RETURN NULL;
     END IF;
     PERFORM set_config('messaging.quiet', 'on', true);
@@ -332,8 +338,7 @@ CREATE OR REPLACE FUNCTION messaging_react(who uuid, conversation uuid, which uu
 RETURNS TABLE (reason text, id uuid, at timestamptz)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
-    IF NOT messaging_member(who, conversation) THEN
+    IF NOT messaging_enter(who, conversation) THEN
         reason := 'forbidden';
     ELSIF NOT EXISTS (SELECT FROM messages m WHERE m.id = which AND m.conversation_id = conversation AND NOT m.is_deleted) THEN
         reason := 'message_not_found';
@@ -348,8 +353,7 @@ END $$;
 CREATE OR REPLACE FUNCTION messaging_unreact(who uuid, conversation uuid, which uuid, what text) RETURNS TABLE (reason text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM 1 FROM conversations c WHERE c.id = conversation FOR NO KEY UPDATE;
-    IF NOT messaging_member(who, conversation) THEN
+    IF NOT messaging_enter(who, conversation) THEN
         reason := 'forbidden';
     ELSE
         DELETE FROM message_reactions r USING messages m
