@@ -130,7 +130,8 @@ async fn a_lost_lock_connection_is_noticed_and_made_good() {
     socket.subscribe(&channel(B1)).await;
     for round in 1..=3 {
         let kill =
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database()
+             WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
         db.batch_execute(kill).await.unwrap();
         app.book(&db, B1, "pendiente", 0).await;
         socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;

@@ -189,8 +189,9 @@ async fn a_lost_listener_loses_no_message() {
     let (app, db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     for n in 0..5 {
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = ''";
-        db.batch_execute(&format!("{kill} AND pid <> pg_backend_pid()")).await.unwrap();
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE 'LISTEN%' OR query = '')";
+        db.batch_execute(kill).await.unwrap();
         let sql =
             format!("INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{EVA}', 'm{n}')");
         db.batch_execute(&sql).await.unwrap();
