@@ -116,7 +116,7 @@ impl Refresh {
         let retry = self.outage.pause(now);
         let corrections = state.corrections.next_due();
         drop(state);
-        let clock = watching.then(|| instant() + self.until_midnight().min(LONGEST_NAP));
+        let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
         let sweep = watching.then_some(self.next_sweep);
         let lane = self.lanes.next_free(now);
         [reads, retry, corrections, clock, sweep, lane].into_iter().flatten().min()

@@ -90,6 +90,26 @@ fn every_viewer_converges_whatever_fails() {
     }
 }
 
+/// What seed 15,674 came down to: the wall clock is set back over midnight, and clients have the world look at the engine's deadline more often
+/// than that comes.
+#[test]
+fn a_clock_set_back_over_midnight_is_noticed() {
+    use script::{Step, Write};
+    let steps = vec![
+        Step::Connect(0, 3600),
+        Step::Subscribe(0, 160, false),
+        Step::Answer(0, true),
+        Step::Change(88, Write::Book(-1)),
+        Step::Advance(202),
+        Step::Deliver,
+        Step::Write(65, 3, Write::Book(-1)),
+        Step::Cure(42),
+        Step::WallJump(-67),
+    ];
+    let script = Script { seed: 15_674, lossy: false, zones: false, before_midnight_s: 0, steps };
+    assert_eq!(run(&script).err(), None);
+}
+
 /// A run is a function of its seed: else nothing that was found could be looked at.
 #[test]
 fn a_seed_is_replayed_to_the_letter() {
