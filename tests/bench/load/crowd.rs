@@ -1,9 +1,10 @@
 //! All clients, and what they are told to do.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token};
@@ -14,7 +15,7 @@ use super::frames::{self, Frame};
 use super::histogram::Histogram;
 use super::socket;
 use super::tally::Tally;
-use super::{Opened, Order, Plan};
+use super::{Counted, Opened, Order, Plan};
 use crate::keys;
 use crate::process::{cpu_ns, now_ns};
 
@@ -26,6 +27,8 @@ const BUFFER: usize = 64 * 1024;
 const SWEEP: Duration = Duration::from_micros(500);
 /// How long a sweep may wait when nothing is counted.
 const IDLE: Duration = Duration::from_millis(5);
+/// Nothing arrived for so long: the broadcast is over.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long opening everything may take, in nanoseconds.
 const OPENING_NS: u64 = 60_000_000_000;
 
@@ -42,18 +45,7 @@ pub(crate) fn play() -> anyhow::Result<()> {
                 crowd.pass(seconds, IDLE)?;
                 answer(&crowd.standing())?;
             }
-            Ok(Order::Count { warmup, seconds }) => {
-                crowd.pass(warmup, Duration::ZERO)?;
-                crowd.tally.begin(crowd.plan.groups.len(), crowd.plan.server);
-                crowd.connections.iter_mut().for_each(|connection| connection.frames = 0);
-                crowd.pass(seconds, Duration::ZERO)?;
-                let mut counted = crowd.tally.end(crowd.plan.server);
-                let stalled = |c: &&Connection| !crowd.plan.groups[usize::from(c.group)].stalled;
-                let each = crowd.connections.iter().filter(stalled).map(|connection| connection.frames);
-                (counted.least, counted.most) = each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
-                (counted.lost, counted.trouble) = (crowd.lost, crowd.trouble.clone());
-                answer(&counted)?;
-            }
+            Ok(Order::Count { warmup, seconds, patient }) => answer(&crowd.count(warmup, seconds, patient)?)?,
             Ok(Order::Storm) => answer(&crowd.storm()?)?,
             Err(TryRecvError::Empty) => drop(crowd.sweep(IDLE)?),
             Err(TryRecvError::Disconnected) => return Ok(()),
@@ -160,6 +152,45 @@ impl Crowd {
 
     fn snapshots_or_open(&self) -> usize {
         if self.plan.await_snapshot { self.snapshots } else { self.open }
+    }
+
+    fn count(&mut self, warmup: f64, seconds: f64, patient: bool) -> anyhow::Result<Counted> {
+        let pass = if patient { Self::pass_in_pauses } else { Self::pass_sweeping };
+        pass(self, warmup)?;
+        self.tally.begin(self.plan.groups.len(), self.plan.server);
+        self.connections.iter_mut().for_each(|connection| connection.frames = 0);
+        pass(self, seconds)?;
+        let mut counted = self.tally.end(self.plan.server);
+        let stalled = |c: &&Connection| !self.plan.groups[usize::from(c.group)].stalled;
+        let each = self.connections.iter().filter(stalled).map(|connection| connection.frames);
+        (counted.least, counted.most) = each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+        (counted.lost, counted.trouble) = (self.lost, self.trouble.clone());
+        Ok(counted)
+    }
+
+    fn pass_sweeping(&mut self, seconds: f64) -> anyhow::Result<()> {
+        self.pass(seconds, Duration::ZERO)
+    }
+
+    /// Collects who has something to read, which costs next to nothing, and reads them once nobody else was added for a while.
+    fn pass_in_pauses(&mut self, seconds: f64) -> anyhow::Result<()> {
+        let (end, mut ready) = (Instant::now() + Duration::from_secs_f64(seconds), BTreeSet::new());
+        let mut last = Instant::now();
+        while Instant::now() < end {
+            std::thread::sleep(IDLE);
+            let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+            self.poll.poll(&mut events, Some(Duration::ZERO)).context("polling")?;
+            if !events.is_empty() {
+                last = Instant::now();
+                ready.extend(events.iter().map(|event| event.token().0));
+            }
+            self.events = events;
+            if last.elapsed() > PAUSE {
+                std::mem::take(&mut ready).into_iter().for_each(|index| self.read(index));
+            }
+        }
+        ready.into_iter().for_each(|index| self.read(index));
+        Ok(())
     }
 
     /// Waits until nobody is connected any more and somebody accepts again, and opens everything.

@@ -91,8 +91,9 @@ pub(crate) enum Order {
     Open,
     /// Let time pass. Answered by [`Opened`] with what is open.
     Rest { seconds: f64 },
-    /// Count frames after a warm-up. Answered by [`Counted`].
-    Count { warmup: f64, seconds: f64 },
+    /// Count frames after a warm-up. Answered by [`Counted`]. `patient`: what arrives is read once nothing more does, so that the clients take
+    /// no processor from a server that is sending.
+    Count { warmup: f64, seconds: f64, patient: bool },
     /// Wait until the server has let everyone go, then open all at once. Answered by [`Opened`], measured from the first connection
     /// that was accepted.
     Storm,
@@ -224,7 +225,12 @@ impl Load {
 
     /// Counts frames.
     pub(crate) fn count(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
-        self.order(Order::Count { warmup, seconds })
+        self.order(Order::Count { warmup, seconds, patient: false })
+    }
+
+    /// The same of broadcasts with pauses between them, by clients that read in the pauses.
+    pub(crate) fn count_in_pauses(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
+        self.order(Order::Count { warmup, seconds, patient: true })
     }
 
     /// Gives an order whose answer is taken with [`Load::finished`].
