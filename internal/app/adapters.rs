@@ -106,6 +106,10 @@ impl Interest for Declares {
     fn unwatch(&self, topic: &Topic) {
         self.0.remove(topic);
     }
+
+    fn relax(&self, topic: &Topic) -> bool {
+        self.0.relax(topic)
+    }
 }
 
 /// What became of the declarations goes back to the engine.

@@ -135,7 +135,7 @@ fn session_limits(limits: &config::Limits) -> Limits {
 fn engine_config(settings: &config::Engine) -> engine::Config {
     let defaults = engine::Config::default();
     engine::Config {
-        pace: engine::Pace { min_interval: settings.read_interval, ..defaults.pace },
+        pace: defaults.pace.with_interval(settings.read_interval),
         sweep: settings.sweep,
         sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
         ..defaults

@@ -17,6 +17,8 @@ pub(super) struct Taken<W> {
     pub(super) waiters: Vec<W>,
     /// What its part of the read took, once that is known.
     pub(super) weight: Weight,
+    /// Whether the read found something new.
+    pub(super) changed: bool,
 }
 
 /// Whether a key may share a statement.

@@ -8,7 +8,9 @@ use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::engine::batch::{Batch, Outcome, Taken, Weight};
-use crate::engine::{Pace, Source, Sources};
+use crate::engine::heat::Turn;
+use crate::engine::key::{KeyState, Waiting};
+use crate::engine::{Pace, Source};
 use crate::ident::{Map, StreamId, Topic};
 
 /// How long after a hook its key is read again, where nothing else would tell of the commit.
@@ -29,26 +31,6 @@ pub(super) enum Mark {
     Coalesced,
     /// It waits now.
     Marked,
-}
-
-#[derive(Debug)]
-struct Waiting<W> {
-    sources: Sources,
-    since: Instant,
-    waiters: Vec<W>,
-}
-
-#[derive(Debug)]
-struct KeyState<W> {
-    waiting: Option<Waiting<W>>,
-    not_before: Option<Instant>,
-    failures: u32,
-    /// Most keys this one may share a statement with: halved when its batch was slow, doubled when it was not.
-    share: usize,
-    /// When the hook last named it, while reminders follow.
-    hooked: Option<Instant>,
-    /// When to read it although its writers have not yet been told that it is watched.
-    provisional: Option<Instant>,
 }
 
 /// See the module's documentation. `W` is whoever waits for a read.
@@ -72,6 +54,8 @@ pub(super) struct Dirty<W> {
     reminders: BinaryHeap<Reverse<(Instant, Topic)>>,
     /// The stream that is served next.
     turn: usize,
+    /// Keys that became hot, or are no more.
+    turns: Vec<(Topic, Turn)>,
 }
 
 impl<W> Dirty<W> {
@@ -87,14 +71,14 @@ impl<W> Dirty<W> {
             delayed: BinaryHeap::new(),
             reminders: BinaryHeap::new(),
             turn: 0,
+            turns: Vec::new(),
         }
     }
 
     /// The topic has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
         let share = if self.giants.contains(topic) { 1 } else { self.pace.batch_keys };
-        let state = KeyState { waiting: None, not_before: None, failures: 0, share, hooked: None, provisional: None };
-        self.keys.entry(topic.clone()).or_insert(state);
+        self.keys.entry(topic.clone()).or_insert_with(|| KeyState::new(share));
     }
 
     /// Reads the key at `at`, unless [`Dirty::armed`] comes first.
@@ -109,8 +93,22 @@ impl<W> Dirty<W> {
     pub(super) fn armed(&mut self, topic: &Topic, now: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.provisional = None;
+            state.heat.end();
             self.mark(topic, Source::Subscribe, now);
         }
+    }
+
+    /// Reads the key on a timer from now on, until [`Dirty::armed`] says that its writers tell.
+    pub(super) fn time(&mut self, topic: &Topic, now: Instant) {
+        if let Some(state) = self.keys.get_mut(topic) {
+            state.heat.start(now);
+            self.mark(topic, Source::Timer, now);
+        }
+    }
+
+    /// The keys of which writers should tell again, or no more; each once.
+    pub(super) fn take_turns(&mut self) -> Vec<(Topic, Turn)> {
+        std::mem::take(&mut self.turns)
     }
 
     /// Nobody watches the topic any more. Its waiters are dropped: there is nothing to wait for.
@@ -121,6 +119,9 @@ impl<W> Dirty<W> {
     /// The key may have changed.
     pub(super) fn mark(&mut self, topic: &Topic, source: Source, now: Instant) -> Mark {
         let Some(state) = self.keys.get_mut(topic) else { return Mark::Unwatched };
+        if source == Source::Trigger {
+            state.heat.told(now);
+        }
         if let Some(waiting) = &mut state.waiting {
             waiting.sources.insert(source);
             return Mark::Coalesced;
@@ -300,7 +301,7 @@ impl<W> Dirty<W> {
         }
         let waiting = state.waiting.take()?;
         let Waiting { sources, since, waiters } = waiting;
-        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown })
+        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown, changed: false })
     }
 
     fn start(&mut self, batch: Batch<W>) -> Batch<W> {
@@ -343,6 +344,11 @@ impl<W> Dirty<W> {
                         state.not_before = state.not_before.max(Some(now + now.saturating_duration_since(batch.started)));
                     }
                     told.extend(key.waiters);
+                    let turn = state.heat.read(key.changed, now, self.pace.hot_from);
+                    self.turns.extend(turn.map(|turn| (key.topic.clone(), turn)));
+                    if state.heat.is_timed() {
+                        state.wait_again(Source::Timer.into(), now, Vec::new());
+                    }
                 }
                 Outcome::Rejected if !alone => {
                     state.share = 1;
@@ -367,16 +373,6 @@ impl<W> Dirty<W> {
             self.enqueue(&key.topic, now);
         }
         (told, matches!(outcome, Outcome::Done { .. }))
-    }
-}
-
-impl<W> KeyState<W> {
-    /// Merges a failed read's reasons with those that came meanwhile.
-    fn wait_again(&mut self, sources: Sources, since: Instant, mut waiters: Vec<W>) {
-        let waiting = self.waiting.get_or_insert_with(|| Waiting { sources, since, waiters: Vec::new() });
-        waiting.sources |= sources;
-        waiting.since = waiting.since.min(since);
-        waiting.waiters.append(&mut waiters);
     }
 }
 

@@ -201,6 +201,34 @@ fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
 }
 
 #[test]
+fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
+    let start = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(Pace { hot_from: Some(3), ..pace() }, 1);
+    watch(&mut dirty, &topic(0, 1), start);
+    let read = |dirty: &mut Dirty<u32>, now: Instant, changed: bool| {
+        let mut batch = dirty.take(now, |_| true)?;
+        batch.keys[0].changed = changed;
+        dirty.finish(batch, Outcome::Done { slow: false }, now);
+        Some(dirty.take_turns())
+    };
+    for _ in 0..3 {
+        dirty.mark(&topic(0, 1), Source::Trigger, start);
+    }
+    assert_eq!(read(&mut dirty, start, true), Some(vec![(topic(0, 1), Turn::Hot)]));
+    dirty.time(&topic(0, 1), start);
+    for n in 1..10 {
+        assert_eq!(dirty.next_due(), Some(start + ms(n * 40)));
+        assert_eq!(read(&mut dirty, start + ms(n * 40 - 1), true), None, "not before the interval is over");
+        assert_eq!(read(&mut dirty, start + ms(n * 40), true), Some(vec![]), "though nobody tells");
+    }
+    let cool: Vec<_> = (10..40).filter_map(|n| read(&mut dirty, start + ms(n * 40), false)).flatten().collect();
+    assert_eq!(cool, [(topic(0, 1), Turn::Cool)]);
+    dirty.armed(&topic(0, 1), start + ms(1_600));
+    assert_eq!(read(&mut dirty, start + ms(1_600), false), Some(vec![]), "what was changed in silence");
+    assert_eq!((dirty.waiting(), dirty.next_due()), (0, None), "and no timer is left");
+}
+
+#[test]
 fn a_hot_stream_does_not_starve_another() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);

@@ -31,6 +31,12 @@ pub trait Interest: Send + Sync {
 
     /// It has none any more.
     fn unwatch(&self, topic: &Topic);
+
+    /// It has, but writers need not tell: it is read on a timer until it is watched again. False: they tell all the same.
+    fn relax(&self, topic: &Topic) -> bool {
+        let _ = topic;
+        false
+    }
 }
 
 /// For databases whose writers always tell.

@@ -10,7 +10,9 @@ mod calendar;
 mod corrections;
 mod cost;
 mod dirty;
+mod heat;
 mod interest;
+mod key;
 mod lanes;
 mod outage;
 mod pace;
@@ -22,7 +24,7 @@ mod source;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -34,6 +36,7 @@ use crate::telemetry::Metrics;
 
 use corrections::Corrections;
 use dirty::{Dirty, Mark};
+use heat::Turn;
 pub use interest::{Arming, Interest, NoInterest};
 pub use pace::Pace;
 pub use parts::Parts;
@@ -199,6 +202,25 @@ impl Engine {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has writers of keys that became hot fall silent, and those of keys that cooled down tell again.
+    fn turn(&self, dirty: &mut Dirty<Waiter>, now: Instant) {
+        for (topic, turn) in dirty.take_turns() {
+            match turn {
+                Turn::Hot => {
+                    if self.interest.relax(&topic) {
+                        self.metrics.hot_keys.inc();
+                        dirty.time(&topic, now);
+                    }
+                }
+                // While they are being told, the timer goes on.
+                Turn::Cool => match self.interest.watch(&topic) {
+                    Arming::Armed | Arming::Unknown => dirty.armed(&topic, now),
+                    Arming::Soon => {}
+                },
+            }
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Pace {
     pub backoff: Duration,
     /// Longest pause between tries.
     pub max_backoff: Duration,
+    /// From how many notifications a second on a key is read every [`Pace::min_interval`] instead of being told of; none: never.
+    pub hot_from: Option<u32>,
 }
 
 impl Default for Pace {
@@ -22,6 +24,21 @@ impl Default for Pace {
             min_interval: Duration::from_millis(40),
             backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(30),
+            hot_from: hot_from(Duration::from_millis(40)),
         }
     }
+}
+
+impl Pace {
+    /// With another interval between the reads of one key.
+    pub fn with_interval(self, min_interval: Duration) -> Self {
+        Self { min_interval, hot_from: hot_from(min_interval), ..self }
+    }
+}
+
+/// Ten times as many as are read, and no fewer than 200, which cost next to nothing. Where reads follow each other without a pause a timer would
+/// never rest.
+fn hot_from(min_interval: Duration) -> Option<u32> {
+    let reads = Duration::from_secs(1).as_nanos().checked_div(min_interval.as_nanos())?;
+    Some(u32::try_from(reads).unwrap_or(u32::MAX).saturating_mul(10).max(200))
 }

@@ -251,7 +251,7 @@ impl Refresh {
         let outcome = match rows {
             Ok(rows) => {
                 let slow = self.weigh(&mut batch, &rows, now);
-                self.publish(&batch, rows, now);
+                self.publish(&mut batch, rows, now);
                 self.outage.over();
                 self.ailing[usize::from(stream.0)].over();
                 Outcome::Done { slow }
@@ -262,6 +262,7 @@ impl Refresh {
         let alone = batch.keys.first().filter(|_| batch.keys.len() == 1 && outcome == Outcome::Rejected);
         let was_well = alone.map(|key| !state.dirty.is_failing(&key.topic));
         let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
+        self.shared.turn(&mut state.dirty, now);
         let all_fail = was_well.is_some() && state.dirty.all_failing(stream);
         drop(state);
         if let Some(was_well) = was_well {
@@ -325,18 +326,19 @@ impl Refresh {
         }
     }
 
-    fn publish(&mut self, batch: &Batch<Waiter>, rows: Vec<Reading>, now: Instant) {
+    fn publish(&mut self, batch: &mut Batch<Waiter>, rows: Vec<Reading>, now: Instant) {
         let elapsed = now.saturating_duration_since(batch.started);
         self.metrics.read_seconds.observe(elapsed);
         self.metrics.batch_keys.observe(batch.keys.len());
         let clock_us = rows.first().map_or_else(|| self.parts.clock.now().as_microsecond(), |read| read.row.clock_us);
         let mut rows: HashMap<_, _> = rows.into_iter().map(|read| (read.row.key.clone(), read.row)).collect();
-        for taken in &batch.keys {
+        for taken in &mut batch.keys {
             let key = &taken.topic.key;
             // A query without the LATERAL form says nothing of a key without rows; its viewers still learn that they are served.
             let absent = || Row { key: key.clone(), columns: "{}".to_owned(), clock_us };
             let row = rows.remove(key).unwrap_or_else(absent);
             let published = self.parts.hub.publish(&taken.topic, &row);
+            taken.changed = matches!(published, Published::Changed(_));
             self.note(taken, published, now);
         }
     }

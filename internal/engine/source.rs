@@ -18,10 +18,13 @@ pub enum Source {
     Rollover = 16,
     /// Everything watched, since notifications may have been missed.
     Resync = 32,
+    /// The timer of a key that changes too often to be told of.
+    Timer = 64,
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 6] = [Self::Subscribe, Self::Trigger, Self::Hook, Self::Sweep, Self::Rollover, Self::Resync];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Subscribe, Self::Trigger, Self::Hook, Self::Sweep, Self::Rollover, Self::Resync, Self::Timer];
 
     /// The metric's label.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Source {
             Self::Sweep => "sweep",
             Self::Rollover => "rollover",
             Self::Resync => "resync",
+            Self::Timer => "timer",
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct Metrics {
     pub interest_held: Gauge,
     /// Buckets that are watched but whose writers can't be told yet.
     pub interest_missing: Gauge,
+    /// Keys that changed so often that they were read on a timer for a while.
+    pub hot_keys: Counter,
     /// Times that the listener lost its connection or could not get one.
     pub listener_reconnects: Counter,
     /// 1 while viewers are told that numbers may be stale.
@@ -132,6 +134,7 @@ impl Metrics {
             "Changes that only the sweep found; zero proves that triggers see everything",
             self.corrections.clone(),
         );
+        r.register("hot_keys", "Keys that became so busy that they were read on a timer", self.hot_keys.clone());
         r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
         r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.clone());
         r.register("errors_sent", "Error frames sent, by code", self.errors_sent.clone());

@@ -74,6 +74,40 @@ async fn writers_are_silent_until_somebody_watches_and_again_after() {
     assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
 }
 
+/// A storm of changes of one key is read on a timer, its writers are silent meanwhile, and when it is over they tell again.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_a_hot_key_are_silent_and_it_is_read_on_a_timer() {
+    let app = TestApp::with(|config| {
+        (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR);
+        // A slow machine can't make the hundreds of the default in a second.
+        config.engine.pace.hot_from = Some(5);
+    })
+    .await;
+    let db = app.client().await;
+    let (ear, mut messages) = eavesdrop(&app).await;
+    let mut socket = dashboard(&app).await;
+    socket.subscribe(&channel(B1)).await;
+    app.assert_metric_settles("latido_interest_held", 1.0).await;
+    let mut booked = 0;
+    while app.metric("latido_hot_keys_total").await < 1.0 {
+        app.book(&db, B1, "pendiente", 0).await;
+        booked += 1;
+    }
+    app.assert_metric_settles("latido_interest_held", 0.0).await;
+    heard(&ear, &mut messages).await;
+    for _ in 0..100 {
+        app.book(&db, B1, "pendiente", 0).await;
+    }
+    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new(), "nobody needs to be told");
+    socket.stats_until(&channel(B1), |data| data["total_citas"] == booked + 100).await;
+    assert!(app.metric(r#"latido_reads_total{source="timer"}"#).await > 0.0);
+    // No change for a while: it is watched again, and as exactly as before.
+    app.assert_metric_settles("latido_interest_held", 1.0).await;
+    app.book(&db, B1, "atendida", 0).await;
+    socket.stats_until(&channel(B1), |data| data["citas_completadas"] == 1).await;
+    assert_eq!(heard(&ear, &mut messages).await, [format!(r#"["estadisticas","{B1}"]"#)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_writer_that_is_still_open_is_waited_for() {
     let app = app().await;

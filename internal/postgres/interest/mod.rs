@@ -102,6 +102,14 @@ impl Interest {
         self.shared.up.borrow().then_some(false)
     }
 
+    /// The key has viewers, but is read on a timer: its locks are given back at once, unless other keys need both. False: they do, so its
+    /// writers go on telling, and it is as if nothing had been asked.
+    pub fn relax(&self, topic: &Topic) -> bool {
+        let relaxed = self.shared.lock().relax(self.locks(topic), topic, crate::clock::instant());
+        self.shared.wake.notify_one();
+        relaxed
+    }
+
     /// The key has no viewers any more.
     pub fn remove(&self, topic: &Topic) {
         self.shared.lock().remove(self.locks(topic), topic, crate::clock::instant());
