@@ -1,30 +1,25 @@
-//! The listening socket and the loop that accepts.
+//! Listening sockets. The shards accept from them, and where they can't a loop does.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::drain::Drain;
 use crate::http::connection::Front;
-use crate::http::farewell::Farewell;
 use crate::http::routes::routes;
-use crate::http::seats::Full;
 use crate::http::{Annex, Config, Doors, Seats};
-use crate::shard::{Caller, SEND_BUFFER_BYTES};
+use crate::shard::{BackOff, Porter as _, SEND_BUFFER_BYTES, is_the_peers};
 use crate::socketio::Gate;
 use crate::telemetry::Metrics;
 
 /// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
 const BACKLOG: i32 = 4096;
-/// First and longest pause after an accept that failed for want of files or memory.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Refusals that an operator's alert waits for: shown at zero from the start, since Prometheus sees no rise in what first appears at one.
 const AWAITED: [&str; 10] = [
     "connection_limit",
@@ -95,8 +90,8 @@ pub(super) fn adopt(socket: TcpListener) -> io::Result<Listener> {
     Ok(Listener { socket, address })
 }
 
-/// Accepts until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the runtime can't watch
-/// the socket, the server is stopped.
+/// Has connections accepted until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the
+/// socket can't be watched, the server is stopped.
 pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
     let front = Front::new(&doors, &annex, routes(&doors, &annex), annex.gate.clone());
     doors.metrics.refusals.expect(AWAITED);
@@ -114,56 +109,61 @@ async fn run(listener: Listener, front: Front, annex: &Annex) {
     if cfg!(target_os = "linux") {
         tune(&SockRef::from(&socket), front.config.unacknowledged);
     }
+    let front = Arc::new(front);
+    let say = || {
+        // The first such line of a log is the main listener's: whoever starts a server waits for it.
+        if annex.is_theirs {
+            info!(listener = %address, apps = ?annex.apps, "listening for apps")
+        } else {
+            info!(%address, "listening")
+        }
+    };
+    if let (Some(doors), None) = (&front.doors, &front.tls) {
+        let entrance = doors.shards.open(socket, Arc::clone(&front) as _);
+        say();
+        front.drain.stopping().await;
+        return entrance.close().iter().for_each(|socket| last_ones(socket, &front));
+    }
     // Not tokio's own listener: that would have each socket watched by the runtime, only to be let go when a shard takes it.
     #[expect(deprecated, reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all")]
     let watched = AsyncFd::with_interest(socket, Interest::READABLE);
-    let sockets = match watched {
-        Ok(sockets) => sockets,
+    match watched {
+        Ok(sockets) => {
+            say();
+            accept(&sockets, &front).await;
+        }
         Err(error) => {
             error!(%address, %error, "can't listen");
-            return front.drain.stop();
+            front.drain.stop();
         }
-    };
-    // The first such line of a log is the main listener's: whoever starts a server waits for it.
-    if annex.is_theirs {
-        info!(listener = %address, apps = ?annex.apps, "listening for apps")
-    } else {
-        info!(%address, "listening")
     }
-    accept(&sockets, &Arc::new(front)).await;
 }
 
+/// Accepts where no shard does: what comes has TLS to begin with, or there are no shards behind it.
 async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
-    let farewell = Farewell::new(front.drain.clone());
-    let mut pause = BACK_OFF.0;
+    let mut back_off = BackOff::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = front.drain.stopping() => return last_ones(sockets.get_ref(), front, &farewell),
+            () = front.drain.stopping() => return last_ones(sockets.get_ref(), front),
             accepted = sockets.async_io(Interest::READABLE, accept_one) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => {
-                pause = BACK_OFF.0;
-                welcome(front, &farewell, socket, peer);
+                back_off.end();
+                welcome(front, socket, peer);
             }
             Err(error) if is_the_peers(&error) => debug!(%error, "a connection was gone before it was accepted"),
-            Err(error) => {
-                if pause == BACK_OFF.0 {
-                    warn!(%error, open = front.seats.taken(), "can't accept connections; trying again with growing pauses");
-                }
-                rest(&front.drain, pause).await;
-                pause = (pause * 2).min(BACK_OFF.1);
-            }
+            Err(error) => rest(&front.drain, back_off.pause(&error, front.seats.taken())).await,
         }
     }
 }
 
 /// Who was connected by the kernel before the socket closes gets an answer, and not a reset.
-fn last_ones(sockets: &TcpListener, front: &Arc<Front>, farewell: &Farewell) {
+fn last_ones(sockets: &TcpListener, front: &Arc<Front>) {
     for _ in 0..BACKLOG {
         match accept_one(sockets) {
-            Ok((socket, peer)) => welcome(front, farewell, socket, peer),
+            Ok((socket, peer)) => welcome(front, socket, peer),
             Err(error) if is_the_peers(&error) => {}
             Err(_) => return,
         }
@@ -176,35 +176,18 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket, peer))
 }
 
-fn welcome(front: &Arc<Front>, farewell: &Farewell, socket: TcpStream, address: SocketAddr) {
-    match front.seat(address.ip()) {
-        Ok(seat) => {
-            if cfg!(not(target_os = "linux")) {
-                tune(&SockRef::from(&socket), front.config.unacknowledged);
-            }
-            let caller = Caller { socket, address, permit: seat.0, since: Instant::now() };
-            match &front.tls {
-                Some(tls) => tls.knock(front, caller),
-                None => front.let_speak(caller),
-            }
-        }
-        Err(full) => {
-            front.metrics.refuse(match full {
-                Full::House => "connection_limit",
-                Full::Address => "address_limit",
-                Full::Rush => "handshake_rate",
-            });
-            if front.tls.is_none() {
-                farewell.bid(socket, full);
-            }
-        }
+fn welcome(front: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
+    let Some(caller) = front.welcome(socket, address) else { return };
+    match &front.tls {
+        Some(tls) => tls.knock(front, caller),
+        None => front.let_speak(caller),
     }
 }
 
 /// What every connection gets. Linux hands all of it on from a listening socket to those that are accepted; elsewhere it is set on each.
 ///
 /// Options are wishes: a socket that refuses one is served all the same, and if it is dead the first read will say so.
-fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
+pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     let (idle, interval, probes) = KEEPALIVE;
@@ -214,13 +197,6 @@ fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
     #[cfg(not(target_os = "linux"))]
     let _ = unacknowledged;
-}
-
-/// Errors of the connection that was to be accepted (accept(2) hands them on); the next one may be fine. Any other, above all the want
-/// of file descriptors, would come again at once, so the loop must rest.
-fn is_the_peers(error: &io::Error) -> bool {
-    let Some(errno) = Errno::from_io_error(error) else { return false };
-    matches!(errno, Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO | Errno::PERM | Errno::TIMEDOUT)
 }
 
 async fn rest(drain: &Drain, pause: Duration) {

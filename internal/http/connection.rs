@@ -17,6 +17,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -25,7 +26,9 @@ use tracing::debug;
 use warp::Filter as _;
 
 use crate::drain::Drain;
+use crate::http::accept::tune;
 use crate::http::cors::{Verdict, with_credentials};
+use crate::http::farewell::Farewell;
 use crate::http::refusal::Refusal;
 use crate::http::seats::{Full, Seat};
 use crate::http::site::Quay;
@@ -55,6 +58,7 @@ pub(super) struct Front {
     quay: Option<Quay>,
     routes: Extra,
     gate: Option<Wing>,
+    farewell: Farewell,
     http: Builder,
     /// Where connections that a shard sends back are served.
     runtime: Handle,
@@ -118,8 +122,8 @@ impl Front {
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
         let gate = gate.map(|gate| Wing::new(gate, config, &drain));
         let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-        let (doors, tls, quay, config) = (None, None, None, config.clone());
-        Self { doors, config, seats, tls, metrics, drain, quay, routes: nothing, gate, http, runtime }
+        let (doors, tls, quay, config, farewell) = (None, None, None, config.clone(), Farewell::new(drain.clone()));
+        Self { doors, config, seats, tls, metrics, drain, quay, routes: nothing, gate, farewell, http, runtime }
     }
 
     /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
@@ -212,6 +216,30 @@ impl Front {
 }
 
 impl Porter for Front {
+    fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller> {
+        match self.seat(address.ip()) {
+            Ok(seat) => {
+                if cfg!(not(target_os = "linux")) {
+                    tune(&SockRef::from(&socket), self.config.unacknowledged);
+                }
+                Some(Caller { socket, address, permit: seat.0, since: std::time::Instant::now() })
+            }
+            Err(full) => {
+                self.metrics.refuse(match full {
+                    Full::House => "connection_limit",
+                    Full::Address => "address_limit",
+                    Full::Rush => "handshake_rate",
+                });
+                if self.tls.is_none() {
+                    // The shard's thread is none of the runtime's.
+                    let _runtime = self.runtime.enter();
+                    self.farewell.bid(socket, full);
+                }
+                None
+            }
+        }
+    }
+
     fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted> {
         knock::admit(self.doors.as_ref()?, self.quay.as_ref(), said, address)
     }

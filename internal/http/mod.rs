@@ -1,9 +1,9 @@
-//! The HTTP side: our accept loop, warp's routing, and every address the server answers.
+//! The HTTP side: listening sockets, warp's routing, and every address the server answers.
 //!
-//! [`bind`] and [`serve`] own the listening socket and the connections; `routes` is the whole URL space on one screen; beside it stands
+//! [`bind`] and [`serve`] own the listening socket, which is lent to the shards, and the connections; `routes` is the whole URL space on one screen; beside it stands
 //! one file an address. A WebSocket only knocks here: once its origin and token are found good, the raw socket goes to a shard and
-//! nothing of HTTP stays behind. Most ask so plainly that hyper is never called: `knock` judges them in the shard, where every socket
-//! waits for its first words. warp is named in this module alone.
+//! nothing of HTTP stays behind. Most ask so plainly that hyper is never called: `knock` judges them in the shard, which accepts and
+//! hears the first words. warp is named in this module alone.
 //!
 //! Two rules hold everywhere. A token never leaves the request it came with: no type that holds one can be printed, and warp's typed
 //! query filter, which logs queries that it can't read, is not used. And whatever waits has a deadline.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mio::Waker;
 
 use crate::ident::Channel;
+use crate::shard::entrance::Porch;
 use crate::shard::roster::Wish;
 use crate::shard::{Answer, Arrival, Caller, Porter};
 
@@ -15,6 +16,8 @@ pub(super) enum Command {
     Adopt(Box<Arrival>),
     /// A new connection, which may become one.
     Knock(Box<(Caller, Arc<dyn Porter>)>),
+    /// Let callers in there, until it is another shard's turn.
+    Stand(Arc<Porch>),
     /// The answer to a question that the shard put to the [desk](crate::shard::desk).
     Answer { slot: u32, generation: u32, answer: Answer },
     /// Ask every client to leave, spread over so many milliseconds.
@@ -32,7 +35,7 @@ impl Command {
 }
 
 /// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a
-/// place at the desk, wishes a place among the operators'.
+/// place at the desk, wishes a place among the operators'; entrances are few, and each in one place.
 pub(super) struct Inbox {
     /// None: the shard has ended.
     commands: Mutex<Option<Vec<Command>>>,

@@ -37,6 +37,9 @@ pub struct Caller {
 
 /// Whom to let in, and where to send the others.
 pub trait Porter: Send + Sync {
+    /// Has a place for a connection that a shard accepted; it is non-blocking. None: there is none, and it was told so.
+    fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller>;
+
     /// Judges all that a caller has said so far; at once, for the shard waits. None: somebody else must.
     fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted>;
 

@@ -1,7 +1,7 @@
 //! The threads that own the sockets.
 //!
-//! A shard is a thread, and sole owner of its sockets: one poll, one inbox with a waker, no lock, no task and no timer a client. HTTP
-//! hands it a connection, new or upgraded; once it is a WebSocket, bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
+//! A shard is a thread, and sole owner of its sockets: one poll, one inbox with a waker, no lock, no task and no timer a client. It
+//! accepts connections itself, or is handed one that HTTP has upgraded; once it is a WebSocket, bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
 //! over an array of members. A client whose socket is full costs one reference to a frame, and is caught up with the newest when it drains.
 //!
 //! What must hold: a client gets the frames of a room in the order of their versions, each at most once but for an explicit repeat;
@@ -13,6 +13,7 @@
 mod client;
 mod desk;
 mod ending;
+mod entrance;
 mod guest;
 mod guests;
 mod inbox;
@@ -46,6 +47,8 @@ use crate::websocket::close_frame;
 
 use desk::Answer;
 pub use desk::Clerk;
+use entrance::Porch;
+pub use entrance::{BackOff, Entrance, is_the_peers};
 pub use guest::{Act, Acts, Answered, Berth, Boarding, Guest, Heard, Interpreter, MakeGuest, Now};
 use inbox::{Command, Inbox};
 pub use lobby::{Admitted, Caller, Porter};
@@ -141,6 +144,8 @@ pub struct Shards {
     shards: Vec<Handle>,
     /// Who gets the next arrival.
     next: AtomicUsize,
+    /// Opened so far.
+    entrances: AtomicUsize,
     /// Operators' wishes that may be under way at a time.
     operators: Semaphore,
 }
@@ -168,6 +173,7 @@ impl Shards {
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
             next: AtomicUsize::new(0),
+            entrances: AtomicUsize::new(0),
             operators: Semaphore::new(roster::WISHES),
         })
     }
@@ -176,6 +182,12 @@ impl Shards {
     pub fn adopt(&self, arrival: Arrival) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival))).into_iter().for_each(too_late);
+    }
+
+    /// Lets callers in at a listening socket, which must be non-blocking, until the entrance is closed; `porter` judges them.
+    pub fn open(&self, socket: std::net::TcpListener, porter: Arc<dyn Porter>) -> Entrance {
+        let number = self.entrances.fetch_add(1, Ordering::Relaxed);
+        Porch::open(number, socket, porter, self.shards.iter().map(|shard| Arc::clone(&shard.inbox)).collect())
     }
 
     /// Lets a connection wait for its first words; `porter` judges them.

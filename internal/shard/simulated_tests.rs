@@ -7,7 +7,8 @@ use super::*;
 use crate::auth::Principal;
 use crate::ident::{Channel, UserId};
 use crate::shard::desk::{Asked, Question};
-use crate::shard::inbox;
+use crate::shard::entrance::Porch;
+use crate::shard::{Entrance, Porter, inbox};
 
 /// So many rounds without time passing are a loop that never rests.
 const RESTLESS: usize = 10_000;
@@ -46,6 +47,11 @@ impl Thread {
     /// A new client.
     pub(crate) fn adopt(&self, arrival: Arrival) {
         self.worker.inbox.put(Command::Adopt(Box::new(arrival)));
+    }
+
+    /// Callers at a listening socket.
+    pub(crate) fn open(&self, socket: std::net::TcpListener, porter: Arc<dyn Porter>) -> Entrance {
+        Porch::open(0, socket, porter, vec![Arc::clone(&self.worker.inbox)])
     }
 
     /// The server stops.

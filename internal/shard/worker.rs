@@ -16,6 +16,7 @@ use crate::session::{CloseReason, Conversation};
 use crate::shard::client::{Client, Life, Voice};
 use crate::shard::desk::{Answer, Desk};
 use crate::shard::ending::Leaving;
+use crate::shard::entrance::Post;
 use crate::shard::guests::Lane;
 use crate::shard::inbox::{Command, Inbox};
 use crate::shard::lobby::Waiting;
@@ -43,6 +44,8 @@ pub(super) struct Worker {
     /// By slot; apart from the clients, because a broadcast needs only this: four bytes a client, side by side.
     pub(super) sockets: Vec<Option<TcpStream>>,
     pub(super) clients: Vec<Option<Box<Client>>>,
+    /// Where it stands to let callers in.
+    pub(super) posts: Vec<Post>,
     /// Who waits in a slot that is taken but has no client yet.
     pub(super) lobby: HashMap<u32, Box<Waiting>>,
     /// How often each slot was given away.
@@ -80,6 +83,7 @@ impl Worker {
             parts,
             sockets: Vec::new(),
             clients: Vec::new(),
+            posts: Vec::new(),
             lobby: HashMap::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -116,7 +120,10 @@ impl Worker {
     fn handle(&mut self, events: &Events) {
         self.now_s = u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX);
         for event in events {
-            let Ok(slot) = u32::try_from(event.token().0) else { continue };
+            let Ok(slot) = u32::try_from(event.token().0) else {
+                self.on_knock(event.token());
+                continue;
+            };
             if event.is_writable() {
                 self.on_writable(slot);
             }
@@ -142,6 +149,7 @@ impl Worker {
         for command in self.inbox.take() {
             self.obey(command);
         }
+        self.attend();
         self.take_frames();
         self.turn();
         self.take_events();
@@ -156,13 +164,14 @@ impl Worker {
         }
         let wheel = self.wheel.next_in(self.elapsed());
         let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
-        [wheel, leaving].into_iter().flatten().min()
+        [wheel, leaving, self.next_caller_in()].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
         match command {
             Command::Adopt(arrival) => self.adopt(*arrival),
             Command::Knock(knock) => self.receive_caller(knock.0, knock.1),
+            Command::Stand(porch) => self.stand(porch),
             Command::Answer { slot, generation, answer } => self.answer(slot, generation, answer),
             Command::Leave { spread_ms } => {
                 self.empty_lobby();

@@ -3,6 +3,7 @@
 mod addresses;
 mod apps;
 mod connections;
+mod entrances;
 mod hooks;
 mod limits;
 mod secrets;
