@@ -111,6 +111,10 @@ impl Rooms {
         let room = self.get_mut(index)?;
         let place = u32::try_from(room.members.len()).ok()?;
         room.members.push(Member { slot, seen: room.turn });
+        if room.remaining > 0 {
+            // A pass goes round from wherever the last one ended, and the new place may lie on its way: nobody else loses a turn by it.
+            room.remaining += 1;
+        }
         Some(Seat { room: index, place })
     }
 
@@ -172,19 +176,48 @@ mod tests {
         room.members[place].slot()
     }
 
-    /// A seat is freed in the middle of a pass, and the last member moves to where the pass has been.
-    #[test]
-    fn whoever_moves_within_a_pass_is_looked_at_all_the_same() {
+    fn a_room() -> RoomId {
         let catalog = Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]));
         let hub = Hub::new(Arc::clone(&catalog), Box::new(Nobody));
         let outlet = hub.add_outlet(|| {});
-        let id = hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap()).room;
+        hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap()).room
+    }
+
+    fn frame(version: u64) -> Versioned {
+        Versioned { version: Version(version), frame: Frame::text("1") }
+    }
+
+    /// Where a pass begins depends on where the last one ended, so the newcomer's place may come before somebody's who still waits.
+    #[test]
+    fn whoever_sits_down_within_a_pass_takes_nobodys_turn() {
+        let id = a_room();
+        for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked))) {
+            let mut rooms = Rooms::default();
+            let index = rooms.open(id);
+            assert!((0..4).all(|slot| rooms.sit(index, slot).is_some()));
+            let room = rooms.get_mut(index).unwrap();
+            room.cursor = before;
+            assert!(room.offer(frame(1)));
+            let seen: Vec<_> = (0..looked).map(|_| look(room)).collect();
+            assert!((4..6).all(|slot| rooms.sit(index, slot).is_some()));
+            let room = rooms.get_mut(index).unwrap();
+            while room.remaining > 0 {
+                look(room);
+            }
+            assert!(room.members.iter().all(|member| !room.is_behind(*member)), "from {before} on, after {seen:?}");
+        }
+    }
+
+    /// A seat is freed in the middle of a pass, and the last member moves to where the pass has been.
+    #[test]
+    fn whoever_moves_within_a_pass_is_looked_at_all_the_same() {
+        let id = a_room();
         for freed in 0..4 {
             let mut rooms = Rooms::default();
             let index = rooms.open(id);
             let seats: Vec<_> = (0..4).map(|slot| rooms.sit(index, slot).unwrap()).collect();
             let room = rooms.get_mut(index).unwrap();
-            assert!(room.offer(Versioned { version: Version(1), frame: Frame::text("1") }));
+            assert!(room.offer(frame(1)));
             let mut looked = vec![look(room), look(room)];
             rooms.leave(seats[freed]).unwrap();
             let room = rooms.get_mut(index).unwrap();
