@@ -50,6 +50,11 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Whether the same token may open the same door later: somebody who must be asked can't be asked now.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unconfirmed | Self::KeysUnavailable)
+    }
+
     /// The metric's label: a closed list.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -38,7 +38,7 @@ pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal
     verified.unwrap_or(Err(TokenError::KeysUnavailable)).map_err(|error| {
         debug!(reason = error.reason(), peer = call.peer_address(), "a token was refused");
         let refusal = match error {
-            TokenError::KeysUnavailable | TokenError::Unconfirmed => Refusal::unavailable("unavailable", error.to_string(), SOON),
+            _ if error.is_temporary() => Refusal::unavailable("unavailable", error.to_string(), SOON),
             _ => Refusal::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
         };
         refusal.counted_as(error.reason())

@@ -41,6 +41,15 @@ pub enum Effect {
     Close(CloseReason),
 }
 
+/// Why a new token does not take the old one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unverified {
+    /// It opens nothing; what is wrong with it.
+    Refused(String),
+    /// Nobody can say now, and it may be good.
+    Later(String),
+}
+
 /// Where the shard keeps a subscription; the conversation only remembers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
@@ -200,12 +209,14 @@ impl Conversation {
     }
 
     /// The result of [`Effect::Verify`]. Channels that the new token does not plainly grant are asked for again, or given up at once.
-    pub fn authenticated(&mut self, result: Result<Principal, String>, context: &Context) -> Vec<Effect> {
+    pub fn authenticated(&mut self, result: Result<Principal, Unverified>, context: &Context) -> Vec<Effect> {
         self.verifying = false;
         let principal = match result {
             Ok(principal) if principal.user() == self.principal.user() => principal,
             Ok(_) => return vec![error(ErrorCode::Unauthorized, "the token is another user's".into(), None)],
-            Err(reason) => return vec![error(ErrorCode::Unauthorized, reason, None)],
+            Err(Unverified::Refused(reason)) => return vec![error(ErrorCode::Unauthorized, reason, None)],
+            // Whoever is told «unauthorized» connects anew, which is what a server that is too busy needs least.
+            Err(Unverified::Later(reason)) => return vec![error(ErrorCode::Unavailable, reason, None)],
         };
         let expires_at = principal.expires_at_s();
         let mut effects = self.succeeded_by(Arc::new(principal), context);

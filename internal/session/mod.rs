@@ -7,5 +7,5 @@ mod limits;
 
 pub use bucket::{Bucket, Verdict};
 pub use close::CloseReason;
-pub use conversation::{Context, Conversation, Effect, Seat};
+pub use conversation::{Context, Conversation, Effect, Seat, Unverified};
 pub use limits::Limits;

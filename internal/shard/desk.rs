@@ -1,12 +1,15 @@
 //! What a shard can't answer itself, because it must await: it asks here, and the answer comes back as a command.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::auth::{Policy, Principal, Verifier};
+use crate::auth::{Policy, Principal, TokenError, Verifier};
+use crate::clock::instant;
 use crate::drain::Drain;
 use crate::ident::{Channel, UserId};
+use crate::session::Unverified;
 use crate::shard::guest::{Answered, Asking};
 use crate::shard::inbox::{Command, Inbox};
 use crate::stream::Catalog;
@@ -15,13 +18,18 @@ use crate::stream::Catalog;
 const QUEUE: usize = 4096;
 /// Questions that are worked on at a time; the database's pool is smaller still.
 const AT_ONCE: usize = 64;
+/// A client has its answer within this, waiting for its turn included; then the answer is to ask again later. A guest's future has a deadline
+/// of its own.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What whoever brings a token is told then.
+pub(super) const BUSY: &str = "the server is busy; send the token again later";
 
 /// What came of a question.
 pub(super) enum Answer {
     /// Whether the user may read the channel; `None`: the database could not be asked.
     Allowed(Channel, Option<bool>),
     /// Who the new token says is there, or why it says nothing.
-    Verified(Result<Principal, String>),
+    Verified(Result<Principal, Unverified>),
     /// What a guest's future gave.
     Guest(Answered),
 }
@@ -40,6 +48,7 @@ pub(super) struct Asked {
     pub(super) inbox: Arc<Inbox>,
     pub(super) slot: u32,
     pub(super) generation: u32,
+    pub(super) since: Instant,
     pub(super) question: Question,
 }
 
@@ -79,15 +88,17 @@ async fn serve(mut questions: mpsc::Receiver<Asked>, clerk: Clerk, drain: Drain)
 
 impl Clerk {
     async fn answer(&self, asked: Asked) {
-        let Asked { inbox, slot, generation, question } = asked;
+        let Asked { inbox, slot, generation, since, question } = asked;
+        let left = ANSWER_WITHIN.saturating_sub(instant().saturating_duration_since(since));
         let command = match question {
             Question::MayRead(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
-                let allowed = self.policy.ask(&user, stream, &channel.topic).await;
-                Command::asked(slot, generation, channel, allowed.ok())
+                let allowed = in_time(left, self.policy.ask(&user, stream, &channel.topic)).await;
+                Command::asked(slot, generation, channel, allowed.and_then(Result::ok))
             }
             Question::Verify(token) => {
-                let verified = self.verifier.verify(&token).await.map_err(|error| error.to_string());
+                let verified = in_time(left, self.verifier.verify(&token)).await.map(|verified| verified.map_err(unverified));
+                let verified = verified.unwrap_or_else(|| Err(Unverified::Later(BUSY.to_owned())));
                 Command::Answer { slot, generation, answer: Answer::Verified(verified) }
             }
             Question::Guest(future) => Command::Answer { slot, generation, answer: Answer::Guest(future.await) },
@@ -95,3 +106,20 @@ impl Clerk {
         inbox.put(command);
     }
 }
+
+/// Waits so long and no longer; whoever has waited too long for a turn does not take it.
+async fn in_time<T>(left: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    if left.is_zero() {
+        return None;
+    }
+    tokio::time::timeout(left, answer).await.ok()
+}
+
+fn unverified(error: TokenError) -> Unverified {
+    let reason = error.to_string();
+    if error.is_temporary() { Unverified::Later(reason) } else { Unverified::Refused(reason) }
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;

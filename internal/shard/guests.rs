@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::Principal;
+use crate::clock::instant;
 use crate::hub::exchange::{Address, Backlog, Batch, End, Event, Port, TooSlow, Work};
 use crate::ident::UserId;
 use crate::protocol::Frame;
@@ -148,7 +149,7 @@ impl Worker {
         let (desk, inbox) = (&self.guests_desk, &self.inbox);
         let mut ask = |future: Asking| {
             let question = Question::Guest(future);
-            desk.try_send(Asked { inbox: Arc::clone(inbox), slot, generation, question }).is_ok()
+            desk.try_send(Asked { inbox: Arc::clone(inbox), slot, generation, since: instant(), question }).is_ok()
         };
         let mut acts = Acts::new(&mut ask);
         call(guest.as_mut(), now, &mut acts);

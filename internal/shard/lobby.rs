@@ -82,7 +82,10 @@ impl Worker {
             return porter.take_back(caller, &[]);
         }
         let Caller { socket, address, permit, since } = caller;
-        let Some(slot) = self.open_slot(TcpStream::from_std(socket)) else { return };
+        let slot = match self.open_slot(TcpStream::from_std(socket)) {
+            Ok(slot) => slot,
+            Err(socket) => return porter.take_back(Caller { socket: socket.into(), address, permit, since }, &[]),
+        };
         self.lobby.insert(slot, Box::new(Waiting { address, permit, since, porter }));
         let generation = self.generations[slot as usize];
         // The first second is not a whole one.

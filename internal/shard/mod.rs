@@ -167,8 +167,8 @@ impl Shards {
     pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
         parts.metrics.closes.expect(CloseReason::ALL.map(CloseReason::label));
         parts.metrics.errors_sent.expect(ErrorCode::ALL.map(ErrorCode::as_str));
-        // Guests have a desk of their own: what an app waits for delays no viewer's permission.
-        let desks = [desk::open(parts.clerk.clone(), &parts.drain), desk::open(parts.clerk.clone(), &parts.drain)];
+        // Each has a desk of its own: permissions for those who come, new tokens of those who are here, and what apps wait for.
+        let desks = std::array::from_fn(|_| desk::open(parts.clerk.clone(), &parts.drain));
         let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desks.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
@@ -242,7 +242,7 @@ fn too_late(command: Command) {
     }
 }
 
-fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 2]) -> io::Result<Handle> {
+fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 3]) -> io::Result<Handle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::clock::instant;
 use crate::ident::Channel;
 use crate::protocol::{ErrorCode, Frame, Reply, native};
-use crate::session::{CloseReason, Effect, Seat};
+use crate::session::{CloseReason, Effect, Seat, Unverified};
 use crate::shard::client::{Client, Life, Voice};
-use crate::shard::desk::{Asked, Question};
+use crate::shard::desk::{Asked, BUSY, Question};
 use crate::shard::outbox::receive;
 use crate::shard::worker::Worker;
 use crate::websocket::{Chunk, Message, echo_close_frame, pong_frame};
@@ -108,7 +109,7 @@ impl Worker {
             }
             Effect::Verify(token) => {
                 if !self.ask(slot, client, Question::Verify(token)) {
-                    let result = Err("the server is busy; send the token again later".to_owned());
+                    let result = Err(Unverified::Later(BUSY.to_owned()));
                     let context = &self.parts.context;
                     let effects = client.conversation_mut().map(|conversation| conversation.authenticated(result, context));
                     for effect in effects.into_iter().flatten() {
@@ -122,8 +123,9 @@ impl Worker {
 
     /// Puts a question to the desk; false: it is full.
     fn ask(&self, slot: u32, client: &Client, question: Question) -> bool {
-        let asked = Asked { inbox: Arc::clone(&self.inbox), slot, generation: client.generation, question };
-        self.desk.try_send(asked).is_ok()
+        let desk = if matches!(question, Question::Verify(_)) { &self.tokens_desk } else { &self.desk };
+        let (inbox, generation) = (Arc::clone(&self.inbox), client.generation);
+        desk.try_send(Asked { inbox, slot, generation, since: instant(), question }).is_ok()
     }
 
     fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {

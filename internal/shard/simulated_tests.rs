@@ -6,12 +6,15 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::auth::Principal;
 use crate::ident::{Channel, UserId};
+use crate::session::Unverified;
 use crate::shard::desk::{Asked, Question};
 use crate::shard::entrance::Porch;
 use crate::shard::{Entrance, Porter, inbox};
 
 /// So many rounds without time passing are a loop that never rests.
 const RESTLESS: usize = 10_000;
+/// Questions that a desk takes before it is full.
+pub(crate) const DESK: usize = 64;
 
 /// Who asks, to be answered later.
 pub(crate) struct Asking(Asked);
@@ -26,7 +29,8 @@ pub(crate) enum Asks {
 pub(crate) struct Thread {
     worker: Worker,
     events: Events,
-    questions: mpsc::Receiver<Asked>,
+    /// Permissions, and new tokens.
+    questions: [mpsc::Receiver<Asked>; 2],
     /// No app lives here: nobody asks.
     _guests: mpsc::Receiver<Asked>,
 }
@@ -38,10 +42,9 @@ impl Thread {
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
         let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
-        let (desk, questions) = mpsc::channel(64);
-        let (guests_desk, guests) = mpsc::channel(64);
-        let worker = Worker::new(poll, inbox, outlet, [desk, guests_desk], parts);
-        Self { worker, events: Events::with_capacity(64), questions, _guests: guests }
+        let [(desk, questions), (tokens_desk, tokens), (guests_desk, guests)] = std::array::from_fn(|_| mpsc::channel(DESK));
+        let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
+        Self { worker, events: Events::with_capacity(64), questions: [questions, tokens], _guests: guests }
     }
 
     /// A new client.
@@ -85,6 +88,16 @@ impl Thread {
         false
     }
 
+    /// Does so many rounds and no more, whatever is left to do.
+    pub(crate) fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            if !self.worker.stop {
+                self.worker.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+                self.worker.handle(&self.events);
+            }
+        }
+    }
+
     /// When it acts although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.worker.patience().filter(|_| !self.worker.stop).map(|patience| instant() + patience)
@@ -92,7 +105,7 @@ impl Thread {
 
     /// The next question put to the desk.
     pub(crate) fn question(&mut self) -> Option<Asking> {
-        self.questions.try_recv().ok().map(Asking)
+        self.questions.iter_mut().find_map(|questions| questions.try_recv().ok()).map(Asking)
     }
 }
 
@@ -115,6 +128,13 @@ impl Asking {
     /// Who the token says is there.
     pub(crate) fn verified(self, result: Result<Principal, String>) {
         let Asked { inbox, slot, generation, .. } = self.0;
-        inbox.put(Command::Answer { slot, generation, answer: Answer::Verified(result) });
+        let answer = Answer::Verified(result.map_err(Unverified::Refused));
+        inbox.put(Command::Answer { slot, generation, answer });
+    }
+    /// Nobody can say whose the token is.
+    pub(crate) fn undecided(self) {
+        let Asked { inbox, slot, generation, .. } = self.0;
+        let answer = Answer::Verified(Err(Unverified::Later("later".to_owned())));
+        inbox.put(Command::Answer { slot, generation, answer });
     }
 }

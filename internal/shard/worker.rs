@@ -20,12 +20,13 @@ use crate::shard::entrance::Post;
 use crate::shard::guests::Lane;
 use crate::shard::inbox::{Command, Inbox};
 use crate::shard::lobby::Waiting;
+use crate::shard::outbox::send;
 use crate::shard::passes::Passes;
 use crate::shard::rooms::Rooms;
 use crate::shard::wheel::{Entry, Wheel};
 use crate::shard::{Arrival, Entrant, Interpreter, Parts, Permits};
 use crate::telemetry::Kind;
-use crate::websocket::{Chunk, Reader};
+use crate::websocket::{Chunk, Reader, close_frame};
 
 /// The one read buffer of a shard, in bytes.
 const READ_BUFFER: usize = 16 * 1024;
@@ -38,6 +39,8 @@ pub(super) struct Worker {
     pub(super) inbox: Arc<Inbox>,
     pub(super) outlet: Outlet,
     pub(super) desk: Desk,
+    /// For new tokens: whoever is here is not held up by those who come.
+    pub(super) tokens_desk: Desk,
     /// For what guests ask.
     pub(super) guests_desk: Desk,
     pub(super) parts: Parts,
@@ -72,13 +75,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desks: [Desk; 2], parts: Parts) -> Self {
-        let [desk, guests_desk] = desks;
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desks: [Desk; 3], parts: Parts) -> Self {
+        let [desk, tokens_desk, guests_desk] = desks;
         Self {
             poll,
             inbox,
             outlet,
             desk,
+            tokens_desk,
             guests_desk,
             parts,
             sockets: Vec::new(),
@@ -184,7 +188,10 @@ impl Worker {
 
     fn adopt(&mut self, arrival: Arrival) {
         let Arrival { socket, early, entrant, permit } = arrival;
-        let Some(slot) = self.open_slot(TcpStream::from_std(socket)) else { return };
+        let slot = match self.open_slot(TcpStream::from_std(socket)) {
+            Ok(slot) => slot,
+            Err(socket) => return self.turn_away(&socket),
+        };
         self.settle(slot, entrant, permit);
         let mut early = early.to_vec();
         if !early.is_empty() {
@@ -192,9 +199,17 @@ impl Worker {
         }
     }
 
+    /// There is no room for a client: it is told to come back.
+    fn turn_away(&self, socket: &TcpStream) {
+        let reason = CloseReason::Overloaded;
+        self.parts.metrics.closes.add(reason.label());
+        // An empty socket takes so few bytes at once.
+        let _gone = send(socket, &close_frame(reason.code(), reason.text()));
+    }
+
     /// Gives a socket a slot, and watches it for what it says. Whether it can be written to is asked only once it was full: else each new
-    /// socket would wake the poll just to say that it is empty.
-    pub(super) fn open_slot(&mut self, mut socket: TcpStream) -> Option<u32> {
+    /// socket would wake the poll just to say that it is empty. The kernel may have no room for one more; then it is given back.
+    pub(super) fn open_slot(&mut self, mut socket: TcpStream) -> Result<u32, TcpStream> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.sockets.push(None);
             self.clients.push(None);
@@ -203,13 +218,13 @@ impl Worker {
         });
         let index = slot as usize;
         if let Err(error) = self.poll.registry().register(&mut socket, Token(index), Interest::READABLE) {
-            tracing::warn!(%error, "a connection could not be polled and was dropped");
+            tracing::warn!(%error, "a connection could not be polled");
             self.free.push(slot);
-            return None;
+            return Err(socket);
         }
         self.generations[index] = self.generations[index].wrapping_add(1);
         self.sockets[index] = Some(socket);
-        Some(slot)
+        Ok(slot)
     }
 
     pub(super) fn close_slot(&mut self, slot: u32) {

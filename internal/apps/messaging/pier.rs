@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::apps::messaging::guest::{Client, Passport};
 use crate::apps::messaging::{Messaging, NAME, Shared};
-use crate::auth::TokenError;
 use crate::http::{Answer, Asked, Boarding, Pier};
 use crate::protocol::phoenix::Vsn;
 use crate::shard::Guest;
@@ -38,9 +37,9 @@ async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
     let vsn = Vsn::parse(asked.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
     let offered = asked.header("sec-websocket-protocol").unwrap_or_default();
     let token = asked.query("token").or_else(|| bearer(offered)).ok_or_else(|| refusal("a token is required"))?;
-    let principal = shared.verifier.verify(&token).await.map_err(|error| match error {
-        TokenError::KeysUnavailable => unavailable(),
-        error => {
+    let principal = shared.verifier.verify(&token).await.map_err(|error| match error.is_temporary() {
+        true => unavailable(),
+        false => {
             tracing::debug!(reason = error.reason(), "a messaging client was refused");
             refusal(&error.to_string())
         }

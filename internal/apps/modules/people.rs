@@ -92,7 +92,7 @@ impl People {
                 nickname: None,
                 proof: Proof::Token { ends_at_s: principal.ends_at_s() },
             })),
-            Err(crate::auth::TokenError::KeysUnavailable) => Err(Unknowable),
+            Err(error) if error.is_temporary() => Err(Unknowable),
             Err(error) => {
                 tracing::debug!(reason = error.reason(), "a token of a web client was refused");
                 Ok(None)

@@ -115,7 +115,7 @@ impl WorkspaceGuest {
                 }
                 self.enter(member, acts);
             }
-            Err(TokenError::KeysUnavailable) => {
+            Err(error) if error.is_temporary() => {
                 self.refuse("overloaded", wire::UNAVAILABLE, TRY_LATER, "try again later", acts);
             }
             Err(error) => {

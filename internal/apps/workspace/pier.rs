@@ -9,7 +9,7 @@ use crate::apps::workspace::claims::{Credentials, USER_CLAIMS, looks_ours};
 use crate::apps::workspace::guest::WorkspaceGuest;
 use crate::apps::workspace::wire::{self, Incoming};
 use crate::apps::workspace::{NAME, Shared, site};
-use crate::auth::{Principal, TokenError};
+use crate::auth::Principal;
 use crate::http::{Answer, Asked, Boarding, Pier};
 use crate::shard::Interpreter;
 
@@ -51,7 +51,7 @@ impl Pier for Entrance {
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
                     entrance.0.metrics.refuse("token");
-                    Err(if error == TokenError::KeysUnavailable { site::unavailable() } else { site::unauthorized() })
+                    Err(if error.is_temporary() { site::unavailable() } else { site::unauthorized() })
                 }
             }
         }
