@@ -166,4 +166,9 @@ impl Hub {
     pub(crate) fn shown(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
         self.lock().topics.get(topic).map(|state| state.latest.as_ref().map(|snapshot| Arc::clone(&snapshot.columns)))
     }
+
+    /// The version of a watched topic's last snapshot, if there was one.
+    pub(crate) fn version_shown(&self, topic: &Topic) -> Option<Version> {
+        self.lock().topics.get(topic)?.latest.as_ref().map(|snapshot| snapshot.version)
+    }
 }

@@ -8,7 +8,7 @@ use crate::engine::Source;
 use crate::shard::Asks;
 use crate::simulation::Violation;
 use crate::simulation::reads::{Read, number};
-use crate::simulation::script::{KEYS, Step, TRANSACTIONS, VIEWERS};
+use crate::simulation::script::{KEYS, Move, Step, TRANSACTIONS, VIEWERS};
 use crate::simulation::viewer::channel;
 use crate::simulation::world::{Hook, Keeper, World, topic};
 
@@ -43,6 +43,7 @@ impl World {
             Step::Grant(v, k, may) => self.rights[viewer(v)][usize::from(key(k))] = may,
             Step::Answer(at, known) => self.answer(at.into(), known),
             Step::Hook(k) => self.hook(key(k)),
+            Step::Amid(rounds, from, count, what) => self.amid(rounds, from, count, what)?,
             Step::Flow(flows) => self.flows = flows,
             Step::Execute(_) | Step::Finish(_) | Step::Fail(..) => self.read(step),
             Step::WallJump(s) => {
@@ -85,6 +86,51 @@ impl World {
             Step::Pause(v) => self.viewers[viewer(v)].pause(),
             Step::Resume(v) => self.viewers[viewer(v)].is_paused = false,
             _ => {}
+        }
+    }
+
+    /// A part of the crowd moves while the shard is at work.
+    fn amid(&mut self, rounds: u8, from: u8, count: u8, what: Move) -> Result<(), Violation> {
+        if self.flows {
+            // What was asked is done, then answered.
+            (0..2).for_each(|_| self.flow());
+        }
+        if !self.server.actor.act() {
+            return Err("the engine never rests".to_owned());
+        }
+        self.server.thread.rounds(rounds.into());
+        for at in 0..usize::from(count).min(self.crowd()) {
+            self.stir((usize::from(from) + at) % self.crowd(), what);
+        }
+        Ok(())
+    }
+
+    /// Clients beside the first ones.
+    fn crowd(&self) -> usize {
+        self.viewers.len() - VIEWERS
+    }
+
+    fn stir(&mut self, member: usize, what: Move) {
+        let v = VIEWERS + member;
+        let name = channel(self.crowded, false);
+        match what {
+            Move::Come => {
+                if !self.viewers[v].is_connected() {
+                    self.connect(v, 3600);
+                }
+                // Some hold more than one channel: what is new in all of them leaves in one write.
+                let more = channel(self.crowded + 1, false);
+                let names = std::iter::once(&name).chain((member % 4 == 0).then_some(&more));
+                for name in names {
+                    if !self.viewers[v].held.contains_key(name) {
+                        self.viewers[v].subscribe(name);
+                    }
+                }
+            }
+            Move::Leave => self.viewers[v].say(&json!({"type": "unsubscribe", "channel": name})),
+            Move::Hangup => self.viewers[v].hang_up(),
+            Move::Stall => self.viewers[v].pause(),
+            Move::Wake => self.viewers[v].is_paused = false,
         }
     }
 

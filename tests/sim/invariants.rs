@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::simulation::Violation;
 use crate::simulation::database::{today, zone};
 use crate::simulation::script::KEYS;
-use crate::simulation::viewer::key_of;
+use crate::simulation::viewer::{Viewer, key_of};
 use crate::simulation::world::{World, ZONE, topic};
 
 /// A jump of the wall clock is noticed within this.
@@ -21,7 +21,22 @@ impl World {
 
     /// Every watched key that is shown otherwise than the database has it will be read, and something says why.
     pub(super) fn check(&self) -> Result<(), Violation> {
-        (0..KEYS).try_for_each(|key| self.check_key(key))
+        (0..KEYS).try_for_each(|key| self.check_key(key))?;
+        self.viewers.iter().enumerate().try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
+    }
+
+    /// Whoever reads has what the hub has: nothing is kept back once a socket takes it.
+    fn check_viewer(&self, number: usize, viewer: &Viewer) -> Result<(), Violation> {
+        if viewer.is_paused {
+            return Ok(());
+        }
+        for (name, seen) in &viewer.held {
+            let newest = self.server.hub.version_shown(&topic(key_of(name))).map_or(0, |version| version.0);
+            if seen.version != newest {
+                return Err(format!("viewer {number} reads, has version {} of {name}, and the newest is {newest}", seen.version));
+            }
+        }
+        Ok(())
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {

@@ -82,10 +82,10 @@ fn every_viewer_converges_whatever_fails() {
     });
     if let Some(seed) = failed.into_inner().unwrap() {
         let (script, violation) = shrink::smallest(Script::of(seed));
-        let Script { lossy, zones, before_midnight_s, steps, .. } = script;
+        let Script { lossy, zones, before_midnight_s, crowd, crowded, steps, .. } = script;
         let steps: String = steps.iter().map(|step| format!("  {step:?}\n")).collect();
         panic!(
-            "LATIDO_SEED={seed} make sim\n{violation}\nlossy {lossy}, zones {zones}, midnight in {before_midnight_s} s\n{steps}"
+            "LATIDO_SEED={seed} make sim\n{violation}\nlossy {lossy}, zones {zones}, midnight in {before_midnight_s} s, crowd {crowd} of key {crowded}\n{steps}"
         );
     }
 }

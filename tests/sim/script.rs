@@ -1,5 +1,7 @@
 //! What happens in a run, drawn from its seed before it begins: taking a step out of it leaves the others as they are.
 
+use crate::simulation::database::WIDE;
+
 /// Keys that are written and watched.
 pub(super) const KEYS: u8 = 6;
 /// Clients, each with a user of its own.
@@ -8,6 +10,13 @@ pub(super) const VIEWERS: usize = 4;
 pub(super) const TRANSACTIONS: usize = 3;
 /// Steps of a run.
 const STEPS: usize = 160;
+/// Clients of a crowd: more than a shard serves of one room in a turn, so that some come and go in the middle of a pass.
+const CROWD: std::ops::RangeInclusive<u8> = 20..=40;
+/// One seed in so many has a crowd, and one in so many clients that don't read for long.
+const CROWDED_ONE_IN: u8 = 12;
+const STALLED_ONE_IN: u8 = 6;
+/// Each run has its extras so often.
+const EPISODES: u8 = 10;
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -19,7 +28,21 @@ pub(super) struct Script {
     pub(super) zones: bool,
     /// Seconds from the first midnight.
     pub(super) before_midnight_s: u32,
+    /// Clients beside the [`VIEWERS`], all of one channel.
+    pub(super) crowd: u8,
+    /// The key of that channel.
+    pub(super) crowded: u8,
     pub(super) steps: Vec<Step>,
+}
+
+/// What a client of the crowd does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Move {
+    Come,
+    Leave,
+    Hangup,
+    Stall,
+    Wake,
 }
 
 /// What a writer does to a key's citas.
@@ -81,6 +104,8 @@ pub(super) enum Step {
     /// The desk's question is answered, or can't be.
     Answer(u8, bool),
     Hook(u8),
+    /// Reads are answered; so many rounds of the shard later, in the middle of what it sends, some of the crowd move: from one on, so many.
+    Amid(u8, u8, u8, Move),
     Advance(u16),
     WallJump(i16),
     DatabaseClockJump(i16),
@@ -105,8 +130,50 @@ impl Script {
         if !lossy {
             steps.retain(|step| !matches!(step, Step::Lose(_)));
         }
-        Self { seed, lossy, zones, before_midnight_s, steps }
+        let script = Self { seed, lossy, zones, before_midnight_s, crowd: 0, crowded: 0, steps };
+        script.with_extras(fastrand::Rng::with_seed(!seed))
     }
+
+    /// What luck alone would bring together too seldom.
+    fn with_extras(mut self, mut random: fastrand::Rng) -> Self {
+        if random.u8(0..STALLED_ONE_IN) == 0 {
+            (0..EPISODES).for_each(|_| self.strew(stall(&mut random), &mut random));
+        }
+        if random.u8(0..CROWDED_ONE_IN) == 0 {
+            (self.crowd, self.crowded) = (random.u8(CROWD), random.choice([0, 0, 0, WIDE]).unwrap());
+            (0..EPISODES).for_each(|_| self.strew(rush(&self, &mut random), &mut random));
+        }
+        self
+    }
+
+    /// Puts steps into the run, in their order, with at most one other between two of them.
+    fn strew(&mut self, steps: Vec<Step>, random: &mut fastrand::Rng) {
+        let mut at = random.usize(3 * VIEWERS..=self.steps.len());
+        for step in steps {
+            self.steps.insert(at.min(self.steps.len()), step);
+            at += random.usize(1..=2);
+        }
+    }
+}
+
+/// A client stops reading while its socket fills, and reads again when nothing new comes.
+fn stall(random: &mut fastrand::Rng) -> Vec<Step> {
+    let (viewer, flag) = (random.u8(..), random.bool());
+    let mut steps = vec![Step::Flow(true), Step::Subscribe(viewer, WIDE, flag), Step::Answer(0, true), Step::Pause(viewer)];
+    for _ in 0..random.u8(3..8) {
+        steps.extend([Step::Change(WIDE, Write::Book(0)), Step::DeliverAll, Step::Advance(random.u16(1..50))]);
+    }
+    steps.push(if random.bool() { Step::Resume(viewer) } else { Step::Nibble(viewer, random.u8(..)) });
+    steps.push(Step::Resume(viewer));
+    steps
+}
+
+/// All of the crowd are there; something is said to them, and some of them move before everybody has heard it.
+fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
+    let moves = [Move::Come, Move::Come, Move::Leave, Move::Hangup, Move::Stall, Move::Wake];
+    let amid = Step::Amid(random.u8(0..4), random.u8(..), random.u8(1..5), random.choice(moves).unwrap());
+    let come = Step::Amid(0, 0, script.crowd, Move::Come);
+    vec![Step::Flow(true), come, Step::Change(script.crowded, write(random)), Step::DeliverAll, amid]
 }
 
 fn write(random: &mut fastrand::Rng) -> Write {

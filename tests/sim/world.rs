@@ -85,6 +85,8 @@ pub(super) struct World {
     pub(super) lost: bool,
     pub(super) lossy: bool,
     pub(super) zones: bool,
+    /// The key of the crowd's channel.
+    pub(super) crowded: u8,
     start: Instant,
     pub(super) now: Instant,
     start_wall_us: i64,
@@ -180,7 +182,7 @@ impl World {
             server,
             database: Database::new(first_day, locks, start_wall_us),
             reads,
-            viewers: (0..VIEWERS).map(|_| Viewer::default()).collect(),
+            viewers: (0..VIEWERS + usize::from(script.crowd)).map(|_| Viewer::default()).collect(),
             asking: Vec::new(),
             hooks: Vec::new(),
             answered: [0; KEYS as usize],
@@ -193,6 +195,7 @@ impl World {
             lost: false,
             lossy: script.lossy,
             zones: script.zones,
+            crowded: script.crowded,
             start,
             now: start,
             start_wall_us,
@@ -234,9 +237,13 @@ impl World {
         self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), entrant, permit });
     }
 
-    /// Viewer 0 has keys 0 and 1 by its token's claims; of all else the database is asked.
+    /// Viewer 0 has keys 0 and 1 by its token's claims, and the crowd its own; of all else the database is asked.
     pub(super) fn principal(&mut self, viewer: usize, good_for_s: u16, claims: bool) -> Principal {
-        let keys: Vec<u8> = if viewer == 0 && claims { vec![0, 1] } else { Vec::new() };
+        let keys: Vec<u8> = match viewer {
+            0 if claims => vec![0, 1],
+            VIEWERS.. => vec![self.crowded, self.crowded + 1],
+            _ => Vec::new(),
+        };
         self.viewers[viewer].allowed.extend(&keys);
         let field = ("negocio_id".into(), keys.iter().map(u8::to_string).collect());
         let expires_at_s = self.wall().as_second() + i64::from(good_for_s);
