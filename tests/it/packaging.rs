@@ -6,6 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// What the composition asks for and assumes no value of.
+const SECRETS: [&str; 3] = ["JWT_SECRET", "POSTGRES_PASSWORD", "LATIDO_PASSWORD"];
+
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -156,7 +159,7 @@ fn entries(service: &[(usize, String)], name: &str) -> Vec<String> {
 #[test]
 fn the_composition_mounts_what_exists() {
     let declared = entries_of_top("volumes");
-    for mount in entries(&services()["postgres"], "volumes") {
+    for mount in ["postgres", "role"].iter().flat_map(|name| entries(&services()[*name], "volumes")) {
         let source = mount.trim_start_matches("- ").split(':').next().unwrap().to_owned();
         let known = source.strip_prefix("./").map_or_else(|| declared.contains(&source), exists);
         assert!(known, "{mount}");
@@ -181,20 +184,34 @@ fn the_composition_sets_variables_that_exist() {
         let variable = wanted.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
         assert!(documented(variable, &example), "{variable} is not in .env.example");
     }
-    for secret in ["JWT_SECRET", "POSTGRES_PASSWORD"] {
+    for secret in SECRETS {
         assert!(text.contains(&format!("{secret}: ${{{secret}:?")), "{secret} must be asked for, never assumed");
     }
 }
 
 #[test]
 fn the_composition_gives_the_server_no_rights() {
-    for name in ["install", "latido"] {
-        let service = &services()[name];
-        for line in
-            [r#"user: "65532:65532""#, "read_only: true", r#"cap_drop: ["ALL"]"#, r#"security_opt: ["no-new-privileges:true"]"#]
-        {
+    for (name, user) in [("role", "999:999"), ("install", "65532:65532"), ("latido", "65532:65532")] {
+        let (service, user) = (&services()[name], format!("user: \"{user}\""));
+        for line in [&user, "read_only: true", r#"cap_drop: ["ALL"]"#, r#"security_opt: ["no-new-privileges:true"]"#] {
             assert!(service.iter().any(|(depth, own)| *depth == 4 && own == line), "{name} must say {line}");
         }
+    }
+}
+
+/// The server's own connection is the role's that may only read, and it knows no other's password.
+#[test]
+fn the_composition_serves_as_the_role_that_may_only_read() {
+    let (services, says) =
+        (services(), |lines: &[(usize, String)], word: &str| lines.iter().any(|(_, line)| line.contains(word)));
+    assert!(says(&services["latido"], "DATABASE_URL: postgresql://latido:${LATIDO_PASSWORD}@postgres:5432/"));
+    assert!(!says(&services["latido"], "POSTGRES_PASSWORD"));
+    assert!(says(&services["install"], "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"));
+    assert!(!says(&services["install"], "LATIDO_PASSWORD"));
+    let waits = section(&services["latido"], "depends_on");
+    for name in ["role:", "install:"] {
+        let at = waits.iter().position(|(_, line)| line == name).unwrap();
+        assert_eq!(waits[at + 1].1, "condition: service_completed_successfully", "{name}");
     }
 }
 
@@ -203,10 +220,12 @@ fn the_example_names_variables_that_exist() {
     let help = help();
     for line in read(".env.example").lines().filter(|line| line.contains('=') && !line.starts_with("# ")) {
         let name = line.trim_start_matches('#').split('=').next().unwrap();
-        assert!(name == "POSTGRES_PASSWORD" || documented(name, &help), "{name} is not in --help");
+        assert!(SECRETS.contains(&name) || documented(name, &help), "{name} is not in --help");
     }
     // As it stands it must not start anything with a secret that everyone knows.
-    assert!(read(".env.example").lines().any(|line| line == "JWT_SECRET="));
+    for secret in SECRETS {
+        assert!(read(".env.example").lines().any(|line| line == format!("{secret}=")));
+    }
 }
 
 #[test]
