@@ -120,7 +120,7 @@ impl World {
                 }
                 // Some hold more than one channel: what is new in all of them leaves in one write.
                 let more = channel(self.crowded + 1, false);
-                let names = std::iter::once(&name).chain((member % 4 == 0).then_some(&more));
+                let names = std::iter::once(&name).chain(member.is_multiple_of(4).then_some(&more));
                 for name in names {
                     if !self.viewers[v].held.contains_key(name) {
                         self.viewers[v].subscribe(name);

@@ -106,7 +106,7 @@ fn a_clock_set_back_over_midnight_is_noticed() {
         Step::Cure(42),
         Step::WallJump(-67),
     ];
-    let script = Script { seed: 15_674, lossy: false, zones: false, before_midnight_s: 0, steps };
+    let script = Script { seed: 15_674, lossy: false, zones: false, before_midnight_s: 0, crowd: 0, crowded: 0, steps };
     assert_eq!(run(&script).err(), None);
 }
 

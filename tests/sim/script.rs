@@ -173,7 +173,9 @@ fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
     let moves = [Move::Come, Move::Come, Move::Leave, Move::Hangup, Move::Stall, Move::Wake];
     let amid = Step::Amid(random.u8(0..4), random.u8(..), random.u8(1..5), random.choice(moves).unwrap());
     let come = Step::Amid(0, 0, script.crowd, Move::Come);
-    vec![Step::Flow(true), come, Step::Change(script.crowded, write(random)), Step::DeliverAll, amid]
+    // A key that was read a moment ago is not read again at once.
+    let later = Step::Advance(random.u16(50..500));
+    vec![Step::Flow(true), come, later, Step::Change(script.crowded, Write::Book(0)), Step::DeliverAll, amid]
 }
 
 fn write(random: &mut fastrand::Rng) -> Write {
