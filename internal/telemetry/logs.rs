@@ -7,13 +7,14 @@ use tracing_subscriber::EnvFilter;
 /// The pool's own word on a connection that is gone, one line each, is no news beside ours.
 const DEFAULT: &str = "info,deadpool.postgres=error";
 
-/// The driver logs the values of parameters at `debug`, and a session's id is one: it is heard only where somebody asks for it by name.
-const QUIET: &str = "tokio_postgres";
+/// The driver logs the values of parameters at `debug`, and a session's id is one; what carries Socket.IO logs whole messages at `trace`, and a
+/// token may be in one. They are heard only where somebody asks for them by name.
+const QUIET: [&str; 2] = ["tokio_postgres", "tungstenite"];
 
 /// The filter that a `RUST_LOG` means; None if it is none.
 fn understood(text: &str) -> Option<EnvFilter> {
-    let whole = if text.contains(QUIET) { text.to_owned() } else { format!("{text},{QUIET}=info") };
-    EnvFilter::try_new(whole).ok()
+    let unnamed = QUIET.iter().filter(|name| !text.contains(**name)).map(|name| format!(",{name}=info"));
+    EnvFilter::try_new(format!("{text}{}", unnamed.collect::<String>())).ok()
 }
 
 /// Starts logging to standard error: readable on a terminal, JSON otherwise. `filter` is what `RUST_LOG` says (default `info`).
@@ -30,10 +31,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drivers_parameters_are_heard_only_by_name() {
+    fn what_others_log_of_secrets_is_heard_only_by_name() {
         let shown = |text: &str| understood(text).unwrap().to_string();
-        assert!(shown("debug").contains("tokio_postgres=info"));
-        assert!(!shown("debug,tokio_postgres=trace").contains("tokio_postgres=info"));
+        for name in QUIET {
+            let quiet = format!("{name}=info");
+            assert!(shown("debug").contains(&quiet));
+            assert!(!shown(&format!("debug,{name}=trace")).contains(&quiet));
+        }
         assert!(understood("latido=what").is_none());
     }
 

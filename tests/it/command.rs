@@ -3,6 +3,7 @@
 mod database;
 mod demo;
 mod following;
+mod secrets;
 mod serving;
 mod settings;
 

@@ -32,6 +32,11 @@ impl Socket {
         }
     }
 
+    /// One that was upgraded elsewhere.
+    pub(crate) fn over(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self { stream }
+    }
+
     /// Connects as the old clients do: the token in the query.
     pub(crate) async fn connect(url: &str, token: &str) -> Self {
         let url = format!("{url}?token={token}");
@@ -44,6 +49,11 @@ impl Socket {
 
     pub(crate) async fn send_raw(&mut self, message: Message) {
         within(self.stream.send(message)).await.expect("the connection is open");
+    }
+
+    /// The same on a connection that may have ended.
+    pub(crate) async fn try_send(&mut self, message: Message) -> bool {
+        within(self.stream.send(message)).await.is_ok()
     }
 
     /// Subscribes and returns the first `stats` frame.
@@ -81,6 +91,29 @@ impl Socket {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).expect("every frame is JSON"),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("expected a text frame, not {other:?}"),
+            }
+        }
+    }
+
+    /// Hears so many pings, and answers them as the library does: with the next thing that it does.
+    pub(crate) async fn answer_pings(&mut self, count: usize) {
+        let mut heard = 0;
+        while heard < count {
+            match within(self.stream.next()).await {
+                Some(Ok(Message::Ping(_))) => heard += 1,
+                Some(Ok(Message::Text(_))) => {}
+                other => panic!("{heard} pings were answered, and then came {other:?}"),
+            }
+        }
+    }
+
+    /// The next text, JSON or not, or how the connection ended.
+    pub(crate) async fn next_text(&mut self) -> String {
+        loop {
+            match within(self.stream.next()).await {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                end => return format!("{end:?}"),
             }
         }
     }
