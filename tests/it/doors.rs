@@ -102,7 +102,7 @@ async fn expiry_closes_the_socket_and_no_cookie_brings_it_back() {
 }
 
 /// A certificate for `localhost`: its authority's, in PEM, and the files of its own and its key.
-fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
+pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();

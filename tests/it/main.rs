@@ -16,6 +16,7 @@ mod draining;
 mod embedded;
 mod gate;
 mod harness;
+mod heartbeat;
 mod load;
 mod operations;
 mod packaging;

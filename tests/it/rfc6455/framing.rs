@@ -125,7 +125,7 @@ async fn section_7_4_1_a_message_over_the_limit_is_1009_as_soon_as_it_is_announc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_5_3_who_never_answers_pings_is_let_go_and_who_does_stays() {
+async fn section_5_5_3_who_never_answers_pings_is_let_go() {
     let server = server_with(latido::session::Limits { heartbeat_s: 1, silence_s: 2, ..LIMITS }).await;
     let (mut ears, _mouth) = connect(server).await;
     // The ping, and then the end: 4408 is ours (§7.4.2).
