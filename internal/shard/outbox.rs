@@ -85,6 +85,13 @@ impl Outbox {
         self.replies.extend_from_slice(bytes);
     }
 
+    /// Bytes of this client alone that are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| if let Rest::Bytes(bytes, _) = rest { bytes.len() } else { 0 });
+        rest + self.replies.len()
+    }
+
     /// Sends on, and says how many bytes went. [`Sent::All`]: nothing is kept any more.
     pub(super) fn flush(&mut self, socket: &TcpStream, now_s: u32) -> (Sent, usize) {
         let mut total = 0;

@@ -151,9 +151,9 @@ impl Worker {
         }
         self.set_flags(client);
         let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
-        let latest = self.rooms.get_mut(index).and_then(|room| room.latest.as_ref());
-        let frames = 1 + u64::from(latest.is_some()) + u64::from(subscribed.stale.is_some());
-        bytes.extend_from_slice(latest.map_or(&[][..], |latest| latest.frame.as_bytes()));
+        let newest = self.newest(client, seat);
+        let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.stale.is_some());
+        bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         bytes.extend_from_slice(subscribed.stale.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, frames, bytes);
     }
@@ -161,14 +161,19 @@ impl Worker {
     /// Repeats the answer and the current frame.
     fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, seat: Seat) {
         let mut bytes = encode(&Reply::Subscribed(name));
-        let mut frames = 1;
-        if let Some((room, place)) = self.rooms.member(seat) {
-            // Also what a pass would have brought in a moment: it comes once.
-            room.members[place].seen = room.turn;
-            frames += u64::from(room.latest.is_some());
-            bytes.extend_from_slice(room.latest.as_ref().map_or(&[][..], |latest| latest.frame.as_bytes()));
-        }
-        self.push_all(slot, client, frames, bytes);
+        let newest = self.newest(client, seat);
+        bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
+        self.push_all(slot, client, 1 + u64::from(newest.is_some()), bytes);
+    }
+
+    /// The newest frame of a seat's room, to leave with an answer; a pass brings it no second time. None while the socket is full: the
+    /// client is behind in that room then, and gets it when the socket drains. Who asks and asks without reading has no copy kept for
+    /// each question.
+    fn newest(&mut self, client: &Client, seat: Seat) -> Option<Frame> {
+        let (room, place) = self.rooms.member(seat)?;
+        let is_full = client.outbox.is_some();
+        room.members[place].seen = if is_full { room.turn.wrapping_sub(1) } else { room.turn };
+        room.latest.as_ref().filter(|_| !is_full).map(|latest| latest.frame.clone())
     }
 
     fn leave_room(&mut self, client: &mut Client, seat: Seat) {

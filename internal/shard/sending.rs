@@ -4,6 +4,7 @@ use mio::{Interest, Token};
 
 use crate::protocol::Frame;
 use crate::session::CloseReason;
+use crate::shard::SEND_BUFFER_BYTES;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Outbox, Sent, send};
 use crate::shard::passes::{SLICE, SMALL_SENDS_A_TURN};
@@ -12,6 +13,8 @@ use crate::shard::worker::Worker;
 
 /// Members of one room looked at in a turn, sent to or not.
 const LOOKS_A_TURN: usize = 8192;
+/// Frames of several rooms are put together until they are so long: what of them a full socket does not take is kept for that client alone.
+const GATHERED_BYTES: usize = SEND_BUFFER_BYTES;
 
 impl Worker {
     /// Takes what the hub published.
@@ -181,11 +184,40 @@ impl Worker {
         }
     }
 
-    /// Sends the newest frame of every room in which this client is behind, in one write.
+    /// Sends the newest frame of every room in which this client is behind, many in one write.
     fn catch_up(&mut self, slot: u32, client: &mut Client) {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let mut looked = 0;
+        while client.outbox.is_none() && !matches!(client.life, Life::Dead(_)) {
+            scratch.clear();
+            let frames = self.gather(client, &mut looked, &mut scratch);
+            if frames == 0 {
+                break;
+            }
+            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { break };
+            match send(socket, &scratch) {
+                Sent::All => self.count_sent(frames, scratch.len()),
+                Sent::Part(sent) => {
+                    self.count_sent(frames, sent);
+                    let outbox = Outbox::after_bytes(scratch[sent..].to_vec(), 0, self.now_s);
+                    self.block(slot, client, outbox);
+                }
+                Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            }
+        }
+        scratch.clear();
+        self.scratch = scratch;
+    }
+
+    /// Appends newest frames of rooms in which the client is behind, from its `looked`th seat on, until there are [`GATHERED_BYTES`]; says
+    /// how many. In the others it stays behind.
+    fn gather(&mut self, client: &Client, looked: &mut usize, scratch: &mut Vec<u8>) -> u64 {
         let mut frames = 0;
-        for seat in client.seats() {
+        for seat in client.seats().skip(*looked) {
+            if scratch.len() >= GATHERED_BYTES {
+                break;
+            }
+            *looked += 1;
             let Some((room, place)) = self.rooms.member(seat) else { continue };
             if room.is_behind(room.members[place])
                 && let Some(latest) = &room.latest
@@ -195,21 +227,7 @@ impl Worker {
                 frames += 1;
             }
         }
-        if frames > 0
-            && let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref)
-        {
-            match send(socket, &scratch) {
-                Sent::All => self.count_sent(frames, scratch.len()),
-                Sent::Part(sent) => {
-                    self.count_sent(frames, sent);
-                    let outbox = Outbox::after_bytes(scratch.clone(), sent, self.now_s);
-                    self.block(slot, client, outbox);
-                }
-                Sent::Gone => client.life = Life::Dead(CloseReason::Client),
-            }
-        }
-        scratch.clear();
-        self.scratch = scratch;
+        frames
     }
 
     /// The socket is full: rooms pass over this client until it drains.
