@@ -52,6 +52,7 @@ impl Worker {
                         worker.close(slot, client, CloseReason::Restarting);
                     }
                 });
+                self.seen_to();
             }
             if leaving.slot as usize >= self.clients.len() {
                 // Connections that were being upgraded when we began may still arrive in slots that were passed.
@@ -77,6 +78,7 @@ impl Worker {
                     worker.on_deadline(entry.slot, client);
                 }
             });
+            self.seen_to();
         }
     }
 
