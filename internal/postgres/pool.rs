@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -40,6 +41,8 @@ struct Inner {
     direct: Endpoint,
     link: Arc<Link>,
     statement_timeout: Duration,
+    /// Connections that questions of permission may hold at a time.
+    permissions: Semaphore,
     /// For a pool of an app's own.
     config: Config,
     /// By the stream's name. Written after a statement was described, read by every read; never held across an await.
@@ -69,8 +72,9 @@ impl Database {
             .build()
             .map_err(|e| ConfigError { setting: Setting::Url, mistake: super::UrlError::Driver(e.to_string()) })?;
         let statement_timeout = config.statement_timeout;
+        let permissions = Semaphore::new((config.pool_size / 2).max(1));
         let (config, prepared) = (config.clone(), RwLock::default());
-        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, config, prepared }) })
+        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, permissions, config, prepared }) })
     }
 
     /// The same database with connections of its own, on which statements may write.
@@ -82,6 +86,13 @@ impl Database {
     pub async fn check(&self) -> Result<(), DatabaseError> {
         let answer = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
         answer.unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s"))).map(drop)
+    }
+
+    /// A place among those who ask for permissions: half the pool is theirs, so that numbers are read however slow permissions are, and
+    /// however many are asked for.
+    pub(super) async fn permission_place(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
+        let place = timeout(self.inner.statement_timeout, self.inner.permissions.acquire()).await;
+        place.ok().and_then(Result::ok).ok_or_else(|| DatabaseError::unavailable("every connection for permissions is busy"))
     }
 
     /// Whether reads go through a connection pooler, as far as is known.

@@ -85,6 +85,7 @@ impl Database {
         let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
         let what = format!("the authorize query of stream {}", stream.name);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let _place = self.permission_place().await?;
         let rows = self.query(&what, &authorizing(sql), &params).await?;
         let answered: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
         Ok(keys.iter().filter(|key| answered.contains(key.as_str())).cloned().collect())

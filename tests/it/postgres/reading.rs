@@ -207,6 +207,33 @@ async fn dead_connections_are_no_failure_of_the_database() {
     assert!(matches!(database.check().await, Err(DatabaseError::Unavailable { .. })));
 }
 
+/// Permissions that don't come hold up no numbers, however many are asked for.
+#[tokio::test]
+async fn slow_permissions_leave_connections_to_read_with() {
+    let (home, client, _) = with_schema().await;
+    let config = Config { statement_timeout: Duration::from_secs(60), pool_size: 4, ..Config::new(home.url()) };
+    let database = Database::open(&config).unwrap();
+    client.batch_execute("SELECT pg_advisory_lock(77)").await.unwrap();
+    let sql = "SELECT k FROM unnest($2::text[]) AS k, pg_advisory_xact_lock_shared(77) WHERE $1::text <> ''";
+    let asking: Vec<_> = (0..20)
+        .map(|n| {
+            let stream = Stream { authorize: Some(sql.to_owned()), ..estadisticas() };
+            let database = database.clone();
+            tokio::spawn(async move { database.allowed(&stream, &UserId::new(&n.to_string()), &keys(&[A])).await })
+        })
+        .collect();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted";
+    while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read(&database, &builtin(), &[A]).await.unwrap().len(), 1);
+    assert!(asking.iter().all(|task| !task.is_finished()), "and no permission has come by then");
+    client.batch_execute("SELECT pg_advisory_unlock(77)").await.unwrap();
+    for task in asking {
+        assert_eq!(task.await.unwrap().unwrap(), keys(&[A]));
+    }
+}
+
 #[tokio::test]
 async fn slow_statements_end_and_free_their_connection() {
     let (_home, client, url) = empty().await;
