@@ -94,6 +94,11 @@ impl Running {
         }
     }
 
+    /// Where it listens on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How clients connect: authenticated and subscribed, as far as it knows such things.
     pub(crate) fn plan(&self, groups: Vec<Group>) -> Plan {
         let pid = self.process().pid();

@@ -1,5 +1,6 @@
 //! The real `latido`, as a process of its own.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,12 @@ impl Latido {
         let began = Instant::now();
         let mut process = Process::spawn("latido", settings.core, command(settings).env("PORT", port.to_string()))?;
         process.drain_output();
-        let ready = || web::get(port, "/ready").ok().filter(|(status, _)| *status == 200).map(drop);
+        let is_secure = settings.variables.iter().any(|(name, _)| *name == "TLS_CERT");
+        let ready = || match is_secure {
+            // Whoever subscribes awaits the rest.
+            true => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop),
+            false => web::get(port, "/ready").ok().filter(|(status, _)| *status == 200).map(drop),
+        };
         await_some(Duration::from_secs(20), "latido ready", ready)?;
         Ok(Self { process, port, ready_after: began.elapsed() })
     }

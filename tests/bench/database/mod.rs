@@ -4,9 +4,10 @@ mod burst;
 mod citas;
 mod history;
 mod latency;
-mod quantile;
+pub(crate) mod others;
+pub(crate) mod quantile;
 mod storm;
-mod viewer;
+pub(crate) mod viewer;
 mod writers;
 
 use crate::campaign::Scenario;

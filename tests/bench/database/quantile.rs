@@ -11,6 +11,11 @@ impl Times {
         self.0.push(time.as_secs_f64() * 1e6);
     }
 
+    /// Takes others in.
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use crate::campaign::{Bench, Scenario};
 use crate::database::citas;
+use crate::database::others::Others;
 use crate::database::quantile::Times;
 use crate::database::viewer::{Viewer, field};
 use crate::report::{Bound, Goal};
@@ -134,22 +135,5 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
 
 /// Commits to quiet keys one after the other, and their times to the frame.
 async fn others(database: &Database, port: u16, seconds: f64) -> anyhow::Result<Times> {
-    let businesses: Vec<_> = QUIET.collect();
-    let mut viewer = Viewer::watching(port, &businesses).await?;
-    let writer = connect(&database.url).await?;
-    let mut times = Times::default();
-    let until = Instant::now() + Duration::from_secs_f64(seconds);
-    for business in businesses.iter().cycle() {
-        if Instant::now() >= until {
-            break;
-        }
-        let began = Instant::now();
-        let sql = citas::toggle(*business);
-        let (written, frame) = tokio::join!(writer.batch_execute(&sql), viewer.next());
-        written?;
-        frame?;
-        times.add(began.elapsed());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(times)
+    Others::watching(database, port, QUIET, citas::toggle).await?.measure(seconds).await
 }

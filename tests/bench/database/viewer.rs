@@ -1,14 +1,18 @@
 //! A dashboard of the benchmark: one WebSocket that watches some businesses.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use latido::auth::{Passport, Secret, issue};
 use latido::clock::Clock;
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use crate::keys;
 
@@ -21,12 +25,21 @@ pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Viewer {
     /// Connects as somebody who may read these businesses, watches them, and awaits a first frame of each.
     pub(crate) async fn watching(port: u16, businesses: &[usize]) -> anyhow::Result<Self> {
+        Self::connected(port, None, businesses).await
+    }
+
+    /// The same, perhaps with TLS, whose server is then `localhost`.
+    pub(crate) async fn connected(port: u16, tls: Option<Arc<ClientConfig>>, businesses: &[usize]) -> anyhow::Result<Self> {
         let negocios = businesses.iter().map(|n| keys::key(*n)).collect();
         let passport = Passport { user: "bench".to_owned(), negocios, ..Passport::default() };
         let token = issue(&Secret::new(keys::SECRET), &passport, &Clock::system(), Duration::from_secs(86_400))?;
         // Boxed: its future is 20 kB.
-        let connecting = tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}/ws?token={token}"));
-        let (mut socket, _) = Box::pin(connecting).await.context("connecting")?;
+        let scheme = if tls.is_some() { "wss" } else { "ws" };
+        let request = format!("{scheme}://localhost:{port}/ws?token={token}").into_client_request()?;
+        let connector = tls.map_or(Connector::Plain, Connector::Rustls);
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("connecting")?;
+        let upgrading = tokio_tungstenite::client_async_tls_with_config(request, stream, None, Some(connector));
+        let (mut socket, _) = Box::pin(upgrading).await.context("upgrading")?;
         for business in businesses {
             socket.send(Message::text(keys::subscribe(*business))).await?;
         }

@@ -47,6 +47,7 @@ pub(crate) fn play() -> anyhow::Result<()> {
             }
             Ok(Order::Count { warmup, seconds, patient }) => answer(&crowd.count(warmup, seconds, patient)?)?,
             Ok(Order::Storm) => answer(&crowd.storm()?)?,
+            Ok(Order::Close) => answer(&crowd.close_all()?)?,
             Err(TryRecvError::Empty) => drop(crowd.sweep(IDLE)?),
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
@@ -208,6 +209,19 @@ impl Crowd {
         self.open_all(true)
     }
 
+    /// Says goodbye everywhere at once, and awaits the server's answers.
+    fn close_all(&mut self) -> anyhow::Result<Opened> {
+        for index in 0..self.connections.len() {
+            self.send(index, 0x8, &1000_u16.to_be_bytes());
+        }
+        let deadline = now_ns() + OPENING_NS;
+        while self.open > 0 {
+            self.sweep(IDLE)?;
+            anyhow::ensure!(now_ns() < deadline, "{} connections were never ended", self.open);
+        }
+        Ok(self.standing())
+    }
+
     fn standing(&self) -> Opened {
         Opened { open: self.open, lost: self.lost, trouble: self.trouble.clone(), ..Opened::default() }
     }
@@ -224,7 +238,8 @@ impl Crowd {
 
     fn start(&mut self, index: usize) -> anyhow::Result<()> {
         let is_stalled = self.plan.groups[usize::from(self.connections[index].group)].stalled;
-        let mut socket = socket::connect(index, self.plan.port, is_stalled).context("connecting")?;
+        let socket = socket::connect(index, self.plan.port, is_stalled, self.plan.resets);
+        let mut socket = socket.context("connecting")?;
         self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
         self.connections[index].reborn(socket, now_ns());
         self.in_flight += 1;

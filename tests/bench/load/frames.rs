@@ -51,7 +51,7 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 /// A client's frame; its mask is zero, which is legal and free.
-pub(super) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match u8::try_from(payload.len()) {
         Ok(short) if short < 126 => frame.push(0x80 | short),

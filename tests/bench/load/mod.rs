@@ -18,6 +18,7 @@ use crate::machine;
 use crate::process::Process;
 
 pub(crate) use crowd::play;
+pub(crate) use frames::masked;
 
 /// Whom to connect to, and how many of which kind.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) server: Option<u32>,
     /// Handshakes in flight at once.
     pub(crate) window: usize,
+    /// Whether a connection that the process leaves behind when it ends is reset, and not closed.
+    pub(crate) resets: bool,
     /// In the order of the connections' numbers.
     pub(crate) groups: Vec<Group>,
 }
@@ -73,6 +76,7 @@ impl Plan {
             await_snapshot: true,
             server: Some(server),
             window: 128,
+            resets: false,
             groups,
         }
     }
@@ -80,7 +84,7 @@ impl Plan {
     /// Clients of the floor or a peer, where the path says what is watched.
     pub(crate) fn plain(port: u16, server: u32, groups: Vec<Group>) -> Self {
         let path = "/ws/{ch}".to_owned();
-        Self { port, path, subscribe: None, await_snapshot: false, server: Some(server), window: 128, groups }
+        Self { port, path, subscribe: None, await_snapshot: false, server: Some(server), window: 128, resets: false, groups }
     }
 }
 
@@ -97,6 +101,8 @@ pub(crate) enum Order {
     /// Wait until the server has let everyone go, then open all at once. Answered by [`Opened`], measured from the first connection
     /// that was accepted.
     Storm,
+    /// Send a close frame on every connection, then wait until the server has ended them all. Answered by [`Opened`].
+    Close,
 }
 
 /// What opening took.
@@ -241,6 +247,11 @@ impl Load {
     /// Waits for the answer to an order that was told.
     pub(crate) fn finished<T: serde::de::DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         self.process.answer()
+    }
+
+    /// Ends the process at once, and every connection with it.
+    pub(crate) fn kill(mut self) {
+        self.process.kill();
     }
 
     fn order<T: serde::de::DeserializeOwned>(&mut self, order: Order) -> anyhow::Result<T> {

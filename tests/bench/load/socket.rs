@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
@@ -14,12 +15,15 @@ const PER_ADDRESS: usize = 8_000;
 /// What a connection that never reads lets the kernel keep for it, in bytes.
 const STALLED_BUFFER: usize = 16 * 1024;
 
-/// Begins to connect connection number `index`.
-pub(super) fn connect(index: usize, port: u16, is_stalled: bool) -> io::Result<TcpStream> {
+/// Begins to connect connection number `index`; `resets`: its end will be a reset.
+pub(super) fn connect(index: usize, port: u16, is_stalled: bool, resets: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     if is_stalled {
         socket.set_recv_buffer_size(STALLED_BUFFER)?;
+    }
+    if resets {
+        socket.set_linger(Some(Duration::ZERO))?;
     }
     let host = u8::try_from(1 + index / PER_ADDRESS).map_err(io::Error::other)?;
     if host > 1 {

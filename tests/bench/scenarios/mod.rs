@@ -1,9 +1,14 @@
-//! What the socket's side costs: fan-out, memory, handshakes, fairness, overload, restarts, size.
+//! What the socket's side costs: fan-out, memory, handshakes, fairness, overload, restarts, crowds that leave, abuse, size.
 
+mod attackers;
+mod bogus;
+mod disconnects;
 mod fanout;
 mod handshake;
+mod idle;
 mod overload;
 mod shards;
+mod siege;
 mod size;
 mod storm;
 mod topics;
@@ -20,5 +25,9 @@ pub(crate) const ALL: &[Scenario] = &[
     topics::SCENARIOS[1],
     overload::SCENARIO,
     storm::SCENARIO,
+    disconnects::SCENARIO,
+    idle::SCENARIO,
+    bogus::SCENARIO,
+    siege::SCENARIO,
     size::SCENARIO,
 ];

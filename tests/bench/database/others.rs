@@ -1,0 +1,77 @@
+//! Quiet businesses that are changed one after the other, and how long each change takes to its viewer: for what else goes on beside.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use crate::database::quantile::Times;
+use crate::database::viewer::{Viewer, field};
+use crate::keys;
+use crate::store::{Database, connect};
+
+/// Between two commits.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A viewer of some businesses and a writer to them.
+pub(crate) struct Others {
+    viewer: Viewer,
+    writer: Client,
+    businesses: Vec<usize>,
+    /// What changes a business.
+    statement: fn(usize) -> String,
+    turn: usize,
+    /// What the last frame of each said.
+    shown: HashMap<usize, Option<i64>>,
+}
+
+impl Others {
+    /// Connects both, and awaits a first frame of each business.
+    pub(crate) async fn watching(
+        database: &Database,
+        port: u16,
+        businesses: Range<usize>,
+        statement: fn(usize) -> String,
+    ) -> anyhow::Result<Self> {
+        let businesses: Vec<_> = businesses.collect();
+        let viewer = Viewer::watching(port, &businesses).await?;
+        Ok(Self { viewer, writer: connect(&database.url).await?, businesses, statement, turn: 0, shown: HashMap::new() })
+    }
+
+    /// Commits for that long; the times from sending a statement to its frame.
+    pub(crate) async fn measure(&mut self, seconds: f64) -> anyhow::Result<Times> {
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        self.measure_while(|| Instant::now() < until).await
+    }
+
+    /// The same for as long as `goes_on`, and once at least.
+    pub(crate) async fn measure_while(&mut self, goes_on: impl Fn() -> bool) -> anyhow::Result<Times> {
+        let mut times = Times::default();
+        loop {
+            let business = self.businesses[self.turn % self.businesses.len()];
+            self.turn += 1;
+            let began = Instant::now();
+            let sql = (self.statement)(business);
+            let (written, frame) = tokio::join!(self.writer.batch_execute(&sql), self.viewer.next());
+            written?;
+            self.shown.insert(business, field(&frame?, "citas_completadas"));
+            times.add(began.elapsed());
+            if !goes_on() {
+                return Ok(times);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// How many of the businesses were shown last with other numbers than the database has.
+    pub(crate) async fn wrong(&self) -> anyhow::Result<usize> {
+        let mut wrong = 0;
+        for (business, shown) in &self.shown {
+            let sql = format!("SELECT count(*) FROM citas WHERE estado = 'atendida' AND negocio_id = '{}'", keys::key(*business));
+            let truth: i64 = self.writer.query_one(&sql, &[]).await?.try_get(0)?;
+            wrong += usize::from(*shown != Some(truth));
+        }
+        Ok(wrong)
+    }
+}
