@@ -16,7 +16,7 @@ use crate::shard::worker::Worker;
 use crate::websocket::{Message, close_frame, pong_frame};
 
 /// Clients that get their events in one turn, of all exchanges together: half a millisecond or so.
-const CLIENTS_A_TURN: usize = 256;
+pub(super) const CLIENTS_A_TURN: usize = 256;
 /// Bytes that are gathered for one write.
 const WRITE_BYTES: usize = 64 * 1024;
 /// Bytes of what waits for a client that still leave before a close frame.
@@ -197,8 +197,8 @@ impl Worker {
         }
     }
 
-    /// Goes on with the events of every exchange: a bounded number of clients a turn.
-    pub(super) fn take_events(&mut self) {
+    /// Goes on with the events of every exchange, of at most so many clients together, and one of each that is busy.
+    pub(super) fn take_events(&mut self, clients: usize) {
         if self.lanes.is_empty() {
             return;
         }
@@ -211,9 +211,9 @@ impl Worker {
         }
         let busy = lanes.iter().filter(|lane| !lane.batch.is_empty()).count();
         for lane in &mut lanes {
-            for _ in 0..CLIENTS_A_TURN / busy.max(1) {
-                let clients = &self.clients;
-                let Some((to, work)) = lane.batch.next(&|event, to| encode(clients, event, to)) else { break };
+            for _ in 0..(clients / busy.max(1)).max(1) {
+                let all = &self.clients;
+                let Some((to, work)) = lane.batch.next(&|event, to| encode(all, event, to)) else { break };
                 self.with_client(to.slot, |worker, client| {
                     if client.generation == to.generation && client.life == Life::Open {
                         worker.on_events(to.slot, client, work);

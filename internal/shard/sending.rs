@@ -7,7 +7,7 @@ use crate::session::CloseReason;
 use crate::shard::SEND_BUFFER_BYTES;
 use crate::shard::client::{Client, Life};
 use crate::shard::outbox::{Outbox, Sent, send};
-use crate::shard::passes::{SLICE, SMALL_SENDS_A_TURN};
+use crate::shard::passes::SLICE;
 use crate::shard::rooms::Member;
 use crate::shard::worker::Worker;
 
@@ -46,11 +46,11 @@ impl Worker {
         }
     }
 
-    /// Goes on with the passes under way: small rooms first, then a slice of one large room. A turn is short, for what is published
-    /// meanwhile waits for its end.
-    pub(super) fn turn(&mut self) {
+    /// Goes on with the passes under way: small rooms first, up to so many sends, then a slice of one large room. A turn is short, for what
+    /// is published meanwhile waits for its end.
+    pub(super) fn turn(&mut self, most: usize) {
         let mut sends = 0;
-        while sends < SMALL_SENDS_A_TURN
+        while sends < most
             && let Some(index) = self.passes.next_small()
         {
             sends += self.go_on(index);

@@ -30,7 +30,7 @@ const STORMS: usize = 2;
 const WINDOW: f64 = 0.8;
 const BEFORE: Duration = Duration::from_millis(100);
 /// Handshakes of the crowd that are in flight at once.
-const RUSH: usize = 4_000;
+const RUSH: usize = 1_000;
 
 const ALONE: &str = "others' delay p99, alone";
 const GOING: &str = "others' delay p99, they go";

@@ -96,7 +96,6 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
         beside
     })?;
     let peak = peak.load(Ordering::Relaxed);
-    let left = latido.metric("latido_subscribers")?;
     std::thread::sleep(REST);
     let after = latido.process.rss();
     for (measure, bytes) in
@@ -110,7 +109,6 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
     bench.sample("the viewer", "p99 beside", "ms", beside.quantile(0.99) / 1e3);
     bench.sample("the viewer", "p50 alone", "ms", alone.quantile(0.5) / 1e3);
     bench.sample("the viewer", "p50 beside", "ms", beside.quantile(0.5) / 1e3);
-    bench.sample("latido", "subscriptions at the end", "", left);
     let wrong = bench.runtime().block_on(others.wrong())?;
     bench.sample("the viewer", "businesses shown wrong at the end", "", wrong as f64);
     tell(bench, latido)?;
