@@ -28,6 +28,10 @@ impl Reader for Reads {
         })
     }
 
+    fn differences<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Key>> {
+        Box::pin(async move { self.0.differences(stream, keys, todays).await.map_err(read_error) })
+    }
+
     fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
         Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
     }

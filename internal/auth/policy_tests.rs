@@ -36,6 +36,7 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
     Stream {
         name: name.into(),
         query: String::new(),
+        check: None,
         authorize: authorize.map(Into::into),
         zone: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

@@ -4,6 +4,7 @@
 //! told at once, each with its name and what was expected; the value of a secret never.
 
 mod apps;
+mod builtin;
 mod flags;
 mod mistake;
 mod open_files;

@@ -2,18 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::auth::{
     ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys, check_secret, check_url,
 };
 use crate::config::apps::{self, WantedApp};
+use crate::config::builtin::{ESTADISTICAS, estadisticas};
 use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::{Mistakes, Sources, Variable, open_files, value, variable as v};
 use crate::http::{Proxies, TlsFiles};
-use crate::stream::{Stream, Table, ZoneRule};
+use crate::stream::{Stream, ZoneRule};
 
 const DATABASE_URL: &str = "postgresql://user:password@host:port/database";
 const PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
@@ -212,26 +212,6 @@ fn streams(r: &mut Reader<'_>, file: Option<StreamFile>, zone: &str) -> (Vec<Str
         r.mistakes.add(v::LATIDO_CONFIG.name, "no stream is left; expected [streams.NAME], or builtin_streams = true");
     }
     (streams, admin_roles)
-}
-
-const ESTADISTICAS: &str = "estadisticas";
-
-/// The stream that is built in.
-fn estadisticas(zone: &str) -> Stream {
-    Stream {
-        name: ESTADISTICAS.to_owned(),
-        query: include_str!("../../sql/estadisticas.sql").to_owned(),
-        authorize: Some(include_str!("../../sql/authorize.sql").to_owned()),
-        zone: ZoneRule::Fixed(zone.to_owned()),
-        event: "stats".to_owned(),
-        key_field: "negocio_id".to_owned(),
-        tables: vec![Table {
-            table: "citas".to_owned(),
-            key: Some("negocio_id".to_owned()),
-            columns: ["negocio_id", "fecha", "estado"].map(ToOwned::to_owned).to_vec(),
-        }],
-        key_type: OnceLock::new(),
-    }
 }
 
 fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: &mut Vec<String>) -> VerifierConfig {

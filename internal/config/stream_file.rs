@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::config::apps::AppTable;
 use crate::config::{Mistakes, value, variable};
-use crate::stream::{SERVER_STREAM, Stream, Table, ZoneRule};
+use crate::stream::{Check, SERVER_STREAM, Stream, Table, ZoneRule};
 
 /// Types of frames that are the protocol's own: a stream's event by that name would be taken for one.
 const RESERVED_EVENTS: [&str; 9] =
@@ -44,6 +44,7 @@ struct Top {
 #[serde(deny_unknown_fields)]
 struct StreamTable {
     query: String,
+    check: Option<String>,
     authorize: Option<String>,
     time_zone: Option<String>,
     event: Option<String>,
@@ -114,6 +115,7 @@ impl Place<'_> {
         Stream {
             name: self.stream.to_owned(),
             query: self.sql("query", &table.query),
+            check: table.check.map(|sql| Check::new(self.sql("check", &sql))),
             authorize: table.authorize.map(|sql| self.sql("authorize", &sql)),
             zone: self.zone(table.time_zone, default_zone),
             event: table.event.unwrap_or_else(|| self.stream.to_owned()),

@@ -23,7 +23,13 @@ fn the_least_stream_has_a_query_and_a_key() {
     let [stream] = &file.streams[..] else { panic!("one stream") };
     assert_eq!((&*stream.name, &*stream.event, &*stream.query, &*stream.key_field), ("citas", "citas", "SELECT 1", "negocio_id"));
     assert_eq!(stream.zone, ZoneRule::Fixed("America/Guayaquil".into()));
-    assert!(stream.authorize.is_none() && stream.tables.is_empty() && file.keeps_builtin && file.admin_roles.is_none());
+    assert!(
+        stream.check.is_none()
+            && stream.authorize.is_none()
+            && stream.tables.is_empty()
+            && file.keeps_builtin
+            && file.admin_roles.is_none()
+    );
 }
 
 #[test]
@@ -36,6 +42,7 @@ fn a_whole_stream() {
         query = """
           SELECT u.k, count(*) FROM unnest($1) AS u(k)
         """
+        check = "SELECT 7"
         authorize = "SELECT k FROM unnest($2::text[]) AS k WHERE $1 <> ''"
         time_zone = "select id, zona from salas where id = any($1)"
         event = "sala"
@@ -55,6 +62,7 @@ fn a_whole_stream() {
     assert!(
         matches!(&stream.zone, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
     );
+    assert_eq!(stream.check.as_ref().map(|check| check.query.as_str()), Some("SELECT 7"));
     assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);
     assert_eq!(stream.tables[1], Table { table: "feriados".into(), key: None, columns: Vec::new() });
 }

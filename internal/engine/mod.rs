@@ -114,6 +114,7 @@ impl Engine {
         metrics.reads.expect(Source::ALL.map(Source::as_str));
         metrics.changes_received.expect(Source::ALL.map(Source::as_str));
         metrics.read_failures.expect(["unavailable", "rejected"]);
+        metrics.checks.expect(refresh::CHECK_RESULTS);
         let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
         let state = Mutex::new(State { dirty, corrections: Corrections::default() });
         let shared = Shared { state, wake: Notify::new(), covered: AtomicBool::new(false), interest, metrics };

@@ -1,5 +1,7 @@
 //! The actor: takes batches out of the dirty set, reads, compares, publishes.
 
+mod audit;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,10 +20,13 @@ use crate::engine::lanes::Lanes;
 use crate::engine::outage::Outage;
 use crate::engine::{Parts, ReadError, Reading, Shared, Source, Waiter};
 use crate::hub::Published;
-use crate::ident::{Key, StreamId};
+use crate::ident::{Key, StreamId, Topic};
 use crate::protocol::Staleness;
 use crate::stream::{Row, ZoneRule};
 use crate::telemetry::{Kind, Metrics};
+
+pub(super) use audit::CHECK_RESULTS;
+use audit::Rounds;
 
 /// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
@@ -33,6 +38,8 @@ enum Event {
     /// The zones of a batch's keys are known; now it can be read.
     Zoned(Batch<Waiter>, Result<HashMap<Key, String>, ReadError>),
     Read(Batch<Waiter>, Result<Vec<Reading>, ReadError>),
+    /// Of these keys, those that differ from what the stream's check says.
+    Audited(Vec<Topic>, Result<Vec<Key>, ReadError>),
 }
 
 pub(super) struct Refresh {
@@ -48,6 +55,7 @@ pub(super) struct Refresh {
     lanes: Lanes,
     solos: usize,
     next_sweep: Instant,
+    rounds: Rounds,
     /// By stream.
     usual: Vec<Usual>,
     staleness: Staleness,
@@ -69,6 +77,7 @@ impl Refresh {
             lanes: Lanes::new(usual.len()),
             solos: 0,
             next_sweep: instant() + parts.config.sweep,
+            rounds: Rounds::default(),
             usual,
             staleness: Staleness::Fresh,
             looked: instant(),
@@ -90,6 +99,7 @@ impl Refresh {
             Event::Stop | Event::Woken => {}
             Event::Zoned(batch, zones) => self.zoned(batch, zones),
             Event::Read(batch, rows) => self.read(batch, rows),
+            Event::Audited(topics, differing) => self.audited(&topics, differing),
         }
         self.look_at_the_clock();
         self.tell_staleness();
@@ -147,7 +157,8 @@ impl Refresh {
         for key in &keys {
             state.dirty.mark(key, Source::Rollover, now);
         }
-        if now >= self.next_sweep {
+        let sweeps = now >= self.next_sweep;
+        if sweeps {
             self.next_sweep = now + sweep;
             // Zones are asked for again, too: a business may have moved.
             self.calendar.forget(None);
@@ -155,6 +166,9 @@ impl Refresh {
         }
         let certain = state.corrections.take_certain(now);
         drop(state);
+        if sweeps {
+            self.audit();
+        }
         self.metrics.corrections.inc_by(certain.len() as u64);
         // Where triggers or notifications are known to be missing that was said, and this is how it was meant to be.
         if let (Some(topic), true) = (certain.first(), covered) {

@@ -29,11 +29,14 @@ pub(super) struct Prepared {
     pub(super) columns: Vec<Column>,
     /// Gives key, columns, clock, when the row was made, and when the statement began.
     pub(super) read: String,
+    /// Gives the keys of which the query and its check say different things. None: there is no check, or it stands in for the query already.
+    pub(super) differences: Option<String>,
     /// Gives key, zone; and the type of its `$1`.
     pub(super) zones: Option<(String, Type)>,
 }
 
 /// Parameters and result columns of a statement.
+#[derive(PartialEq, Eq)]
 struct Description {
     params: Vec<Type>,
     columns: Vec<(String, Type)>,
@@ -43,16 +46,44 @@ struct Description {
 pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepared, DatabaseError> {
     let private = database.private().await?;
     let what = format!("the query of stream {}", stream.name);
-    let found = ask(database, &private, &what, bare(&stream.query)).await?;
+    let found = match (ask(database, &private, &what, bare(stream.current_query())).await, stream.open_check()) {
+        (Err(error), Some(check)) if error.sqlstate().is_some_and(|state| state.starts_with("42")) => {
+            tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
+            check.stand_in();
+            ask(database, &private, &what, bare(&check.query)).await?
+        }
+        (answer, _) => answer?,
+    };
     let (keys, key_type) = check_parameters(&what, &found)?;
     let (key, data) = check_columns(&what, stream, &found, &keys)?;
     let zones = match &stream.zone {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
     };
-    let read = reading(&stream.query, &key, &data);
+    let differences = match stream.open_check() {
+        Some(check) => Some(comparing(database, &private, stream, &check.query, &found, (&key, &data)).await?),
+        None => None,
+    };
+    let read = reading(stream.current_query(), &key, &data);
     let columns = found.columns.iter().skip(1).map(|(name, of)| Column { name: name.clone(), kind: columns::kind(of) }).collect();
-    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, columns, read, zones })
+    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, columns, read, differences, zones })
+}
+
+/// The statement that compares a query of this form with its check.
+async fn comparing(
+    database: &Database,
+    private: &Private,
+    stream: &Stream,
+    check: &str,
+    found: &Description,
+    (key, data): (&str, &[String]),
+) -> Result<String, DatabaseError> {
+    let what = format!("the check of stream {}", stream.name);
+    let same = ask(database, private, &what, bare(check)).await?;
+    if same != *found {
+        return Err(DatabaseError::unfit(what, found.to_string(), same.to_string()));
+    }
+    Ok(differences(&stream.query, check, key, data))
 }
 
 async fn zones(database: &Database, private: &Private, stream: &Stream, sql: &str) -> Result<(String, Type), DatabaseError> {
@@ -150,13 +181,25 @@ fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) 
 /// while it runs, so after its snapshot was taken: reads that follow each other have rising clocks. And once more for each row, which tells
 /// what its key took.
 fn reading(query: &str, key: &str, data: &[String]) -> String {
-    let data: Vec<_> = data.iter().map(|name| format!("d.{}", ident(name))).collect();
     format!(
-        "SELECT d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text, \
+        "SELECT {}, \
          (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
-        ident(key),
-        data.join(", "),
+        row(key, data),
         bare(query),
+    )
+}
+
+/// The key and the JSON of a row of `d`.
+fn row(key: &str, data: &[String]) -> String {
+    let data: Vec<_> = data.iter().map(|name| format!("d.{}", ident(name))).collect();
+    format!("d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text", ident(key), data.join(", "))
+}
+
+/// The keys of which these queries say different things: in one statement, so of one snapshot.
+fn differences(query: &str, check: &str, key: &str, data: &[String]) -> String {
+    let [query, check] = [query, check].map(|sql| format!("(\nSELECT {} FROM (\n{}\n) AS d\n)", row(key, data), bare(sql)));
+    format!(
+        "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k = b.k\nWHERE a.said IS DISTINCT FROM b.said"
     )
 }
 

@@ -43,10 +43,7 @@ impl Database {
     /// The same, and what the server took between the row before and this one; of the first, since the statement began.
     pub async fn read_timed(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Timed>, DatabaseError> {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
-        let prepared = match self.prepared(&stream.name) {
-            Some(prepared) => prepared,
-            None => self.prepare_stream(stream).await?,
-        };
+        let prepared = self.current(stream).await?;
         match self.read_as(&prepared, stream, keys, todays).await {
             Err(refused @ DatabaseError::Rejected { .. }) if may_be_migration(&refused) => {
                 let now = self.prepare_stream(stream).await?;
@@ -59,13 +56,19 @@ impl Database {
         }
     }
 
+    /// The keys among these of which the stream's query and its check say different things, in one snapshot of the database; none if it has
+    /// no check that is still to prove anything.
+    pub async fn differences(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Key>, DatabaseError> {
+        let prepared = self.current(stream).await?;
+        let Some(sql) = &prepared.differences else { return Ok(Vec::new()) };
+        let rows = self.ask_for(&prepared, &format!("the check of stream {}", stream.name), sql, keys, todays).await?;
+        Ok(rows.iter().filter_map(|row| text(row, 0)).map(Key::from_canonical).collect())
+    }
+
     /// The time zone of each key, as the stream's [`crate::stream::ZoneRule::Query`] names it; not checked to exist. Keys
     /// without an answer are absent; so is every key of a stream with a fixed zone.
     pub async fn zones(&self, stream: &Stream, keys: &[Key]) -> Result<HashMap<Key, String>, DatabaseError> {
-        let prepared = match self.prepared(&stream.name) {
-            Some(prepared) => prepared,
-            None => self.prepare_stream(stream).await?,
-        };
+        let prepared = self.current(stream).await?;
         let Some((sql, array)) = &prepared.zones else { return Ok(HashMap::new()) };
         let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
         let values = keys::array(array, &fitting);
@@ -96,6 +99,14 @@ impl Database {
         self.prepared(&stream.name).map(|prepared| prepared.columns.clone())
     }
 
+    /// What is prepared of the query that the stream is read with now.
+    async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
+        match self.prepared(&stream.name) {
+            Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => Ok(prepared),
+            _ => self.prepare_stream(stream).await,
+        }
+    }
+
     pub(super) async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
         let prepared = Arc::new(describe::stream(self, stream).await?);
         let known = stream.key_type.get_or_init(|| prepared.key_type);
@@ -115,14 +126,25 @@ impl Database {
         keys: &[Key],
         todays: &[Date],
     ) -> Result<Vec<Timed>, DatabaseError> {
+        let rows = self.ask_for(prepared, &format!("the query of stream {}", stream.name), &prepared.read, keys, todays).await?;
+        Ok(one_a_key(stream, &rows))
+    }
+
+    /// Runs one of the prepared statements for those keys that its column can hold.
+    async fn ask_for(
+        &self,
+        prepared: &Prepared,
+        what: &str,
+        sql: &str,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
         let fitting = keys.iter().zip(todays).filter(|(key, _)| keys::fits(&prepared.keys, key));
         let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
         let values = keys::array(&prepared.keys, &fitting);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&*values, prepared.keys.clone()), (&todays, Type::DATE_ARRAY)];
         let used = if prepared.takes_today { &params[..] } else { &params[..1] };
-        let what = format!("the query of stream {}", stream.name);
-        let rows = self.query(&what, &prepared.read, used).await?;
-        Ok(one_a_key(stream, &rows))
+        self.query(what, sql, used).await
     }
 }
 

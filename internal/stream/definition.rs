@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::ident::{Channel, Key, StreamId, Topic};
-use crate::stream::{InvalidKey, KeyType, SERVER, server};
+use crate::stream::{Check, InvalidKey, KeyType, SERVER, server};
 
 /// A named live query.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct Stream {
     pub name: String,
     /// `$1` keys (array), `$2` today of each key (date array); one row per key: the key, then the data columns.
     pub query: String,
+    /// A plainer query, to prove that one by. None: nothing is compared.
+    pub check: Option<Check>,
     /// `$1` user id (text), `$2` keys (text array) → the keys, as text, that this user may read. None: claims and roles alone decide.
     pub authorize: Option<String>,
     /// Where «today» comes from.
@@ -34,6 +36,7 @@ impl Stream {
         Self {
             name: name.to_owned(),
             query: String::new(),
+            check: None,
             authorize: None,
             zone: ZoneRule::Fixed("UTC".to_owned()),
             event: "stats".to_owned(),
@@ -41,6 +44,16 @@ impl Stream {
             tables: Vec::new(),
             key_type: key_type.map(OnceLock::from).unwrap_or_default(),
         }
+    }
+
+    /// The query that it is read with now.
+    pub fn current_query(&self) -> &str {
+        self.check.as_ref().filter(|check| check.stands_in()).map_or(&self.query, |check| &check.query)
+    }
+
+    /// Its check, while that has to prove something.
+    pub fn open_check(&self) -> Option<&Check> {
+        self.check.as_ref().filter(|check| !check.stands_in())
     }
 
     /// What may stand before a UUID or an integer in a channel's name: `negocio_` where the key's field is `negocio_id`.

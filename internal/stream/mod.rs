@@ -1,11 +1,13 @@
 //! What a stream is: a named live query, the tables it reads, and the snapshots it yields.
 
+mod check;
 mod column;
 mod definition;
 mod key_type;
 mod server;
 mod snapshot;
 
+pub use check::Check;
 pub use column::{Column, ColumnKind};
 pub use definition::{Catalog, ChannelError, Stream, Table, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};

@@ -54,6 +54,7 @@ pub(super) fn stream() -> Stream {
     Stream {
         name: SERVER_STREAM.to_owned(),
         query: String::new(),
+        check: None,
         authorize: None,
         zone: ZoneRule::Fixed("UTC".to_owned()),
         event: "server".to_owned(),

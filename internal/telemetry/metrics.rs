@@ -78,6 +78,10 @@ pub struct Metrics {
     pub changes_unwatched: Counter,
     /// Changes that only the sweep found: zero is the proof that triggers see everything.
     pub corrections: Counter,
+    /// Keys that were compared with a stream's check, by result.
+    pub checks: Counters,
+    /// Streams that are read with their check, since their query was wrong.
+    pub checks_standing_in: Gauge,
     /// 1 while notifications arrive.
     pub listener_up: Gauge,
     /// Buckets of keys whose writers were told that they are watched.
@@ -107,7 +111,8 @@ impl Metrics {
         let registry = Registry::with_prefix("latido");
         let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
         let (read_failures, errors_sent) = (Counters::by("kind"), Counters::by("code"));
-        let mut m = Self { registry, reads, changes_received, read_failures, errors_sent, ..Self::default() };
+        let checks = Counters::by("result");
+        let mut m = Self { registry, reads, changes_received, read_failures, errors_sent, checks, ..Self::default() };
         m.register_counters();
         m.register_gauges();
         m.apps.register(&mut m.registry);
@@ -135,6 +140,7 @@ impl Metrics {
             self.corrections.clone(),
         );
         r.register("hot_keys", "Keys that became so busy that they were read on a timer", self.hot_keys.clone());
+        r.register("checks", "Keys compared with their stream's check, by result", self.checks.clone());
         r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
         r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.clone());
         r.register("errors_sent", "Error frames sent, by code", self.errors_sent.clone());
@@ -148,6 +154,8 @@ impl Metrics {
         r.register("topics", "Topics with a viewer", self.topics.clone());
         r.register("subscribers", "Subscriptions of all viewers", self.subscribers.clone());
         r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
+        let help = "Streams read with their check, since their query was wrong";
+        r.register("checks_standing_in", help, self.checks_standing_in.clone());
         r.register("listener_up", "1 while notifications arrive", self.listener_up.clone());
         r.register("interest_held", "Buckets of keys whose writers know that they are watched", self.interest_held.clone());
         r.register("interest_missing", "Watched buckets whose writers can't be told yet", self.interest_missing.clone());

@@ -137,6 +137,7 @@ fn stream() -> Stream {
     Stream {
         name: "estadisticas".into(),
         query: String::new(),
+        check: None,
         authorize: None,
         zone: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

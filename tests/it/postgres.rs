@@ -49,6 +49,7 @@ fn estadisticas() -> Stream {
     Stream {
         name: "estadisticas".to_owned(),
         query: include_str!("../../sql/estadisticas.sql").to_owned(),
+        check: None,
         authorize: Some(include_str!("../../sql/authorize.sql").to_owned()),
         zone: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),

@@ -28,6 +28,7 @@ pub fn stream(zone: &str) -> Stream {
     Stream {
         name: STATS_STREAM.to_owned(),
         query: include_str!("../../../sql/apps/modules_stats.sql").to_owned(),
+        check: None,
         authorize: None,
         zone: ZoneRule::Fixed(zone.to_owned()),
         event: STATS_STREAM.to_owned(),

@@ -111,6 +111,7 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
     Stream {
         name: name.into(),
         query: String::new(),
+        check: None,
         authorize: Some(String::new()),
         zone: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

@@ -30,6 +30,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
         Ok(plan) => judge(stream, &plan),
         Err(error) => failed(stream, "plan", &error),
     });
+    findings.extend(check(database, stream, &prepared).await);
     if stream.authorize.is_some() {
         findings.push(match database.allowed(stream, &UserId::new("latido doctor"), &[]).await {
             Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
@@ -47,6 +48,32 @@ fn failed(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
     Finding::failure(subject(stream, of), error.to_string())
 }
 
+/// Whether the query says of one key what its check says.
+async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Option<Finding> {
+    stream.check.as_ref()?;
+    let subject = subject(stream, "check");
+    if stream.open_check().is_none() {
+        let refused = "the database refuses the query itself: a server would read with its check";
+        return Some(
+            Finding::failure(subject, refused).remedy("if it is sql/history/estadisticas.sql: run sql/history/install.sql"),
+        );
+    }
+    let compared = async {
+        let key = a_key(database, stream, prepared).await?;
+        let differing = database.differences(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)]).await?;
+        Ok(differing.is_empty())
+    };
+    Some(match compared.await {
+        Ok(true) => Finding::ok(subject, "says the same of one key"),
+        Ok(false) => {
+            let differs = "says something else of a key: a server would read with it once it comes to that key";
+            Finding::failure(subject, differs)
+                .remedy("where days are closed: SELECT latido_history.reopen(), then close them anew")
+        }
+        Err(error) => failed(stream, "check", &error),
+    })
+}
+
 /// EXPLAIN's answer; the driver would want another feature to hand out JSON.
 struct Json(Value);
 
@@ -62,13 +89,7 @@ impl<'a> FromSql<'a> for Json {
 
 /// Runs the query for one key that exists, if any does.
 async fn explain(database: &Database, stream: &Stream, prepared: &Prepared) -> Result<Value, DatabaseError> {
-    let key = match sample(database, stream).await? {
-        Some(key) => Key::from_canonical(&key),
-        None => Key::from_canonical(match prepared.key_type {
-            KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
-            KeyType::Integer | KeyType::Text => "0",
-        }),
-    };
+    let key = a_key(database, stream, prepared).await?;
     let values = keys::array(&prepared.keys, &[&key]);
     let todays = vec![date(2000, 1, 1)];
     let params: [(&(dyn ToSql + Sync), Type); 2] = [(&*values, prepared.keys.clone()), (&todays, Type::DATE_ARRAY)];
@@ -77,6 +98,15 @@ async fn explain(database: &Database, stream: &Stream, prepared: &Prepared) -> R
     let rows = database.query(&format!("the query of stream {}", stream.name), &sql, used).await?;
     let plan = rows.first().and_then(|row| row.try_get::<_, Json>(0).ok());
     Ok(plan.map_or(Value::Null, |Json(mut plan)| plan[0].take()))
+}
+
+/// One that exists, if any does.
+async fn a_key(database: &Database, stream: &Stream, prepared: &Prepared) -> Result<Key, DatabaseError> {
+    let none = match prepared.key_type {
+        KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
+        KeyType::Integer | KeyType::Text => "0",
+    };
+    Ok(Key::from_canonical(sample(database, stream).await?.as_deref().unwrap_or(none)))
 }
 
 async fn sample(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
