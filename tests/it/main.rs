@@ -17,6 +17,7 @@ mod embedded;
 mod gate;
 mod harness;
 mod heartbeat;
+mod history;
 mod load;
 mod operations;
 mod packaging;

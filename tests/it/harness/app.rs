@@ -90,6 +90,11 @@ impl TestApp {
         Self::run(Store::Elsewhere(url.to_owned()), config(url, &[], |_| {})).await
     }
 
+    /// The same with variables set and another configuration.
+    pub(crate) async fn on_with(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        Self::run(Store::Elsewhere(url.to_owned()), config(url, variables, change)).await
+    }
+
     /// Puts the triggers in.
     pub(crate) async fn install_on(url: &str) {
         install(url, &[]).await;
@@ -283,7 +288,8 @@ fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config
     config
 }
 
-fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
+/// What the variables say, of a server on that database.
+pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
     let fixed = [("DATABASE_URL", url), ("JWT_SECRET", SECRET), ("HOST", "127.0.0.1"), ("PORT", "0")];
     let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
     Settings::read(&Sources::of(&all), Purpose::Serve).unwrap_or_else(|mistakes| panic!("{mistakes}"))

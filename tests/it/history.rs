@@ -1,0 +1,83 @@
+//! Closed days: the query that does not count them again says what the plain one says, whoever writes what meanwhile.
+
+mod races;
+mod scripts;
+mod served;
+mod writers;
+
+use tokio_postgres::Client;
+
+use crate::harness::cluster::TestDatabase;
+
+const INSTALL: &str = "sql/history/install.sql";
+const QUERY: &str = include_str!("../../sql/history/estadisticas.sql");
+const PLAIN: &str = include_str!("../../sql/estadisticas.sql");
+
+/// As the real one, and as lenient as it could be: everything may be missing.
+const SCHEMA: &str = "CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'cancelada');
+    CREATE TABLE citas (id bigserial PRIMARY KEY, negocio_id uuid, fecha date, estado estado, escritor int, nota text);
+    CREATE INDEX ON citas (negocio_id, fecha, estado);";
+
+const BUSINESSES: i32 = 5;
+
+/// A database with [`SCHEMA`] and nothing closed.
+async fn database() -> TestDatabase {
+    let home = TestDatabase::create(&[]).await;
+    home.client().await.batch_execute(SCHEMA).await.unwrap();
+    run_file(&home.client().await, INSTALL).await;
+    home
+}
+
+async fn run_file(client: &Client, file: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let sql = std::fs::read_to_string(path).unwrap();
+    if let Err(error) = client.batch_execute(&sql).await {
+        // What failed would leave the transaction open.
+        client.batch_execute("ROLLBACK").await.unwrap();
+        panic!("{error:?}");
+    }
+}
+
+fn business(n: i32) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
+
+/// Everything that both queries say of every business at one moment, each with a day of its own, where they differ.
+/// `around`: days from today that take turns to be today.
+async fn differences(client: &Client, around: &[i32]) -> Result<Vec<String>, tokio_postgres::Error> {
+    let keys: Vec<_> = (0..BUSINESSES).map(|n| format!("'{}'::uuid", business(n))).collect();
+    let days: Vec<_> = (0..keys.len()).map(|n| format!("current_date + ({})", around[n % around.len()])).collect();
+    let fill = |query: &str| {
+        let days = format!("ARRAY[{}]", days.join(", "));
+        query.replace("$1", &format!("ARRAY[{}]", keys.join(", "))).replace("$2::date[]", &format!("{days}::date[]"))
+    };
+    let sql = format!(
+        "SELECT coalesce(a.*, b.*)::text || ' for ' || coalesce(b.*::text, 'nothing') FROM ({}) AS a FULL JOIN ({}) AS b USING (negocio_id) WHERE a.* IS DISTINCT FROM b.*",
+        fill(QUERY),
+        fill(PLAIN)
+    );
+    let sql = sql.replace("coalesce(a.*, b.*)::text", "coalesce(a.*::text, 'nothing')");
+    let rows = client.query(sql.as_str(), &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn assert_same(client: &Client) {
+    for around in [[0], [-30], [1]] {
+        let differences = differences(client, &around).await.unwrap();
+        assert!(differences.is_empty(), "around {around:?}: {differences:?}");
+    }
+}
+
+/// Closes all days before the one that is so many away from today.
+async fn close(client: &Client, days: i32) {
+    client.batch_execute(&format!("CALL latido_history.close_before(current_date + ({days}))")).await.unwrap();
+}
+
+async fn count(client: &Client, table: &str) -> i64 {
+    client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+}
+
+async fn insert(client: &Client, n: i32, days: &str, estado: &str) {
+    let sql = format!("INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{}', {days}, '{estado}')", business(n));
+    client.batch_execute(&sql).await.unwrap();
+}
