@@ -47,7 +47,12 @@ pub(crate) fn toggle(cita: usize) -> String {
 
 /// The statement that the server reads with, for who wants to know what it costs alone.
 pub(crate) fn read_sql() -> String {
-    let query = include_str!("../../../sql/estadisticas.sql").trim_end().trim_end_matches(';');
+    reading(include_str!("../../../sql/estadisticas.sql"))
+}
+
+/// The same for a server whose query is this one.
+pub(crate) fn reading(query: &str) -> String {
+    let query = query.trim_end().trim_end_matches(';');
     format!(
         "SELECT d.negocio_id::text, row_to_json((SELECT r FROM (SELECT d.citas_hoy, d.total_citas, d.citas_completadas, d.citas_canceladas) AS r))::text,
                 (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) FROM ({query}) AS d"

@@ -1,5 +1,5 @@
-//! One business's read as its history grows, with the index that the doctor proposes and with one on the key alone; and what the former
-//! costs those who write.
+//! One business's read as its history grows, with the index that the doctor proposes, with one on the key alone, and with closed days; and
+//! what these cost those who write.
 
 use std::time::Instant;
 
@@ -13,43 +13,73 @@ use crate::store::{Database, Durability, Store, connect};
 
 pub(crate) const SCENARIO: Scenario =
     Scenario {
-        name: "history", about: "a read of one business with 10³ to 10⁶ citas, with and without the covering index", run
+        name: "history", about: "a read of one business with 10³ to 10⁶ citas: covering index, none, closed days", run
     };
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const COVERING: &str = "covering index";
 const PLAIN: &str = "index on the key";
+/// With the covering index, all but the last week closed.
+const CLOSED: &str = "closed days";
+/// The first citas are of today, the others of closed days.
+const TODAY: u64 = 5_000;
+const CITAS: u64 = 100_000;
+const WRITES: [(&str, std::ops::Range<u64>); 2] =
+    [("updates of estado, today", 0..TODAY), ("updates of estado, closed days", TODAY..CITAS)];
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
-    let database = citas::database(&store, bench.runtime(), "history", 100, 100_000)?;
+    let database = citas::database(&store, bench.runtime(), "history", 100, usize::try_from(CITAS)?)?;
     let sizes: Vec<_> = SIZES.into_iter().take(if bench.is_quick() { 3 } else { 4 }).collect();
     let mut fill: Vec<_> = sizes.iter().enumerate().map(|(business, size)| grow(business, *size)).collect();
+    fill.push(format!("UPDATE citas SET fecha = current_date WHERE id < '{}'", id(TODAY)));
     fill.push("VACUUM (ANALYZE) citas".to_owned());
     citas::run(bench.runtime(), &database, &fill.iter().map(String::as_str).collect::<Vec<_>>())?;
-    bench.interleave(&[COVERING, PLAIN], |bench, index| {
-        let make: &[&str] = if *index == COVERING {
+    bench.interleave(&[COVERING, PLAIN, CLOSED], |bench, index| {
+        let make: &[&str] = if *index == PLAIN {
+            &["CREATE INDEX IF NOT EXISTS plain ON citas (negocio_id)", "DROP INDEX IF EXISTS citas_negocio_fecha_estado"]
+        } else {
             &[
                 "CREATE INDEX IF NOT EXISTS citas_negocio_fecha_estado ON citas (negocio_id, fecha, estado)",
                 "DROP INDEX IF EXISTS plain",
             ]
-        } else {
-            &["CREATE INDEX IF NOT EXISTS plain ON citas (negocio_id)", "DROP INDEX IF EXISTS citas_negocio_fecha_estado"]
         };
         citas::run(bench.runtime(), &database, make)?;
+        citas::run(bench.runtime(), &database, &[include_str!("../../../sql/history/remove.sql"), "VACUUM citas"])?;
+        let query = if *index == CLOSED { close(bench, &database)? } else { citas::read_sql() };
         for (business, size) in sizes.iter().enumerate() {
-            let times = bench.runtime().block_on(read(&database, business, (200_000 / size).clamp(3, 50)))?;
+            let times = bench.runtime().block_on(read(&database, &query, business, (200_000 / size).clamp(3, 50)))?;
             bench.sample(index, &format!("{size} citas"), "µs", times.quantile(0.5));
         }
-        let tps = bench.runtime().block_on(write(&database, bench.seconds(2.0)))?;
-        bench.sample(index, "updates of estado", "tx/s", tps);
+        for (measure, ids) in WRITES {
+            let tps = bench.runtime().block_on(write(&database, ids, bench.seconds(2.0)))?;
+            bench.sample(index, measure, "tx/s", tps);
+        }
         Ok(())
     })?;
     for size in sizes {
-        bench.goal(Goal::ratio(PLAIN, &format!("{size} citas"), COVERING, Bound::Shown));
+        for other in [PLAIN, CLOSED] {
+            bench.goal(Goal::ratio(other, &format!("{size} citas"), COVERING, Bound::Shown));
+        }
     }
-    bench.goal(Goal::ratio(COVERING, "updates of estado", PLAIN, Bound::Shown));
+    for (measure, _) in WRITES {
+        bench.goal(Goal::ratio(COVERING, measure, PLAIN, Bound::Shown));
+        bench.goal(Goal::ratio(CLOSED, measure, COVERING, Bound::Shown));
+    }
     Ok(())
+}
+
+/// Closes all days but the last week; the query that knows of it.
+fn close(bench: &mut Bench, database: &Database) -> anyhow::Result<String> {
+    citas::run(bench.runtime(), database, &[include_str!("../../../sql/history/install.sql")])?;
+    let began = Instant::now();
+    citas::run(bench.runtime(), database, &["CALL latido_history.close_before(current_date - 7)"])?;
+    bench.sample(CLOSED, "the first closing", "ms", began.elapsed().as_secs_f64() * 1e3);
+    Ok(citas::reading(include_str!("../../../sql/history/estadisticas.sql")))
+}
+
+fn id(cita: u64) -> String {
+    format!("00000000-0000-4000-9000-{cita:012x}")
 }
 
 fn grow(business: usize, size: usize) -> String {
@@ -61,10 +91,10 @@ fn grow(business: usize, size: usize) -> String {
     )
 }
 
-async fn read(database: &Database, business: usize, times: usize) -> anyhow::Result<Times> {
+async fn read(database: &Database, query: &str, business: usize, times: usize) -> anyhow::Result<Times> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
-    let statement = client.prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
+    let statement = client.prepare_typed(query, &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
     let (ids, today) = (citas::ids([business])?, vec![jiff::Zoned::now().date()]);
     let mut taken = Times::default();
     for turn in 0..times + 1 {
@@ -77,8 +107,8 @@ async fn read(database: &Database, business: usize, times: usize) -> anyhow::Res
     Ok(taken)
 }
 
-/// Updates a second of a column that is in the one index and not in the other, over one connection.
-async fn write(database: &Database, seconds: f64) -> anyhow::Result<f64> {
+/// Updates a second of these citas, of a column that is in the one index and not in the other, over one connection.
+async fn write(database: &Database, ids: std::ops::Range<u64>, seconds: f64) -> anyhow::Result<f64> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET synchronous_commit = off").await?;
     let update = client.prepare_typed(
@@ -89,8 +119,7 @@ async fn write(database: &Database, seconds: f64) -> anyhow::Result<f64> {
     let (began, mut done) = (Instant::now(), 0u32);
     while began.elapsed().as_secs_f64() < seconds {
         // Those of the first businesses are gone: their histories were made anew.
-        let cita = fastrand::u64(0..100_000);
-        let id: uuid::Uuid = format!("00000000-0000-4000-9000-{cita:012x}").parse()?;
+        let id: uuid::Uuid = id(fastrand::u64(ids.clone())).parse()?;
         client.execute(&update, &[&id]).await?;
         done += 1;
     }
