@@ -90,16 +90,34 @@ BEGIN
 END
 $latido$;
 
+-- One at a time who closes, folds or opens. Each of his statements must see what was there when he got his locks.
+CREATE OR REPLACE FUNCTION latido_history.alone() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $latido$
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'expected a transaction that is READ COMMITTED, not %', current_setting('transaction_isolation');
+  END IF;
+  PERFORM pg_advisory_xact_lock(7233748251342);
+END
+$latido$;
+
 -- From this transaction's end on every change of days before that one is told of. The lock waits for writers under way, who don't tell of
 -- those days yet, and new ones wait for it: whoever ends after us tells. What a replica applies and what a restore loads counts, too.
+-- With an earlier day than before nobody would tell of the days between, so all days are live again.
 CREATE OR REPLACE FUNCTION latido_history.announce(day date) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' AS $latido$
 DECLARE
-  it regclass;
+  it latido_history.cut;
 BEGIN
-  UPDATE latido_history.cut SET announced = day, live_from = least(live_from, day) RETURNING citas INTO STRICT it;
+  PERFORM latido_history.alone();
+  SELECT * INTO STRICT it FROM latido_history.cut;
+  EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', it.citas);
+  IF day < it.announced THEN
+    DELETE FROM latido_history.closed;
+    DELETE FROM latido_history.deltas;
+    UPDATE latido_history.cut SET live_from = '-infinity';
+  END IF;
+  UPDATE latido_history.cut SET announced = day;
   EXECUTE format($sql$
-    LOCK TABLE ONLY %1$s IN SHARE ROW EXCLUSIVE MODE;
     CREATE OR REPLACE TRIGGER latido_history_ins AFTER INSERT ON %1$s FOR EACH ROW
       WHEN (NEW.fecha < %2$L) EXECUTE FUNCTION latido_history.note(%2$L);
     CREATE OR REPLACE TRIGGER latido_history_del AFTER DELETE ON %1$s FOR EACH ROW
@@ -111,7 +129,7 @@ BEGIN
     CREATE OR REPLACE TRIGGER latido_history_tru AFTER TRUNCATE ON %1$s FOR EACH STATEMENT EXECUTE FUNCTION latido_history.emptied();
     ALTER TABLE ONLY %1$s ENABLE ALWAYS TRIGGER latido_history_ins, ENABLE ALWAYS TRIGGER latido_history_del,
       ENABLE ALWAYS TRIGGER latido_history_upd, ENABLE ALWAYS TRIGGER latido_history_tru
-  $sql$, it, day);
+  $sql$, it.citas, day);
 END
 $latido$;
 
@@ -124,10 +142,7 @@ DECLARE
   it latido_history.cut;
   folded bigint;
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'expected READ COMMITTED: a snapshot from before our locks says nothing';
-  END IF;
-  PERFORM pg_advisory_xact_lock(7233748251342);
+  PERFORM latido_history.alone();
   SELECT * INTO STRICT it FROM latido_history.cut;
   IF it.announced > '-infinity' AND 4 <> (SELECT count(*) FROM pg_trigger WHERE tgrelid = it.citas AND tgenabled = 'A'
        AND tgfoid IN ('latido_history.note()'::regprocedure, 'latido_history.emptied()'::regprocedure)) THEN
@@ -175,7 +190,7 @@ BEGIN
   LOOP
     PERFORM set_config('lock_timeout', '400ms', true);
     BEGIN
-      PERFORM pg_advisory_xact_lock(7233748251342);
+      PERFORM latido_history.alone();
       EXIT WHEN day <= (SELECT announced FROM latido_history.cut);
       PERFORM latido_history.announce(day);
       EXIT;
@@ -198,13 +213,7 @@ $latido$;
 CREATE OR REPLACE FUNCTION latido_history.reopen() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '800ms' AS $latido$
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'expected READ COMMITTED: a snapshot from before our locks says nothing';
-  END IF;
-  PERFORM pg_advisory_xact_lock(7233748251342);
   PERFORM latido_history.announce('-infinity');
-  DELETE FROM latido_history.closed;
-  DELETE FROM latido_history.deltas;
 END
 $latido$;
 

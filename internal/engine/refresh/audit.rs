@@ -26,6 +26,8 @@ pub(super) struct Rounds {
     last: Option<Topic>,
     /// One comparison at a time.
     running: bool,
+    /// The last one failed, and that was said.
+    failed: bool,
 }
 
 impl Rounds {
@@ -90,10 +92,13 @@ impl Refresh {
             Ok(differing) => differing,
             Err(error) => {
                 self.metrics.checks.add(FAILED);
-                tracing::warn!(stream = stream.name, %error, "could not compare the stream with its check");
+                if !std::mem::replace(&mut self.rounds.failed, true) {
+                    tracing::warn!(stream = stream.name, %error, "could not compare the stream with its check; it is tried again");
+                }
                 return;
             }
         };
+        self.rounds.failed = false;
         let results = topics.iter().map(|topic| if differing.contains(&topic.key) { DIFFERENT } else { SAME });
         results.for_each(|result| self.metrics.checks.add(result));
         let Some(key) = differing.first().map(Key::as_str) else { return };

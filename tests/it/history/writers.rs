@@ -67,6 +67,11 @@ async fn close(url: String, mut random: fastrand::Rng, done: Arc<AtomicBool>, cl
             0..3 => "SELECT latido_history.fold()".to_owned(),
             // As if it had died after its first transaction.
             3 => format!("SELECT latido_history.announce(greatest(announced, current_date + ({day}))) FROM latido_history.cut"),
+            // Backwards.
+            4 if day % 2 == 0 => {
+                day -= 5;
+                format!("SET lock_timeout = '400ms'; SELECT latido_history.announce(current_date + ({day}))")
+            }
             4 if day > -4 => {
                 day = DAYS.start;
                 "SELECT latido_history.reopen()".to_owned()
