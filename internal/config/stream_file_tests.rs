@@ -121,7 +121,7 @@ fn every_streams_mistakes_are_told_at_once() {
         "[streams.one] time_zone: \"Guayaquil\" is wrong; expected an IANA time zone",
         "[streams.one] tables: a name is empty",
         "[streams.one] tables: \"t\" comes twice",
-        "[streams.two]: unknown field `key`, expected one of `query`, `authorize`, `time_zone`",
+        "[streams.two]: unknown field `key`, expected one of `query`, `check`, `authorize`, `time_zone`",
         "[streams.a:b]: a bad name for a stream",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
