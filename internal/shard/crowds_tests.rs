@@ -83,7 +83,7 @@ struct House {
     witness: Witness,
     hub: Arc<Hub>,
     seats: Arc<Semaphore>,
-    _questions: [mpsc::Receiver<crate::shard::desk::Asked>; 2],
+    _questions: [mpsc::Receiver<crate::shard::desk::Asked>; 3],
 }
 
 impl House {
@@ -104,11 +104,11 @@ impl House {
             metrics: Arc::new(Metrics::new()),
             drain: Drain::new(),
         };
-        let ((desk, asked), (guests_desk, guests_asked)) = (mpsc::channel(1), mpsc::channel(1));
+        let [(desk, asked), (tokens_desk, tokens), (guests_desk, guests_asked)] = std::array::from_fn(|_| mpsc::channel(1));
         let inbox = Arc::new(Inbox::new(waker));
-        let worker = Worker::new(poll, inbox, outlet, [desk, guests_desk], parts);
+        let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
         let (events, seats) = (Events::with_capacity(EVENTS), Arc::new(Semaphore::new(CROWD + 1)));
-        let mut house = Self { worker, events, witness, hub, seats, _questions: [asked, guests_asked] };
+        let mut house = Self { worker, events, witness, hub, seats, _questions: [asked, tokens, guests_asked] };
         let viewer = house.arrives(VIEWED);
         house.turn();
         *house.witness.viewer.lock().unwrap() = Some(viewer);

@@ -88,7 +88,7 @@ fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
     running.publish()?;
     viewers.rest(0.5)?;
     for _ in 0..STORMS {
-        let count = Order::Count { warmup: 0.0, seconds: WINDOW };
+        let count = Order::Count { warmup: 0.0, seconds: WINDOW, patient: false };
         viewers.tell(count)?;
         let (crowd, size) = gather(bench, &running, way)?;
         let coming: Counted = viewers.finished()?;
