@@ -142,7 +142,7 @@ fn channels(target: &Target, n: u64, count: u64) -> Vec<String> {
 
 /// Reads until the server ends it.
 async fn listen(stream: &mut TcpStream) -> Outcome {
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
@@ -179,7 +179,7 @@ async fn flood(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 6, None, &format!("siege-flood-{n}"), May::Nothing).await?;
     let pings = masked(0x1, br#"{"type":"ping"}"#).repeat(100);
     let (mut from, mut to) = stream.split();
-    let mut buffer = [0; 4_096];
+    let mut buffer = vec![0; 4_096];
     loop {
         tokio::select! {
             said = to.write_all(&pings) => said?,
@@ -194,7 +194,7 @@ async fn bogus(target: &Target, n: u64) -> Outcome {
     let stream = open(target, 7, None, &format!("siege-bogus-{n}"), May::Nothing).await?;
     let (mut from, mut to) = stream.into_split();
     let reading = async {
-        let mut buffer = [0; 4_096];
+        let mut buffer = vec![0; 4_096];
         while from.read(&mut buffer).await? > 0 {}
         Outcome::Ok(())
     };
@@ -270,7 +270,7 @@ async fn events(target: &Target, n: u64) -> Outcome {
 async fn hooks(target: &Target, n: u64) -> Outcome {
     const BUNCH: u64 = 50;
     let mut stream = dial(target, 14, None).await?;
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     for turn in 0_u64.. {
         let watched = ("grande", format!(r#"{{"grande_id":{}}}"#, (turn * 8 + n) % target.keys));
         let unwatched =
@@ -300,7 +300,7 @@ fn hook(path: &str, body: &str) -> String {
 async fn tokens(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 15, None, &format!("siege-tokens-{n}"), May::Nothing).await?;
     let message = format!(r#"{{"type":"auth","data":{{"token":"{}"}}}}"#, "x".repeat(16_000));
-    let mut buffer = [0; 4_096];
+    let mut buffer = vec![0; 4_096];
     loop {
         stream.write_all(&masked(0x1, message.as_bytes())).await?;
         if stream.read(&mut buffer).await? == 0 {

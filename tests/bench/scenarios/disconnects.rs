@@ -160,7 +160,8 @@ fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, u
 fn go(mut crowd: Load, way: Way) -> anyhow::Result<()> {
     if way == Way::Close {
         crowd.tell(Order::Close)?;
-        let _all: Opened = crowd.finished()?;
+        let left: Opened = crowd.finished()?;
+        anyhow::ensure!(left.open == 0, "{} connections were never ended", left.open);
     }
     crowd.kill();
     Ok(())
