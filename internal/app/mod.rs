@@ -10,7 +10,7 @@ mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::apps::messaging::Hints;
 use crate::auth::{Policy, Verifier};
@@ -146,8 +146,10 @@ impl App {
     /// whether all went within the deadline.
     pub async fn stop(self) -> bool {
         self.front.stop();
-        let spread = self.grace / 2;
-        let (clients, requests) = tokio::join!(self.shards.leave(spread, self.grace), self.front.finish(self.grace));
+        let (spread, begun) = (self.grace / 2, Instant::now());
+        let (clients, _) = tokio::join!(self.shards.leave(spread, self.grace), self.front.finish(self.grace));
+        // Shards give those back who had not spoken yet, perhaps after the last of the other requests was answered.
+        let requests = self.front.finish(self.grace.saturating_sub(begun.elapsed())).await;
         let rest = self.back.finish(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
         if !in_time {
