@@ -97,10 +97,12 @@ async fn the_demo_page_lives_through_it_all() {
     let demo = Demo::start(&home, port).await;
     until_live(&mut page).await;
     until_right(&mut page, &demo).await;
-    // Nothing but what the dead server could not answer.
+    // Nothing but what the dead server could not answer, or its successor before it was ready.
     let complaints = page.complaints().await;
-    let is_of_the_dead =
-        |text: &String| text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("Failed to load");
+    let is_of_the_dead = |text: &String| {
+        let kinds = ["ERR_", "WebSocket connection to", "Failed to load", "503: "];
+        kinds.iter().any(|kind| text.contains(kind))
+    };
     assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
     demo.book(1).await;
     until_right(&mut page, &demo).await;
