@@ -17,6 +17,8 @@ pub(super) struct Taken<W> {
     pub(super) waiters: Vec<W>,
     /// What its part of the read took, once that is known.
     pub(super) weight: Weight,
+    /// Read on a timer.
+    pub(super) hot: bool,
     /// Whether the read found something new.
     pub(super) changed: bool,
 }

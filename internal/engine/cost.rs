@@ -9,14 +9,17 @@ use crate::engine::batch::Weight;
 
 /// A key whose part of a read takes this long is read by a statement of its own; and back among the others at half of it.
 const GIANT: Duration = Duration::from_millis(5);
+/// The same for a key that is read on a timer: so often that others would wait for it much of the time.
+const HOT: Duration = Duration::from_millis(1);
 /// A statement shorter than this is never called slow.
 const SLOW_AT_LEAST: Duration = Duration::from_millis(50);
 /// A statement is slow when it took this many times what its keys usually take.
 const SLOW_FACTOR: u32 = 8;
 
 /// What a key was seen to take.
-pub(super) fn weight(took: Duration, alone: bool) -> Weight {
-    let limit = if alone { GIANT / 2 } else { GIANT };
+pub(super) fn weight(took: Duration, alone: bool, hot: bool) -> Weight {
+    let limit = if hot { HOT } else { GIANT };
+    let limit = if alone { limit / 2 } else { limit };
     if took >= limit { Weight::Giant } else { Weight::Light }
 }
 
@@ -50,10 +53,12 @@ mod tests {
 
     #[test]
     fn a_giant_is_one_at_once_and_stays_one_until_it_is_clearly_none() {
-        assert_eq!(weight(4 * MS, false), Weight::Light);
-        assert_eq!(weight(5 * MS, false), Weight::Giant);
-        assert_eq!(weight(3 * MS, true), Weight::Giant);
-        assert_eq!(weight(2 * MS, true), Weight::Light);
+        assert_eq!(weight(4 * MS, false, false), Weight::Light);
+        assert_eq!(weight(5 * MS, false, false), Weight::Giant);
+        assert_eq!(weight(3 * MS, true, false), Weight::Giant);
+        assert_eq!(weight(2 * MS, true, false), Weight::Light);
+        assert_eq!((weight(MS, false, true), weight(MS / 2, true, true)), (Weight::Giant, Weight::Giant), "hot");
+        assert_eq!((weight(MS / 2, false, true), weight(MS / 4, true, true)), (Weight::Light, Weight::Light));
     }
 
     #[test]

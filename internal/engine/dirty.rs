@@ -301,7 +301,8 @@ impl<W> Dirty<W> {
         }
         let waiting = state.waiting.take()?;
         let Waiting { sources, since, waiters } = waiting;
-        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown, changed: false })
+        let hot = state.heat.is_timed();
+        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown, hot, changed: false })
     }
 
     fn start(&mut self, batch: Batch<W>) -> Batch<W> {

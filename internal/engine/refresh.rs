@@ -379,7 +379,7 @@ impl Refresh {
         let took: HashMap<_, _> = known.collect();
         for key in &mut batch.keys {
             let Some(took) = took.get(&key.topic.key) else { continue };
-            key.weight = cost::weight(*took, batch.solo);
+            key.weight = cost::weight(*took, batch.solo, key.hot);
             if key.weight == Weight::Giant {
                 unexplained = unexplained.saturating_sub(*took);
             }
