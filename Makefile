@@ -27,7 +27,7 @@ test: ## all tests; nothing needs to be running
 	cargo test --locked --lib --bins --tests
 
 sim: ## the deterministic simulator over SEEDS seeds; LATIDO_SEED=n replays one
-	SEEDS=$(or $(SEEDS),$(if $(LATIDO_SEED),1,100000)) cargo test --locked --lib simulation -- --nocapture
+	SEEDS=$(or $(SEEDS),$(if $(LATIDO_SEED),1,100000)) cargo test --locked --profile sim --lib simulation -- --nocapture
 
 chaos: ## ten minutes of faults on real processes, with a table of what was survived; SECONDS=n for another time
 	LATIDO_CHAOS_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::nothing -- --nocapture
