@@ -183,11 +183,15 @@ describe('heartbeat', () => {
 
 describe('close', () => {
   test('polling: the waiting poll ends with a noop', async () => {
-    const sid = await open();
-    const waiting = poll(sid);
-    await post(sid, '1');
-    assert.equal(await waiting, '6');
-    assert.equal((await fetch(polling(sid))).status, 400);
+    for (let tries = 1; ; tries++) {
+      const sid = await open();
+      const waiting = poll(sid);
+      await post(sid, '1');
+      const text = await waiting;
+      assert.equal((await fetch(polling(sid))).status, 400);
+      // Two connections: the close may have overtaken the poll, which was then none that waited.
+      if (tries === 20 || !text.includes('unknown')) return assert.equal(text, '6');
+    }
   });
 
   test('WebSocket', async () => {
