@@ -344,8 +344,8 @@ impl World {
             (0..self.asking.len()).for_each(|_| self.answer(0, true));
             self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
         }
-        // Midnight may have come in the last of these moments.
-        for _ in 0..50 {
+        // Midnight may have come in the last of these moments, and a giant rests as long as it was read: up to two of these seconds.
+        for _ in 0..250 {
             if self.server.engine.dirty_keys() > 0 || !self.reads.0.lock().unwrap().is_empty() {
                 self.advance(20 * MS)?;
             }
