@@ -129,7 +129,8 @@ impl Viewer {
         if ended {
             self.hang_up();
         }
-        self.has_backlog &= left < most;
+        // Whoever pauses still has before him what comes from now on.
+        self.has_backlog &= left < most || self.is_paused;
         Ok(left < most)
     }
 
