@@ -147,8 +147,8 @@ impl App {
     pub async fn stop(self) -> bool {
         self.front.stop();
         let (spread, begun) = (self.grace / 2, Instant::now());
-        let (clients, _) = tokio::join!(self.shards.leave(spread, self.grace), self.front.finish(self.grace));
-        // Shards give those back who had not spoken yet, perhaps after the last of the other requests was answered.
+        let clients = self.shards.leave(spread, self.grace).await;
+        // After the shards, for they give those back who had not spoken yet. Requests ended by themselves meanwhile.
         let requests = self.front.finish(self.grace.saturating_sub(begun.elapsed())).await;
         let rest = self.back.finish(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
