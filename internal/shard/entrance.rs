@@ -147,12 +147,10 @@ impl Worker {
 
     /// Lets callers in, a bounded number.
     pub(super) fn attend(&mut self) {
+        let mut posts = std::mem::take(&mut self.posts);
         // Closed ones and those that another shard stands at go.
-        for mut post in std::mem::take(&mut self.posts) {
-            if self.attend_one(&mut post) {
-                self.posts.push(post);
-            }
-        }
+        posts.retain_mut(|post| self.attend_one(post));
+        self.posts = posts;
     }
 
     /// Whether the shard stays there.
