@@ -1,6 +1,7 @@
 //! The actor: takes batches out of the dirty set, reads, compares, publishes.
 
 mod audit;
+mod staleness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +21,10 @@ use crate::engine::lanes::Lanes;
 use crate::engine::outage::Outage;
 use crate::engine::{Parts, ReadError, Reading, Shared, Source, Waiter};
 use crate::hub::Published;
-use crate::ident::{Key, StreamId, Topic};
+use crate::ident::{Key, Topic};
 use crate::protocol::Staleness;
 use crate::stream::{Row, ZoneRule};
 use crate::telemetry::{Kind, Metrics};
-
 pub(super) use audit::CHECK_RESULTS;
 use audit::Rounds;
 
@@ -314,32 +314,6 @@ impl Refresh {
         }
     }
 
-    fn tell_staleness(&mut self) {
-        self.forget_ailing_that_nobody_watches();
-        let (now, after) = (instant(), self.parts.config.stale_after);
-        let ailing = self.ailing.iter().filter_map(|ailing| ailing.since_s(now, after)).min();
-        let staleness = match self.outage.staleness(now, after) {
-            Staleness::Fresh => ailing.map_or(Staleness::Fresh, Staleness::StaleSince),
-            stale @ Staleness::StaleSince(_) => stale,
-        };
-        if staleness != self.staleness {
-            let stale = staleness != Staleness::Fresh;
-            tracing::warn!(stale, "viewers are told whether numbers may be old");
-            self.metrics.stale.set(i64::from(stale));
-            self.metrics.journal.note(Kind::Staleness, if stale { "stale" } else { "fresh" }, None);
-            self.staleness = staleness;
-            self.parts.hub.set_staleness(staleness);
-        }
-    }
-
-    fn forget_ailing_that_nobody_watches(&mut self) {
-        for (stream, ailing) in (0..).map(StreamId).zip(&mut self.ailing) {
-            if ailing.has_failed() && self.shared.lock().dirty.watched().all(|topic| topic.stream != stream) {
-                ailing.over();
-            }
-        }
-    }
-
     fn publish(&mut self, batch: &mut Batch<Waiter>, rows: Vec<Reading>, now: Instant) {
         let elapsed = now.saturating_duration_since(batch.started);
         self.metrics.read_seconds.observe(elapsed);
@@ -365,8 +339,11 @@ impl Refresh {
             Published::Changed(_) if taken.sources.is_only(Source::Sweep) => {
                 self.shared.lock().corrections.suspect(&taken.topic, now)
             }
-            Published::Changed(_) => self.metrics.change_to_frame_seconds.observe(now.saturating_duration_since(taken.since)),
-            Published::Unwatched | Published::Unchanged | Published::First(_) => {}
+            // Nobody told of what a timer finds, so nobody knows since when it was so.
+            Published::Changed(_) if !taken.sources.is_only(Source::Timer) => {
+                self.metrics.change_to_frame_seconds.observe(now.saturating_duration_since(taken.since))
+            }
+            Published::Changed(_) | Published::Unwatched | Published::Unchanged | Published::First(_) => {}
         }
     }
 
