@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use crate::keys;
 use crate::load::masked;
 
+/// Bytes of a MiB, in which memory is reported.
+pub(super) const MIB: f64 = (1 << 20) as f64;
 /// What the hook is called with.
 pub(super) const HOOK_KEY: &str = "the benchmark's own key of the hook";
 /// What a client that never reads lets the kernel keep for it, in bytes.

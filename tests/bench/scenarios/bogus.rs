@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::campaign::{Bench, Scenario};
 use crate::database::others::Others;
 use crate::report::{Bound, Goal};
-use crate::scenarios::attackers::{May, Target, open, stranger, subscribe};
+use crate::scenarios::attackers::{MIB, May, Target, open, stranger, subscribe};
 use crate::server::{self, Latido, Settings};
 use crate::store::{Durability, Store};
 use crate::writer;
@@ -23,7 +23,6 @@ const SUBSCRIPTIONS: usize = 1_000_000;
 const CONNECTIONS: usize = 20;
 /// Sent before their answers are read.
 const BATCH: usize = 100;
-const MIB: f64 = (1 << 20) as f64;
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::campaign::{Bench, Scenario};
 use crate::database::others::Others;
 use crate::report::{Bound, Goal};
-use crate::scenarios::attackers::{self, Target};
+use crate::scenarios::attackers::{self, MIB, Target};
 use crate::server::{Latido, Settings};
 use crate::store::{Database, Durability, Store};
 use crate::{server, writer};
@@ -33,7 +33,6 @@ const VIEWED: usize = 20;
 const REST: Duration = Duration::from_secs(8);
 /// What is kept whatever the limits say, in bytes: above all 100,000 answers of permission.
 const ROOM: u64 = 96 << 20;
-const MIB: f64 = (1 << 20) as f64;
 
 /// A stream of large frames that are new whenever they are read, and a permission that takes its time.
 const STREAMS: &str = r#"
