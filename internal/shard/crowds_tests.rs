@@ -1,6 +1,6 @@
 //! Many who want something in one instant, and clients who ask without reading: what it costs the others.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
@@ -107,7 +107,7 @@ impl House {
         let [(desk, asked), (tokens_desk, tokens), (guests_desk, guests_asked)] = std::array::from_fn(|_| mpsc::channel(1));
         let inbox = Arc::new(Inbox::new(waker));
         let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
-        let (events, seats) = (Events::with_capacity(EVENTS), Arc::new(Semaphore::new(CROWD + 1)));
+        let (events, seats) = (Events::with_capacity(2 * CROWD), Arc::new(Semaphore::new(CROWD + 1)));
         let mut house = Self { worker, events, witness, hub, seats, _questions: [asked, tokens, guests_asked] };
         let viewer = house.arrives(VIEWED);
         house.turn();
@@ -154,6 +154,15 @@ impl House {
         self.worker.handle(&self.events);
     }
 
+    /// The same until all but the viewer are gone and closed.
+    fn turn_until_alone(&mut self) {
+        while self.worker.count() > 1 {
+            let patience = self.worker.patience();
+            self.worker.poll.poll(&mut self.events, patience).unwrap();
+            self.worker.handle(&self.events);
+        }
+    }
+
     fn assert_served_among_them(&self) {
         assert_eq!(self.witness.notes.lock().unwrap().len(), CROWD, "everybody was seen to in this turn");
         let before = self.witness.before().expect("the viewer's frame came before the last of them");
@@ -170,7 +179,54 @@ fn a_frame_waits_for_few_of_those_who_leave_at_once() {
     drop(crowd);
     house.turn();
     house.assert_served_among_them();
+    assert_eq!(house.seats.available_permits(), CROWD, "they are forgotten at once");
+    assert!(house.worker.count() > 1, "and closed by and by");
+    house.turn_until_alone();
+}
+
+#[test]
+fn each_of_a_crowd_that_says_goodbye_has_its_answer_whatever_it_says_after() {
+    const GOODBYE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
+    const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+    let mut house = House::new();
+    let mut crowd = house.crowd();
+    house.turn();
+    let mut said = Vec::new();
+    for guest in &mut crowd {
+        // What was subscribed to.
+        let _unread: io::Result<usize> = guest.read(&mut [0; 4096]);
+        guest.write_all(&GOODBYE).unwrap();
+    }
+    house.turn();
+    crowd.iter_mut().for_each(|guest| guest.write_all(&PING).unwrap_or_default());
+    house.turn_until_alone();
+    for guest in &mut crowd {
+        said.clear();
+        guest.read_to_end(&mut said).unwrap();
+        assert_eq!(said, [0x88, 0x02, 0x03, 0xE8]);
+    }
+}
+
+#[test]
+fn who_leaves_alone_is_closed_in_the_same_round() {
+    let mut house = House::new();
+    let guest = house.arrives(1);
+    house.turn();
+    drop(guest);
+    house.turn();
     assert_eq!(house.worker.count(), 1);
+}
+
+#[test]
+fn descriptors_of_those_who_have_gone_are_there_for_those_who_come() {
+    let mut house = House::new();
+    let crowd = house.crowd();
+    house.turn();
+    drop(crowd);
+    house.turn();
+    assert!(house.worker.see_all_off(), "some were still to be closed");
+    assert_eq!(house.worker.count(), 1);
+    assert!(!house.worker.see_all_off());
 }
 
 #[test]

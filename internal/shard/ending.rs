@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock::instant;
 use crate::session::{CloseReason, Effect};
 use crate::shard::client::{Client, Life, Voice};
+use crate::shard::outbox::Outbox;
 use crate::shard::worker::Worker;
 use crate::websocket::{close_frame, ping_frame};
 
@@ -123,7 +124,8 @@ impl Worker {
         self.close_with(slot, client, reason, &close_frame(reason.code(), reason.text()));
     }
 
-    /// Ends a connection with this close frame: no more broadcasts, and what is on its way still leaves.
+    /// Ends a connection with this close frame: no more broadcasts, and what is on its way still leaves. Who closed first has its answer when
+    /// its socket is closed, in [its turn](crate::shard::departures).
     pub(super) fn close_with(&mut self, slot: u32, client: &mut Client, reason: CloseReason, frame: &[u8]) {
         if client.life != Life::Open {
             return;
@@ -133,7 +135,13 @@ impl Worker {
             conversation.leave_all();
         }
         self.depart(client, reason);
-        self.push(slot, client, frame.to_vec());
+        if reason == CloseReason::Client && client.outbox.is_none() {
+            self.count_sent(1, 0);
+            client.outbox = Some(Box::new(Outbox::after_bytes(frame.to_vec(), 0, self.now_s)));
+            client.life = Life::Dead(reason);
+            return;
+        }
+        self.push_last(slot, client, frame.to_vec());
         if matches!(client.life, Life::Dead(_)) {
             client.life = Life::Dead(reason);
             return;

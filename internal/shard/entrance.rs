@@ -175,6 +175,8 @@ impl Worker {
                 Err(error) if is_the_peers(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
+                // Descriptors may be what it wants.
+                Err(_) if self.see_all_off() => {}
                 Err(error) => {
                     let open = self.parts.metrics.connections.get();
                     let pause = post.back_off.pause(&error, usize::try_from(open).unwrap_or(0));

@@ -11,6 +11,7 @@
 //! worked off in bounded turns beside the rooms' passes.
 
 mod client;
+mod departures;
 mod desk;
 mod ending;
 mod entrance;

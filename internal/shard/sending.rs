@@ -1,12 +1,13 @@
 //! Frames out: passes over rooms, and clients whose socket was full.
 
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use crate::protocol::Frame;
 use crate::session::CloseReason;
 use crate::shard::SEND_BUFFER_BYTES;
 use crate::shard::client::{Client, Life};
-use crate::shard::outbox::{Outbox, Sent, send};
+use crate::shard::outbox::{Outbox, Sent, send, send_last};
 use crate::shard::passes::SLICE;
 use crate::shard::rooms::Member;
 use crate::shard::worker::Worker;
@@ -127,7 +128,7 @@ impl Worker {
     }
 
     /// Counts frames that are on their way, the last one perhaps in part, and what of them the kernel has taken.
-    fn count_sent(&self, frames: u64, bytes: usize) {
+    pub(super) fn count_sent(&self, frames: u64, bytes: usize) {
         self.parts.metrics.frames_sent.inc_by(frames);
         self.parts.metrics.bytes_sent.inc_by(bytes as u64);
     }
@@ -139,6 +140,15 @@ impl Worker {
 
     /// The same for several frames at once.
     pub(super) fn push_all(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
+        self.push_by(send, slot, client, frames, bytes);
+    }
+
+    /// The same for the last frame of a client, whose end of the stream the caller sends at once unless the socket is full.
+    pub(super) fn push_last(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
+        self.push_by(send_last, slot, client, 1, frame);
+    }
+
+    fn push_by(&mut self, send: fn(&TcpStream, &[u8]) -> Sent, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
         self.count_sent(frames, 0);
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&bytes);
@@ -270,7 +280,7 @@ impl Worker {
     pub(super) fn flush(&mut self, slot: u32, client: &mut Client) {
         let Some(outbox) = &mut client.outbox else { return };
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
-        let (sent, bytes) = outbox.flush(socket, self.now_s);
+        let (sent, bytes) = outbox.flush(socket, send, self.now_s);
         self.parts.metrics.bytes_sent.inc_by(bytes as u64);
         match sent {
             Sent::Part(_) => {}

@@ -14,6 +14,7 @@ use crate::hub::exchange::Address;
 use crate::ident::UserId;
 use crate::session::{CloseReason, Conversation};
 use crate::shard::client::{Client, Life, Voice};
+use crate::shard::departures::{Departed, Departures};
 use crate::shard::desk::{Answer, Desk};
 use crate::shard::ending::Leaving;
 use crate::shard::entrance::Post;
@@ -30,8 +31,9 @@ use crate::websocket::{Chunk, Reader, close_frame};
 
 /// The one read buffer of a shard, in bytes.
 const READ_BUFFER: usize = 16 * 1024;
-/// Readiness events taken from one poll.
-const EVENTS: usize = 1024;
+/// Readiness events taken from one poll. The kernel looks at each socket for it, which takes up to a microsecond where many woke at once,
+/// and no frame leaves meanwhile.
+const EVENTS: usize = 64;
 /// Clients who are seen to in a row before what was published meanwhile has a short turn. To see to one costs 10 to 30 µs, most of it the
 /// kernel's (a close, an answer), and ten thousand may come or go in one instant: nobody's frame waits for more of them than this.
 const IN_A_ROW: usize = 2;
@@ -56,6 +58,8 @@ pub(super) struct Worker {
     pub(super) posts: Vec<Post>,
     /// Who waits in a slot that is taken but has no client yet.
     pub(super) lobby: HashMap<u32, Box<Waiting>>,
+    /// Who has gone, and holds a slot until its socket is closed.
+    pub(super) departures: Departures,
     /// How often each slot was given away.
     pub(super) generations: Vec<u32>,
     pub(super) free: Vec<u32>,
@@ -96,6 +100,7 @@ impl Worker {
             clients: Vec::new(),
             posts: Vec::new(),
             lobby: HashMap::new(),
+            departures: Departures::new(),
             generations: Vec::new(),
             free: Vec::new(),
             rooms: Rooms::default(),
@@ -148,7 +153,7 @@ impl Worker {
         self.round();
     }
 
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         instant().saturating_duration_since(self.started)
     }
 
@@ -166,6 +171,7 @@ impl Worker {
         }
         self.attend();
         self.deliver((SMALL_SENDS_A_TURN, CLIENTS_A_TURN));
+        self.see_off();
         self.look_at_the_clock();
         self.leave_step();
     }
@@ -191,9 +197,10 @@ impl Worker {
         if !self.passes.is_empty() || !self.readable.is_empty() || self.has_events() {
             return Some(Duration::ZERO);
         }
-        let wheel = self.wheel.next_in(self.elapsed());
+        let now = self.elapsed();
+        let (wheel, departures) = (self.wheel.next_in(now), self.departures.next_in(now));
         let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
-        [wheel, leaving, self.next_caller_in()].into_iter().flatten().min()
+        [wheel, departures, leaving, self.next_caller_in()].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
@@ -330,18 +337,18 @@ impl Worker {
         self.clients[slot as usize] = Some(client);
     }
 
-    /// A client that is no more: its socket closes here.
+    /// A client that is no more; its socket closes in its turn.
     fn forget(&mut self, slot: u32, client: Client, reason: CloseReason) {
         self.leave_rooms(&client);
-        self.close_slot(slot);
         self.parts.metrics.connections.dec();
         let user = client.user().map(UserId::as_str);
         self.parts.metrics.closes.add(reason.label());
         self.parts.metrics.journal.note(Kind::Closed, reason.label(), user);
         tracing::debug!(user, reason = reason.label(), "connection ended");
+        self.departures.put(Departed { slot, last_words: client.outbox });
     }
 
-    /// Open connections.
+    /// Slots that are taken: open connections, and those still to be closed.
     pub(super) fn count(&self) -> usize {
         self.sockets.len() - self.free.len()
     }
@@ -352,6 +359,7 @@ impl Worker {
                 self.forget(u32::try_from(slot).unwrap_or(u32::MAX), *client, CloseReason::Restarting);
             }
         }
+        self.see_all_off();
     }
 }
 
