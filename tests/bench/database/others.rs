@@ -24,6 +24,8 @@ pub(crate) struct Others {
     turn: usize,
     /// What the last frame of each said.
     shown: HashMap<usize, Option<i64>>,
+    /// The statements' own times since they were last asked for: what of a frame's time the database and its writer take.
+    statements: Times,
 }
 
 impl Others {
@@ -36,7 +38,15 @@ impl Others {
     ) -> anyhow::Result<Self> {
         let businesses: Vec<_> = businesses.collect();
         let viewer = Viewer::watching(port, &businesses).await?;
-        Ok(Self { viewer, writer: connect(&database.url).await?, businesses, statement, turn: 0, shown: HashMap::new() })
+        Ok(Self {
+            viewer,
+            writer: connect(&database.url).await?,
+            businesses,
+            statement,
+            turn: 0,
+            shown: HashMap::new(),
+            statements: Times::default(),
+        })
     }
 
     /// Commits for that long; the times from sending a statement to its frame.
@@ -53,8 +63,9 @@ impl Others {
             self.turn += 1;
             let began = Instant::now();
             let sql = (self.statement)(business);
-            let (written, frame) = tokio::join!(self.writer.batch_execute(&sql), self.viewer.next());
-            written?;
+            let writing = async { self.writer.batch_execute(&sql).await.map(|()| began.elapsed()) };
+            let (written, frame) = tokio::join!(writing, self.viewer.next());
+            self.statements.add(written?);
             self.shown.insert(business, field(&frame?, "citas_completadas"));
             times.add(began.elapsed());
             if !goes_on() {
@@ -62,6 +73,11 @@ impl Others {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// The times of the statements alone, from sending one to its answer, since this was last asked.
+    pub(crate) fn statements(&mut self) -> Times {
+        std::mem::take(&mut self.statements)
     }
 
     /// How many of the businesses were shown last with other numbers than the database has.

@@ -1,18 +1,18 @@
 //! All clients, and what they are told to do.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token};
-use serde::Serialize;
 
 use super::connection::{Connection, Heard, Stage, digest};
 use super::frames::{self, Frame};
 use super::histogram::Histogram;
+use super::orders::{answer, orders};
 use super::socket;
 use super::tally::Tally;
 use super::{Counted, Opened, Order, Plan};
@@ -37,6 +37,9 @@ pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin().read_line(&mut line).context("reading the plan")?;
     let mut crowd = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
+    if crowd.plan.recedes {
+        rustix::process::nice(19)?;
+    }
     let orders = orders();
     loop {
         match orders.try_recv() {
@@ -52,25 +55,6 @@ pub(crate) fn play() -> anyhow::Result<()> {
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
     }
-}
-
-/// Orders as they come in, read by a thread of their own because sockets must be read meanwhile.
-fn orders() -> Receiver<Order> {
-    let (sender, receiver) = sync_channel(4);
-    std::thread::spawn(move || {
-        for line in io::stdin().lock().lines().map_while(Result::ok) {
-            let Ok(order) = serde_json::from_str(&line) else { return };
-            if sender.send(order).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-fn answer(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string(value)?).and_then(|()| out.flush()).context("answering")
 }
 
 struct Crowd {

@@ -9,6 +9,7 @@ mod connection;
 mod crowd;
 mod frames;
 mod histogram;
+mod orders;
 mod socket;
 mod tally;
 
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) window: usize,
     /// Whether a connection that the process leaves behind when it ends is reset, and not closed.
     pub(crate) resets: bool,
+    /// Whether everybody else goes before this process where a core is full: its clients stand for machines elsewhere.
+    pub(crate) recedes: bool,
     /// In the order of the connections' numbers.
     pub(crate) groups: Vec<Group>,
 }
@@ -77,6 +80,7 @@ impl Plan {
             server: Some(server),
             window: 128,
             resets: false,
+            recedes: false,
             groups,
         }
     }
@@ -84,7 +88,17 @@ impl Plan {
     /// Clients of the floor or a peer, where the path says what is watched.
     pub(crate) fn plain(port: u16, server: u32, groups: Vec<Group>) -> Self {
         let path = "/ws/{ch}".to_owned();
-        Self { port, path, subscribe: None, await_snapshot: false, server: Some(server), window: 128, resets: false, groups }
+        Self {
+            port,
+            path,
+            subscribe: None,
+            await_snapshot: false,
+            server: Some(server),
+            window: 128,
+            resets: false,
+            recedes: false,
+            groups,
+        }
     }
 }
 
