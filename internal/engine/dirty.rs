@@ -341,8 +341,8 @@ impl<W> Dirty<W> {
                         Weight::Unknown => (state.share * 2).min(self.pace.batch_keys),
                     };
                     if alone && key.weight == Weight::Giant {
-                        // A giant that changes all the time keeps the database busy half of the time at most.
-                        state.not_before = state.not_before.max(Some(now + now.saturating_duration_since(batch.started)));
+                        let took = now.saturating_duration_since(batch.started);
+                        state.not_before = state.not_before.max(Some(now + pause(took, key.hot)));
                     }
                     told.extend(key.waiters);
                     let turn = state.heat.read(key.changed, now, self.pace.hot_from);
@@ -375,6 +375,12 @@ impl<W> Dirty<W> {
         }
         (told, matches!(outcome, Outcome::Done { .. }))
     }
+}
+
+/// How long a giant that changes all the time rests after a read that took so long: it keeps the database busy half of the time at most, and a
+/// tenth if it is read on a timer, for then it never stops. Nobody waits more than a second for that.
+fn pause(took: Duration, hot: bool) -> Duration {
+    if hot { took.max((took * 9).min(Duration::from_secs(1))) } else { took }
 }
 
 #[cfg(test)]

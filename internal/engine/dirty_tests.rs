@@ -229,6 +229,28 @@ fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
 }
 
 #[test]
+fn a_giant_on_a_timer_keeps_the_database_busy_a_tenth_of_the_time() {
+    let start = Instant::now();
+    let mut dirty: Dirty<u32> = Dirty::new(Pace { hot_from: Some(1), ..pace() }, 1);
+    watch(&mut dirty, &topic(0, 1), start);
+    let read = |dirty: &mut Dirty<u32>, now: Instant, took: Duration| {
+        let mut batch = dirty.take_solo(now).or_else(|| dirty.take(now, |_| true)).unwrap();
+        batch.keys[0].weight = Weight::Giant;
+        dirty.finish(batch, Outcome::Done { slow: false }, now + took);
+    };
+    dirty.mark(&topic(0, 1), Source::Trigger, start);
+    read(&mut dirty, start, ms(10));
+    dirty.mark(&topic(0, 1), Source::Trigger, start + ms(10));
+    assert_eq!(dirty.next_due(), Some(start + ms(40)), "told of: half of the time, and no oftener than all");
+    dirty.time(&topic(0, 1), start + ms(10));
+    for (took, pause) in [(ms(10), ms(90)), (ms(300), ms(1_000)), (ms(3_000), ms(3_000)), (ms(2), ms(38))] {
+        let now = dirty.next_due().unwrap();
+        read(&mut dirty, now, took);
+        assert_eq!(dirty.next_due(), Some(now + took + pause), "after {took:?}");
+    }
+}
+
+#[test]
 fn a_hot_stream_does_not_starve_another() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
