@@ -16,10 +16,10 @@ use crate::shard::worker::Worker;
 
 /// Sockets are counted by steps of this length.
 const STEP: Duration = Duration::from_millis(1);
-/// Sockets that are closed in one step: a quarter of a core at most.
-const IN_A_STEP: usize = 16;
-/// Of a long queue more are, one in so many: 10,000 are seen off in less than a second, and no queue grows for ever.
-const ONE_IN: usize = 512;
+/// Sockets that are closed in one step: an eighth of a core at most.
+const IN_A_STEP: usize = 8;
+/// Of a long queue more are, one in so many: 10,000 are seen off in little more than a second, and no queue grows for ever.
+const ONE_IN: usize = 1024;
 
 /// Buffers that somebody may go on sending after a close frame, and still have its answer.
 const READS: usize = 4;
@@ -74,6 +74,9 @@ impl Departures {
 impl Worker {
     /// Closes sockets of clients who have gone, as many as may be by now.
     pub(super) fn see_off(&mut self) {
+        if self.departures.waiting.is_empty() {
+            return;
+        }
         let now = self.elapsed();
         while let Some(departed) = self.departures.next(now) {
             self.part(departed);
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_ten_thousand_is_gone_within_a_second() {
+    fn a_crowd_of_ten_thousand_is_gone_soon() {
         let (mut departures, mut now) = (Departures::new(), Duration::from_secs(1));
         (0..10_000).for_each(|slot| departures.put(Departed { slot, last_words: None }));
         let began = now;
@@ -151,6 +154,6 @@ mod tests {
             now += pause;
             while departures.next(now).is_some() {}
         }
-        assert!(now - began < Duration::from_secs(1), "{:?}", now - began);
+        assert!(now - began < Duration::from_millis(1_300), "{:?}", now - began);
     }
 }
