@@ -193,8 +193,13 @@ impl Crowd {
         self.open_all(true)
     }
 
-    /// Says goodbye everywhere at once, and awaits the server's answers.
+    /// Says goodbye everywhere at once and awaits the server's answers, or goes without a word.
     fn close_all(&mut self) -> anyhow::Result<Opened> {
+        if self.plan.resets {
+            self.connections.iter_mut().for_each(|connection| connection.socket = None);
+            self.open = 0;
+            return Ok(self.standing());
+        }
         (0..self.connections.len()).for_each(|index| self.send(index, 0x8, &1000_u16.to_be_bytes()));
         let deadline = now_ns() + OPENING_NS;
         while self.open > 0 && now_ns() < deadline {

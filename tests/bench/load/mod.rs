@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) server: Option<u32>,
     /// Handshakes in flight at once.
     pub(crate) window: usize,
-    /// Whether a connection that the process leaves behind when it ends is reset, and not closed.
+    /// Whether connections end by a reset, and not by a close frame.
     pub(crate) resets: bool,
     /// Whether everybody else goes before this process where a core is full: its clients stand for machines elsewhere.
     pub(crate) recedes: bool,
@@ -115,7 +115,7 @@ pub(crate) enum Order {
     /// Wait until the server has let everyone go, then open all at once. Answered by [`Opened`], measured from the first connection
     /// that was accepted.
     Storm,
-    /// Send a close frame on every connection, then wait until the server has ended them all. Answered by [`Opened`].
+    /// Send a close frame on every connection, then wait until the server has ended them all; or reset them all. Answered by [`Opened`].
     Close,
 }
 

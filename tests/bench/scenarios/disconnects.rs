@@ -42,7 +42,7 @@ const WRITTEN_GOING: &str = "others' statement alone, p99, they go";
 /// How the crowd goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Without a word: their process is killed, the kernel resets them.
+    /// Without a word: each connection is reset.
     Reset,
     /// With a close frame each.
     Close,
@@ -102,7 +102,7 @@ fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
         let alone = viewers.count(0.0, WINDOW)?;
         viewers.tell(count)?;
         std::thread::sleep(BEFORE);
-        go(crowd, way)?;
+        go(crowd)?;
         let going: Counted = viewers.finished()?;
         for (measure, longest, counted) in
             [(ALONE, "longest, alone", &alone), (GOING, "longest, they go", &going), (COMING, "longest, they come", &coming)]
@@ -140,7 +140,7 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
         let (gone, times) = std::thread::scope(|scope| {
             let gone = scope.spawn(|| {
                 std::thread::sleep(BEFORE);
-                go(crowd, way)
+                go(crowd)
             });
             let times = bench.runtime().block_on(others.measure(WINDOW));
             (gone.join(), times)
@@ -170,12 +170,10 @@ fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, u
 }
 
 /// Sends all of it away.
-fn go(mut crowd: Load, way: Way) -> anyhow::Result<()> {
-    if way == Way::Close {
-        crowd.tell(Order::Close)?;
-        let left: Opened = crowd.finished()?;
-        anyhow::ensure!(left.open == 0, "{} connections were never ended", left.open);
-    }
+fn go(mut crowd: Load) -> anyhow::Result<()> {
+    crowd.tell(Order::Close)?;
+    let left: Opened = crowd.finished()?;
+    anyhow::ensure!(left.open == 0, "{} connections were never ended", left.open);
     crowd.kill();
     Ok(())
 }
