@@ -218,6 +218,20 @@ fn who_leaves_alone_is_closed_in_the_same_round() {
 }
 
 #[test]
+fn a_server_that_stops_does_not_wait_for_those_who_have_gone() {
+    let mut house = House::new();
+    let crowd = house.crowd();
+    house.turn();
+    drop(crowd);
+    *house.witness.viewer.lock().unwrap() = None;
+    house.turn();
+    assert!(house.worker.count() > 0, "some are still to be closed");
+    house.worker.inbox.put(Command::Leave { spread_ms: 0 });
+    house.turn();
+    assert!(house.worker.stop);
+}
+
+#[test]
 fn descriptors_of_those_who_have_gone_are_there_for_those_who_come() {
     let mut house = House::new();
     let crowd = house.crowd();

@@ -52,6 +52,11 @@ impl Departures {
         self.waiting.push_back(departed);
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The next one, if it may be closed by `now`.
     fn next(&mut self, now: Duration) -> Option<Departed> {
         if self.waiting.is_empty() {

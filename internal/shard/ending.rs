@@ -61,7 +61,8 @@ impl Worker {
             }
             leaving.next = instant() + LEAVE_EVERY;
         }
-        self.stop |= self.count() == 0;
+        // Who only waits to be closed is when the shard ends, all at once.
+        self.stop |= self.count() == self.departures.len();
         self.leaving = Some(leaving);
     }
 
