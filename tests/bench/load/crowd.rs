@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token};
 
+use super::breath::Breath;
 use super::connection::{Connection, Heard, Stage, digest};
 use super::frames::{self, Frame};
 use super::histogram::Histogram;
@@ -65,6 +66,7 @@ struct Crowd {
     buffer: Vec<u8>,
     control: Vec<u8>,
     in_flight: usize,
+    breath: Breath,
     open: usize,
     lost: usize,
     snapshots: usize,
@@ -84,6 +86,7 @@ impl Crowd {
             let channel = |index: usize| u32::try_from(group.first + index % group.channels.max(1)).unwrap_or(0);
             connections.extend((0..group.connections).map(|index| Connection::idle(number, channel(index))));
         }
+        let breath = Breath::new(plan.recedes);
         Ok(Self {
             plan,
             poll: Poll::new()?,
@@ -92,6 +95,7 @@ impl Crowd {
             buffer: vec![0; BUFFER],
             control: socket::control_buffer(),
             in_flight: 0,
+            breath,
             open: 0,
             lost: 0,
             snapshots: 0,
@@ -196,11 +200,17 @@ impl Crowd {
     /// Says goodbye everywhere at once and awaits the server's answers, or goes without a word.
     fn close_all(&mut self) -> anyhow::Result<Opened> {
         if self.plan.resets {
-            self.connections.iter_mut().for_each(|connection| connection.socket = None);
+            for index in 0..self.connections.len() {
+                self.connections[index].socket = None;
+                self.breath.after_one();
+            }
             self.open = 0;
             return Ok(self.standing());
         }
-        (0..self.connections.len()).for_each(|index| self.send(index, 0x8, &1000_u16.to_be_bytes()));
+        for index in 0..self.connections.len() {
+            self.send(index, 0x8, &1000_u16.to_be_bytes());
+            self.breath.after_one();
+        }
         let deadline = now_ns() + OPENING_NS;
         while self.open > 0 && now_ns() < deadline {
             self.sweep(IDLE)?;
@@ -249,6 +259,7 @@ impl Crowd {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.read(index);
             }
+            self.breath.after_one();
         }
         self.events = events;
         Ok(seen)

@@ -5,6 +5,7 @@
 //! sockets are swept on a timer, so that the server does not pay for waking this process at every frame; in both it does what
 //! thousands of browsers elsewhere would do, which wake nobody here.
 
+mod breath;
 mod connection;
 mod crowd;
 mod frames;

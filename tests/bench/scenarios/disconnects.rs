@@ -80,7 +80,8 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.note(
         "alone: the crowd is connected and quiet; each window is 0.8 s, and the crowd goes 0.1 s after its begin; \
-         the crowd's process lets all others go before it (nice 19), for it stands for machines elsewhere",
+         the crowd's process lets all others go before it (nice 19, and a breath after every 32nd client), for it stands for machines \
+         elsewhere",
     );
     bench.note("hub: from the stamp to the arrival; latido: from the statement to the frame, one commit after the other");
     Ok(())
