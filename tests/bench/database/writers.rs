@@ -99,11 +99,16 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
     let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
                    PERFORM pg_sleep(0.1); END LOOP; END $$";
     let locks = if variant == NOBODY { free } else { "SELECT" };
-    // A new transaction each, so that none of them sees a snapshot of before. ALWAYS, as installed.
+    // A new transaction each, so that none of them sees a snapshot of before. ALWAYS, as installed. And nobody begins with the dead rows that
+    // another left.
     let always =
         "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' LOOP
                     EXECUTE format('ALTER TABLE citas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
-    citas::run(bench.runtime(), settings.database, &[&format!("ALTER TABLE citas {able}"), always, locks, "CHECKPOINT"])
+    citas::run(
+        bench.runtime(),
+        settings.database,
+        &[&format!("ALTER TABLE citas {able}"), always, locks, "VACUUM citas", "CHECKPOINT"],
+    )
 }
 
 /// What pgbench does, in a file.
