@@ -200,8 +200,8 @@ impl Crowd {
     /// Says goodbye everywhere at once and awaits the server's answers, or goes without a word.
     fn close_all(&mut self) -> anyhow::Result<Opened> {
         if self.plan.resets {
-            for index in 0..self.connections.len() {
-                self.connections[index].socket = None;
+            for connection in &mut self.connections {
+                connection.socket = None;
                 self.breath.after_one();
             }
             self.open = 0;
