@@ -20,7 +20,8 @@ use latido::ident::{Key, Topic, UserId};
 use latido::protocol::Frame;
 use latido::session::{Context, Limits};
 use latido::shard::{
-    self, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits, SEND_BUFFER_BYTES, Shards,
+    self, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
+    SEND_BUFFER_BYTES, Shards,
 };
 use latido::stream::{Catalog, Stream};
 use latido::telemetry::Metrics;
@@ -100,19 +101,35 @@ pub(crate) async fn serve(listener: TcpListener, limits: Limits) -> anyhow::Resu
         let shards = Arc::clone(&shards);
         drain.spawn(async move {
             // A suite sees for itself that it was refused.
-            let Ok(Ok((socket, early))) = tokio::time::timeout(HEAD_TIMEOUT, welcome(socket)).await else { return };
+            let Ok(Ok((socket, early))) = tokio::time::timeout(HEAD_TIMEOUT, welcome(socket)).await
+            else {
+                return;
+            };
             let boarding = Boarding::new("echo", |_| Box::new(Echo)).limits(limits);
             let entrant = Entrant::Guest(Box::new(boarding));
-            shards.adopt(Arrival { socket, early, entrant, permit: Permits::new(permit) });
+            shards.adopt(Arrival {
+                socket,
+                early,
+                entrant,
+                permit: Permits::new(permit),
+            });
         });
     }
 }
 
 fn address() -> anyhow::Result<SocketAddr> {
     let port = env::args().nth(1).or_else(|| env::var("PORT").ok());
-    let port = port.map_or(Ok(PORT), |text| text.parse().context("expected a port, as the first argument or in PORT"))?;
-    let host = env::var("HOST").map_or(Ok(Ipv4Addr::LOCALHOST.into()), |text| text.parse::<IpAddr>());
-    Ok(SocketAddr::new(host.context("expected an IP address in HOST")?, port))
+    let port = port.map_or(Ok(PORT), |text| {
+        text.parse()
+            .context("expected a port, as the first argument or in PORT")
+    })?;
+    let host = env::var("HOST").map_or(Ok(Ipv4Addr::LOCALHOST.into()), |text| {
+        text.parse::<IpAddr>()
+    });
+    Ok(SocketAddr::new(
+        host.context("expected an IP address in HOST")?,
+        port,
+    ))
 }
 
 #[expect(clippy::print_stdout, reason = "whoever starts it waits for this line")]
@@ -127,8 +144,16 @@ fn shards(drain: &Drain, limits: Limits) -> anyhow::Result<Shards> {
     let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone())?);
     let parts = shard::Parts {
         hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(Nobody))),
-        context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits },
-        clerk: Clerk { verifier, policy, catalog },
+        context: Context {
+            catalog: Arc::clone(&catalog),
+            policy: Arc::clone(&policy),
+            limits,
+        },
+        clerk: Clerk {
+            verifier,
+            policy,
+            catalog,
+        },
         clock,
         metrics: Arc::new(Metrics::new()),
         drain: drain.clone(),
@@ -165,15 +190,22 @@ fn tune(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// The 101, or else the refusal.
 fn answer(head: &[u8]) -> Result<String, String> {
-    let bad_request = || "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned();
+    let bad_request =
+        || "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned();
     let mut lines = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut lines);
     if request.parse(head).is_err() || request.method != Some("GET") || request.version != Some(1) {
         return Err(bad_request());
     }
     let header = |name: &str| {
-        let values = request.headers.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
-        values.map(|line| String::from_utf8_lossy(line.value)).collect::<Vec<_>>().join(", ")
+        let values = request
+            .headers
+            .iter()
+            .filter(|line| line.name.eq_ignore_ascii_case(name));
+        values
+            .map(|line| String::from_utf8_lossy(line.value))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let offer = Offer {
         upgrade: &header("upgrade"),

@@ -51,7 +51,13 @@ impl Paths {
                 .ping_timeout(Duration::from_millis(200))
                 .max_payload(MAX_PAYLOAD_BYTES as u64)
                 .build();
-            Transport::new(EngineIoService::with_config(Arc::new(Echo), config), path, MAX_PAYLOAD_BYTES, PING_INTERVAL, drain)
+            Transport::new(
+                EngineIoService::with_config(Arc::new(Echo), config),
+                path,
+                MAX_PAYLOAD_BYTES,
+                PING_INTERVAL,
+                drain,
+            )
         }))
     }
 
@@ -85,9 +91,18 @@ impl Gate for Paths {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let port = std::env::args().nth(1).or_else(|| std::env::var("PORT").ok()).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .or_else(|| std::env::var("PORT").ok())
+        .map_or(Ok(3000), |port| port.parse())?;
     let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
     let drain = Drain::new();
-    host(listener, &Config::default(), Arc::new(Paths::new(&drain)), &drain).await;
+    host(
+        listener,
+        &Config::default(),
+        Arc::new(Paths::new(&drain)),
+        &drain,
+    )
+    .await;
     Ok(())
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use latido::drain::Drain;
 use latido::http::{self, bind, host};
-use latido::hub::exchange::{Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+use latido::hub::exchange::{
+    Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName,
+};
 use latido::socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
 use serde_json::{Value, json};
 
@@ -60,7 +62,9 @@ impl Talk for Parrot {
         match (&*event, ack) {
             ("message", _) => self.link.emit_args("message-back", &args),
             ("message-with-ack", Some(ack)) => ack.send(&args),
-            _ => self.link.emit_args("error", &Args::new([json!({"message": "unknown event"})])),
+            _ => self
+                .link
+                .emit_args("error", &Args::new([json!({"message": "unknown event"})])),
         }
         Box::pin(std::future::ready(()))
     }
@@ -68,7 +72,10 @@ impl Talk for Parrot {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let port = std::env::args().nth(1).or_else(|| std::env::var("PORT").ok()).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .or_else(|| std::env::var("PORT").ok())
+        .map_or(Ok(3000), |port| port.parse())?;
     let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
     let config = Config {
         ping_interval: Duration::from_millis(300),
@@ -77,7 +84,9 @@ async fn main() -> anyhow::Result<()> {
         ..Config::default()
     };
     let drain = Drain::new();
-    let dialect = Arc::new(Echo { exchange: Arc::new(Exchange::new(NoTopics, || 0)) });
+    let dialect = Arc::new(Echo {
+        exchange: Arc::new(Exchange::new(NoTopics, || 0)),
+    });
     let endpoint = Endpoint::start(&config, &[dialect], &drain);
     host(listener, &http::Config::default(), endpoint, &drain).await;
     Ok(())

@@ -28,15 +28,21 @@ impl Clock {
     /// Now, for calendars; to the microsecond.
     pub fn now(&self) -> Timestamp {
         let since = since_epoch();
-        let offset_us = self.offset_s.load(Ordering::Relaxed).saturating_mul(1_000_000);
-        let us = i64::try_from(since.as_micros()).unwrap_or(i64::MAX).saturating_add(offset_us);
+        let offset_us = self
+            .offset_s
+            .load(Ordering::Relaxed)
+            .saturating_mul(1_000_000);
+        let us = i64::try_from(since.as_micros())
+            .unwrap_or(i64::MAX)
+            .saturating_add(offset_us);
         Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)
     }
 
     /// Moves this clock, and every clone of it, so that it shows `to` now. For tests.
     pub fn set(&self, to: Timestamp) {
         let system = Self::default().unix_s();
-        self.offset_s.store(to.as_second() - system, Ordering::Relaxed);
+        self.offset_s
+            .store(to.as_second() - system, Ordering::Relaxed);
     }
 }
 
@@ -54,7 +60,9 @@ fn since_epoch() -> Duration {
     if let Some((_, wall)) = simulated::now() {
         return wall;
     }
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Time as a test says it is, for its own thread.

@@ -52,7 +52,9 @@ impl Drain {
 
     /// Counts what somebody else runs, a socket that a foreign task owns, say.
     pub fn count(&self) -> Counted {
-        Counted { _token: self.tasks.token() }
+        Counted {
+            _token: self.tasks.token(),
+        }
     }
 
     /// Asks everything to stop; returns at once.

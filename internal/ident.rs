@@ -63,7 +63,9 @@ pub struct Channel {
 impl Channel {
     /// The part of the name behind the first colon: the key as the client wrote it.
     pub fn key_as_written(&self) -> &str {
-        self.name.split_once(':').map_or(&*self.name, |(_, key)| key)
+        self.name
+            .split_once(':')
+            .map_or(&*self.name, |(_, key)| key)
     }
 }
 

@@ -76,7 +76,9 @@ pub(crate) enum Command {
 
 impl Default for Command {
     fn default() -> Self {
-        Self::Serve { flags: Flags::default() }
+        Self::Serve {
+            flags: Flags::default(),
+        }
     }
 }
 
@@ -116,7 +118,10 @@ pub(crate) struct WatchWish {
 /// The token is a secret.
 impl std::fmt::Debug for WatchWish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchWish").field("channel", &self.channel).field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("WatchWish")
+            .field("channel", &self.channel)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,19 +143,41 @@ mod tests {
     #[test]
     fn without_a_command_it_serves() {
         let cli = Cli::try_parse_from(["latido", "--port", "9000"]).unwrap();
-        assert!(matches!(cli.command.unwrap_or_default(), Command::Serve { .. }));
+        assert!(matches!(
+            cli.command.unwrap_or_default(),
+            Command::Serve { .. }
+        ));
         assert_ne!(cli.flags, Flags::default());
     }
 
     #[test]
     fn a_token_lives_an_hour_unless_told() {
-        let wish = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command) {
+        let wish = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command)
+        {
             Ok(Some(Command::Token(wish))) => Some((wish.negocio.len(), wish.expires_in.as_secs())),
             _ => None,
         };
-        assert_eq!(wish(&["latido", "token", "--user", "a", "--negocio", "1", "--negocio", "2"]), Some((2, 3_600)));
-        assert_eq!(wish(&["latido", "token", "--user", "a", "--expires-in", "7d"]), Some((0, 604_800)));
-        assert_eq!(wish(&["latido", "token", "--user", "a", "--expires-in", "7"]), None);
+        assert_eq!(
+            wish(&[
+                "latido",
+                "token",
+                "--user",
+                "a",
+                "--negocio",
+                "1",
+                "--negocio",
+                "2"
+            ]),
+            Some((2, 3_600))
+        );
+        assert_eq!(
+            wish(&["latido", "token", "--user", "a", "--expires-in", "7d"]),
+            Some((0, 604_800))
+        );
+        assert_eq!(
+            wish(&["latido", "token", "--user", "a", "--expires-in", "7"]),
+            None
+        );
         assert_eq!(wish(&["latido", "token"]), None);
     }
 

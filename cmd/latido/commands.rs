@@ -19,9 +19,13 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
 /// `latido demo`.
 pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     start_logs(&settings);
-    let mut private = embedded::Settings::new(Storage::Persistent { dir: default_state_dir() });
+    let mut private = embedded::Settings::new(Storage::Persistent {
+        dir: default_state_dir(),
+    });
     private.fetch = !no_fetch;
-    private.bin_dir = std::env::var_os("PG_BIN").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    private.bin_dir = std::env::var_os("PG_BIN")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
     block_on(app::demo(settings, private, |welcome| {
         // A demo whose terminal is gone still runs.
         let _ = greet(welcome);
@@ -33,7 +37,10 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return print(&block_on(app::install_sql(settings))?);
     }
-    print(&told(&block_on(app::install(settings))?, "there is no table to install triggers on"))
+    print(&told(
+        &block_on(app::install(settings))?,
+        "there is no table to install triggers on",
+    ))
 }
 
 /// `latido uninstall`.
@@ -41,7 +48,10 @@ pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()>
     if dry_run {
         return print(&block_on(app::uninstall_sql(settings))?);
     }
-    print(&told(&block_on(app::uninstall(settings))?, "nothing was installed"))
+    print(&told(
+        &block_on(app::uninstall(settings))?,
+        "nothing was installed",
+    ))
 }
 
 /// `latido doctor`.
@@ -54,14 +64,27 @@ pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
             Level::Warning => "warning",
             Level::Failure => "FAILURE",
         };
-        text.push_str(&format!("{mark}  {}: {}\n", finding.subject, finding.detail));
+        text.push_str(&format!(
+            "{mark}  {}: {}\n",
+            finding.subject, finding.detail
+        ));
         if let Some(remedy) = &finding.remedy {
-            text.push_str(&format!("         → {}\n", remedy.replace('\n', "\n           ")));
+            text.push_str(&format!(
+                "         → {}\n",
+                remedy.replace('\n', "\n           ")
+            ));
         }
     }
     print(&text)?;
-    let failures = findings.iter().filter(|finding| finding.level == Level::Failure).count();
-    anyhow::ensure!(failures == 0, "{failures} of {} checks failed", findings.len());
+    let failures = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Failure)
+        .count();
+    anyhow::ensure!(
+        failures == 0,
+        "{failures} of {} checks failed",
+        findings.len()
+    );
     Ok(())
 }
 
@@ -74,7 +97,11 @@ fn start_logs(settings: &Settings) {
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?
+        .block_on(work)
 }
 
 fn told(changes: &[Change], nothing: &str) -> String {
@@ -90,7 +117,14 @@ fn told(changes: &[Change], nothing: &str) -> String {
 }
 
 fn greet(welcome: &Welcome) -> anyhow::Result<()> {
-    let Welcome { page, socket, token, channel, database, found } = welcome;
+    let Welcome {
+        page,
+        socket,
+        token,
+        channel,
+        database,
+        found,
+    } = welcome;
     let token = token.expose();
     let program = program();
     let mut text = format!(
@@ -106,12 +140,23 @@ fn greet(welcome: &Welcome) -> anyhow::Result<()> {
 
 /// As it was called, so that the line can be pasted in the same folder: it need not be in the PATH.
 fn program() -> String {
-    let name = std::env::args().next().filter(|name| !name.is_empty()).unwrap_or_else(|| "latido".to_owned());
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
-    if plain { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
+    let name = std::env::args()
+        .next()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "latido".to_owned());
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
+    if plain {
+        name
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("could not write to standard output")
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("could not write to standard output")
 }

@@ -15,7 +15,12 @@ use crate::pinned::pinned;
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks `url`, else `/health` at the address that the server listens on; with TLS where the server has these certificates.
-pub(crate) fn run(url: Option<&str>, host: IpAddr, port: u16, certificates: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(
+    url: Option<&str>,
+    host: IpAddr,
+    port: u16,
+    certificates: Option<&Path>,
+) -> anyhow::Result<()> {
     let certificates = certificates.filter(|_| url.is_none());
     let (address, authority, target) = match url {
         Some(url) => parse(url)?,
@@ -25,7 +30,8 @@ pub(crate) fn run(url: Option<&str>, host: IpAddr, port: u16, certificates: Opti
             (address, address.to_string(), "/health".to_owned())
         }
     };
-    let status = ask(address, &authority, &target, certificates).with_context(|| format!("no answer from {address}"))?;
+    let status = ask(address, &authority, &target, certificates)
+        .with_context(|| format!("no answer from {address}"))?;
     ensure!(status == 200, "{address} answered {status}; expected 200");
     Ok(())
 }
@@ -40,17 +46,33 @@ fn reachable(host: IpAddr) -> IpAddr {
 }
 
 fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
-    let url = Url::parse(url).ok().filter(|url| url.scheme() == "http").context("--url: expected http://host:port/path")?;
-    let Some(host) = url.host_str() else { bail!("--url: expected a host") };
+    let url = Url::parse(url)
+        .ok()
+        .filter(|url| url.scheme() == "http")
+        .context("--url: expected http://host:port/path")?;
+    let Some(host) = url.host_str() else {
+        bail!("--url: expected a host")
+    };
     let port = url.port_or_known_default().unwrap_or(80);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let address = (bare, port).to_socket_addrs()?.next().with_context(|| format!("--url: {host} has no address"))?;
-    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let address = (bare, port)
+        .to_socket_addrs()?
+        .next()
+        .with_context(|| format!("--url: {host} has no address"))?;
+    let target = url.query().map_or_else(
+        || url.path().to_owned(),
+        |query| format!("{}?{query}", url.path()),
+    );
     Ok((address, format!("{host}:{port}"), target))
 }
 
 /// The status of the answer.
-fn ask(address: SocketAddr, authority: &str, target: &str, certificates: Option<&Path>) -> anyhow::Result<u16> {
+fn ask(
+    address: SocketAddr,
+    authority: &str,
+    target: &str,
+    certificates: Option<&Path>,
+) -> anyhow::Result<u16> {
     let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -64,12 +86,17 @@ fn ask(address: SocketAddr, authority: &str, target: &str, certificates: Option<
 }
 
 fn converse(mut stream: impl Read + Write, authority: &str, target: &str) -> anyhow::Result<u16> {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: latido\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: latido\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     // "HTTP/1.1 200": the rest is nobody's business here.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
-    let status = std::str::from_utf8(&head)?.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..)).and_then(|s| s.parse().ok());
+    let status = std::str::from_utf8(&head)?
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..))
+        .and_then(|s| s.parse().ok());
     status.context("that is no HTTP server")
 }
 
@@ -95,22 +122,44 @@ mod tests {
     fn only_200_is_healthy() {
         let ask = |answer| {
             let address = server(answer);
-            run(None, Ipv4Addr::UNSPECIFIED.into(), address.port(), None).map_err(|error| format!("{error:#}"))
+            run(None, Ipv4Addr::UNSPECIFIED.into(), address.port(), None)
+                .map_err(|error| format!("{error:#}"))
         };
         assert_eq!(ask("HTTP/1.1 200 OK\r\n\r\n"), Ok(()));
-        assert!(ask("HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap_err().contains("answered 503"));
-        assert!(ask("SSH-2.0-OpenSSH_9\r\n").unwrap_err().contains("no HTTP server"));
+        assert!(
+            ask("HTTP/1.1 503 Service Unavailable\r\n\r\n")
+                .unwrap_err()
+                .contains("answered 503")
+        );
+        assert!(
+            ask("SSH-2.0-OpenSSH_9\r\n")
+                .unwrap_err()
+                .contains("no HTTP server")
+        );
         assert!(ask("").is_err());
-        let url = format!("http://localhost:{}/health?x=1", server("HTTP/1.1 200 OK\r\n\r\n").port());
+        let url = format!(
+            "http://localhost:{}/health?x=1",
+            server("HTTP/1.1 200 OK\r\n\r\n").port()
+        );
         assert!(run(Some(&url), Ipv4Addr::LOCALHOST.into(), 0, None).is_ok());
     }
 
     #[test]
     fn what_can_t_be_asked_is_named() {
         for url in ["", "https://a.example/", "a.example", "http://"] {
-            assert!(format!("{:#}", run(Some(url), Ipv4Addr::LOCALHOST.into(), 0, None).unwrap_err()).contains("--url"), "{url}");
+            assert!(
+                format!(
+                    "{:#}",
+                    run(Some(url), Ipv4Addr::LOCALHOST.into(), 0, None).unwrap_err()
+                )
+                .contains("--url"),
+                "{url}"
+            );
         }
         assert!(run(None, Ipv4Addr::LOCALHOST.into(), 0, None).is_err());
-        assert_eq!(reachable(Ipv6Addr::UNSPECIFIED.into()), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        assert_eq!(
+            reachable(Ipv6Addr::UNSPECIFIED.into()),
+            IpAddr::V6(Ipv6Addr::LOCALHOST)
+        );
     }
 }

@@ -29,20 +29,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Cli { flags: outer, command }: Cli) -> anyhow::Result<()> {
+fn run(
+    Cli {
+        flags: outer,
+        command,
+    }: Cli,
+) -> anyhow::Result<()> {
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
     match command.unwrap_or_default() {
         Command::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
-        Command::Demo { flags, no_fetch } => commands::demo(settings(flags, Purpose::Demo)?, no_fetch),
-        Command::Install { flags, dry_run } => commands::install(settings(flags, Purpose::Install)?, dry_run),
-        Command::Uninstall { flags, dry_run } => commands::uninstall(settings(flags, Purpose::Install)?, dry_run),
+        Command::Demo { flags, no_fetch } => {
+            commands::demo(settings(flags, Purpose::Demo)?, no_fetch)
+        }
+        Command::Install { flags, dry_run } => {
+            commands::install(settings(flags, Purpose::Install)?, dry_run)
+        }
+        Command::Uninstall { flags, dry_run } => {
+            commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
+        }
         Command::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
         Command::Token(wish) => token::print(&settings(Flags::default(), Purpose::Token)?, wish),
         Command::Watch(wish) => watch::run(wish),
         Command::Healthcheck { url } => {
             let settings = settings(Flags::default(), Purpose::Healthcheck)?;
-            let certificates = settings.server.tls.as_ref().map(|tls| tls.certificates.as_path());
-            healthcheck::run(url.as_deref(), settings.server.host, settings.server.port, certificates)
+            let certificates = settings
+                .server
+                .tls
+                .as_ref()
+                .map(|tls| tls.certificates.as_path());
+            healthcheck::run(
+                url.as_deref(),
+                settings.server.host,
+                settings.server.port,
+                certificates,
+            )
         }
     }
 }

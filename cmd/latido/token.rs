@@ -29,9 +29,14 @@ fn token(secret: &Secret, config: &VerifierConfig, wish: TokenWish) -> anyhow::R
     let clock = Clock::system();
     let token = issue(secret, &passport, &clock, wish.expires_in)?;
     // Without the issuer's key set, which has no part in this and would want a root certificate.
-    let own = VerifierConfig { jwks_url: None, ..config.clone() };
+    let own = VerifierConfig {
+        jwks_url: None,
+        ..config.clone()
+    };
     let verdict = Verifier::new(&own, clock)?.verify_now(&token);
-    verdict.context("the token can't be checked")?.context("the server would refuse this token")?;
+    verdict
+        .context("the token can't be checked")?
+        .context("the server would refuse this token")?;
     Ok(token)
 }
 
@@ -43,19 +48,42 @@ mod tests {
 
     fn wish(user: &str, negocio: &[&str]) -> TokenWish {
         let negocio = negocio.iter().map(ToString::to_string).collect();
-        TokenWish { user: user.into(), negocio, rol: None, expires_in: Duration::from_secs(60) }
+        TokenWish {
+            user: user.into(),
+            negocio,
+            rol: None,
+            expires_in: Duration::from_secs(60),
+        }
     }
 
     #[test]
     fn what_the_server_would_refuse_is_not_printed() {
         let secret = Secret::new("s".repeat(32));
-        let config =
-            VerifierConfig { secrets: vec![secret.clone()], audience: Some("latido".into()), ..VerifierConfig::default() };
-        assert_eq!(token(&secret, &config, wish("ana", &["1", "2"])).unwrap().split('.').count(), 3);
+        let config = VerifierConfig {
+            secrets: vec![secret.clone()],
+            audience: Some("latido".into()),
+            ..VerifierConfig::default()
+        };
+        assert_eq!(
+            token(&secret, &config, wish("ana", &["1", "2"]))
+                .unwrap()
+                .split('.')
+                .count(),
+            3
+        );
         for (user, negocio) in [("", "1"), ("ana", ""), ("a\nb", "1")] {
-            let error = format!("{:#}", token(&secret, &config, wish(user, &[negocio])).unwrap_err());
-            assert!(error.contains("would refuse this token: the token's claim"), "{error}");
+            let error = format!(
+                "{:#}",
+                token(&secret, &config, wish(user, &[negocio])).unwrap_err()
+            );
+            assert!(
+                error.contains("would refuse this token: the token's claim"),
+                "{error}"
+            );
         }
-        assert!(token(&secret, &config, wish("ana", &["x"; 9_000])).is_err(), "too long a token");
+        assert!(
+            token(&secret, &config, wish("ana", &["x"; 9_000])).is_err(),
+            "too long a token"
+        );
     }
 }

@@ -13,7 +13,9 @@ use crate::engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading
 use crate::http::Shapes;
 use crate::ident::{Key, Topic, UserId};
 use crate::operations::{Readiness, Report, StreamReport};
-use crate::postgres::{self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts};
+use crate::postgres::{
+    self, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts,
+};
 use crate::stream::{Catalog, Column, Stream};
 use crate::telemetry::{Kind, Metrics};
 
@@ -21,18 +23,44 @@ use crate::telemetry::{Kind, Metrics};
 pub(super) struct Reads(pub(super) Database);
 
 impl Reader for Reads {
-    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>> {
+    fn read<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
         Box::pin(async move {
-            let rows = self.0.read_timed(stream, keys, todays).await.map_err(read_error)?;
-            Ok(rows.into_iter().map(|(row, took)| Reading { row, took }).collect())
+            let rows = self
+                .0
+                .read_timed(stream, keys, todays)
+                .await
+                .map_err(read_error)?;
+            Ok(rows
+                .into_iter()
+                .map(|(row, took)| Reading { row, took })
+                .collect())
         })
     }
 
-    fn differences<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Key>> {
-        Box::pin(async move { self.0.differences(stream, keys, todays).await.map_err(read_error) })
+    fn differences<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Key>> {
+        Box::pin(async move {
+            self.0
+                .differences(stream, keys, todays)
+                .await
+                .map_err(read_error)
+        })
     }
 
-    fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+    ) -> Answer<'a, HashMap<Key, String>> {
         Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
     }
 }
@@ -40,7 +68,9 @@ impl Reader for Reads {
 fn read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
-        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => ReadError::Rejected(error.to_string()),
+        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
+            ReadError::Rejected(error.to_string())
+        }
     }
 }
 
@@ -57,10 +87,19 @@ impl Statements for Writes {
 pub(super) struct Lookups(pub(super) Database);
 
 impl Lookup for Lookups {
-    fn allowed<'a>(&'a self, stream: &'a Stream, user: &'a UserId, key: &'a Key) -> LookupFuture<'a> {
+    fn allowed<'a>(
+        &'a self,
+        stream: &'a Stream,
+        user: &'a UserId,
+        key: &'a Key,
+    ) -> LookupFuture<'a> {
         Box::pin(async move {
-            let keys = self.0.allowed(stream, user, std::slice::from_ref(key)).await;
-            keys.map(|keys| keys.contains(key)).map_err(|error| LookupError(error.to_string().into()))
+            let keys = self
+                .0
+                .allowed(stream, user, std::slice::from_ref(key))
+                .await;
+            keys.map(|keys| keys.contains(key))
+                .map_err(|error| LookupError(error.to_string().into()))
         })
     }
 }
@@ -86,7 +125,11 @@ pub(super) fn sink(
         }
         // Reading at the loss, too, shows at once whether the database is away, and tells viewers if it is.
         Notice::Lost | Notice::Listening => {
-            tell(if notice == Notice::Lost { "lost" } else { "listening" });
+            tell(if notice == Notice::Lost {
+                "lost"
+            } else {
+                "listening"
+            });
             messaging.set_heard(notice == Notice::Listening);
             engine.everything(None, Source::Resync);
         }
@@ -145,17 +188,37 @@ impl Readiness for Ready {
     fn report(&self) -> BoxFuture<'_, Report> {
         Box::pin(async {
             // Why in detail stands in the log; strangers may read this answer.
-            let database = self.database.check().await.map_err(|_| "the database does not answer".to_owned());
-            let streams = self.catalog.iter().map(|(_, stream)| report(stream)).collect();
+            let database = self
+                .database
+                .check()
+                .await
+                .map_err(|_| "the database does not answer".to_owned());
+            let streams = self
+                .catalog
+                .iter()
+                .map(|(_, stream)| report(stream))
+                .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report { ready, database, listener: state(self.ears.state()), streams }
+            Report {
+                ready,
+                database,
+                listener: state(self.ears.state()),
+                streams,
+            }
         })
     }
 }
 
 fn report(stream: &Stream) -> StreamReport {
-    let problem = stream.key_type.get().is_none().then(|| "its query has not been prepared yet".to_owned());
-    StreamReport { name: stream.name.clone(), problem }
+    let problem = stream
+        .key_type
+        .get()
+        .is_none()
+        .then(|| "its query has not been prepared yet".to_owned());
+    StreamReport {
+        name: stream.name.clone(),
+        problem,
+    }
 }
 
 /// A server without a listener still serves: the hook and the sweep go on. So it is reported, and no reason to be taken out of service.

@@ -54,13 +54,22 @@ impl Group {
     /// Starts its apps. `front` counts their connections, and tells when to end them.
     pub(super) fn open(&self, parts: &Parts, front: &Drain) -> anyhow::Result<Annex> {
         let is_theirs = self.listener.is_some();
-        let parts = Parts { is_alone: is_theirs && self.settings.len() == 1, ..parts.clone() };
+        let parts = Parts {
+            is_alone: is_theirs && self.settings.len() == 1,
+            ..parts.clone()
+        };
         let mut spoken: Vec<Arc<dyn Dialect>> = Vec::new();
-        let mut annex = Annex { is_theirs, ..Annex::default() };
+        let mut annex = Annex {
+            is_theirs,
+            ..Annex::default()
+        };
         for setting in &self.settings {
             let name = setting.name();
-            let Served { sites, piers, dialects } =
-                start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
+            let Served {
+                sites,
+                piers,
+                dialects,
+            } = start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
             tracing::info!(app = name, address = ?self.address(), "app switched on");
             annex.apps.push(name);
             annex.sites.extend(sites);
@@ -76,9 +85,16 @@ impl Group {
 
 /// Binds the main listener, or takes it from whoever handed it over, and those of apps that have their own; the first group is that of
 /// the main one, and may be empty.
-pub(super) fn bind(reuse_port: bool, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<(http::Listener, Vec<Group>)> {
-    let mut sockets = http::Sockets::take(reuse_port).context("the sockets that were handed over can't be used")?;
-    let listener = sockets.listen(main).with_context(|| format!("can't listen on {main}"))?;
+pub(super) fn bind(
+    reuse_port: bool,
+    main: SocketAddr,
+    wanted: Vec<WantedApp>,
+) -> anyhow::Result<(http::Listener, Vec<Group>)> {
+    let mut sockets = http::Sockets::take(reuse_port)
+        .context("the sockets that were handed over can't be used")?;
+    let listener = sockets
+        .listen(main)
+        .with_context(|| format!("can't listen on {main}"))?;
     let groups = bind_apps(&mut sockets, main, wanted)?;
     let unused = sockets.unused();
     if !unused.is_empty() {
@@ -87,21 +103,38 @@ pub(super) fn bind(reuse_port: bool, main: SocketAddr, wanted: Vec<WantedApp>) -
     Ok((listener, groups))
 }
 
-fn bind_apps(sockets: &mut http::Sockets, main: SocketAddr, wanted: Vec<WantedApp>) -> anyhow::Result<Vec<Group>> {
-    let mut groups = vec![Group { listener: None, settings: Vec::new() }];
+fn bind_apps(
+    sockets: &mut http::Sockets,
+    main: SocketAddr,
+    wanted: Vec<WantedApp>,
+) -> anyhow::Result<Vec<Group>> {
+    let mut groups = vec![Group {
+        listener: None,
+        settings: Vec::new(),
+    }];
     for WantedApp { port, setting } in wanted {
         let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {
             groups[0].settings.push(setting);
             continue;
         };
-        let same = |group: &&mut Group| port != 0 && group.address().is_some_and(|address| address.port() == port);
+        let same = |group: &&mut Group| {
+            port != 0
+                && group
+                    .address()
+                    .is_some_and(|address| address.port() == port)
+        };
         if let Some(group) = groups.iter_mut().find(same) {
             group.settings.push(setting);
             continue;
         }
         let address = SocketAddr::new(main.ip(), port);
-        let listener = sockets.listen(address).with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
-        groups.push(Group { listener: Some(listener), settings: vec![setting] });
+        let listener = sockets
+            .listen(address)
+            .with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
+        groups.push(Group {
+            listener: Some(listener),
+            settings: vec![setting],
+        });
     }
     Ok(groups)
 }

@@ -51,7 +51,9 @@ pub struct Config {
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +63,16 @@ impl Config {
     /// # Errors
     /// The settings were read for another purpose, so that something is missing.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { database, auth, server, limits, engine, streams, apps, .. } = settings;
+        let Settings {
+            database,
+            auth,
+            server,
+            limits,
+            engine,
+            streams,
+            apps,
+            ..
+        } = settings;
         Ok(Self {
             address: SocketAddr::new(server.host, server.port),
             reuse_port: server.reuse_port,
@@ -72,7 +83,9 @@ impl Config {
             catalog: Arc::new(Catalog::new(streams)),
             http: http_config(&server, &limits),
             limits: session_limits(&limits),
-            shard: shard::Config { threads: server.shards },
+            shard: shard::Config {
+                threads: server.shards,
+            },
             engine: engine_config(&engine),
             shutdown: server.shutdown,
             apps,
@@ -88,7 +101,10 @@ impl Config {
 pub(super) fn database_config(database: &config::Database) -> anyhow::Result<postgres::Config> {
     let url = database.url.as_ref().context("DATABASE_URL is missing")?;
     Ok(postgres::Config {
-        listen_url: database.listen_url.as_ref().map(|url| url.expose().to_owned()),
+        listen_url: database
+            .listen_url
+            .as_ref()
+            .map(|url| url.expose().to_owned()),
         pool_size: database.pool_size,
         statement_timeout: database.statement_timeout,
         gate: database.interest_gate,
@@ -98,7 +114,11 @@ pub(super) fn database_config(database: &config::Database) -> anyhow::Result<pos
 
 fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config {
     // Checked when it was read; what could not be parsed would let nobody in.
-    let origins = server.allowed_origins.join(",").parse().unwrap_or(Origins::Listed(Vec::new()));
+    let origins = server
+        .allowed_origins
+        .join(",")
+        .parse()
+        .unwrap_or(Origins::Listed(Vec::new()));
     http::Config {
         max_connections: limits.connections,
         max_connections_per_address: limits.connections_per_address,
@@ -149,7 +169,10 @@ mod tests {
 
     /// The defaults, and one variable.
     fn config(name: &str, value: &str) -> Config {
-        let fixed = [("DATABASE_URL", "postgresql://u@h/d"), ("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
+        let fixed = [
+            ("DATABASE_URL", "postgresql://u@h/d"),
+            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ];
         let sources = Sources::of(&[fixed[0], fixed[1], (name, value)]);
         Config::new(Settings::read(&sources, Purpose::Serve).unwrap()).unwrap()
     }
@@ -165,7 +188,10 @@ mod tests {
     fn a_slow_client_is_ended_by_us_and_not_by_the_kernel() {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
-            assert!(config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()), "{seconds}");
+            assert!(
+                config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()),
+                "{seconds}"
+            );
         }
     }
 }

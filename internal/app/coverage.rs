@@ -24,11 +24,15 @@ pub(super) struct Roads {
 
 /// Runs until the server stops.
 pub(super) async fn keep(database: Database, catalog: Arc<Catalog>, engine: Engine, roads: Roads) {
-    let Roads { mut ears, mut interest } = roads;
+    let Roads {
+        mut ears,
+        mut interest,
+    } = roads;
     prepare(&database, &catalog).await;
     let mut told = None;
     loop {
-        let open = *ears.borrow_and_update() == ListenerState::Listening && *interest.borrow_and_update();
+        let open =
+            *ears.borrow_and_update() == ListenerState::Listening && *interest.borrow_and_update();
         let installed = open && are_current(&database, &catalog, &mut told).await;
         engine.set_covered(installed);
         tokio::select! {
@@ -56,10 +60,16 @@ async fn prepare(database: &Database, catalog: &Catalog) {
 /// Whether the triggers of every stream are installed and up to date; says so once when that changes.
 async fn are_current(database: &Database, catalog: &Catalog, told: &mut Option<bool>) -> bool {
     // A database that does not answer now says nothing about its triggers.
-    let Ok(triggers) = database.triggers(catalog).await else { return told.unwrap_or(false) };
+    let Ok(triggers) = database.triggers(catalog).await else {
+        return told.unwrap_or(false);
+    };
     let current = triggers.are_current();
     if told.replace(current) != Some(current) && !current {
-        for table in triggers.tables.iter().filter(|table| table.state != TriggerState::Current) {
+        for table in triggers
+            .tables
+            .iter()
+            .filter(|table| table.state != TriggerState::Current)
+        {
             let stream = &catalog.get(table.stream).name;
             tracing::warn!(stream, table = table.table, state = ?table.state, "run `latido install`: until then the hook and the sweep alone tell of changes");
         }

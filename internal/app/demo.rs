@@ -52,7 +52,11 @@ pub struct Welcome {
 ///
 /// # Errors
 /// No database could be started or prepared, or the port is taken.
-pub async fn demo(mut settings: Settings, embedded: embedded::Settings, greet: impl FnOnce(&Welcome)) -> anyhow::Result<()> {
+pub async fn demo(
+    mut settings: Settings,
+    embedded: embedded::Settings,
+    greet: impl FnOnce(&Welcome),
+) -> anyhow::Result<()> {
     let cluster = match &settings.database.url {
         Some(_) => None,
         None => Some(tokio::task::spawn_blocking(move || Cluster::start(&embedded)).await??),
@@ -72,13 +76,22 @@ pub async fn demo(mut settings: Settings, embedded: embedded::Settings, greet: i
 /// Makes the demo's database unless an earlier run did.
 async fn create_database(url: &str) -> anyhow::Result<()> {
     let scripts = Database::open(&postgres::Config::new(url))?.scripts();
-    match scripts.execute(&format!("CREATE DATABASE {DATABASE}")).await {
+    match scripts
+        .execute(&format!("CREATE DATABASE {DATABASE}"))
+        .await
+    {
         Err(error) if error.sqlstate() == Some(DUPLICATE_DATABASE) => Ok(()),
-        other => other.map(drop).context("the demo's database could not be made"),
+        other => other
+            .map(drop)
+            .context("the demo's database could not be made"),
     }
 }
 
-async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&Welcome)) -> anyhow::Result<()> {
+async fn run(
+    settings: Settings,
+    cluster: Option<&Cluster>,
+    greet: impl FnOnce(&Welcome),
+) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
     let kept = kept_by(&settings.app_names);
     let mut config = Config::new(settings)?;
@@ -87,9 +100,19 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
     // What exists already is no news to whoever starts the demo a second time.
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
-    scripts.execute(&seed(&zone)).await.context("the demo's data could not be made")?;
-    install_all(&database, &config.catalog, &kept).await.context("the triggers could not be installed")?;
-    let demo = Demo::new(Arc::new(Writes(scripts)), Clock::system(), zone, mint(&mut config.verifier, None)?);
+    scripts
+        .execute(&seed(&zone))
+        .await
+        .context("the demo's data could not be made")?;
+    install_all(&database, &config.catalog, &kept)
+        .await
+        .context("the triggers could not be installed")?;
+    let demo = Demo::new(
+        Arc::new(Writes(scripts)),
+        Clock::system(),
+        zone,
+        mint(&mut config.verifier, None)?,
+    );
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
         Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
         None => demo,
@@ -107,8 +130,14 @@ async fn run(settings: Settings, cluster: Option<&Cluster>, greet: impl FnOnce(&
 
 /// A database with businesses of its own is somebody's: nothing is written there.
 async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
-    let ours: Vec<_> = BUSINESSES.iter().map(|business| format!("'{}'", business.id)).collect();
-    let foreign = format!("SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1", ours.join(","));
+    let ours: Vec<_> = BUSINESSES
+        .iter()
+        .map(|business| format!("'{}'", business.id))
+        .collect();
+    let foreign = format!(
+        "SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1",
+        ours.join(",")
+    );
     match scripts.execute(&foreign).await {
         Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => Ok(()),
         Ok(0) => Ok(()),
@@ -127,13 +156,17 @@ fn mint(
 ) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
     if verifier.secrets.is_empty() {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
         verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
     }
     let secret = verifier.secrets[0].clone();
     let passport = Passport {
         user: ADMIN_USER.to_owned(),
-        negocios: BUSINESSES.iter().map(|business| business.id.to_owned()).collect(),
+        negocios: BUSINESSES
+            .iter()
+            .map(|business| business.id.to_owned())
+            .collect(),
         role,
         issuer: verifier.issuer.clone(),
         audience: verifier.audience.clone(),
@@ -143,9 +176,16 @@ fn mint(
 
 fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<Welcome> {
     // A server on all interfaces is reached at loopback, and the demo's own addresses nowhere else.
-    let host =
-        if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { SocketAddr::new(address.ip(), 0).ip().to_string() };
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let host = if address.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        SocketAddr::new(address.ip(), 0).ip().to_string()
+    };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host
+    };
     let port = address.port();
     Ok(Welcome {
         page: format!("http://{host}:{port}/"),

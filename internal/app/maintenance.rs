@@ -25,7 +25,11 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
 }
 
 /// Installs what the apps keep, and then the triggers: an app's stream reads its tables.
-pub(super) async fn install_all(database: &Database, catalog: &Catalog, kept: &[Kept]) -> anyhow::Result<Vec<Change>> {
+pub(super) async fn install_all(
+    database: &Database,
+    catalog: &Catalog,
+    kept: &[Kept],
+) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
     for (name, marked, sql) in kept {
         changes.push(database.install_app(name, marked, sql).await?);
@@ -41,7 +45,10 @@ pub(super) async fn install_all(database: &Database, catalog: &Catalog, kept: &[
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     let kept = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
-    let mut script: String = kept.iter().map(|(name, marked, sql)| database.install_app_sql(name, marked, sql)).collect();
+    let mut script: String = kept
+        .iter()
+        .map(|(name, marked, sql)| database.install_app_sql(name, marked, sql))
+        .collect();
     script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
@@ -52,10 +59,20 @@ pub(super) type Kept = (&'static str, &'static str, &'static str);
 /// What these apps keep in the database.
 pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
     let kept = [
-        (messaging::NAME, "messaging_changes", postgres::apps::messaging::SCHEMA),
-        (modules::NAME, "module_state", postgres::apps::modules::SCHEMA),
+        (
+            messaging::NAME,
+            "messaging_changes",
+            postgres::apps::messaging::SCHEMA,
+        ),
+        (
+            modules::NAME,
+            "module_state",
+            postgres::apps::modules::SCHEMA,
+        ),
     ];
-    kept.into_iter().filter(|(name, _, _)| apps.contains(name)).collect()
+    kept.into_iter()
+        .filter(|(name, _, _)| apps.contains(name))
+        .collect()
 }
 
 /// Removes whatever was installed.
@@ -92,7 +109,8 @@ pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     if has_messaging {
         findings.push(match Messages::new(database).check().await {
             Ok(()) => Finding::ok("messaging", "its tables are there"),
-            Err(error) => Finding::failure("messaging", error.to_string()).remedy("latido install, with the app switched on"),
+            Err(error) => Finding::failure("messaging", error.to_string())
+                .remedy("latido install, with the app switched on"),
         });
     }
     Ok(findings)
@@ -105,17 +123,39 @@ fn examine_settings(settings: &Settings) -> Vec<Finding> {
     for secret in &keys.secrets {
         findings.push(match check_secret(secret, false) {
             Ok(()) => Finding::ok("token secret", "long enough"),
-            Err(error) if keys.allow_weak_secrets => Finding::warning("token secret", error.to_string()),
-            Err(error) => Finding::failure("token secret", format!("`latido serve` would not start: {error}")),
+            Err(error) if keys.allow_weak_secrets => {
+                Finding::warning("token secret", error.to_string())
+            }
+            Err(error) => Finding::failure(
+                "token secret",
+                format!("`latido serve` would not start: {error}"),
+            ),
         });
     }
     if keys.public_keys.is_some() || keys.jwks_url.is_some() {
-        findings.push(Finding::ok("token keys", "the issuer's public keys are configured"));
+        findings.push(Finding::ok(
+            "token keys",
+            "the issuer's public keys are configured",
+        ));
     } else if keys.secrets.is_empty() {
         let detail = "`latido serve` would not start: none of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL is set";
-        findings.push(Finding::failure("token secret", detail).remedy("the secret of whoever signs the tokens, in JWT_SECRET"));
+        findings.push(
+            Finding::failure("token secret", detail)
+                .remedy("the secret of whoever signs the tokens, in JWT_SECRET"),
+        );
     }
-    findings.push(Finding::ok("TIMEZONE", format!("«today» is that of {} unless a stream says otherwise", settings.time_zone)));
-    findings.extend(settings.warnings.iter().map(|warning| Finding::warning("settings", warning)));
+    findings.push(Finding::ok(
+        "TIMEZONE",
+        format!(
+            "«today» is that of {} unless a stream says otherwise",
+            settings.time_zone
+        ),
+    ));
+    findings.extend(
+        settings
+            .warnings
+            .iter()
+            .map(|warning| Finding::warning("settings", warning)),
+    );
     findings
 }

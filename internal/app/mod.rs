@@ -60,14 +60,28 @@ impl App {
         let declares = Arc::new(adapters::Declares(interest.clone()));
         let engine = Engine::new(&config.engine, &catalog, declares, Arc::clone(&metrics));
         let audience = Audience::default();
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&catalog),
+            audience.beside(engine.observer()),
+        ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&back);
-        let policy = Arc::new(Policy::new(config.policy, Arc::new(adapters::Lookups(database.clone()))));
+        let policy = Arc::new(Policy::new(
+            config.policy,
+            Arc::new(adapters::Lookups(database.clone())),
+        ));
         let parts = shard::Parts {
             hub: Arc::clone(&hub),
-            context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: config.limits },
-            clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+            context: Context {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: config.limits,
+            },
+            clerk: Clerk {
+                verifier: Arc::clone(&verifier),
+                policy: Arc::clone(&policy),
+                catalog: Arc::clone(&catalog),
+            },
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
             drain: back.clone(),
@@ -84,11 +98,28 @@ impl App {
         let hints = Hints::default();
         let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
         let ears = Listener::start(&database, &catalog, &metrics, &back, sink);
-        interest.start(&database, ears.watch(), &metrics, &back, adapters::declared(engine.clone()));
-        let roads = coverage::Roads { ears: ears.watch(), interest: interest.watch_state() };
-        back.spawn_until_stop(coverage::keep(database.clone(), Arc::clone(&catalog), engine.clone(), roads));
-        let readiness: Arc<dyn Readiness> =
-            Arc::new(adapters::Ready { database: database.clone(), catalog: Arc::clone(&catalog), ears });
+        interest.start(
+            &database,
+            ears.watch(),
+            &metrics,
+            &back,
+            adapters::declared(engine.clone()),
+        );
+        let roads = coverage::Roads {
+            ears: ears.watch(),
+            interest: interest.watch_state(),
+        };
+        back.spawn_until_stop(coverage::keep(
+            database.clone(),
+            Arc::clone(&catalog),
+            engine.clone(),
+            roads,
+        ));
+        let readiness: Arc<dyn Readiness> = Arc::new(adapters::Ready {
+            database: database.clone(),
+            catalog: Arc::clone(&catalog),
+            ears,
+        });
         let lent = lend(&parts, &database, &engine, hints);
         let seats = Seats::new(&config.http);
         let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
@@ -106,7 +137,9 @@ impl App {
             engine,
             hub,
             shards: Arc::clone(&shards),
-            extra: config.demo.map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
+            extra: config
+                .demo
+                .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
             operations,
             shapes: Arc::new(adapters::Described(database)),
@@ -116,7 +149,15 @@ impl App {
             assets: http::PAGE,
         };
         let apps = open(listener, groups, &Arc::new(doors), &lent)?;
-        Ok(Self { address, apps, clock, shards, front, back, grace: config.shutdown })
+        Ok(Self {
+            address,
+            apps,
+            clock,
+            shards,
+            front,
+            back,
+            grace: config.shutdown,
+        })
     }
 
     /// Where it listens.
@@ -126,7 +167,10 @@ impl App {
 
     /// Where an app listens, if it is switched on.
     pub fn address_of(&self, app: &str) -> Option<SocketAddr> {
-        self.apps.iter().find(|(name, _)| *name == app).map(|(_, address)| *address)
+        self.apps
+            .iter()
+            .find(|(name, _)| *name == app)
+            .map(|(_, address)| *address)
     }
 
     /// The clock that everything in this server looks at; clones share it.
@@ -149,18 +193,31 @@ impl App {
         let (spread, begun) = (self.grace / 2, Instant::now());
         let clients = self.shards.leave(spread, self.grace).await;
         // After the shards, for they give those back who had not spoken yet. Requests ended by themselves meanwhile.
-        let requests = self.front.finish(self.grace.saturating_sub(begun.elapsed())).await;
+        let requests = self
+            .front
+            .finish(self.grace.saturating_sub(begun.elapsed()))
+            .await;
         let rest = self.back.finish(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
         if !in_time {
-            tracing::warn!(clients_left = !clients, requests, tasks = rest, "the deadline passed; what was left is dropped");
+            tracing::warn!(
+                clients_left = !clients,
+                requests,
+                tasks = rest,
+                "the deadline passed; what was left is dropped"
+            );
         }
         in_time
     }
 }
 
 /// What apps may work with, made of what the shards have already.
-fn lend(parts: &shard::Parts, database: &Database, engine: &Engine, messaging_hints: Hints) -> crate::apps::Parts {
+fn lend(
+    parts: &shard::Parts,
+    database: &Database,
+    engine: &Engine,
+    messaging_hints: Hints,
+) -> crate::apps::Parts {
     crate::apps::Parts {
         clock: parts.clock.clone(),
         metrics: Arc::clone(&parts.metrics),
@@ -189,9 +246,15 @@ fn open(
     let mut served = Vec::new();
     for group in groups {
         let annex = group.open(parts, &doors.drain)?;
-        served.extend(group.names().map(|name| (name, group.address().unwrap_or(main_address))));
+        served.extend(
+            group
+                .names()
+                .map(|name| (name, group.address().unwrap_or(main_address))),
+        );
         if let Some(listener) = group.listener.or_else(|| main.take()) {
-            doors.drain.spawn(http::serve(listener, Arc::clone(doors), annex));
+            doors
+                .drain
+                .spawn(http::serve(listener, Arc::clone(doors), annex));
         }
     }
     Ok(served)

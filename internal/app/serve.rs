@@ -31,7 +31,10 @@ pub(super) async fn until_ended(app: App) -> anyhow::Result<()> {
         _ = terminate.recv() => anyhow::bail!("stopped at once, at the second signal"),
         _ = interrupt.recv() => anyhow::bail!("stopped at once, at the second signal"),
     };
-    anyhow::ensure!(!broken, "a part of the server could not go on; the log says which");
+    anyhow::ensure!(
+        !broken,
+        "a part of the server could not go on; the log says which"
+    );
     anyhow::ensure!(in_time, "the deadline passed before everyone had left");
     tracing::info!("stopped");
     Ok(())

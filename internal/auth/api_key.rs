@@ -72,8 +72,16 @@ mod tests {
         let hash = "sha256:2C70E12B7A0646F92279F427C7B38E7334D8E5389CFF167A1DC30E73F826B683"; // SHA-256 of "key"
         let key = ApiKey::parse(&Secret::new(hash)).unwrap();
         assert!(key.matches(b"key"));
-        assert!(!key.matches(hash.as_bytes()), "the hash itself opens nothing");
-        for bad in ["sha256:", "sha256:12", &format!("sha256:{}", "+".repeat(64)), &format!("sha256:{}", "é".repeat(32))] {
+        assert!(
+            !key.matches(hash.as_bytes()),
+            "the hash itself opens nothing"
+        );
+        for bad in [
+            "sha256:",
+            "sha256:12",
+            &format!("sha256:{}", "+".repeat(64)),
+            &format!("sha256:{}", "é".repeat(32)),
+        ] {
             assert!(ApiKey::parse(&Secret::new(bad)).is_err(), "{bad}");
         }
         assert!(!format!("{key:?}").contains("2c70"));

@@ -26,8 +26,10 @@ const NEGOCIO: &str = "negocio_id";
 const NEGOCIOS: &str = "negocios";
 const CHANNELS: &str = "channels";
 /// Claims that mean something else already: a stream keyed by `id` must not be opened by the user's own id.
-const NEVER_A_KEY: [&str; 14] =
-    ["id", "user_id", "sub", "rol", "role", "exp", "nbf", "iat", "iss", "aud", "jti", "email", NEGOCIOS, CHANNELS];
+const NEVER_A_KEY: [&str; 14] = [
+    "id", "user_id", "sub", "rol", "role", "exp", "nbf", "iat", "iss", "aud", "jti", "email",
+    NEGOCIOS, CHANNELS,
+];
 
 const ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
 const IDS: &str = "an array of strings (1 to 200 bytes) or integers";
@@ -72,17 +74,31 @@ pub(super) struct ClaimRules {
 }
 
 impl ClaimRules {
-    pub(super) fn new(issuer: Option<String>, audience: Option<String>, key_fields: &[String]) -> Self {
+    pub(super) fn new(
+        issuer: Option<String>,
+        audience: Option<String>,
+        key_fields: &[String],
+    ) -> Self {
         let mut key_fields: Vec<Arc<str>> = key_fields.iter().map(|f| f.as_str().into()).collect();
         key_fields.push(NEGOCIO.into());
         key_fields.sort();
         key_fields.dedup();
         key_fields.retain(|field| !NEVER_A_KEY.contains(&&**field));
-        Self { issuer, audience, key_fields, user_claims: &USER_CLAIMS, session_claims: &[] }
+        Self {
+            issuer,
+            audience,
+            key_fields,
+            user_claims: &USER_CLAIMS,
+            session_claims: &[],
+        }
     }
 
     /// With other places for the user's id (unless there are none) and for the session.
-    pub(super) fn naming(mut self, user: &'static [&'static str], session: &'static [&'static str]) -> Self {
+    pub(super) fn naming(
+        mut self,
+        user: &'static [&'static str],
+        session: &'static [&'static str],
+    ) -> Self {
         if !user.is_empty() {
             self.user_claims = user;
         }
@@ -96,27 +112,66 @@ impl ClaimRules {
     }
 
     /// The same for an app that looks for the user in claims of its own; also gives it all that the token says.
-    pub(super) fn opened(&self, claims: &Members, now_s: i64, user_claims: &[&str]) -> Result<Opened, TokenError> {
+    pub(super) fn opened(
+        &self,
+        claims: &Members,
+        now_s: i64,
+        user_claims: &[&str],
+    ) -> Result<Opened, TokenError> {
         let claims = &claims.0;
-        let is_ours = self.user_claims.iter().any(|name| claims.contains_key(*name));
-        let principal = self.principal_by(claims, now_s, if is_ours { self.user_claims } else { user_claims })?;
-        Ok(Opened { user: user(claims, user_claims)?, principal, claims: claims.clone() })
+        let is_ours = self
+            .user_claims
+            .iter()
+            .any(|name| claims.contains_key(*name));
+        let principal = self.principal_by(
+            claims,
+            now_s,
+            if is_ours {
+                self.user_claims
+            } else {
+                user_claims
+            },
+        )?;
+        Ok(Opened {
+            user: user(claims, user_claims)?,
+            principal,
+            claims: claims.clone(),
+        })
     }
 
-    fn principal_by(&self, claims: &Map<String, Value>, now_s: i64, user_claims: &[&str]) -> Result<Principal, TokenError> {
+    fn principal_by(
+        &self,
+        claims: &Map<String, Value>,
+        now_s: i64,
+        user_claims: &[&str],
+    ) -> Result<Principal, TokenError> {
         let expires_at_s = check_times(claims, now_s)?;
         self.check_issuer(claims)?;
         self.check_audience(claims)?;
         let grants = Grants::new(self.granted_keys(claims)?, channels(claims)?);
-        let principal = Principal::new(user(claims, user_claims)?, expires_at_s, role(claims)?, grants);
-        Ok(match self.session_claims.iter().find_map(|name| claims.get(*name).map(|value| (*name, value))) {
-            Some((name, value)) => principal.with_session(&id(name, value)?),
-            None => principal,
-        })
+        let principal = Principal::new(
+            user(claims, user_claims)?,
+            expires_at_s,
+            role(claims)?,
+            grants,
+        );
+        Ok(
+            match self
+                .session_claims
+                .iter()
+                .find_map(|name| claims.get(*name).map(|value| (*name, value)))
+            {
+                Some((name, value)) => principal.with_session(&id(name, value)?),
+                None => principal,
+            },
+        )
     }
 
     fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
-        let issuer = claims.get("iss").map(|v| v.as_str().ok_or_else(|| wrong("iss", "a string"))).transpose()?;
+        let issuer = claims
+            .get("iss")
+            .map(|v| v.as_str().ok_or_else(|| wrong("iss", "a string")))
+            .transpose()?;
         if self.issuer.is_some() && issuer != self.issuer.as_deref() {
             return Err(TokenError::Issuer);
         }
@@ -127,7 +182,10 @@ impl ClaimRules {
         let error = || wrong("aud", "a string or an array of strings");
         let audiences: Vec<&str> = match claims.get("aud") {
             None => Vec::new(),
-            Some(Value::Array(all)) => all.iter().map(|v| v.as_str().ok_or_else(error)).collect::<Result<_, _>>()?,
+            Some(Value::Array(all)) => all
+                .iter()
+                .map(|v| v.as_str().ok_or_else(error))
+                .collect::<Result<_, _>>()?,
             Some(one) => vec![one.as_str().ok_or_else(error)?],
         };
         match &self.audience {
@@ -161,9 +219,12 @@ impl ClaimRules {
 fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenError> {
     let date = |name: &str, fraction| match claims.get(name) {
         None => Ok(None),
-        Some(value) => numeric_date::parse(value, fraction).map(Some).ok_or_else(|| wrong(name, numeric_date::EXPECTED)),
+        Some(value) => numeric_date::parse(value, fraction)
+            .map(Some)
+            .ok_or_else(|| wrong(name, numeric_date::EXPECTED)),
     };
-    let expires_at_s = date("exp", Fraction::Down)?.ok_or_else(|| wrong("exp", numeric_date::EXPECTED))?;
+    let expires_at_s =
+        date("exp", Fraction::Down)?.ok_or_else(|| wrong("exp", numeric_date::EXPECTED))?;
     let not_before_s = date("nbf", Fraction::Up)?;
     date("iat", Fraction::Down)?;
     if now_s >= expires_at_s + LEEWAY_S {
@@ -176,7 +237,9 @@ fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenErro
 }
 
 fn user(claims: &Map<String, Value>, names: &[&str]) -> Result<UserId, TokenError> {
-    let found = names.iter().find_map(|name| claims.get(*name).map(|value| (*name, value)));
+    let found = names
+        .iter()
+        .find_map(|name| claims.get(*name).map(|value| (*name, value)));
     let (name, value) = found.ok_or_else(|| wrong(names.first().unwrap_or(&"sub"), ID))?;
     Ok(UserId::new(&id(name, value)?))
 }
@@ -184,8 +247,13 @@ fn user(claims: &Map<String, Value>, names: &[&str]) -> Result<UserId, TokenErro
 fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {
     let mut role = None;
     for name in ROLE_CLAIMS {
-        let Some(value) = claims.get(name) else { continue };
-        let text = value.as_str().filter(|text| is_plain(text)).ok_or_else(|| wrong(name, "a string of 1 to 200 bytes"))?;
+        let Some(value) = claims.get(name) else {
+            continue;
+        };
+        let text = value
+            .as_str()
+            .filter(|text| is_plain(text))
+            .ok_or_else(|| wrong(name, "a string of 1 to 200 bytes"))?;
         role.get_or_insert(text);
     }
     Ok(role)
@@ -203,13 +271,19 @@ fn channels(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
     let error = || wrong(CHANNELS, "an array of strings");
     match claims.get(CHANNELS) {
         None => Ok(Vec::new()),
-        Some(Value::Array(all)) => all.iter().map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(error)).collect(),
+        Some(Value::Array(all)) => all
+            .iter()
+            .map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(error))
+            .collect(),
         Some(_) => Err(error()),
     }
 }
 
 fn ids(claim: &str, values: &[Value]) -> Result<Vec<String>, TokenError> {
-    values.iter().map(|value| id(claim, value).map_err(|_| wrong(claim, IDS))).collect()
+    values
+        .iter()
+        .map(|value| id(claim, value).map_err(|_| wrong(claim, IDS)))
+        .collect()
 }
 
 /// An id as text, whatever JSON type of the two it has.
@@ -227,7 +301,10 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn wrong(claim: &str, expected: &'static str) -> TokenError {
-    TokenError::Claims { claim: claim.to_owned(), expected }
+    TokenError::Claims {
+        claim: claim.to_owned(),
+        expected,
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +316,10 @@ mod tests {
     const NOW: i64 = 1_700_000_000;
 
     fn read(rules: &ClaimRules, claims: &str) -> Result<Principal, TokenError> {
-        rules.principal(&serde_json::from_str(claims).map_err(|_| TokenError::Malformed)?, NOW)
+        rules.principal(
+            &serde_json::from_str(claims).map_err(|_| TokenError::Malformed)?,
+            NOW,
+        )
     }
 
     /// A good token's claims with some replaced or added.
@@ -248,7 +328,10 @@ mod tests {
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        read(&ClaimRules::new(None, None, &["zona".into()]), &claims.to_string())
+        read(
+            &ClaimRules::new(None, None, &["zona".into()]),
+            &claims.to_string(),
+        )
     }
 
     fn reason(changes: Value) -> &'static str {
@@ -259,27 +342,61 @@ mod tests {
     fn a_base_token_is_a_user_without_grants() {
         let principal = with(json!({})).unwrap();
         assert_eq!(principal.user().as_str(), "u1");
-        assert_eq!((principal.expires_at_s(), principal.ends_at_s()), (NOW + 60, NOW + 60 + LEEWAY_S));
-        assert_eq!((principal.role(), principal.grants()), (None, &Grants::default()));
+        assert_eq!(
+            (principal.expires_at_s(), principal.ends_at_s()),
+            (NOW + 60, NOW + 60 + LEEWAY_S)
+        );
+        assert_eq!(
+            (principal.role(), principal.grants()),
+            (None, &Grants::default())
+        );
     }
 
     #[test]
     fn the_user_is_id_then_user_id_then_sub() {
-        assert_eq!(with(json!({"user_id": "x", "sub": "y"})).unwrap().user().as_str(), "u1");
+        assert_eq!(
+            with(json!({"user_id": "x", "sub": "y"}))
+                .unwrap()
+                .user()
+                .as_str(),
+            "u1"
+        );
         assert_eq!(with(json!({"id": 42})).unwrap().user().as_str(), "42");
-        assert_eq!(with(json!({"id": u64::MAX})).unwrap().user().as_str(), "18446744073709551615");
+        assert_eq!(
+            with(json!({"id": u64::MAX})).unwrap().user().as_str(),
+            "18446744073709551615"
+        );
         let rules = ClaimRules::new(None, None, &[]);
         let user = |claims: &str| read(&rules, claims).map(|p| p.user().as_str().to_owned());
-        assert_eq!(user(r#"{"sub":"s","user_id":-7,"exp":1700000001}"#).as_deref(), Ok("-7"));
-        assert_eq!(user(r#"{"sub":"s","exp":1700000001.5}"#).as_deref(), Ok("s"));
-        assert!(matches!(user(r#"{"exp":1700000001}"#), Err(TokenError::Claims { .. })), "nobody is there");
+        assert_eq!(
+            user(r#"{"sub":"s","user_id":-7,"exp":1700000001}"#).as_deref(),
+            Ok("-7")
+        );
+        assert_eq!(
+            user(r#"{"sub":"s","exp":1700000001.5}"#).as_deref(),
+            Ok("s")
+        );
+        assert!(
+            matches!(
+                user(r#"{"exp":1700000001}"#),
+                Err(TokenError::Claims { .. })
+            ),
+            "nobody is there"
+        );
     }
 
     #[test]
     fn whoever_configures_it_names_the_user_and_the_session_otherwise() {
         let rules = ClaimRules::new(None, None, &[]).naming(&["sub"], &["device_id", "session_id"]);
-        let principal = read(&rules, r#"{"id":"no","sub":"s","session_id":7,"device_id":"d","exp":1700000001}"#).unwrap();
-        assert_eq!((principal.user().as_str(), principal.session()), ("s", Some("d")));
+        let principal = read(
+            &rules,
+            r#"{"id":"no","sub":"s","session_id":7,"device_id":"d","exp":1700000001}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (principal.user().as_str(), principal.session()),
+            ("s", Some("d"))
+        );
         assert!(read(&rules, r#"{"id":"no","exp":1700000001}"#).is_err());
         assert!(read(&rules, r#"{"sub":"s","device_id":[],"exp":1700000001}"#).is_err());
         assert_eq!(with(json!({"device_id": "d"})).unwrap().session(), None);
@@ -287,10 +404,22 @@ mod tests {
 
     #[test]
     fn a_user_of_another_type_is_refused_and_not_passed_over() {
-        let wrong =
-            [json!(""), json!("x".repeat(201)), json!("a\0b"), json!(null), json!(true), json!(1.5), json!(["u"]), json!({})];
+        let wrong = [
+            json!(""),
+            json!("x".repeat(201)),
+            json!("a\0b"),
+            json!(null),
+            json!(true),
+            json!(1.5),
+            json!(["u"]),
+            json!({}),
+        ];
         for value in wrong {
-            assert_eq!(reason(json!({"id": value, "user_id": "x", "sub": "y"})), "claims", "{value}");
+            assert_eq!(
+                reason(json!({"id": value, "user_id": "x", "sub": "y"})),
+                "claims",
+                "{value}"
+            );
         }
         assert_eq!(reason(json!({"id": "x".repeat(200)})), "accepted");
     }
@@ -298,32 +427,64 @@ mod tests {
     #[test]
     fn a_mistyped_time_is_never_absent() {
         for name in ["exp", "nbf", "iat"] {
-            for value in [json!("1700000060"), json!(null), json!(true), json!([NOW]), json!({}), json!(-1), json!(1e300)] {
+            for value in [
+                json!("1700000060"),
+                json!(null),
+                json!(true),
+                json!([NOW]),
+                json!({}),
+                json!(-1),
+                json!(1e300),
+            ] {
                 assert_eq!(reason(json!({name: value})), "claims", "{name} {value}");
             }
         }
         let milliseconds = NOW * 1000;
         assert_eq!(reason(json!({"exp": milliseconds})), "claims");
-        assert_eq!(read(&ClaimRules::new(None, None, &[]), r#"{"id":1}"#).unwrap_err().reason(), "claims");
+        assert_eq!(
+            read(&ClaimRules::new(None, None, &[]), r#"{"id":1}"#)
+                .unwrap_err()
+                .reason(),
+            "claims"
+        );
     }
 
     #[test]
     fn the_leeway_ends_on_the_second() {
         assert_eq!(reason(json!({"exp": NOW - LEEWAY_S + 1})), "accepted");
         assert_eq!(reason(json!({"exp": NOW - LEEWAY_S})), "expired");
-        assert_eq!(reason(json!({"exp": (NOW - LEEWAY_S) as f64 + 0.9})), "expired");
+        assert_eq!(
+            reason(json!({"exp": (NOW - LEEWAY_S) as f64 + 0.9})),
+            "expired"
+        );
         assert_eq!(reason(json!({"nbf": NOW + LEEWAY_S})), "accepted");
-        assert_eq!(reason(json!({"nbf": (NOW + LEEWAY_S) as f64 + 0.1})), "not_yet_valid");
+        assert_eq!(
+            reason(json!({"nbf": (NOW + LEEWAY_S) as f64 + 0.1})),
+            "not_yet_valid"
+        );
     }
 
     #[test]
     fn grants_are_read_as_written() {
-        let principal = with(json!({"negocio_id": 7, "negocios": ["a", 8], "zona": ["n", 1], "channels": ["estadisticas:b"]}));
-        let keys =
-            vec![("negocio_id".into(), vec!["7".into(), "a".into(), "8".into()]), ("zona".into(), vec!["n".into(), "1".into()])];
-        assert_eq!(*principal.unwrap().grants(), Grants::new(keys, vec!["estadisticas:b".into()]));
+        let principal = with(
+            json!({"negocio_id": 7, "negocios": ["a", 8], "zona": ["n", 1], "channels": ["estadisticas:b"]}),
+        );
+        let keys = vec![
+            (
+                "negocio_id".into(),
+                vec!["7".into(), "a".into(), "8".into()],
+            ),
+            ("zona".into(), vec!["n".into(), "1".into()]),
+        ];
+        assert_eq!(
+            *principal.unwrap().grants(),
+            Grants::new(keys, vec!["estadisticas:b".into()])
+        );
         let zone = vec![("zona".into(), vec!["n".into()])];
-        assert_eq!(*with(json!({"zona": "n"})).unwrap().grants(), Grants::new(zone, vec![]));
+        assert_eq!(
+            *with(json!({"zona": "n"})).unwrap().grants(),
+            Grants::new(zone, vec![])
+        );
     }
 
     #[test]
@@ -355,15 +516,26 @@ mod tests {
 
     #[test]
     fn the_users_own_id_grants_no_key() {
-        let rules = ClaimRules::new(None, None, &["id".into(), "sub".into(), "user_id".into(), "email".into()]);
-        let principal = read(&rules, r#"{"id":"5","sub":"5","user_id":"5","email":"5","exp":1700000001}"#).unwrap();
+        let rules = ClaimRules::new(
+            None,
+            None,
+            &["id".into(), "sub".into(), "user_id".into(), "email".into()],
+        );
+        let principal = read(
+            &rules,
+            r#"{"id":"5","sub":"5","user_id":"5","email":"5","exp":1700000001}"#,
+        )
+        .unwrap();
         assert_eq!(*principal.grants(), Grants::default());
     }
 
     #[test]
     fn the_role_is_rol_then_role() {
         assert_eq!(with(json!({"role": "a"})).unwrap().role(), Some("a"));
-        assert_eq!(with(json!({"role": "a", "rol": "b"})).unwrap().role(), Some("b"));
+        assert_eq!(
+            with(json!({"role": "a", "rol": "b"})).unwrap().role(),
+            Some("b")
+        );
     }
 
     #[test]
@@ -371,23 +543,35 @@ mod tests {
         let rules = ClaimRules::new(Some("https://id".into()), Some("latido".into()), &[]);
         let reason = |iss: Value, aud: Value| {
             let mut claims = json!({"id": 1, "exp": NOW + 9, "iss": iss, "aud": aud});
-            claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            claims
+                .as_object_mut()
+                .unwrap()
+                .retain(|_, value| !value.is_null());
             read(&rules, &claims.to_string()).map_or_else(|error| error.reason(), |_| "accepted")
         };
         assert_eq!(reason(json!("https://id"), json!("latido")), "accepted");
-        assert_eq!(reason(json!("https://id"), json!(["x", "latido"])), "accepted");
+        assert_eq!(
+            reason(json!("https://id"), json!(["x", "latido"])),
+            "accepted"
+        );
         assert_eq!(reason(json!("https://id/"), json!("latido")), "issuer");
         assert_eq!(reason(json!(null), json!("latido")), "issuer");
         assert_eq!(reason(json!("https://id"), json!("Latido")), "audience");
         assert_eq!(reason(json!("https://id"), json!([])), "audience");
         assert_eq!(reason(json!("https://id"), json!(null)), "audience");
-        assert!(with(json!({"iss": "any", "aud": "any"})).is_ok(), "unconfigured: any");
+        assert!(
+            with(json!({"iss": "any", "aud": "any"})).is_ok(),
+            "unconfigured: any"
+        );
     }
 
     #[test]
     fn a_member_twice_is_no_token() {
         let rules = ClaimRules::new(None, None, &[]);
-        assert_eq!(read(&rules, r#"{"id":1,"exp":1700000001,"id":2}"#), Err(TokenError::Malformed));
+        assert_eq!(
+            read(&rules, r#"{"id":1,"exp":1700000001,"id":2}"#),
+            Err(TokenError::Malformed)
+        );
         assert_eq!(read(&rules, r"[]"), Err(TokenError::Malformed));
     }
 }

@@ -58,7 +58,9 @@ impl Vouched {
 
 impl fmt::Debug for Vouched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vouched").field("revoked", &self.is_revoked()).finish_non_exhaustive()
+        f.debug_struct("Vouched")
+            .field("revoked", &self.is_revoked())
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,9 +113,19 @@ impl Introspector {
     pub(super) fn new(config: &Introspection) -> Result<Self, KeyError> {
         let url = outward::parse_url(config.url.expose())?;
         let client = outward::client(&url, IDLE)?;
-        let answers = Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(config.every).build();
+        let answers = Cache::builder()
+            .max_capacity(MAX_ANSWERS)
+            .time_to_live(config.every)
+            .build();
         let (every, fails_open) = (config.every, config.fails_open);
-        Ok(Self { url, client, every, fails_open, answers, in_use: Mutex::default() })
+        Ok(Self {
+            url,
+            client,
+            every,
+            fails_open,
+            answers,
+            in_use: Mutex::default(),
+        })
     }
 
     /// Starts the task that asks again.
@@ -132,7 +144,11 @@ impl Introspector {
     pub(super) fn remembered(&self, token: &str) -> Option<Result<Arc<Vouched>, TokenError>> {
         let hash = digest(token);
         let valid = self.answers.get(&hash)?;
-        Some(if valid { Ok(self.vouch(token, hash)) } else { Err(TokenError::Revoked) })
+        Some(if valid {
+            Ok(self.vouch(token, hash))
+        } else {
+            Err(TokenError::Revoked)
+        })
     }
 
     /// Asks, unless the answer is remembered.
@@ -144,7 +160,11 @@ impl Introspector {
         match self.post(token).await {
             Ok(valid) => {
                 self.answers.insert(hash, valid);
-                if valid { Ok(self.vouch(token, hash)) } else { Err(TokenError::Revoked) }
+                if valid {
+                    Ok(self.vouch(token, hash))
+                } else {
+                    Err(TokenError::Revoked)
+                }
             }
             Err(silence) => {
                 tracing::warn!(
@@ -152,7 +172,11 @@ impl Introspector {
                     accepted = self.fails_open,
                     "whether a token was revoked could not be asked"
                 );
-                if self.fails_open { Ok(self.vouch(token, hash)) } else { Err(TokenError::Unconfirmed) }
+                if self.fails_open {
+                    Ok(self.vouch(token, hash))
+                } else {
+                    Err(TokenError::Unconfirmed)
+                }
             }
         }
     }
@@ -160,11 +184,19 @@ impl Introspector {
     /// The one entry of a token in use.
     fn vouch(&self, token: &str, hash: Hash) -> Arc<Vouched> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vouched) = in_use.get(&hash).and_then(Weak::upgrade).filter(|vouched| !vouched.is_revoked()) {
+        if let Some(vouched) = in_use
+            .get(&hash)
+            .and_then(Weak::upgrade)
+            .filter(|vouched| !vouched.is_revoked())
+        {
             return vouched;
         }
         let confirmed = Mutex::new(Instant::now());
-        let vouched = Arc::new(Vouched { token: Secret::new(token), revoked: AtomicBool::new(false), confirmed });
+        let vouched = Arc::new(Vouched {
+            token: Secret::new(token),
+            revoked: AtomicBool::new(false),
+            confirmed,
+        });
         in_use.insert(hash, Arc::downgrade(&vouched));
         vouched
     }
@@ -174,7 +206,11 @@ impl Introspector {
         let tokens: Vec<_> = {
             let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
             in_use.retain(|_, vouched| vouched.strong_count() > 0);
-            in_use.values().filter_map(Weak::upgrade).filter(|vouched| !vouched.is_revoked()).collect()
+            in_use
+                .values()
+                .filter_map(Weak::upgrade)
+                .filter(|vouched| !vouched.is_revoked())
+                .collect()
         };
         let silent = futures_util::stream::iter(tokens)
             .map(|vouched| async move { self.confirm(&vouched).await.err() })
@@ -183,13 +219,20 @@ impl Introspector {
         let silences: Vec<Silence> = silent.collect().await;
         if let Some(first) = silences.first() {
             let reason = outward::chain(first);
-            tracing::warn!(reason, tokens = silences.len(), "whether tokens in use were revoked could not be asked");
+            tracing::warn!(
+                reason,
+                tokens = silences.len(),
+                "whether tokens in use were revoked could not be asked"
+            );
         }
     }
 
     async fn confirm(&self, vouched: &Vouched) -> Result<(), Silence> {
         let answer = self.post(vouched.token.expose()).await;
-        let mut confirmed = vouched.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut confirmed = vouched
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let is_valid = match &answer {
             Ok(valid) => {
                 self.answers.insert(digest(vouched.token.expose()), *valid);
@@ -208,12 +251,18 @@ impl Introspector {
 
     async fn post(&self, token: &str) -> Result<bool, Silence> {
         let body = serde_json::json!({ "token": token }).to_string();
-        let request = self.client.post(self.url.clone()).header("content-type", "application/json").body(body);
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header("content-type", "application/json")
+            .body(body);
         let response = request.send().await?;
         if response.status() != StatusCode::OK {
             return Err(Silence::Status(response.status()));
         }
-        let body = outward::body(response, MAX_BYTES).await?.ok_or(Silence::NoAnswer)?;
+        let body = outward::body(response, MAX_BYTES)
+            .await?
+            .ok_or(Silence::NoAnswer)?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| Silence::NoAnswer)?;
         Ok(answer.valid)
     }
@@ -221,7 +270,10 @@ impl Introspector {
 
 impl fmt::Debug for Introspector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Introspector").field("every", &self.every).field("fails_open", &self.fails_open).finish_non_exhaustive()
+        f.debug_struct("Introspector")
+            .field("every", &self.every)
+            .field("fails_open", &self.fails_open)
+            .finish_non_exhaustive()
     }
 }
 

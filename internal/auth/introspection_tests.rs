@@ -26,12 +26,18 @@ impl Issuer {
             questions: Arc::default(),
             last: Arc::default(),
         };
-        let (answer, questions, last) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.questions), Arc::clone(&issuer.last));
+        let (answer, questions, last) = (
+            Arc::clone(&issuer.answer),
+            Arc::clone(&issuer.questions),
+            Arc::clone(&issuer.last),
+        );
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let mut said = Vec::new();
-                while !String::from_utf8_lossy(&said).ends_with("\"}") && socket.read_buf(&mut said).await.is_ok_and(|n| n > 0) {}
+                while !String::from_utf8_lossy(&said).ends_with("\"}")
+                    && socket.read_buf(&mut said).await.is_ok_and(|n| n > 0)
+                {}
                 questions.fetch_add(1, Ordering::SeqCst);
                 *last.lock().unwrap() = String::from_utf8_lossy(&said).into_owned();
                 let answer = answer.lock().unwrap().clone();
@@ -53,26 +59,48 @@ impl Issuer {
         let url = Secret::new(format!("http://{}/introspect", self.address));
         let config = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
-            introspection: Some(Introspection { url, every, fails_open }),
+            introspection: Some(Introspection {
+                url,
+                every,
+                fails_open,
+            }),
             ..VerifierConfig::default()
         };
-        let (verifier, drain) = (Verifier::new(&config, Clock::system()).unwrap(), Drain::new());
+        let (verifier, drain) = (
+            Verifier::new(&config, Clock::system()).unwrap(),
+            Drain::new(),
+        );
         verifier.start(&drain);
         (verifier, drain)
     }
 }
 
 fn response(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn token() -> String {
-    let passport = Passport { user: "u1".into(), ..Passport::default() };
-    issue(&Secret::new(SECRET), &passport, &Clock::system(), Duration::from_secs(600)).unwrap()
+    let passport = Passport {
+        user: "u1".into(),
+        ..Passport::default()
+    };
+    issue(
+        &Secret::new(SECRET),
+        &passport,
+        &Clock::system(),
+        Duration::from_secs(600),
+    )
+    .unwrap()
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> &'static str {
-    verifier.verify(token).await.map_or_else(|error| error.reason(), |_| "accepted")
+    verifier
+        .verify(token)
+        .await
+        .map_or_else(|error| error.reason(), |_| "accepted")
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -81,7 +109,9 @@ async fn until(what: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time");
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("in time");
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -92,13 +122,34 @@ async fn a_good_token_is_asked_about_once_and_a_bad_one_never() {
     let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(HOUR, false);
     let token = token();
-    assert!(verifier.verify_at_once(&token).is_none() && verifier.verify_now(&token).is_none(), "the issuer must be asked");
+    assert!(
+        verifier.verify_at_once(&token).is_none() && verifier.verify_now(&token).is_none(),
+        "the issuer must be asked"
+    );
     assert_eq!(reason(&verifier, &token).await, "accepted");
-    assert!(verifier.verify_at_once(&token).unwrap().unwrap().may_be_revoked());
-    assert_eq!((reason(&verifier, &token).await, issuer.questions()), ("accepted", 1));
-    assert!(issuer.last.lock().unwrap().ends_with(&format!("{{\"token\":\"{token}\"}}")));
+    assert!(
+        verifier
+            .verify_at_once(&token)
+            .unwrap()
+            .unwrap()
+            .may_be_revoked()
+    );
     assert_eq!(
-        (reason(&verifier, &format!("{token}x")).await, issuer.questions()),
+        (reason(&verifier, &token).await, issuer.questions()),
+        ("accepted", 1)
+    );
+    assert!(
+        issuer
+            .last
+            .lock()
+            .unwrap()
+            .ends_with(&format!("{{\"token\":\"{token}\"}}"))
+    );
+    assert_eq!(
+        (
+            reason(&verifier, &format!("{token}x")).await,
+            issuer.questions()
+        ),
         ("signature", 1),
         "strangers make no questions"
     );
@@ -110,7 +161,11 @@ async fn a_revoked_token_opens_nothing() {
         let issuer = Issuer::that_says(answer).await;
         let (verifier, _drain) = issuer.verifier(HOUR, true);
         assert_eq!(reason(&verifier, &token()).await, "revoked");
-        assert_eq!(verifier.verify_at_once(&token()).map(|known| known.is_ok()), Some(false), "and that is remembered");
+        assert_eq!(
+            verifier.verify_at_once(&token()).map(|known| known.is_ok()),
+            Some(false),
+            "and that is remembered"
+        );
     }
 }
 
@@ -122,14 +177,22 @@ async fn who_gets_no_answer_decides_as_configured() {
         response("302 Found", r#"{"valid":true}"#),
         response("200 OK", "yes"),
         response("200 OK", r#"{"valid":"true"}"#),
-        response("200 OK", &format!(r#"{{"valid":true,"x":"{}"}}"#, "x".repeat(MAX_BYTES))),
+        response(
+            "200 OK",
+            &format!(r#"{{"valid":true,"x":"{}"}}"#, "x".repeat(MAX_BYTES)),
+        ),
         String::new(),
     ];
     for answer in answers {
         issuer.says(answer.clone());
         for (fails_open, expected) in [(false, "unconfirmed"), (true, "accepted")] {
             let (verifier, _drain) = issuer.verifier(HOUR, fails_open);
-            assert_eq!(reason(&verifier, &token()).await, expected, "{}", &answer[..answer.len().min(99)]);
+            assert_eq!(
+                reason(&verifier, &token()).await,
+                expected,
+                "{}",
+                &answer[..answer.len().min(99)]
+            );
         }
     }
 }
@@ -139,7 +202,10 @@ async fn a_token_in_use_is_asked_about_again_and_ends_when_revoked() {
     let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
     let token = token();
-    let (one, two): (Principal, Principal) = (verifier.verify(&token).await.unwrap(), verifier.verify(&token).await.unwrap());
+    let (one, two): (Principal, Principal) = (
+        verifier.verify(&token).await.unwrap(),
+        verifier.verify(&token).await.unwrap(),
+    );
     until(|| issuer.questions() >= 4).await;
     assert!(!one.is_revoked());
     issuer.says(response("200 OK", r#"{"valid":false}"#));
@@ -180,10 +246,26 @@ async fn what_nobody_uses_is_forgotten() {
 #[test]
 fn nothing_shows_the_token_or_the_address() {
     let url = Secret::new("https://issuer.example/introspect?key=hidden");
-    let config = Introspection { url, every: HOUR, fails_open: false };
+    let config = Introspection {
+        url,
+        every: HOUR,
+        fails_open: false,
+    };
     let introspector = Introspector::new(&config);
     assert!(!format!("{config:?} {introspector:?}").contains("hidden"));
-    for bad in ["http://issuer.example/", "ftp://127.0.0.1/", "https://u:p@issuer.example/", "x"] {
-        assert!(Introspector::new(&Introspection { url: Secret::new(bad), ..config.clone() }).is_err(), "{bad}");
+    for bad in [
+        "http://issuer.example/",
+        "ftp://127.0.0.1/",
+        "https://u:p@issuer.example/",
+        "x",
+    ] {
+        assert!(
+            Introspector::new(&Introspection {
+                url: Secret::new(bad),
+                ..config.clone()
+            })
+            .is_err(),
+            "{bad}"
+        );
     }
 }

@@ -37,7 +37,12 @@ pub enum IssueError {
 /// A token signed with HS256 that lives for `lifetime` from now on.
 ///
 /// A weak secret is accepted here: whether it may be used was decided where it was read.
-pub fn issue(secret: &Secret, passport: &Passport, clock: &Clock, lifetime: Duration) -> Result<String, IssueError> {
+pub fn issue(
+    secret: &Secret,
+    passport: &Passport,
+    clock: &Clock,
+    lifetime: Duration,
+) -> Result<String, IssueError> {
     check_secret(secret, true)?;
     let now_s = clock.unix_s();
     let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -48,7 +53,11 @@ pub fn issue(secret: &Secret, passport: &Passport, clock: &Clock, lifetime: Dura
         [one] => drop(claims.insert("negocio_id".into(), one.as_str().into())),
         several => drop(claims.insert("negocios".into(), several.into())),
     }
-    let texts = [("rol", &passport.role), ("iss", &passport.issuer), ("aud", &passport.audience)];
+    let texts = [
+        ("rol", &passport.role),
+        ("iss", &passport.issuer),
+        ("aud", &passport.audience),
+    ];
     for (name, value) in texts {
         if let Some(value) = value {
             claims.insert(name.into(), value.as_str().into());
@@ -57,7 +66,8 @@ pub fn issue(secret: &Secret, passport: &Passport, clock: &Clock, lifetime: Dura
     claims.insert("iat".into(), now_s.into());
     claims.insert("exp".into(), now_s.saturating_add(lifetime_s).into());
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &Value::Object(claims), &key).map_err(|_| IssueError::Sign)
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &Value::Object(claims), &key)
+        .map_err(|_| IssueError::Sign)
 }
 
 /// For fuzzing: any bytes as the claims of a token that is signed well, and as the header of one that is not.
@@ -68,8 +78,12 @@ pub(crate) fn sign_raw(secret: &str, bytes: &[u8]) -> (String, String) {
     let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let message = format!("{}.{}", part(br#"{"alg":"HS256"}"#), part(bytes));
     let key = EncodingKey::from_secret(secret.as_bytes());
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap_or_default();
-    (format!("{message}.{signature}"), format!("{}.{}.{signature}", part(bytes), part(b"{}")))
+    let signature =
+        jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap_or_default();
+    (
+        format!("{message}.{signature}"),
+        format!("{}.{}.{signature}", part(bytes), part(b"{}")),
+    )
 }
 
 #[cfg(test)]
@@ -80,7 +94,11 @@ mod tests {
     #[test]
     fn our_own_tokens_are_accepted() {
         let (clock, secret) = (Clock::system(), Secret::new("s".repeat(32)));
-        let config = VerifierConfig { secrets: vec![secret.clone()], issuer: Some("me".into()), ..VerifierConfig::default() };
+        let config = VerifierConfig {
+            secrets: vec![secret.clone()],
+            issuer: Some("me".into()),
+            ..VerifierConfig::default()
+        };
         let verifier = Verifier::new(&config, clock.clone()).unwrap();
         let passport = Passport {
             user: "ana".into(),
@@ -91,7 +109,10 @@ mod tests {
         };
         let token = issue(&secret, &passport, &clock, Duration::from_secs(60)).unwrap();
         let principal = verifier.verify_now(&token).unwrap().unwrap();
-        assert_eq!((principal.user().as_str(), principal.role()), ("ana", Some("negocio")));
+        assert_eq!(
+            (principal.user().as_str(), principal.role()),
+            ("ana", Some("negocio"))
+        );
         assert!((59..=61).contains(&(principal.expires_at_s() - clock.unix_s())));
     }
 }

@@ -32,8 +32,17 @@ impl KeySet {
             keys: Vec<Value>,
         }
         let set: Set = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
-        let keys: Arc<[_]> = set.keys.into_iter().filter_map(usable).take(MAX_KEYS).collect();
-        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
+        let keys: Arc<[_]> = set
+            .keys
+            .into_iter()
+            .filter_map(usable)
+            .take(MAX_KEYS)
+            .collect();
+        if keys.is_empty() {
+            Err(KeySetError::NoUsableKey)
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     /// Whether there is none: nothing was fetched yet.
@@ -47,7 +56,10 @@ impl KeySet {
     }
 
     /// The keys that a token of that `kid` may be signed with: a missing id, on either side, excludes nothing.
-    pub(super) fn candidates<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a VerifyingKey> + Clone {
+    pub(super) fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a VerifyingKey> + Clone {
         self.0.iter().filter(move |key| match (kid, &key.id) {
             (Some(kid), Some(id)) => kid == id,
             _ => true,
@@ -75,8 +87,14 @@ struct PublishedKey {
 
 fn usable(key: Value) -> Option<VerifyingKey> {
     let key = PublishedKey::deserialize(key).ok()?;
-    let verifies = key.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
-        && key.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+    let verifies = key
+        .purpose
+        .as_deref()
+        .is_none_or(|purpose| purpose == "sig")
+        && key
+            .key_ops
+            .as_ref()
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"))
         && key.d.is_none();
     if !verifies {
         return None;
@@ -85,7 +103,10 @@ fn usable(key: Value) -> Option<VerifyingKey> {
     if let Some(name) = &key.alg {
         // A key published for one algorithm is good for that one alone, and for none if it isn't its own kind of algorithm.
         let algorithm: Algorithm = name.parse().ok()?;
-        let at = verifying.algorithms.iter().position(|own| *own == algorithm)?;
+        let at = verifying
+            .algorithms
+            .iter()
+            .position(|own| *own == algorithm)?;
         verifying.algorithms = &verifying.algorithms[at..=at];
     }
     Some(verifying)
@@ -95,11 +116,15 @@ fn usable(key: Value) -> Option<VerifyingKey> {
 fn decoding_key(key: &PublishedKey) -> Option<DecodingKey> {
     let decoded = match (&*key.kty, key.crv.as_deref()) {
         ("RSA", _) => DecodingKey::from_rsa_components(key.n.as_deref()?, key.e.as_deref()?),
-        ("EC", Some("P-256" | "P-384")) => DecodingKey::from_ec_components(key.x.as_deref()?, key.y.as_deref()?),
+        ("EC", Some("P-256" | "P-384")) => {
+            DecodingKey::from_ec_components(key.x.as_deref()?, key.y.as_deref()?)
+        }
         ("OKP", Some("Ed25519")) => DecodingKey::from_ed_components(key.x.as_deref()?),
         _ => return None,
     };
-    decoded.ok().filter(|key| key.family() != AlgorithmFamily::Hmac)
+    decoded
+        .ok()
+        .filter(|key| key.family() != AlgorithmFamily::Hmac)
 }
 
 #[cfg(test)]
@@ -112,9 +137,11 @@ mod tests {
     use crate::auth::testkeys;
 
     fn published(pem: &[u8], changes: Value) -> Value {
-        let key =
-            DecodingKey::from_rsa_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem)).or_else(|_| DecodingKey::from_ed_pem(pem));
-        let mut jwk = serde_json::to_value(Jwk::from_decoding_key(&key.unwrap(), None).unwrap()).unwrap();
+        let key = DecodingKey::from_rsa_pem(pem)
+            .or_else(|_| DecodingKey::from_ec_pem(pem))
+            .or_else(|_| DecodingKey::from_ed_pem(pem));
+        let mut jwk =
+            serde_json::to_value(Jwk::from_decoding_key(&key.unwrap(), None).unwrap()).unwrap();
         for (name, value) in changes.as_object().unwrap() {
             jwk[name] = value.clone();
         }
@@ -122,18 +149,38 @@ mod tests {
     }
 
     fn algorithms(key: Value) -> Vec<Algorithm> {
-        usable(key).map(|key| key.algorithms.to_vec()).unwrap_or_default()
+        usable(key)
+            .map(|key| key.algorithms.to_vec())
+            .unwrap_or_default()
     }
 
     #[test]
     fn keys_of_every_kind_are_read() {
         let rsa = testkeys::RSA.public.as_bytes();
         assert_eq!(algorithms(published(rsa, json!({}))).len(), 6);
-        assert_eq!(algorithms(published(rsa, json!({"alg": "PS384", "use": "sig", "kid": "a"}))), [Algorithm::PS384]);
-        assert_eq!(algorithms(published(rsa, json!({"key_ops": ["verify"]}))).len(), 6);
-        assert_eq!(algorithms(published(testkeys::P256.public.as_bytes(), json!({}))), [Algorithm::ES256]);
-        assert_eq!(algorithms(published(testkeys::P384.public.as_bytes(), json!({}))), [Algorithm::ES384]);
-        assert_eq!(algorithms(published(testkeys::ED25519.public.as_bytes(), json!({}))), [Algorithm::EdDSA]);
+        assert_eq!(
+            algorithms(published(
+                rsa,
+                json!({"alg": "PS384", "use": "sig", "kid": "a"})
+            )),
+            [Algorithm::PS384]
+        );
+        assert_eq!(
+            algorithms(published(rsa, json!({"key_ops": ["verify"]}))).len(),
+            6
+        );
+        assert_eq!(
+            algorithms(published(testkeys::P256.public.as_bytes(), json!({}))),
+            [Algorithm::ES256]
+        );
+        assert_eq!(
+            algorithms(published(testkeys::P384.public.as_bytes(), json!({}))),
+            [Algorithm::ES384]
+        );
+        assert_eq!(
+            algorithms(published(testkeys::ED25519.public.as_bytes(), json!({}))),
+            [Algorithm::EdDSA]
+        );
     }
 
     #[test]
@@ -164,16 +211,29 @@ mod tests {
         assert_eq!(algorithms(published(p256, json!({"y": "AAAA"}))), []);
         let ed25519 = testkeys::ED25519.public.as_bytes();
         for x in ["", "AAAA", &"A".repeat(44)] {
-            assert_eq!(algorithms(published(ed25519, json!({"x": x}))), [], "not 32 bytes: {x:?}");
+            assert_eq!(
+                algorithms(published(ed25519, json!({"x": x}))),
+                [],
+                "not 32 bytes: {x:?}"
+            );
         }
     }
 
     #[test]
     fn a_set_without_a_usable_key_is_no_set() {
         assert_eq!(KeySet::parse(b"{}").unwrap_err(), KeySetError::Malformed);
-        assert_eq!(KeySet::parse(b"<html>").unwrap_err(), KeySetError::Malformed);
-        assert_eq!(KeySet::parse(br#"{"keys":[]}"#).unwrap_err(), KeySetError::NoUsableKey);
-        assert_eq!(KeySet::parse(br#"{"keys":[1,null,{"kty":"oct","k":"AA"}]}"#).unwrap_err(), KeySetError::NoUsableKey);
+        assert_eq!(
+            KeySet::parse(b"<html>").unwrap_err(),
+            KeySetError::Malformed
+        );
+        assert_eq!(
+            KeySet::parse(br#"{"keys":[]}"#).unwrap_err(),
+            KeySetError::NoUsableKey
+        );
+        assert_eq!(
+            KeySet::parse(br#"{"keys":[1,null,{"kty":"oct","k":"AA"}]}"#).unwrap_err(),
+            KeySetError::NoUsableKey
+        );
     }
 
     #[test]

@@ -33,7 +33,10 @@ pub struct JwksTimings {
 
 impl Default for JwksTimings {
     fn default() -> Self {
-        Self { refresh: Duration::from_secs(3600), cooldown: Duration::from_secs(10) }
+        Self {
+            refresh: Duration::from_secs(3600),
+            cooldown: Duration::from_secs(10),
+        }
     }
 }
 
@@ -80,7 +83,14 @@ impl Jwks {
         let url = outward::parse_url(url)?;
         let client = outward::client(&url, 0)?;
         let keys = watch::Sender::new(KeySet::default());
-        Ok(Self { url, client, timings, keys, nudge: Notify::new(), pace: Mutex::default() })
+        Ok(Self {
+            url,
+            client,
+            timings,
+            keys,
+            nudge: Notify::new(),
+            pace: Mutex::default(),
+        })
     }
 
     /// Starts the task that fetches, at once and then for ever.
@@ -109,7 +119,10 @@ impl Jwks {
     /// Whether asking for a fetch now would bring one.
     pub(super) fn may_fetch(&self) -> bool {
         let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.in_flight || pace.last_start.is_none_or(|start| start.elapsed() >= self.timings.cooldown)
+        pace.in_flight
+            || pace
+                .last_start
+                .is_none_or(|start| start.elapsed() >= self.timings.cooldown)
     }
 
     async fn run(&self) {
@@ -120,9 +133,15 @@ impl Jwks {
             self.set_pace(false);
             let wait = match &fetched {
                 Ok(_) => self.timings.refresh,
-                Err(_) => RETRY.saturating_mul(1 << failures.min(10)).min(LONGEST_RETRY),
+                Err(_) => RETRY
+                    .saturating_mul(1 << failures.min(10))
+                    .min(LONGEST_RETRY),
             };
-            failures = if fetched.is_ok() { 0 } else { failures.saturating_add(1) };
+            failures = if fetched.is_ok() {
+                0
+            } else {
+                failures.saturating_add(1)
+            };
             self.publish(fetched, wait);
             self.rest(wait).await;
         }
@@ -159,7 +178,11 @@ impl Jwks {
             Err(error) => {
                 let retry_in_s = wait.as_secs();
                 let reason = outward::chain(&error);
-                tracing::warn!(reason, retry_in_s, "the issuer's key set could not be fetched; the last good one stays");
+                tracing::warn!(
+                    reason,
+                    retry_in_s,
+                    "the issuer's key set could not be fetched; the last good one stays"
+                );
                 self.keys.send_modify(|_| {});
             }
         }
@@ -170,14 +193,18 @@ impl Jwks {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let body = outward::body(response, MAX_BYTES).await?.ok_or(FetchError::TooLong)?;
+        let body = outward::body(response, MAX_BYTES)
+            .await?
+            .ok_or(FetchError::TooLong)?;
         Ok(KeySet::parse(&body)?)
     }
 }
 
 impl fmt::Debug for Jwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwks").field("timings", &self.timings).finish_non_exhaustive()
+        f.debug_struct("Jwks")
+            .field("timings", &self.timings)
+            .finish_non_exhaustive()
     }
 }
 

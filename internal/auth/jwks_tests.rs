@@ -25,7 +25,11 @@ impl Issuer {
     async fn start(answer: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let issuer = Self { url, answer: Arc::new(Mutex::new(answer)), requests: Arc::default() };
+        let issuer = Self {
+            url,
+            answer: Arc::new(Mutex::new(answer)),
+            requests: Arc::default(),
+        };
         let (answer, requests) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.requests));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
@@ -48,16 +52,29 @@ impl Issuer {
     }
 
     fn verifier(&self, cooldown: Duration) -> (Verifier, Drain) {
-        let timings = JwksTimings { refresh: NEVER, cooldown };
-        let config = VerifierConfig { jwks_url: Some(self.url.clone()), jwks_timings: timings, ..VerifierConfig::default() };
-        let (verifier, drain) = (Verifier::new(&config, Clock::system()).unwrap(), Drain::new());
+        let timings = JwksTimings {
+            refresh: NEVER,
+            cooldown,
+        };
+        let config = VerifierConfig {
+            jwks_url: Some(self.url.clone()),
+            jwks_timings: timings,
+            ..VerifierConfig::default()
+        };
+        let (verifier, drain) = (
+            Verifier::new(&config, Clock::system()).unwrap(),
+            Drain::new(),
+        );
         verifier.start(&drain);
         (verifier, drain)
     }
 }
 
 fn response(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
 }
 
 fn keys(published: &[(&str, &str)]) -> String {
@@ -67,7 +84,8 @@ fn keys(published: &[(&str, &str)]) -> String {
 
 fn jwk(kid: &str, pem: &str) -> Value {
     let pem = pem.as_bytes();
-    let key = DecodingKey::from_rsa_pem(pem).unwrap_or_else(|_| DecodingKey::from_ec_pem(pem).unwrap());
+    let key =
+        DecodingKey::from_rsa_pem(pem).unwrap_or_else(|_| DecodingKey::from_ec_pem(pem).unwrap());
     let mut jwk = serde_json::to_value(Jwk::from_decoding_key(&key, None).unwrap()).unwrap();
     jwk["kid"] = kid.into();
     jwk["use"] = "sig".into();
@@ -77,19 +95,35 @@ fn jwk(kid: &str, pem: &str) -> Value {
 fn token(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
     let mut header = Header::new(algorithm);
     header.kid = kid.map(Into::into);
-    jsonwebtoken::encode(&header, &json!({"id": "ana", "exp": Clock::system().unix_s() + 600}), key).unwrap()
+    jsonwebtoken::encode(
+        &header,
+        &json!({"id": "ana", "exp": Clock::system().unix_s() + 600}),
+        key,
+    )
+    .unwrap()
 }
 
 fn old(kid: Option<&str>) -> String {
-    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::RSA.private.as_bytes()).unwrap())
+    token(
+        Algorithm::RS256,
+        kid,
+        &EncodingKey::from_rsa_pem(testkeys::RSA.private.as_bytes()).unwrap(),
+    )
 }
 
 fn new(kid: Option<&str>) -> String {
-    token(Algorithm::RS256, kid, &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA.private.as_bytes()).unwrap())
+    token(
+        Algorithm::RS256,
+        kid,
+        &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA.private.as_bytes()).unwrap(),
+    )
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> &'static str {
-    verifier.verify(token).await.map_or_else(|error| error.reason(), |_| "accepted")
+    verifier
+        .verify(token)
+        .await
+        .map_or_else(|error| error.reason(), |_| "accepted")
 }
 
 #[tokio::test]
@@ -97,13 +131,24 @@ async fn the_first_token_waits_for_the_first_keys() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, drain) = issuer.verifier(NEVER);
     assert!(!verifier.is_ready());
-    assert!(verifier.verify_now(&old(Some("a"))).is_none(), "only waiting can tell");
+    assert!(
+        verifier.verify_now(&old(Some("a"))).is_none(),
+        "only waiting can tell"
+    );
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     assert!(verifier.is_ready());
     assert!(verifier.verify_now(&old(Some("a"))).unwrap().is_ok());
-    assert_eq!(reason(&verifier, &old(None)).await, "accepted", "without an id every key is tried");
+    assert_eq!(
+        reason(&verifier, &old(None)).await,
+        "accepted",
+        "without an id every key is tried"
+    );
     assert_eq!(issuer.requests(), 1);
-    assert_eq!(drain.finish(Duration::from_secs(5)).await, 0, "the task ends with the server");
+    assert_eq!(
+        drain.finish(Duration::from_secs(5)).await,
+        0,
+        "the task ends with the server"
+    );
 }
 
 #[tokio::test]
@@ -113,13 +158,28 @@ async fn rotation_is_noticed_by_the_first_unknown_key() {
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
 
-    issuer.says(keys(&[("a", testkeys::RSA.public), ("b", testkeys::OTHER_RSA.public)]));
+    issuer.says(keys(&[
+        ("a", testkeys::RSA.public),
+        ("b", testkeys::OTHER_RSA.public),
+    ]));
     assert_eq!(reason(&verifier, &new(Some("b"))).await, "accepted");
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted", "both live for a while");
+    assert_eq!(
+        reason(&verifier, &old(Some("a"))).await,
+        "accepted",
+        "both live for a while"
+    );
 
     issuer.says(keys(&[("b", testkeys::OTHER_RSA.public)]));
-    assert_eq!(reason(&verifier, &new(Some("zzz"))).await, "unknown_key", "and this fetched again");
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "unknown_key", "the old one is over");
+    assert_eq!(
+        reason(&verifier, &new(Some("zzz"))).await,
+        "unknown_key",
+        "and this fetched again"
+    );
+    assert_eq!(
+        reason(&verifier, &old(Some("a"))).await,
+        "unknown_key",
+        "the old one is over"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +188,10 @@ async fn invented_ids_don_t_hammer_the_issuer() {
     let (verifier, _drain) = issuer.verifier(NEVER);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     for n in 0..9 {
-        assert_eq!(reason(&verifier, &old(Some(&format!("invented {n}")))).await, "unknown_key");
+        assert_eq!(
+            reason(&verifier, &old(Some(&format!("invented {n}")))).await,
+            "unknown_key"
+        );
         assert_eq!(reason(&verifier, &new(Some("a"))).await, "signature");
         assert_eq!(reason(&verifier, &new(None)).await, "signature");
     }
@@ -141,19 +204,38 @@ async fn tokens_that_wait_share_one_fetch() {
     let (verifier, _drain) = issuer.verifier(NEVER);
     let token = old(Some("a"));
     let waiting = (0..20).map(|_| verifier.verify(&token));
-    assert!(futures_util::future::join_all(waiting).await.iter().all(Result::is_ok));
+    assert!(
+        futures_util::future::join_all(waiting)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
     assert_eq!(issuer.requests(), 1);
 }
 
 #[tokio::test]
 async fn a_key_is_good_for_its_own_algorithm_alone() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public), ("e", testkeys::P256.public)])).await;
+    let issuer = Issuer::start(keys(&[
+        ("a", testkeys::RSA.public),
+        ("e", testkeys::P256.public),
+    ]))
+    .await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     let elliptic = EncodingKey::from_ec_pem(testkeys::P256.private.as_bytes()).unwrap();
-    assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("e"), &elliptic)).await, "accepted");
-    assert_eq!(reason(&verifier, &token(Algorithm::ES256, Some("a"), &elliptic)).await, "algorithm", "an RSA key's id");
+    assert_eq!(
+        reason(&verifier, &token(Algorithm::ES256, Some("e"), &elliptic)).await,
+        "accepted"
+    );
+    assert_eq!(
+        reason(&verifier, &token(Algorithm::ES256, Some("a"), &elliptic)).await,
+        "algorithm",
+        "an RSA key's id"
+    );
     let public = EncodingKey::from_secret(testkeys::RSA.public.as_bytes());
-    assert_eq!(reason(&verifier, &token(Algorithm::HS256, Some("a"), &public)).await, "algorithm");
+    assert_eq!(
+        reason(&verifier, &token(Algorithm::HS256, Some("a"), &public)).await,
+        "algorithm"
+    );
     assert_eq!(issuer.requests(), 1);
 }
 
@@ -182,9 +264,18 @@ async fn after_a_failure_the_last_good_keys_stay() {
 async fn a_redirect_is_not_followed() {
     let inside = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
-        let issuer = Issuer::start(response(status, &format!("location: {}\r\n", inside.url), "")).await;
+        let issuer = Issuer::start(response(
+            status,
+            &format!("location: {}\r\n", inside.url),
+            "",
+        ))
+        .await;
         let (verifier, _drain) = issuer.verifier(NEVER);
-        assert_eq!(verifier.verify(&old(Some("a"))).await, Err(TokenError::KeysUnavailable), "{status}");
+        assert_eq!(
+            verifier.verify(&old(Some("a"))).await,
+            Err(TokenError::KeysUnavailable),
+            "{status}"
+        );
     }
     assert_eq!(inside.requests(), 0);
 }
@@ -198,7 +289,10 @@ async fn a_set_without_end_is_cut_off() {
     for answer in [announced, endless] {
         let issuer = Issuer::start(answer).await;
         let (verifier, _drain) = issuer.verifier(NEVER);
-        assert_eq!(verifier.verify(&old(Some("a"))).await, Err(TokenError::KeysUnavailable));
+        assert_eq!(
+            verifier.verify(&old(Some("a"))).await,
+            Err(TokenError::KeysUnavailable)
+        );
     }
 }
 
@@ -232,23 +326,44 @@ fn only_safe_addresses_are_asked() {
 async fn one_id_at_two_issuers_is_two_keys() {
     let one = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let two = Issuer::start(keys(&[("a", testkeys::OTHER_RSA.public)])).await;
-    let ((first, _drain), (second, _also)) = (one.verifier(Duration::ZERO), two.verifier(Duration::ZERO));
+    let ((first, _drain), (second, _also)) =
+        (one.verifier(Duration::ZERO), two.verifier(Duration::ZERO));
     for _ in 0..2 {
-        assert_eq!((reason(&first, &old(Some("a"))).await, reason(&second, &new(Some("a"))).await), ("accepted", "accepted"));
-        assert_eq!((reason(&first, &new(Some("a"))).await, reason(&second, &old(Some("a"))).await), ("signature", "signature"));
+        assert_eq!(
+            (
+                reason(&first, &old(Some("a"))).await,
+                reason(&second, &new(Some("a"))).await
+            ),
+            ("accepted", "accepted")
+        );
+        assert_eq!(
+            (
+                reason(&first, &new(Some("a"))).await,
+                reason(&second, &old(Some("a"))).await
+            ),
+            ("signature", "signature")
+        );
     }
 }
 
 #[tokio::test]
 async fn an_issuer_that_never_ends_its_answer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config =
-        VerifierConfig { jwks_url: Some(format!("http://{}/keys", listener.local_addr().unwrap())), ..VerifierConfig::default() };
-    let (verifier, drain) = (Verifier::new(&config, Clock::system()).unwrap(), Drain::new());
+    let config = VerifierConfig {
+        jwks_url: Some(format!("http://{}/keys", listener.local_addr().unwrap())),
+        ..VerifierConfig::default()
+    };
+    let (verifier, drain) = (
+        Verifier::new(&config, Clock::system()).unwrap(),
+        Drain::new(),
+    );
     verifier.start(&drain);
     let silent = async {
         let (mut socket, _) = listener.accept().await.unwrap();
-        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+        socket
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+            .await
+            .unwrap();
         std::future::pending::<()>().await;
     };
     let token = old(Some("a"));

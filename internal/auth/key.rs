@@ -19,8 +19,14 @@ const PEM: &str = "-----BEGIN ";
 const ED25519_BYTES: usize = 32;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-const RSA: &[Algorithm] =
-    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
 const P256: &[Algorithm] = &[Algorithm::ES256];
 const P384: &[Algorithm] = &[Algorithm::ES384];
 const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
@@ -41,7 +47,9 @@ pub enum KeyError {
     #[error("expected a random secret and not a PEM key; a public key belongs in JWT_PUBLIC_KEY")]
     PemAsSecret,
     /// No PEM block, or one of another kind.
-    #[error("expected PEM blocks of the kind PUBLIC KEY (RSA, EC P-256 or P-384, Ed25519) or RSA PUBLIC KEY")]
+    #[error(
+        "expected PEM blocks of the kind PUBLIC KEY (RSA, EC P-256 or P-384, Ed25519) or RSA PUBLIC KEY"
+    )]
     Pem,
     /// A private key: it is not needed here, and should not lie about.
     #[error("expected a public key and not a private one (openssl pkey -pubout writes it)")]
@@ -56,10 +64,14 @@ pub enum KeyError {
         bits: usize,
     },
     /// The key set's address.
-    #[error("expected an https:// address without user and password (http:// only for 127.0.0.1, ::1 or localhost)")]
+    #[error(
+        "expected an https:// address without user and password (http:// only for 127.0.0.1, ::1 or localhost)"
+    )]
     JwksUrl,
     /// The machine's root certificates could not be read.
-    #[error("no root certificates were found on this machine (install ca-certificates, or set SSL_CERT_FILE)")]
+    #[error(
+        "no root certificates were found on this machine (install ca-certificates, or set SSL_CERT_FILE)"
+    )]
     RootCertificates,
 }
 
@@ -76,12 +88,19 @@ impl VerifyingKey {
     /// An HMAC secret.
     pub(super) fn from_secret(secret: &Secret, allow_weak: bool) -> Result<Self, KeyError> {
         check_secret(secret, allow_weak)?;
-        Ok(Self { id: None, algorithms: HMAC, key: DecodingKey::from_secret(secret.expose().as_bytes()) })
+        Ok(Self {
+            id: None,
+            algorithms: HMAC,
+            key: DecodingKey::from_secret(secret.expose().as_bytes()),
+        })
     }
 
     /// One PEM block.
     fn from_pem(block: &str) -> Result<Self, KeyError> {
-        let label = block.strip_prefix(PEM).and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
+        let label = block
+            .strip_prefix(PEM)
+            .and_then(|rest| rest.split_once("-----"))
+            .map(|(label, _)| label);
         match label {
             Some("PUBLIC KEY" | "RSA PUBLIC KEY") => {}
             Some(label) if label.ends_with("PRIVATE KEY") => return Err(KeyError::PrivateKey),
@@ -90,13 +109,19 @@ impl VerifyingKey {
         }
         let pem = block.as_bytes();
         let parsed = DecodingKey::from_rsa_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem));
-        Self::from_parsed(None, parsed.or_else(|_| DecodingKey::from_ed_pem(pem)).map_err(|_| KeyError::Pem)?)
+        Self::from_parsed(
+            None,
+            parsed
+                .or_else(|_| DecodingKey::from_ed_pem(pem))
+                .map_err(|_| KeyError::Pem)?,
+        )
     }
 
     /// Finds the algorithms of an asymmetric key from what it is.
     pub(super) fn from_parsed(id: Option<String>, key: DecodingKey) -> Result<Self, KeyError> {
         // A signature over a key of the wrong curve or size would fail on every token; better to hear of it now.
-        let verifies = |algorithm| (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &key).is_ok();
+        let verifies =
+            |algorithm| (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &key).is_ok();
         let algorithms = match key.family() {
             jsonwebtoken::AlgorithmFamily::Rsa => {
                 check_rsa(&key)?;
@@ -105,19 +130,28 @@ impl VerifyingKey {
             jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES256) => P256,
             jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES384) => P384,
             jsonwebtoken::AlgorithmFamily::Ed
-                if key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_BYTES) && verifies(Algorithm::EdDSA) =>
+                if key
+                    .try_get_as_bytes()
+                    .is_ok_and(|bytes| bytes.len() == ED25519_BYTES)
+                    && verifies(Algorithm::EdDSA) =>
             {
                 ED25519
             }
             _ => return Err(KeyError::Pem),
         };
-        Ok(Self { id, algorithms, key })
+        Ok(Self {
+            id,
+            algorithms,
+            key,
+        })
     }
 }
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyingKey").field("algorithms", &self.algorithms).finish_non_exhaustive()
+        f.debug_struct("VerifyingKey")
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +161,9 @@ pub fn check_secret(secret: &Secret, allow_weak: bool) -> Result<(), KeyError> {
         return Err(KeyError::PemAsSecret);
     }
     if secret.bytes() == 0 || (!allow_weak && secret.bytes() < MIN_SECRET_BYTES) {
-        return Err(KeyError::WeakSecret { bytes: secret.bytes() });
+        return Err(KeyError::WeakSecret {
+            bytes: secret.bytes(),
+        });
     }
     Ok(())
 }
@@ -144,20 +180,32 @@ pub(super) fn public_keys(pem: &str) -> Result<Vec<VerifyingKey>, KeyError> {
         return Err(KeyError::Pem);
     }
     let ends = starts.iter().skip(1).copied().chain([pem.len()]);
-    starts.iter().zip(ends).map(|(&start, end)| VerifyingKey::from_pem(pem[start..end].trim())).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| VerifyingKey::from_pem(pem[start..end].trim()))
+        .collect()
 }
 
 fn check_rsa(key: &DecodingKey) -> Result<(), KeyError> {
     let jwk = Jwk::from_decoding_key(key, None).map_err(|_| KeyError::Pem)?;
-    let AlgorithmParameters::RSA(parameters) = jwk.algorithm else { return Err(KeyError::Pem) };
+    let AlgorithmParameters::RSA(parameters) = jwk.algorithm else {
+        return Err(KeyError::Pem);
+    };
     let bits = modulus_bits(&parameters.n).ok_or(KeyError::Pem)?;
-    if RSA_BITS.contains(&bits) { Ok(()) } else { Err(KeyError::RsaSize { bits }) }
+    if RSA_BITS.contains(&bits) {
+        Ok(())
+    } else {
+        Err(KeyError::RsaSize { bits })
+    }
 }
 
 /// Bits of a big-endian number in base64url.
 fn modulus_bits(n: &str) -> Option<usize> {
     use base64::Engine;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(n).ok()?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(n)
+        .ok()?;
     let first = bytes.iter().position(|&byte| byte != 0)?;
     Some((bytes.len() - first) * 8 - bytes[first].leading_zeros() as usize)
 }
@@ -177,13 +225,21 @@ mod tests {
             (testkeys::ED25519.public, ED25519),
         ] {
             let keys = public_keys(pem).unwrap();
-            assert_eq!(keys.iter().map(|k| k.algorithms).collect::<Vec<_>>(), [algorithms], "{pem}");
+            assert_eq!(
+                keys.iter().map(|k| k.algorithms).collect::<Vec<_>>(),
+                [algorithms],
+                "{pem}"
+            );
         }
     }
 
     #[test]
     fn several_blocks_are_several_keys() {
-        let both = format!("# old\n{}\n# new\n{}", testkeys::RSA.public, testkeys::P256.public);
+        let both = format!(
+            "# old\n{}\n# new\n{}",
+            testkeys::RSA.public,
+            testkeys::P256.public
+        );
         assert_eq!(public_keys(&both).unwrap().len(), 2);
         let one_bad = format!("{}\n{}", testkeys::RSA.public, testkeys::P256.private);
         assert_eq!(check_public_keys(&one_bad), Err(KeyError::PrivateKey));
@@ -194,7 +250,10 @@ mod tests {
         for (pem, error) in [
             ("", KeyError::Pem),
             ("hello", KeyError::Pem),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", KeyError::Pem),
+            (
+                "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+                KeyError::Pem,
+            ),
             (testkeys::P521_PUBLIC, KeyError::Pem),
             (testkeys::SECP256K1_PUBLIC, KeyError::Pem),
             (testkeys::RSA.private, KeyError::PrivateKey),
@@ -209,18 +268,31 @@ mod tests {
     fn a_secret_is_long_and_no_pem() {
         let secret = |text: &str, weak| check_secret(&Secret::new(text), weak);
         assert_eq!(secret(&"x".repeat(32), false), Ok(()));
-        assert_eq!(secret(&"x".repeat(31), false), Err(KeyError::WeakSecret { bytes: 31 }));
+        assert_eq!(
+            secret(&"x".repeat(31), false),
+            Err(KeyError::WeakSecret { bytes: 31 })
+        );
         assert_eq!(secret("x", true), Ok(()));
         assert_eq!(secret("", true), Err(KeyError::WeakSecret { bytes: 0 }));
         for weak in [false, true] {
-            assert_eq!(secret(testkeys::RSA.public, weak), Err(KeyError::PemAsSecret));
+            assert_eq!(
+                secret(testkeys::RSA.public, weak),
+                Err(KeyError::PemAsSecret)
+            );
         }
-        assert!(KeyError::WeakSecret { bytes: 3 }.to_string().contains("JWT_ALLOW_WEAK_SECRET=true"));
+        assert!(
+            KeyError::WeakSecret { bytes: 3 }
+                .to_string()
+                .contains("JWT_ALLOW_WEAK_SECRET=true")
+        );
     }
 
     #[test]
     fn debug_says_nothing() {
         let key = VerifyingKey::from_secret(&Secret::new("hunter2 hunter2"), true).unwrap();
-        assert_eq!(format!("{key:?}"), "VerifyingKey { algorithms: [HS256, HS384, HS512], .. }");
+        assert_eq!(
+            format!("{key:?}"),
+            "VerifyingKey { algorithms: [HS256, HS384, HS512], .. }"
+        );
     }
 }

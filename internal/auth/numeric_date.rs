@@ -19,7 +19,9 @@ pub(super) enum Fraction {
 
 /// The whole seconds of a date from 1970 to 9999; None for every other type and every other number.
 pub(super) fn parse(value: &Value, fraction: Fraction) -> Option<i64> {
-    let Value::Number(number) = value else { return None };
+    let Value::Number(number) = value else {
+        return None;
+    };
     let seconds = match number.as_i64() {
         Some(seconds) => seconds,
         None => whole(number.as_f64()?, fraction)?,
@@ -34,7 +36,9 @@ fn whole(seconds: f64, fraction: Fraction) -> Option<i64> {
         Fraction::Up => seconds.ceil(),
     };
     // Comparing first keeps infinities, NaN and whatever does not fit out of the cast.
-    (0.0..=MAX_S as f64).contains(&rounded).then_some(rounded as i64)
+    (0.0..=MAX_S as f64)
+        .contains(&rounded)
+        .then_some(rounded as i64)
 }
 
 #[cfg(test)]
@@ -46,9 +50,13 @@ mod tests {
 
     #[test]
     fn integers_and_floats_are_dates() {
-        for (value, down, up) in
-            [(json!(0), 0, 0), (json!(1.0), 1, 1), (json!(1.5), 1, 2), (json!(1e3), 1000, 1000), (json!(MAX_S), MAX_S, MAX_S)]
-        {
+        for (value, down, up) in [
+            (json!(0), 0, 0),
+            (json!(1.0), 1, 1),
+            (json!(1.5), 1, 2),
+            (json!(1e3), 1000, 1000),
+            (json!(MAX_S), MAX_S, MAX_S),
+        ] {
             assert_eq!(parse(&value, Fraction::Down), Some(down), "{value}");
             assert_eq!(parse(&value, Fraction::Up), Some(up), "{value}");
         }
@@ -56,9 +64,21 @@ mod tests {
 
     #[test]
     fn nothing_else_is() {
-        let wrong =
-            [json!("123"), json!(null), json!(true), json!([1]), json!({"s": 1}), json!(-1), json!(-0.5), json!(MAX_S + 1)];
-        for value in wrong.into_iter().chain([json!(1_700_000_000_000_i64), json!(1e300), json!(u64::MAX)]) {
+        let wrong = [
+            json!("123"),
+            json!(null),
+            json!(true),
+            json!([1]),
+            json!({"s": 1}),
+            json!(-1),
+            json!(-0.5),
+            json!(MAX_S + 1),
+        ];
+        for value in
+            wrong
+                .into_iter()
+                .chain([json!(1_700_000_000_000_i64), json!(1e300), json!(u64::MAX)])
+        {
             assert_eq!(parse(&value, Fraction::Down), None, "{value}");
         }
     }

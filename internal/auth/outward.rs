@@ -20,13 +20,21 @@ pub fn check_url(url: &str) -> Result<(), KeyError> {
 pub(super) fn parse_url(url: &str) -> Result<Url, KeyError> {
     let url = Url::parse(url).map_err(|_| KeyError::JwksUrl)?;
     let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.host_str().is_some();
-    if is_safe && is_plain { Ok(url) } else { Err(KeyError::JwksUrl) }
+    let is_plain =
+        url.username().is_empty() && url.password().is_none() && url.host_str().is_some();
+    if is_safe && is_plain {
+        Ok(url)
+    } else {
+        Err(KeyError::JwksUrl)
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
@@ -50,19 +58,24 @@ pub(super) fn client(url: &Url, idle: usize) -> Result<Client, KeyError> {
 fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
-        let (found, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (found, _) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if found == 0 {
             return Err(KeyError::RootCertificates);
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|_| KeyError::RootCertificates)?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The answer's body; None: it is longer than `max_bytes`.
-pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+pub(super) async fn body(
+    mut response: Response,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > max_bytes {
@@ -75,7 +88,9 @@ pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Opt
 
 /// An error with its causes; reqwest's own text says little without them.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut causes: Vec<_> = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
+    let mut causes: Vec<_> = std::iter::successors(Some(error), |e| e.source())
+        .map(ToString::to_string)
+        .collect();
     causes.dedup();
     causes.join(": ")
 }

@@ -28,7 +28,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { admin_roles: Vec::new(), cache_ttl: Duration::from_secs(10), cache_entries: 100_000 }
+        Self {
+            admin_roles: Vec::new(),
+            cache_ttl: Duration::from_secs(10),
+            cache_entries: 100_000,
+        }
     }
 }
 
@@ -54,7 +58,12 @@ pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, LookupError
 /// Runs a stream's authorisation query.
 pub trait Lookup: Send + Sync {
     /// Whether `user` may read `key` of `stream`. Called only for streams with such a query; has its own time-out.
-    fn allowed<'a>(&'a self, stream: &'a Stream, user: &'a UserId, key: &'a Key) -> LookupFuture<'a>;
+    fn allowed<'a>(
+        &'a self,
+        stream: &'a Stream,
+        user: &'a UserId,
+        key: &'a Key,
+    ) -> LookupFuture<'a>;
 }
 
 type Question = (UserId, Topic);
@@ -71,13 +80,23 @@ pub struct Policy {
 impl Policy {
     /// A policy that asks `lookup` where neither claims nor roles decide.
     pub fn new(config: Config, lookup: Arc<dyn Lookup>) -> Self {
-        let answers = Cache::builder().max_capacity(config.cache_entries).time_to_live(config.cache_ttl).build();
-        Self { admin_roles: config.admin_roles, lookup, answers, flights: Arc::default() }
+        let answers = Cache::builder()
+            .max_capacity(config.cache_entries)
+            .time_to_live(config.cache_ttl)
+            .build();
+        Self {
+            admin_roles: config.admin_roles,
+            lookup,
+            answers,
+            flights: Arc::default(),
+        }
     }
 
     /// Whether the role in the token is one that may read everything, and operate the server.
     pub fn is_admin(&self, principal: &Principal) -> bool {
-        principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role))
+        principal
+            .role()
+            .is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role))
     }
 
     /// What claims, role and remembered answers say. No I/O.
@@ -95,7 +114,10 @@ impl Policy {
         if catalog.get(channel.topic.stream).authorize.is_none() {
             return Decision::Forbidden;
         }
-        match self.answers.get(&(principal.user().clone(), channel.topic.clone())) {
+        match self
+            .answers
+            .get(&(principal.user().clone(), channel.topic.clone()))
+        {
             Some(true) => Decision::Allowed,
             Some(false) => Decision::Forbidden,
             None => Decision::Ask,
@@ -107,7 +129,12 @@ impl Policy {
     ///
     /// # Errors
     /// [`LookupError`] if the database could not be asked: neither yes nor no.
-    pub async fn ask(&self, user: &UserId, stream: &Arc<Stream>, topic: &Topic) -> Result<bool, LookupError> {
+    pub async fn ask(
+        &self,
+        user: &UserId,
+        stream: &Arc<Stream>,
+        topic: &Topic,
+    ) -> Result<bool, LookupError> {
         if stream.authorize.is_none() {
             return Ok(false);
         }
@@ -115,7 +142,11 @@ impl Policy {
         if let Some(answer) = self.answers.get(&question) {
             return Ok(answer);
         }
-        self.flights.join(&question, |landing| self.flight(landing, Arc::clone(stream))).await
+        self.flights
+            .join(&question, |landing| {
+                self.flight(landing, Arc::clone(stream))
+            })
+            .await
     }
 
     fn flight(&self, landing: Landing, stream: Arc<Stream>) -> BoxFuture<'static, Answer> {
@@ -136,7 +167,9 @@ impl Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy").field("admin_roles", &self.admin_roles).finish_non_exhaustive()
+        f.debug_struct("Policy")
+            .field("admin_roles", &self.admin_roles)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,23 +198,44 @@ impl Flights {
     ) -> Shared<BoxFuture<'static, Answer>> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, entries) = &mut *guard;
-        let under_way = entries.get(question).and_then(|entry| entry.flight.as_ref()).and_then(WeakShared::upgrade);
+        let under_way = entries
+            .get(question)
+            .and_then(|entry| entry.flight.as_ref())
+            .and_then(WeakShared::upgrade);
         if let Some(flight) = under_way {
             return flight;
         }
         *count += 1;
-        let landing = Landing { flights: Arc::clone(self), question: question.clone(), number: *count };
+        let landing = Landing {
+            flights: Arc::clone(self),
+            question: question.clone(),
+            number: *count,
+        };
         let flight = start(landing).shared();
-        entries.insert(question.clone(), Entry { number: *count, flight: flight.downgrade() });
+        entries.insert(
+            question.clone(),
+            Entry {
+                number: *count,
+                flight: flight.downgrade(),
+            },
+        );
         flight
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut guard = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self
+            .flights
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Another flight may have taken the place of one that everybody had left.
-        if guard.1.get(&self.question).is_some_and(|entry| entry.number == self.number) {
+        if guard
+            .1
+            .get(&self.question)
+            .is_some_and(|entry| entry.number == self.number)
+        {
             guard.1.remove(&self.question);
         }
     }

@@ -55,33 +55,62 @@ fn catalog() -> Catalog {
 }
 
 fn principal(role: Option<&str>, keys: &[(&str, &[&str])], channels: &[&str]) -> Principal {
-    let keys = keys.iter().map(|(field, keys)| ((*field).into(), keys.iter().map(ToString::to_string).collect())).collect();
+    let keys = keys
+        .iter()
+        .map(|(field, keys)| {
+            (
+                (*field).into(),
+                keys.iter().map(ToString::to_string).collect(),
+            )
+        })
+        .collect();
     let grants = Grants::new(keys, channels.iter().map(ToString::to_string).collect());
     Principal::new(UserId::new("ana"), 0, role, grants)
 }
 
 fn policy(database: &Arc<Database>) -> Policy {
-    let config = Config { admin_roles: vec!["admin".into()], ..Config::default() };
+    let config = Config {
+        admin_roles: vec!["admin".into()],
+        ..Config::default()
+    };
     Policy::new(config, Arc::clone(database) as Arc<dyn Lookup>)
 }
 
 fn topic(key: i64) -> Topic {
-    Topic { stream: StreamId(0), key: Key::from_canonical(&key.to_string()) }
+    Topic {
+        stream: StreamId(0),
+        key: Key::from_canonical(&key.to_string()),
+    }
 }
 
 #[test]
 fn claims_and_roles_decide_alone() {
     let (catalog, policy) = (catalog(), policy(&Arc::default()));
-    let decide = |who: &Principal, name: &str| policy.decide(who, &catalog, &catalog.resolve(name).unwrap());
+    let decide =
+        |who: &Principal, name: &str| policy.decide(who, &catalog, &catalog.resolve(name).unwrap());
     let nobody = principal(None, &[], &[]);
     assert_eq!(decide(&nobody, "asked:1"), Decision::Ask);
-    assert_eq!(decide(&nobody, "claimed:1"), Decision::Forbidden, "no query: claims and roles alone");
+    assert_eq!(
+        decide(&nobody, "claimed:1"),
+        Decision::Forbidden,
+        "no query: claims and roles alone"
+    );
 
     let admin = principal(Some("admin"), &[], &[]);
-    assert_eq!((decide(&admin, "asked:1"), decide(&admin, "zones:n")), (Decision::Allowed, Decision::Allowed));
-    assert_eq!(decide(&principal(Some("Admin"), &[], &[]), "claimed:1"), Decision::Forbidden);
+    assert_eq!(
+        (decide(&admin, "asked:1"), decide(&admin, "zones:n")),
+        (Decision::Allowed, Decision::Allowed)
+    );
+    assert_eq!(
+        decide(&principal(Some("Admin"), &[], &[]), "claimed:1"),
+        Decision::Forbidden
+    );
 
-    let owner = principal(None, &[("negocio_id", &["negocio_7", "008", "no key"])], &["zones:norte", "nonsense"]);
+    let owner = principal(
+        None,
+        &[("negocio_id", &["negocio_7", "008", "no key"])],
+        &["zones:norte", "nonsense"],
+    );
     for (name, decision) in [
         ("asked:7", Decision::Allowed),
         ("claimed:negocio_07", Decision::Allowed),
@@ -95,16 +124,25 @@ fn claims_and_roles_decide_alone() {
         assert_eq!(decide(&owner, name), decision, "{name}");
     }
     let alias = principal(None, &[], &["claimed:negocio_7"]);
-    assert_eq!((decide(&alias, "claimed:7"), decide(&alias, "asked:7")), (Decision::Allowed, Decision::Ask));
+    assert_eq!(
+        (decide(&alias, "claimed:7"), decide(&alias, "asked:7")),
+        (Decision::Allowed, Decision::Ask)
+    );
 }
 
 #[test]
 fn an_unknown_key_type_grants_nothing() {
     let typed = catalog();
-    let untyped = Catalog::new(vec![Stream { key_type: OnceLock::new(), ..stream("asked", "negocio_id", KeyType::Text, None) }]);
+    let untyped = Catalog::new(vec![Stream {
+        key_type: OnceLock::new(),
+        ..stream("asked", "negocio_id", KeyType::Text, None)
+    }]);
     let owner = principal(None, &[("negocio_id", &["7"])], &["asked:7"]);
     let channel = typed.resolve("asked:7").unwrap();
-    assert_eq!(policy(&Arc::default()).decide(&owner, &untyped, &channel), Decision::Forbidden);
+    assert_eq!(
+        policy(&Arc::default()).decide(&owner, &untyped, &channel),
+        Decision::Forbidden
+    );
 }
 
 #[tokio::test]
@@ -112,15 +150,32 @@ async fn both_answers_are_remembered() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
     let (policy, who) = (policy(&database), principal(None, &[], &[]));
     let stream = catalog.get(StreamId(0));
-    for (key, is_allowed, decision) in [(2, true, Decision::Allowed), (3, false, Decision::Forbidden)] {
+    for (key, is_allowed, decision) in [
+        (2, true, Decision::Allowed),
+        (3, false, Decision::Forbidden),
+    ] {
         for _ in 0..3 {
-            assert_eq!(policy.ask(who.user(), stream, &topic(key)).await, Ok(is_allowed));
+            assert_eq!(
+                policy.ask(who.user(), stream, &topic(key)).await,
+                Ok(is_allowed)
+            );
         }
-        assert_eq!(policy.decide(&who, &catalog, &catalog.resolve(&format!("asked:{key}")).unwrap()), decision);
+        assert_eq!(
+            policy.decide(
+                &who,
+                &catalog,
+                &catalog.resolve(&format!("asked:{key}")).unwrap()
+            ),
+            decision
+        );
     }
     assert_eq!(database.asked.load(Ordering::SeqCst), 2);
     let other = Principal::new(UserId::new("eva"), 0, None, Grants::default());
-    assert_eq!(policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()), Decision::Ask, "another user's answer");
+    assert_eq!(
+        policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()),
+        Decision::Ask,
+        "another user's answer"
+    );
 }
 
 #[tokio::test]
@@ -128,41 +183,77 @@ async fn an_error_is_no_answer() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
     let (policy, user) = (policy(&database), UserId::new("ana"));
     database.is_down.store(true, Ordering::SeqCst);
-    assert!(policy.ask(&user, catalog.get(StreamId(0)), &topic(2)).await.is_err());
+    assert!(
+        policy
+            .ask(&user, catalog.get(StreamId(0)), &topic(2))
+            .await
+            .is_err()
+    );
     database.is_down.store(false, Ordering::SeqCst);
-    assert_eq!(policy.ask(&user, catalog.get(StreamId(0)), &topic(2)).await, Ok(true));
+    assert_eq!(
+        policy.ask(&user, catalog.get(StreamId(0)), &topic(2)).await,
+        Ok(true)
+    );
 }
 
 #[tokio::test]
 async fn without_a_query_nobody_is_asked() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
-    let topic = Topic { stream: StreamId(1), key: Key::from_canonical("2") };
-    assert_eq!(policy(&database).ask(&UserId::new("ana"), catalog.get(StreamId(1)), &topic).await, Ok(false));
+    let topic = Topic {
+        stream: StreamId(1),
+        key: Key::from_canonical("2"),
+    };
+    assert_eq!(
+        policy(&database)
+            .ask(&UserId::new("ana"), catalog.get(StreamId(1)), &topic)
+            .await,
+        Ok(false)
+    );
     assert_eq!(database.asked.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn the_same_question_is_asked_once_at_a_time() {
     let catalog = catalog();
-    let database = Arc::new(Database { gate: Some(Semaphore::new(0)), ..Database::default() });
-    let (policy, user, stream) = (policy(&database), UserId::new("ana"), catalog.get(StreamId(0)));
+    let database = Arc::new(Database {
+        gate: Some(Semaphore::new(0)),
+        ..Database::default()
+    });
+    let (policy, user, stream) = (
+        policy(&database),
+        UserId::new("ana"),
+        catalog.get(StreamId(0)),
+    );
     let question = topic(2);
     let mut first = Box::pin(policy.ask(&user, stream, &question));
     let mut second = Box::pin(policy.ask(&user, stream, &question));
-    assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+    assert!(
+        futures_util::poll!(&mut first).is_pending()
+            && futures_util::poll!(&mut second).is_pending()
+    );
     drop(first); // who asked first gives up; the other still gets the answer
     assert!(futures_util::poll!(&mut second).is_pending());
     database.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(second.await, Ok(true));
     assert_eq!(database.asked.load(Ordering::SeqCst), 1);
-    assert!(policy.flights.0.lock().unwrap().1.is_empty(), "nothing is left behind");
+    assert!(
+        policy.flights.0.lock().unwrap().1.is_empty(),
+        "nothing is left behind"
+    );
 }
 
 #[tokio::test]
 async fn a_question_that_everybody_left_is_forgotten() {
     let catalog = catalog();
-    let database = Arc::new(Database { gate: Some(Semaphore::new(0)), ..Database::default() });
-    let (policy, user, stream) = (policy(&database), UserId::new("ana"), catalog.get(StreamId(0)));
+    let database = Arc::new(Database {
+        gate: Some(Semaphore::new(0)),
+        ..Database::default()
+    });
+    let (policy, user, stream) = (
+        policy(&database),
+        UserId::new("ana"),
+        catalog.get(StreamId(0)),
+    );
     let question = topic(2);
     let mut only = Box::pin(policy.ask(&user, stream, &question));
     assert!(futures_util::poll!(&mut only).is_pending());

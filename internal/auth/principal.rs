@@ -29,7 +29,13 @@ struct Seldom {
 impl Principal {
     /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
-        Self { user, expires_at_s, role: role.map(Into::into), grants, seldom: None }
+        Self {
+            user,
+            expires_at_s,
+            role: role.map(Into::into),
+            grants,
+            seldom: None,
+        }
     }
 
     /// With the device or session that the token names.
@@ -103,7 +109,9 @@ pub struct Opened {
 
 impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Opened")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,15 +133,32 @@ impl Grants {
     /// Keys by the name of their field, and whole channel names.
     pub fn new(keys: KeysByField, channels: Vec<String>) -> Self {
         let packed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
-        Self { keys: keys.into_iter().map(|(field, keys)| (field, packed(keys))).collect(), channels: packed(channels) }
+        Self {
+            keys: keys
+                .into_iter()
+                .map(|(field, keys)| (field, packed(keys)))
+                .collect(),
+            channels: packed(channels),
+        }
     }
 
     /// Whether a claim grants `channel`. Both sides are compared in canonical form, so `negocio_7` grants `7` where keys are integers.
     pub fn allow(&self, catalog: &Catalog, channel: &Channel) -> bool {
         let topic = &channel.topic;
         let field = &catalog.get(topic.stream).key_field;
-        let named = self.keys.iter().filter(|(name, _)| **name == **field).flat_map(|(_, keys)| keys);
-        named.into_iter().any(|key| catalog.parse_key(topic.stream, key).is_ok_and(|key| key == topic.key))
-            || self.channels.iter().any(|name| catalog.resolve(name).is_ok_and(|granted| granted.topic == *topic))
+        let named = self
+            .keys
+            .iter()
+            .filter(|(name, _)| **name == **field)
+            .flat_map(|(_, keys)| keys);
+        named.into_iter().any(|key| {
+            catalog
+                .parse_key(topic.stream, key)
+                .is_ok_and(|key| key == topic.key)
+        }) || self.channels.iter().any(|name| {
+            catalog
+                .resolve(name)
+                .is_ok_and(|granted| granted.topic == *topic)
+        })
     }
 }

@@ -35,7 +35,11 @@ mod tests {
 
     #[test]
     fn debug_says_nothing() {
-        let text = format!("{:?} {:#?}", Secret::new("hunter2"), Some(Secret::new("hunter2")));
+        let text = format!(
+            "{:?} {:#?}",
+            Secret::new("hunter2"),
+            Some(Secret::new("hunter2"))
+        );
         assert!(!text.contains("hunter2") && !text.contains('7'), "{text}");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    SignatureAlgorithm,
+};
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -20,8 +23,13 @@ static RSA_KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| rsa_key(2048));
 /// RSA, 2048 bits.
 pub(crate) static RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&RSA_KEY));
 /// Its public half in the older form (PKCS 1).
-pub(crate) static RSA_PKCS1: LazyLock<&'static str> =
-    LazyLock::new(|| RSA_KEY.to_public_key().to_pkcs1_pem(LineEnding::LF).expect("PEM").leak());
+pub(crate) static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
+    RSA_KEY
+        .to_public_key()
+        .to_pkcs1_pem(LineEnding::LF)
+        .expect("PEM")
+        .leak()
+});
 /// Another one.
 pub(crate) static OTHER_RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&rsa_key(2048)));
 /// Too small.
@@ -32,7 +40,8 @@ pub(crate) static ED25519: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ED25519)
 /// A certificate, which is no key.
 pub(crate) static CERTIFICATE: LazyLock<&'static str> = LazyLock::new(|| {
     let key = rcgen::KeyPair::from_pem(P256.private).expect("our own");
-    let certificate = CertificateParams::new(["test".to_owned()]).and_then(|params| params.self_signed(&key));
+    let certificate =
+        CertificateParams::new(["test".to_owned()]).and_then(|params| params.self_signed(&key));
     certificate.expect("a certificate").pem().leak()
 });
 
@@ -42,13 +51,22 @@ fn rsa_key(bits: usize) -> RsaPrivateKey {
 
 fn rsa(key: &RsaPrivateKey) -> Pair {
     let private = key.to_pkcs8_pem(LineEnding::LF).expect("PEM").to_string();
-    let public = key.to_public_key().to_public_key_pem(LineEnding::LF).expect("PEM");
-    Pair { private: private.leak(), public: public.leak() }
+    let public = key
+        .to_public_key()
+        .to_public_key_pem(LineEnding::LF)
+        .expect("PEM");
+    Pair {
+        private: private.leak(),
+        public: public.leak(),
+    }
 }
 
 fn pair(algorithm: &'static SignatureAlgorithm) -> Pair {
     let key = rcgen::KeyPair::generate_for(algorithm).expect("a key");
-    Pair { private: key.serialize_pem().leak(), public: key.public_key_pem().leak() }
+    Pair {
+        private: key.serialize_pem().leak(),
+        public: key.public_key_pem().leak(),
+    }
 }
 
 /// The public half of a key on a curve without an algorithm here.

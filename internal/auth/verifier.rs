@@ -86,16 +86,37 @@ impl Verifier {
     pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         for secret in &config.secrets {
-            keys.push(VerifyingKey::from_secret(secret, config.allow_weak_secrets)?);
+            keys.push(VerifyingKey::from_secret(
+                secret,
+                config.allow_weak_secrets,
+            )?);
         }
         if let Some(pem) = &config.public_keys {
             keys.extend(key::public_keys(pem)?);
         }
-        let jwks = config.jwks_url.as_deref().map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new)).transpose()?;
-        let introspector = config.introspection.as_ref().map(|config| Introspector::new(config).map(Arc::new)).transpose()?;
-        let rules = ClaimRules::new(config.issuer.clone(), config.audience.clone(), &config.key_fields);
+        let jwks = config
+            .jwks_url
+            .as_deref()
+            .map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new))
+            .transpose()?;
+        let introspector = config
+            .introspection
+            .as_ref()
+            .map(|config| Introspector::new(config).map(Arc::new))
+            .transpose()?;
+        let rules = ClaimRules::new(
+            config.issuer.clone(),
+            config.audience.clone(),
+            &config.key_fields,
+        );
         let rules = rules.naming(config.user_claims, config.session_claims);
-        Ok(Self { keys: keys.into(), jwks, introspector, rules: Arc::new(rules), clock })
+        Ok(Self {
+            keys: keys.into(),
+            jwks,
+            introspector,
+            rules: Arc::new(rules),
+            clock,
+        })
     }
 
     /// Starts what asks the issuer for its key set and about revoked tokens, where it is asked at all. To be called once, in the runtime.
@@ -110,7 +131,11 @@ impl Verifier {
 
     /// Whether tokens can be verified: false only before an issuer's key set arrived where no other key is configured.
     pub fn is_ready(&self) -> bool {
-        !self.keys.is_empty() || self.jwks.as_ref().is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
+        !self.keys.is_empty()
+            || self
+                .jwks
+                .as_ref()
+                .is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
     }
 
     /// Whose token it is. Waits only where the issuer must be asked, for its key set or whether the token was revoked, a few seconds at most.
@@ -118,7 +143,9 @@ impl Verifier {
     /// # Errors
     /// Why it opens nothing; see [`TokenError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
-        let principal = self.verify_signed(token, |claims| self.principal(claims)).await?;
+        let principal = self
+            .verify_signed(token, |claims| self.principal(claims))
+            .await?;
         match &self.introspector {
             Some(introspector) => Ok(principal.while_valid(introspector.ask(token).await?)),
             None => Ok(principal),
@@ -131,25 +158,48 @@ impl Verifier {
     /// As [`Verifier::verify`].
     pub async fn open(&self, token: &str, user_claims: &[&str]) -> Result<Opened, TokenError> {
         let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
-        let Opened { user, principal, claims } = self.verify_signed(token, read).await?;
+        let Opened {
+            user,
+            principal,
+            claims,
+        } = self.verify_signed(token, read).await?;
         let principal = match &self.introspector {
             Some(introspector) => principal.while_valid(introspector.ask(token).await?),
             None => principal,
         };
-        Ok(Opened { user, principal, claims })
+        Ok(Opened {
+            user,
+            principal,
+            claims,
+        })
     }
 
     /// The same at once for tokens of a shared secret; None for all others, as [`Verifier::verify_at_once`].
-    pub fn open_at_once(&self, token: &str, user_claims: &[&str]) -> Option<Result<Opened, TokenError>> {
+    pub fn open_at_once(
+        &self,
+        token: &str,
+        user_claims: &[&str],
+    ) -> Option<Result<Opened, TokenError>> {
         if let Err(error) = read_header(token) {
             return Some(Err(error));
         }
         let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
-        let Opened { user, principal, claims } = match self.judge_at_once(token, read)? {
+        let Opened {
+            user,
+            principal,
+            claims,
+        } = match self.judge_at_once(token, read)? {
             Ok(opened) => opened,
             Err(error) => return Some(Err(error)),
         };
-        Some(self.remembered(token, Ok(principal))?.map(|principal| Opened { user, principal, claims }))
+        Some(
+            self.remembered(token, Ok(principal))?
+                .map(|principal| Opened {
+                    user,
+                    principal,
+                    claims,
+                }),
+        )
     }
 
     fn principal(&self, claims: &Members) -> Result<Principal, TokenError> {
@@ -157,18 +207,30 @@ impl Verifier {
     }
 
     /// What the issuer is remembered to have said of a good token; None: it must be asked.
-    fn remembered(&self, token: &str, verified: Result<Principal, TokenError>) -> Option<Result<Principal, TokenError>> {
+    fn remembered(
+        &self,
+        token: &str,
+        verified: Result<Principal, TokenError>,
+    ) -> Option<Result<Principal, TokenError>> {
         match (&self.introspector, verified) {
-            (Some(introspector), Ok(principal)) => {
-                introspector.remembered(token).map(|known| known.map(|vouched| principal.while_valid(vouched)))
-            }
+            (Some(introspector), Ok(principal)) => introspector
+                .remembered(token)
+                .map(|known| known.map(|vouched| principal.while_valid(vouched))),
             (_, verified) => Some(verified),
         }
     }
 
-    async fn verify_signed<T>(&self, token: &str, read: impl Fn(&Members) -> Result<T, TokenError>) -> Result<T, TokenError> {
+    async fn verify_signed<T>(
+        &self,
+        token: &str,
+        read: impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
         let header = read_header(token)?;
-        let Some(jwks) = &self.jwks else { return self.judge(token, &header, &KeySet::default(), &read).into_result() };
+        let Some(jwks) = &self.jwks else {
+            return self
+                .judge(token, &header, &KeySet::default(), &read)
+                .into_result();
+        };
         let mut newest = jwks.subscribe();
         let keys = newest.borrow_and_update().clone();
         match self.judge(token, &header, &keys, &read) {
@@ -189,7 +251,11 @@ impl Verifier {
         };
         let read = |claims: &Members| self.principal(claims);
         let Some(jwks) = &self.jwks else {
-            return self.remembered(token, self.judge(token, &header, &KeySet::default(), &read).into_result());
+            return self.remembered(
+                token,
+                self.judge(token, &header, &KeySet::default(), &read)
+                    .into_result(),
+            );
         };
         let keys = jwks.subscribe().borrow().clone();
         match self.judge(token, &header, &keys, &read) {
@@ -201,13 +267,23 @@ impl Verifier {
     /// The same for tokens that are judged in microseconds, those of a shared secret; None for all others. A public key's signature takes
     /// a hundred times as long, so whoever has others waiting leaves it to [`Verifier::verify`].
     pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
-        self.remembered(token, self.judge_at_once(token, |claims| self.principal(claims))?)
+        self.remembered(
+            token,
+            self.judge_at_once(token, |claims| self.principal(claims))?,
+        )
     }
 
-    fn judge_at_once<T>(&self, token: &str, read: impl Fn(&Members) -> Result<T, TokenError>) -> Option<Result<T, TokenError>> {
+    fn judge_at_once<T>(
+        &self,
+        token: &str,
+        read: impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Option<Result<T, TokenError>> {
         let header = read_header(token).ok()?;
         let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
-        is_cheap.then(|| self.judge(token, &header, &KeySet::default(), &read).into_result())
+        is_cheap.then(|| {
+            self.judge(token, &header, &KeySet::default(), &read)
+                .into_result()
+        })
     }
 
     fn judge<T>(
@@ -222,17 +298,26 @@ impl Verifier {
             Ok(claims) => return Verdict::Final(read(&claims)),
             Err(error) => error,
         };
-        if self.jwks.is_none() || algorithm.family() == AlgorithmFamily::Hmac || error == TokenError::Malformed {
+        if self.jwks.is_none()
+            || algorithm.family() == AlgorithmFamily::Hmac
+            || error == TokenError::Malformed
+        {
             return Verdict::Final(Err(error));
         }
         let candidates = published.candidates(kid.as_deref());
         if candidates.clone().next().is_none() {
-            return Verdict::KeyUnknown(if published.is_empty() { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
+            return Verdict::KeyUnknown(if published.is_empty() {
+                TokenError::KeysUnavailable
+            } else {
+                TokenError::UnknownKey
+            });
         }
         match open(token, *algorithm, candidates.clone()) {
             Ok(claims) => Verdict::Final(read(&claims)),
             // A key of that very id has spoken; any other may have been replaced meanwhile.
-            Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => Verdict::Final(Err(error)),
+            Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => {
+                Verdict::Final(Err(error))
+            }
             Err(error) => Verdict::KeyUnknown(error),
         }
     }
@@ -256,7 +341,9 @@ fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
         return Err(TokenError::Malformed);
     }
     let encoded = token.split('.').next().unwrap_or_default();
-    let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Malformed)?;
+    let json = URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| TokenError::Malformed)?;
     let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
     if header.crit.is_some() || token.split('.').count() != 3 {
         return Err(TokenError::Malformed);
@@ -266,7 +353,11 @@ fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
 }
 
 /// The claims, if one of `keys` made the signature with that algorithm and the algorithm is the key's own.
-fn open<'k>(token: &str, algorithm: Algorithm, keys: impl Iterator<Item = &'k VerifyingKey>) -> Result<Members, TokenError> {
+fn open<'k>(
+    token: &str,
+    algorithm: Algorithm,
+    keys: impl Iterator<Item = &'k VerifyingKey>,
+) -> Result<Members, TokenError> {
     let mut outcome = Err(TokenError::Algorithm);
     for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
         match jsonwebtoken::decode::<Members>(token, &key.key, &signature_only(algorithm)) {
@@ -289,8 +380,13 @@ fn signature_only(algorithm: Algorithm) -> Validation {
 
 fn refusal(error: &ErrorKind) -> TokenError {
     match error {
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
-        ErrorKind::InvalidToken | ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) => TokenError::Malformed,
+        ErrorKind::InvalidAlgorithm
+        | ErrorKind::InvalidAlgorithmName
+        | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
+        ErrorKind::InvalidToken
+        | ErrorKind::Base64(_)
+        | ErrorKind::Json(_)
+        | ErrorKind::Utf8(_) => TokenError::Malformed,
         _ => TokenError::Signature,
     }
 }

@@ -24,11 +24,17 @@ fn verifier(config: Config) -> Verifier {
 }
 
 fn with_secret() -> Verifier {
-    verifier(Config { secrets: vec![secret("a")], ..Config::default() })
+    verifier(Config {
+        secrets: vec![secret("a")],
+        ..Config::default()
+    })
 }
 
 fn with_pem(pem: &str) -> Verifier {
-    verifier(Config { public_keys: Some(pem.into()), ..Config::default() })
+    verifier(Config {
+        public_keys: Some(pem.into()),
+        ..Config::default()
+    })
 }
 
 fn claims() -> Value {
@@ -57,11 +63,20 @@ fn unsigned(header: &Value, claims: &Value, signature: &str) -> String {
 }
 
 fn reason(verifier: &Verifier, token: &str) -> &'static str {
-    verifier.verify_now(token).unwrap().map_or_else(|error| error.reason(), |_| "accepted")
+    verifier
+        .verify_now(token)
+        .unwrap()
+        .map_or_else(|error| error.reason(), |_| "accepted")
 }
 
-const RSA: &[Algorithm] =
-    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
 
 /// Every kind of key: its private half, its public half, what it signs with.
 fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
@@ -78,12 +93,20 @@ fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
 fn every_algorithm_of_a_key_opens() {
     let verifier = with_secret();
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
-        assert_eq!(reason(&verifier, &hmac(secret("a").expose().as_bytes(), algorithm)), "accepted", "{algorithm:?}");
+        assert_eq!(
+            reason(&verifier, &hmac(secret("a").expose().as_bytes(), algorithm)),
+            "accepted",
+            "{algorithm:?}"
+        );
     }
     for (signing, public, algorithms) in asymmetric() {
         for &algorithm in algorithms {
             let token = sign(algorithm, &private(signing), &claims());
-            assert_eq!(reason(&with_pem(public), &token), "accepted", "{algorithm:?}");
+            assert_eq!(
+                reason(&with_pem(public), &token),
+                "accepted",
+                "{algorithm:?}"
+            );
         }
     }
 }
@@ -94,8 +117,16 @@ fn a_key_accepts_no_other_kind_of_algorithm() {
         let token = sign(algorithms[0], &private(signing), &claims());
         assert_eq!(reason(&with_secret(), &token), "algorithm");
         for (_, public, accepted) in asymmetric() {
-            let expected = if accepted.contains(&algorithms[0]) { "accepted" } else { "algorithm" };
-            assert_eq!(reason(&with_pem(public), &token), expected, "{algorithms:?} with {accepted:?}");
+            let expected = if accepted.contains(&algorithms[0]) {
+                "accepted"
+            } else {
+                "algorithm"
+            };
+            assert_eq!(
+                reason(&with_pem(public), &token),
+                expected,
+                "{algorithms:?} with {accepted:?}"
+            );
         }
     }
 }
@@ -104,20 +135,38 @@ fn a_key_accepts_no_other_kind_of_algorithm() {
 fn a_public_key_is_no_hmac_secret() {
     for (_, public, _) in asymmetric() {
         let verifier = with_pem(public);
-        let der: String = public.lines().filter(|line| !line.starts_with('-')).collect();
-        let der = base64::engine::general_purpose::STANDARD.decode(der).unwrap();
+        let der: String = public
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        let der = base64::engine::general_purpose::STANDARD
+            .decode(der)
+            .unwrap();
         for bytes in [public.as_bytes(), public.trim().as_bytes(), &der] {
-            assert_eq!(reason(&verifier, &hmac(bytes, Algorithm::HS256)), "algorithm");
+            assert_eq!(
+                reason(&verifier, &hmac(bytes, Algorithm::HS256)),
+                "algorithm"
+            );
             let beside = verifier_of_both(public);
             assert_eq!(reason(&beside, &hmac(bytes, Algorithm::HS256)), "signature");
         }
     }
-    let config = Config { secrets: vec![Secret::new(testkeys::RSA.public)], ..Config::default() };
-    assert_eq!(Verifier::new(&config, clock()).unwrap_err(), KeyError::PemAsSecret);
+    let config = Config {
+        secrets: vec![Secret::new(testkeys::RSA.public)],
+        ..Config::default()
+    };
+    assert_eq!(
+        Verifier::new(&config, clock()).unwrap_err(),
+        KeyError::PemAsSecret
+    );
 }
 
 fn verifier_of_both(pem: &str) -> Verifier {
-    verifier(Config { secrets: vec![secret("a")], public_keys: Some(pem.into()), ..Config::default() })
+    verifier(Config {
+        secrets: vec![secret("a")],
+        public_keys: Some(pem.into()),
+        ..Config::default()
+    })
 }
 
 #[test]
@@ -125,36 +174,68 @@ fn kinds_of_keys_stand_side_by_side() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
     for (signing, _, algorithms) in asymmetric() {
-        assert_eq!(reason(&verifier, &sign(algorithms[0], &private(signing), &claims())), "accepted");
+        assert_eq!(
+            reason(
+                &verifier,
+                &sign(algorithms[0], &private(signing), &claims())
+            ),
+            "accepted"
+        );
     }
-    assert_eq!(reason(&verifier, &hmac(secret("a").expose().as_bytes(), Algorithm::HS256)), "accepted");
+    assert_eq!(
+        reason(
+            &verifier,
+            &hmac(secret("a").expose().as_bytes(), Algorithm::HS256)
+        ),
+        "accepted"
+    );
 }
 
 #[test]
 fn while_a_key_is_replaced_both_open() {
     let both = verifier(Config {
         secrets: vec![secret("b"), secret("a")],
-        public_keys: Some(format!("{}{}", testkeys::OTHER_RSA.public, testkeys::RSA.public)),
+        public_keys: Some(format!(
+            "{}{}",
+            testkeys::OTHER_RSA.public,
+            testkeys::RSA.public
+        )),
         ..Config::default()
     });
     for token in [
         hmac(secret("a").expose().as_bytes(), Algorithm::HS256),
         hmac(secret("b").expose().as_bytes(), Algorithm::HS256),
         sign(Algorithm::RS256, &private(testkeys::RSA.private), &claims()),
-        sign(Algorithm::RS256, &private(testkeys::OTHER_RSA.private), &claims()),
+        sign(
+            Algorithm::RS256,
+            &private(testkeys::OTHER_RSA.private),
+            &claims(),
+        ),
     ] {
         assert_eq!(reason(&both, &token), "accepted");
     }
-    assert_eq!(reason(&both, &hmac(secret("c").expose().as_bytes(), Algorithm::HS256)), "signature");
+    assert_eq!(
+        reason(
+            &both,
+            &hmac(secret("c").expose().as_bytes(), Algorithm::HS256)
+        ),
+        "signature"
+    );
 }
 
 #[test]
 fn none_is_no_algorithm() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
-    for alg in ["none", "None", "NONE", "nOnE", "", "HS257", "hs256", "ES512", "ES256K", "dir"] {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", "HS257", "hs256", "ES512", "ES256K", "dir",
+    ] {
         for signature in ["", "AAAA"] {
             let token = unsigned(&json!({"alg": alg, "typ": "JWT"}), &claims(), signature);
-            assert_eq!(reason(&verifier_of_both(&all), &token), "algorithm", "{alg:?}");
+            assert_eq!(
+                reason(&verifier_of_both(&all), &token),
+                "algorithm",
+                "{alg:?}"
+            );
         }
     }
 }
@@ -163,8 +244,16 @@ fn none_is_no_algorithm() {
 fn an_empty_or_short_signature_opens_nothing() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
-    for alg in ["HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA"] {
-        for signature in ["", "AA", &"A".repeat(86), &"A".repeat(128), &"A".repeat(342)] {
+    for alg in [
+        "HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA",
+    ] {
+        for signature in [
+            "",
+            "AA",
+            &"A".repeat(86),
+            &"A".repeat(128),
+            &"A".repeat(342),
+        ] {
             let token = unsigned(&json!({"alg": alg}), &claims(), signature);
             assert_eq!(reason(&verifier, &token), "signature", "{alg} {signature}");
         }
@@ -174,9 +263,14 @@ fn an_empty_or_short_signature_opens_nothing() {
 #[test]
 fn a_changed_token_is_refused() {
     let token = hmac(secret("a").expose().as_bytes(), Algorithm::HS256);
-    let [header, _, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    let [header, _, signature] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("three parts")
+    };
     let forged = URL_SAFE_NO_PAD.encode(json!({"id": "eva", "exp": NOW + 60}).to_string());
-    assert_eq!(reason(&with_secret(), &format!("{header}.{forged}.{signature}")), "signature");
+    assert_eq!(
+        reason(&with_secret(), &format!("{header}.{forged}.{signature}")),
+        "signature"
+    );
 }
 
 #[test]
@@ -186,19 +280,31 @@ fn a_header_that_asks_for_more_is_refused() {
     header.crit = Some(vec!["b64".into()]);
     let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
     assert_eq!(reason(&with_secret(), &token), "malformed");
-    for header in [json!({"alg": ["HS256"]}), json!({"alg": null}), json!({}), json!([]), json!({"alg": "HS256", "kid": 1})] {
-        assert_eq!(reason(&with_secret(), &unsigned(&header, &claims(), "AAAA")), "malformed", "{header}");
+    for header in [
+        json!({"alg": ["HS256"]}),
+        json!({"alg": null}),
+        json!({}),
+        json!([]),
+        json!({"alg": "HS256", "kid": 1}),
+    ] {
+        assert_eq!(
+            reason(&with_secret(), &unsigned(&header, &claims(), "AAAA")),
+            "malformed",
+            "{header}"
+        );
     }
 }
 
 #[test]
 fn a_header_never_brings_its_own_key() {
     let mut header = FullHeader::new(Algorithm::RS256);
-    let attacker = jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA.public.as_bytes()).unwrap();
+    let attacker =
+        jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA.public.as_bytes()).unwrap();
     header.jwk = Some(jsonwebtoken::jwk::Jwk::from_decoding_key(&attacker, None).unwrap());
     header.jku = Some("http://127.0.0.1:1/keys".into());
     header.x5u = header.jku.clone();
-    let token = jsonwebtoken::encode(&header, &claims(), &private(testkeys::OTHER_RSA.private)).unwrap();
+    let token =
+        jsonwebtoken::encode(&header, &claims(), &private(testkeys::OTHER_RSA.private)).unwrap();
     assert_eq!(reason(&with_pem(testkeys::RSA.public), &token), "signature");
 }
 
@@ -207,23 +313,52 @@ fn what_is_no_token_is_named() {
     let verifier = with_secret();
     let good = hmac(secret("a").expose().as_bytes(), Algorithm::HS256);
     assert_eq!(reason(&verifier, ""), "missing");
-    for token in [".", "..", "a.b.c", "Bearer x", &good[1..], &format!("{good}."), &format!(" {good}"), &good.replace('.', ":")] {
+    for token in [
+        ".",
+        "..",
+        "a.b.c",
+        "Bearer x",
+        &good[1..],
+        &format!("{good}."),
+        &format!(" {good}"),
+        &good.replace('.', ":"),
+    ] {
         assert_eq!(reason(&verifier, token), "malformed", "{token}");
     }
-    assert_eq!(reason(&verifier, &"a".repeat(MAX_TOKEN_BYTES + 1)), "malformed");
-    assert_eq!(reason(&verifier, &format!("{good}=")), "malformed", "padding");
+    assert_eq!(
+        reason(&verifier, &"a".repeat(MAX_TOKEN_BYTES + 1)),
+        "malformed"
+    );
+    assert_eq!(
+        reason(&verifier, &format!("{good}=")),
+        "malformed",
+        "padding"
+    );
 }
 
 #[test]
 fn a_payload_is_one_object_without_repeats() {
     let signed = |payload: &str| {
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#), URL_SAFE_NO_PAD.encode(payload));
+        let message = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#),
+            URL_SAFE_NO_PAD.encode(payload)
+        );
         let key = EncodingKey::from_secret(secret("a").expose().as_bytes());
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
         reason(&with_secret(), &format!("{message}.{signature}"))
     };
     assert_eq!(signed(r#"{"id":1,"exp":1700000060}"#), "accepted");
-    for payload in ["", "null", "[]", "\"x\"", "{", r#"{"id":1,"exp":1700000060,"id":2}"#, &"[".repeat(4000)] {
+    for payload in [
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "{",
+        r#"{"id":1,"exp":1700000060,"id":2}"#,
+        &"[".repeat(4000),
+    ] {
         assert_eq!(signed(payload), "malformed", "{payload}");
     }
 }
@@ -231,11 +366,23 @@ fn a_payload_is_one_object_without_repeats() {
 #[test]
 fn time_is_our_clocks() {
     let clock = clock();
-    let config = Config { secrets: vec![secret("a")], ..Config::default() };
+    let config = Config {
+        secrets: vec![secret("a")],
+        ..Config::default()
+    };
     let verifier = Verifier::new(&config, clock.clone()).unwrap();
     let key = EncodingKey::from_secret(secret("a").expose().as_bytes());
-    let token = sign(Algorithm::HS256, &key, &json!({"id": 1, "nbf": NOW + 100, "exp": NOW + 200}));
-    for (offset, expected) in [(0, "not_yet_valid"), (90, "not_yet_valid"), (150, "accepted"), (300, "expired")] {
+    let token = sign(
+        Algorithm::HS256,
+        &key,
+        &json!({"id": 1, "nbf": NOW + 100, "exp": NOW + 200}),
+    );
+    for (offset, expected) in [
+        (0, "not_yet_valid"),
+        (90, "not_yet_valid"),
+        (150, "accepted"),
+        (300, "expired"),
+    ] {
         clock.set(jiff::Timestamp::from_second(NOW + offset).unwrap());
         assert_eq!(reason(&verifier, &token), expected, "{offset} s");
     }
@@ -251,8 +398,18 @@ fn claims_are_judged_behind_the_signature_alone() {
         (json!({"id": 1, "exp": NOW - LEEWAY_S + 2}), "accepted"),
         (json!({"exp": NOW + 60}), "claims"),
     ] {
-        assert_eq!(reason(&with_secret(), &sign(Algorithm::HS256, &key, &claims)), expected, "{claims}");
-        assert_eq!(reason(&with_secret(), &unsigned(&json!({"alg": "HS256"}), &claims, "AAAA")), "signature");
+        assert_eq!(
+            reason(&with_secret(), &sign(Algorithm::HS256, &key, &claims)),
+            expected,
+            "{claims}"
+        );
+        assert_eq!(
+            reason(
+                &with_secret(),
+                &unsigned(&json!({"alg": "HS256"}), &claims, "AAAA")
+            ),
+            "signature"
+        );
     }
 }
 
@@ -267,9 +424,15 @@ fn without_a_key_nothing_opens() {
 fn nothing_shows_a_secret_or_a_token() {
     let token = hmac(b"another secret, of at least 32 b.", Algorithm::HS256);
     let error = with_secret().verify_now(&token).unwrap().unwrap_err();
-    let config = Config { secrets: vec![secret("q")], ..Config::default() };
+    let config = Config {
+        secrets: vec![secret("q")],
+        ..Config::default()
+    };
     let text = format!("{error} {error:?} {:?} {config:?}", with_secret());
-    assert!(!text.contains("aaaa") && !text.contains("qqqq") && !text.contains(&token[..20]), "{text}");
+    assert!(
+        !text.contains("aaaa") && !text.contains("qqqq") && !text.contains(&token[..20]),
+        "{text}"
+    );
 }
 
 proptest! {

@@ -20,7 +20,9 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         tables: vec![Table {
             table: "citas".to_owned(),
             key: Some("negocio_id".to_owned()),
-            columns: ["negocio_id", "fecha", "estado"].map(ToOwned::to_owned).to_vec(),
+            columns: ["negocio_id", "fecha", "estado"]
+                .map(ToOwned::to_owned)
+                .to_vec(),
         }],
         key_type: OnceLock::new(),
     }

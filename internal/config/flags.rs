@@ -35,11 +35,21 @@ impl std::fmt::Debug for Flags {
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         VARIABLES.iter().fold(command, |command, variable| {
-            let default = if variable.default.is_empty() { String::new() } else { format!(" [default: {}]", variable.default) };
+            let default = if variable.default.is_empty() {
+                String::new()
+            } else {
+                format!(" [default: {}]", variable.default)
+            };
             let help = format!("{}{default} [env: {}]", variable.help, variable.name);
             // A PEM begins with hyphens.
-            let arg = Arg::new(variable.name).long(variable.flag()).value_name(variable.value).help(help);
-            command.arg(arg.help_heading(variable.group).allow_hyphen_values(variable.is_secret))
+            let arg = Arg::new(variable.name)
+                .long(variable.flag())
+                .value_name(variable.value)
+                .help(help);
+            command.arg(
+                arg.help_heading(variable.group)
+                    .allow_hyphen_values(variable.is_secret),
+            )
         })
     }
 
@@ -50,8 +60,17 @@ impl Args for Flags {
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |name: &'static str| matches.get_one::<String>(name).map(|value| (name, value.clone()));
-        Ok(Self(VARIABLES.iter().filter_map(|variable| given(variable.name)).collect()))
+        let given = |name: &'static str| {
+            matches
+                .get_one::<String>(name)
+                .map(|value| (name, value.clone()))
+        };
+        Ok(Self(
+            VARIABLES
+                .iter()
+                .filter_map(|variable| given(variable.name))
+                .collect(),
+        ))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -72,22 +91,38 @@ pub(super) mod tests {
 
     #[test]
     fn every_variable_is_a_flag_and_explained() {
-        let help = Flags::augment_args(Command::new("latido")).render_long_help().to_string();
+        let help = Flags::augment_args(Command::new("latido"))
+            .render_long_help()
+            .to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // wrapped anywhere
         for variable in VARIABLES {
-            assert!(help.contains(&format!("--{} ", variable.flag())), "{}", variable.name);
-            assert!(help.contains(&format!("[env: {}]", variable.name)), "{}", variable.name);
+            assert!(
+                help.contains(&format!("--{} ", variable.flag())),
+                "{}",
+                variable.name
+            );
+            assert!(
+                help.contains(&format!("[env: {}]", variable.name)),
+                "{}",
+                variable.name
+            );
         }
     }
 
     #[test]
     fn the_inner_flag_wins() {
         let flags = parse(&["--port", "1"]).or(parse(&["--port", "2", "--host", "::"]));
-        assert_eq!((flags.get("PORT"), flags.get("HOST")), (Some("1"), Some("::")));
+        assert_eq!(
+            (flags.get("PORT"), flags.get("HOST")),
+            (Some("1"), Some("::"))
+        );
     }
 
     #[test]
     fn debug_shows_names_alone() {
-        assert_eq!(format!("{:?}", parse(&["--jwt-secret", "hunter2"])), r#"{"JWT_SECRET"}"#);
+        assert_eq!(
+            format!("{:?}", parse(&["--jwt-secret", "hunter2"])),
+            r#"{"JWT_SECRET"}"#
+        );
     }
 }

@@ -18,7 +18,10 @@ pub struct Mistakes(Vec<Mistake>);
 impl Mistakes {
     /// Adds one.
     pub fn add(&mut self, name: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Mistake { name: name.into(), problem: problem.into() });
+        self.0.push(Mistake {
+            name: name.into(),
+            problem: problem.into(),
+        });
     }
 
     /// Whether there are none.
@@ -40,7 +43,11 @@ impl fmt::Display for Mistakes {
         }
         for Mistake { name, problem } in &self.0 {
             // Some problems (of a TOML file) have several lines.
-            write!(f, "\n  {name}: {}", problem.trim_end().replace('\n', "\n    "))?;
+            write!(
+                f,
+                "\n  {name}: {}",
+                problem.trim_end().replace('\n', "\n    ")
+            )?;
         }
         Ok(())
     }

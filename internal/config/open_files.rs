@@ -12,7 +12,10 @@ const WITHOUT_LIMIT: u64 = 1_000_000;
 pub fn raise_open_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
         // Some systems refuse «no limit»; the soft limit is then what it was.
         let _ = setrlimit(Resource::Nofile, raised);
     }
@@ -27,7 +30,9 @@ pub(super) fn connections() -> usize {
 fn connections_within(open_files: Option<u64>) -> usize {
     let files = open_files.unwrap_or(WITHOUT_LIMIT).min(WITHOUT_LIMIT);
     // Where files are few, a quarter of them is spare enough.
-    usize::try_from(files - OTHER_FILES.min(files / 4)).unwrap_or(usize::MAX).max(1)
+    usize::try_from(files - OTHER_FILES.min(files / 4))
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -36,7 +41,8 @@ mod tests {
 
     #[test]
     fn files_are_kept_for_the_rest() {
-        let connections = [Some(0), Some(64), Some(1_024), Some(20_000), None].map(connections_within);
+        let connections =
+            [Some(0), Some(64), Some(1_024), Some(20_000), None].map(connections_within);
         assert_eq!(connections, [1, 48, 896, 19_872, 999_872]);
     }
 }

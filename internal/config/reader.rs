@@ -17,7 +17,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
-        Self { sources, mistakes: sources.mistakes.clone() }
+        Self {
+            sources,
+            mistakes: sources.mistakes.clone(),
+        }
     }
 
     pub(super) fn text(&self, variable: &Variable) -> Option<&'a str> {
@@ -40,35 +43,64 @@ impl<'a> Reader<'a> {
         let parsed = parse(text);
         if parsed.is_none() {
             let shown: String = text.chars().take(SHOWN).collect();
-            let value = if variable.is_secret { String::new() } else { format!("{shown:?} is wrong; ") };
-            self.mistakes.add(variable.name, format!("{value}expected {expected}"));
+            let value = if variable.is_secret {
+                String::new()
+            } else {
+                format!("{shown:?} is wrong; ")
+            };
+            self.mistakes
+                .add(variable.name, format!("{value}expected {expected}"));
         }
         parsed
     }
 
-    pub(super) fn number(&mut self, variable: &Variable, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub(super) fn number(
+        &mut self,
+        variable: &Variable,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
         self.maybe_number(variable, range).unwrap_or(default)
     }
 
-    pub(super) fn maybe_number(&mut self, variable: &Variable, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn maybe_number(
+        &mut self,
+        variable: &Variable,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.parse(variable, &expected, |text| value::digits(text).filter(|n| range.contains(n)))
+        self.parse(variable, &expected, |text| {
+            value::digits(text).filter(|n| range.contains(n))
+        })
     }
 
-    pub(super) fn count(&mut self, variable: &Variable, range: RangeInclusive<u64>, default: u64) -> usize {
+    pub(super) fn count(
+        &mut self,
+        variable: &Variable,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> usize {
         usize::try_from(self.number(variable, range, default)).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn seconds(&mut self, variable: &Variable, range: RangeInclusive<u64>, default: u64) -> Duration {
+    pub(super) fn seconds(
+        &mut self,
+        variable: &Variable,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> Duration {
         Duration::from_secs(self.number(variable, range, default))
     }
 
     pub(super) fn boolean(&mut self, variable: &Variable, default: bool) -> bool {
-        self.parse(variable, "true or false", value::boolean).unwrap_or(default)
+        self.parse(variable, "true or false", value::boolean)
+            .unwrap_or(default)
     }
 
     /// Notes a mistake unless `result` is good.
     pub(super) fn check<T>(&mut self, name: &str, result: Result<T, impl Display>) -> Option<T> {
-        result.map_err(|error| self.mistakes.add(name, error.to_string())).ok()
+        result
+            .map_err(|error| self.mistakes.add(name, error.to_string()))
+            .ok()
     }
 }

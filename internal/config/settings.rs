@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::auth::{
-    ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys, check_secret, check_url,
+    ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys,
+    check_secret, check_url,
 };
 use crate::config::apps::{self, WantedApp};
 use crate::config::builtin::{ESTADISTICAS, estadisticas};
@@ -161,8 +162,13 @@ impl Settings {
         let mut warnings = Vec::new();
         let database = database(r, purpose);
         let time_zone = time_zone(r, purpose);
-        let mut file = r.text(&v::LATIDO_CONFIG).and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
-        let tables = file.as_mut().map(|file| std::mem::take(&mut file.apps)).unwrap_or_default();
+        let mut file = r
+            .text(&v::LATIDO_CONFIG)
+            .and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.mistakes));
+        let tables = file
+            .as_mut()
+            .map(|file| std::mem::take(&mut file.apps))
+            .unwrap_or_default();
         let (mut streams, file_roles) = streams(r, file, &time_zone);
         let auth = Auth {
             verifier: verifier(r, purpose, &streams, &mut warnings),
@@ -170,25 +176,51 @@ impl Settings {
             notify_key: notify_key(r),
         };
         let (server, limits, engine) = (server(r, purpose), limits(r), engine(r));
-        let (app_names, apps) = apps::apps(r, purpose, &tables, &mut streams, &auth.verifier, &time_zone);
+        let (app_names, apps) = apps::apps(
+            r,
+            purpose,
+            &tables,
+            &mut streams,
+            &auth.verifier,
+            &time_zone,
+        );
         warn_of_streams(r, purpose, &streams, &mut warnings);
         let log_filter = r.text(&v::RUST_LOG).map(ToOwned::to_owned);
         if !reader.mistakes.is_empty() {
             return Err(reader.mistakes);
         }
-        Ok(Self { database, auth, server, limits, engine, streams, apps, app_names, time_zone, log_filter, warnings })
+        Ok(Self {
+            database,
+            auth,
+            server,
+            limits,
+            engine,
+            streams,
+            apps,
+            app_names,
+            time_zone,
+            log_filter,
+            warnings,
+        })
     }
 }
 
 fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
-    let url = r.parse(&v::DATABASE_URL, DATABASE_URL, value::database_url).map(Secret::new);
+    let url = r
+        .parse(&v::DATABASE_URL, DATABASE_URL, value::database_url)
+        .map(Secret::new);
     let is_needed = matches!(purpose, Purpose::Serve | Purpose::Install | Purpose::Doctor);
     if is_needed && r.text(&v::DATABASE_URL).is_none() {
-        r.mistakes.add(v::DATABASE_URL.name, format!("missing; expected {DATABASE_URL}"));
+        r.mistakes.add(
+            v::DATABASE_URL.name,
+            format!("missing; expected {DATABASE_URL}"),
+        );
     }
     Database {
         url,
-        listen_url: r.parse(&v::LISTEN_DATABASE_URL, DATABASE_URL, value::database_url).map(Secret::new),
+        listen_url: r
+            .parse(&v::LISTEN_DATABASE_URL, DATABASE_URL, value::database_url)
+            .map(Secret::new),
         pool_size: r.count(&v::DATABASE_POOL_SIZE, 1..=1_000, 8),
         statement_timeout: r.seconds(&v::STATEMENT_TIMEOUT_SECONDS, 1..=600, 5),
         interest_gate: r.boolean(&v::INTEREST_GATE, true),
@@ -198,32 +230,64 @@ fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
 fn time_zone(r: &mut Reader<'_>, purpose: Purpose) -> String {
     let expected = "an IANA time zone such as America/Guayaquil";
     // The demo's businesses are where the first real one is.
-    let default = if purpose == Purpose::Demo { "America/Guayaquil" } else { "UTC" };
-    r.parse(&v::TIMEZONE, expected, value::time_zone).unwrap_or_else(|| default.to_owned())
+    let default = if purpose == Purpose::Demo {
+        "America/Guayaquil"
+    } else {
+        "UTC"
+    };
+    r.parse(&v::TIMEZONE, expected, value::time_zone)
+        .unwrap_or_else(|| default.to_owned())
 }
 
 /// The file's streams, and the built-in ones that they don't replace.
-fn streams(r: &mut Reader<'_>, file: Option<StreamFile>, zone: &str) -> (Vec<Stream>, Option<Vec<String>>) {
-    let Some(StreamFile { admin_roles, keeps_builtin, mut streams, .. }) = file else { return (vec![estadisticas(zone)], None) };
+fn streams(
+    r: &mut Reader<'_>,
+    file: Option<StreamFile>,
+    zone: &str,
+) -> (Vec<Stream>, Option<Vec<String>>) {
+    let Some(StreamFile {
+        admin_roles,
+        keeps_builtin,
+        mut streams,
+        ..
+    }) = file
+    else {
+        return (vec![estadisticas(zone)], None);
+    };
     if keeps_builtin && streams.iter().all(|stream| stream.name != ESTADISTICAS) {
         streams.insert(0, estadisticas(zone));
     }
     if streams.is_empty() {
-        r.mistakes.add(v::LATIDO_CONFIG.name, "no stream is left; expected [streams.NAME], or builtin_streams = true");
+        r.mistakes.add(
+            v::LATIDO_CONFIG.name,
+            "no stream is left; expected [streams.NAME], or builtin_streams = true",
+        );
     }
     (streams, admin_roles)
 }
 
-fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: &mut Vec<String>) -> VerifierConfig {
+fn verifier(
+    r: &mut Reader<'_>,
+    purpose: Purpose,
+    streams: &[Stream],
+    warnings: &mut Vec<String>,
+) -> VerifierConfig {
     let is_weak_allowed = r.boolean(&v::JWT_ALLOW_WEAK_SECRET, false);
     let mut secrets = Vec::new();
     for variable in [v::JWT_SECRET, v::JWT_SECRET_PREVIOUS] {
-        let Some(secret) = r.secret(&variable) else { continue };
-        let is_weak = check_secret(&secret, false).err().filter(|_| check_secret(&secret, true).is_ok());
+        let Some(secret) = r.secret(&variable) else {
+            continue;
+        };
+        let is_weak = check_secret(&secret, false)
+            .err()
+            .filter(|_| check_secret(&secret, true).is_ok());
         if let Some(error) = is_weak.filter(|_| purpose != Purpose::Doctor) {
             warnings.push(format!("{}: {error}", variable.name));
         }
-        r.check(variable.name, check_secret(&secret, is_weak_allowed || purpose == Purpose::Doctor));
+        r.check(
+            variable.name,
+            check_secret(&secret, is_weak_allowed || purpose == Purpose::Doctor),
+        );
         secrets.push(secret);
     }
     let public_keys = public_keys(r, &v::JWT_PUBLIC_KEY);
@@ -241,7 +305,10 @@ fn verifier(r: &mut Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: 
         introspection: introspection(r),
         issuer: r.text(&v::JWT_ISSUER).map(ToOwned::to_owned),
         audience: r.text(&v::JWT_AUDIENCE).map(ToOwned::to_owned),
-        key_fields: streams.iter().map(|stream| stream.key_field.clone()).collect(),
+        key_fields: streams
+            .iter()
+            .map(|stream| stream.key_field.clone())
+            .collect(),
         ..VerifierConfig::default()
     }
 }
@@ -251,7 +318,11 @@ fn introspection(r: &mut Reader<'_>) -> Option<Introspection> {
     let fails_open = r.boolean(&v::JWT_INTROSPECTION_FAIL_OPEN, false);
     let url = r.text(&v::JWT_INTROSPECTION_URL)?;
     r.check(v::JWT_INTROSPECTION_URL.name, check_url(url));
-    Some(Introspection { url: Secret::new(url), every, fails_open })
+    Some(Introspection {
+        url: Secret::new(url),
+        every,
+        fails_open,
+    })
 }
 
 /// PEM text, in which `\n` may stand for a line break, or the path of a file.
@@ -261,8 +332,8 @@ pub(super) fn public_keys(r: &mut Reader<'_>, variable: &Variable) -> Option<Str
         Some(text.replace("\\n", "\n"))
     } else {
         // Whatever this was meant to be is not shown: it may be a key with its first line lost.
-        let read =
-            std::fs::read_to_string(text).map_err(|error| format!("no such file ({}); expected {PUBLIC_KEY}", error.kind()));
+        let read = std::fs::read_to_string(text)
+            .map_err(|error| format!("no such file ({}); expected {PUBLIC_KEY}", error.kind()));
         r.check(variable.name, read)
     }?;
     r.check(variable.name, check_public_keys(&pem));
@@ -271,21 +342,36 @@ pub(super) fn public_keys(r: &mut Reader<'_>, variable: &Variable) -> Option<Str
 
 fn require_keys(r: &mut Reader<'_>, purpose: Purpose) {
     let has_secret = r.text(&v::JWT_SECRET).is_some();
-    let has_key = has_secret || r.text(&v::JWT_PUBLIC_KEY).is_some() || r.text(&v::JWT_JWKS_URL).is_some();
+    let has_key =
+        has_secret || r.text(&v::JWT_PUBLIC_KEY).is_some() || r.text(&v::JWT_JWKS_URL).is_some();
     let expected = "missing; expected at least 32 random bytes (openssl rand -base64 48)";
     match purpose {
         Purpose::Serve if !has_key => {
-            r.mistakes.add(v::JWT_SECRET.name, format!("{expected}, or else JWT_PUBLIC_KEY or JWT_JWKS_URL"));
+            r.mistakes.add(
+                v::JWT_SECRET.name,
+                format!("{expected}, or else JWT_PUBLIC_KEY or JWT_JWKS_URL"),
+            );
         }
-        Purpose::Token if !has_secret => r.mistakes.add(v::JWT_SECRET.name, format!("{expected}: the one that the server has")),
+        Purpose::Token if !has_secret => r.mistakes.add(
+            v::JWT_SECRET.name,
+            format!("{expected}: the one that the server has"),
+        ),
         _ => {}
     }
 }
 
 fn policy(r: &mut Reader<'_>, file_roles: Option<Vec<String>>) -> PolicyConfig {
-    let variable_roles = r.text(&v::ADMIN_ROLES).map(|text| if text == "none" { Vec::new() } else { value::list(text) });
+    let variable_roles = r.text(&v::ADMIN_ROLES).map(|text| {
+        if text == "none" {
+            Vec::new()
+        } else {
+            value::list(text)
+        }
+    });
     PolicyConfig {
-        admin_roles: variable_roles.or(file_roles).unwrap_or_else(|| vec!["admin_sistema".to_owned()]),
+        admin_roles: variable_roles
+            .or(file_roles)
+            .unwrap_or_else(|| vec!["admin_sistema".to_owned()]),
         cache_ttl: r.seconds(&v::AUTHORIZE_CACHE_SECONDS, 1..=3_600, 10),
         ..PolicyConfig::default()
     }
@@ -297,17 +383,33 @@ fn notify_key(r: &mut Reader<'_>) -> Option<ApiKey> {
 }
 
 fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
-    let default = if purpose == Purpose::Demo { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let default = if purpose == Purpose::Demo {
+        Ipv4Addr::LOCALHOST
+    } else {
+        Ipv4Addr::UNSPECIFIED
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let origins = "origins such as https://panel.example.com,http://localhost:4200, or *";
     Server {
-        host: r.parse(&v::HOST, "an IP address such as 0.0.0.0, :: or 127.0.0.1", value::address).unwrap_or(default.into()),
+        host: r
+            .parse(
+                &v::HOST,
+                "an IP address such as 0.0.0.0, :: or 127.0.0.1",
+                value::address,
+            )
+            .unwrap_or(default.into()),
         port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
         reuse_port: r.boolean(&v::REUSE_PORT, false),
-        allowed_origins: r.parse(&v::ALLOWED_ORIGINS, origins, value::origins).unwrap_or_default(),
+        allowed_origins: r
+            .parse(&v::ALLOWED_ORIGINS, origins, value::origins)
+            .unwrap_or_default(),
         tls: tls(r),
         proxies: r
-            .parse(&v::TRUSTED_PROXIES, "addresses or networks such as 10.0.0.0/8, ::1", |text| text.parse().ok())
+            .parse(
+                &v::TRUSTED_PROXIES,
+                "addresses or networks such as 10.0.0.0/8, ::1",
+                |text| text.parse().ok(),
+            )
             .unwrap_or_default(),
         metrics: r.boolean(&v::METRICS, true),
         shards: r.count(&v::SHARDS, 1..=1_024, cores as u64),
@@ -318,10 +420,18 @@ fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
 /// Both files or none; whether they are any good shows when they are read.
 fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
     match (r.text(&v::TLS_CERT), r.text(&v::TLS_KEY)) {
-        (Some(certificates), Some(key)) => Some(TlsFiles { certificates: certificates.into(), key: key.into(), every: TLS_LOOK }),
+        (Some(certificates), Some(key)) => Some(TlsFiles {
+            certificates: certificates.into(),
+            key: key.into(),
+            every: TLS_LOOK,
+        }),
         (None, None) => None,
         (certificates, _) => {
-            let missing = if certificates.is_none() { v::TLS_CERT } else { v::TLS_KEY };
+            let missing = if certificates.is_none() {
+                v::TLS_CERT
+            } else {
+                v::TLS_KEY
+            };
             r.mistakes
                 .add(missing.name, "missing; expected the path of a PEM file, beside that of the other of TLS_CERT and TLS_KEY");
             None
@@ -330,7 +440,8 @@ fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
 }
 
 fn limits(r: &mut Reader<'_>) -> Limits {
-    let rate = u32::try_from(r.number(&v::MAX_MESSAGES_PER_SECOND, 1..=100_000, 50)).unwrap_or(u32::MAX);
+    let rate =
+        u32::try_from(r.number(&v::MAX_MESSAGES_PER_SECOND, 1..=100_000, 50)).unwrap_or(u32::MAX);
     let burst = u32::try_from(r.number(&v::MESSAGE_BURST, 1..=1_000_000, 200)).unwrap_or(u32::MAX);
     let most = r.maybe_number(&v::MAX_CONNECTIONS, 1..=10_000_000);
     let most_per_address = r.maybe_number(&v::MAX_CONNECTIONS_PER_ADDRESS, 1..=10_000_000);
@@ -339,7 +450,9 @@ fn limits(r: &mut Reader<'_>) -> Limits {
     Limits {
         connections_per_user: most_per_user.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         handshakes_per_second: handshakes.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-        connections: most.map_or_else(open_files::connections, |n| usize::try_from(n).unwrap_or(usize::MAX)),
+        connections: most.map_or_else(open_files::connections, |n| {
+            usize::try_from(n).unwrap_or(usize::MAX)
+        }),
         connections_per_address: most_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         channels: r.count(&v::MAX_CHANNELS, 1..=100_000, 100),
         // Below this not even a token fits.
@@ -359,19 +472,27 @@ fn engine(r: &mut Reader<'_>) -> Engine {
     }
 }
 
-fn warn_of_streams(r: &Reader<'_>, purpose: Purpose, streams: &[Stream], warnings: &mut Vec<String>) {
+fn warn_of_streams(
+    r: &Reader<'_>,
+    purpose: Purpose,
+    streams: &[Stream],
+    warnings: &mut Vec<String>,
+) {
     // A stream with a zone of its own does not need the default; one that asks the database falls back to it.
     let needs_zone = |stream: &Stream| match &stream.zone {
         ZoneRule::Fixed(zone) => zone == "UTC",
         ZoneRule::Query { .. } => true,
     };
-    if purpose != Purpose::Demo && r.text(&v::TIMEZONE).is_none() && streams.iter().any(needs_zone) {
+    if purpose != Purpose::Demo && r.text(&v::TIMEZONE).is_none() && streams.iter().any(needs_zone)
+    {
         warnings
             .push("TIMEZONE is not set: «today» begins at midnight UTC; expected a zone such as America/Guayaquil".to_owned());
     }
     for stream in streams.iter().filter(|stream| stream.tables.is_empty()) {
         let name = &stream.name;
-        warnings.push(format!("stream {name} names no tables: its changes are seen by the hook and the sweep alone"));
+        warnings.push(format!(
+            "stream {name} names no tables: its changes are seen by the hook and the sweep alone"
+        ));
     }
 }
 

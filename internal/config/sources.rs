@@ -24,12 +24,17 @@ pub struct Sources {
 impl Sources {
     /// The process's own: its environment, and `.env` in its working folder if there is one. Changes neither.
     pub fn of_process(flags: Flags) -> Self {
-        let mut sources = Self { flags, ..Self::default() };
+        let mut sources = Self {
+            flags,
+            ..Self::default()
+        };
         sources.read_environment(|name| std::env::var_os(name));
         match std::fs::read_to_string(DOTENV) {
             Ok(text) => sources.read_dotenv(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => sources.mistakes.add(DOTENV, format!("could not be read: {error}")),
+            Err(error) => sources
+                .mistakes
+                .add(DOTENV, format!("could not be read: {error}")),
         }
         sources
     }
@@ -62,7 +67,10 @@ impl Sources {
                 }
                 // The error holds the line, and the line may hold a secret.
                 Err(_) => {
-                    let place = last.map_or_else(|| "the first line".to_owned(), |name| format!("the line behind {name}"));
+                    let place = last.map_or_else(
+                        || "the first line".to_owned(),
+                        |name| format!("the line behind {name}"),
+                    );
                     self.mistakes.add(DOTENV, format!("{place} is wrong; expected NAME=value, or NAME='value' with spaces or $"));
                     return;
                 }
@@ -76,13 +84,20 @@ impl Sources {
         let environment = || self.environment.get(name).map(String::as_str);
         let dotenv = || self.dotenv.get(name).map(String::as_str);
         let is_set = |value: &&str| !value.trim().is_empty();
-        self.flags.get(name).filter(is_set).or_else(|| environment().filter(is_set)).or_else(|| dotenv().filter(is_set))
+        self.flags
+            .get(name)
+            .filter(is_set)
+            .or_else(|| environment().filter(is_set))
+            .or_else(|| dotenv().filter(is_set))
     }
 
     /// Sources that are no process's. For tests of whoever needs settings.
     #[cfg(test)]
     pub(crate) fn fake(flags: Flags, environment: &[(&str, &str)], dotenv: &str) -> Self {
-        let mut sources = Self { flags, ..Self::default() };
+        let mut sources = Self {
+            flags,
+            ..Self::default()
+        };
         let environment: HashMap<_, _> = environment.iter().copied().collect();
         sources.read_environment(|name| environment.get(name).map(Into::into));
         sources.read_dotenv(dotenv);
@@ -93,7 +108,9 @@ impl Sources {
 /// Values may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("mistakes", &self.mistakes).finish_non_exhaustive()
+        f.debug_struct("Sources")
+            .field("mistakes", &self.mistakes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,10 +124,22 @@ mod tests {
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let flags = flags::tests::parse(&["--port", "1"]);
         let environment = [("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")];
-        let sources =
-            Sources::fake(flags, &environment, "PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n");
-        let values = [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).map(ToOwned::to_owned));
-        assert_eq!(values, [Some("1".into()), Some("::1".into()), Some("Asia/Tokyo".into()), Some("a $b".into())]);
+        let sources = Sources::fake(
+            flags,
+            &environment,
+            "PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
+        );
+        let values =
+            [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).map(ToOwned::to_owned));
+        assert_eq!(
+            values,
+            [
+                Some("1".into()),
+                Some("::1".into()),
+                Some("Asia/Tokyo".into()),
+                Some("a $b".into())
+            ]
+        );
         assert!(sources.mistakes.is_empty());
     }
 
@@ -118,7 +147,10 @@ mod tests {
     fn a_bad_line_is_placed_but_not_shown() {
         let sources = Sources::fake(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
         let text = format!("{} {sources:?}", sources.mistakes);
-        assert!(text.contains("the line behind PORT") && !text.contains("own"), "{text}");
+        assert!(
+            text.contains("the line behind PORT") && !text.contains("own"),
+            "{text}"
+        );
     }
 
     #[cfg(unix)]
@@ -127,6 +159,9 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let mut sources = Sources::default();
         sources.read_environment(|name| (name == "HOST").then(|| OsString::from_vec(vec![0xff])));
-        assert_eq!(sources.mistakes.to_string(), "1 mistake in the configuration:\n  HOST: expected UTF-8 text");
+        assert_eq!(
+            sources.mistakes.to_string(),
+            "1 mistake in the configuration:\n  HOST: expected UTF-8 text"
+        );
     }
 }

@@ -11,8 +11,17 @@ use crate::config::{Mistakes, value, variable};
 use crate::stream::{Check, SERVER_STREAM, Stream, Table, ZoneRule};
 
 /// Types of frames that are the protocol's own: a stream's event by that name would be taken for one.
-const RESERVED_EVENTS: [&str; 9] =
-    ["server", "subscribed", "unsubscribed", "pong", "error", "status", "auth", "authenticated", "token_expiring"];
+const RESERVED_EVENTS: [&str; 9] = [
+    "server",
+    "subscribed",
+    "unsubscribed",
+    "pong",
+    "error",
+    "status",
+    "auth",
+    "authenticated",
+    "token_expiring",
+];
 /// Names that are the server's own: of its channels, and of its addresses.
 const RESERVED_STREAMS: [&str; 2] = [SERVER_STREAM, "dashboard"];
 /// Longest name of a stream, an event or a key's field, in bytes.
@@ -68,30 +77,58 @@ fn yes() -> bool {
 
 /// Reads the file at `path`; `default_zone` is where a stream does not say its own. Notes every mistake under the place where it is.
 pub(super) fn read(path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> Option<StreamFile> {
-    let unreadable = |error| format!("{} could not be read: {error}; expected the path of a latido.toml", path.display());
+    let unreadable = |error| {
+        format!(
+            "{} could not be read: {error}; expected the path of a latido.toml",
+            path.display()
+        )
+    };
     let name = variable::LATIDO_CONFIG.name;
-    let text = std::fs::read_to_string(path).map_err(|error| mistakes.add(name, unreadable(error))).ok()?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| mistakes.add(name, unreadable(error)))
+        .ok()?;
     parse(&text, path, default_zone, mistakes)
 }
 
 /// The names of the streams of a file that says `text`, for fuzzing.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn parse_streams(text: &str, path: &Path, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+pub(crate) fn parse_streams(
+    text: &str,
+    path: &Path,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<String>> {
     let file = parse(text, path, "UTC", mistakes)?;
     Some(file.streams.into_iter().map(|stream| stream.name).collect())
 }
 
-fn parse(text: &str, path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> Option<StreamFile> {
-    let top: Top = toml::from_str(text).map_err(|error| mistakes.add(path.display().to_string(), error.to_string())).ok()?;
+fn parse(
+    text: &str,
+    path: &Path,
+    default_zone: &str,
+    mistakes: &mut Mistakes,
+) -> Option<StreamFile> {
+    let top: Top = toml::from_str(text)
+        .map_err(|error| mistakes.add(path.display().to_string(), error.to_string()))
+        .ok()?;
     let mut streams = Vec::new();
     for (name, table) in top.streams {
-        let mut place = Place { path, folder: path.parent().unwrap_or(Path::new("")), stream: &name, mistakes };
+        let mut place = Place {
+            path,
+            folder: path.parent().unwrap_or(Path::new("")),
+            stream: &name,
+            mistakes,
+        };
         match table.try_into::<StreamTable>() {
             Ok(table) => streams.push(place.stream(table, default_zone)),
             Err(error) => place.mistake(None, error.message()),
         }
     }
-    Some(StreamFile { admin_roles: top.admin_roles, keeps_builtin: top.builtin_streams, streams, apps: top.apps })
+    Some(StreamFile {
+        admin_roles: top.admin_roles,
+        keeps_builtin: top.builtin_streams,
+        streams,
+        apps: top.apps,
+    })
 }
 
 /// A stream's part of the file.
@@ -105,7 +142,10 @@ struct Place<'a> {
 impl Place<'_> {
     fn mistake(&mut self, field: Option<&str>, problem: &str) {
         let field = field.map(|field| format!(" {field}")).unwrap_or_default();
-        self.mistakes.add(format!("{} [streams.{}]{field}", self.path.display(), self.stream), problem);
+        self.mistakes.add(
+            format!("{} [streams.{}]{field}", self.path.display(), self.stream),
+            problem,
+        );
     }
 
     /// The stream; where something is wrong, one that stands in until the mistakes are reported.
@@ -141,30 +181,59 @@ impl Place<'_> {
         }
         let event = table.event.as_deref().unwrap_or(self.stream);
         if RESERVED_EVENTS.contains(&event) {
-            self.mistake(Some("event"), &format!("{event:?} is the protocol's own; expected another word"));
+            self.mistake(
+                Some("event"),
+                &format!("{event:?} is the protocol's own; expected another word"),
+            );
         }
     }
 
     fn tables(&mut self, tables: Vec<TableTable>) -> Vec<Table> {
         let mut seen = HashSet::new();
         for table in &tables {
-            let names = [Some(&table.table), table.key.as_ref()].into_iter().flatten().chain(&table.columns);
+            let names = [Some(&table.table), table.key.as_ref()]
+                .into_iter()
+                .flatten()
+                .chain(&table.columns);
             if names.into_iter().any(|name| name.trim().is_empty()) {
                 self.mistake(Some("tables"), "a name is empty; expected the table's, its key column's and its columns' names");
             }
             if !seen.insert(&table.table) {
-                self.mistake(Some("tables"), &format!("{:?} comes twice; expected each table once", table.table));
+                self.mistake(
+                    Some("tables"),
+                    &format!("{:?} comes twice; expected each table once", table.table),
+                );
             }
         }
-        tables.into_iter().map(|TableTable { table, key, columns }| Table { table, key, columns }).collect()
+        tables
+            .into_iter()
+            .map(
+                |TableTable {
+                     table,
+                     key,
+                     columns,
+                 }| Table {
+                    table,
+                    key,
+                    columns,
+                },
+            )
+            .collect()
     }
 
     /// SQL text, or that of a file: whatever ends in `.sql`, relative to the folder of `latido.toml`.
     fn sql(&mut self, field: &str, text: &str) -> String {
         let text = text.trim();
-        let sql = if is_file(text) { self.file(field, text) } else { Some(text.to_owned()) };
+        let sql = if is_file(text) {
+            self.file(field, text)
+        } else {
+            Some(text.to_owned())
+        };
         if sql.as_ref().is_some_and(|sql| sql.trim().is_empty()) {
-            self.mistake(Some(field), "is empty; expected SQL, or the path of a file that ends in .sql");
+            self.mistake(
+                Some(field),
+                "is empty; expected SQL, or the path of a file that ends in .sql",
+            );
         }
         sql.unwrap_or_default()
     }
@@ -172,20 +241,33 @@ impl Place<'_> {
     fn file(&mut self, field: &str, relative: &str) -> Option<String> {
         let path: PathBuf = self.folder.join(relative);
         std::fs::read_to_string(&path)
-            .map_err(|error| self.mistake(Some(field), &format!("{} could not be read: {error}", path.display())))
+            .map_err(|error| {
+                self.mistake(
+                    Some(field),
+                    &format!("{} could not be read: {error}", path.display()),
+                )
+            })
             .ok()
     }
 
     fn zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {
-        let Some(text) = text else { return ZoneRule::Fixed(default.to_owned()) };
+        let Some(text) = text else {
+            return ZoneRule::Fixed(default.to_owned());
+        };
         let text = text.trim();
         if is_file(text) || is_query(text) {
-            return ZoneRule::Query { sql: self.sql("time_zone", text), default: default.to_owned() };
+            return ZoneRule::Query {
+                sql: self.sql("time_zone", text),
+                default: default.to_owned(),
+            };
         }
         let name = value::time_zone(text);
         if name.is_none() {
             let expected = "an IANA time zone such as America/Guayaquil, a query (SELECT or WITH), or the path of a .sql file";
-            self.mistake(Some("time_zone"), &format!("{text:?} is wrong; expected {expected}"));
+            self.mistake(
+                Some("time_zone"),
+                &format!("{text:?} is wrong; expected {expected}"),
+            );
         }
         ZoneRule::Fixed(name.unwrap_or_default())
     }
@@ -198,12 +280,18 @@ fn is_file(text: &str) -> bool {
 /// No zone has a blank in its name.
 fn is_query(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();
-    text.contains(char::is_whitespace) && ["select", "with"].iter().any(|word| first.eq_ignore_ascii_case(word))
+    text.contains(char::is_whitespace)
+        && ["select", "with"]
+            .iter()
+            .any(|word| first.eq_ignore_ascii_case(word))
 }
 
 /// Names stand in channels, frames and claims.
 fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 #[cfg(test)]

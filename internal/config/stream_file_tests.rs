@@ -9,19 +9,37 @@ key_field = "negocio_id"
 /// What `text` says as `/somewhere/latido.toml`, or its mistakes.
 fn parse_text(text: &str) -> Result<StreamFile, String> {
     let mut mistakes = Mistakes::default();
-    let file = parse(text, Path::new("/somewhere/latido.toml"), "America/Guayaquil", &mut mistakes);
-    file.filter(|_| mistakes.is_empty()).ok_or_else(|| mistakes.to_string())
+    let file = parse(
+        text,
+        Path::new("/somewhere/latido.toml"),
+        "America/Guayaquil",
+        &mut mistakes,
+    );
+    file.filter(|_| mistakes.is_empty())
+        .ok_or_else(|| mistakes.to_string())
 }
 
 fn mistakes(text: &str) -> String {
-    parse_text(text).map(|file| format!("accepted: {file:?}")).unwrap_or_else(|mistakes| mistakes)
+    parse_text(text)
+        .map(|file| format!("accepted: {file:?}"))
+        .unwrap_or_else(|mistakes| mistakes)
 }
 
 #[test]
 fn the_least_stream_has_a_query_and_a_key() {
     let file = parse_text(CITAS).unwrap();
-    let [stream] = &file.streams[..] else { panic!("one stream") };
-    assert_eq!((&*stream.name, &*stream.event, &*stream.query, &*stream.key_field), ("citas", "citas", "SELECT 1", "negocio_id"));
+    let [stream] = &file.streams[..] else {
+        panic!("one stream")
+    };
+    assert_eq!(
+        (
+            &*stream.name,
+            &*stream.event,
+            &*stream.query,
+            &*stream.key_field
+        ),
+        ("citas", "citas", "SELECT 1", "negocio_id")
+    );
     assert_eq!(stream.zone, ZoneRule::Fixed("America/Guayaquil".into()));
     assert!(
         stream.check.is_none()
@@ -56,15 +74,35 @@ fn a_whole_stream() {
         "#,
     )
     .unwrap();
-    assert_eq!((file.admin_roles, file.keeps_builtin), (Some(vec!["jefe".to_owned()]), false));
+    assert_eq!(
+        (file.admin_roles, file.keeps_builtin),
+        (Some(vec!["jefe".to_owned()]), false)
+    );
     let stream = &file.streams[0];
-    assert_eq!((&*stream.event, stream.query.starts_with("SELECT u.k"), stream.authorize.is_some()), ("sala", true, true));
+    assert_eq!(
+        (
+            &*stream.event,
+            stream.query.starts_with("SELECT u.k"),
+            stream.authorize.is_some()
+        ),
+        ("sala", true, true)
+    );
     assert!(
         matches!(&stream.zone, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
     );
-    assert_eq!(stream.check.as_ref().map(|check| check.query.as_str()), Some("SELECT 7"));
+    assert_eq!(
+        stream.check.as_ref().map(|check| check.query.as_str()),
+        Some("SELECT 7")
+    );
     assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);
-    assert_eq!(stream.tables[1], Table { table: "feriados".into(), key: None, columns: Vec::new() });
+    assert_eq!(
+        stream.tables[1],
+        Table {
+            table: "feriados".into(),
+            key: None,
+            columns: Vec::new()
+        }
+    );
 }
 
 #[test]
@@ -82,12 +120,19 @@ fn a_path_is_relative_to_the_file() {
         (file.streams[0].query.clone(), mistakes.to_string())
     };
     assert_eq!(read_with("sql/q.sql").0, "SELECT 7\n");
-    assert!(read_with("sql/empty.sql").1.contains("[streams.a] query: is empty"));
+    assert!(
+        read_with("sql/empty.sql")
+            .1
+            .contains("[streams.a] query: is empty")
+    );
     assert!(read_with("sql/none.sql").1.contains("could not be read"));
     std::fs::remove_dir_all(&folder).unwrap();
     let mut mistakes = Mistakes::default();
     assert!(read(&path, "UTC", &mut mistakes).is_none());
-    assert!(mistakes.to_string().contains("LATIDO_CONFIG: "), "{mistakes}");
+    assert!(
+        mistakes.to_string().contains("LATIDO_CONFIG: "),
+        "{mistakes}"
+    );
 }
 
 #[test]
@@ -136,12 +181,22 @@ fn what_is_no_file_of_streams_is_placed() {
         ("admin_rolls = []", "unknown field `admin_rolls`"),
         ("admin_roles = \"a\"", "latido.toml"),
         ("[streams.a]\nkey_field = \"k\"", "missing field `query`"),
-        ("[streams.a]\nquery = \"SELECT 1\"", "missing field `key_field`"),
+        (
+            "[streams.a]\nquery = \"SELECT 1\"",
+            "missing field `key_field`",
+        ),
         ("[streams.a]\nquery = 1\nkey_field = \"k\"", "[streams.a]"),
-        ("[streams.a]\nquery = \"SELECT 1\"\nkey_field = \"k\"\ntables = [\"t\"]", "[streams.a]"),
+        (
+            "[streams.a]\nquery = \"SELECT 1\"\nkey_field = \"k\"\ntables = [\"t\"]",
+            "[streams.a]",
+        ),
         ("[streams]\na = 1", "[streams.a]"),
     ] {
-        assert!(mistakes(text).contains(expected), "{text}\n{}", mistakes(text));
+        assert!(
+            mistakes(text).contains(expected),
+            "{text}\n{}",
+            mistakes(text)
+        );
     }
 }
 

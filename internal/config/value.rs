@@ -17,12 +17,17 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let seconds = digits(number)?.checked_mul(unit_s)?;
-    (1..=MAX_S).contains(&seconds).then(|| Duration::from_secs(seconds))
+    (1..=MAX_S)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 /// Digits alone; `str::parse` would take a plus sign as well.
 pub(super) fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Yes or no.
@@ -36,8 +41,15 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 
 /// An address to listen on.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if bare.eq_ignore_ascii_case("localhost") { Some(Ipv4Addr::LOCALHOST.into()) } else { bare.parse().ok() }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    if bare.eq_ignore_ascii_case("localhost") {
+        Some(Ipv4Addr::LOCALHOST.into())
+    } else {
+        bare.parse().ok()
+    }
 }
 
 /// An IANA time zone, under its proper name.
@@ -47,7 +59,11 @@ pub(super) fn time_zone(text: &str) -> Option<String> {
 
 /// Entries between commas, without empty ones.
 pub(super) fn list(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(ToOwned::to_owned).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Web origins; none: any.
@@ -61,15 +77,25 @@ pub(super) fn origins(text: &str) -> Option<Vec<String>> {
 
 /// `scheme://host` and maybe a port, and nothing behind.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.strip_suffix('/').unwrap_or(text).split_once("://") else { return false };
-    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/?#@*".contains(c));
+    let Some((scheme, host)) = text.strip_suffix('/').unwrap_or(text).split_once("://") else {
+        return false;
+    };
+    let is_scheme = !scheme.is_empty()
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let is_host = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !"/?#@*".contains(c));
     is_scheme && is_host
 }
 
 /// A URL of Postgres, as far as can be said without the driver.
 pub(super) fn database_url(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"))?;
+    let rest = text
+        .strip_prefix("postgresql://")
+        .or_else(|| text.strip_prefix("postgres://"))?;
     (!rest.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
 }
 
@@ -82,32 +108,80 @@ mod tests {
         for (text, seconds) in [("1s", 1), ("15m", 900), ("1h", 3_600), ("7d", 604_800)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in
-            ["", "h", "1", "0s", "-1h", "+1h", "1.5h", "1 h", "1ñ", "99999999999999999999s", "4000d", "400000000000000000h"]
-        {
+        for text in [
+            "",
+            "h",
+            "1",
+            "0s",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "1 h",
+            "1ñ",
+            "99999999999999999999s",
+            "4000d",
+            "400000000000000000h",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn addresses_may_be_v6() {
-        for (text, address_text) in [("0.0.0.0", "0.0.0.0"), ("::", "::"), ("[::1]", "::1"), ("localhost", "127.0.0.1")] {
-            assert_eq!(address(text).map(|a| a.to_string()).as_deref(), Some(address_text));
+        for (text, address_text) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("::", "::"),
+            ("[::1]", "::1"),
+            ("localhost", "127.0.0.1"),
+        ] {
+            assert_eq!(
+                address(text).map(|a| a.to_string()).as_deref(),
+                Some(address_text)
+            );
         }
-        assert_eq!(["", "example.com", "127.0.0.1:80", "1.2.3"].map(address), [None; 4]);
+        assert_eq!(
+            ["", "example.com", "127.0.0.1:80", "1.2.3"].map(address),
+            [None; 4]
+        );
     }
 
     #[test]
     fn zones_get_their_proper_name() {
-        assert_eq!(time_zone("america/guayaquil").as_deref(), Some("America/Guayaquil"));
-        assert_eq!(["", "Guayaquil", "UTC-5", "EST5EDT,M3.2.0,M11.1.0", "../etc/passwd"].map(time_zone), [const { None }; 5]);
+        assert_eq!(
+            time_zone("america/guayaquil").as_deref(),
+            Some("America/Guayaquil")
+        );
+        assert_eq!(
+            [
+                "",
+                "Guayaquil",
+                "UTC-5",
+                "EST5EDT,M3.2.0,M11.1.0",
+                "../etc/passwd"
+            ]
+            .map(time_zone),
+            [const { None }; 5]
+        );
     }
 
     #[test]
     fn origins_have_no_path() {
-        assert_eq!(origins("https://a.example, http://localhost:4200/").map(|list| list.len()), Some(2));
-        assert_eq!([origins("*"), origins("https://a.example,*")], [Some(vec![]), Some(vec![])]);
-        for text in ["a.example", "https://a.example/x", "https://*.example", "https://", "https://u@a.example", "null"] {
+        assert_eq!(
+            origins("https://a.example, http://localhost:4200/").map(|list| list.len()),
+            Some(2)
+        );
+        assert_eq!(
+            [origins("*"), origins("https://a.example,*")],
+            [Some(vec![]), Some(vec![])]
+        );
+        for text in [
+            "a.example",
+            "https://a.example/x",
+            "https://*.example",
+            "https://",
+            "https://u@a.example",
+            "null",
+        ] {
             assert_eq!(origins(text), None, "{text}");
         }
     }
@@ -115,6 +189,9 @@ mod tests {
     #[test]
     fn databases_are_postgres() {
         assert!(database_url("postgresql://u:p@h:6543/db?sslmode=require").is_some());
-        assert_eq!(["mysql://h/db", "postgres://", "h/db", "postgres://h /db"].map(database_url), [None; 4]);
+        assert_eq!(
+            ["mysql://h/db", "postgres://", "h/db", "postgres://h /db"].map(database_url),
+            [None; 4]
+        );
     }
 }

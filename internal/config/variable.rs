@@ -235,13 +235,21 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), VARIABLES.len());
-        assert!(VARIABLES.iter().all(|v| v.help.len() > 10 && !v.help.ends_with('.')));
+        assert!(
+            VARIABLES
+                .iter()
+                .all(|v| v.help.len() > 10 && !v.help.ends_with('.'))
+        );
         assert_eq!(DATABASE_URL.flag(), "database-url");
     }
 
     #[test]
     fn whatever_may_hold_a_secret_is_one() {
-        let secret: Vec<_> = VARIABLES.iter().filter(|v| v.is_secret).map(|v| v.name).collect();
+        let secret: Vec<_> = VARIABLES
+            .iter()
+            .filter(|v| v.is_secret)
+            .map(|v| v.name)
+            .collect();
         let expected = [
             "DATABASE_URL",
             "LISTEN_DATABASE_URL",

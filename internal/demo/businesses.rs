@@ -11,10 +11,22 @@ pub struct Business {
 
 /// All of them.
 pub const BUSINESSES: [Business; 4] = [
-    Business { id: "a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1", name: "Peluquería Los Ceibos" },
-    Business { id: "d90e5f13-6b2c-4d7e-8a41-c35f7e12b684", name: "Clínica Dental Sonrisas" },
-    Business { id: "7c36a8e4-19fd-4b52-b0c7-84d1f6e39a25", name: "Taller Hermanos Vera" },
-    Business { id: "e85d20b7-f4a9-4c13-9e68-15b7c04a2d9f", name: "Spa Luna de Mompiche" },
+    Business {
+        id: "a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1",
+        name: "Peluquería Los Ceibos",
+    },
+    Business {
+        id: "d90e5f13-6b2c-4d7e-8a41-c35f7e12b684",
+        name: "Clínica Dental Sonrisas",
+    },
+    Business {
+        id: "7c36a8e4-19fd-4b52-b0c7-84d1f6e39a25",
+        name: "Taller Hermanos Vera",
+    },
+    Business {
+        id: "e85d20b7-f4a9-4c13-9e68-15b7c04a2d9f",
+        name: "Spa Luna de Mompiche",
+    },
 ];
 
 /// The user of the demo's tokens, an `admin_sistema` in the demo's database: may read every business.
@@ -30,7 +42,9 @@ pub(super) const CLIENTS: [&str; 4] = [
 
 /// The business of that id. What comes back is our own constant, fit for SQL; what came in is not used any further.
 pub fn find(id: &str) -> Option<&'static Business> {
-    BUSINESSES.iter().find(|business| business.id.eq_ignore_ascii_case(id))
+    BUSINESSES
+        .iter()
+        .find(|business| business.id.eq_ignore_ascii_case(id))
 }
 
 #[cfg(test)]
@@ -41,7 +55,10 @@ mod tests {
     fn the_demo_data_knows_them_all() {
         let data = include_str!("../../sql/demo.sql");
         for Business { id, name } in BUSINESSES {
-            assert!(data.contains(&format!("('{id}', ")) && data.contains(&format!("'{name}'")), "{name}");
+            assert!(
+                data.contains(&format!("('{id}', ")) && data.contains(&format!("'{name}'")),
+                "{name}"
+            );
             assert_eq!(uuid::Uuid::try_parse(id).unwrap().to_string(), id);
         }
         for id in CLIENTS.iter().chain([&ADMIN_USER]) {

@@ -53,12 +53,21 @@ impl Demo {
         zone: TimeZone,
         mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { statements, clock, zone, mint: Box::new(mint), mint_operator: None }
+        Self {
+            statements,
+            clock,
+            zone,
+            mint: Box::new(mint),
+            mint_operator: None,
+        }
     }
 
     /// The same with tokens for whoever operates it.
     #[must_use]
-    pub fn operated(mut self, mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static) -> Self {
+    pub fn operated(
+        mut self,
+        mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
+    ) -> Self {
         self.mint_operator = Some(Box::new(mint));
         self
     }
@@ -68,7 +77,10 @@ impl Demo {
     /// # Errors
     /// No token could be signed.
     pub fn operator(&self) -> anyhow::Result<Option<Session>> {
-        self.mint_operator.as_ref().map(|mint| Ok(Session { token: mint()? })).transpose()
+        self.mint_operator
+            .as_ref()
+            .map(|mint| Ok(Session { token: mint()? }))
+            .transpose()
     }
 
     /// A session with a new token.
@@ -76,7 +88,9 @@ impl Demo {
     /// # Errors
     /// No token could be signed.
     pub fn session(&self) -> anyhow::Result<Session> {
-        Ok(Session { token: (self.mint)()? })
+        Ok(Session {
+            token: (self.mint)()?,
+        })
     }
 
     /// Books a cita for today, at a random hour.
@@ -86,7 +100,14 @@ impl Demo {
     pub async fn book(&self, negocio_id: &str) -> Result<(), BookError> {
         let business = find(negocio_id).ok_or(BookError::UnknownBusiness)?;
         let start = sql::slot(fastrand::i8(0..sql::SLOTS));
-        self.execute(&sql::book(business, fastrand::usize(..), self.today(), start)).await.map_err(BookError::Unavailable)?;
+        self.execute(&sql::book(
+            business,
+            fastrand::usize(..),
+            self.today(),
+            start,
+        ))
+        .await
+        .map_err(BookError::Unavailable)?;
         Ok(())
     }
 
@@ -106,7 +127,9 @@ impl Demo {
 
 impl fmt::Debug for Demo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Demo").field("zone", &self.zone.iana_name()).finish_non_exhaustive()
+        f.debug_struct("Demo")
+            .field("zone", &self.zone.iana_name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +141,8 @@ impl Session {
 
     /// What the page asks for.
     pub fn to_json(&self) -> String {
-        let businesses = BUSINESSES.map(|business| json!({"id": business.id, "nombre": business.name}));
+        let businesses =
+            BUSINESSES.map(|business| json!({"id": business.id, "nombre": business.name}));
         json!({"token": self.token, "negocios": businesses}).to_string()
     }
 }
@@ -152,7 +176,12 @@ mod tests {
         let clock = Clock::system();
         // Five to midnight in Guayaquil; already tomorrow in UTC.
         clock.set("2026-11-22T04:55:00Z".parse().unwrap());
-        Demo::new(statements, clock, TimeZone::get("America/Guayaquil").unwrap(), || Ok("aaa.bbb.ccc".into()))
+        Demo::new(
+            statements,
+            clock,
+            TimeZone::get("America/Guayaquil").unwrap(),
+            || Ok("aaa.bbb.ccc".into()),
+        )
     }
 
     #[test]
@@ -170,8 +199,14 @@ mod tests {
         let recorder = Arc::new(Recorder::default());
         let demo = demo(Arc::clone(&recorder) as Arc<dyn Statements>);
         demo.book(BUSINESSES[2].id).await.unwrap();
-        assert!(matches!(demo.book("nowhere").await, Err(BookError::UnknownBusiness)));
+        assert!(matches!(
+            demo.book("nowhere").await,
+            Err(BookError::UnknownBusiness)
+        ));
         let statements = recorder.0.lock().unwrap();
-        assert!(statements.len() == 1 && statements[0].contains("DATE '2026-11-21'"), "{statements:?}");
+        assert!(
+            statements.len() == 1 && statements[0].contains("DATE '2026-11-21'"),
+            "{statements:?}"
+        );
     }
 }

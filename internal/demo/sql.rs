@@ -20,9 +20,15 @@ pub(super) fn slot(number: i8) -> Time {
 ///
 /// `zone` is where «today» is for the data; one without an IANA name (a fixed offset) leaves the data's own default.
 pub fn seed(zone: &TimeZone) -> String {
-    let zone = zone.iana_name().filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b)));
+    let zone = zone.iana_name().filter(|name| {
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b))
+    });
     let zone = zone.unwrap_or_default();
-    let (schema, data) = (include_str!("../../sql/schema.sql"), include_str!("../../sql/demo.sql"));
+    let (schema, data) = (
+        include_str!("../../sql/schema.sql"),
+        include_str!("../../sql/demo.sql"),
+    );
     format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}")
 }
 
@@ -85,7 +91,12 @@ mod tests {
     fn only_businesses_of_the_demo_are_touched() {
         let day = date(2026, 11, 22);
         for business in &BUSINESSES {
-            for sql in [book(business, 0, day, Time::midnight()), attend(business, day), cancel(business, day), trim(business)] {
+            for sql in [
+                book(business, 0, day, Time::midnight()),
+                attend(business, day),
+                cancel(business, day),
+                trim(business),
+            ] {
                 assert!(sql.contains(business.id) && !sql.contains(';'), "{sql}");
             }
         }
@@ -99,7 +110,12 @@ mod tests {
     #[test]
     fn the_seed_names_its_zone() {
         let zone = TimeZone::get("America/Mexico_City").unwrap();
-        assert!(seed(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)"));
-        assert!(seed(&TimeZone::fixed(jiff::tz::offset(-5))).contains("set_config('latido.time_zone', '', false)"));
+        assert!(
+            seed(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
+        );
+        assert!(
+            seed(&TimeZone::fixed(jiff::tz::offset(-5)))
+                .contains("set_config('latido.time_zone', '', false)")
+        );
     }
 }

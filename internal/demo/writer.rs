@@ -57,7 +57,11 @@ fn pause(pace: Pace, failing: bool) -> Duration {
     if failing {
         return pace.pause_failed;
     }
-    pace.pause_min + pace.pause_max.saturating_sub(pace.pause_min).mul_f64(fastrand::f64())
+    pace.pause_min
+        + pace
+            .pause_max
+            .saturating_sub(pace.pause_min)
+            .mul_f64(fastrand::f64())
 }
 
 /// One change that can be seen.
@@ -82,9 +86,18 @@ async fn step(demo: &Demo, random: &mut fastrand::Rng) -> anyhow::Result<()> {
 
 /// Three of four want to come today, the others some day of the week to come.
 fn booking(business: &Business, today: Date, random: &mut fastrand::Rng) -> String {
-    let ahead = if random.u8(..4) == 0 { random.i32(1..=7) } else { 0 };
+    let ahead = if random.u8(..4) == 0 {
+        random.i32(1..=7)
+    } else {
+        0
+    };
     let start = sql::slot(random.i8(0..sql::SLOTS));
-    sql::book(business, random.usize(..), today.saturating_add(ahead.days()), start)
+    sql::book(
+        business,
+        random.usize(..),
+        today.saturating_add(ahead.days()),
+        start,
+    )
 }
 
 #[cfg(test)]
@@ -114,25 +127,41 @@ mod tests {
             let mut seen = self.seen.lock().unwrap();
             seen.push(sql.to_owned());
             self.progress.add_permits(1);
-            let answer =
-                if seen.len() <= self.failures { Err(anyhow::anyhow!("away")) } else { Ok(u64::from(sql.starts_with("INSERT"))) };
+            let answer = if seen.len() <= self.failures {
+                Err(anyhow::anyhow!("away"))
+            } else {
+                Ok(u64::from(sql.starts_with("INSERT")))
+            };
             async move { answer }.boxed()
         }
     }
 
     #[tokio::test]
     async fn it_outlives_an_outage_and_ends_with_the_server() {
-        let moody = Arc::new(Moody { seen: Mutex::default(), failures: 5, progress: Semaphore::new(0) });
+        let moody = Arc::new(Moody {
+            seen: Mutex::default(),
+            failures: 5,
+            progress: Semaphore::new(0),
+        });
         let statements = Arc::clone(&moody) as Arc<dyn Statements>;
-        let demo = Demo::new(statements, Clock::system(), TimeZone::UTC, || Ok(String::new()));
+        let demo = Demo::new(statements, Clock::system(), TimeZone::UTC, || {
+            Ok(String::new())
+        });
         let drain = Drain::new();
-        let pace = Pace { pause_min: Duration::ZERO, pause_max: Duration::ZERO, pause_failed: Duration::ZERO };
+        let pace = Pace {
+            pause_min: Duration::ZERO,
+            pause_max: Duration::ZERO,
+            pause_failed: Duration::ZERO,
+        };
         write(Arc::new(demo), pace, &drain);
         moody.progress.acquire_many(400).await.unwrap().forget();
         assert_eq!(drain.finish(Duration::from_secs(10)).await, 0);
 
         let seen = moody.seen.lock().unwrap();
-        let verbs: HashSet<_> = seen.iter().map(|sql| sql.split(' ').next().unwrap()).collect();
+        let verbs: HashSet<_> = seen
+            .iter()
+            .map(|sql| sql.split(' ').next().unwrap())
+            .collect();
         assert_eq!(verbs, HashSet::from(["INSERT", "UPDATE", "DELETE"]));
         // Where nobody waits, a booking follows for the same business.
         let after = seen.iter().skip(5).zip(seen.iter().skip(6));
@@ -148,7 +177,12 @@ mod tests {
             .map(|_| booking(&BUSINESSES[0], today, &mut random))
             .map(|sql| sql[sql.find("DATE").unwrap()..][..17].to_owned())
             .collect();
-        assert!(days.len() == 8 && days.contains("DATE '2026-12-30'") && days.contains("DATE '2027-01-06'"), "{days:?}");
+        assert!(
+            days.len() == 8
+                && days.contains("DATE '2026-12-30'")
+                && days.contains("DATE '2027-01-06'"),
+            "{days:?}"
+        );
     }
 
     #[test]

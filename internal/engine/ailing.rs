@@ -38,8 +38,11 @@ impl Ailing {
 
     /// Since when the stream can't be read, Unix seconds. `after`: how long several keys must fail before it is taken for the stream.
     pub(super) fn since_s(&self, now: Instant, after: Duration) -> Option<i64> {
-        let lasts = |since| self.newly_failed >= ENOUGH && now.saturating_duration_since(since) >= after;
-        self.since.filter(|(since, _)| self.all || lasts(*since)).map(|(_, unix_s)| unix_s)
+        let lasts =
+            |since| self.newly_failed >= ENOUGH && now.saturating_duration_since(since) >= after;
+        self.since
+            .filter(|(since, _)| self.all || lasts(*since))
+            .map(|(_, unix_s)| unix_s)
     }
 }
 
@@ -56,14 +59,29 @@ mod tests {
         ailing.failed(false, false, later, 101);
         assert_eq!(ailing.since_s(later, after), None, "the same key again");
         ailing.failed(true, false, later, 101);
-        assert_eq!(ailing.since_s(later, after), Some(100), "another one, and none succeeded");
+        assert_eq!(
+            ailing.since_s(later, after),
+            Some(100),
+            "another one, and none succeeded"
+        );
         ailing.over();
-        assert_eq!((ailing.since_s(later, after), ailing.has_failed()), (None, false));
+        assert_eq!(
+            (ailing.since_s(later, after), ailing.has_failed()),
+            (None, false)
+        );
         ailing.failed(true, false, later, 101);
         ailing.failed(true, false, later, 101);
-        assert_eq!(ailing.since_s(later, after), None, "two of a batch that are parted from it, just now");
+        assert_eq!(
+            ailing.since_s(later, after),
+            None,
+            "two of a batch that are parted from it, just now"
+        );
         ailing.failed(false, true, later, 101);
         ailing.failed(false, false, later, 101);
-        assert_eq!(ailing.since_s(later, after), Some(101), "all that were watched, whoever came since");
+        assert_eq!(
+            ailing.since_s(later, after),
+            Some(101),
+            "all that were watched, whoever came since"
+        );
     }
 }

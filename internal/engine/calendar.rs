@@ -33,11 +33,20 @@ struct Zone {
 impl Calendar {
     pub(super) fn new(catalog: &Catalog, now: Timestamp) -> Self {
         let name = |rule: &ZoneRule| match rule {
-            ZoneRule::Fixed(name) | ZoneRule::Query { default: name, .. } => Arc::<str>::from(name.as_str()),
+            ZoneRule::Fixed(name) | ZoneRule::Query { default: name, .. } => {
+                Arc::<str>::from(name.as_str())
+            }
         };
-        let defaults = catalog.iter().map(|(_, stream)| name(&stream.zone)).collect();
-        let mut calendar =
-            Self { database: TimeZoneDatabase::bundled(), defaults, zones: Map::default(), by_key: Map::default() };
+        let defaults = catalog
+            .iter()
+            .map(|(_, stream)| name(&stream.zone))
+            .collect();
+        let mut calendar = Self {
+            database: TimeZoneDatabase::bundled(),
+            defaults,
+            zones: Map::default(),
+            by_key: Map::default(),
+        };
         for name in calendar.defaults.clone() {
             if !calendar.open(&name, now) {
                 tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
@@ -52,14 +61,19 @@ impl Calendar {
         if self.zones.contains_key(name) {
             return true;
         }
-        let Ok(rules) = self.database.get(name) else { return false };
+        let Ok(rules) = self.database.get(name) else {
+            return false;
+        };
         self.zones.insert(Arc::clone(name), Zone::new(rules, now));
         true
     }
 
     /// Today of a key.
     pub(super) fn today(&mut self, topic: &Topic, now: Timestamp) -> Date {
-        let name = self.by_key.get(topic).unwrap_or(&self.defaults[usize::from(topic.stream.0)]);
+        let name = self
+            .by_key
+            .get(topic)
+            .unwrap_or(&self.defaults[usize::from(topic.stream.0)]);
         match self.zones.get(name) {
             Some(zone) => zone.rules.to_datetime(now).date(),
             None => TimeZone::UTC.to_datetime(now).date(),
@@ -67,15 +81,27 @@ impl Calendar {
     }
 
     /// Notes the zones that the stream's query gave to these keys. A key without one, or with a name that is none, has the default.
-    pub(super) fn set_zones(&mut self, topics: &[Topic], names: &HashMap<crate::ident::Key, String>, now: Timestamp) {
+    pub(super) fn set_zones(
+        &mut self,
+        topics: &[Topic],
+        names: &HashMap<crate::ident::Key, String>,
+        now: Timestamp,
+    ) {
         for topic in topics {
             let default = Arc::clone(&self.defaults[usize::from(topic.stream.0)]);
-            let name = names.get(&topic.key).map_or(Arc::clone(&default), |name| name.as_str().into());
+            let name = names
+                .get(&topic.key)
+                .map_or(Arc::clone(&default), |name| name.as_str().into());
             let known = self.open(&name, now);
             if !known {
-                tracing::warn!(zone = &*name, key = topic.key.as_str(), "unknown time zone; the default is taken instead");
+                tracing::warn!(
+                    zone = &*name,
+                    key = topic.key.as_str(),
+                    "unknown time zone; the default is taken instead"
+                );
             }
-            self.by_key.insert(topic.clone(), if known { name } else { default });
+            self.by_key
+                .insert(topic.clone(), if known { name } else { default });
         }
     }
 
@@ -108,8 +134,16 @@ impl Calendar {
             }
             *zone = fresh;
         }
-        let streams = (0..).map(StreamId).zip(&self.defaults).filter(|(_, name)| turned.contains(name)).map(|(id, _)| id);
-        let keys = self.by_key.iter().filter(|(_, name)| turned.contains(name)).map(|(topic, _)| topic.clone());
+        let streams = (0..)
+            .map(StreamId)
+            .zip(&self.defaults)
+            .filter(|(_, name)| turned.contains(name))
+            .map(|(id, _)| id);
+        let keys = self
+            .by_key
+            .iter()
+            .filter(|(_, name)| turned.contains(name))
+            .map(|(topic, _)| topic.clone());
         (streams.collect(), keys.collect())
     }
 }
@@ -125,7 +159,11 @@ impl Zone {
 /// The first instant whose date in the zone is later than `today`. Where midnight does not exist this is the first instant after the gap;
 /// where it comes twice, the earlier one (<https://docs.rs/jiff/latest/jiff/struct.Zoned.html#method.start_of_day>).
 fn start_of_next_day(rules: &TimeZone, today: Date) -> Result<Timestamp, jiff::Error> {
-    Ok(today.checked_add(1.day())?.to_zoned(rules.clone())?.start_of_day()?.timestamp())
+    Ok(today
+        .checked_add(1.day())?
+        .to_zoned(rules.clone())?
+        .start_of_day()?
+        .timestamp())
 }
 
 #[cfg(test)]
@@ -136,11 +174,17 @@ mod tests {
     use crate::stream::Stream;
 
     fn catalog(zone: ZoneRule) -> Catalog {
-        Catalog::new(vec![Stream { zone, ..Stream::fake("s", None) }])
+        Catalog::new(vec![Stream {
+            zone,
+            ..Stream::fake("s", None)
+        }])
     }
 
     fn topic(key: &str) -> Topic {
-        Topic { stream: StreamId(0), key: Key::from_canonical(key) }
+        Topic {
+            stream: StreamId(0),
+            key: Key::from_canonical(key),
+        }
     }
 
     fn at(text: &str) -> Timestamp {
@@ -150,23 +194,44 @@ mod tests {
     #[test]
     fn guayaquil_turns_at_five_in_the_morning_utc() {
         let before = at("2026-11-22T04:55:00Z");
-        let mut calendar = Calendar::new(&catalog(ZoneRule::Fixed("America/Guayaquil".into())), before);
-        assert_eq!(calendar.today(&topic("1"), before), jiff::civil::date(2026, 11, 21));
+        let mut calendar = Calendar::new(
+            &catalog(ZoneRule::Fixed("America/Guayaquil".into())),
+            before,
+        );
+        assert_eq!(
+            calendar.today(&topic("1"), before),
+            jiff::civil::date(2026, 11, 21)
+        );
         assert_eq!(calendar.next_midnight(), Some(at("2026-11-22T05:00:00Z")));
         assert_eq!(calendar.roll(at("2026-11-22T04:59:59Z")), (vec![], vec![]));
-        assert_eq!(calendar.roll(at("2026-11-22T05:00:00Z")), (vec![StreamId(0)], vec![]));
-        assert_eq!(calendar.today(&topic("1"), at("2026-11-22T05:00:00Z")), jiff::civil::date(2026, 11, 22));
-        assert_eq!(calendar.roll(at("2026-11-22T05:00:01Z")), (vec![], vec![]), "once");
+        assert_eq!(
+            calendar.roll(at("2026-11-22T05:00:00Z")),
+            (vec![StreamId(0)], vec![])
+        );
+        assert_eq!(
+            calendar.today(&topic("1"), at("2026-11-22T05:00:00Z")),
+            jiff::civil::date(2026, 11, 22)
+        );
+        assert_eq!(
+            calendar.roll(at("2026-11-22T05:00:01Z")),
+            (vec![], vec![]),
+            "once"
+        );
     }
 
     #[test]
     fn a_key_has_its_own_zone_or_the_default() {
         let now = at("2026-11-22T04:55:00Z");
-        let rule = ZoneRule::Query { sql: String::new(), default: "America/Guayaquil".into() };
+        let rule = ZoneRule::Query {
+            sql: String::new(),
+            default: "America/Guayaquil".into(),
+        };
         let mut calendar = Calendar::new(&catalog(rule), now);
         let topics = [topic("tokyo"), topic("bad"), topic("none")];
         let names = [("tokyo", "Asia/Tokyo"), ("bad", "America/Quito")];
-        let names = names.map(|(key, zone)| (Key::from_canonical(key), zone.to_owned())).into();
+        let names = names
+            .map(|(key, zone)| (Key::from_canonical(key), zone.to_owned()))
+            .into();
         calendar.set_zones(&topics, &names, now);
         let days = topics.map(|topic| calendar.today(&topic, now).day());
         assert_eq!(days, [22, 21, 21]);
@@ -177,14 +242,23 @@ mod tests {
     /// Every zone, every day of some years: the next midnight is the first instant of another date.
     #[test]
     fn midnight_is_right_where_clocks_are_changed() {
-        for name in ["America/Santiago", "America/Havana", "Atlantic/Azores", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia"]
-        {
+        for name in [
+            "America/Santiago",
+            "America/Havana",
+            "Atlantic/Azores",
+            "America/Sao_Paulo",
+            "Asia/Beirut",
+            "Pacific/Apia",
+        ] {
             let rules = TimeZoneDatabase::bundled().get(name).unwrap();
             let mut day = jiff::civil::date(2010, 1, 1);
             while day.year() < 2027 {
                 let next = start_of_next_day(&rules, day).unwrap();
                 let instant_before = next.checked_sub(1.nanosecond()).unwrap();
-                assert!(rules.to_datetime(instant_before).date() <= day, "{name} {day}");
+                assert!(
+                    rules.to_datetime(instant_before).date() <= day,
+                    "{name} {day}"
+                );
                 assert!(rules.to_datetime(next).date() > day, "{name} {day}");
                 day = day.tomorrow().unwrap();
             }

@@ -33,7 +33,10 @@ impl Corrections {
 
     /// The keys whose change nobody told of in time.
     pub(super) fn take_certain(&mut self, now: Instant) -> Vec<Topic> {
-        self.suspected.extract_if(|_, due| *due <= now).map(|(topic, _)| topic).collect()
+        self.suspected
+            .extract_if(|_, due| *due <= now)
+            .map(|(topic, _)| topic)
+            .collect()
     }
 }
 
@@ -43,7 +46,10 @@ mod tests {
     use crate::ident::{Key, StreamId};
 
     fn topic(key: &str) -> Topic {
-        Topic { stream: StreamId(0), key: Key::from_canonical(key) }
+        Topic {
+            stream: StreamId(0),
+            key: Key::from_canonical(key),
+        }
     }
 
     #[test]

@@ -20,7 +20,11 @@ const SLOW_FACTOR: u32 = 8;
 pub(super) fn weight(took: Duration, alone: bool, hot: bool) -> Weight {
     let limit = if hot { HOT } else { GIANT };
     let limit = if alone { limit / 2 } else { limit };
-    if took >= limit { Weight::Giant } else { Weight::Light }
+    if took >= limit {
+        Weight::Giant
+    } else {
+        Weight::Light
+    }
 }
 
 /// What one key of a stream usually takes.
@@ -57,8 +61,15 @@ mod tests {
         assert_eq!(weight(5 * MS, false, false), Weight::Giant);
         assert_eq!(weight(3 * MS, true, false), Weight::Giant);
         assert_eq!(weight(2 * MS, true, false), Weight::Light);
-        assert_eq!((weight(MS, false, true), weight(MS / 2, true, true)), (Weight::Giant, Weight::Giant), "hot");
-        assert_eq!((weight(MS / 2, false, true), weight(MS / 4, true, true)), (Weight::Light, Weight::Light));
+        assert_eq!(
+            (weight(MS, false, true), weight(MS / 2, true, true)),
+            (Weight::Giant, Weight::Giant),
+            "hot"
+        );
+        assert_eq!(
+            (weight(MS / 2, false, true), weight(MS / 4, true, true)),
+            (Weight::Light, Weight::Light)
+        );
     }
 
     #[test]

@@ -77,8 +77,14 @@ impl<W> Dirty<W> {
 
     /// The topic has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
-        let share = if self.giants.contains(topic) { 1 } else { self.pace.batch_keys };
-        self.keys.entry(topic.clone()).or_insert_with(|| KeyState::new(share));
+        let share = if self.giants.contains(topic) {
+            1
+        } else {
+            self.pace.batch_keys
+        };
+        self.keys
+            .entry(topic.clone())
+            .or_insert_with(|| KeyState::new(share));
     }
 
     /// Reads the key at `at`, unless [`Dirty::armed`] comes first.
@@ -118,7 +124,9 @@ impl<W> Dirty<W> {
 
     /// The key may have changed.
     pub(super) fn mark(&mut self, topic: &Topic, source: Source, now: Instant) -> Mark {
-        let Some(state) = self.keys.get_mut(topic) else { return Mark::Unwatched };
+        let Some(state) = self.keys.get_mut(topic) else {
+            return Mark::Unwatched;
+        };
         if source == Source::Trigger {
             state.heat.told(now);
         }
@@ -126,14 +134,21 @@ impl<W> Dirty<W> {
             waiting.sources.insert(source);
             return Mark::Coalesced;
         }
-        state.waiting = Some(Waiting { sources: source.into(), since: now, waiters: Vec::new() });
+        state.waiting = Some(Waiting {
+            sources: source.into(),
+            since: now,
+            waiters: Vec::new(),
+        });
         self.enqueue(topic, now);
         Mark::Marked
     }
 
     /// Adds somebody who waits for the next read of a key that was just marked. False: nobody watches it.
     pub(super) fn wait(&mut self, topic: &Topic, waiter: W) -> bool {
-        let waiting = self.keys.get_mut(topic).and_then(|state| state.waiting.as_mut());
+        let waiting = self
+            .keys
+            .get_mut(topic)
+            .and_then(|state| state.waiting.as_mut());
         waiting.is_some_and(|waiting| {
             waiting.waiters.push(waiter);
             true
@@ -145,13 +160,16 @@ impl<W> Dirty<W> {
         if let Some(state) = self.keys.get_mut(topic)
             && state.hooked.replace(now).is_none()
         {
-            self.reminders.push(Reverse((now + REMIND_FIRST, topic.clone())));
+            self.reminders
+                .push(Reverse((now + REMIND_FIRST, topic.clone())));
         }
     }
 
     /// The reminder of a key is due: mark it, and set the next one.
     fn remind_again(&mut self, topic: Topic, now: Instant) {
-        let Some(state) = self.keys.get_mut(&topic) else { return };
+        let Some(state) = self.keys.get_mut(&topic) else {
+            return;
+        };
         if state.provisional.take_if(|at| *at <= now).is_some() {
             self.mark(&topic, Source::Subscribe, now);
             return;
@@ -168,9 +186,22 @@ impl<W> Dirty<W> {
     }
 
     /// Marks every watched key, or those of one stream.
-    pub(super) fn mark_all(&mut self, stream: Option<StreamId>, source: Source, now: Instant) -> usize {
-        let topics: Vec<_> = self.keys.keys().filter(|t| stream.is_none_or(|s| s == t.stream)).cloned().collect();
-        topics.iter().filter(|topic| self.mark(topic, source, now) == Mark::Marked).count()
+    pub(super) fn mark_all(
+        &mut self,
+        stream: Option<StreamId>,
+        source: Source,
+        now: Instant,
+    ) -> usize {
+        let topics: Vec<_> = self
+            .keys
+            .keys()
+            .filter(|t| stream.is_none_or(|s| s == t.stream))
+            .cloned()
+            .collect();
+        topics
+            .iter()
+            .filter(|topic| self.mark(topic, source, now) == Mark::Marked)
+            .count()
     }
 
     /// Watched topics.
@@ -190,14 +221,24 @@ impl<W> Dirty<W> {
 
     /// Whether every watched key of the stream failed alone: then it is the stream that fails.
     pub(super) fn all_failing(&self, stream: StreamId) -> bool {
-        let mut failing = self.keys.iter().filter(|(t, _)| t.stream == stream).map(|(_, s)| s.failures > 0).peekable();
+        let mut failing = self
+            .keys
+            .iter()
+            .filter(|(t, _)| t.stream == stream)
+            .map(|(_, s)| s.failures > 0)
+            .peekable();
         failing.peek().is_some() && failing.all(|fails| fails)
     }
 
     /// Puts a waiting key into the queue it belongs to, unless it is read just now: [`Dirty::finish`] does it then.
     fn enqueue(&mut self, topic: &Topic, now: Instant) {
-        let Some(state) = self.keys.get(topic) else { return };
-        if state.waiting.is_none() || self.reading.contains(topic) || !self.queued.insert(topic.clone()) {
+        let Some(state) = self.keys.get(topic) else {
+            return;
+        };
+        if state.waiting.is_none()
+            || self.reading.contains(topic)
+            || !self.queued.insert(topic.clone())
+        {
             return;
         }
         match state.not_before {
@@ -214,10 +255,14 @@ impl<W> Dirty<W> {
     fn forget_abandoned(&mut self) {
         let keys = &self.keys;
         self.queued.retain(|topic| keys.contains_key(topic));
-        self.ready.iter_mut().for_each(|queue| queue.retain(|topic| keys.contains_key(topic)));
+        self.ready
+            .iter_mut()
+            .for_each(|queue| queue.retain(|topic| keys.contains_key(topic)));
         self.solo.retain(|topic| keys.contains_key(topic));
-        self.delayed.retain(|Reverse((_, topic))| keys.contains_key(topic));
-        self.reminders.retain(|Reverse((_, topic))| keys.contains_key(topic));
+        self.delayed
+            .retain(|Reverse((_, topic))| keys.contains_key(topic));
+        self.reminders
+            .retain(|Reverse((_, topic))| keys.contains_key(topic));
     }
 
     /// Moves what has become due into the queues.
@@ -241,12 +286,20 @@ impl<W> Dirty<W> {
 
     /// When something that is not yet due will be. What is due already only waits for a lane.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let earliest = |heap: &BinaryHeap<Reverse<(Instant, Topic)>>| heap.peek().map(|Reverse((at, _))| *at);
-        [earliest(&self.delayed), earliest(&self.reminders)].into_iter().flatten().min()
+        let earliest =
+            |heap: &BinaryHeap<Reverse<(Instant, Topic)>>| heap.peek().map(|Reverse((at, _))| *at);
+        [earliest(&self.delayed), earliest(&self.reminders)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next keys to read together: of a stream for which `free` says that its lane is, streams in turn, keys in the order they came.
-    pub(super) fn take(&mut self, now: Instant, free: impl Fn(StreamId) -> bool) -> Option<Batch<W>> {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        free: impl Fn(StreamId) -> bool,
+    ) -> Option<Batch<W>> {
         self.promote(now);
         for step in 0..self.ready.len() {
             let index = (self.turn + step) % self.ready.len();
@@ -257,7 +310,12 @@ impl<W> Dirty<W> {
             let keys = self.collect(index);
             if !keys.is_empty() {
                 self.turn = index + 1;
-                return Some(self.start(Batch { stream, keys, started: now, solo: false }));
+                return Some(self.start(Batch {
+                    stream,
+                    keys,
+                    started: now,
+                    solo: false,
+                }));
             }
         }
         None
@@ -268,7 +326,12 @@ impl<W> Dirty<W> {
         self.promote(now);
         while let Some(topic) = self.solo.pop_front() {
             if let Some(taken) = self.take_key(topic) {
-                return Some(self.start(Batch { stream: taken.topic.stream, keys: vec![taken], started: now, solo: true }));
+                return Some(self.start(Batch {
+                    stream: taken.topic.stream,
+                    keys: vec![taken],
+                    started: now,
+                    solo: true,
+                }));
             }
         }
         None
@@ -278,7 +341,9 @@ impl<W> Dirty<W> {
         let mut keys = Vec::new();
         let mut limit = self.pace.batch_keys;
         while keys.len() < limit {
-            let Some(topic) = self.ready[index].pop_front() else { break };
+            let Some(topic) = self.ready[index].pop_front() else {
+                break;
+            };
             let share = self.keys.get(&topic).map_or(limit, |state| state.share);
             if share <= keys.len() {
                 self.ready[index].push_front(topic);
@@ -300,26 +365,46 @@ impl<W> Dirty<W> {
             return None;
         }
         let waiting = state.waiting.take()?;
-        let Waiting { sources, since, waiters } = waiting;
+        let Waiting {
+            sources,
+            since,
+            waiters,
+        } = waiting;
         let hot = state.heat.is_timed();
-        Some(Taken { topic, sources, since, waiters, weight: Weight::Unknown, hot, changed: false })
+        Some(Taken {
+            topic,
+            sources,
+            since,
+            waiters,
+            weight: Weight::Unknown,
+            hot,
+            changed: false,
+        })
     }
 
     fn start(&mut self, batch: Batch<W>) -> Batch<W> {
-        self.reading.extend(batch.keys.iter().map(|key| key.topic.clone()));
+        self.reading
+            .extend(batch.keys.iter().map(|key| key.topic.clone()));
         batch
     }
 
     fn remember(&mut self, key: &Taken<W>) {
         match key.weight {
-            Weight::Giant if self.giants.len() < GIANTS => drop(self.giants.insert(key.topic.clone())),
+            Weight::Giant if self.giants.len() < GIANTS => {
+                drop(self.giants.insert(key.topic.clone()))
+            }
             Weight::Light => drop(self.giants.remove(&key.topic)),
             Weight::Giant | Weight::Unknown => {}
         }
     }
 
     /// Takes a batch back. Returns the waiters who can be told, and whether their read succeeded.
-    pub(super) fn finish(&mut self, batch: Batch<W>, outcome: Outcome, now: Instant) -> (Vec<W>, bool) {
+    pub(super) fn finish(
+        &mut self,
+        batch: Batch<W>,
+        outcome: Outcome,
+        now: Instant,
+    ) -> (Vec<W>, bool) {
         let alone = batch.keys.len() == 1;
         let shared = (batch.keys.len() / 2).max(1);
         let mut told = Vec::new();
@@ -346,7 +431,8 @@ impl<W> Dirty<W> {
                     }
                     told.extend(key.waiters);
                     let turn = state.heat.read(key.changed, now, self.pace.hot_from);
-                    self.turns.extend(turn.map(|turn| (key.topic.clone(), turn)));
+                    self.turns
+                        .extend(turn.map(|turn| (key.topic.clone(), turn)));
                     if state.heat.is_timed() {
                         state.wait_again(Source::Timer.into(), now, Vec::new());
                     }
@@ -357,7 +443,11 @@ impl<W> Dirty<W> {
                     state.wait_again(key.sources, key.since, key.waiters);
                 }
                 Outcome::Rejected => {
-                    let pause = self.pace.backoff.saturating_mul(1 << state.failures.min(16)).min(self.pace.max_backoff);
+                    let pause = self
+                        .pace
+                        .backoff
+                        .saturating_mul(1 << state.failures.min(16))
+                        .min(self.pace.max_backoff);
                     // What takes seconds to fail, at a time-out, must not keep the database busy more than half of the time.
                     let pause = pause.max(now.saturating_duration_since(batch.started));
                     state.failures = state.failures.saturating_add(1);
@@ -380,7 +470,11 @@ impl<W> Dirty<W> {
 /// How long a giant that changes all the time rests after a read that took so long: it keeps the database busy half of the time at most, and a
 /// tenth if it is read on a timer, for then it never stops. Nobody waits more than a second for that.
 fn pause(took: Duration, hot: bool) -> Duration {
-    if hot { took.max((took * 9).min(Duration::from_secs(1))) } else { took }
+    if hot {
+        took.max((took * 9).min(Duration::from_secs(1)))
+    } else {
+        took
+    }
 }
 
 #[cfg(test)]

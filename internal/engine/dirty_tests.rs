@@ -11,11 +11,18 @@ use crate::ident::Key;
 const KEYS: usize = 6;
 
 fn topic(stream: u16, key: usize) -> Topic {
-    Topic { stream: StreamId(stream), key: Key::from_canonical(&key.to_string()) }
+    Topic {
+        stream: StreamId(stream),
+        key: Key::from_canonical(&key.to_string()),
+    }
 }
 
 fn pace() -> Pace {
-    Pace { batch_keys: 3, min_interval: Duration::from_millis(40), ..Pace::default() }
+    Pace {
+        batch_keys: 3,
+        min_interval: Duration::from_millis(40),
+        ..Pace::default()
+    }
 }
 
 fn ms(n: u64) -> Duration {
@@ -72,7 +79,11 @@ impl Model {
         for key in &batch.keys {
             prop_assert!(self.watched.contains(&key.topic), "nobody watches it");
             prop_assert_eq!(key.topic.stream, batch.stream);
-            let reading = self.reading.iter().flat_map(|b| &b.keys).any(|k| k.topic == key.topic);
+            let reading = self
+                .reading
+                .iter()
+                .flat_map(|b| &b.keys)
+                .any(|k| k.topic == key.topic);
             prop_assert!(!reading, "one statement at a time");
             prop_assert!(self.owed.remove(&key.topic), "read only if it must be");
             self.last_start.insert(key.topic.clone(), now);
@@ -129,17 +140,27 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Finish(n, how) if !model.reading.is_empty() => {
                 let batch = model.reading.swap_remove(n % model.reading.len());
-                let outcome =
-                    [Outcome::Done { slow: false }, Outcome::Done { slow: true }, Outcome::Unavailable, Outcome::Rejected]
-                        [usize::from(how)];
+                let outcome = [
+                    Outcome::Done { slow: false },
+                    Outcome::Done { slow: true },
+                    Outcome::Unavailable,
+                    Outcome::Rejected,
+                ][usize::from(how)];
                 if !matches!(outcome, Outcome::Done { .. }) {
-                    let again = batch.keys.iter().map(|k| k.topic.clone()).filter(|t| model.watched.contains(t));
+                    let again = batch
+                        .keys
+                        .iter()
+                        .map(|k| k.topic.clone())
+                        .filter(|t| model.watched.contains(t));
                     model.owed.extend(again);
                 }
                 let (told, succeeded) = dirty.finish(batch, outcome, now);
                 prop_assert_eq!(succeeded, matches!(outcome, Outcome::Done { .. }));
                 for waiter in told {
-                    prop_assert!(model.waiting.contains(&waiter) && model.told.insert(waiter), "told once");
+                    prop_assert!(
+                        model.waiting.contains(&waiter) && model.told.insert(waiter),
+                        "told once"
+                    );
                 }
             }
             Step::Finish(..) => {}
@@ -203,7 +224,13 @@ fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
 #[test]
 fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
     let start = Instant::now();
-    let mut dirty: Dirty<u32> = Dirty::new(Pace { hot_from: Some(3), ..pace() }, 1);
+    let mut dirty: Dirty<u32> = Dirty::new(
+        Pace {
+            hot_from: Some(3),
+            ..pace()
+        },
+        1,
+    );
     watch(&mut dirty, &topic(0, 1), start);
     let read = |dirty: &mut Dirty<u32>, now: Instant, changed: bool| {
         let mut batch = dirty.take(now, |_| true)?;
@@ -214,36 +241,76 @@ fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
     for _ in 0..3 {
         dirty.mark(&topic(0, 1), Source::Trigger, start);
     }
-    assert_eq!(read(&mut dirty, start, true), Some(vec![(topic(0, 1), Turn::Hot)]));
+    assert_eq!(
+        read(&mut dirty, start, true),
+        Some(vec![(topic(0, 1), Turn::Hot)])
+    );
     dirty.time(&topic(0, 1), start);
     for n in 1..10 {
         assert_eq!(dirty.next_due(), Some(start + ms(n * 40)));
-        assert_eq!(read(&mut dirty, start + ms(n * 40 - 1), true), None, "not before the interval is over");
-        assert_eq!(read(&mut dirty, start + ms(n * 40), true), Some(vec![]), "though nobody tells");
+        assert_eq!(
+            read(&mut dirty, start + ms(n * 40 - 1), true),
+            None,
+            "not before the interval is over"
+        );
+        assert_eq!(
+            read(&mut dirty, start + ms(n * 40), true),
+            Some(vec![]),
+            "though nobody tells"
+        );
     }
-    let cool: Vec<_> = (10..40).filter_map(|n| read(&mut dirty, start + ms(n * 40), false)).flatten().collect();
+    let cool: Vec<_> = (10..40)
+        .filter_map(|n| read(&mut dirty, start + ms(n * 40), false))
+        .flatten()
+        .collect();
     assert_eq!(cool, [(topic(0, 1), Turn::Cool)]);
     dirty.armed(&topic(0, 1), start + ms(1_600));
-    assert_eq!(read(&mut dirty, start + ms(1_600), false), Some(vec![]), "what was changed in silence");
-    assert_eq!((dirty.waiting(), dirty.next_due()), (0, None), "and no timer is left");
+    assert_eq!(
+        read(&mut dirty, start + ms(1_600), false),
+        Some(vec![]),
+        "what was changed in silence"
+    );
+    assert_eq!(
+        (dirty.waiting(), dirty.next_due()),
+        (0, None),
+        "and no timer is left"
+    );
 }
 
 #[test]
 fn a_giant_on_a_timer_keeps_the_database_busy_a_tenth_of_the_time() {
     let start = Instant::now();
-    let mut dirty: Dirty<u32> = Dirty::new(Pace { hot_from: Some(1), ..pace() }, 1);
+    let mut dirty: Dirty<u32> = Dirty::new(
+        Pace {
+            hot_from: Some(1),
+            ..pace()
+        },
+        1,
+    );
     watch(&mut dirty, &topic(0, 1), start);
     let read = |dirty: &mut Dirty<u32>, now: Instant, took: Duration| {
-        let mut batch = dirty.take_solo(now).or_else(|| dirty.take(now, |_| true)).unwrap();
+        let mut batch = dirty
+            .take_solo(now)
+            .or_else(|| dirty.take(now, |_| true))
+            .unwrap();
         batch.keys[0].weight = Weight::Giant;
         dirty.finish(batch, Outcome::Done { slow: false }, now + took);
     };
     dirty.mark(&topic(0, 1), Source::Trigger, start);
     read(&mut dirty, start, ms(10));
     dirty.mark(&topic(0, 1), Source::Trigger, start + ms(10));
-    assert_eq!(dirty.next_due(), Some(start + ms(40)), "told of: half of the time, and no oftener than all");
+    assert_eq!(
+        dirty.next_due(),
+        Some(start + ms(40)),
+        "told of: half of the time, and no oftener than all"
+    );
     dirty.time(&topic(0, 1), start + ms(10));
-    for (took, pause) in [(ms(10), ms(90)), (ms(300), ms(1_000)), (ms(3_000), ms(3_000)), (ms(2), ms(38))] {
+    for (took, pause) in [
+        (ms(10), ms(90)),
+        (ms(300), ms(1_000)),
+        (ms(3_000), ms(3_000)),
+        (ms(2), ms(38)),
+    ] {
         let now = dirty.next_due().unwrap();
         read(&mut dirty, now, took);
         assert_eq!(dirty.next_due(), Some(now + took + pause), "after {took:?}");
@@ -256,14 +323,22 @@ fn a_hot_stream_does_not_starve_another() {
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
     (0..9).for_each(|n| watch(&mut dirty, &topic(0, n), now));
     watch(&mut dirty, &topic(1, 0), now);
-    let streams: Vec<_> = std::iter::from_fn(|| dirty.take(now, |_| true)).map(|b| b.stream.0).collect();
+    let streams: Vec<_> = std::iter::from_fn(|| dirty.take(now, |_| true))
+        .map(|b| b.stream.0)
+        .collect();
     assert_eq!(streams, [0, 1, 0, 0]);
 }
 
 #[test]
 fn a_giant_ends_up_alone_and_the_others_together() {
     let mut now = Instant::now();
-    let mut dirty: Dirty<u32> = Dirty::new(Pace { batch_keys: 8, ..pace() }, 1);
+    let mut dirty: Dirty<u32> = Dirty::new(
+        Pace {
+            batch_keys: 8,
+            ..pace()
+        },
+        1,
+    );
     let giant = topic(0, 3);
     (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
     for _ in 0..12 {
@@ -326,27 +401,48 @@ fn the_first_read_waits_for_the_writers_but_not_for_long() {
     assert_eq!(batch.keys.len(), 1);
     dirty.finish(batch, Outcome::Done { slow: false }, start + ms(2));
     let late = dirty.take(start + ms(30), |_| true).unwrap();
-    assert_eq!(late.keys[0].topic, topic(0, 2), "and the first one is not read twice");
+    assert_eq!(
+        late.keys[0].topic,
+        topic(0, 2),
+        "and the first one is not read twice"
+    );
     dirty.finish(late, Outcome::Done { slow: false }, start + ms(31));
     dirty.armed(&topic(0, 2), start + ms(500));
-    assert!(dirty.take(start + ms(500), |_| true).is_some(), "but what came too early is");
+    assert!(
+        dirty.take(start + ms(500), |_| true).is_some(),
+        "but what came too early is"
+    );
 }
 
 #[test]
 fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
     let mut now = Instant::now();
-    let mut dirty: Dirty<u32> = Dirty::new(Pace { batch_keys: 8, ..pace() }, 1);
+    let mut dirty: Dirty<u32> = Dirty::new(
+        Pace {
+            batch_keys: 8,
+            ..pace()
+        },
+        1,
+    );
     let giant = topic(0, 3);
     (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
     let weighed = |mut batch: Batch<u32>, heavy: Weight| {
         for key in &mut batch.keys {
-            key.weight = if key.topic == giant { heavy } else { Weight::Light };
+            key.weight = if key.topic == giant {
+                heavy
+            } else {
+                Weight::Light
+            };
         }
         batch
     };
     let batch = dirty.take(now, |_| true).unwrap();
     assert_eq!(batch.keys.len(), 8, "nobody knows yet");
-    dirty.finish(weighed(batch, Weight::Giant), Outcome::Done { slow: false }, now);
+    dirty.finish(
+        weighed(batch, Weight::Giant),
+        Outcome::Done { slow: false },
+        now,
+    );
     // Its viewers leave and come back.
     dirty.unwatch(&giant);
     watch(&mut dirty, &giant, now);
@@ -362,7 +458,11 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
         dirty.finish(weighed(alone, heavy), Outcome::Done { slow: false }, end);
         dirty.mark(&giant, Source::Trigger, end);
         let again = dirty.take(end, |_| true).or_else(|| dirty.take_solo(end));
-        assert_eq!(again.is_none(), heavy == Weight::Giant, "a giant rests as long as it was read");
+        assert_eq!(
+            again.is_none(),
+            heavy == Weight::Giant,
+            "a giant rests as long as it was read"
+        );
         if let Some(batch) = again {
             dirty.finish(weighed(batch, heavy), Outcome::Done { slow: false }, end);
         }
@@ -370,12 +470,18 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
     }
     now += ms(1_000);
     dirty.mark_all(None, Source::Resync, now);
-    assert_eq!(dirty.take(now, |_| true).unwrap().keys.len(), 8, "a giant that shrank is one of many again");
+    assert_eq!(
+        dirty.take(now, |_| true).unwrap().keys.len(),
+        8,
+        "a giant that shrank is one of many again"
+    );
 }
 
 impl<W> Dirty<W> {
     /// Whether the key is marked, or will be without anybody's doing.
     pub(in crate::engine) fn is_pending(&self, topic: &Topic) -> bool {
-        self.keys.get(topic).is_some_and(|state| state.waiting.is_some() || state.provisional.is_some())
+        self.keys
+            .get(topic)
+            .is_some_and(|state| state.waiting.is_some() || state.provisional.is_some())
     }
 }

@@ -40,13 +40,20 @@ impl Heat {
     /// A notification came.
     pub(super) fn told(&mut self, now: Instant) {
         match &mut self.counted {
-            Some((since, count)) if now.saturating_duration_since(*since) < WINDOW => *count = count.saturating_add(1),
+            Some((since, count)) if now.saturating_duration_since(*since) < WINDOW => {
+                *count = count.saturating_add(1)
+            }
             counted => *counted = Some((now, 1)),
         }
     }
 
     /// The key was read, and had changed or not.
-    pub(super) fn read(&mut self, changed: bool, now: Instant, hot_from: Option<u32>) -> Option<Turn> {
+    pub(super) fn read(
+        &mut self,
+        changed: bool,
+        now: Instant,
+        hot_from: Option<u32>,
+    ) -> Option<Turn> {
         match &mut self.timed {
             Some(timed) if changed => {
                 timed.changed = now;
@@ -57,7 +64,9 @@ impl Heat {
                 (rests && !std::mem::replace(&mut timed.cooling, rests)).then_some(Turn::Cool)
             }
             None => {
-                let is_hot = self.counted.is_some_and(|(_, count)| hot_from.is_some_and(|hot_from| count >= hot_from));
+                let is_hot = self
+                    .counted
+                    .is_some_and(|(_, count)| hot_from.is_some_and(|hot_from| count >= hot_from));
                 is_hot.then(|| {
                     self.counted = None;
                     Turn::Hot
@@ -68,7 +77,10 @@ impl Heat {
 
     /// Reads on a timer begin.
     pub(super) fn start(&mut self, now: Instant) {
-        self.timed = Some(Timed { changed: now, cooling: false });
+        self.timed = Some(Timed {
+            changed: now,
+            cooling: false,
+        });
     }
 
     /// Its writers tell.
@@ -102,7 +114,11 @@ mod tests {
             slow.told(start + ms(n * 1_000));
         }
         assert_eq!(heat.read(true, start + ms(801), FROM), Some(Turn::Hot));
-        assert_eq!(heat.read(true, start + ms(802), FROM), None, "refused: it is counted anew");
+        assert_eq!(
+            heat.read(true, start + ms(802), FROM),
+            None,
+            "refused: it is counted anew"
+        );
         assert_eq!(slow.read(true, start + ms(2_001), FROM), None);
     }
 
@@ -111,7 +127,9 @@ mod tests {
         let start = Instant::now();
         let mut heat = Heat::default();
         heat.start(start);
-        let turns: Vec<_> = (0..40).map(|n| heat.read(n < 10, start + ms(n * 50), FROM)).collect();
+        let turns: Vec<_> = (0..40)
+            .map(|n| heat.read(n < 10, start + ms(n * 50), FROM))
+            .collect();
         let cool = turns.iter().position(|turn| *turn == Some(Turn::Cool));
         assert_eq!(cool, Some(29), "a second after the last change");
         assert_eq!(turns.iter().flatten().count(), 1);

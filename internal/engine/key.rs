@@ -31,12 +31,24 @@ pub(super) struct KeyState<W> {
 impl<W> KeyState<W> {
     /// A key that nothing is known of, except how many may share a statement with it.
     pub(super) fn new(share: usize) -> Self {
-        Self { waiting: None, not_before: None, failures: 0, share, hooked: None, provisional: None, heat: Heat::default() }
+        Self {
+            waiting: None,
+            not_before: None,
+            failures: 0,
+            share,
+            hooked: None,
+            provisional: None,
+            heat: Heat::default(),
+        }
     }
 
     /// Merges a failed read's reasons with those that came meanwhile.
     pub(super) fn wait_again(&mut self, sources: Sources, since: Instant, mut waiters: Vec<W>) {
-        let waiting = self.waiting.get_or_insert_with(|| Waiting { sources, since, waiters: Vec::new() });
+        let waiting = self.waiting.get_or_insert_with(|| Waiting {
+            sources,
+            since,
+            waiters: Vec::new(),
+        });
         waiting.sources |= sources;
         waiting.since = waiting.since.min(since);
         waiting.waiters.append(&mut waiters);

@@ -36,13 +36,18 @@ impl Lanes {
     /// Whether a batch of the stream may start.
     pub(super) fn is_free(&self, stream: StreamId, now: Instant) -> bool {
         let running = &self.0[usize::from(stream.0)];
-        running.len() < LANES && running.iter().all(|start| now.saturating_duration_since(*start) >= OVERDUE)
+        running.len() < LANES
+            && running
+                .iter()
+                .all(|start| now.saturating_duration_since(*start) >= OVERDUE)
     }
 
     /// When a lane becomes free although nothing ended.
     pub(super) fn next_free(&self, now: Instant) -> Option<Instant> {
         let blocked = self.0.iter().filter(|running| running.len() < LANES);
-        let last = blocked.filter_map(|running| running.iter().max()).map(|start| *start + OVERDUE);
+        let last = blocked
+            .filter_map(|running| running.iter().max())
+            .map(|start| *start + OVERDUE);
         last.filter(|at| *at > now).min()
     }
 }
@@ -65,7 +70,10 @@ mod tests {
         lanes.start(a, late + OVERDUE);
         let later = late + 2 * OVERDUE;
         assert!(!lanes.is_free(a, later), "but no more than that");
-        assert!(lanes.next_free(later).is_none(), "and nobody is woken for nothing");
+        assert!(
+            lanes.next_free(later).is_none(),
+            "and nobody is woken for nothing"
+        );
         lanes.end(a, start);
         assert!(lanes.is_free(a, later));
     }

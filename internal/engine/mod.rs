@@ -110,15 +110,33 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that takes hints from now on, and acts on them once it [runs](Engine::run).
-    pub fn new(config: &Config, catalog: &Catalog, interest: Arc<dyn Interest>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        config: &Config,
+        catalog: &Catalog,
+        interest: Arc<dyn Interest>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         metrics.reads.expect(Source::ALL.map(Source::as_str));
-        metrics.changes_received.expect(Source::ALL.map(Source::as_str));
+        metrics
+            .changes_received
+            .expect(Source::ALL.map(Source::as_str));
         metrics.read_failures.expect(["unavailable", "rejected"]);
         metrics.checks.expect(refresh::CHECK_RESULTS);
         let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
-        let state = Mutex::new(State { dirty, corrections: Corrections::default() });
-        let shared = Shared { state, wake: Notify::new(), covered: AtomicBool::new(false), interest, metrics };
-        Self { shared: Arc::new(shared) }
+        let state = Mutex::new(State {
+            dirty,
+            corrections: Corrections::default(),
+        });
+        let shared = Shared {
+            state,
+            wake: Notify::new(),
+            covered: AtomicBool::new(false),
+            interest,
+            metrics,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// What tells this engine, as the hub's observer, which topics have viewers.
@@ -144,7 +162,9 @@ impl Engine {
     pub fn armed(&self, topics: &[Topic]) {
         let now = instant();
         let mut state = self.lock();
-        topics.iter().for_each(|topic| state.dirty.armed(topic, now));
+        topics
+            .iter()
+            .for_each(|topic| state.dirty.armed(topic, now));
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -158,7 +178,10 @@ impl Engine {
 
     /// The hook's hint: resolves when the key was read, or at once if nobody watches it. Where triggers don't cover its caller, the key
     /// is read again a few times, since the caller may not have committed yet.
-    pub fn settle(&self, topic: &Topic) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
+    pub fn settle(
+        &self,
+        topic: &Topic,
+    ) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
         let (tell, told) = oneshot::channel();
         let now = instant();
         let mut state = self.lock();
@@ -171,7 +194,13 @@ impl Engine {
         drop(state);
         self.note(mark, Source::Hook);
         // An error of the channel: the last viewer left meanwhile, and with him the need to read.
-        async move { if told.await.unwrap_or(true) { Ok(()) } else { Err(Unsettled) } }
+        async move {
+            if told.await.unwrap_or(true) {
+                Ok(())
+            } else {
+                Err(Unsettled)
+            }
+        }
     }
 
     /// Says whether triggers are installed and notifications arrive.

@@ -21,9 +21,12 @@ pub(super) struct Outage {
 impl Outage {
     /// A read that was started at `started` got no answer.
     pub(super) fn failed(&mut self, started: Instant, now: Instant, unix_s: i64) {
-        let elapsed = i64::try_from(now.saturating_duration_since(started).as_secs()).unwrap_or_default();
+        let elapsed =
+            i64::try_from(now.saturating_duration_since(started).as_secs()).unwrap_or_default();
         self.since.get_or_insert((started, unix_s - elapsed));
-        let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let pause = FIRST
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
@@ -41,7 +44,9 @@ impl Outage {
     /// What viewers should know.
     pub(super) fn staleness(&self, now: Instant, stale_after: Duration) -> Staleness {
         match self.since {
-            Some((since, unix_s)) if now.saturating_duration_since(since) >= stale_after => Staleness::StaleSince(unix_s),
+            Some((since, unix_s)) if now.saturating_duration_since(since) >= stale_after => {
+                Staleness::StaleSince(unix_s)
+            }
             _ => Staleness::Fresh,
         }
     }

@@ -32,13 +32,24 @@ impl Default for Pace {
 impl Pace {
     /// With another interval between the reads of one key.
     pub fn with_interval(self, min_interval: Duration) -> Self {
-        Self { min_interval, hot_from: hot_from(min_interval), ..self }
+        Self {
+            min_interval,
+            hot_from: hot_from(min_interval),
+            ..self
+        }
     }
 }
 
 /// Ten times as many as are read, and no fewer than 200, which cost next to nothing. Where reads follow each other without a pause a timer would
 /// never rest.
 fn hot_from(min_interval: Duration) -> Option<u32> {
-    let reads = Duration::from_secs(1).as_nanos().checked_div(min_interval.as_nanos())?;
-    Some(u32::try_from(reads).unwrap_or(u32::MAX).saturating_mul(10).max(200))
+    let reads = Duration::from_secs(1)
+        .as_nanos()
+        .checked_div(min_interval.as_nanos())?;
+    Some(
+        u32::try_from(reads)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(10)
+            .max(200),
+    )
 }

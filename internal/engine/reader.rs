@@ -36,13 +36,24 @@ pub struct Reading {
 /// Reads streams.
 pub trait Reader: Send + Sync {
     /// One row per key, in any order; `todays[i]` is today of `keys[i]`. Must end, within seconds, whatever the database does.
-    fn read<'a>(&'a self, stream: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>>;
+    fn read<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>>;
 
     /// The keys among these of which the stream's query and its check say different things at one moment.
-    fn differences<'a>(&'a self, _stream: &'a Stream, _keys: &'a [Key], _todays: &'a [Date]) -> Answer<'a, Vec<Key>> {
+    fn differences<'a>(
+        &'a self,
+        _stream: &'a Stream,
+        _keys: &'a [Key],
+        _todays: &'a [Date],
+    ) -> Answer<'a, Vec<Key>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// The zone names of those keys that have one.
-    fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>>;
+    fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key])
+    -> Answer<'a, HashMap<Key, String>>;
 }

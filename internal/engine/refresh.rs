@@ -129,7 +129,10 @@ impl Refresh {
         let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
         let sweep = watching.then_some(self.next_sweep);
         let lane = self.lanes.next_free(now);
-        [reads, retry, corrections, clock, sweep, lane].into_iter().flatten().min()
+        [reads, retry, corrections, clock, sweep, lane]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn until_midnight(&self) -> Duration {
@@ -143,7 +146,11 @@ impl Refresh {
         let now = instant();
         let (streams, keys) = self.calendar.roll(self.parts.clock.now());
         let covered = self.shared.covered.load(Ordering::Relaxed);
-        let sweep = if covered { self.parts.config.sweep } else { self.parts.config.sweep_deaf };
+        let sweep = if covered {
+            self.parts.config.sweep
+        } else {
+            self.parts.config.sweep_deaf
+        };
         self.next_sweep = self.next_sweep.min(now + sweep);
         let mut state = self.shared.lock();
         if state.dirty.watched().next().is_none() {
@@ -174,7 +181,9 @@ impl Refresh {
         if let (Some(topic), true) = (certain.first(), covered) {
             let stream = &self.parts.catalog.get(topic.stream).name;
             let (keys, key) = (certain.len(), topic.key.as_str());
-            self.metrics.journal.note(Kind::Correction, "sweep", Some(key));
+            self.metrics
+                .journal
+                .note(Kind::Correction, "sweep", Some(key));
             tracing::warn!(%stream, keys, key, "the sweep found changes that no trigger told of: something writes around them");
         }
     }
@@ -191,7 +200,10 @@ impl Refresh {
                 return;
             }
             let mut state = self.shared.lock();
-            let batch = match state.dirty.take(now, |stream| self.lanes.is_free(stream, now)) {
+            let batch = match state
+                .dirty
+                .take(now, |stream| self.lanes.is_free(stream, now))
+            {
                 None if self.solos < self.parts.config.solo_lanes => state.dirty.take_solo(now),
                 batch => batch,
             };
@@ -215,7 +227,11 @@ impl Refresh {
             self.lanes.start(batch.stream, batch.started);
         }
         let stream = Arc::clone(self.parts.catalog.get(batch.stream));
-        let unknown = batch.keys.iter().map(|key| &key.topic).any(|topic| self.calendar.lacks_zone(topic));
+        let unknown = batch
+            .keys
+            .iter()
+            .map(|key| &key.topic)
+            .any(|topic| self.calendar.lacks_zone(topic));
         if unknown && matches!(stream.zone, ZoneRule::Query { .. }) {
             let reader = Arc::clone(&self.parts.reader);
             self.running.push(Box::pin(async move {
@@ -231,20 +247,27 @@ impl Refresh {
     fn zoned(&mut self, batch: Batch<Waiter>, zones: Result<HashMap<Key, String>, ReadError>) {
         let zones = match zones {
             Ok(zones) => zones,
-            Err(ReadError::Unavailable(reason)) => return self.read(batch, Err(ReadError::Unavailable(reason))),
+            Err(ReadError::Unavailable(reason)) => {
+                return self.read(batch, Err(ReadError::Unavailable(reason)));
+            }
             Err(error @ ReadError::Rejected(_)) => {
                 tracing::warn!(%error, "the time zones of keys could not be read; the default is taken");
                 HashMap::new()
             }
         };
         let topics: Vec<_> = batch.keys.iter().map(|key| key.topic.clone()).collect();
-        self.calendar.set_zones(&topics, &zones, self.parts.clock.now());
+        self.calendar
+            .set_zones(&topics, &zones, self.parts.clock.now());
         self.start_statement(batch);
     }
 
     fn start_statement(&mut self, batch: Batch<Waiter>) {
         let now = self.parts.clock.now();
-        let todays: Vec<_> = batch.keys.iter().map(|key| self.calendar.today(&key.topic, now)).collect();
+        let todays: Vec<_> = batch
+            .keys
+            .iter()
+            .map(|key| self.calendar.today(&key.topic, now))
+            .collect();
         let stream = Arc::clone(self.parts.catalog.get(batch.stream));
         let reader = Arc::clone(&self.parts.reader);
         self.running.push(Box::pin(async move {
@@ -273,14 +296,22 @@ impl Refresh {
             Err(error) => self.failed(&batch, &error, now),
         };
         let mut state = self.shared.lock();
-        let alone = batch.keys.first().filter(|_| batch.keys.len() == 1 && outcome == Outcome::Rejected);
+        let alone = batch
+            .keys
+            .first()
+            .filter(|_| batch.keys.len() == 1 && outcome == Outcome::Rejected);
         let was_well = alone.map(|key| !state.dirty.is_failing(&key.topic));
         let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
         self.shared.turn(&mut state.dirty, now);
         let all_fail = was_well.is_some() && state.dirty.all_failing(stream);
         drop(state);
         if let Some(was_well) = was_well {
-            self.ailing[usize::from(stream.0)].failed(was_well, all_fail, now, self.parts.clock.unix_s());
+            self.ailing[usize::from(stream.0)].failed(
+                was_well,
+                all_fail,
+                now,
+                self.parts.clock.unix_s(),
+            );
         }
         for waiter in waiters {
             // Whoever waited may have gone.
@@ -297,7 +328,8 @@ impl Refresh {
                 if self.outage.staleness(now, Duration::ZERO) == Staleness::Fresh {
                     tracing::warn!(%stream, keys, %error, "could not read; the keys stay marked");
                 }
-                self.outage.failed(batch.started, now, self.parts.clock.unix_s());
+                self.outage
+                    .failed(batch.started, now, self.parts.clock.unix_s());
                 Outcome::Unavailable
             }
             ReadError::Rejected(_) => {
@@ -307,7 +339,9 @@ impl Refresh {
                 if keys == 1 {
                     let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
                     tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
-                    self.metrics.journal.note(Kind::ReadFailed, "rejected", Some(key));
+                    self.metrics
+                        .journal
+                        .note(Kind::ReadFailed, "rejected", Some(key));
                 }
                 Outcome::Rejected
             }
@@ -318,12 +352,22 @@ impl Refresh {
         let elapsed = now.saturating_duration_since(batch.started);
         self.metrics.read_seconds.observe(elapsed);
         self.metrics.batch_keys.observe(batch.keys.len());
-        let clock_us = rows.first().map_or_else(|| self.parts.clock.now().as_microsecond(), |read| read.row.clock_us);
-        let mut rows: HashMap<_, _> = rows.into_iter().map(|read| (read.row.key.clone(), read.row)).collect();
+        let clock_us = rows.first().map_or_else(
+            || self.parts.clock.now().as_microsecond(),
+            |read| read.row.clock_us,
+        );
+        let mut rows: HashMap<_, _> = rows
+            .into_iter()
+            .map(|read| (read.row.key.clone(), read.row))
+            .collect();
         for taken in &mut batch.keys {
             let key = &taken.topic.key;
             // A query without the LATERAL form says nothing of a key without rows; its viewers still learn that they are served.
-            let absent = || Row { key: key.clone(), columns: "{}".to_owned(), clock_us };
+            let absent = || Row {
+                key: key.clone(),
+                columns: "{}".to_owned(),
+                clock_us,
+            };
             let row = rows.remove(key).unwrap_or_else(absent);
             let published = self.parts.hub.publish(&taken.topic, &row);
             taken.changed = matches!(published, Published::Changed(_));
@@ -340,10 +384,14 @@ impl Refresh {
                 self.shared.lock().corrections.suspect(&taken.topic, now)
             }
             // Nobody told of what a timer finds, so nobody knows since when it was so.
-            Published::Changed(_) if !taken.sources.is_only(Source::Timer) => {
-                self.metrics.change_to_frame_seconds.observe(now.saturating_duration_since(taken.since))
-            }
-            Published::Changed(_) | Published::Unwatched | Published::Unchanged | Published::First(_) => {}
+            Published::Changed(_) if !taken.sources.is_only(Source::Timer) => self
+                .metrics
+                .change_to_frame_seconds
+                .observe(now.saturating_duration_since(taken.since)),
+            Published::Changed(_)
+            | Published::Unwatched
+            | Published::Unchanged
+            | Published::First(_) => {}
         }
     }
 
@@ -352,10 +400,15 @@ impl Refresh {
         let elapsed = now.saturating_duration_since(batch.started);
         let mut unexplained = elapsed;
         // Before the first of several rows a statement may have done the work for all.
-        let known = rows.iter().skip(usize::from(rows.len() > 1)).filter_map(|read| Some((&read.row.key, read.took?)));
+        let known = rows
+            .iter()
+            .skip(usize::from(rows.len() > 1))
+            .filter_map(|read| Some((&read.row.key, read.took?)));
         let took: HashMap<_, _> = known.collect();
         for key in &mut batch.keys {
-            let Some(took) = took.get(&key.topic.key) else { continue };
+            let Some(took) = took.get(&key.topic.key) else {
+                continue;
+            };
             key.weight = cost::weight(*took, batch.solo, key.hot);
             if key.weight == Weight::Giant {
                 unexplained = unexplained.saturating_sub(*took);

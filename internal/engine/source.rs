@@ -23,8 +23,15 @@ pub enum Source {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Subscribe, Self::Trigger, Self::Hook, Self::Sweep, Self::Rollover, Self::Resync, Self::Timer];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Subscribe,
+        Self::Trigger,
+        Self::Hook,
+        Self::Sweep,
+        Self::Rollover,
+        Self::Resync,
+        Self::Timer,
+    ];
 
     /// The metric's label.
     pub fn as_str(self) -> &'static str {
@@ -55,7 +62,9 @@ impl Sources {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = Source> {
-        Source::ALL.into_iter().filter(move |source| self.0 & *source as u8 != 0)
+        Source::ALL
+            .into_iter()
+            .filter(move |source| self.0 & *source as u8 != 0)
     }
 }
 

@@ -35,12 +35,18 @@ fn root() -> &'static Path {
 }
 
 fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = root().join("fuzz/seeds").join(target);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
@@ -74,7 +80,11 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
             let file = root().join("target/fuzz").join(format!("{name}-{seed:x}"));
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, input).unwrap();
-            panic!("{name} fails for {} (FUZZ_SEED={seed}): {}", file.display(), String::from_utf8_lossy(input));
+            panic!(
+                "{name} fails for {} (FUZZ_SEED={seed}): {}",
+                file.display(),
+                String::from_utf8_lossy(input)
+            );
         }
     };
     seeds.iter().for_each(|input| check(input));

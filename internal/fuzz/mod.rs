@@ -9,7 +9,10 @@ mod bounded;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::auth::{Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Secret, Verifier, VerifierConfig, sign_raw};
+use crate::auth::{
+    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    VerifierConfig, sign_raw,
+};
 use crate::clock::Clock;
 use crate::config::{Mistakes, parse_streams};
 use crate::ident::{Key, UserId};
@@ -42,7 +45,9 @@ const OVERHEAD_BYTES: usize = 300;
 /// Frames as they come off a socket: however the bytes are cut, the same messages and the same end, and bounded memory. The first byte says
 /// how they are cut.
 pub fn frames(bytes: &[u8]) {
-    let Some((size, bytes)) = bytes.split_first() else { return };
+    let Some((size, bytes)) = bytes.split_first() else {
+        return;
+    };
     let cut = read(bytes, usize::from(*size).max(1));
     assert_eq!(cut, read(bytes, usize::MAX));
 }
@@ -92,8 +97,15 @@ pub fn messages(bytes: &[u8]) {
 
 fn context() -> Context {
     let policy = Policy::new(PolicyConfig::default(), Arc::new(Nobody));
-    let limits = Limits { channels: CHANNELS, ..Limits::default() };
-    Context { catalog: catalog(), policy: Arc::new(policy), limits }
+    let limits = Limits {
+        channels: CHANNELS,
+        ..Limits::default()
+    };
+    Context {
+        catalog: catalog(),
+        policy: Arc::new(policy),
+        limits,
+    }
 }
 
 fn catalog() -> Arc<Catalog> {
@@ -116,7 +128,11 @@ pub fn hook(bytes: &[u8]) {
     let stream = Stream::fake("estadisticas", None);
     for key_type in [KeyType::Uuid, KeyType::Integer, KeyType::Text] {
         match crate::http::parse_hint(bytes, &stream, key_type) {
-            Ok(key) => assert_eq!(key_type.parse(key.as_str(), stream.key_prefix()).ok(), Some(key), "a canonical key is itself"),
+            Ok(key) => assert_eq!(
+                key_type.parse(key.as_str(), stream.key_prefix()).ok(),
+                Some(key),
+                "a canonical key is itself"
+            ),
             Err(problem) => assert!(problem.starts_with("expected ")),
         }
     }
@@ -126,10 +142,17 @@ pub fn hook(bytes: &[u8]) {
 /// somebody, and not for ever.
 pub fn token(bytes: &[u8]) {
     static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
-        let config = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
+        let config = VerifierConfig {
+            secrets: vec![Secret::new(SECRET)],
+            ..VerifierConfig::default()
+        };
         Verifier::new(&config, Clock::system()).unwrap_or_else(|_| unreachable!("a long secret"))
     });
-    let opens = |token: &str| VERIFIER.verify_now(token).is_some_and(|verdict| verdict.is_ok());
+    let opens = |token: &str| {
+        VERIFIER
+            .verify_now(token)
+            .is_some_and(|verdict| verdict.is_ok())
+    };
     let (signed, with_header) = sign_raw(SECRET, bytes);
     assert!(!opens(&with_header), "a header that was signed by nobody");
     if let Some(Ok(principal)) = VERIFIER.verify_now(&signed) {
@@ -158,7 +181,10 @@ pub fn streams(bytes: &[u8]) {
     let names = parse_streams(&text, path, &mut mistakes);
     if mistakes.is_empty() {
         for name in names.iter().flatten() {
-            assert!(!name.is_empty() && name.len() <= 63 && name.is_ascii(), "{name}");
+            assert!(
+                !name.is_empty() && name.len() <= 63 && name.is_ascii(),
+                "{name}"
+            );
         }
     } else {
         assert!(!mistakes.to_string().is_empty());

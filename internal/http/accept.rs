@@ -100,7 +100,13 @@ pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
 
 /// The same with a gate alone, and nothing of a server behind it.
 pub async fn host(listener: Listener, config: &Config, gate: Arc<dyn Gate>, drain: &Drain) {
-    let front = Front::bare(config, Some(gate), Seats::new(config), &Arc::new(Metrics::new()), drain);
+    let front = Front::bare(
+        config,
+        Some(gate),
+        Seats::new(config),
+        &Arc::new(Metrics::new()),
+        drain,
+    );
     run(listener, front, &Annex::default()).await;
 }
 
@@ -122,10 +128,16 @@ async fn run(listener: Listener, front: Front, annex: &Annex) {
         let entrance = doors.shards.open(socket, Arc::clone(&front) as _);
         say();
         front.drain.stopping().await;
-        return entrance.close().iter().for_each(|socket| last_ones(socket, &front));
+        return entrance
+            .close()
+            .iter()
+            .for_each(|socket| last_ones(socket, &front));
     }
     // Not tokio's own listener: that would have each socket watched by the runtime, only to be let go when a shard takes it.
-    #[expect(deprecated, reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all")]
+    #[expect(
+        deprecated,
+        reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all"
+    )]
     let watched = AsyncFd::with_interest(socket, Interest::READABLE);
     match watched {
         Ok(sockets) => {
@@ -153,7 +165,9 @@ async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
                 back_off.end();
                 welcome(front, socket, peer);
             }
-            Err(error) if is_the_peers(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) if is_the_peers(&error) => {
+                debug!(%error, "a connection was gone before it was accepted")
+            }
             Err(error) => rest(&front.drain, back_off.pause(&error, front.seats.taken())).await,
         }
     }
@@ -177,7 +191,9 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 fn welcome(front: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
-    let Some(caller) = front.welcome(socket, address) else { return };
+    let Some(caller) = front.welcome(socket, address) else {
+        return;
+    };
     match &front.tls {
         Some(tls) => tls.knock(front, caller),
         None => front.let_speak(caller),
@@ -191,7 +207,10 @@ pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+    let keepalive = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(probes);
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(unacknowledged));
@@ -215,7 +234,10 @@ mod tests {
         let taken = bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let free = bind(&[taken.address(), ([127, 0, 0, 1], 0).into()]).unwrap();
         assert_ne!(free.address().port(), taken.address().port());
-        assert_eq!(bind(&[taken.address()]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind(&[taken.address()]).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert!(bind(&[]).is_err());
     }
 
@@ -233,10 +255,27 @@ mod tests {
             }
         };
         let (accepted, (idle, interval, probes)) = (SockRef::from(&accepted), KEEPALIVE);
-        assert!(accepted.nonblocking().unwrap() && accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert!(
+            accepted.nonblocking().unwrap()
+                && accepted.tcp_nodelay().unwrap()
+                && accepted.keepalive().unwrap()
+        );
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), idle);
-        assert_eq!((accepted.tcp_keepalive_interval().unwrap(), accepted.tcp_keepalive_retries().unwrap()), (interval, probes));
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
-        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * SEND_BUFFER_BYTES, "the kernel doubles what it is told");
+        assert_eq!(
+            (
+                accepted.tcp_keepalive_interval().unwrap(),
+                accepted.tcp_keepalive_retries().unwrap()
+            ),
+            (interval, probes)
+        );
+        assert_eq!(
+            accepted.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            accepted.send_buffer_size().unwrap(),
+            2 * SEND_BUFFER_BYTES,
+            "the kernel doubles what it is told"
+        );
     }
 }

@@ -16,7 +16,10 @@ pub(super) enum BodyError {
 }
 
 /// Collects a body of at most `limit` bytes.
-pub(super) async fn collect<B: Buf, E>(body: impl Stream<Item = Result<B, E>>, limit: usize) -> Result<Vec<u8>, BodyError> {
+pub(super) async fn collect<B: Buf, E>(
+    body: impl Stream<Item = Result<B, E>>,
+    limit: usize,
+) -> Result<Vec<u8>, BodyError> {
     let mut body = std::pin::pin!(body);
     let (mut collected, mut seen) = (Vec::new(), 0_usize);
     while let Some(piece) = body.next().await {
@@ -29,7 +32,11 @@ pub(super) async fn collect<B: Buf, E>(body: impl Stream<Item = Result<B, E>>, l
             collected.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
         }
     }
-    if seen > limit { Err(BodyError::TooLarge) } else { Ok(collected) }
+    if seen > limit {
+        Err(BodyError::TooLarge)
+    } else {
+        Ok(collected)
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +61,9 @@ mod tests {
 
     #[tokio::test]
     async fn endless_bodies_are_not_read_to_the_end() {
-        assert_eq!(collect(pieces(usize::MAX, 64 * 1024), 16).await, Err(BodyError::TooLarge));
+        assert_eq!(
+            collect(pieces(usize::MAX, 64 * 1024), 16).await,
+            Err(BodyError::TooLarge)
+        );
     }
 }

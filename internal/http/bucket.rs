@@ -15,7 +15,11 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
-        Self { per_second: per_second.into(), burst, state: Mutex::new((burst, now)) }
+        Self {
+            per_second: per_second.into(),
+            burst,
+            state: Mutex::new((burst, now)),
+        }
     }
 
     /// Takes one; false if none is left.
@@ -43,6 +47,9 @@ mod tests {
         let at = |ms| bucket.take(start + Duration::from_millis(ms));
         assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
         assert_eq!([at(50), at(100), at(100)], [false, true, false]);
-        assert_eq!([at(99), at(5_000), at(5_000), at(5_000), at(5_000)], [false, true, true, true, false]);
+        assert_eq!(
+            [at(99), at(5_000), at(5_000), at(5_000), at(5_000)],
+            [false, true, true, true, false]
+        );
     }
 }

@@ -75,7 +75,10 @@ impl Default for Config {
             hook_body_bytes: 16 * 1024,
             hook_per_second: 1_000,
             hook_burst: 5_000,
-            hook_paths: vec![HookPath { path: "cita".into(), stream: "estadisticas".into() }],
+            hook_paths: vec![HookPath {
+                path: "cita".into(),
+                stream: "estadisticas".into(),
+            }],
             metrics: true,
             event_heartbeat: Duration::from_secs(15),
             drain_grace: Duration::from_secs(5),
@@ -95,7 +98,11 @@ mod tests {
     #[test]
     fn a_slow_handshake_ends_within_what_is_promised() {
         // The head, then the token's verification, then the upgrade.
-        let Config { head_timeout, answer_timeout, .. } = Config::default();
+        let Config {
+            head_timeout,
+            answer_timeout,
+            ..
+        } = Config::default();
         assert!(head_timeout + answer_timeout < Duration::from_secs(12));
     }
 }

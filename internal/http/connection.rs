@@ -86,7 +86,11 @@ struct PeerState {
 
 impl Peer {
     fn new(address: SocketAddr, seat: Seat) -> Self {
-        Self(Arc::new(PeerState { address, seat: Mutex::new(Some(seat)), greeted: AtomicBool::new(false) }))
+        Self(Arc::new(PeerState {
+            address,
+            seat: Mutex::new(Some(seat)),
+            greeted: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -95,16 +99,37 @@ impl Peer {
 
     /// The seat, to travel with the socket; none if it has left already.
     pub(super) fn take_seat(&self) -> Option<Seat> {
-        self.0.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0
+            .seat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
 impl Front {
     /// To be called on the runtime that is to serve.
-    pub(super) fn new(doors: &Arc<Doors>, annex: &Annex, routes: Extra, gate: Option<Arc<dyn Gate>>) -> Self {
-        let Doors { config, seats, metrics, drain, .. } = &**doors;
+    pub(super) fn new(
+        doors: &Arc<Doors>,
+        annex: &Annex,
+        routes: Extra,
+        gate: Option<Arc<dyn Gate>>,
+    ) -> Self {
+        let Doors {
+            config,
+            seats,
+            metrics,
+            drain,
+            ..
+        } = &**doors;
         let front = Self::bare(config, gate, seats.clone(), metrics, drain);
-        Self { doors: Some(Arc::clone(doors)), tls: doors.tls.clone(), quay: annex.quay(), routes, ..front }
+        Self {
+            doors: Some(Arc::clone(doors)),
+            tls: doors.tls.clone(),
+            quay: annex.quay(),
+            routes,
+            ..front
+        }
     }
 
     /// A front with nothing behind it but a gate.
@@ -118,12 +143,35 @@ impl Front {
         let mut http = Builder::new();
         // hyper's one timer runs from the end of an answer to the end of the next head, so it bounds idling as well; the first head,
         // which strangers send, has a shorter one of ours.
-        http.timer(TokioTimer::new()).header_read_timeout(config.keep_alive).max_buf_size(BUFFER_BYTES);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(config.keep_alive)
+            .max_buf_size(BUFFER_BYTES);
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
         let gate = gate.map(|gate| Wing::new(gate, config, &drain));
-        let nothing = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-        let (doors, tls, quay, config, farewell) = (None, None, None, config.clone(), Farewell::new(drain.clone()));
-        Self { doors, config, seats, tls, metrics, drain, quay, routes: nothing, gate, farewell, http, runtime }
+        let nothing = warp::any()
+            .and_then(|| ready(Err(warp::reject::not_found())))
+            .boxed();
+        let (doors, tls, quay, config, farewell) = (
+            None,
+            None,
+            None,
+            config.clone(),
+            Farewell::new(drain.clone()),
+        );
+        Self {
+            doors,
+            config,
+            seats,
+            tls,
+            metrics,
+            drain,
+            quay,
+            routes: nothing,
+            gate,
+            farewell,
+            http,
+            runtime,
+        }
     }
 
     /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
@@ -138,12 +186,18 @@ impl Front {
     pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
         self.seats.arrive()?;
         // A proxy's connections are counted once they say whose they are.
-        self.seats.take((!self.config.proxies.trust(address)).then_some(address))
+        self.seats
+            .take((!self.config.proxies.trust(address)).then_some(address))
     }
 
     /// Serves a connection until either end has enough, it is upgraded, or the server has stopped and waited long enough.
     async fn converse(self: Arc<Self>, caller: Caller, bytes: Bytes) {
-        let Caller { socket, address, permit, since } = caller;
+        let Caller {
+            socket,
+            address,
+            permit,
+            since,
+        } = caller;
         let socket = match TcpStream::from_std(socket) {
             Ok(socket) => Said { bytes, socket },
             Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
@@ -153,7 +207,11 @@ impl Front {
             peer.0.greeted.store(true, Ordering::Relaxed);
             Arc::clone(&self).answer(peer.clone(), request)
         });
-        let mut conversation = pin!(self.http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+        let mut conversation = pin!(
+            self.http
+                .serve_connection(TokioIo::new(socket), service)
+                .with_upgrades()
+        );
         let mut deadline = pin!(sleep_until((since + self.config.head_timeout).into()));
         let (mut timed, mut stopping, mut leaving) = (true, false, false);
         loop {
@@ -195,16 +253,25 @@ impl Front {
         }
     }
 
-    async fn answer(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(
+        self: Arc<Self>,
+        peer: Peer,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
         let verdict = Verdict::of(&self.config.origins, request.headers());
-        let gate = self.gate.as_ref().filter(|gate| gate.has(request.uri().path()));
+        let gate = self
+            .gate
+            .as_ref()
+            .filter(|gate| gate.has(request.uri().path()));
         let refused = |refusal: Refusal| refusal.into_response(&self.metrics);
         let mut response = match (verdict.preflight(request.method(), request.headers()), gate) {
             (Some(preflight), _) => preflight.unwrap_or_else(refused),
             (None, Some(gate)) => gate.answer(&peer, request).await.unwrap_or_else(refused),
             (None, None) => {
                 request.extensions_mut().insert(peer);
-                TowerToHyperService::new(warp::service(self.routes.clone())).call(request).await?
+                TowerToHyperService::new(warp::service(self.routes.clone()))
+                    .call(request)
+                    .await?
             }
         };
         verdict.put(&self.config.origins, &mut response);
@@ -222,7 +289,12 @@ impl Porter for Front {
                 if cfg!(not(target_os = "linux")) {
                     tune(&SockRef::from(&socket), self.config.unacknowledged);
                 }
-                Some(Caller { socket, address, permit: seat.0, since: std::time::Instant::now() })
+                Some(Caller {
+                    socket,
+                    address,
+                    permit: seat.0,
+                    since: std::time::Instant::now(),
+                })
             }
             Err(full) => {
                 self.metrics.refuse(match full {
@@ -260,12 +332,19 @@ impl Said {
 
     /// The same, to stay in the runtime.
     pub(super) fn said(self, read: &[u8]) -> Self {
-        Self { bytes: [read, &self.bytes].concat().into(), socket: self.socket }
+        Self {
+            bytes: [read, &self.bytes].concat().into(),
+            socket: self.socket,
+        }
     }
 }
 
 impl AsyncRead for Said {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.bytes.is_empty() {
             return Pin::new(&mut self.socket).poll_read(context, into);
         }
@@ -277,7 +356,11 @@ impl AsyncRead for Said {
 }
 
 impl AsyncWrite for Said {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 

@@ -37,13 +37,27 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for [`crate::http::Doors::extra`].
 pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
     let for_session = Arc::clone(&demo);
-    let session = path!("demo" / "session").and(call()).map(move |call| session(&for_session, &call));
+    let session = path!("demo" / "session")
+        .and(call())
+        .map(move |call| session(&for_session, &call));
     let for_operator = Arc::clone(&demo);
-    let operator = path!("demo" / "operator").and(call()).map(move |call| operator(&for_operator, &call));
-    let booking = path!("demo" / "citas").and(call()).and(warp::body::stream());
+    let operator = path!("demo" / "operator")
+        .and(call())
+        .map(move |call| operator(&for_operator, &call));
+    let booking = path!("demo" / "citas")
+        .and(call())
+        .and(warp::body::stream());
     let booking = booking.then(move |call, body| book(Arc::clone(&demo), call, body));
-    let answer = move |result: Result<_, Refusal>| result.unwrap_or_else(|refusal| refusal.into_response(&metrics));
-    session.or(operator).unify().or(booking).unify().map(answer).boxed()
+    let answer = move |result: Result<_, Refusal>| {
+        result.unwrap_or_else(|refusal| refusal.into_response(&metrics))
+    };
+    session
+        .or(operator)
+        .unify()
+        .or(booking)
+        .unify()
+        .map(answer)
+        .boxed()
 }
 
 fn session(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
@@ -57,38 +71,62 @@ fn session(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
 fn operator(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
     call.gets()?;
     admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
-    let Some(session) = demo.operator().map_err(not_issued)? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    Ok(uncached(json_response(json!({"token": session.token()}).to_string())))
+    let Some(session) = demo.operator().map_err(not_issued)? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    Ok(uncached(json_response(
+        json!({"token": session.token()}).to_string(),
+    )))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn not_issued(error: anyhow::Error) -> Refusal {
     warn!(error = %format!("{error:#}"), "no token could be issued for the demo");
     Refusal::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
 }
 
-async fn book<B: Buf, E>(demo: Arc<Demo>, call: Call, body: impl Stream<Item = Result<B, E>>) -> Result<Response, Refusal> {
+async fn book<B: Buf, E>(
+    demo: Arc<Demo>,
+    call: Call,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Result<Response, Refusal> {
     call.posts()?;
     admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
     if !is_json(&call.header(CONTENT_TYPE)) {
-        return Err(
-            Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "expected application/json").closing()
-        );
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "expected application/json",
+        )
+        .closing());
     }
-    let body = timeout(BODY_TIMEOUT, body::collect(body, BODY_BYTES)).await.ok().and_then(Result::ok);
+    let body = timeout(BODY_TIMEOUT, body::collect(body, BODY_BYTES))
+        .await
+        .ok()
+        .and_then(Result::ok);
     let negocio_id = body.as_deref().and_then(negocio_id).ok_or_else(malformed)?;
     match demo.book(&negocio_id).await {
         Ok(()) => {
-            let mut response = uncached(json_response(json!({"negocio_id": negocio_id}).to_string()));
+            let mut response =
+                uncached(json_response(json!({"negocio_id": negocio_id}).to_string()));
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
-        Err(BookError::UnknownBusiness) => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_business", "no such business in the demo"))
-        }
+        Err(BookError::UnknownBusiness) => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "unknown_business",
+            "no such business in the demo",
+        )),
         Err(BookError::Unavailable(error)) => {
             warn!(error = %format!("{error:#}"), "a cita of the demo could not be booked");
-            Err(Refusal::unavailable("unavailable", "the cita could not be booked", RETRY_AFTER))
+            Err(Refusal::unavailable(
+                "unavailable",
+                "the cita could not be booked",
+                RETRY_AFTER,
+            ))
         }
     }
 }
@@ -98,7 +136,9 @@ fn negocio_id(body: &[u8]) -> Option<String> {
     struct Booking {
         negocio_id: String,
     }
-    serde_json::from_slice::<Booking>(body).ok().map(|booking| booking.negocio_id)
+    serde_json::from_slice::<Booking>(body)
+        .ok()
+        .map(|booking| booking.negocio_id)
 }
 
 fn malformed() -> Refusal {
@@ -113,14 +153,28 @@ fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
     // Two `Host` lines would be two opinions.
     let host = only(headers, &HOST).filter(|host| names_this_machine(host));
     let Some(host) = host.filter(|_| local) else {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "local_only", "the demo answers to its own machine alone"));
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "local_only",
+            "the demo answers to its own machine alone",
+        ));
     };
-    let ours = |origin: &str| origin.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host));
+    let ours = |origin: &str| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
+    };
     if headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(ours) {
         return Err(Refusal::origin());
     }
-    let from_elsewhere = headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
-    if from_elsewhere { Err(Refusal::origin()) } else { Ok(()) }
+    let from_elsewhere = headers
+        .get(SEC_FETCH_SITE)
+        .is_some_and(|site| site != "same-origin" && site != "none");
+    if from_elsewhere {
+        Err(Refusal::origin())
+    } else {
+        Ok(())
+    }
 }
 
 /// A header that stands there once.
@@ -136,18 +190,27 @@ fn names_this_machine(host: &str) -> bool {
         Some((name, port)) if !port.ends_with(']') => (name, port),
         _ => (host, "0"),
     };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    let loopback =
-        address.parse().is_ok_and(|address: IpAddr| address.is_loopback() && address.is_ipv6() == name.starts_with('['));
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    let loopback = address.parse().is_ok_and(|address: IpAddr| {
+        address.is_loopback() && address.is_ipv6() == name.starts_with('[')
+    });
     port.parse::<u16>().is_ok() && (loopback || name.eq_ignore_ascii_case("localhost"))
 }
 
 fn is_json(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    content_type
+        .split(';')
+        .next()
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn uncached(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -156,7 +219,12 @@ mod tests {
     use super::*;
 
     fn admitted(peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
-        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = headers.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value);
@@ -166,7 +234,14 @@ mod tests {
 
     #[test]
     fn names_of_this_machine() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:8080",
+        ] {
             assert!(names_this_machine(host), "{host}");
         }
         let foreign = [
@@ -179,7 +254,12 @@ mod tests {
             "[127.0.0.1]:1",
             "localhost:",
         ];
-        for host in foreign.iter().chain(&["192.168.1.7:8080", "localhost:80:80", "user@localhost", "localhost:http"]) {
+        for host in foreign.iter().chain(&[
+            "192.168.1.7:8080",
+            "localhost:80:80",
+            "user@localhost",
+            "localhost:http",
+        ]) {
             assert!(!names_this_machine(host), "{host}");
         }
     }
@@ -189,14 +269,21 @@ mod tests {
         for peer in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
             assert!(admitted(peer, &[("host", "localhost:8080")]), "{peer}");
         }
-        let same = [("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")];
+        let same = [
+            ("host", "127.0.0.1:8080"),
+            ("origin", "http://127.0.0.1:8080"),
+            ("sec-fetch-site", "same-origin"),
+        ];
         assert!(admitted("127.0.0.1:5", &same));
     }
 
     #[test]
     fn nobody_else_may() {
         assert!(!admitted("", &[("host", "localhost")]), "no peer");
-        assert!(!admitted("192.168.1.7:5", &[("host", "localhost")]), "another machine");
+        assert!(
+            !admitted("192.168.1.7:5", &[("host", "localhost")]),
+            "another machine"
+        );
         let host = ("host", "localhost:8080");
         let cases: [&[_]; 8] = [
             &[],
@@ -205,7 +292,11 @@ mod tests {
             &[host, ("origin", "null")],
             &[host, ("origin", "http://localhost:9090")],
             &[host, ("origin", "https://evil.example")],
-            &[host, ("origin", "http://localhost:8080"), ("origin", "http://evil.example")],
+            &[
+                host,
+                ("origin", "http://localhost:8080"),
+                ("origin", "http://evil.example"),
+            ],
             &[host, ("sec-fetch-site", "cross-site")],
         ];
         for headers in cases {
@@ -219,6 +310,8 @@ mod tests {
         for body in ["", "[]", r#"{"negocio_id":7}"#, "{}"] {
             assert_eq!(negocio_id(body.as_bytes()), None, "{body}");
         }
-        assert!(is_json("application/json; charset=utf-8") && !is_json("text/plain") && !is_json(""));
+        assert!(
+            is_json("application/json; charset=utf-8") && !is_json("text/plain") && !is_json("")
+        );
     }
 }

@@ -56,6 +56,8 @@ pub struct Doors {
 
 impl fmt::Debug for Doors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Doors").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Doors")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

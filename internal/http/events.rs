@@ -40,10 +40,19 @@ struct Feed {
 }
 
 /// Answers with a stream that never ends by itself.
-pub(super) async fn follow(doors: Arc<Doors>, stream: String, key: String, call: Call) -> Result<Response, Refusal> {
+pub(super) async fn follow(
+    doors: Arc<Doors>,
+    stream: String,
+    key: String,
+    call: Call,
+) -> Result<Response, Refusal> {
     let (channel, principal) = visit(&doors, &stream, &key, &call, Call::gets).await?;
     if doors.drain.is_stopping() {
-        return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
+        return Err(Refusal::unavailable(
+            "draining",
+            "the server is stopping; come back",
+            SOON,
+        ));
     }
     let places = places(&doors, &call, Some(principal.user()))?;
     let feed = Feed {
@@ -53,10 +62,16 @@ pub(super) async fn follow(doors: Arc<Doors>, stream: String, key: String, call:
         expired: Box::pin(ended(doors.clock.clone(), principal)),
         drain: doors.drain.clone(),
     };
-    let events = warp::sse::keep_alive().interval(doors.config.event_heartbeat).stream(unfold(Some(feed), next));
+    let events = warp::sse::keep_alive()
+        .interval(doors.config.event_heartbeat)
+        .stream(unfold(Some(feed), next));
     let mut response = warp::sse::reply(events).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -69,22 +84,26 @@ async fn next(feed: Option<Feed>) -> Option<(Result<Event, Infallible>, Option<F
         update = feed.watcher.next() => update,
     };
     let event = match update {
-        Update::Frame(newest) => {
-            Event::default().event(feed.event.as_str()).id(newest.version.0.to_string()).data(data(&newest.frame))
-        }
+        Update::Frame(newest) => Event::default()
+            .event(feed.event.as_str())
+            .id(newest.version.0.to_string())
+            .data(data(&newest.frame)),
         Update::Status(status) => Event::default().event("status").data(data(&status)),
     };
     Some((Ok(event), Some(feed)))
 }
 
 fn goodbye() -> Event {
-    Event::default().comment("restarting").retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
+    Event::default()
+        .comment("restarting")
+        .retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
 }
 
 /// Resolves when the token has ended or was revoked.
 async fn ended(clock: Clock, principal: Principal) {
     loop {
-        let left_s = u64::try_from(principal.ends_at_s().saturating_sub(clock.unix_s())).unwrap_or(0);
+        let left_s =
+            u64::try_from(principal.ends_at_s().saturating_sub(clock.unix_s())).unwrap_or(0);
         if left_s == 0 || principal.is_revoked() {
             return;
         }

@@ -29,19 +29,30 @@ pub(super) struct Farewell {
 
 impl Farewell {
     pub(super) fn new(drain: Drain) -> Self {
-        Self { lingering: Arc::new(Semaphore::new(MAX_LINGERING)), drain }
+        Self {
+            lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
+            drain,
+        }
     }
 
     /// Sends `503` and closes. To close while the client's request lies unread would reset the connection, and the client would see an
     /// error instead of the answer; so a few get a second in which what they say is read and thrown away.
     pub(super) fn bid(&self, mut socket: std::net::TcpStream, full: Full) {
-        let sent = socket.write(text(full).as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok();
-        let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else { return };
-        let Ok(mut socket) = TcpStream::from_std(socket) else { return };
+        let sent =
+            socket.write(text(full).as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok();
+        let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else {
+            return;
+        };
+        let Ok(mut socket) = TcpStream::from_std(socket) else {
+            return;
+        };
         if sent {
             self.drain.spawn_until_stop(async move {
                 let mut heard = [0; 1024];
-                let _ = tokio::time::timeout(LINGER, async { while let Ok(1..) = socket.read(&mut heard).await {} }).await;
+                let _ = tokio::time::timeout(LINGER, async {
+                    while let Ok(1..) = socket.read(&mut heard).await {}
+                })
+                .await;
                 drop(permit);
             });
         }
@@ -50,8 +61,14 @@ impl Farewell {
 
 fn text(full: Full) -> String {
     let (code, message) = match full {
-        Full::House => ("connection_limit", "the server has all the connections it can hold; come back later"),
-        Full::Rush => ("handshake_rate", "too many connect at once; come back in a moment"),
+        Full::House => (
+            "connection_limit",
+            "the server has all the connections it can hold; come back later",
+        ),
+        Full::Rush => (
+            "handshake_rate",
+            "too many connect at once; come back in a moment",
+        ),
         Full::Address => ("address_limit", "too many connections from this address"),
     };
     let body = json_error(code, message);

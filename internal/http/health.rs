@@ -42,7 +42,11 @@ pub(super) async fn ready(doors: Arc<Doors>, call: Call) -> Result<Response, Ref
 }
 
 fn json(report: &Report, draining: bool) -> Value {
-    let streams: Map<_, _> = report.streams.iter().map(|s| (s.name.clone(), state(s.problem.as_deref()))).collect();
+    let streams: Map<_, _> = report
+        .streams
+        .iter()
+        .map(|s| (s.name.clone(), state(s.problem.as_deref())))
+        .collect();
     json!({
         "ready": report.ready && !draining,
         "draining": draining,
@@ -53,11 +57,16 @@ fn json(report: &Report, draining: bool) -> Value {
 }
 
 fn state(problem: Option<&str>) -> Value {
-    problem.map_or_else(|| json!({"ok": true}), |problem| json!({"ok": false, "problem": problem}))
+    problem.map_or_else(
+        || json!({"ok": true}),
+        |problem| json!({"ok": false, "problem": problem}),
+    )
 }
 
 pub(super) fn uncached(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -72,7 +81,10 @@ mod tests {
             ready: false,
             database: Err("connection refused".into()),
             listener: "down",
-            streams: vec![StreamReport { name: "estadisticas".into(), problem: None }],
+            streams: vec![StreamReport {
+                name: "estadisticas".into(),
+                problem: None,
+            }],
         };
         assert_eq!(
             json(&report, false).to_string(),

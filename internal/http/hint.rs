@@ -22,14 +22,21 @@ pub(super) enum HintError {
 /// Reads the key of `{"<key_field>": …, "action": …}` or `{"key": …}`. What the action says does not matter, since the row is read again
 /// whatever it was; that it is text does, since anything else is a mistake worth telling.
 pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, HintError> {
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return Err(HintError::NotJson) };
-    let invalid = || HintError::Key { field: stream.key_field.clone(), expected: key_type };
+    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
+        return Err(HintError::NotJson);
+    };
+    let invalid = || HintError::Key {
+        field: stream.key_field.clone(),
+        expected: key_type,
+    };
     let text = match body.get(&stream.key_field).or_else(|| body.get(KEY)) {
         Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
         Some(Value::Number(number)) if key_type == KeyType::Integer => number.to_string(),
         _ => return Err(invalid()),
     };
-    let key = key_type.parse(&text, stream.key_prefix()).map_err(|_| invalid())?;
+    let key = key_type
+        .parse(&text, stream.key_prefix())
+        .map_err(|_| invalid())?;
     match body.get("action") {
         None | Some(Value::Null | Value::String(_)) => Ok(key),
         Some(_) => Err(HintError::Action),
@@ -52,19 +59,43 @@ mod tests {
 
     #[test]
     fn what_the_rest_api_sends() {
-        for action in ["created", "updated", "deleted", "status_changed", "something_new"] {
+        for action in [
+            "created",
+            "updated",
+            "deleted",
+            "status_changed",
+            "something_new",
+        ] {
             let body = format!(r#"{{"negocio_id":"{UUID}","action":"{action}"}}"#);
             assert_eq!(read(&body, KeyType::Uuid).as_deref(), Ok(UUID));
         }
-        assert_eq!(read(r#"{"negocio_id":"negocio_123"}"#, KeyType::Text).as_deref(), Ok("negocio_123"));
-        assert_eq!(read(r#"{"negocio_id":"negocio_123"}"#, KeyType::Integer).as_deref(), Ok("123"));
-        assert_eq!(read(r#"{"negocio_id":123,"action":null}"#, KeyType::Integer).as_deref(), Ok("123"));
+        assert_eq!(
+            read(r#"{"negocio_id":"negocio_123"}"#, KeyType::Text).as_deref(),
+            Ok("negocio_123")
+        );
+        assert_eq!(
+            read(r#"{"negocio_id":"negocio_123"}"#, KeyType::Integer).as_deref(),
+            Ok("123")
+        );
+        assert_eq!(
+            read(r#"{"negocio_id":123,"action":null}"#, KeyType::Integer).as_deref(),
+            Ok("123")
+        );
         assert_eq!(read(r#"{"key":"a"}"#, KeyType::Text).as_deref(), Ok("a"));
     }
 
     #[test]
     fn what_is_no_hint_says_what_was_expected() {
-        for body in ["", "{", "null", "[]", "\"x\"", "7", r#"["negocio_id"]"#, "{}x"] {
+        for body in [
+            "",
+            "{",
+            "null",
+            "[]",
+            "\"x\"",
+            "7",
+            r#"["negocio_id"]"#,
+            "{}x",
+        ] {
             assert_eq!(read(body, KeyType::Text), Err(HintError::NotJson), "{body}");
         }
         for value in [
@@ -78,17 +109,34 @@ mod tests {
             r#""negocio_id":true"#,
         ] {
             let error = read(&format!("{{{value}}}"), KeyType::Text).unwrap_err();
-            assert!(error.to_string().starts_with("expected \"negocio_id\": a text"), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("expected \"negocio_id\": a text"),
+                "{error}"
+            );
         }
         for value in ["1.5", "1e3", "9223372036854775808", r#""x""#] {
             assert!(
-                matches!(read(&format!(r#"{{"negocio_id":{value}}}"#), KeyType::Integer), Err(HintError::Key { .. })),
+                matches!(
+                    read(&format!(r#"{{"negocio_id":{value}}}"#), KeyType::Integer),
+                    Err(HintError::Key { .. })
+                ),
                 "{value}"
             );
         }
-        assert!(matches!(read(r#"{"negocio_id":"x"}"#, KeyType::Uuid), Err(HintError::Key { .. })));
+        assert!(matches!(
+            read(r#"{"negocio_id":"x"}"#, KeyType::Uuid),
+            Err(HintError::Key { .. })
+        ));
         for action in ["1", "[]", "true"] {
-            assert_eq!(read(&format!(r#"{{"negocio_id":"a","action":{action}}}"#), KeyType::Text), Err(HintError::Action));
+            assert_eq!(
+                read(
+                    &format!(r#"{{"negocio_id":"a","action":{action}}}"#),
+                    KeyType::Text
+                ),
+                Err(HintError::Action)
+            );
         }
     }
 

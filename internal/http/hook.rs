@@ -28,7 +28,11 @@ pub(super) struct Hook {
 
 impl Hook {
     pub(super) fn new(doors: Arc<Doors>) -> Self {
-        let bucket = Bucket::new(doors.config.hook_per_second, doors.config.hook_burst, Instant::now());
+        let bucket = Bucket::new(
+            doors.config.hook_per_second,
+            doors.config.hook_burst,
+            Instant::now(),
+        );
         Self { doors, bucket }
     }
 
@@ -43,7 +47,9 @@ impl Hook {
         let deadline = tokio::time::Instant::now() + config.hook_timeout;
         let stream = self.stream(&path)?;
         self.admit(&call)?;
-        let body = timeout_at(deadline, body::collect(body, config.hook_body_bytes)).await.map_err(|_| too_slow())?;
+        let body = timeout_at(deadline, body::collect(body, config.hook_body_bytes))
+            .await
+            .map_err(|_| too_slow())?;
         let topic = self.topic(stream, &body.map_err(refuse_body)?)?;
         match timeout_at(deadline, self.doors.engine.settle(&topic)).await {
             Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
@@ -58,9 +64,17 @@ impl Hook {
     /// Which stream a path concerns: one of the extra names, or the stream's own.
     fn stream(&self, path: &str) -> Result<StreamId, Refusal> {
         let path = segment(path).ok_or_else(Refusal::not_found)?;
-        let Doors { config, catalog, .. } = &*self.doors;
-        let named = config.hook_paths.iter().filter(|hook| hook.path == path).find_map(|hook| catalog.find(&hook.stream));
-        named.or_else(|| catalog.find(&path)).ok_or_else(Refusal::not_found)
+        let Doors {
+            config, catalog, ..
+        } = &*self.doors;
+        let named = config
+            .hook_paths
+            .iter()
+            .filter(|hook| hook.path == path)
+            .find_map(|hook| catalog.find(&hook.stream));
+        named
+            .or_else(|| catalog.find(&path))
+            .ok_or_else(Refusal::not_found)
     }
 
     /// What can be refused before a byte of the body is read.
@@ -68,25 +82,41 @@ impl Hook {
         call.posts()?;
         if let Some(key) = &self.doors.hook_key {
             let presented = call.headers.get(API_KEY).map(HeaderValue::as_bytes);
-            if !presented.or_else(|| call.bearer().map(str::as_bytes)).is_some_and(|presented| key.matches(presented)) {
-                debug!(peer = call.peer_address(), "a hook without the key was refused");
-                let refusal =
-                    Refusal::unauthorized("Bearer", "expected X-API-Key, or Authorization: Bearer, with the hook's key");
+            if !presented
+                .or_else(|| call.bearer().map(str::as_bytes))
+                .is_some_and(|presented| key.matches(presented))
+            {
+                debug!(
+                    peer = call.peer_address(),
+                    "a hook without the key was refused"
+                );
+                let refusal = Refusal::unauthorized(
+                    "Bearer",
+                    "expected X-API-Key, or Authorization: Bearer, with the hook's key",
+                );
                 return Err(refusal.counted_as("hook_key"));
             }
         }
         if !self.bucket.take(Instant::now()) {
-            let refusal =
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many hooks; this one was not looked at");
+            let refusal = Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "too many hooks; this one was not looked at",
+            );
             return Err(refusal.retry_after(Duration::from_secs(1)));
         }
         if !is_json(&call.header(CONTENT_TYPE)) {
             let message = "expected Content-Type: application/json";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                message,
+            ));
         }
         // A client that asks first is spared the sending; of others the body is read, see `body`.
         let announced = call.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
-        if announced > self.doors.config.hook_body_bytes as u64 && call.headers.contains_key(EXPECT) {
+        if announced > self.doors.config.hook_body_bytes as u64 && call.headers.contains_key(EXPECT)
+        {
             return Err(refuse_body(BodyError::TooLarge));
         }
         Ok(())
@@ -96,7 +126,8 @@ impl Hook {
         let definition = self.doors.catalog.get(stream);
         // Without the database nobody can be watching, but neither can the key be judged.
         let key_type = *definition.key_type.get().ok_or_else(unsettled)?;
-        let key = hint::parse(body, definition, key_type).map_err(|error| Refusal::bad_request("bad_hook", error.to_string()))?;
+        let key = hint::parse(body, definition, key_type)
+            .map_err(|error| Refusal::bad_request("bad_hook", error.to_string()))?;
         Ok(Topic { stream, key })
     }
 }
@@ -107,21 +138,38 @@ fn unsettled() -> Refusal {
 }
 
 fn too_slow() -> Refusal {
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body took too long").closing()
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "slow_body",
+        "the body took too long",
+    )
+    .closing()
 }
 
 fn refuse_body(error: BodyError) -> Refusal {
     debug!(?error, "a hook's body was refused");
     match error {
-        BodyError::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large").closing(),
+        BodyError::TooLarge => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "the body is too large",
+        )
+        .closing(),
         BodyError::Broken => Refusal::bad_request("bad_request", "the body broke off").closing(),
     }
 }
 
 /// `application/json` or `application/<anything>+json`, with or without parameters; nothing at all is taken for JSON.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.is_empty() || essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence.is_empty()
+        || essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 #[cfg(test)]
@@ -130,10 +178,20 @@ mod tests {
 
     #[test]
     fn json_by_any_name() {
-        for json in ["", "application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+        for json in [
+            "",
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/cloudevents+json",
+        ] {
             assert!(is_json(json), "{json}");
         }
-        for other in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "text/json; application/json"] {
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "text/json; application/json",
+        ] {
             assert!(!is_json(other), "{other}");
         }
     }

@@ -19,30 +19,47 @@ use crate::shard::Admitted;
 const MAX_HEADERS: usize = 48;
 
 /// Grants a WebSocket to whoever asks for one so plainly that it can be done now.
-pub(super) fn admit(doors: &Doors, quay: Option<&Quay>, said: &[u8], address: SocketAddr) -> Option<Admitted> {
+pub(super) fn admit(
+    doors: &Doors,
+    quay: Option<&Quay>,
+    said: &[u8],
+    address: SocketAddr,
+) -> Option<Admitted> {
     let (mut call, used) = read(said)?;
     call.address = Some(address);
     let (response, principal, permits) = websocket::open_at_once(doors, &call, quay)?;
     let interpreter = quay.and_then(|quay| quay.interpreter.clone());
-    Some(Admitted { principal: Arc::new(principal), permits, interpreter, answer: write(&response), used })
+    Some(Admitted {
+        principal: Arc::new(principal),
+        permits,
+        interpreter,
+        answer: write(&response),
+        used,
+    })
 }
 
 /// A GET of our path over HTTP/1.1 without a body, and the length of its head.
 fn read(said: &[u8]) -> Option<(Call, usize)> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut lines);
-    let Ok(httparse::Status::Complete(used)) = request.parse(said) else { return None };
+    let Ok(httparse::Status::Complete(used)) = request.parse(said) else {
+        return None;
+    };
     if request.method != Some("GET") || request.version != Some(1) {
         return None;
     }
     let target = request.path.filter(|target| target.starts_with(PATH))?;
-    let target = PathAndQuery::try_from(target).ok().filter(|target| target.path() == PATH)?;
+    let target = PathAndQuery::try_from(target)
+        .ok()
+        .filter(|target| target.path() == PATH)?;
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for line in request.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
     }
-    let plain = ![CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().any(|name| headers.contains_key(name));
+    let plain = ![CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT]
+        .iter()
+        .any(|name| headers.contains_key(name));
     plain.then(|| (Call::get(headers, target.query().unwrap_or_default()), used))
 }
 
@@ -50,7 +67,13 @@ fn read(said: &[u8]) -> Option<(Call, usize)> {
 fn write(response: &Response) -> Vec<u8> {
     let status = response.status();
     let mut head = Vec::with_capacity(192);
-    for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
+    for part in [
+        "HTTP/1.1 ",
+        status.as_str(),
+        " ",
+        status.canonical_reason().unwrap_or_default(),
+        "\r\n",
+    ] {
         head.extend_from_slice(part.as_bytes());
     }
     for (name, value) in response.headers() {

@@ -9,7 +9,8 @@ use crate::http::{Doors, Response};
 use crate::telemetry::{Exposition, Gauges};
 
 const CLASSIC: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Every metric, where the config shows them; gauges are asked of their owners now.
 pub(super) fn show(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
@@ -18,9 +19,17 @@ pub(super) fn show(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
     }
     call.reads()?;
     let (topics, subscribers) = doors.hub.counts();
-    doors.metrics.sockets.set(i64::try_from(doors.seats.taken()).unwrap_or(i64::MAX));
-    let gauges = Gauges { topics, subscribers, dirty: doors.engine.dirty_keys() };
-    let (exposition, content_type) = if call.header(ACCEPT).contains("application/openmetrics-text") {
+    doors
+        .metrics
+        .sockets
+        .set(i64::try_from(doors.seats.taken()).unwrap_or(i64::MAX));
+    let gauges = Gauges {
+        topics,
+        subscribers,
+        dirty: doors.engine.dirty_keys(),
+    };
+    let (exposition, content_type) = if call.header(ACCEPT).contains("application/openmetrics-text")
+    {
         (Exposition::OpenMetrics, OPENMETRICS)
     } else {
         (Exposition::Classic, CLASSIC)

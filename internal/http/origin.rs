@@ -14,7 +14,9 @@ pub enum Origins {
 
 /// An entry of the list is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no origin; expected a comma-separated list such as https://panel.example.com,http://localhost:4200, or *")]
+#[error(
+    "{0:?} is no origin; expected a comma-separated list such as https://panel.example.com,http://localhost:4200, or *"
+)]
 pub struct InvalidOrigin(pub String);
 
 impl Origins {
@@ -22,7 +24,9 @@ impl Origins {
     pub fn allow(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(list) => list.iter().any(|listed| listed.eq_ignore_ascii_case(origin)),
+            Self::Listed(list) => list
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(origin)),
         }
     }
 
@@ -30,12 +34,22 @@ impl Origins {
     ///
     /// # Errors
     /// The first entry that is no origin.
-    pub fn from_entries<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidOrigin> {
-        let entries: Vec<_> = entries.into_iter().map(str::trim).filter(|entry| !entry.is_empty()).collect();
+    pub fn from_entries<'a>(
+        entries: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidOrigin> {
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .collect();
         if entries.is_empty() || entries.contains(&"*") {
             return Ok(Self::Any);
         }
-        entries.into_iter().map(normal).collect::<Result<_, _>>().map(Self::Listed)
+        entries
+            .into_iter()
+            .map(normal)
+            .collect::<Result<_, _>>()
+            .map(Self::Listed)
     }
 }
 
@@ -49,13 +63,18 @@ impl FromStr for Origins {
 
 fn normal(entry: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin(entry.to_owned());
-    let lower = entry.strip_suffix('/').unwrap_or(entry).to_ascii_lowercase();
+    let lower = entry
+        .strip_suffix('/')
+        .unwrap_or(entry)
+        .to_ascii_lowercase();
     let (scheme, host) = lower.split_once("://").ok_or_else(invalid)?;
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
     if scheme.is_empty()
         || host.is_empty()
         || !host.chars().all(plain)
-        || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        || !scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     {
         return Err(invalid());
     }
@@ -74,11 +93,24 @@ mod tests {
 
     #[test]
     fn lists_are_brought_to_the_form_browsers_send() {
-        let origins: Origins = "https://Panel.example.com/, http://localhost:4200,https://x.example:443".parse().unwrap();
-        for allowed in ["https://panel.example.com", "http://localhost:4200", "https://x.example"] {
+        let origins: Origins =
+            "https://Panel.example.com/, http://localhost:4200,https://x.example:443"
+                .parse()
+                .unwrap();
+        for allowed in [
+            "https://panel.example.com",
+            "http://localhost:4200",
+            "https://x.example",
+        ] {
             assert!(origins.allow(allowed), "{allowed}");
         }
-        for refused in ["https://panel.example.com.evil.example", "http://panel.example.com", "null", "", "http://localhost"] {
+        for refused in [
+            "https://panel.example.com.evil.example",
+            "http://panel.example.com",
+            "null",
+            "",
+            "http://localhost",
+        ] {
             assert!(!origins.allow(refused), "{refused}");
         }
     }
@@ -92,7 +124,13 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_named() {
-        for entry in ["panel.example.com", "https://", "https://a.example/path", "https://*.example.com", "https://u@a.example"] {
+        for entry in [
+            "panel.example.com",
+            "https://",
+            "https://a.example/path",
+            "https://*.example.com",
+            "https://u@a.example",
+        ] {
             assert_eq!(entry.parse::<Origins>(), Err(InvalidOrigin(entry.into())));
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use warp::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderValue, StatusCode};
 
@@ -35,7 +36,12 @@ pub(super) struct Page(Arc<HashMap<&'static str, (Asset, String)>>);
 
 impl Page {
     pub(super) fn new(assets: &'static [Asset]) -> Self {
-        Self(Arc::new(assets.iter().map(|asset| (asset.path, (*asset, tag(asset.bytes)))).collect()))
+        Self(Arc::new(
+            assets
+                .iter()
+                .map(|asset| (asset.path, (*asset, tag(asset.bytes))))
+                .collect(),
+        ))
     }
 
     pub(super) fn has(&self, path: &str) -> bool {
@@ -46,7 +52,11 @@ impl Page {
         let (asset, tag) = self.0.get(path).ok_or_else(Refusal::not_found)?;
         call.reads()?;
         let unchanged = tag_matches(&call.header(IF_NONE_MATCH), tag);
-        let mut response = Response::new(if unchanged { "".into() } else { asset.bytes.into() });
+        let mut response = Response::new(if unchanged {
+            "".into()
+        } else {
+            asset.bytes.into()
+        });
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }

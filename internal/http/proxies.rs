@@ -29,7 +29,9 @@ struct Network {
 
 impl Network {
     fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
+        let (base, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(base, bits)| (base, Some(bits)));
         let base = base.trim().parse::<IpAddr>().ok()?.to_canonical();
         let most = if base.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Some(most), |bits| bits.trim().parse().ok())?;
@@ -55,8 +57,14 @@ impl FromStr for Proxies {
     type Err = InvalidProxies;
 
     fn from_str(text: &str) -> Result<Self, InvalidProxies> {
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        entries.map(|entry| Network::parse(entry).ok_or(InvalidProxies)).collect::<Result<_, _>>().map(Self)
+        let entries = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| Network::parse(entry).ok_or(InvalidProxies))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -68,7 +76,10 @@ impl Proxies {
 
     /// Who is behind a request: the connection's other end, unless that is a proxy that says more. The port is the connection's.
     pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-        SocketAddr::new(self.client(peer.ip(), &joined(headers, FORWARDED)), peer.port())
+        SocketAddr::new(
+            self.client(peer.ip(), &joined(headers, FORWARDED)),
+            peer.port(),
+        )
     }
 
     /// Who called the proxy `peer`: the rightmost address that no trusted proxy has. What stands left of it was said by strangers. Where
@@ -79,7 +90,9 @@ impl Proxies {
             if !self.trust(client) {
                 break;
             }
-            let Some(address) = address(entry.trim()) else { break };
+            let Some(address) = address(entry.trim()) else {
+                break;
+            };
             client = address;
         }
         client
@@ -88,8 +101,15 @@ impl Proxies {
 
 /// An address as proxies write it: some with a port, IPv6 then in brackets.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))?;
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| {
+        text.parse::<SocketAddr>()
+            .ok()
+            .map(|with_port| with_port.ip())
+    })?;
     Some(address.to_canonical())
 }
 
@@ -112,26 +132,68 @@ mod tests {
     fn the_rightmost_stranger_is_the_client() {
         let trusted = "10.0.0.0/8, ::1,2001:db8::/32";
         assert_eq!(client(trusted, "10.1.2.3", "1.1.1.1"), "1.1.1.1");
-        assert_eq!(client(trusted, "10.1.2.3", "6.6.6.6, 1.1.1.1, 10.9.9.9"), "1.1.1.1", "what it says of itself is left of it");
-        assert_eq!(client(trusted, "::ffff:10.1.2.3", "1.1.1.1:1234"), "1.1.1.1");
-        assert_eq!(client(trusted, "::1", "[2001:db9::7]:80, 2001:db8::1"), "2001:db9::7");
-        assert_eq!(client(trusted, "10.1.2.3", "10.0.0.1,10.0.0.2"), "10.0.0.1", "all are ours");
+        assert_eq!(
+            client(trusted, "10.1.2.3", "6.6.6.6, 1.1.1.1, 10.9.9.9"),
+            "1.1.1.1",
+            "what it says of itself is left of it"
+        );
+        assert_eq!(
+            client(trusted, "::ffff:10.1.2.3", "1.1.1.1:1234"),
+            "1.1.1.1"
+        );
+        assert_eq!(
+            client(trusted, "::1", "[2001:db9::7]:80, 2001:db8::1"),
+            "2001:db9::7"
+        );
+        assert_eq!(
+            client(trusted, "10.1.2.3", "10.0.0.1,10.0.0.2"),
+            "10.0.0.1",
+            "all are ours"
+        );
     }
 
     #[test]
     fn a_broken_header_says_nothing() {
-        for broken in ["", " ", "unknown", "1.1.1.1, _hidden", "1.1.1.1,,", "1.1.1.1.1"] {
-            assert_eq!(client("10.0.0.0/8", "10.1.2.3", broken), "10.1.2.3", "{broken}");
+        for broken in [
+            "",
+            " ",
+            "unknown",
+            "1.1.1.1, _hidden",
+            "1.1.1.1,,",
+            "1.1.1.1.1",
+        ] {
+            assert_eq!(
+                client("10.0.0.0/8", "10.1.2.3", broken),
+                "10.1.2.3",
+                "{broken}"
+            );
         }
     }
 
     #[test]
     fn networks_have_as_many_bits_as_they_say() {
-        let inside = |network: &str, address: &str| network.parse::<Proxies>().unwrap().trust(address.parse().unwrap());
-        assert!(inside("192.168.4.0/22", "192.168.7.255") && !inside("192.168.4.0/22", "192.168.8.0"));
-        assert!(inside("0.0.0.0/0", "9.9.9.9") && !inside("0.0.0.0/0", "::9") && inside("::/0", "::9"));
+        let inside = |network: &str, address: &str| {
+            network
+                .parse::<Proxies>()
+                .unwrap()
+                .trust(address.parse().unwrap())
+        };
+        assert!(
+            inside("192.168.4.0/22", "192.168.7.255") && !inside("192.168.4.0/22", "192.168.8.0")
+        );
+        assert!(
+            inside("0.0.0.0/0", "9.9.9.9") && !inside("0.0.0.0/0", "::9") && inside("::/0", "::9")
+        );
         assert!(inside("10.0.0.1", "10.0.0.1") && !inside("10.0.0.1", "10.0.0.2"));
-        for bad in ["10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "x", "::/129", "10.0.0.1/-1", "proxy.example"] {
+        for bad in [
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "x",
+            "::/129",
+            "10.0.0.1/-1",
+            "proxy.example",
+        ] {
             assert_eq!(bad.parse::<Proxies>(), Err(InvalidProxies), "{bad}");
         }
     }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::json;
-use warp::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reject::{MethodNotAllowed, PayloadTooLarge, Rejection, UnsupportedMediaType};
 
@@ -27,8 +29,18 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, reason: code, message: message.into(), headers: Vec::new() }
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            reason: code,
+            message: message.into(),
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
@@ -40,21 +52,38 @@ impl Refusal {
     }
 
     pub(super) fn origin() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "origin", "pages of this origin may not connect here")
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "pages of this origin may not connect here",
+        )
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
         let message = format!("expected {allowed}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).with(ALLOW, HeaderValue::from_static(allowed))
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+        )
+        .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// No token, or one that `message` says is no good.
-    pub(super) fn unauthorized(challenge: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    pub(super) fn unauthorized(
+        challenge: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// Not now; whole seconds later, maybe.
-    pub(super) fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>, after: Duration) -> Self {
+    pub(super) fn unavailable(
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+        after: Duration,
+    ) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(after)
     }
 
@@ -83,7 +112,9 @@ impl Refusal {
         let mut response = Response::new(json_error(self.code, &self.message).into());
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, JSON);
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in self.headers {
             response.headers_mut().insert(name, value);
         }

@@ -113,7 +113,9 @@ impl Annex {
 
 impl fmt::Debug for Annex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Annex").field("apps", &self.apps).finish_non_exhaustive()
+        f.debug_struct("Annex")
+            .field("apps", &self.apps)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,8 +154,18 @@ impl Asked {
 
     pub(super) fn of(call: &Call, path: &str, proxies: &Proxies) -> Self {
         let (method, query) = (call.method.clone(), call.query.clone());
-        let peer = call.peer.as_ref().map(|peer| proxies.caller(peer.address(), &call.headers));
-        Self { method, path: path.to_owned(), query, headers: call.headers.clone(), body: Bytes::new(), peer }
+        let peer = call
+            .peer
+            .as_ref()
+            .map(|peer| proxies.caller(peer.address(), &call.headers));
+        Self {
+            method,
+            path: path.to_owned(),
+            query,
+            headers: call.headers.clone(),
+            body: Bytes::new(),
+            peer,
+        }
     }
 
     /// With another header. What is no header's name or value is left out.
@@ -210,7 +222,10 @@ impl Asked {
 
 impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Asked")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,9 +243,13 @@ pub struct Answer {
 impl Answer {
     /// JSON that nobody keeps.
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-            .with(CONTENT_TYPE.as_str(), "application/json")
-            .with(CACHE_CONTROL.as_str(), "no-store")
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+        .with(CONTENT_TYPE.as_str(), "application/json")
+        .with(CACHE_CONTROL.as_str(), "no-store")
     }
 
     /// With another header.
@@ -242,10 +261,13 @@ impl Answer {
 
     pub(super) fn into_response(self) -> Response {
         let mut response = Response::new(self.body.into());
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().append(HeaderName::from_static(name), value);
+                response
+                    .headers_mut()
+                    .append(HeaderName::from_static(name), value);
             }
         }
         response
@@ -265,16 +287,27 @@ pub(super) async fn serve<B: Buf, E>(
         return answer.into_response();
     }
     let closing = |answer: Answer| answer.with("connection", "close").into_response();
-    asked.body = match timeout(doors.config.hook_timeout, body::collect(body, site.body_limit())).await {
+    asked.body = match timeout(
+        doors.config.hook_timeout,
+        body::collect(body, site.body_limit()),
+    )
+    .await
+    {
         Ok(Ok(body)) => body.into(),
-        Ok(Err(BodyError::TooLarge)) => return closing(site.refuse(413, "too_large", "the body is too large")),
-        Ok(Err(BodyError::Broken)) => return closing(site.refuse(400, "bad_request", "the body broke off")),
+        Ok(Err(BodyError::TooLarge)) => {
+            return closing(site.refuse(413, "too_large", "the body is too large"));
+        }
+        Ok(Err(BodyError::Broken)) => {
+            return closing(site.refuse(400, "bad_request", "the body broke off"));
+        }
         Err(_) => return closing(site.refuse(408, "slow_body", "the body took too long")),
     };
-    let answer = timeout(ANSWER_TIMEOUT, site.answer(asked)).await.unwrap_or_else(|_| {
-        warn!(path, "an app took too long to answer a request");
-        site.refuse(503, "unavailable", "no answer in time; ask again later")
-    });
+    let answer = timeout(ANSWER_TIMEOUT, site.answer(asked))
+        .await
+        .unwrap_or_else(|_| {
+            warn!(path, "an app took too long to answer a request");
+            site.refuse(503, "unavailable", "no answer in time; ask again later")
+        });
     answer.into_response()
 }
 
@@ -284,16 +317,29 @@ mod tests {
 
     #[test]
     fn a_request_in_our_own_words() {
-        let asked = Asked::new("POST", "/a%20b?token=x&y=%41").with_header("X-API-Key", "k").with_header("bad name", "v");
-        assert_eq!((asked.method(), asked.path(), asked.query("y").as_deref()), ("POST", "/a%20b", Some("A")));
-        assert_eq!((asked.header("x-api-key"), asked.token().as_deref()), (Some("k"), Some("x")));
+        let asked = Asked::new("POST", "/a%20b?token=x&y=%41")
+            .with_header("X-API-Key", "k")
+            .with_header("bad name", "v");
+        assert_eq!(
+            (asked.method(), asked.path(), asked.query("y").as_deref()),
+            ("POST", "/a%20b", Some("A"))
+        );
+        assert_eq!(
+            (asked.header("x-api-key"), asked.token().as_deref()),
+            (Some("k"), Some("x"))
+        );
         assert!(!format!("{asked:?}").contains("token"));
     }
 
     #[test]
     fn an_answer_is_a_response() {
-        let response = Answer::json(202, "{}").with("retry-after", "1").into_response();
-        assert_eq!((response.status().as_u16(), response.headers().len()), (202, 3));
+        let response = Answer::json(202, "{}")
+            .with("retry-after", "1")
+            .into_response();
+        assert_eq!(
+            (response.status().as_u16(), response.headers().len()),
+            (202, 3)
+        );
         assert_eq!(Answer::json(1, "").into_response().status().as_u16(), 500);
     }
 }

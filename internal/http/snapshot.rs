@@ -20,11 +20,24 @@ use crate::protocol::Frame;
 const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 
 /// Answers with the `data` of the current frame; it is read first if nobody was watching.
-pub(super) async fn show(doors: Arc<Doors>, stream: String, key: String, call: Call) -> Result<Response, Refusal> {
+pub(super) async fn show(
+    doors: Arc<Doors>,
+    stream: String,
+    key: String,
+    call: Call,
+) -> Result<Response, Refusal> {
     let (channel, _) = visit(&doors, &stream, &key, &call, Call::reads).await?;
     let mut watcher = doors.hub.watch(&channel);
-    let late = |_| Refusal::unavailable("unavailable", "the statistics could not be read in time; ask again", SOON);
-    let newest = timeout(doors.config.answer_timeout, watcher.next_frame()).await.map_err(late)?;
+    let late = |_| {
+        Refusal::unavailable(
+            "unavailable",
+            "the statistics could not be read in time; ask again",
+            SOON,
+        )
+    };
+    let newest = timeout(doors.config.answer_timeout, watcher.next_frame())
+        .await
+        .map_err(late)?;
     let stale = matches!(watcher.next().now_or_never(), Some(Update::Status(_)));
     Ok(respond(&newest, &call, stale))
 }
@@ -55,12 +68,16 @@ pub(super) fn data(frame: &Frame) -> &str {
         #[serde(borrow)]
         data: &'a RawValue,
     }
-    serde_json::from_str::<Payload<'_>>(frame.payload()).map_or("null", |payload| payload.data.get())
+    serde_json::from_str::<Payload<'_>>(frame.payload())
+        .map_or("null", |payload| payload.data.get())
 }
 
 /// Whether `If-None-Match` names the tag.
 pub(super) fn tag_matches(if_none_match: &str, tag: &str) -> bool {
-    if_none_match.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    if_none_match
+        .split(',')
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 #[cfg(test)]
@@ -69,8 +86,13 @@ mod tests {
 
     #[test]
     fn data_is_taken_byte_for_byte() {
-        let frame = Frame::text(r#"{"type":"stats","data":{"a":1.10,"b":123456789012345678901234567890},"channel":"x:1","v":7}"#);
-        assert_eq!(data(&frame), r#"{"a":1.10,"b":123456789012345678901234567890}"#);
+        let frame = Frame::text(
+            r#"{"type":"stats","data":{"a":1.10,"b":123456789012345678901234567890},"channel":"x:1","v":7}"#,
+        );
+        assert_eq!(
+            data(&frame),
+            r#"{"a":1.10,"b":123456789012345678901234567890}"#
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl Sockets {
     /// # Errors
     /// The address can't be bound.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<Listener> {
-        let is_it = |socket: &TcpListener| socket.local_addr().is_ok_and(|handed| handed.port() == address.port());
+        let is_it = |socket: &TcpListener| {
+            socket
+                .local_addr()
+                .is_ok_and(|handed| handed.port() == address.port())
+        };
         match self.handed.iter().position(is_it) {
             Some(place) => accept::adopt(self.handed.swap_remove(place)),
             None => accept::bind_one(address, self.reuse_port),
@@ -43,7 +47,10 @@ impl Sockets {
 
     /// Ports that were handed over and that nobody asked for: a setting names another one.
     pub fn unused(&self) -> Vec<u16> {
-        self.handed.iter().filter_map(|socket| Some(socket.local_addr().ok()?.port())).collect()
+        self.handed
+            .iter()
+            .filter_map(|socket| Some(socket.local_addr().ok()?.port()))
+            .collect()
     }
 }
 
@@ -57,7 +64,10 @@ mod tests {
         let first = one.listen(([127, 0, 0, 1], 0).into()).unwrap();
         let second = other.listen(first.address()).unwrap();
         assert_eq!(second.address(), first.address());
-        let refused = Sockets::take(false).unwrap().listen(first.address()).unwrap_err();
+        let refused = Sockets::take(false)
+            .unwrap()
+            .listen(first.address())
+            .unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -65,10 +75,18 @@ mod tests {
     fn what_was_handed_over_is_found_by_its_port() {
         let handed = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = handed.local_addr().unwrap();
-        let mut sockets = Sockets { handed: vec![handed], reuse_port: false };
+        let mut sockets = Sockets {
+            handed: vec![handed],
+            reuse_port: false,
+        };
         assert_eq!(sockets.unused(), [address.port()]);
         // Any address: the socket has its own.
-        let listener = sockets.listen(([0, 0, 0, 0], address.port()).into()).unwrap();
-        assert_eq!((listener.address(), sockets.unused()), (address, Vec::new()));
+        let listener = sockets
+            .listen(([0, 0, 0, 0], address.port()).into())
+            .unwrap();
+        assert_eq!(
+            (listener.address(), sockets.unused()),
+            (address, Vec::new())
+        );
     }
 }

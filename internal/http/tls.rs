@@ -84,7 +84,9 @@ struct Current {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,8 +98,14 @@ impl Tls {
     pub fn open(files: &TlsFiles) -> Result<Self, TlsError> {
         let (certificates, key) = read(files)?;
         let config = server_config(files, &certificates, &key)?;
-        let current = Current { config, seen: hash(&certificates, &key) };
-        Ok(Self { files: Arc::new(files.clone()), current: Arc::new(Mutex::new(current)) })
+        let current = Current {
+            config,
+            seen: hash(&certificates, &key),
+        };
+        Ok(Self {
+            files: Arc::new(files.clone()),
+            current: Arc::new(Mutex::new(current)),
+        })
     }
 
     /// Starts the task that reads the files again when they change. Files that are no good change nothing.
@@ -109,7 +117,9 @@ impl Tls {
                 match tls.look() {
                     Ok(true) => info!("the certificate was replaced"),
                     Ok(false) => {}
-                    Err(error) => warn!(%error, "the certificate could not be replaced; the one before stays"),
+                    Err(error) => {
+                        warn!(%error, "the certificate could not be replaced; the one before stays")
+                    }
                 }
             }
         });
@@ -160,16 +170,33 @@ impl Tls {
 }
 
 fn read(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
-    let read = |path: &Path| fs::read(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), error });
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| TlsError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })
+    };
     Ok((read(&files.certificates)?, read(&files.key)?))
 }
 
 fn hash(certificates: &[u8], key: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(certificates).chain_update([0]).chain_update(key).finalize().into()
+    Sha256::new()
+        .chain_update(certificates)
+        .chain_update([0])
+        .chain_update(key)
+        .finalize()
+        .into()
 }
 
-fn server_config(files: &TlsFiles, certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
-    let no = |path: &Path, expected| TlsError::Pem { path: path.to_owned(), expected };
+fn server_config(
+    files: &TlsFiles,
+    certificates: &[u8],
+    key: &[u8],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let no = |path: &Path, expected| TlsError::Pem {
+        path: path.to_owned(),
+        expected,
+    };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
         .collect::<Result<_, _>>()
         .map_err(|_| no(&files.certificates, "certificate"))?;
@@ -178,14 +205,18 @@ fn server_config(files: &TlsFiles, certificates: &[u8], key: &[u8]) -> Result<Ar
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| no(&files.key, "private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
     // WebSockets begin with HTTP/1.1, and there is nothing else here.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-async fn accept(acceptor: TlsAcceptor, socket: std::net::TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn accept(
+    acceptor: TlsAcceptor,
+    socket: std::net::TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
     acceptor.accept(TcpStream::from_std(socket)?).await
 }
 
@@ -199,7 +230,12 @@ fn pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
 }
 
 /// Passes on what both sides say until one has gone. `stall`: how long a client may take nothing before it is given up.
-async fn relay(stream: TlsStream<TcpStream>, outside: UnixStream, stall: Duration, peer: SocketAddr) {
+async fn relay(
+    stream: TlsStream<TcpStream>,
+    outside: UnixStream,
+    stall: Duration,
+    peer: SocketAddr,
+) {
     let (mut from_client, mut to_client) = tokio::io::split(stream);
     let (mut from_us, mut to_us) = outside.into_split();
     let inward = async {

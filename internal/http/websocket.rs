@@ -8,7 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -42,7 +43,12 @@ pub(super) async fn open(
     may_knock(&doors, &call)?;
     let principal = authenticate(&doors, &call).await?;
     let response = may_enter(&doors, &call)?;
-    take_over(doors, &call, upgrade, Entrant::Native(Arc::new(principal), interpreter))?;
+    take_over(
+        doors,
+        &call,
+        upgrade,
+        Entrant::Native(Arc::new(principal), interpreter),
+    )?;
     Ok(response)
 }
 
@@ -56,29 +62,57 @@ pub(super) async fn board(
 ) -> Result<Response, Refusal> {
     may_knock(&doors, &call)?;
     let mut response = switching(&accept(&call.headers)?, offers_pair(&call))?;
-    let judged = timeout(doors.config.answer_timeout, pier.board(Asked::of(&call, &path, &doors.config.proxies))).await;
+    let judged = timeout(
+        doors.config.answer_timeout,
+        pier.board(Asked::of(&call, &path, &doors.config.proxies)),
+    )
+    .await;
     let boarding = match judged {
         Ok(Ok(boarding)) => boarding,
         Ok(Err(answer)) => return Ok(answer.into_response()),
-        Err(_) => return Err(Refusal::unavailable("unavailable", "no answer in time; come back", SOON)),
+        Err(_) => {
+            return Err(Refusal::unavailable(
+                "unavailable",
+                "no answer in time; come back",
+                SOON,
+            ));
+        }
     };
     if let Some(subprotocol) = boarding.subprotocol {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        response.headers_mut().insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(subprotocol),
+        );
     }
     take_over(doors, &call, upgrade, Entrant::Guest(Box::new(boarding)))?;
     Ok(response)
 }
 
-fn take_over(doors: Arc<Doors>, call: &Call, upgrade: Option<OnUpgrade>, entrant: Entrant) -> Result<(), Refusal> {
+fn take_over(
+    doors: Arc<Doors>,
+    call: &Call,
+    upgrade: Option<OnUpgrade>,
+    entrant: Entrant,
+) -> Result<(), Refusal> {
     let principal = match &entrant {
         Entrant::Native(principal, _) => Some(principal),
         Entrant::Guest(boarding) => boarding.principal.as_ref(),
     };
     let places = places(&doors, call, principal.map(|principal| principal.user()))?;
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
-    let seat = call.peer.as_ref().and_then(super::connection::Peer::take_seat).ok_or_else(no_upgrade)?;
-    let seat = Seat(places.into_iter().fold(seat.0, |permits, permit| permits.and(Some(permit))));
-    doors.drain.spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
+    let seat = call
+        .peer
+        .as_ref()
+        .and_then(super::connection::Peer::take_seat)
+        .ok_or_else(no_upgrade)?;
+    let seat = Seat(
+        places
+            .into_iter()
+            .fold(seat.0, |permits, permit| permits.and(Some(permit))),
+    );
+    doors
+        .drain
+        .spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
     Ok(())
 }
 
@@ -102,7 +136,11 @@ pub(super) fn open_at_once(
 fn may_knock(doors: &Doors, call: &Call) -> Result<(), Refusal> {
     call.gets()?;
     if doors.drain.is_stopping() {
-        return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
+        return Err(Refusal::unavailable(
+            "draining",
+            "the server is stopping; come back",
+            SOON,
+        ));
     }
     check_origin(doors, call)
 }
@@ -110,7 +148,11 @@ fn may_knock(doors: &Doors, call: &Call) -> Result<(), Refusal> {
 /// What is refused to somebody with a good token; else the 101.
 fn may_enter(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
     if !doors.catalog.is_ready() {
-        return Err(Refusal::unavailable("not_ready", "the database has not been reached yet; come back", SOON));
+        return Err(Refusal::unavailable(
+            "not_ready",
+            "the database has not been reached yet; come back",
+            SOON,
+        ));
     }
     switching(&accept(&call.headers)?, offers_pair(call))
 }
@@ -145,8 +187,10 @@ impl From<Refused> for Refusal {
         let message = refused.to_string();
         match refused {
             Refused::Key => Self::bad_request("handshake", message),
-            Refused::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
-                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION)),
+            Refused::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with(
+                SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static(handshake::VERSION),
+            ),
             Refused::NoUpgrade => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
                 .with(UPGRADE, WEBSOCKET)
                 .with(CONNECTION, HeaderValue::from_static("upgrade")),
@@ -174,9 +218,16 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, entrant: Entrant, seat
         debug!("a client left during its upgrade");
         return;
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else {
+        return;
+    };
     match parts.io.into_inner().into_parts(&parts.read_buf) {
-        Ok((socket, early)) => doors.shards.adopt(Arrival { socket, early, entrant, permit: seat.0 }),
+        Ok((socket, early)) => doors.shards.adopt(Arrival {
+            socket,
+            early,
+            entrant,
+            permit: seat.0,
+        }),
         Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
     }
 }

@@ -53,19 +53,34 @@ pub(super) struct Wing {
 impl Wing {
     pub(super) fn new(gate: Arc<dyn Gate>, config: &Config, drain: &Drain) -> Self {
         let (lines, cut) = (Drain::new(), CancellationToken::new());
-        let watch = (lines.clone(), cut.clone(), drain.clone(), config.drain_grace);
+        let watch = (
+            lines.clone(),
+            cut.clone(),
+            drain.clone(),
+            config.drain_grace,
+        );
         drain.spawn(async move {
             let (lines, cut, drain, grace) = watch;
             drain.stopping().await;
             // Those that the gate does not end by itself, because nobody has come in through it yet, or because they take nothing.
             let left = lines.finish(grace / 2).await;
             if left > 0 {
-                debug!(left, "upgraded connections outlasted the drain and were cut");
+                debug!(
+                    left,
+                    "upgraded connections outlasted the drain and were cut"
+                );
                 cut.cancel();
                 lines.finish(CUT_GRACE).await;
             }
         });
-        Self { gate, config: config.clone(), sessions: Seats::new(config), lines, cut, drain: drain.clone() }
+        Self {
+            gate,
+            config: config.clone(),
+            sessions: Seats::new(config),
+            lines,
+            cut,
+            drain: drain.clone(),
+        }
     }
 
     pub(super) fn has(&self, path: &str) -> bool {
@@ -73,13 +88,25 @@ impl Wing {
     }
 
     /// Answers a request of a path that is the gate's.
-    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<Response, Refusal> {
         if self.drain.is_stopping() {
-            return Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON));
+            return Err(Refusal::unavailable(
+                "draining",
+                "the server is stopping; come back",
+                SOON,
+            ));
         }
         let (mut head, body) = request.into_parts();
         // CORS does not protect a WebSocket, nor a session against being opened.
-        if head.headers.get(ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(|origin| self.config.origins.allow(origin))) {
+        if head.headers.get(ORIGIN).is_some_and(|origin| {
+            !origin
+                .to_str()
+                .is_ok_and(|origin| self.config.origins.allow(origin))
+        }) {
             return Err(Refusal::origin());
         }
         let ask = match self.gate.judge(&head) {
@@ -102,11 +129,20 @@ impl Wing {
         let body = match collected.await {
             Ok(Ok(body)) => Bytes::from(body),
             Ok(Err(BodyError::TooLarge)) => {
-                let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the packets are larger than maxPayload");
+                let refusal = Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "too_large",
+                    "the packets are larger than maxPayload",
+                );
                 return Err(refusal.closing());
             }
             Ok(Err(BodyError::Broken)) | Err(_) => {
-                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body did not come").closing());
+                return Err(Refusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "slow_body",
+                    "the body did not come",
+                )
+                .closing());
             }
         };
         tokio::select! {
@@ -128,13 +164,24 @@ impl Wing {
                 Full::Address => "address_limit",
                 Full::Rush => "handshake_rate",
             };
-            Refusal::unavailable(code, "there is no room for another session; come back later", SOON)
+            Refusal::unavailable(
+                code,
+                "there is no room for another session; come back later",
+                SOON,
+            )
         })
     }
 
-    fn open(&self, peer: &Peer, head: Parts, upgrade: Option<OnUpgrade>) -> Result<Response, Refusal> {
+    fn open(
+        &self,
+        peer: &Peer,
+        head: Parts,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response, Refusal> {
         let response = websocket::welcome(&head.headers)?;
-        let (upgrade, seat) = upgrade.zip(peer.take_seat()).ok_or_else(websocket::no_upgrade)?;
+        let (upgrade, seat) = upgrade
+            .zip(peer.take_seat())
+            .ok_or_else(websocket::no_upgrade)?;
         let (gate, counted, cut) = (Arc::clone(&self.gate), self.lines.count(), self.cut.clone());
         let patience = self.config.head_timeout;
         self.drain.spawn(async move {
@@ -142,10 +189,19 @@ impl Wing {
             let Ok(Ok(upgraded)) = timeout(patience, upgrade).await else {
                 return debug!("a client left during its upgrade");
             };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else { return };
+            let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else {
+                return;
+            };
             let socket = parts.io.into_inner().said(&parts.read_buf);
             gate.adopt(
-                Box::new(Line { socket, cut, reading: None, writing: None, _seat: seat, _counted: counted }),
+                Box::new(Line {
+                    socket,
+                    cut,
+                    reading: None,
+                    writing: None,
+                    _seat: seat,
+                    _counted: counted,
+                }),
                 Request::from_parts(head, ()),
             );
         });
@@ -168,14 +224,21 @@ type Cut = Pin<Box<WaitForCancellationFutureOwned>>;
 
 impl Line {
     /// What a write that has to wait waits for as well.
-    fn or_cut<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn or_cut<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.writing = None;
             return written;
         }
         let Self { cut, writing, .. } = self;
         let writing = writing.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        writing.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        writing
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -186,7 +249,11 @@ impl fmt::Debug for Line {
 }
 
 impl AsyncRead for Line {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(context, into);
         if read.is_ready() {
             return read;
@@ -199,7 +266,11 @@ impl AsyncRead for Line {
 }
 
 impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.or_cut(context, written)
     }

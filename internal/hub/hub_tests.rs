@@ -23,12 +23,18 @@ impl Observer for Arc<Log> {
 }
 
 fn catalog() -> Arc<Catalog> {
-    Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]))
+    Arc::new(Catalog::new(vec![Stream::fake(
+        "estadisticas",
+        Some(KeyType::Integer),
+    )]))
 }
 
 fn hub() -> (Arc<Hub>, Arc<Log>) {
     let log = Arc::new(Log::default());
-    (Arc::new(Hub::new(catalog(), Box::new(Arc::clone(&log)))), log)
+    (
+        Arc::new(Hub::new(catalog(), Box::new(Arc::clone(&log)))),
+        log,
+    )
 }
 
 fn channel(name: &str) -> Channel {
@@ -36,11 +42,18 @@ fn channel(name: &str) -> Channel {
 }
 
 fn row(key: &str, n: u32, clock_us: i64) -> Row {
-    Row { key: Key::from_canonical(key), columns: format!(r#"{{"n":{n}}}"#), clock_us }
+    Row {
+        key: Key::from_canonical(key),
+        columns: format!(r#"{{"n":{n}}}"#),
+        clock_us,
+    }
 }
 
 fn topic(key: &str) -> Topic {
-    Topic { stream: StreamId(0), key: Key::from_canonical(key) }
+    Topic {
+        stream: StreamId(0),
+        key: Key::from_canonical(key),
+    }
 }
 
 #[test]
@@ -49,13 +62,33 @@ fn names_of_one_topic_share_a_snapshot_and_get_a_frame_each() {
     let outlet = hub.add_outlet(|| {});
     let plain = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
     let alias = hub.subscribe(outlet.id(), &channel("estadisticas:negocio_7"));
-    assert_eq!(log.0.lock().unwrap().as_slice(), [(topic("7"), true)], "one topic");
+    assert_eq!(
+        log.0.lock().unwrap().as_slice(),
+        [(topic("7"), true)],
+        "one topic"
+    );
     assert!(plain.latest.is_none() && plain.room != alias.room);
-    assert!(matches!(hub.publish(&topic("7"), &row("7", 1, 50)), Published::First(Version(50))));
+    assert!(matches!(
+        hub.publish(&topic("7"), &row("7", 1, 50)),
+        Published::First(Version(50))
+    ));
     let pending = outlet.take();
-    assert!(pending.frames[&plain.room].frame.payload().contains(r#""channel":"estadisticas:7""#));
-    assert!(pending.frames[&alias.room].frame.payload().contains(r#""negocio_id":"negocio_7""#));
-    assert_eq!(pending.frames[&plain.room].version, pending.frames[&alias.room].version);
+    assert!(
+        pending.frames[&plain.room]
+            .frame
+            .payload()
+            .contains(r#""channel":"estadisticas:7""#)
+    );
+    assert!(
+        pending.frames[&alias.room]
+            .frame
+            .payload()
+            .contains(r#""negocio_id":"negocio_7""#)
+    );
+    assert_eq!(
+        pending.frames[&plain.room].version,
+        pending.frames[&alias.room].version
+    );
 }
 
 #[test]
@@ -68,10 +101,20 @@ fn only_differences_are_sent_and_the_newest_replaces_what_was_not_taken() {
     });
     let room = hub.subscribe(outlet.id(), &channel("estadisticas:7")).room;
     hub.publish(&topic("7"), &row("7", 1, 50));
-    assert_eq!(hub.publish(&topic("7"), &row("7", 1, 60)), Published::Unchanged);
-    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 40)), Published::Changed(Version(51)), "a clock set back");
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 1, 60)),
+        Published::Unchanged
+    );
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 2, 40)),
+        Published::Changed(Version(51)),
+        "a clock set back"
+    );
     let pending = outlet.take();
-    assert_eq!((pending.frames.len(), pending.frames[&room].version), (1, Version(51)));
+    assert_eq!(
+        (pending.frames.len(), pending.frames[&room].version),
+        (1, Version(51))
+    );
     assert_eq!(wakes.load(Ordering::Relaxed), 1, "one wake-up for a burst");
     assert!(outlet.take().frames.is_empty());
 }
@@ -84,10 +127,16 @@ fn a_topic_that_comes_back_goes_on_behind_its_old_versions() {
     hub.publish(&topic("7"), &row("7", 1, 1_000));
     hub.unsubscribe(outlet.id(), first.room);
     assert_eq!(log.0.lock().unwrap().last(), Some(&(topic("7"), false)));
-    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 2_000)), Published::Unwatched);
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 2, 2_000)),
+        Published::Unwatched
+    );
     let again = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
     assert!(again.latest.is_none() && again.room != first.room);
-    assert_eq!(hub.publish(&topic("7"), &row("7", 2, 900)), Published::First(Version(1_001)));
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 2, 900)),
+        Published::First(Version(1_001))
+    );
 }
 
 #[test]
@@ -99,9 +148,17 @@ fn viewers_are_told_of_staleness_once_and_new_ones_too() {
     hub.set_staleness(Staleness::StaleSince(5));
     hub.set_staleness(Staleness::StaleSince(5));
     assert!(outlet.take().status.is_some());
-    assert!(hub.subscribe(outlet.id(), &channel("estadisticas:7")).stale.is_some());
+    assert!(
+        hub.subscribe(outlet.id(), &channel("estadisticas:7"))
+            .stale
+            .is_some()
+    );
     hub.set_staleness(Staleness::Fresh);
-    assert!(hub.subscribe(outlet.id(), &channel("estadisticas:7")).stale.is_none());
+    assert!(
+        hub.subscribe(outlet.id(), &channel("estadisticas:7"))
+            .stale
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -116,7 +173,10 @@ async fn a_watcher_sees_the_newest_and_leaves_when_dropped() {
     hub.set_staleness(Staleness::StaleSince(9));
     assert!(matches!(late.next().await, Update::Status(_)));
     drop((watcher, late));
-    assert_eq!(log.0.lock().unwrap().as_slice(), [(topic("7"), true), (topic("7"), false)]);
+    assert_eq!(
+        log.0.lock().unwrap().as_slice(),
+        [(topic("7"), true), (topic("7"), false)]
+    );
     assert_eq!(hub.counts(), (0, 0));
 }
 
@@ -164,11 +224,21 @@ proptest! {
 impl Hub {
     /// The columns of a watched topic's last snapshot, if there was one. None: nobody watches it.
     pub(crate) fn shown(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
-        self.lock().topics.get(topic).map(|state| state.latest.as_ref().map(|snapshot| Arc::clone(&snapshot.columns)))
+        self.lock().topics.get(topic).map(|state| {
+            state
+                .latest
+                .as_ref()
+                .map(|snapshot| Arc::clone(&snapshot.columns))
+        })
     }
 
     /// The version of a watched topic's last snapshot, if there was one.
     pub(crate) fn version_shown(&self, topic: &Topic) -> Option<Version> {
-        self.lock().topics.get(topic)?.latest.as_ref().map(|snapshot| snapshot.version)
+        self.lock()
+            .topics
+            .get(topic)?
+            .latest
+            .as_ref()
+            .map(|snapshot| snapshot.version)
     }
 }

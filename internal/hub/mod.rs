@@ -81,7 +81,11 @@ pub struct Subscribed {
 impl Hub {
     /// An empty hub.
     pub fn new(catalog: Arc<Catalog>, observer: Box<dyn Observer>) -> Self {
-        Self { catalog, observer, rooms: Mutex::default() }
+        Self {
+            catalog,
+            observer,
+            rooms: Mutex::default(),
+        }
     }
 
     /// Registers a shard. `wake` is called, from any thread, when its outlet stops being empty.
@@ -98,7 +102,11 @@ impl Hub {
         }
         let latest = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
         let stale = rooms.stale_frame();
-        Subscribed { room, latest, stale }
+        Subscribed {
+            room,
+            latest,
+            stale,
+        }
     }
 
     /// Takes one viewer of a room away again.
@@ -132,12 +140,15 @@ impl Hub {
 
     /// Compares a row with the topic's last snapshot, and if it differs gives it a version and hands it to every viewer.
     pub fn publish(&self, topic: &Topic, row: &Row) -> Published {
-        self.lock().publish(topic, row, |channel, snapshot| self.encode(channel, snapshot))
+        self.lock().publish(topic, row, |channel, snapshot| {
+            self.encode(channel, snapshot)
+        })
     }
 
     /// Tells every viewer whether the numbers may be old. Repeating the same is silent.
     pub fn set_staleness(&self, staleness: Staleness) {
-        self.lock().set_staleness(staleness, &native::encode_staleness(staleness));
+        self.lock()
+            .set_staleness(staleness, &native::encode_staleness(staleness));
     }
 
     /// Topics with a viewer, and viewers in all.

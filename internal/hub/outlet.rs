@@ -35,7 +35,13 @@ pub struct Outlet {
 
 impl Outlet {
     pub(super) fn new(id: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { id: OutletId(id), shared: Arc::new(Shared { pending: Mutex::default(), wake }) }
+        Self {
+            id: OutletId(id),
+            shared: Arc::new(Shared {
+                pending: Mutex::default(),
+                wake,
+            }),
+        }
     }
 
     /// The id to subscribe with.
@@ -45,7 +51,13 @@ impl Outlet {
 
     /// Takes all that is pending.
     pub fn take(&self) -> Pending {
-        std::mem::take(&mut *self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .shared
+                .pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     pub(super) fn put(&self, room: RoomId, frame: Versioned) {
@@ -60,7 +72,11 @@ impl Outlet {
 
     /// Wakes the shard only when there was nothing before: one wake-up for a burst.
     fn change(&self, change: impl FnOnce(&mut Pending)) {
-        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self
+            .shared
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let was_empty = pending.frames.is_empty() && pending.status.is_none();
         change(&mut pending);
         drop(pending);

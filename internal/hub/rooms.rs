@@ -75,7 +75,11 @@ impl Rooms {
             Some(id) => *id,
             None => self.open(channel),
         };
-        let first = self.topics.get(&channel.topic).is_some_and(|t| t.rooms == [id]) && self.rooms[&id].viewers == 0;
+        let first = self
+            .topics
+            .get(&channel.topic)
+            .is_some_and(|t| t.rooms == [id])
+            && self.rooms[&id].viewers == 0;
         if let Some(room) = self.rooms.get_mut(&id) {
             room.viewers += 1;
             if let Some(OutletId(index)) = outlet {
@@ -92,10 +96,20 @@ impl Rooms {
     fn open(&mut self, channel: &Channel) -> RoomId {
         let id = RoomId(self.next_id);
         self.next_id += 1;
-        let room = Room { channel: channel.clone(), latest: None, outlets: Vec::new(), watchers: None, viewers: 0 };
+        let room = Room {
+            channel: channel.clone(),
+            latest: None,
+            outlets: Vec::new(),
+            watchers: None,
+            viewers: 0,
+        };
         self.rooms.insert(id, room);
         self.by_name.insert(Arc::clone(&channel.name), id);
-        self.topics.entry(channel.topic.clone()).or_default().rooms.push(id);
+        self.topics
+            .entry(channel.topic.clone())
+            .or_default()
+            .rooms
+            .push(id);
         id
     }
 
@@ -119,7 +133,10 @@ impl Rooms {
         }
         // The server's own topics count by its own clock, which may be ahead of the database's.
         if room.channel.topic.stream != SERVER {
-            let version = topic.latest.as_ref().map_or(Version::default(), |s| s.version);
+            let version = topic
+                .latest
+                .as_ref()
+                .map_or(Version::default(), |s| s.version);
             self.retired = self.retired.max(version);
         }
         self.topics.remove(&room.channel.topic);
@@ -127,11 +144,18 @@ impl Rooms {
     }
 
     /// The room's newest frame, encoded now if nobody needed it before.
-    pub(super) fn latest(&mut self, id: RoomId, encode: impl Fn(&Snapshot) -> Frame) -> Option<Versioned> {
+    pub(super) fn latest(
+        &mut self,
+        id: RoomId,
+        encode: impl Fn(&Snapshot) -> Frame,
+    ) -> Option<Versioned> {
         let room = self.rooms.get_mut(&id)?;
         if room.latest.is_none() {
             let snapshot = self.topics.get(&room.channel.topic)?.latest.as_ref()?;
-            room.latest = Some(Versioned { version: snapshot.version, frame: encode(snapshot) });
+            room.latest = Some(Versioned {
+                version: snapshot.version,
+                frame: encode(snapshot),
+            });
         }
         if let Some(watchers) = &room.watchers {
             watchers.send_if_modified(|seen| replace_older(seen, room.latest.as_ref()));
@@ -140,26 +164,58 @@ impl Rooms {
     }
 
     /// Where a viewer in tokio listens: the room's frames, and the status.
-    pub(super) fn receivers(&mut self, id: RoomId) -> (watch::Receiver<Option<Versioned>>, watch::Receiver<Option<Frame>>) {
+    pub(super) fn receivers(
+        &mut self,
+        id: RoomId,
+    ) -> (
+        watch::Receiver<Option<Versioned>>,
+        watch::Receiver<Option<Frame>>,
+    ) {
         let status = self.status.subscribe();
-        let Some(room) = self.rooms.get_mut(&id) else { return (watch::channel(None).1, status) };
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return (watch::channel(None).1, status);
+        };
         let latest = room.latest.clone();
-        let frames = room.watchers.get_or_insert_with(|| watch::Sender::new(latest)).subscribe();
+        let frames = room
+            .watchers
+            .get_or_insert_with(|| watch::Sender::new(latest))
+            .subscribe();
         (frames, status)
     }
 
-    pub(super) fn publish(&mut self, topic: &Topic, row: &Row, encode: impl Fn(&Channel, &Snapshot) -> Frame) -> Published {
-        let Some(state) = self.topics.get_mut(topic) else { return Published::Unwatched };
-        if state.latest.as_ref().is_some_and(|s| *s.columns == *row.columns) {
+    pub(super) fn publish(
+        &mut self,
+        topic: &Topic,
+        row: &Row,
+        encode: impl Fn(&Channel, &Snapshot) -> Frame,
+    ) -> Published {
+        let Some(state) = self.topics.get_mut(topic) else {
+            return Published::Unwatched;
+        };
+        if state
+            .latest
+            .as_ref()
+            .is_some_and(|s| *s.columns == *row.columns)
+        {
             return Published::Unchanged;
         }
         let first = state.latest.is_none();
         let previous = state.latest.as_ref().map_or(self.retired, |s| s.version);
         let snapshot = Snapshot::after(previous, row);
         for id in &state.rooms {
-            let Some(room) = self.rooms.get_mut(id) else { continue };
-            let versioned = Versioned { version: snapshot.version, frame: encode(&room.channel, &snapshot) };
-            for (outlet, _) in self.outlets.iter().zip(&room.outlets).filter(|(_, count)| **count > 0) {
+            let Some(room) = self.rooms.get_mut(id) else {
+                continue;
+            };
+            let versioned = Versioned {
+                version: snapshot.version,
+                frame: encode(&room.channel, &snapshot),
+            };
+            for (outlet, _) in self
+                .outlets
+                .iter()
+                .zip(&room.outlets)
+                .filter(|(_, count)| **count > 0)
+            {
                 outlet.put(*id, versioned.clone());
             }
             if let Some(watchers) = &room.watchers {
@@ -169,7 +225,11 @@ impl Rooms {
         }
         let version = snapshot.version;
         state.latest = Some(snapshot);
-        if first { Published::First(version) } else { Published::Changed(version) }
+        if first {
+            Published::First(version)
+        } else {
+            Published::Changed(version)
+        }
     }
 
     pub(super) fn set_staleness(&mut self, staleness: Staleness, frame: &Frame) {

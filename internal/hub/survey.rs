@@ -49,7 +49,10 @@ impl Rooms {
                 largest.pop();
             }
         }
-        let rooms = largest.into_sorted_vec().into_iter().filter_map(|Reverse((_, Reverse(id)))| self.rooms.get(&id));
+        let rooms = largest
+            .into_sorted_vec()
+            .into_iter()
+            .filter_map(|Reverse((_, Reverse(id)))| self.rooms.get(&id));
         Survey {
             rooms: rooms.map(|room| self.view(room)).collect(),
             total: self.rooms.len() - own,
@@ -59,7 +62,14 @@ impl Rooms {
     }
 
     fn view(&self, room: &Room) -> RoomView {
-        let latest = self.topics.get(&room.channel.topic).and_then(|topic| topic.latest.clone());
-        RoomView { name: Arc::clone(&room.channel.name), viewers: room.viewers, latest }
+        let latest = self
+            .topics
+            .get(&room.channel.topic)
+            .and_then(|topic| topic.latest.clone());
+        RoomView {
+            name: Arc::clone(&room.channel.name),
+            viewers: room.viewers,
+            latest,
+        }
     }
 }

@@ -38,7 +38,12 @@ impl Watcher {
         if stale {
             status.mark_changed();
         }
-        Self { hub, room, frames, status }
+        Self {
+            hub,
+            room,
+            frames,
+            status,
+        }
     }
 
     /// The next frame or status. Cancel-safe.

@@ -24,12 +24,21 @@ struct Shared {
 impl Audience {
     /// The hub's observer that keeps the server's topics for us and tells of all others to `engine`, who can't read these.
     pub fn beside(&self, engine: Box<dyn Observer>) -> Box<dyn Observer> {
-        Box::new(Beside { audience: self.clone(), engine })
+        Box::new(Beside {
+            audience: self.clone(),
+            engine,
+        })
     }
 
     /// What is watched now.
     pub fn topics(&self) -> Vec<Topic> {
-        self.0.topics.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0
+            .topics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Resolves when there is a topic that was not watched before. Cancel-safe.
@@ -86,10 +95,16 @@ mod tests {
     fn the_engine_never_hears_of_the_server() {
         let (audience, heard) = (Audience::default(), Arc::default());
         let observer = audience.beside(Box::new(Recorder(Arc::clone(&heard))));
-        let topic = |stream| Topic { stream, key: Key::from_canonical("servidor") };
+        let topic = |stream| Topic {
+            stream,
+            key: Key::from_canonical("servidor"),
+        };
         observer.watched(&topic(SERVER));
         observer.watched(&topic(StreamId(0)));
-        assert_eq!((audience.topics(), heard.lock().unwrap().clone()), (vec![topic(SERVER)], vec![topic(StreamId(0))]));
+        assert_eq!(
+            (audience.topics(), heard.lock().unwrap().clone()),
+            (vec![topic(SERVER)], vec![topic(StreamId(0))])
+        );
         observer.unwatched(&topic(SERVER));
         observer.unwatched(&topic(StreamId(0)));
         assert!(audience.topics().is_empty() && heard.lock().unwrap().is_empty());

@@ -22,7 +22,11 @@ impl Operations {
         let (open_files, open_files_most) = process::open_files();
         let (sockets, sockets_most) = (self.parts.seats)();
         let (events, total) = self.events(EVENTS_SHOWN);
-        let outlook = self.outlook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let outlook = self
+            .outlook
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let now = self.lock_history().latest();
         json!({
             "version": VERSION,
@@ -68,13 +72,20 @@ struct Object(Vec<(&'static str, u64)>);
 impl Object {
     fn to_json(&self) -> Value {
         let counted = self.0.iter().filter(|(_, count)| *count > 0);
-        Value::Object(counted.map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<Map<_, _>>())
+        Value::Object(
+            counted
+                .map(|(name, count)| ((*name).to_owned(), json!(count)))
+                .collect::<Map<_, _>>(),
+        )
     }
 }
 
 fn outlook_json(outlook: &Outlook) -> Value {
     let report = &outlook.report;
-    let streams = report.streams.iter().map(|stream| json!({"name": stream.name, "problem": stream.problem}));
+    let streams = report
+        .streams
+        .iter()
+        .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     json!({
         "at": outlook.at_s,
         "database": {"ok": report.database.is_ok(), "problem": report.database.as_ref().err(), "ms": (outlook.database_ms * 100.0).round() / 100.0},
@@ -85,7 +96,10 @@ fn outlook_json(outlook: &Outlook) -> Value {
 
 /// A room: its name, its viewers, and the newest snapshot.
 pub fn room_json(room: &RoomView) -> Value {
-    let data = room.latest.as_ref().and_then(|latest| serde_json::from_str::<&RawValue>(&latest.columns).ok());
+    let data = room
+        .latest
+        .as_ref()
+        .and_then(|latest| serde_json::from_str::<&RawValue>(&latest.columns).ok());
     json!({
         "name": room.name,
         "viewers": room.viewers,

@@ -82,7 +82,8 @@ impl History {
             if self.points.len() == POINTS {
                 self.points.pop_front();
             }
-            self.points.push_back(point(&reading, &before, oldest, elapsed));
+            self.points
+                .push_back(point(&reading, &before, oldest, elapsed));
         }
         if self.readings.len() > WINDOW {
             self.readings.pop_front();
@@ -92,14 +93,20 @@ impl History {
 
     /// The newest point.
     pub(super) fn latest(&self) -> Value {
-        self.points.back().map_or(Value::Null, |point| point.to_json())
+        self.points
+            .back()
+            .map_or(Value::Null, |point| point.to_json())
     }
 
     /// Every point, a list for each value: `{"t": […], "reads": […], …}`.
     pub(super) fn to_json(&self) -> Value {
         let mut all = json!({"t": self.points.iter().map(|point| point.at_s).collect::<Vec<_>>()});
         for (index, name) in NAMES.iter().enumerate() {
-            all[*name] = self.points.iter().map(|point| number(point.values[index])).collect();
+            all[*name] = self
+                .points
+                .iter()
+                .map(|point| number(point.values[index]))
+                .collect();
         }
         all
     }
@@ -115,13 +122,22 @@ impl Point {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "for the eye: seven digits are plenty")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "for the eye: seven digits are plenty"
+)]
 fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -> Point {
     let seconds = elapsed.as_secs_f64().max(0.001);
     let level = |value: u64| Some(value as f32);
-    let rate = |of: fn(&Reading) -> u64| Some((of(now).saturating_sub(of(before)) as f64 / seconds) as f32);
+    let rate = |of: fn(&Reading) -> u64| {
+        Some((of(now).saturating_sub(of(before)) as f64 / seconds) as f32)
+    };
     let part = |of: fn(&Reading) -> &Spread, share| {
-        of(now).since(of(oldest)).quantile(share).map(|duration: Duration| duration.as_secs_f32() * 1_000.0)
+        of(now)
+            .since(of(oldest))
+            .quantile(share)
+            .map(|duration: Duration| duration.as_secs_f32() * 1_000.0)
     };
     let cpu = now.cpu.saturating_sub(before.cpu).as_secs_f64() / seconds * 100.0;
     let values = [
@@ -141,7 +157,10 @@ fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -
         part(|r| &r.change_time, 0.5),
         part(|r| &r.change_time, 0.99),
     ];
-    Point { at_s: now.at_s, values }
+    Point {
+        at_s: now.at_s,
+        values,
+    }
 }
 
 /// Whole where it is large, three digits behind the point where it is small.
@@ -163,24 +182,58 @@ mod tests {
     #[test]
     fn rates_are_differences_over_time() {
         let mut history = History::default();
-        history.add(Reading { reads: 10, at_s: 1, ..Reading::default() }, Duration::ZERO);
+        history.add(
+            Reading {
+                reads: 10,
+                at_s: 1,
+                ..Reading::default()
+            },
+            Duration::ZERO,
+        );
         assert_eq!(history.latest(), Value::Null, "one reading is no rate");
         let cpu = Duration::from_millis(500);
-        history.add(Reading { reads: 40, connections: 7, at_s: 3, cpu, ..Reading::default() }, Duration::from_secs(2));
+        history.add(
+            Reading {
+                reads: 40,
+                connections: 7,
+                at_s: 3,
+                cpu,
+                ..Reading::default()
+            },
+            Duration::from_secs(2),
+        );
         let latest = history.latest();
-        assert_eq!((&latest["reads"], &latest["connections"], &latest["t"]), (&json!(15), &json!(7), &json!(3)));
-        assert_eq!((&latest["cpu"], &latest["read_p99"]), (&json!(25), &Value::Null));
+        assert_eq!(
+            (&latest["reads"], &latest["connections"], &latest["t"]),
+            (&json!(15), &json!(7), &json!(3))
+        );
+        assert_eq!(
+            (&latest["cpu"], &latest["read_p99"]),
+            (&json!(25), &Value::Null)
+        );
     }
 
     #[test]
     fn the_ring_is_bounded() {
         let mut history = History::default();
         for at_s in 0..2_000 {
-            history.add(Reading { at_s, ..Reading::default() }, Duration::from_secs(1));
+            history.add(
+                Reading {
+                    at_s,
+                    ..Reading::default()
+                },
+                Duration::from_secs(1),
+            );
         }
         let all = history.to_json();
         assert_eq!(all["t"].as_array().map(Vec::len), Some(POINTS));
-        assert_eq!((&all["t"][POINTS - 1], all["frames"].as_array().map(Vec::len)), (&json!(1_999), Some(POINTS)));
+        assert_eq!(
+            (
+                &all["t"][POINTS - 1],
+                all["frames"].as_array().map(Vec::len)
+            ),
+            (&json!(1_999), Some(POINTS))
+        );
         assert_eq!(history.readings.len(), WINDOW + 1);
     }
 }

@@ -116,7 +116,10 @@ impl Operations {
 
     /// At most so many clients that match; see [`Shards::roster`].
     pub async fn clients(&self, matching: &str, most: usize) -> Roster {
-        self.parts.shards.roster(&matching.to_lowercase(), most).await
+        self.parts
+            .shards
+            .roster(&matching.to_lowercase(), most)
+            .await
     }
 
     /// The rooms with the most viewers.
@@ -126,11 +129,19 @@ impl Operations {
 
     /// The latest events, the newest first, and how many there were in all.
     pub fn events(&self, most: usize) -> (Vec<Entry>, u64) {
-        (self.parts.metrics.journal.latest(most), self.parts.metrics.journal.total())
+        (
+            self.parts.metrics.journal.latest(most),
+            self.parts.metrics.journal.total(),
+        )
     }
 
     /// Ends a connection on behalf of `operator`; whose it was, unless it has gone already.
-    pub async fn dismiss(&self, id: ClientId, reason: CloseReason, operator: &UserId) -> Option<UserId> {
+    pub async fn dismiss(
+        &self,
+        id: ClientId,
+        reason: CloseReason,
+        operator: &UserId,
+    ) -> Option<UserId> {
         let user = self.parts.shards.dismiss(id, reason).await?;
         let (user_text, operator) = (user.as_str(), operator.as_str());
         tracing::info!(operator, user = user_text, client = %id, reason = reason.label(), "an operator closed a connection");
@@ -148,12 +159,18 @@ impl Operations {
             closed = swept.closed,
             "an operator asked for a look at every client"
         );
-        self.note("cleanup", &format!("{operator}: {} → {}", swept.looked_at, swept.closed));
+        self.note(
+            "cleanup",
+            &format!("{operator}: {} → {}", swept.looked_at, swept.closed),
+        );
         swept
     }
 
     fn note(&self, reason: &'static str, detail: &str) {
-        self.parts.metrics.journal.note(Kind::Operator, reason, Some(detail));
+        self.parts
+            .metrics
+            .journal
+            .note(Kind::Operator, reason, Some(detail));
     }
 
     /// Open WebSockets.
@@ -174,7 +191,13 @@ impl Operations {
     /// Events of the last minute, each counted.
     pub fn events_per_minute(&self) -> u64 {
         let since_ms = u64::try_from(self.parts.clock.unix_s() - 60).unwrap_or(0) * 1_000;
-        let recent = self.parts.metrics.journal.latest(usize::MAX).into_iter().take_while(|entry| entry.at_ms >= since_ms);
+        let recent = self
+            .parts
+            .metrics
+            .journal
+            .latest(usize::MAX)
+            .into_iter()
+            .take_while(|entry| entry.at_ms >= since_ms);
         recent.map(|entry| entry.count).sum()
     }
 
@@ -198,7 +221,11 @@ impl Operations {
         let started = Instant::now();
         let report = self.parts.readiness.report().await;
         let at_s = self.parts.clock.unix_s();
-        let outlook = Outlook { report, database_ms: started.elapsed().as_secs_f64() * 1_000.0, at_s };
+        let outlook = Outlook {
+            report,
+            database_ms: started.elapsed().as_secs_f64() * 1_000.0,
+            at_s,
+        };
         *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlook.clone());
         outlook
     }

@@ -92,11 +92,20 @@ impl Operations {
     async fn publish(&self, topic: &Topic) {
         let columns = match ServerTopic::of(&topic.key) {
             Some(ServerTopic::State) => self.describe(),
-            Some(ServerTopic::Clients(matching)) => self.describe_clients(matching, CLIENTS_SHOWN).await,
+            Some(ServerTopic::Clients(matching)) => {
+                self.describe_clients(matching, CLIENTS_SHOWN).await
+            }
             None => return,
         };
         self.published.fetch_add(1, Ordering::Relaxed);
         let clock_us = self.parts.clock.now().as_microsecond();
-        self.parts.hub.publish(topic, &Row { key: topic.key.clone(), columns: columns.to_string(), clock_us });
+        self.parts.hub.publish(
+            topic,
+            &Row {
+                key: topic.key.clone(),
+                columns: columns.to_string(),
+                clock_us,
+            },
+        );
     }
 }

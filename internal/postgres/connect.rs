@@ -40,13 +40,24 @@ impl Endpoint {
             driver.application_name(&config.application_name);
         }
         let tls = tls::connector(&target.tls)?;
-        Ok(Self { driver: target.driver, tls, pooled: target.pooled, search_path: target.search_path })
+        Ok(Self {
+            driver: target.driver,
+            tls,
+            pooled: target.pooled,
+            search_path: target.search_path,
+        })
     }
 
     /// The longest time that connecting may take: every host may use its own time-out.
     pub(super) fn connect_limit(&self) -> Duration {
-        let each = self.driver.get_connect_timeout().copied().unwrap_or(Duration::from_secs(3));
-        let hosts = u32::try_from(self.driver.get_hosts().len()).unwrap_or(1).clamp(1, 4);
+        let each = self
+            .driver
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(Duration::from_secs(3));
+        let hosts = u32::try_from(self.driver.get_hosts().len())
+            .unwrap_or(1)
+            .clamp(1, 4);
         // And as much again for TLS and authentication, which the driver does not limit.
         each * (hosts + 1)
     }
@@ -62,7 +73,12 @@ impl Endpoint {
 
     /// Settings for the current transaction alone, as one or no statement: a session may belong to a pooler.
     pub(super) fn local_settings(&self) -> String {
-        let set = |path: &String| format!("SELECT pg_catalog.set_config('search_path', {}, true);", literal(path));
+        let set = |path: &String| {
+            format!(
+                "SELECT pg_catalog.set_config('search_path', {}, true);",
+                literal(path)
+            )
+        };
         self.search_path.as_ref().map(set).unwrap_or_default()
     }
 }
@@ -85,7 +101,10 @@ impl Link {
 
     pub(super) fn found_pooler(&self, sign: &'static str) {
         if !self.0.swap(true, Ordering::Relaxed) {
-            tracing::info!(sign, "a connection pooler answers at the database URL; reading with unnamed statements");
+            tracing::info!(
+                sign,
+                "a connection pooler answers at the database URL; reading with unnamed statements"
+            );
         }
     }
 }
@@ -100,14 +119,22 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: &Config) -> Self {
-        Self { endpoint, link, statement_timeout: config.statement_timeout, read_only: config.read_only }
+        Self {
+            endpoint,
+            link,
+            statement_timeout: config.statement_timeout,
+            read_only: config.read_only,
+        }
     }
 
     /// Session settings travel in the start-up packet. Poolers refuse them or drop them: the mark among them tells.
     /// Never by SET: in a shared session it would hit other clients.
     fn driver_with_options(&self) -> tokio_postgres::Config {
         let mut driver = self.endpoint.driver.clone();
-        let mut options = driver.get_options().map(|own| format!("{own} ")).unwrap_or_default();
+        let mut options = driver
+            .get_options()
+            .map(|own| format!("{own} "))
+            .unwrap_or_default();
         let ms = self.statement_timeout.as_millis();
         options.push_str(&format!(
             "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
@@ -127,9 +154,15 @@ impl Reader {
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
         if !self.link.is_pooled() {
-            match self.driver_with_options().connect(self.endpoint.tls.clone()).await {
+            match self
+                .driver_with_options()
+                .connect(self.endpoint.tls.clone())
+                .await
+            {
                 Ok(parts) => return self.inspect(parts).await,
-                Err(error) if refuses_options(&error) => self.link.found_pooler("it refused start-up options"),
+                Err(error) if refuses_options(&error) => {
+                    self.link.found_pooler("it refused start-up options")
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -138,12 +171,22 @@ impl Reader {
 
     async fn inspect(&self, parts: (Client, Wire)) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, task) = drive(parts);
-        let answer = client.simple_query(&format!("SELECT pg_catalog.current_setting('{MARK}', true)")).await?;
-        let marked = answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
+        let answer = client
+            .simple_query(&format!(
+                "SELECT pg_catalog.current_setting('{MARK}', true)"
+            ))
+            .await?;
+        let marked = answer
+            .iter()
+            .any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
         if !marked {
             self.link.found_pooler("it dropped start-up options");
-        } else if self.read_only && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any {
-            client.batch_execute("SET default_transaction_read_only = on").await?;
+        } else if self.read_only
+            && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any
+        {
+            client
+                .batch_execute("SET default_transaction_read_only = on")
+                .await?;
         }
         Ok((client, task))
     }
@@ -153,7 +196,10 @@ impl Reader {
 const MARK: &str = "latido.session";
 
 impl Connect for Reader {
-    fn connect(&self, _: &tokio_postgres::Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+    fn connect(
+        &self,
+        _: &tokio_postgres::Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         Box::pin(self.open())
     }
 }
@@ -162,7 +208,9 @@ impl Connect for Reader {
 fn refuses_options(error: &Error) -> bool {
     error.as_db_error().is_some_and(|db| {
         let message = db.message().to_ascii_lowercase();
-        db.code().code() == "08P01" || message.contains("startup parameter") || message.contains("options")
+        db.code().code() == "08P01"
+            || message.contains("startup parameter")
+            || message.contains("options")
     })
 }
 

@@ -43,11 +43,21 @@ struct Description {
 }
 
 /// Describes all the stream's statements and checks that they are of the form we need.
-pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepared, DatabaseError> {
+pub(super) async fn stream(
+    database: &Database,
+    stream: &Stream,
+) -> Result<Prepared, DatabaseError> {
     let private = database.private().await?;
     let what = format!("the query of stream {}", stream.name);
-    let found = match (ask(database, &private, &what, bare(stream.current_query())).await, stream.open_check()) {
-        (Err(error), Some(check)) if error.sqlstate().is_some_and(|state| state.starts_with("42")) => {
+    let found = match (
+        ask(database, &private, &what, bare(stream.current_query())).await,
+        stream.open_check(),
+    ) {
+        (Err(error), Some(check))
+            if error
+                .sqlstate()
+                .is_some_and(|state| state.starts_with("42")) =>
+        {
             tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
             check.stand_in();
             ask(database, &private, &what, bare(&check.query)).await?
@@ -61,12 +71,38 @@ pub(super) async fn stream(database: &Database, stream: &Stream) -> Result<Prepa
         ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
     };
     let differences = match stream.open_check() {
-        Some(check) => Some(comparing(database, &private, stream, &check.query, &found, (&key, &data)).await?),
+        Some(check) => Some(
+            comparing(
+                database,
+                &private,
+                stream,
+                &check.query,
+                &found,
+                (&key, &data),
+            )
+            .await?,
+        ),
         None => None,
     };
     let read = reading(stream.current_query(), &key, &data);
-    let columns = found.columns.iter().skip(1).map(|(name, of)| Column { name: name.clone(), kind: columns::kind(of) }).collect();
-    Ok(Prepared { key_type, keys, takes_today: found.params.len() == 2, columns, read, differences, zones })
+    let columns = found
+        .columns
+        .iter()
+        .skip(1)
+        .map(|(name, of)| Column {
+            name: name.clone(),
+            kind: columns::kind(of),
+        })
+        .collect();
+    Ok(Prepared {
+        key_type,
+        keys,
+        takes_today: found.params.len() == 2,
+        columns,
+        read,
+        differences,
+        zones,
+    })
 }
 
 /// The statement that compares a query of this form with its check.
@@ -81,12 +117,21 @@ async fn comparing(
     let what = format!("the check of stream {}", stream.name);
     let same = ask(database, private, &what, bare(check)).await?;
     if same != *found {
-        return Err(DatabaseError::unfit(what, found.to_string(), same.to_string()));
+        return Err(DatabaseError::unfit(
+            what,
+            found.to_string(),
+            same.to_string(),
+        ));
     }
     Ok(differences(&stream.query, check, key, data))
 }
 
-async fn zones(database: &Database, private: &Private, stream: &Stream, sql: &str) -> Result<(String, Type), DatabaseError> {
+async fn zones(
+    database: &Database,
+    private: &Private,
+    stream: &Stream,
+    sql: &str,
+) -> Result<(String, Type), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
     let found = ask(database, private, &what, bare(sql)).await?;
     match (found.params.as_slice(), found.columns.len()) {
@@ -99,14 +144,25 @@ async fn zones(database: &Database, private: &Private, stream: &Stream, sql: &st
 }
 
 /// In a transaction, so that a pooler keeps us on one server from the question to the clean-up.
-async fn ask(database: &Database, private: &Private, what: &str, sql: &str) -> Result<Description, DatabaseError> {
+async fn ask(
+    database: &Database,
+    private: &Private,
+    what: &str,
+    sql: &str,
+) -> Result<Description, DatabaseError> {
     let client = &private.client;
     let work = async {
-        client.batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings())).await?;
+        client
+            .batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings()))
+            .await?;
         let answer = client.prepare(sql).await;
         let answer = answer.map(|statement| Description {
             params: statement.params().to_vec(),
-            columns: statement.columns().iter().map(|c| (c.name().to_owned(), c.type_().clone())).collect(),
+            columns: statement
+                .columns()
+                .iter()
+                .map(|c| (c.name().to_owned(), c.type_().clone()))
+                .collect(),
         });
         client.batch_execute("COMMIT").await?;
         answer
@@ -114,19 +170,25 @@ async fn ask(database: &Database, private: &Private, what: &str, sql: &str) -> R
     match timeout(LIMIT, work).await {
         Ok(answer) => answer.map_err(|e| match DatabaseError::of(what, &e) {
             // An unknown type of parameter, say: the server's position in the text helps more than its message alone.
-            DatabaseError::Rejected { what, sqlstate, .. } => {
-                DatabaseError::Rejected { what, sqlstate, message: explain(&e, sql) }
-            }
+            DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
+                what,
+                sqlstate,
+                message: explain(&e, sql),
+            },
             other => other,
         }),
-        Err(_) => Err(DatabaseError::unavailable("no answer while describing a statement")),
+        Err(_) => Err(DatabaseError::unavailable(
+            "no answer while describing a statement",
+        )),
     }
 }
 
 /// The server's message, its hint, and the line that it means.
 fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
     use tokio_postgres::error::ErrorPosition;
-    let Some(db) = error.as_db_error() else { return describe(error) };
+    let Some(db) = error.as_db_error() else {
+        return describe(error);
+    };
     let mut text = db.message().to_owned();
     if let Some(ErrorPosition::Original(position)) = db.position() {
         let before: String = sql.chars().take(*position as usize).collect();
@@ -152,15 +214,32 @@ fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), 
 }
 
 /// The names of the key's column and of the data columns.
-fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) -> Result<(String, Vec<String>), DatabaseError> {
+fn check_columns(
+    what: &str,
+    stream: &Stream,
+    found: &Description,
+    keys: &Type,
+) -> Result<(String, Vec<String>), DatabaseError> {
     let Some(((key, first), data)) = found.columns.split_first() else {
-        return Err(DatabaseError::unfit(what, "rows", "a statement without a result"));
+        return Err(DatabaseError::unfit(
+            what,
+            "rows",
+            "a statement without a result",
+        ));
     };
     if !same_keys(keys, first) {
-        return Err(DatabaseError::unfit(what, format!("the key as first column, with the type of $1 ({keys})"), first.name()));
+        return Err(DatabaseError::unfit(
+            what,
+            format!("the key as first column, with the type of $1 ({keys})"),
+            first.name(),
+        ));
     }
     if data.is_empty() {
-        return Err(DatabaseError::unfit(what, "data columns after the key", "none"));
+        return Err(DatabaseError::unfit(
+            what,
+            "data columns after the key",
+            "none",
+        ));
     }
     // The frame adds these two itself.
     let mut taken = HashSet::from([key.as_str(), stream.key_field.as_str(), "timestamp"]);
@@ -173,7 +252,10 @@ fn check_columns(what: &str, stream: &Stream, found: &Description, keys: &Type) 
             ));
         }
     }
-    Ok((key.clone(), data.iter().map(|(name, _)| name.clone()).collect()))
+    Ok((
+        key.clone(),
+        data.iter().map(|(name, _)| name.clone()).collect(),
+    ))
 }
 
 /// Postgres makes the JSON: its own text of every type, the columns in their order. By name and not by place, so that a migration
@@ -191,20 +273,36 @@ fn reading(query: &str, key: &str, data: &[String]) -> String {
 
 /// The key and the JSON of a row of `d`.
 fn row(key: &str, data: &[String]) -> String {
-    let data: Vec<_> = data.iter().map(|name| format!("d.{}", ident(name))).collect();
-    format!("d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text", ident(key), data.join(", "))
+    let data: Vec<_> = data
+        .iter()
+        .map(|name| format!("d.{}", ident(name)))
+        .collect();
+    format!(
+        "d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text",
+        ident(key),
+        data.join(", ")
+    )
 }
 
 /// The keys of which these queries say different things: in one statement, so of one snapshot.
 fn differences(query: &str, check: &str, key: &str, data: &[String]) -> String {
-    let [query, check] = [query, check].map(|sql| format!("(\nSELECT {} FROM (\n{}\n) AS d\n)", row(key, data), bare(sql)));
+    let [query, check] = [query, check].map(|sql| {
+        format!(
+            "(\nSELECT {} FROM (\n{}\n) AS d\n)",
+            row(key, data),
+            bare(sql)
+        )
+    });
     format!(
         "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k = b.k\nWHERE a.said IS DISTINCT FROM b.said"
     )
 }
 
 fn zoning(sql: &str) -> String {
-    format!("SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)", bare(sql))
+    format!(
+        "SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)",
+        bare(sql)
+    )
 }
 
 /// `authorize` as it is sent.
@@ -218,7 +316,11 @@ fn bare(sql: &str) -> &str {
     loop {
         let shorter = rest.trim_end().trim_end_matches(';');
         let start_of_line = shorter.rfind('\n').map_or(0, |at| at + 1);
-        let shorter = if shorter[start_of_line..].trim_start().starts_with("--") { &shorter[..start_of_line] } else { shorter };
+        let shorter = if shorter[start_of_line..].trim_start().starts_with("--") {
+            &shorter[..start_of_line]
+        } else {
+            shorter
+        };
         if shorter.len() == rest.len() {
             return rest;
         }
@@ -228,9 +330,23 @@ fn bare(sql: &str) -> &str {
 
 impl std::fmt::Display for Description {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let params: Vec<_> = self.params.iter().enumerate().map(|(i, t)| format!("${} {t}", i + 1)).collect();
-        let columns: Vec<_> = self.columns.iter().map(|(name, t)| format!("{name} {t}")).collect();
-        write!(f, "parameters ({}) and columns ({})", params.join(", "), columns.join(", "))
+        let params: Vec<_> = self
+            .params
+            .iter()
+            .enumerate()
+            .map(|(i, t)| format!("${} {t}", i + 1))
+            .collect();
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|(name, t)| format!("{name} {t}"))
+            .collect();
+        write!(
+            f,
+            "parameters ({}) and columns ({})",
+            params.join(", "),
+            columns.join(", ")
+        )
     }
 }
 
@@ -240,7 +356,13 @@ mod tests {
 
     #[test]
     fn a_file_may_end_as_files_do() {
-        for sql in ["SELECT 1", "SELECT 1;", "SELECT 1 ;\n", "SELECT 1;\n-- that was all;\n\n", "SELECT 1\n  -- a\n-- b\n;"] {
+        for sql in [
+            "SELECT 1",
+            "SELECT 1;",
+            "SELECT 1 ;\n",
+            "SELECT 1;\n-- that was all;\n\n",
+            "SELECT 1\n  -- a\n-- b\n;",
+        ] {
             assert_eq!(bare(sql).trim_end(), "SELECT 1", "{sql:?}");
         }
         assert_eq!(bare("SELECT 1 -- one"), "SELECT 1 -- one");
@@ -249,8 +371,15 @@ mod tests {
 
     #[test]
     fn the_read_keeps_order_and_names() {
-        let sql = reading("SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end", "k", &["b".to_owned(), "A".to_owned()]);
-        assert!(sql.starts_with(r#"SELECT d."k"::text"#) && sql.contains(r#"(SELECT d."b", d."A")"#), "{sql}");
+        let sql = reading(
+            "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
+            "k",
+            &["b".to_owned(), "A".to_owned()],
+        );
+        assert!(
+            sql.starts_with(r#"SELECT d."k"::text"#) && sql.contains(r#"(SELECT d."b", d."A")"#),
+            "{sql}"
+        );
         assert!(sql.ends_with("-- end\n) AS d"), "{sql}");
     }
 }

@@ -55,19 +55,35 @@ impl DatabaseError {
     }
 
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into() }
+        Self::Unavailable {
+            reason: reason.into(),
+        }
     }
 
-    pub(super) fn unfit(what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Unfit { what: what.into(), expected: expected.into(), found: found.into() }
+    pub(super) fn unfit(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Unfit {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+        }
     }
 
     /// Sorts a driver's error on a statement of `what`.
     pub(super) fn of(what: &str, error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else { return Self::unavailable(describe(error)) };
+        let Some(db) = error.as_db_error() else {
+            return Self::unavailable(describe(error));
+        };
         if Verdict::of(error) == Verdict::Statement {
             let (sqlstate, message) = (db.code().code().to_owned(), db.message().to_owned());
-            return Self::Rejected { what: what.to_owned(), sqlstate, message };
+            return Self::Rejected {
+                what: what.to_owned(),
+                sqlstate,
+                message,
+            };
         }
         Self::unavailable(describe(error))
     }
@@ -76,7 +92,9 @@ impl DatabaseError {
     pub(super) fn of_pool(error: &PoolError) -> Self {
         match error {
             PoolError::Backend(error) => Self::unavailable(describe(error)),
-            PoolError::Timeout(TimeoutType::Wait) => Self::unavailable("every connection of the pool is busy"),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                Self::unavailable("every connection of the pool is busy")
+            }
             PoolError::Timeout(_) => Self::unavailable("no connection within the connect time-out"),
             PoolError::Closed => Self::unavailable("the pool is closed"),
             other => Self::unavailable(other.to_string()),
@@ -101,9 +119,12 @@ pub(super) enum Verdict {
 
 impl Verdict {
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else { return Self::Connection };
+        let Some(db) = error.as_db_error() else {
+            return Self::Connection;
+        };
         let code = db.code();
-        if *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT {
+        if *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
+        {
             return Self::Shared;
         }
         if *code == SqlState::FEATURE_NOT_SUPPORTED && db.message().contains("cached plan") {

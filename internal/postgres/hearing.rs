@@ -48,7 +48,12 @@ impl Line {
     fn new(client: Client, wire: Wire) -> Self {
         let mut due = interval(PING_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { client: Arc::new(client), wire, due, ping: None }
+        Self {
+            client: Arc::new(client),
+            wire,
+            due,
+            ping: None,
+        }
     }
 
     /// The next message; asks every now and then whether the server is still there.
@@ -87,7 +92,11 @@ pub(super) async fn rehearse(database: &Database, channel: &str) -> Result<Line,
     let (client, mut wire) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
         Ok(Ok(parts)) => parts,
         Ok(Err(error)) => return Err(End::Broken(describe(&error))),
-        Err(_) => return Err(End::Broken("no connection within the connect time-out".to_owned())),
+        Err(_) => {
+            return Err(End::Broken(
+                "no connection within the connect time-out".to_owned(),
+            ));
+        }
     };
     let listen = format!("LISTEN {channel}");
     let listen = timeout(PROBE_LIMIT, client.batch_execute(&listen));
@@ -102,7 +111,14 @@ pub(super) async fn rehearse(database: &Database, channel: &str) -> Result<Line,
         }
     }
     // The pooler keeps the server's end, and every listener costs writers; with luck this reaches the same one.
-    let _ = alongside(&mut wire, timeout(PROBE_LIMIT, client.batch_execute(&format!("UNLISTEN {channel}")))).await;
+    let _ = alongside(
+        &mut wire,
+        timeout(
+            PROBE_LIMIT,
+            client.batch_execute(&format!("UNLISTEN {channel}")),
+        ),
+    )
+    .await;
     Err(End::Deaf)
 }
 
@@ -133,13 +149,30 @@ async fn arrives(database: &Database, channel: &str, wire: &mut Wire) -> Result<
 
 async fn send(database: &Database, channel: &str, payload: &str) -> Result<(), DatabaseError> {
     let params: [(&(dyn ToSql + Sync), Type); 2] = [(&channel, Type::TEXT), (&payload, Type::TEXT)];
-    database.query("the probe", "SELECT pg_catalog.pg_notify($1, $2)::text", &params).await.map(drop)
+    database
+        .query(
+            "the probe",
+            "SELECT pg_catalog.pg_notify($1, $2)::text",
+            &params,
+        )
+        .await
+        .map(drop)
 }
 
-type Ping = Option<Pin<Box<dyn Future<Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>> + Send>>>;
+type Ping = Option<
+    Pin<
+        Box<
+            dyn Future<
+                    Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>,
+                > + Send,
+        >,
+    >,
+>;
 
 /// Resolves when the ping under way does; never without one.
-async fn answered(ping: &mut Ping) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
+async fn answered(
+    ping: &mut Ping,
+) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
     match ping {
         Some(ping) => ping.await,
         None => std::future::pending().await,

@@ -11,7 +11,9 @@ pub(super) const ARRAYS: &str = "an array of uuid, bigint, integer, smallint, te
 
 /// The kind of keys in an array of that type; None if we have no such keys.
 pub(super) fn key_type(array: &Type) -> Option<KeyType> {
-    let Kind::Array(element) = array.kind() else { return None };
+    let Kind::Array(element) = array.kind() else {
+        return None;
+    };
     match *element {
         Type::UUID => Some(KeyType::Uuid),
         Type::INT8 | Type::INT4 | Type::INT2 => Some(KeyType::Integer),
@@ -55,7 +57,9 @@ pub(super) fn array<'a>(array: &Type, keys: &[&'a Key]) -> Box<dyn ToSql + Sync 
 }
 
 fn parsed<T: std::str::FromStr>(keys: &[&Key]) -> Vec<T> {
-    keys.iter().filter_map(|key| key.as_str().parse().ok()).collect()
+    keys.iter()
+        .filter_map(|key| key.as_str().parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,11 +69,19 @@ mod tests {
     #[test]
     fn a_key_too_large_for_its_column_spoils_nothing() {
         let keys: Vec<Key> = ["7", "70000", "-1"].map(Key::from_canonical).into();
-        let fitting: Vec<&Key> = keys.iter().filter(|key| fits(&Type::INT2_ARRAY, key)).collect();
-        assert_eq!(fitting.iter().map(|k| k.as_str()).collect::<Vec<_>>(), ["7", "-1"]);
+        let fitting: Vec<&Key> = keys
+            .iter()
+            .filter(|key| fits(&Type::INT2_ARRAY, key))
+            .collect();
+        assert_eq!(
+            fitting.iter().map(|k| k.as_str()).collect::<Vec<_>>(),
+            ["7", "-1"]
+        );
         assert_eq!(key_type(&Type::INT2_ARRAY), Some(KeyType::Integer));
         assert_eq!(key_type(&Type::INT2), None);
         assert_eq!(key_type(&Type::NUMERIC_ARRAY), None);
-        assert!(same_keys(&Type::INT8_ARRAY, &Type::INT4) && !same_keys(&Type::UUID_ARRAY, &Type::TEXT));
+        assert!(
+            same_keys(&Type::INT8_ARRAY, &Type::INT4) && !same_keys(&Type::UUID_ARRAY, &Type::TEXT)
+        );
     }
 }

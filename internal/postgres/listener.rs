@@ -53,7 +53,13 @@ pub struct Listener {
 
 impl Listener {
     /// Starts to listen, for as long as the server runs. `sink` is called from one task, in order, and must not block.
-    pub fn start<S>(database: &Database, catalog: &Arc<Catalog>, metrics: &Arc<Metrics>, drain: &Drain, sink: S) -> Self
+    pub fn start<S>(
+        database: &Database,
+        catalog: &Arc<Catalog>,
+        metrics: &Arc<Metrics>,
+        drain: &Drain,
+        sink: S,
+    ) -> Self
     where
         S: Fn(Notice) + Send + Sync + 'static,
     {
@@ -126,7 +132,10 @@ impl Ear {
     /// One line when it begins, not one for every attempt. What was deaf and now cannot even be reached stays deaf for the outside.
     fn lost(&self, heard: bool, told: bool, reason: &str) {
         if heard {
-            tracing::warn!(reason, "notifications from the database stopped; connecting again");
+            tracing::warn!(
+                reason,
+                "notifications from the database stopped; connecting again"
+            );
             self.enter(ListenerState::Connecting, Notice::Lost);
         } else if told {
             tracing::debug!(reason, "still cannot listen to the database");
@@ -148,7 +157,9 @@ impl Ear {
     }
 
     fn enter(&self, state: ListenerState, notice: Notice) {
-        self.metrics.listener_up.set(i64::from(state == ListenerState::Listening));
+        self.metrics
+            .listener_up
+            .set(i64::from(state == ListenerState::Listening));
         self.state.send_replace(state);
         (self.sink)(notice);
     }
@@ -185,7 +196,11 @@ impl Ear {
                 gathered.add(&self.catalog, heard.payload());
             }
             taken += 1;
-            message = if taken == MAX_GATHERED { Ok(None) } else { line.at_hand().await };
+            message = if taken == MAX_GATHERED {
+                Ok(None)
+            } else {
+                line.at_hand().await
+            };
         }
         gathered.into_notices().into_iter().for_each(&self.sink);
         message.map(drop)
@@ -198,8 +213,19 @@ async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        let answer = database.query("the queue's level", "SELECT pg_catalog.pg_notification_queue_usage()", &[]).await;
-        let Some(level) = answer.ok().and_then(|rows| rows.first()?.try_get::<_, f64>(0).ok()) else { continue };
+        let answer = database
+            .query(
+                "the queue's level",
+                "SELECT pg_catalog.pg_notification_queue_usage()",
+                &[],
+            )
+            .await;
+        let Some(level) = answer
+            .ok()
+            .and_then(|rows| rows.first()?.try_get::<_, f64>(0).ok())
+        else {
+            continue;
+        };
         // Written here alone; relaxed, since it stands for itself.
         usage.store(level.to_bits(), Ordering::Relaxed);
         if level > QUEUE_WARNING {
@@ -213,6 +239,8 @@ async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
 
 impl fmt::Debug for Ear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ear").field("state", &*self.state.borrow()).finish_non_exhaustive()
+        f.debug_struct("Ear")
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
     }
 }

@@ -65,7 +65,9 @@ impl Gathered {
             return;
         }
         // A stream of another server on the same database.
-        let Some(stream) = catalog.find(&name) else { return };
+        let Some(stream) = catalog.find(&name) else {
+            return;
+        };
         let set = self.keys.entry(stream).or_default();
         for key in keys {
             match key.as_deref().map(|key| catalog.parse_key(stream, key)) {
@@ -86,10 +88,17 @@ impl Gathered {
             return vec![Notice::Everything(None)];
         }
         let mut notices: Vec<_> = self.apps.into_iter().map(Notice::App).collect();
-        notices.extend(self.whole.iter().map(|stream| Notice::Everything(Some(*stream))));
+        notices.extend(
+            self.whole
+                .iter()
+                .map(|stream| Notice::Everything(Some(*stream))),
+        );
         for (stream, keys) in self.keys {
             if !keys.is_empty() && !self.whole.contains(&stream) {
-                notices.push(Notice::Changed { stream, keys: keys.into_iter().collect() });
+                notices.push(Notice::Changed {
+                    stream,
+                    keys: keys.into_iter().collect(),
+                });
             }
         }
         notices
@@ -138,33 +147,66 @@ mod tests {
 
     fn heard(payloads: &[&str]) -> Vec<Notice> {
         let (mut gathered, catalog) = (Gathered::default(), catalog(KeyType::Integer));
-        payloads.iter().for_each(|payload| gathered.add(&catalog, payload));
+        payloads
+            .iter()
+            .for_each(|payload| gathered.add(&catalog, payload));
         gathered.into_notices()
     }
 
     #[test]
     fn several_payloads_become_one_notice() {
-        let notices = heard(&[r#"["estadisticas","7"]"#, r#"["estadisticas","7"]"#, r#"["otra","1"]"#]);
-        assert_eq!(notices, [Notice::Changed { stream: StreamId(0), keys: vec![Key::from_canonical("7")] }]);
-        assert_eq!(heard(&[r#"["estadisticas","7"]"#, r#"["estadisticas",null]"#]), [Notice::Everything(Some(StreamId(0)))]);
+        let notices = heard(&[
+            r#"["estadisticas","7"]"#,
+            r#"["estadisticas","7"]"#,
+            r#"["otra","1"]"#,
+        ]);
+        assert_eq!(
+            notices,
+            [Notice::Changed {
+                stream: StreamId(0),
+                keys: vec![Key::from_canonical("7")]
+            }]
+        );
+        assert_eq!(
+            heard(&[r#"["estadisticas","7"]"#, r#"["estadisticas",null]"#]),
+            [Notice::Everything(Some(StreamId(0)))]
+        );
         assert_eq!(heard(&[r#"["estadisticas","no number"]"#]), []);
-        let many: Vec<_> = (0..=MAX_KEYS).map(|n| format!(r#"["estadisticas","{n}"]"#)).collect();
+        let many: Vec<_> = (0..=MAX_KEYS)
+            .map(|n| format!(r#"["estadisticas","{n}"]"#))
+            .collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(heard(&many), [Notice::Everything(Some(StreamId(0)))]);
     }
 
     #[test]
     fn an_app_is_told_once_a_burst() {
-        let notices = heard(&[r#"["app:messaging",""]"#, r#"["app:messaging",""]"#, r#"["estadisticas","7"]"#]);
+        let notices = heard(&[
+            r#"["app:messaging",""]"#,
+            r#"["app:messaging",""]"#,
+            r#"["estadisticas","7"]"#,
+        ]);
         assert_eq!(notices.len(), 2);
         assert_eq!(notices[0], Notice::App("messaging".to_owned()));
         let many: Vec<_> = (0..100).map(|n| format!(r#"["app:{n}",""]"#)).collect();
-        assert_eq!(heard(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(), MAX_APPS);
+        assert_eq!(
+            heard(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(),
+            MAX_APPS
+        );
     }
 
     #[test]
     fn what_we_do_not_understand_means_everything() {
-        for payload in ["", "x", "{}", "[]", "null", r#"["estadisticas"]"#, r#"[7,"1"]"#, r#"["estadisticas",7]"#] {
+        for payload in [
+            "",
+            "x",
+            "{}",
+            "[]",
+            "null",
+            r#"["estadisticas"]"#,
+            r#"[7,"1"]"#,
+            r#"["estadisticas",7]"#,
+        ] {
             assert_eq!(heard(&[payload]), [Notice::Everything(None)], "{payload}");
         }
     }
@@ -179,7 +221,10 @@ mod tests {
         catalog = Catalog::new(vec![stream]);
         let mut gathered = Gathered::default();
         gathered.add(&catalog, r#"["estadisticas","7"]"#);
-        assert_eq!(gathered.into_notices(), [Notice::Everything(Some(StreamId(0)))]);
+        assert_eq!(
+            gathered.into_notices(),
+            [Notice::Everything(Some(StreamId(0)))]
+        );
     }
 
     proptest! {

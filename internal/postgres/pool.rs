@@ -61,7 +61,9 @@ impl Database {
         let link = Arc::new(Link::new(url.pooled));
         let reader = Reader::new(url.clone(), link.clone(), config);
         // The manager's own settings are not used: the reader has them.
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager_config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
         let manager = Manager::from_connect(tokio_postgres::Config::new(), reader, manager_config);
         let pool = Pool::builder(manager)
             .max_size(config.pool_size.max(1))
@@ -70,29 +72,56 @@ impl Database {
             .recycle_timeout(Some(url.connect_limit()))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|e| ConfigError { setting: Setting::Url, mistake: super::UrlError::Driver(e.to_string()) })?;
+            .map_err(|e| ConfigError {
+                setting: Setting::Url,
+                mistake: super::UrlError::Driver(e.to_string()),
+            })?;
         let statement_timeout = config.statement_timeout;
         let permissions = Semaphore::new((config.pool_size / 2).max(1));
         let (config, prepared) = (config.clone(), RwLock::default());
-        Ok(Self { inner: Arc::new(Inner { pool, url, direct, link, statement_timeout, permissions, config, prepared }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                url,
+                direct,
+                link,
+                statement_timeout,
+                permissions,
+                config,
+                prepared,
+            }),
+        })
     }
 
     /// The same database with connections of its own, on which statements may write.
     pub fn writer(&self, pool_size: usize) -> Result<Self, ConfigError> {
-        Self::open(&Config { read_only: false, pool_size, ..self.inner.config.clone() })
+        Self::open(&Config {
+            read_only: false,
+            pool_size,
+            ..self.inner.config.clone()
+        })
     }
 
     /// Whether the database answers within 2 s.
     pub async fn check(&self) -> Result<(), DatabaseError> {
         let answer = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
-        answer.unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s"))).map(drop)
+        answer
+            .unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s")))
+            .map(drop)
     }
 
     /// A place among those who ask for permissions: half the pool is theirs, so that numbers are read however slow permissions are, and
     /// however many are asked for.
     pub(super) async fn permission_place(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
-        let place = timeout(self.inner.statement_timeout, self.inner.permissions.acquire()).await;
-        place.ok().and_then(Result::ok).ok_or_else(|| DatabaseError::unavailable("every connection for permissions is busy"))
+        let place = timeout(
+            self.inner.statement_timeout,
+            self.inner.permissions.acquire(),
+        )
+        .await;
+        place
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| DatabaseError::unavailable("every connection for permissions is busy"))
     }
 
     /// Whether reads go through a connection pooler, as far as is known.
@@ -140,14 +169,21 @@ impl Database {
     }
 
     /// Runs one statement of `what` and fetches all its rows. `sql` must stand for itself: it may run on any connection.
-    pub(super) async fn query(&self, what: &str, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, DatabaseError> {
+    pub(super) async fn query(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, DatabaseError> {
         match self.attempt(sql, params).await {
             Ok(rows) => Ok(rows),
             Err(Failure::Driver(error)) => {
                 if !self.repair(&error) {
                     return Err(DatabaseError::of(what, &error));
                 }
-                self.attempt(sql, params).await.map_err(|failure| failure.of(what))
+                self.attempt(sql, params)
+                    .await
+                    .map_err(|failure| failure.of(what))
             }
             Err(failure) => Err(failure.of(what)),
         }
@@ -166,7 +202,12 @@ impl Database {
     }
 
     async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, Failure> {
-        let object = self.inner.pool.get().await.map_err(|e| Failure::Pool(DatabaseError::of_pool(&e)))?;
+        let object = self
+            .inner
+            .pool
+            .get()
+            .await
+            .map_err(|e| Failure::Pool(DatabaseError::of_pool(&e)))?;
         let lease = Lease(Some(object));
         let client = lease.object();
         let limit = self.inner.statement_timeout + CLIENT_SLACK;
@@ -178,7 +219,9 @@ impl Database {
             }
         };
         match timeout(limit, work).await {
-            Ok(Err(error)) if Verdict::of(&error) == Verdict::Connection => Err(Failure::Driver(error)),
+            Ok(Err(error)) if Verdict::of(&error) == Verdict::Connection => {
+                Err(Failure::Driver(error))
+            }
             Ok(answer) => {
                 lease.give_back();
                 answer.map_err(Failure::Driver)
@@ -188,21 +231,43 @@ impl Database {
                 // would cost the same wait again.
                 self.inner.pool.retain(|_, _| false);
                 // The server may not have noticed its own time-out; the connection goes in any case.
-                let _ = timeout(CANCEL_LIMIT, client.cancel_token().cancel_query(self.inner.url.tls())).await;
-                Err(Failure::Pool(DatabaseError::unavailable(format!("no answer within {} ms", limit.as_millis()))))
+                let _ = timeout(
+                    CANCEL_LIMIT,
+                    client.cancel_token().cancel_query(self.inner.url.tls()),
+                )
+                .await;
+                Err(Failure::Pool(DatabaseError::unavailable(format!(
+                    "no answer within {} ms",
+                    limit.as_millis()
+                ))))
             }
         }
     }
 
     /// Behind a pooler a session's settings and its named statements may belong to somebody else by the next message. So the
     /// statement goes unnamed, in a transaction that carries its settings; all of it leaves in one flight.
-    async fn query_unnamed(&self, client: &Object, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+    async fn query_unnamed(
+        &self,
+        client: &Object,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let ms = self.inner.statement_timeout.as_millis();
-        let mode = if self.inner.config.read_only { "READ ONLY" } else { "READ WRITE" };
-        let begin = format!("BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}", self.local_settings());
+        let mode = if self.inner.config.read_only {
+            "READ ONLY"
+        } else {
+            "READ WRITE"
+        };
+        let begin = format!(
+            "BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}",
+            self.local_settings()
+        );
         // Polled in this order, so sent in this order. After an error the COMMIT is a ROLLBACK.
-        let (begun, rows, ended) =
-            tokio::join!(client.batch_execute(&begin), client.query_typed(sql, params), client.batch_execute("COMMIT"));
+        let (begun, rows, ended) = tokio::join!(
+            client.batch_execute(&begin),
+            client.query_typed(sql, params),
+            client.batch_execute("COMMIT")
+        );
         begun?;
         let rows = rows?;
         ended?;
@@ -210,7 +275,11 @@ impl Database {
     }
 }
 
-async fn query_named(client: &Object, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+async fn query_named(
+    client: &Object,
+    sql: &str,
+    params: &Params<'_>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
     let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
     let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| *value).collect();
     let statement = client.prepare_typed_cached(sql, &types).await?;
@@ -221,7 +290,9 @@ async fn open_private(endpoint: &Endpoint) -> Result<Private, DatabaseError> {
     match timeout(endpoint.connect_limit(), Private::open(endpoint)).await {
         Ok(Ok(private)) => Ok(private),
         Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::describe(&error))),
-        Err(_) => Err(DatabaseError::unavailable("no connection within the connect time-out")),
+        Err(_) => Err(DatabaseError::unavailable(
+            "no connection within the connect time-out",
+        )),
     }
 }
 
@@ -245,7 +316,9 @@ struct Lease(Option<Object>);
 impl Lease {
     fn object(&self) -> &Object {
         // Only `give_back` and `drop` take it, and both end the lease.
-        self.0.as_ref().unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))
+        self.0
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))
     }
 
     fn give_back(mut self) {
@@ -263,6 +336,9 @@ impl Drop for Lease {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("pool", &self.inner.pool.status()).field("pooled", &self.is_pooled()).finish()
+        f.debug_struct("Database")
+            .field("pool", &self.inner.pool.status())
+            .field("pooled", &self.is_pooled())
+            .finish()
     }
 }

@@ -35,13 +35,23 @@ impl Database {
     /// there is nothing to say of it, and the caller decides what that means.
     ///
     /// Gives up after the statement time-out; a connection that died in the meantime is replaced once without an error.
-    pub async fn read(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Row>, DatabaseError> {
+    pub async fn read(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Row>, DatabaseError> {
         let rows = self.read_timed(stream, keys, todays).await?;
         Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
 
     /// The same, and what the server took between the row before and this one; of the first, since the statement began.
-    pub async fn read_timed(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Timed>, DatabaseError> {
+    pub async fn read_timed(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Timed>, DatabaseError> {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
         let prepared = self.current(stream).await?;
         match self.read_as(&prepared, stream, keys, todays).await {
@@ -58,18 +68,43 @@ impl Database {
 
     /// The keys among these of which the stream's query and its check say different things, in one snapshot of the database; none if it has
     /// no check that is still to prove anything.
-    pub async fn differences(&self, stream: &Stream, keys: &[Key], todays: &[Date]) -> Result<Vec<Key>, DatabaseError> {
+    pub async fn differences(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Key>, DatabaseError> {
         let prepared = self.current(stream).await?;
-        let Some(sql) = &prepared.differences else { return Ok(Vec::new()) };
-        let rows = self.ask_for(&prepared, &format!("the check of stream {}", stream.name), sql, keys, todays).await?;
-        Ok(rows.iter().filter_map(|row| text(row, 0)).map(Key::from_canonical).collect())
+        let Some(sql) = &prepared.differences else {
+            return Ok(Vec::new());
+        };
+        let rows = self
+            .ask_for(
+                &prepared,
+                &format!("the check of stream {}", stream.name),
+                sql,
+                keys,
+                todays,
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| text(row, 0))
+            .map(Key::from_canonical)
+            .collect())
     }
 
     /// The time zone of each key, as the stream's [`crate::stream::ZoneRule::Query`] names it; not checked to exist. Keys
     /// without an answer are absent; so is every key of a stream with a fixed zone.
-    pub async fn zones(&self, stream: &Stream, keys: &[Key]) -> Result<HashMap<Key, String>, DatabaseError> {
+    pub async fn zones(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+    ) -> Result<HashMap<Key, String>, DatabaseError> {
         let prepared = self.current(stream).await?;
-        let Some((sql, array)) = &prepared.zones else { return Ok(HashMap::new()) };
+        let Some((sql, array)) = &prepared.zones else {
+            return Ok(HashMap::new());
+        };
         let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
         let values = keys::array(array, &fitting);
         let what = format!("the time zone query of stream {}", stream.name);
@@ -79,41 +114,64 @@ impl Database {
     }
 
     /// Which of these keys the user may read, by the stream's `authorize`; none if it has none.
-    pub async fn allowed(&self, stream: &Stream, user: &UserId, keys: &[Key]) -> Result<Vec<Key>, DatabaseError> {
-        let Some(sql) = &stream.authorize else { return Ok(Vec::new()) };
+    pub async fn allowed(
+        &self,
+        stream: &Stream,
+        user: &UserId,
+        keys: &[Key],
+    ) -> Result<Vec<Key>, DatabaseError> {
+        let Some(sql) = &stream.authorize else {
+            return Ok(Vec::new());
+        };
         // A text of Postgres cannot hold NUL, and no user has such an id.
         if user.as_str().contains('\0') {
             return Ok(Vec::new());
         }
         let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
         let what = format!("the authorize query of stream {}", stream.name);
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
         let _place = self.permission_place().await?;
         let rows = self.query(&what, &authorizing(sql), &params).await?;
         let answered: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
-        Ok(keys.iter().filter(|key| answered.contains(key.as_str())).cloned().collect())
+        Ok(keys
+            .iter()
+            .filter(|key| answered.contains(key.as_str()))
+            .cloned()
+            .collect())
     }
 
     /// The data columns of the stream's query, as they were last seen. None: the database has not described it yet.
     pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
-        self.prepared(&stream.name).map(|prepared| prepared.columns.clone())
+        self.prepared(&stream.name)
+            .map(|prepared| prepared.columns.clone())
     }
 
     /// What is prepared of the query that the stream is read with now.
     async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
         match self.prepared(&stream.name) {
-            Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => Ok(prepared),
+            Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => {
+                Ok(prepared)
+            }
             _ => self.prepare_stream(stream).await,
         }
     }
 
-    pub(super) async fn prepare_stream(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
+    pub(super) async fn prepare_stream(
+        &self,
+        stream: &Stream,
+    ) -> Result<Arc<Prepared>, DatabaseError> {
         let prepared = Arc::new(describe::stream(self, stream).await?);
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {
             let what = format!("the query of stream {}", stream.name);
-            let expected = format!("the keys to be {known} as before; restart to take the new type");
-            return Err(DatabaseError::unfit(what, expected, prepared.key_type.to_string()));
+            let expected =
+                format!("the keys to be {known} as before; restart to take the new type");
+            return Err(DatabaseError::unfit(
+                what,
+                expected,
+                prepared.key_type.to_string(),
+            ));
         }
         self.remember(&stream.name, prepared.clone());
         Ok(prepared)
@@ -126,7 +184,15 @@ impl Database {
         keys: &[Key],
         todays: &[Date],
     ) -> Result<Vec<Timed>, DatabaseError> {
-        let rows = self.ask_for(prepared, &format!("the query of stream {}", stream.name), &prepared.read, keys, todays).await?;
+        let rows = self
+            .ask_for(
+                prepared,
+                &format!("the query of stream {}", stream.name),
+                &prepared.read,
+                keys,
+                todays,
+            )
+            .await?;
         Ok(one_a_key(stream, &rows))
     }
 
@@ -139,11 +205,21 @@ impl Database {
         keys: &[Key],
         todays: &[Date],
     ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
-        let fitting = keys.iter().zip(todays).filter(|(key, _)| keys::fits(&prepared.keys, key));
+        let fitting = keys
+            .iter()
+            .zip(todays)
+            .filter(|(key, _)| keys::fits(&prepared.keys, key));
         let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
         let values = keys::array(&prepared.keys, &fitting);
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&*values, prepared.keys.clone()), (&todays, Type::DATE_ARRAY)];
-        let used = if prepared.takes_today { &params[..] } else { &params[..1] };
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&*values, prepared.keys.clone()),
+            (&todays, Type::DATE_ARRAY),
+        ];
+        let used = if prepared.takes_today {
+            &params[..]
+        } else {
+            &params[..1]
+        };
         self.query(what, sql, used).await
     }
 }
@@ -158,15 +234,30 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
     for row in rows {
         let now: Option<Timestamp> = row.try_get(3).ok();
         // None, too, if the server's clock was set back meanwhile.
-        let took = before.zip(now).and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
+        let took = before
+            .zip(now)
+            .and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
         before = now;
-        let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else { continue };
+        let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else {
+            continue;
+        };
         if !seen.insert(key) {
-            tracing::warn!(stream = stream.name, key, "the query gives several rows for one key; the first one counts");
+            tracing::warn!(
+                stream = stream.name,
+                key,
+                "the query gives several rows for one key; the first one counts"
+            );
             continue;
         }
         let clock_us = row.try_get(2).unwrap_or_default();
-        answer.push((Row { key: Key::from_canonical(key), columns: columns.to_owned(), clock_us }, took));
+        answer.push((
+            Row {
+                key: Key::from_canonical(key),
+                columns: columns.to_owned(),
+                clock_us,
+            },
+            took,
+        ));
     }
     answer
 }

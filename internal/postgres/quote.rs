@@ -13,7 +13,11 @@ pub(super) fn qualified(schema: &str, name: &str) -> String {
 /// A text constant that means the same whatever `standard_conforming_strings` says.
 pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
-    if doubled.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+    if doubled.contains('\\') {
+        format!("E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
 }
 
 /// A function's body between dollar quotes whose tag does not occur in it.
@@ -33,7 +37,10 @@ mod tests {
 
     #[test]
     fn nothing_escapes_its_quotes() {
-        assert_eq!(ident(r#"a"; DROP TABLE b; --"#), r#""a""; DROP TABLE b; --""#);
+        assert_eq!(
+            ident(r#"a"; DROP TABLE b; --"#),
+            r#""a""; DROP TABLE b; --""#
+        );
         assert_eq!(qualified("public", "Cita"), r#""public"."Cita""#);
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"\'; --"), r"E'\\''; --'");

@@ -25,7 +25,10 @@ impl std::fmt::Debug for Scripts {
 impl Database {
     /// A way to run SQL text that may write; never text from outside.
     pub fn scripts(&self) -> Scripts {
-        Scripts { database: self.clone(), connection: Arc::default() }
+        Scripts {
+            database: self.clone(),
+            connection: Arc::default(),
+        }
     }
 }
 
@@ -36,11 +39,18 @@ impl Scripts {
     /// The database is away, or refuses; the next call connects anew.
     pub async fn execute(&self, sql: &str) -> Result<u64, DatabaseError> {
         let mut connection = self.connection.lock().await;
-        let private = match connection.take().filter(|private| !private.client.is_closed()) {
+        let private = match connection
+            .take()
+            .filter(|private| !private.client.is_closed())
+        {
             Some(private) => private,
             None => self.database.private_direct().await?,
         };
-        let messages = private.client.simple_query(sql).await.map_err(|error| DatabaseError::of("a script", &error))?;
+        let messages = private
+            .client
+            .simple_query(sql)
+            .await
+            .map_err(|error| DatabaseError::of("a script", &error))?;
         // Put back only after a success: a connection that failed in the middle of something is not used again.
         *connection = Some(private);
         let counts = messages.iter().filter_map(|message| match message {

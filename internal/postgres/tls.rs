@@ -9,7 +9,9 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What `sslmode` asks for.
@@ -27,7 +29,8 @@ pub(super) enum TlsMode {
 }
 
 impl TlsMode {
-    pub(super) const NAMES: &'static str = "disable, allow, prefer, require, verify-ca or verify-full";
+    pub(super) const NAMES: &'static str =
+        "disable, allow, prefer, require, verify-ca or verify-full";
 
     pub(super) fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -81,9 +84,12 @@ pub enum TlsError {
 /// The connector for that choice; files are read here, once.
 pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
     let verifier = verifier(choice, &provider)?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &choice.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -100,7 +106,12 @@ pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsErro
 fn verifier(choice: &TlsChoice, provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
     let provider = provider.clone();
     if !matches!(choice.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
-        return Ok(Verifier { provider, chain: None, pinned: Vec::new(), name_matters: false });
+        return Ok(Verifier {
+            provider,
+            chain: None,
+            pinned: Vec::new(),
+            name_matters: false,
+        });
     }
     let certificates = match &choice.roots {
         Roots::System => rustls_native_certs::load_native_certs().certs,
@@ -114,21 +125,41 @@ fn verifier(choice: &TlsChoice, provider: &Arc<CryptoProvider>) -> Result<Verifi
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|e| Error::General(e.to_string()))?;
-    let pinned = if choice.roots == Roots::System { Vec::new() } else { certificates };
-    Ok(Verifier { provider, chain: Some(chain), pinned, name_matters: choice.mode == TlsMode::VerifyFull })
+    let pinned = if choice.roots == Roots::System {
+        Vec::new()
+    } else {
+        certificates
+    };
+    Ok(Verifier {
+        provider,
+        chain: Some(chain),
+        pinned,
+        name_matters: choice.mode == TlsMode::VerifyFull,
+    })
 }
 
-fn read_certificates(name: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn read_certificates(
+    name: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|e| file(name, path, &e))?;
     if all.is_empty() {
-        return Err(TlsError::File { name, path: path.to_owned(), reason: "holds no certificate (expected PEM)".to_owned() });
+        return Err(TlsError::File {
+            name,
+            path: path.to_owned(),
+            reason: "holds no certificate (expected PEM)".to_owned(),
+        });
     }
     Ok(all)
 }
 
 fn file(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File { name, path: path.to_owned(), reason: error.to_string() }
+    TlsError::File {
+        name,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// Checks as much of the server's certificate as the mode asks for; the handshake's signatures always.
@@ -152,10 +183,19 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        if self.pinned.iter().any(|root| root.as_ref() == end_entity.as_ref()) {
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        if self
+            .pinned
+            .iter()
+            .any(|root| root.as_ref() == end_entity.as_ref())
+        {
             if self.name_matters {
-                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+                rustls::client::verify_server_name(
+                    &ParsedCertificate::try_from(end_entity)?,
+                    name,
+                )?;
             }
             return Ok(ServerCertVerified::assertion());
         }
@@ -174,7 +214,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -183,10 +228,17 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -13,7 +13,8 @@ const POOLER_PORT: u16 = 6543;
 
 /// A dead link shows after 5 s of silence and 3 probes 2 s apart, or 6 s after something was sent: see appendix §7.
 /// They stand first, so that the same names in the URL win.
-const DEFAULTS: &str = "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
+const DEFAULTS: &str =
+    "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
 
 const FORM: &str = "postgresql://user:password@host:port/database";
 
@@ -114,7 +115,10 @@ impl Target {
     /// Reads a connection URL.
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
         let url = url.trim();
-        let rest = ["postgres://", "postgresql://"].iter().find_map(|p| url.strip_prefix(p)).ok_or(UrlError::Form)?;
+        let rest = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|p| url.strip_prefix(p))
+            .ok_or(UrlError::Form)?;
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
         if authority.matches('@').count() > 1 || query.contains('@') {
             return Err(UrlError::Reserved);
@@ -147,7 +151,10 @@ impl Own {
         let value = decode(raw)?;
         match name {
             "sslmode" => {
-                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::Value { name: "sslmode", expected: TlsMode::NAMES })?)
+                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::Value {
+                    name: "sslmode",
+                    expected: TlsMode::NAMES,
+                })?)
             }
             "sslrootcert" if value == "system" => self.roots = Some(Roots::System),
             "sslrootcert" => self.roots = Some(Roots::File(value.into())),
@@ -157,10 +164,15 @@ impl Own {
             "schema" if value == "public" => {}
             "schema" => self.search_path = Some(super::quote::ident(&value)),
             "search_path" => self.search_path = Some(value),
-            "target_session_attrs" if value == "primary" => return Ok(Some("target_session_attrs=read-write".to_owned())),
+            "target_session_attrs" if value == "primary" => {
+                return Ok(Some("target_session_attrs=read-write".to_owned()));
+            }
             _ if PASSED_ON.contains(&name) => return Ok(Some(format!("{name}={raw}"))),
             _ if HARMLESS.contains(&name.to_ascii_lowercase().as_str()) => {
-                tracing::debug!(parameter = name, "a parameter of the database URL means nothing here");
+                tracing::debug!(
+                    parameter = name,
+                    "a parameter of the database URL means nothing here"
+                );
             }
             _ => return Err(unknown(name)),
         }
@@ -175,7 +187,11 @@ impl Own {
             }
         }
         let hosts = driver.get_hosts();
-        if hosts.is_empty() || hosts.iter().any(|host| matches!(host, Host::Tcp(name) if name.is_empty())) {
+        if hosts.is_empty()
+            || hosts
+                .iter()
+                .any(|host| matches!(host, Host::Tcp(name) if name.is_empty()))
+        {
             return Err(UrlError::NoHost);
         }
         let tls = self.tls(hosts.iter().all(|host| matches!(host, Host::Unix(_))))?;
@@ -185,7 +201,12 @@ impl Own {
             TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
         let pooled = self.pooled || driver.get_ports().contains(&POOLER_PORT);
-        Ok(Target { driver, tls, pooled, search_path: self.search_path })
+        Ok(Target {
+            driver,
+            tls,
+            pooled,
+            search_path: self.search_path,
+        })
     }
 
     /// libpq's rules: sockets of the file system are never encrypted; with root certificates at hand `require` verifies them;
@@ -196,9 +217,14 @@ impl Own {
             _ if local => TlsMode::Disable,
             None if system => TlsMode::VerifyFull,
             None => TlsMode::Prefer,
-            Some(TlsMode::Disable | TlsMode::VerifyFull) if system => self.mode.unwrap_or(TlsMode::VerifyFull),
+            Some(TlsMode::Disable | TlsMode::VerifyFull) if system => {
+                self.mode.unwrap_or(TlsMode::VerifyFull)
+            }
             Some(_) if system => {
-                return Err(UrlError::Value { name: "sslmode", expected: "verify-full where sslrootcert=system" });
+                return Err(UrlError::Value {
+                    name: "sslmode",
+                    expected: "verify-full where sslrootcert=system",
+                });
             }
             Some(TlsMode::Require) if self.roots.is_some() => TlsMode::VerifyCa,
             Some(mode) => mode,
@@ -206,21 +232,36 @@ impl Own {
         let identity = match (self.certificate.clone(), self.key.clone()) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
-            _ => return Err(UrlError::Value { name: "sslcert", expected: "sslcert and sslkey together" }),
+            _ => {
+                return Err(UrlError::Value {
+                    name: "sslcert",
+                    expected: "sslcert and sslkey together",
+                });
+            }
         };
-        Ok(TlsChoice { mode, roots: self.roots.clone().unwrap_or(Roots::System), identity })
+        Ok(TlsChoice {
+            mode,
+            roots: self.roots.clone().unwrap_or(Roots::System),
+            identity,
+        })
     }
 }
 
 /// Names a parameter only if it looks like one: a stray `?` in a password would put the password here.
 fn unknown(name: &str) -> UrlError {
     let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    if plain { UrlError::Unknown(name.to_owned()) } else { UrlError::Reserved }
+    if plain {
+        UrlError::Unknown(name.to_owned())
+    } else {
+        UrlError::Reserved
+    }
 }
 
 fn reason(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+    error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Percent-decoding.
@@ -256,13 +297,30 @@ mod tests {
         assert_eq!(mode("postgres://u@h/d"), TlsMode::Prefer);
         assert_eq!(mode("postgres://u@h/d?sslmode=disable"), TlsMode::Disable);
         assert_eq!(mode("postgres://u@h/d?sslmode=require"), TlsMode::Require);
-        assert_eq!(mode("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem"), TlsMode::VerifyCa);
-        assert_eq!(mode("postgres://u@h/d?sslmode=verify-ca&sslrootcert=/ca.pem"), TlsMode::VerifyCa);
-        assert_eq!(mode("postgres://u@h/d?sslmode=verify-full"), TlsMode::VerifyFull);
-        assert_eq!(mode("postgres://u@h/d?sslrootcert=system"), TlsMode::VerifyFull);
-        assert_eq!(mode("postgres://u@/d?host=/run/pg&sslmode=require"), TlsMode::Disable);
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem"),
+            TlsMode::VerifyCa
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=verify-ca&sslrootcert=/ca.pem"),
+            TlsMode::VerifyCa
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=verify-full"),
+            TlsMode::VerifyFull
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslrootcert=system"),
+            TlsMode::VerifyFull
+        );
+        assert_eq!(
+            mode("postgres://u@/d?host=/run/pg&sslmode=require"),
+            TlsMode::Disable
+        );
         assert!(Target::parse("postgres://u@h/d?sslmode=require&sslrootcert=system").is_err());
-        let error = Target::parse("postgres://u@h/d?sslmode=on").unwrap_err().to_string();
+        let error = Target::parse("postgres://u@h/d?sslmode=on")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("verify-full"), "{error}");
     }
 
@@ -286,7 +344,10 @@ mod tests {
         assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(5));
         let target = Target::parse("postgresql://postgres@h/db?keepalives_idle=60").unwrap();
         assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(60));
-        assert_eq!(target.driver.get_tcp_user_timeout(), Some(&Duration::from_secs(6)));
+        assert_eq!(
+            target.driver.get_tcp_user_timeout(),
+            Some(&Duration::from_secs(6))
+        );
     }
 
     #[test]
@@ -309,6 +370,11 @@ mod tests {
             let error = Target::parse(url).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("3cret"), "{error}");
         }
-        assert_eq!(Target::parse("postgres://u@h/d?nonsense=1").unwrap_err().to_string(), "unknown parameter `nonsense`");
+        assert_eq!(
+            Target::parse("postgres://u@h/d?nonsense=1")
+                .unwrap_err()
+                .to_string(),
+            "unknown parameter `nonsense`"
+        );
     }
 }

@@ -17,7 +17,10 @@ impl Frame {
         put_header(&mut bytes, 0x1, payload.len());
         let header = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
         bytes.extend_from_slice(payload.as_bytes());
-        Self { bytes: bytes.into(), header }
+        Self {
+            bytes: bytes.into(),
+            header,
+        }
     }
 
     /// Wraps bytes that are no text: for WebSockets alone.
@@ -26,7 +29,10 @@ impl Frame {
         put_header(&mut bytes, 0x2, payload.len());
         let header = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
         bytes.extend_from_slice(payload);
-        Self { bytes: bytes.into(), header }
+        Self {
+            bytes: bytes.into(),
+            header,
+        }
     }
 
     /// Header and payload, ready for the socket.
@@ -36,7 +42,10 @@ impl Frame {
 
     /// The payload alone, if it is a text, for clients that are no WebSockets.
     pub fn payload(&self) -> &str {
-        let payload = self.bytes.get(usize::from(self.header)..).unwrap_or_default();
+        let payload = self
+            .bytes
+            .get(usize::from(self.header)..)
+            .unwrap_or_default();
         std::str::from_utf8(payload).unwrap_or_default()
     }
 }

@@ -46,13 +46,23 @@ pub fn decode(text: &str) -> Result<Command, DecodeError> {
     }
     let incoming: Incoming<'_> = serde_json::from_str(text).map_err(|_| bad)?;
     match &*incoming.kind {
-        "subscribe" => Ok(Command::Subscribe { channel: channel(&incoming)? }),
-        "unsubscribe" => Ok(Command::Unsubscribe { channel: channel(&incoming)? }),
+        "subscribe" => Ok(Command::Subscribe {
+            channel: channel(&incoming)?,
+        }),
+        "unsubscribe" => Ok(Command::Unsubscribe {
+            channel: channel(&incoming)?,
+        }),
         "ping" => Ok(Command::Ping),
         "auth" => {
-            let token = incoming.data.as_ref().and_then(|d| d.get("token")).and_then(|t| t.as_str());
+            let token = incoming
+                .data
+                .as_ref()
+                .and_then(|d| d.get("token"))
+                .and_then(|t| t.as_str());
             let token = token.ok_or(DecodeError::Bad("expected \"data\":{\"token\":\"…\"}"))?;
-            Ok(Command::Auth { token: token.to_owned() })
+            Ok(Command::Auth {
+                token: token.to_owned(),
+            })
         }
         _ => Err(DecodeError::UnknownType),
     }
@@ -61,20 +71,34 @@ pub fn decode(text: &str) -> Result<Command, DecodeError> {
 /// The channel's name: at the top level, which wins, or in `data`.
 fn channel(incoming: &Incoming<'_>) -> Result<String, DecodeError> {
     let nested = || incoming.data.as_ref().and_then(|d| d.get("channel"));
-    let name = incoming.channel.as_ref().filter(|c| !c.is_null()).or_else(nested);
+    let name = incoming
+        .channel
+        .as_ref()
+        .filter(|c| !c.is_null())
+        .or_else(nested);
     let name = name.and_then(|n| n.as_str());
-    name.map(ToOwned::to_owned).ok_or(DecodeError::Bad("expected \"data\":{\"channel\":\"stream:key\"}"))
+    name.map(ToOwned::to_owned).ok_or(DecodeError::Bad(
+        "expected \"data\":{\"channel\":\"stream:key\"}",
+    ))
 }
 
 /// Writes an answer.
 pub fn encode_reply(reply: &Reply) -> String {
     let value = match reply {
         Reply::Subscribed(channel) => json!({"type": "subscribed", "data": {"channel": channel}}),
-        Reply::Unsubscribed(channel) => json!({"type": "unsubscribed", "data": {"channel": channel}}),
+        Reply::Unsubscribed(channel) => {
+            json!({"type": "unsubscribed", "data": {"channel": channel}})
+        }
         Reply::Pong => json!({"type": "pong"}),
-        Reply::Authenticated { expires_at } => json!({"type": "authenticated", "data": {"expires_at": expires_at}}),
+        Reply::Authenticated { expires_at } => {
+            json!({"type": "authenticated", "data": {"expires_at": expires_at}})
+        }
         Reply::TokenExpiring { at } => json!({"type": "token_expiring", "data": {"at": at}}),
-        Reply::Error { code, message, channel } => {
+        Reply::Error {
+            code,
+            message,
+            channel,
+        } => {
             let mut data = json!({"code": code.as_str(), "message": message});
             if let Some(channel) = channel {
                 data["channel"] = json!(channel);
@@ -97,7 +121,11 @@ pub fn encode_staleness(staleness: Staleness) -> Frame {
 /// Writes the `data` of a snapshot: the key under the name the client uses, the row's columns, the time.
 pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> String {
     let columns = snapshot.columns.trim();
-    let columns = columns.strip_prefix('{').and_then(|c| c.strip_suffix('}')).unwrap_or_default().trim();
+    let columns = columns
+        .strip_prefix('{')
+        .and_then(|c| c.strip_suffix('}'))
+        .unwrap_or_default()
+        .trim();
     let comma = if columns.is_empty() { "" } else { "," };
     format!(
         r#"{{{}:{}{comma}{columns},"timestamp":{}}}"#,
@@ -136,17 +164,32 @@ mod tests {
     }
 
     fn snapshot(columns: &str) -> Snapshot {
-        Snapshot { version: Version(7), timestamp_s: 1_234_567_890, columns: columns.into() }
+        Snapshot {
+            version: Version(7),
+            timestamp_s: 1_234_567_890,
+            columns: columns.into(),
+        }
     }
 
     fn channel(name: &str) -> Channel {
-        Channel { name: name.into(), topic: Topic { stream: StreamId(0), key: Key::from_canonical("123") } }
+        Channel {
+            name: name.into(),
+            topic: Topic {
+                stream: StreamId(0),
+                key: Key::from_canonical("123"),
+            },
+        }
     }
 
     #[test]
     fn golden_stats() {
-        let columns = r#"{"citas_hoy":12,"total_citas":156,"citas_completadas":142,"citas_canceladas":8}"#;
-        let frame = encode_snapshot(&stream(), &channel("estadisticas:negocio_123"), &snapshot(columns));
+        let columns =
+            r#"{"citas_hoy":12,"total_citas":156,"citas_completadas":142,"citas_canceladas":8}"#;
+        let frame = encode_snapshot(
+            &stream(),
+            &channel("estadisticas:negocio_123"),
+            &snapshot(columns),
+        );
         assert_eq!(
             frame.payload(),
             r#"{"type":"stats","data":{"negocio_id":"negocio_123","citas_hoy":12,"total_citas":156,"citas_completadas":142,"citas_canceladas":8,"timestamp":1234567890},"channel":"estadisticas:negocio_123","v":7}"#
@@ -155,36 +198,78 @@ mod tests {
 
     #[test]
     fn golden_replies() {
-        let error = Reply::Error { code: ErrorCode::Forbidden, message: "no".into(), channel: Some("a:b".into()) };
+        let error = Reply::Error {
+            code: ErrorCode::Forbidden,
+            message: "no".into(),
+            channel: Some("a:b".into()),
+        };
         for (reply, text) in [
             (Reply::Pong, r#"{"type":"pong"}"#),
-            (Reply::Subscribed("a:b".into()), r#"{"type":"subscribed","data":{"channel":"a:b"}}"#),
-            (Reply::TokenExpiring { at: 5 }, r#"{"type":"token_expiring","data":{"at":5}}"#),
-            (error, r#"{"type":"error","data":{"code":"forbidden","message":"no","channel":"a:b"}}"#),
+            (
+                Reply::Subscribed("a:b".into()),
+                r#"{"type":"subscribed","data":{"channel":"a:b"}}"#,
+            ),
+            (
+                Reply::TokenExpiring { at: 5 },
+                r#"{"type":"token_expiring","data":{"at":5}}"#,
+            ),
+            (
+                error,
+                r#"{"type":"error","data":{"code":"forbidden","message":"no","channel":"a:b"}}"#,
+            ),
         ] {
             assert_eq!(encode_reply(&reply), text);
         }
-        assert_eq!(encode_staleness(Staleness::StaleSince(9)).payload(), r#"{"type":"status","data":{"stale":true,"since":9}}"#);
+        assert_eq!(
+            encode_staleness(Staleness::StaleSince(9)).payload(),
+            r#"{"type":"status","data":{"stale":true,"since":9}}"#
+        );
     }
 
     #[test]
     fn a_top_level_channel_wins() {
         let both = r#"{"type":"subscribe","channel":"a:1","data":{"channel":"b:2"}}"#;
-        assert_eq!(decode(both), Ok(Command::Subscribe { channel: "a:1".into() }));
+        assert_eq!(
+            decode(both),
+            Ok(Command::Subscribe {
+                channel: "a:1".into()
+            })
+        );
         let nested = r#"{"type":"subscribe","data":{"channel":"b:2"}}"#;
-        assert_eq!(decode(nested), Ok(Command::Subscribe { channel: "b:2".into() }));
+        assert_eq!(
+            decode(nested),
+            Ok(Command::Subscribe {
+                channel: "b:2".into()
+            })
+        );
         assert_eq!(decode(r#"{"type":"ping"}"#), Ok(Command::Ping));
     }
 
     #[test]
     fn what_is_no_message_says_what_was_expected() {
-        for text in ["", "[]", "1", "null", "{", "{}", r#"{"type":1}"#, r#"["subscribe"]"#] {
+        for text in [
+            "",
+            "[]",
+            "1",
+            "null",
+            "{",
+            "{}",
+            r#"{"type":1}"#,
+            r#"["subscribe"]"#,
+        ] {
             assert!(matches!(decode(text), Err(DecodeError::Bad(_))), "{text}");
         }
-        for text in [r#"{"type":"subscribe"}"#, r#"{"type":"subscribe","channel":7}"#, r#"{"type":"auth","data":{}}"#] {
+        for text in [
+            r#"{"type":"subscribe"}"#,
+            r#"{"type":"subscribe","channel":7}"#,
+            r#"{"type":"auth","data":{}}"#,
+        ] {
             assert!(matches!(decode(text), Err(DecodeError::Bad(_))), "{text}");
         }
-        assert_eq!(decode(r#"{"type":"publish"}"#), Err(DecodeError::UnknownType));
+        assert_eq!(
+            decode(r#"{"type":"publish"}"#),
+            Err(DecodeError::UnknownType)
+        );
     }
 
     proptest! {

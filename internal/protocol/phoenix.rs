@@ -42,7 +42,9 @@ impl Reference {
         match text {
             "null" => Ok(None),
             _ if scalar && text.len() <= MAX_NAME_BYTES => Ok(Some(Self(text.into()))),
-            _ => Err(DecodeError("a reference must be a short string or a number")),
+            _ => Err(DecodeError(
+                "a reference must be a short string or a number",
+            )),
         }
     }
 
@@ -86,7 +88,8 @@ pub struct Push {
 #[error("{0}")]
 pub struct DecodeError(&'static str);
 
-const SHAPE: DecodeError = DecodeError("expected [join_ref, ref, topic, event, payload], or an object of those");
+const SHAPE: DecodeError =
+    DecodeError("expected [join_ref, ref, topic, event, payload], or an object of those");
 
 #[derive(Deserialize)]
 struct Object<'a> {
@@ -109,14 +112,21 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
     let frame = frame.trim_start();
     let (join_ref, reference, topic, event, payload) = match vsn {
         Vsn::V2 => {
-            let (join_ref, reference, topic, event, payload): Array<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
+            let (join_ref, reference, topic, event, payload): Array<'_> =
+                serde_json::from_str(frame).map_err(|_| SHAPE)?;
             (Some(join_ref), Some(reference), topic, event, payload)
         }
         // serde would take an array for a struct.
         Vsn::V1 if !frame.starts_with('{') => return Err(SHAPE),
         Vsn::V1 => {
             let object: Object<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
-            (object.join_ref, object.reference, object.topic, object.event, object.payload)
+            (
+                object.join_ref,
+                object.reference,
+                object.topic,
+                object.event,
+                object.payload,
+            )
         }
     };
     if topic.len() > MAX_NAME_BYTES || event.len() > MAX_NAME_BYTES {
@@ -138,15 +148,24 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
 /// It is cut off, of another kind, or its names are not UTF-8.
 pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
     let [0, join_ref, reference, topic, event, rest @ ..] = frame else {
-        return Err(DecodeError("expected a binary push of serializer version 2"));
+        return Err(DecodeError(
+            "expected a binary push of serializer version 2",
+        ));
     };
     let mut rest = rest;
     let mut take = |bytes: &u8| {
-        let (name, behind) = rest.split_at_checked(usize::from(*bytes)).ok_or(DecodeError("a binary push that is cut off"))?;
+        let (name, behind) = rest
+            .split_at_checked(usize::from(*bytes))
+            .ok_or(DecodeError("a binary push that is cut off"))?;
         rest = behind;
         Ok(name)
     };
-    let (join_ref, reference, topic, event) = (take(join_ref)?, take(reference)?, take(topic)?, take(event)?);
+    let (join_ref, reference, topic, event) = (
+        take(join_ref)?,
+        take(reference)?,
+        take(topic)?,
+        take(event)?,
+    );
     Ok(Push {
         join_ref: Reference::quoted(join_ref)?,
         reference: Reference::quoted(reference)?,
@@ -173,7 +192,14 @@ pub enum Status {
 pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
     let status = if status == Status::Ok { "ok" } else { "error" };
     let payload = format!(r#"{{"status":"{status}","response":{response}}}"#);
-    message(vsn, push.join_ref.as_ref(), push.reference.as_ref(), &push.topic, "phx_reply", &payload)
+    message(
+        vsn,
+        push.join_ref.as_ref(),
+        push.reference.as_ref(),
+        &push.topic,
+        "phx_reply",
+        &payload,
+    )
 }
 
 /// Writes a message to one client; `payload` is JSON text.
@@ -185,12 +211,21 @@ pub fn message(
     event: &str,
     payload: &str,
 ) -> String {
-    let json = |reference: Option<&Reference>| reference.map_or("null".to_owned(), |reference| reference.json().to_owned());
+    let json = |reference: Option<&Reference>| {
+        reference.map_or("null".to_owned(), |reference| reference.json().to_owned())
+    };
     let (topic, event) = (Value::from(topic), Value::from(event));
     match vsn {
-        Vsn::V2 => format!("[{},{},{topic},{event},{payload}]", json(join_ref), json(reference)),
+        Vsn::V2 => format!(
+            "[{},{},{topic},{event},{payload}]",
+            json(join_ref),
+            json(reference)
+        ),
         // V1 never tells the join: its clients have one channel a topic and no way to compare.
-        Vsn::V1 => format!(r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{}}}"#, json(reference)),
+        Vsn::V1 => format!(
+            r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{}}}"#,
+            json(reference)
+        ),
     }
 }
 

@@ -11,23 +11,49 @@ fn push(frame: &str) -> Push {
 fn golden_frames_of_both_versions() {
     let join = push(r#"["1","1","user:U","phx_join",{}]"#);
     let expected = r#"["1","1","user:U","phx_reply",{"status":"ok","response":{"user_id":"U"}}]"#;
-    assert_eq!(reply(Vsn::V2, &join, Status::Ok, r#"{"user_id":"U"}"#), expected);
+    assert_eq!(
+        reply(Vsn::V2, &join, Status::Ok, r#"{"user_id":"U"}"#),
+        expected
+    );
     let heartbeat = push(r#"[null,"9","phoenix","heartbeat",{}]"#);
     let expected = r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#;
     assert_eq!(reply(Vsn::V2, &heartbeat, Status::Ok, "{}"), expected);
-    assert_eq!(broadcast(Vsn::V2, "c:1", "typing", "{}"), r#"[null,null,"c:1","typing",{}]"#);
-    let closed = message(Vsn::V2, join.join_ref.as_ref(), join.join_ref.as_ref(), "user:U", "phx_close", "{}");
+    assert_eq!(
+        broadcast(Vsn::V2, "c:1", "typing", "{}"),
+        r#"[null,null,"c:1","typing",{}]"#
+    );
+    let closed = message(
+        Vsn::V2,
+        join.join_ref.as_ref(),
+        join.join_ref.as_ref(),
+        "user:U",
+        "phx_close",
+        "{}",
+    );
     assert_eq!(closed, r#"["1","1","user:U","phx_close",{}]"#);
-    let old = decode(Vsn::V1, r#"{"topic":"user:U","event":"phx_join","payload":{},"ref":"1"}"#).unwrap();
+    let old = decode(
+        Vsn::V1,
+        r#"{"topic":"user:U","event":"phx_join","payload":{},"ref":"1"}"#,
+    )
+    .unwrap();
     let expected = r#"{"topic":"user:U","event":"phx_reply","payload":{"status":"error","response":{"reason":"x"}},"ref":"1"}"#;
-    assert_eq!(reply(Vsn::V1, &old, Status::Error, r#"{"reason":"x"}"#), expected);
-    assert_eq!(broadcast(Vsn::V1, "c:1", "e", "{}"), r#"{"topic":"c:1","event":"e","payload":{},"ref":null}"#);
+    assert_eq!(
+        reply(Vsn::V1, &old, Status::Error, r#"{"reason":"x"}"#),
+        expected
+    );
+    assert_eq!(
+        broadcast(Vsn::V1, "c:1", "e", "{}"),
+        r#"{"topic":"c:1","event":"e","payload":{},"ref":null}"#
+    );
 }
 
 #[test]
 fn references_come_back_as_they_were_written() {
     let numbered = push(r#"[3, 17 ,"t","e",{}]"#);
-    assert_eq!(reply(Vsn::V2, &numbered, Status::Ok, "{}"), r#"[3,17,"t","phx_reply",{"status":"ok","response":{}}]"#);
+    assert_eq!(
+        reply(Vsn::V2, &numbered, Status::Ok, "{}"),
+        r#"[3,17,"t","phx_reply",{"status":"ok","response":{}}]"#
+    );
     let escaped = push(r#"[null,"a\"b","t","e",null]"#);
     assert!(reply(Vsn::V2, &escaped, Status::Ok, "{}").starts_with(r#"[null,"a\"b","t""#));
     assert_eq!(escaped.payload, Payload::Json(json!(null)));
@@ -54,29 +80,60 @@ fn what_is_no_frame_is_refused() {
     ] {
         assert!(decode(Vsn::V2, frame).is_err(), "{frame:.80}");
     }
-    for frame in [r#"["1","1","t","e",{}]"#, "{}", r#"{"topic":"t","event":"e"}"#, r#"{"topic":1,"event":"e","payload":{}}"#] {
+    for frame in [
+        r#"["1","1","t","e",{}]"#,
+        "{}",
+        r#"{"topic":"t","event":"e"}"#,
+        r#"{"topic":1,"event":"e","payload":{}}"#,
+    ] {
         assert!(decode(Vsn::V1, frame).is_err(), "{frame}");
     }
 }
 
 #[test]
 fn versions() {
-    let all = [None, Some("1.0.0"), Some("2.0.0"), Some("2"), Some("3.0.0"), Some("")];
-    assert_eq!(all.map(Vsn::parse), [Some(Vsn::V1), Some(Vsn::V1), Some(Vsn::V2), Some(Vsn::V2), None, None]);
+    let all = [
+        None,
+        Some("1.0.0"),
+        Some("2.0.0"),
+        Some("2"),
+        Some("3.0.0"),
+        Some(""),
+    ];
+    assert_eq!(
+        all.map(Vsn::parse),
+        [
+            Some(Vsn::V1),
+            Some(Vsn::V1),
+            Some(Vsn::V2),
+            Some(Vsn::V2),
+            None,
+            None
+        ]
+    );
 }
 
 #[test]
 fn a_binary_push_is_read_as_documented() {
     let frame = b"\x00\x01\x02\x03\x04123t:aping\xff\x00";
     let push = decode_binary(frame).unwrap();
-    let refs = (push.join_ref.as_ref().unwrap().json(), push.reference.as_ref().unwrap().json());
-    assert_eq!((refs, &*push.topic, &*push.event), ((r#""1""#, r#""23""#), "t:a", "ping"));
+    let refs = (
+        push.join_ref.as_ref().unwrap().json(),
+        push.reference.as_ref().unwrap().json(),
+    );
+    assert_eq!(
+        (refs, &*push.topic, &*push.event),
+        ((r#""1""#, r#""23""#), "t:a", "ping")
+    );
     assert_eq!(push.payload, Payload::Binary([0xff, 0].into()));
     for cut in 0..frame.len() - 2 {
         assert!(decode_binary(&frame[..cut]).is_err(), "{cut}");
     }
     for kind in [1, 2, 255] {
-        assert!(decode_binary(&[kind, 0, 0, 0, 0]).is_err(), "a server's own kind");
+        assert!(
+            decode_binary(&[kind, 0, 0, 0, 0]).is_err(),
+            "a server's own kind"
+        );
     }
     assert!(decode_binary(b"\x00\x00\x00\x01\x00\xff").is_err());
 }

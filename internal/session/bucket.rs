@@ -28,12 +28,17 @@ pub enum Verdict {
 impl Bucket {
     /// A full bucket.
     pub fn new(limits: &Limits, now_s: u32) -> Self {
-        Self { level: burst(limits), at_s: now_s }
+        Self {
+            level: burst(limits),
+            at_s: now_s,
+        }
     }
 
     /// Counts one message.
     pub fn take(&mut self, limits: &Limits, now_s: u32) -> Verdict {
-        let earned = now_s.saturating_sub(self.at_s).saturating_mul(limits.messages_per_second);
+        let earned = now_s
+            .saturating_sub(self.at_s)
+            .saturating_mul(limits.messages_per_second);
         if earned > 0 {
             self.at_s = now_s;
             let earned = i32::try_from(earned).unwrap_or(i32::MAX);
@@ -58,14 +63,23 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_average_then_the_end() {
-        let limits = Limits { message_burst: 3, messages_per_second: 2, ..Limits::default() };
+        let limits = Limits {
+            message_burst: 3,
+            messages_per_second: 2,
+            ..Limits::default()
+        };
         let mut bucket = Bucket::new(&limits, 0);
         let at = |bucket: &mut Bucket, s| bucket.take(&limits, s);
         assert_eq!([0, 0, 0].map(|s| at(&mut bucket, s)), [Verdict::Take; 3]);
         assert_eq!(at(&mut bucket, 0), Verdict::Drop { first: true });
         assert_eq!(at(&mut bucket, 0), Verdict::Drop { first: false });
         assert_eq!([1, 1].map(|s| at(&mut bucket, s)), [Verdict::Take; 2]);
-        assert_eq!([1, 1, 1].map(|s| at(&mut bucket, s)).map(|v| matches!(v, Verdict::Drop { .. })), [true; 3]);
+        assert_eq!(
+            [1, 1, 1]
+                .map(|s| at(&mut bucket, s))
+                .map(|v| matches!(v, Verdict::Drop { .. })),
+            [true; 3]
+        );
         assert_eq!(at(&mut bucket, 1), Verdict::End);
     }
 }

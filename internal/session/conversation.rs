@@ -82,7 +82,13 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation with somebody whose token was verified.
     pub fn new(principal: Arc<Principal>, limits: &Limits, now_s: u32) -> Self {
-        Self { principal, held: Vec::new(), bucket: Bucket::new(limits, now_s), verifying: false, warned: false }
+        Self {
+            principal,
+            held: Vec::new(),
+            bucket: Bucket::new(limits, now_s),
+            verifying: false,
+            warned: false,
+        }
     }
 
     /// Who is there.
@@ -95,7 +101,10 @@ impl Conversation {
         match self.bucket.take(&context.limits, now_s) {
             Verdict::Take => None,
             Verdict::Drop { first: true } => {
-                let message = format!("at most {} messages a second", context.limits.messages_per_second);
+                let message = format!(
+                    "at most {} messages a second",
+                    context.limits.messages_per_second
+                );
                 Some(error(ErrorCode::RateLimited, message, None))
             }
             Verdict::Drop { first: false } => Some(Effect::None),
@@ -109,9 +118,11 @@ impl Conversation {
             Ok(Command::Subscribe { channel }) => self.subscribe(channel, context),
             Ok(Command::Unsubscribe { channel }) => self.unsubscribe(channel),
             Ok(Command::Ping) => Effect::Reply(Reply::Pong),
-            Ok(Command::Auth { .. }) if self.verifying => {
-                error(ErrorCode::RateLimited, "another token is being verified".into(), None)
-            }
+            Ok(Command::Auth { .. }) if self.verifying => error(
+                ErrorCode::RateLimited,
+                "another token is being verified".into(),
+                None,
+            ),
             Ok(Command::Auth { token }) => {
                 self.verifying = true;
                 Effect::Verify(token)
@@ -122,30 +133,45 @@ impl Conversation {
 
     fn subscribe(&mut self, name: String, context: &Context) -> Effect {
         if let Some(held) = self.held.iter().find(|held| *held.name == *name) {
-            return held.seat.map_or(Effect::None, |seat| Effect::Again(Arc::clone(&held.name), seat));
+            return held.seat.map_or(Effect::None, |seat| {
+                Effect::Again(Arc::clone(&held.name), seat)
+            });
         }
         let channel = match context.catalog.resolve(&name) {
             Ok(channel) => channel,
             Err(reason) => return error(code_of(&reason), reason.to_string(), Some(name)),
         };
         if self.held.len() >= context.limits.channels {
-            let message = format!("at most {} channels on one connection", context.limits.channels);
+            let message = format!(
+                "at most {} channels on one connection",
+                context.limits.channels
+            );
             return error(ErrorCode::TooManyChannels, message, Some(name));
         }
-        let effect = match context.policy.decide(&self.principal, &context.catalog, &channel) {
+        let effect = match context
+            .policy
+            .decide(&self.principal, &context.catalog, &channel)
+        {
             Decision::Forbidden => return forbidden(name),
             Decision::Allowed => Effect::Join(channel.clone()),
             Decision::Ask => Effect::Ask(channel.clone()),
         };
         // One at a time: most clients hold one channel, and none so many that moving them would cost.
         self.held.reserve_exact(1);
-        self.held.push(Held { name: channel.name, seat: None });
+        self.held.push(Held {
+            name: channel.name,
+            seat: None,
+        });
         effect
     }
 
     fn unsubscribe(&mut self, name: String) -> Effect {
         let Some(index) = self.held.iter().position(|held| *held.name == *name) else {
-            return error(ErrorCode::UnknownChannel, "not subscribed to this channel".into(), Some(name));
+            return error(
+                ErrorCode::UnknownChannel,
+                "not subscribed to this channel".into(),
+                Some(name),
+            );
         };
         let held = self.held.swap_remove(index);
         match held.seat {
@@ -166,7 +192,11 @@ impl Conversation {
             (None, None) => {
                 self.held.swap_remove(index);
                 let message = "the database can't be asked now; subscribe again later".into();
-                vec![error(ErrorCode::Unavailable, message, Some(channel.name.to_string()))]
+                vec![error(
+                    ErrorCode::Unavailable,
+                    message,
+                    Some(channel.name.to_string()),
+                )]
             }
         }
     }
@@ -174,14 +204,21 @@ impl Conversation {
     /// The client may not have this channel (any more).
     fn give_up(&mut self, index: usize) -> Vec<Effect> {
         let held = self.held.swap_remove(index);
-        let leave = held.seat.map(|seat| Effect::Leave(Arc::clone(&held.name), seat));
-        std::iter::once(forbidden(held.name.to_string())).chain(leave).collect()
+        let leave = held
+            .seat
+            .map(|seat| Effect::Leave(Arc::clone(&held.name), seat));
+        std::iter::once(forbidden(held.name.to_string()))
+            .chain(leave)
+            .collect()
     }
 
     /// The shard subscribed: remembers where. The name becomes the shard's own copy, shared by all who hold it.
     pub fn joined(&mut self, name: &Arc<str>, seat: Seat) {
         if let Some(held) = self.held.iter_mut().find(|held| held.name == *name) {
-            *held = Held { name: Arc::clone(name), seat: Some(seat) };
+            *held = Held {
+                name: Arc::clone(name),
+                seat: Some(seat),
+            };
         }
     }
 
@@ -209,14 +246,28 @@ impl Conversation {
     }
 
     /// The result of [`Effect::Verify`]. Channels that the new token does not plainly grant are asked for again, or given up at once.
-    pub fn authenticated(&mut self, result: Result<Principal, Unverified>, context: &Context) -> Vec<Effect> {
+    pub fn authenticated(
+        &mut self,
+        result: Result<Principal, Unverified>,
+        context: &Context,
+    ) -> Vec<Effect> {
         self.verifying = false;
         let principal = match result {
             Ok(principal) if principal.user() == self.principal.user() => principal,
-            Ok(_) => return vec![error(ErrorCode::Unauthorized, "the token is another user's".into(), None)],
-            Err(Unverified::Refused(reason)) => return vec![error(ErrorCode::Unauthorized, reason, None)],
+            Ok(_) => {
+                return vec![error(
+                    ErrorCode::Unauthorized,
+                    "the token is another user's".into(),
+                    None,
+                )];
+            }
+            Err(Unverified::Refused(reason)) => {
+                return vec![error(ErrorCode::Unauthorized, reason, None)];
+            }
             // Whoever is told «unauthorized» connects anew, which is what a server that is too busy needs least.
-            Err(Unverified::Later(reason)) => return vec![error(ErrorCode::Unavailable, reason, None)],
+            Err(Unverified::Later(reason)) => {
+                return vec![error(ErrorCode::Unavailable, reason, None)];
+            }
         };
         let expires_at = principal.expires_at_s();
         let mut effects = self.succeeded_by(Arc::new(principal), context);
@@ -230,8 +281,13 @@ impl Conversation {
         self.warned = false;
         let mut effects = Vec::new();
         for index in (0..self.held.len()).rev() {
-            let Ok(channel) = context.catalog.resolve(&self.held[index].name) else { continue };
-            match context.policy.decide(&self.principal, &context.catalog, &channel) {
+            let Ok(channel) = context.catalog.resolve(&self.held[index].name) else {
+                continue;
+            };
+            match context
+                .policy
+                .decide(&self.principal, &context.catalog, &channel)
+            {
                 Decision::Allowed => {}
                 Decision::Ask => effects.push(Effect::Ask(channel)),
                 Decision::Forbidden => effects.append(&mut self.give_up(index)),
@@ -259,16 +315,28 @@ impl Conversation {
     /// When [`Conversation::on_time`] will next have something to say, Unix seconds.
     pub fn next_time(&self, limits: &Limits) -> i64 {
         let at = self.principal.expires_at_s();
-        if self.warned { self.principal.ends_at_s() } else { at - i64::from(limits.expiry_notice_s) }
+        if self.warned {
+            self.principal.ends_at_s()
+        } else {
+            at - i64::from(limits.expiry_notice_s)
+        }
     }
 }
 
 fn error(code: ErrorCode, message: String, channel: Option<String>) -> Effect {
-    Effect::Reply(Reply::Error { code, message, channel })
+    Effect::Reply(Reply::Error {
+        code,
+        message,
+        channel,
+    })
 }
 
 fn forbidden(name: String) -> Effect {
-    error(ErrorCode::Forbidden, "this token may not read this channel".into(), Some(name))
+    error(
+        ErrorCode::Forbidden,
+        "this token may not read this channel".into(),
+        Some(name),
+    )
 }
 
 fn code_of(reason: &ChannelError) -> ErrorCode {

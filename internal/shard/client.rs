@@ -73,19 +73,25 @@ impl Client {
 
     /// Its places in the rooms.
     pub(super) fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.conversation().into_iter().flat_map(Conversation::seats)
+        self.conversation()
+            .into_iter()
+            .flat_map(Conversation::seats)
     }
 
     /// The channels that it holds or is being asked about.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.conversation().into_iter().flat_map(Conversation::channels)
+        self.conversation()
+            .into_iter()
+            .flat_map(Conversation::channels)
     }
 
     /// Who is there, as far as that is known.
     pub(super) fn user(&self) -> Option<&UserId> {
         match &self.voice {
             Voice::Native(conversation) => Some(conversation.principal().user()),
-            Voice::Guest(visitor) => visitor.user().or_else(|| Some(visitor.native.as_ref()?.principal().user())),
+            Voice::Guest(visitor) => visitor
+                .user()
+                .or_else(|| Some(visitor.native.as_ref()?.principal().user())),
         }
     }
 
@@ -110,7 +116,10 @@ impl Client {
         match &self.voice {
             Voice::Native(conversation) => conversation.next_time(limits),
             Voice::Guest(visitor) => {
-                let native = visitor.native.as_ref().map(|conversation| conversation.next_time(limits));
+                let native = visitor
+                    .native
+                    .as_ref()
+                    .map(|conversation| conversation.next_time(limits));
                 let own = visitor.guest.as_ref().and_then(|guest| guest.next_time());
                 native.into_iter().chain(own).min().unwrap_or(i64::MAX)
             }
@@ -124,11 +133,21 @@ impl Client {
         }
         let limits = self.limits(limits);
         let is_pinged = self.pinged || limits.heartbeat_s >= limits.silence_s;
-        let silence = self.heard_s.saturating_add(if is_pinged { limits.silence_s } else { limits.heartbeat_s });
-        let behind = self.outbox.as_ref().map_or(u32::MAX, |outbox| outbox.since_s + limits.behind_s);
+        let silence = self.heard_s.saturating_add(if is_pinged {
+            limits.silence_s
+        } else {
+            limits.heartbeat_s
+        });
+        let behind = self
+            .outbox
+            .as_ref()
+            .map_or(u32::MAX, |outbox| outbox.since_s + limits.behind_s);
         let token_in = self.next_time(limits).saturating_sub(unix_s).max(1);
         let token = now_s.saturating_add(u32::try_from(token_in).unwrap_or(u32::MAX));
-        let revoked = if self.conversation().is_some_and(|conversation| conversation.principal().may_be_revoked()) {
+        let revoked = if self
+            .conversation()
+            .is_some_and(|conversation| conversation.principal().may_be_revoked())
+        {
             now_s + REVOCATION_LOOK_S
         } else {
             u32::MAX

@@ -9,7 +9,9 @@ use mio::Waker;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
-use crate::auth::{Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig};
+use crate::auth::{
+    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+};
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::hub::{Hub, Observer};
@@ -44,7 +46,9 @@ struct Witness {
 impl Witness {
     fn has_read(&self) -> bool {
         let viewer = self.viewer.lock().unwrap();
-        viewer.as_ref().is_some_and(|mut socket| socket.read(&mut [0; 4096]).is_ok_and(|count| count > 0))
+        viewer
+            .as_ref()
+            .is_some_and(|mut socket| socket.read(&mut [0; 4096]).is_ok_and(|count| count > 0))
     }
 
     /// How many were seen to before the viewer had something.
@@ -88,27 +92,53 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let catalog = Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]));
+        let catalog = Arc::new(Catalog::new(vec![Stream::fake(
+            "estadisticas",
+            Some(KeyType::Integer),
+        )]));
         let witness = Witness::default();
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), Box::new(witness.clone())));
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let outlet = hub.add_outlet(|| {});
         let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
-        let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap());
+        let verifier =
+            Arc::new(Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap());
         let parts = Parts {
             hub: Arc::clone(&hub),
-            context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
-            clerk: Clerk { verifier, policy, catalog },
+            context: Context {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: Limits::default(),
+            },
+            clerk: Clerk {
+                verifier,
+                policy,
+                catalog,
+            },
             clock: Clock::system(),
             metrics: Arc::new(Metrics::new()),
             drain: Drain::new(),
         };
-        let [(desk, asked), (tokens_desk, tokens), (guests_desk, guests_asked)] = std::array::from_fn(|_| mpsc::channel(1));
+        let [
+            (desk, asked),
+            (tokens_desk, tokens),
+            (guests_desk, guests_asked),
+        ] = std::array::from_fn(|_| mpsc::channel(1));
         let inbox = Arc::new(Inbox::new(waker));
         let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
-        let (events, seats) = (Events::with_capacity(2 * CROWD), Arc::new(Semaphore::new(CROWD + 1)));
-        let mut house = Self { worker, events, witness, hub, seats, _questions: [asked, tokens, guests_asked] };
+        let (events, seats) = (
+            Events::with_capacity(2 * CROWD),
+            Arc::new(Semaphore::new(CROWD + 1)),
+        );
+        let mut house = Self {
+            worker,
+            events,
+            witness,
+            hub,
+            seats,
+            _questions: [asked, tokens, guests_asked],
+        };
         let viewer = house.arrives(VIEWED);
         house.turn();
         *house.witness.viewer.lock().unwrap() = Some(viewer);
@@ -122,12 +152,23 @@ impl House {
         ours.set_nonblocking(true).unwrap();
         let socket = std::net::TcpStream::from(OwnedFd::from(theirs));
         socket.set_nonblocking(true).unwrap();
-        let grants = Grants::new(vec![("negocio_id".into(), (0..=CROWD).map(|key| key.to_string()).collect())], Vec::new());
+        let grants = Grants::new(
+            vec![(
+                "negocio_id".into(),
+                (0..=CROWD).map(|key| key.to_string()).collect(),
+            )],
+            Vec::new(),
+        );
         let principal = Arc::new(Principal::new(UserId::new("ana"), i64::MAX, None, grants));
         let early = subscription(key);
         let permit = Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
         let entrant = Entrant::Native(principal, None);
-        self.worker.inbox.put(Command::Adopt(Box::new(Arrival { socket, early: early.into(), entrant, permit })));
+        self.worker.inbox.put(Command::Adopt(Box::new(Arrival {
+            socket,
+            early: early.into(),
+            entrant,
+            permit,
+        })));
         ours
     }
 
@@ -139,7 +180,17 @@ impl House {
     fn change(&self, key: usize, turn: usize) {
         let key = Key::from_canonical(&key.to_string());
         let columns = format!(r#"{{"turn":{turn},"padding":"{}"}}"#, "x".repeat(FRAME));
-        self.hub.publish(&Topic { stream: StreamId(0), key: key.clone() }, &Row { key, columns, clock_us: 1 });
+        self.hub.publish(
+            &Topic {
+                stream: StreamId(0),
+                key: key.clone(),
+            },
+            &Row {
+                key,
+                columns,
+                clock_us: 1,
+            },
+        );
     }
 
     /// The numbers of the viewer change.
@@ -150,7 +201,10 @@ impl House {
 
     /// What the thread does once it wakes.
     fn turn(&mut self) {
-        self.worker.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+        self.worker
+            .poll
+            .poll(&mut self.events, Some(Duration::ZERO))
+            .unwrap();
         self.worker.handle(&self.events);
     }
 
@@ -164,8 +218,15 @@ impl House {
     }
 
     fn assert_served_among_them(&self) {
-        assert_eq!(self.witness.notes.lock().unwrap().len(), CROWD, "everybody was seen to in this turn");
-        let before = self.witness.before().expect("the viewer's frame came before the last of them");
+        assert_eq!(
+            self.witness.notes.lock().unwrap().len(),
+            CROWD,
+            "everybody was seen to in this turn"
+        );
+        let before = self
+            .witness
+            .before()
+            .expect("the viewer's frame came before the last of them");
         assert!(before <= IN_A_ROW, "after {before} of them");
     }
 }
@@ -179,7 +240,11 @@ fn a_frame_waits_for_few_of_those_who_leave_at_once() {
     drop(crowd);
     house.turn();
     house.assert_served_among_them();
-    assert_eq!(house.seats.available_permits(), CROWD, "they are forgotten at once");
+    assert_eq!(
+        house.seats.available_permits(),
+        CROWD,
+        "they are forgotten at once"
+    );
     assert!(house.worker.count() > 1, "and closed by and by");
     house.turn_until_alone();
 }
@@ -198,7 +263,9 @@ fn each_of_a_crowd_that_says_goodbye_has_its_answer_whatever_it_says_after() {
         guest.write_all(&GOODBYE).unwrap();
     }
     house.turn();
-    crowd.iter_mut().for_each(|guest| guest.write_all(&PING).unwrap_or_default());
+    crowd
+        .iter_mut()
+        .for_each(|guest| guest.write_all(&PING).unwrap_or_default());
     house.turn_until_alone();
     for guest in &mut crowd {
         said.clear();
@@ -256,7 +323,10 @@ fn a_frame_waits_for_few_of_those_who_come_at_once() {
 /// What is kept for single clients, in bytes.
 fn kept(house: &House) -> usize {
     let clients = house.worker.clients.iter().flatten();
-    clients.filter_map(|client| client.outbox.as_ref()).map(|outbox| outbox.kept()).sum()
+    clients
+        .filter_map(|client| client.outbox.as_ref())
+        .map(|outbox| outbox.kept())
+        .sum()
 }
 
 /// What there is to read.
@@ -279,22 +349,41 @@ fn who_asks_again_and_again_without_reading_has_one_frame_kept_and_not_one_for_e
     for turn in 1.. {
         house.change(1, turn);
         house.turn();
-        if house.worker.clients.iter().flatten().any(|client| client.outbox.is_some()) {
+        if house
+            .worker
+            .clients
+            .iter()
+            .flatten()
+            .any(|client| client.outbox.is_some())
+        {
             break;
         }
     }
     let mut questions: Vec<u8> = (0..QUESTIONS).flat_map(|_| subscription(1)).collect();
     // Said in one breath, and read before its socket was full.
-    house.worker.with_client(1, |worker, client| worker.feed(1, client, &mut Chunk::new(&mut questions)));
-    assert!(kept(&house) < QUESTIONS * ANSWER + FRAME, "{} bytes are kept", kept(&house));
+    house.worker.with_client(1, |worker, client| {
+        worker.feed(1, client, &mut Chunk::new(&mut questions))
+    });
+    assert!(
+        kept(&house) < QUESTIONS * ANSWER + FRAME,
+        "{} bytes are kept",
+        kept(&house)
+    );
     house.change(1, 1_000_000);
     let mut all = String::new();
     for _ in 0..100 {
         all.push_str(&read(&mut deaf));
         house.turn();
     }
-    let (answers, newest) = (all.matches("subscribed").count(), all.matches("1000000").count());
-    assert_eq!((answers, newest), (1 + QUESTIONS, 1), "every question has its answer, and the newest frame comes once");
+    let (answers, newest) = (
+        all.matches("subscribed").count(),
+        all.matches("1000000").count(),
+    );
+    assert_eq!(
+        (answers, newest),
+        (1 + QUESTIONS, 1),
+        "every question has its answer, and the newest frame comes once"
+    );
 }
 
 #[test]
@@ -314,9 +403,17 @@ fn what_a_client_missed_in_many_rooms_is_not_copied_at_once() {
     }
     let mut all = String::new();
     for _ in 0..200 {
-        assert!(kept(&house) <= 2 * (SEND_BUFFER_BYTES + 2 * FRAME), "{} bytes are kept", kept(&house));
+        assert!(
+            kept(&house) <= 2 * (SEND_BUFFER_BYTES + 2 * FRAME),
+            "{} bytes are kept",
+            kept(&house)
+        );
         all.push_str(&read(&mut slow));
         house.turn();
     }
-    assert_eq!(all.matches("\"turn\":19").count(), 50, "the newest of each, once");
+    assert_eq!(
+        all.matches("\"turn\":19").count(),
+        50,
+        "the newest of each, once"
+    );
 }

@@ -45,7 +45,11 @@ pub(super) struct Departures {
 
 impl Departures {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), step: Duration::ZERO, left: IN_A_STEP }
+        Self {
+            waiting: VecDeque::new(),
+            step: Duration::ZERO,
+            left: IN_A_STEP,
+        }
     }
 
     pub(super) fn put(&mut self, departed: Departed) {
@@ -71,7 +75,11 @@ impl Departures {
 
     /// How long none is to be closed; None: none waits.
     pub(super) fn next_in(&self, now: Duration) -> Option<Duration> {
-        let pause = if self.left > 0 { Duration::ZERO } else { (self.step + STEP).saturating_sub(now) };
+        let pause = if self.left > 0 {
+            Duration::ZERO
+        } else {
+            (self.step + STEP).saturating_sub(now)
+        };
         (!self.waiting.is_empty()).then_some(pause)
     }
 }
@@ -153,12 +161,21 @@ mod tests {
     #[test]
     fn a_crowd_of_ten_thousand_is_gone_soon() {
         let (mut departures, mut now) = (Departures::new(), Duration::from_secs(1));
-        (0..10_000).for_each(|slot| departures.put(Departed { slot, last_words: None }));
+        (0..10_000).for_each(|slot| {
+            departures.put(Departed {
+                slot,
+                last_words: None,
+            })
+        });
         let began = now;
         while let Some(pause) = departures.next_in(now) {
             now += pause;
             while departures.next(now).is_some() {}
         }
-        assert!(now - began < Duration::from_millis(1_300), "{:?}", now - began);
+        assert!(
+            now - began < Duration::from_millis(1_300),
+            "{:?}",
+            now - began
+        );
     }
 }

@@ -77,7 +77,9 @@ pub(super) fn open(clerk: Clerk, drain: &Drain) -> Desk {
 async fn serve(mut questions: mpsc::Receiver<Asked>, clerk: Clerk, drain: Drain) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(asked) = questions.recv().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let clerk = clerk.clone();
         drain.spawn_until_stop(async move {
             clerk.answer(asked).await;
@@ -88,7 +90,13 @@ async fn serve(mut questions: mpsc::Receiver<Asked>, clerk: Clerk, drain: Drain)
 
 impl Clerk {
     async fn answer(&self, asked: Asked) {
-        let Asked { inbox, slot, generation, since, question } = asked;
+        let Asked {
+            inbox,
+            slot,
+            generation,
+            since,
+            question,
+        } = asked;
         let left = ANSWER_WITHIN.saturating_sub(instant().saturating_duration_since(since));
         let command = match question {
             Question::MayRead(user, channel) => {
@@ -97,11 +105,21 @@ impl Clerk {
                 Command::asked(slot, generation, channel, allowed.and_then(Result::ok))
             }
             Question::Verify(token) => {
-                let verified = in_time(left, self.verifier.verify(&token)).await.map(|verified| verified.map_err(unverified));
+                let verified = in_time(left, self.verifier.verify(&token))
+                    .await
+                    .map(|verified| verified.map_err(unverified));
                 let verified = verified.unwrap_or_else(|| Err(Unverified::Later(BUSY.to_owned())));
-                Command::Answer { slot, generation, answer: Answer::Verified(verified) }
+                Command::Answer {
+                    slot,
+                    generation,
+                    answer: Answer::Verified(verified),
+                }
             }
-            Question::Guest(future) => Command::Answer { slot, generation, answer: Answer::Guest(future.await) },
+            Question::Guest(future) => Command::Answer {
+                slot,
+                generation,
+                answer: Answer::Guest(future.await),
+            },
         };
         inbox.put(command);
     }
@@ -117,7 +135,11 @@ async fn in_time<T>(left: Duration, answer: impl Future<Output = T>) -> Option<T
 
 fn unverified(error: TokenError) -> Unverified {
     let reason = error.to_string();
-    if error.is_temporary() { Unverified::Later(reason) } else { Unverified::Refused(reason) }
+    if error.is_temporary() {
+        Unverified::Later(reason)
+    } else {
+        Unverified::Refused(reason)
+    }
 }
 
 #[cfg(test)]

@@ -28,8 +28,14 @@ pub(super) struct Leaving {
 
 impl Leaving {
     pub(super) fn new(clients: usize, spread: Duration) -> Self {
-        let steps = usize::try_from(spread.as_millis() / LEAVE_EVERY.as_millis()).unwrap_or(1).max(1);
-        Self { slot: 0, batch: clients.div_ceil(steps).max(LEAVE_AT_LEAST), next: instant() }
+        let steps = usize::try_from(spread.as_millis() / LEAVE_EVERY.as_millis())
+            .unwrap_or(1)
+            .max(1);
+        Self {
+            slot: 0,
+            batch: clients.div_ceil(steps).max(LEAVE_AT_LEAST),
+            next: instant(),
+        }
     }
 
     pub(super) fn next_in(&self) -> Duration {
@@ -40,7 +46,9 @@ impl Leaving {
 impl Worker {
     /// Asks the next batch of clients to leave; when all have gone the shard ends.
     pub(super) fn leave_step(&mut self) {
-        let Some(mut leaving) = self.leaving.take() else { return };
+        let Some(mut leaving) = self.leaving.take() else {
+            return;
+        };
         if instant() >= leaving.next {
             let mut asked = 0;
             while asked < leaving.batch && (leaving.slot as usize) < self.clients.len() {
@@ -111,7 +119,9 @@ impl Worker {
         let unix_s = self.parts.clock.unix_s();
         self.tell(slot, client, |guest, now, acts| guest.on_time(now, acts));
         let is_guest = matches!(client.voice, Voice::Guest(_));
-        let Some(conversation) = client.conversation_mut() else { return };
+        let Some(conversation) = client.conversation_mut() else {
+            return;
+        };
         match conversation.on_time(unix_s, &limits) {
             Effect::None => {}
             // Guests that never used the native dialect may not know its frames.
@@ -122,12 +132,23 @@ impl Worker {
 
     /// Ends a connection from our side.
     pub(super) fn close(&mut self, slot: u32, client: &mut Client, reason: CloseReason) {
-        self.close_with(slot, client, reason, &close_frame(reason.code(), reason.text()));
+        self.close_with(
+            slot,
+            client,
+            reason,
+            &close_frame(reason.code(), reason.text()),
+        );
     }
 
     /// Ends a connection with this close frame: no more broadcasts, and what is on its way still leaves. Who closed first has its answer when
     /// its socket is closed, in [its turn](crate::shard::departures).
-    pub(super) fn close_with(&mut self, slot: u32, client: &mut Client, reason: CloseReason, frame: &[u8]) {
+    pub(super) fn close_with(
+        &mut self,
+        slot: u32,
+        client: &mut Client,
+        reason: CloseReason,
+        frame: &[u8],
+    ) {
         if client.life != Life::Open {
             return;
         }
@@ -147,7 +168,10 @@ impl Worker {
             client.life = Life::Dead(reason);
             return;
         }
-        client.life = Life::Closing { reason, until_s: self.now_s + CLOSING_S };
+        client.life = Life::Closing {
+            reason,
+            until_s: self.now_s + CLOSING_S,
+        };
         if client.outbox.is_none() {
             self.finish_closing(slot, client);
         }
@@ -156,11 +180,17 @@ impl Worker {
     /// The close frame is sent. A client that closed first has had its answer; otherwise its answer is awaited, so that the kernel does not
     /// reset the connection, and drop our close frame, over bytes that were not read.
     pub(super) fn finish_closing(&mut self, slot: u32, client: &mut Client) {
-        if let Life::Closing { reason: CloseReason::Client, .. } = client.life {
+        if let Life::Closing {
+            reason: CloseReason::Client,
+            ..
+        } = client.life
+        {
             client.life = Life::Dead(CloseReason::Client);
             return;
         }
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         if socket.shutdown(Shutdown::Write).is_err() {
             client.life = Life::Dead(CloseReason::Client);
         }

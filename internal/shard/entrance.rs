@@ -62,15 +62,30 @@ struct Open {
 
 impl std::fmt::Debug for Porch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Porch").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Porch")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 
 impl Porch {
     /// Opens the entrance of this number, and calls the first shard.
-    pub(super) fn open(number: usize, socket: TcpListener, porter: Arc<dyn Porter>, inboxes: Vec<Arc<Inbox>>) -> Entrance {
-        let open = Mutex::new(Some(Open { socket: mio::net::TcpListener::from_std(socket), porter }));
-        let porch = Arc::new(Self { token: Token(FIRST - number), open, inboxes, calls: AtomicUsize::new(number) });
+    pub(super) fn open(
+        number: usize,
+        socket: TcpListener,
+        porter: Arc<dyn Porter>,
+        inboxes: Vec<Arc<Inbox>>,
+    ) -> Entrance {
+        let open = Mutex::new(Some(Open {
+            socket: mio::net::TcpListener::from_std(socket),
+            porter,
+        }));
+        let porch = Arc::new(Self {
+            token: Token(FIRST - number),
+            open,
+            inboxes,
+            calls: AtomicUsize::new(number),
+        });
         porch.call_next();
         Entrance(porch)
     }
@@ -83,7 +98,10 @@ impl Porch {
     fn call_next(self: &Arc<Self>) {
         for _ in 0..self.inboxes.len() {
             let turn = self.calls.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-            if self.inboxes[turn].put(Command::Stand(Arc::clone(self))).is_none() {
+            if self.inboxes[turn]
+                .put(Command::Stand(Arc::clone(self)))
+                .is_none()
+            {
                 return;
             }
         }
@@ -92,13 +110,17 @@ impl Porch {
     /// Has a poll watch the socket; false: it is closed.
     fn watch(&self, registry: &Registry) -> io::Result<bool> {
         let mut open = self.lock();
-        let Some(Open { socket, .. }) = &mut *open else { return Ok(false) };
+        let Some(Open { socket, .. }) = &mut *open else {
+            return Ok(false);
+        };
         registry.register(socket, self.token, Interest::READABLE)?;
         Ok(true)
     }
 
     fn unwatch(&self, registry: &Registry) -> io::Result<()> {
-        self.lock().as_mut().map_or(Ok(()), |open| registry.deregister(&mut open.socket))
+        self.lock()
+            .as_mut()
+            .map_or(Ok(()), |open| registry.deregister(&mut open.socket))
     }
 
     /// The next caller, and who is to judge it; None: closed.
@@ -127,7 +149,13 @@ impl Worker {
     pub(super) fn stand(&mut self, porch: Arc<Porch>) {
         match porch.watch(self.poll.registry()) {
             Ok(true) => {
-                self.posts.push(Post { porch, ready: false, let_in: 0, back_off: BackOff::default(), rests_until: None });
+                self.posts.push(Post {
+                    porch,
+                    ready: false,
+                    let_in: 0,
+                    back_off: BackOff::default(),
+                    rests_until: None,
+                });
             }
             Ok(false) => {}
             Err(error) => {
@@ -162,7 +190,9 @@ impl Worker {
             if !post.ready || post.let_in == A_TURN {
                 break;
             }
-            let Some((accepted, porter)) = post.porch.accept() else { return false };
+            let Some((accepted, porter)) = post.porch.accept() else {
+                return false;
+            };
             match accepted {
                 Ok((socket, address)) => {
                     post.back_off.end();
@@ -179,7 +209,9 @@ impl Worker {
                 Err(_) if self.see_all_off() => {}
                 Err(error) => {
                     let open = self.parts.metrics.connections.get();
-                    let pause = post.back_off.pause(&error, usize::try_from(open).unwrap_or(0));
+                    let pause = post
+                        .back_off
+                        .pause(&error, usize::try_from(open).unwrap_or(0));
                     (post.ready, post.rests_until) = (false, Some(instant() + pause));
                 }
             }
@@ -224,7 +256,9 @@ impl BackOff {
         if self.last.is_none() {
             tracing::warn!(%error, open, "can't accept connections; trying again with growing pauses");
         }
-        let pause = self.last.map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
+        let pause = self
+            .last
+            .map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
         self.last = Some(pause);
         pause
     }
@@ -233,6 +267,16 @@ impl BackOff {
 /// Errors of the connection that was to be accepted (accept(2) hands them on); the next one may be fine. Any other, above all the want
 /// of file descriptors, would come again at once, so whoever accepts must [rest](BackOff).
 pub fn is_the_peers(error: &io::Error) -> bool {
-    let Some(errno) = Errno::from_io_error(error) else { return false };
-    matches!(errno, Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO | Errno::PERM | Errno::TIMEDOUT)
+    let Some(errno) = Errno::from_io_error(error) else {
+        return false;
+    };
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::TIMEDOUT
+    )
 }

@@ -102,8 +102,17 @@ pub struct Boarding {
 
 impl Boarding {
     /// With every client's limits, no subprotocol, and no native dialect.
-    pub fn new(tenant: &'static str, make: impl FnOnce(Berth) -> Box<dyn Guest> + Send + 'static) -> Self {
-        Self { tenant, make: Box::new(make), limits: None, principal: None, subprotocol: None }
+    pub fn new(
+        tenant: &'static str,
+        make: impl FnOnce(Berth) -> Box<dyn Guest> + Send + 'static,
+    ) -> Self {
+        Self {
+            tenant,
+            make: Box::new(make),
+            limits: None,
+            principal: None,
+            subprotocol: None,
+        }
     }
 
     /// With limits of its own.
@@ -123,7 +132,9 @@ impl Boarding {
 
 impl fmt::Debug for Boarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Boarding").field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("Boarding")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +171,10 @@ pub struct Acts<'a> {
 impl<'a> Acts<'a> {
     /// `ask` takes a future, or says that it can't. For the shard, and for tests of guests.
     pub fn new(ask: &'a mut dyn FnMut(BoxFuture<'static, Answered>) -> bool) -> Self {
-        Self { acts: Vec::new(), ask }
+        Self {
+            acts: Vec::new(),
+            ask,
+        }
     }
 
     /// What is to be done.
@@ -210,6 +224,8 @@ impl<'a> Acts<'a> {
 
 impl fmt::Debug for Acts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acts").field("acts", &self.acts.len()).finish_non_exhaustive()
+        f.debug_struct("Acts")
+            .field("acts", &self.acts.len())
+            .finish_non_exhaustive()
     }
 }

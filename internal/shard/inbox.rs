@@ -19,7 +19,11 @@ pub(super) enum Command {
     /// Let callers in there, until it is another shard's turn.
     Stand(Arc<Porch>),
     /// The answer to a question that the shard put to the [desk](crate::shard::desk).
-    Answer { slot: u32, generation: u32, answer: Answer },
+    Answer {
+        slot: u32,
+        generation: u32,
+        answer: Answer,
+    },
     /// Ask every client to leave, spread over so many milliseconds.
     Leave { spread_ms: u64 },
     /// Something that an operator wants.
@@ -29,8 +33,17 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn asked(slot: u32, generation: u32, channel: Channel, allowed: Option<bool>) -> Self {
-        Self::Answer { slot, generation, answer: Answer::Allowed(channel, allowed) }
+    pub(super) fn asked(
+        slot: u32,
+        generation: u32,
+        channel: Channel,
+        allowed: Option<bool>,
+    ) -> Self {
+        Self::Answer {
+            slot,
+            generation,
+            answer: Answer::Allowed(channel, allowed),
+        }
     }
 }
 
@@ -44,13 +57,18 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
-        Self { commands: Mutex::new(Some(Vec::new())), waker }
+        Self {
+            commands: Mutex::new(Some(Vec::new())),
+            waker,
+        }
     }
 
     /// Adds a command, and wakes the shard if there was none. Gives it back if the shard has ended.
     pub(super) fn put(&self, command: Command) -> Option<Command> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(commands) = &mut *inbox else { return Some(command) };
+        let Some(commands) = &mut *inbox else {
+            return Some(command);
+        };
         let was_empty = commands.is_empty();
         commands.push(command);
         drop(inbox);
@@ -72,7 +90,11 @@ impl Inbox {
 
     /// The shard ends: what it has not taken, and nothing will come any more.
     pub(super) fn close(&self) -> Vec<Command> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or_default()
     }
 }
 

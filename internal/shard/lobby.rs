@@ -63,7 +63,9 @@ pub struct Admitted {
 
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admitted").field("principal", &self.principal).finish_non_exhaustive()
+        f.debug_struct("Admitted")
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,21 +83,49 @@ impl Worker {
         if self.leaving.is_some() {
             return porter.take_back(caller, &[]);
         }
-        let Caller { socket, address, permit, since } = caller;
+        let Caller {
+            socket,
+            address,
+            permit,
+            since,
+        } = caller;
         let slot = match self.open_slot(TcpStream::from_std(socket)) {
             Ok(slot) => slot,
-            Err(socket) => return porter.take_back(Caller { socket: socket.into(), address, permit, since }, &[]),
+            Err(socket) => {
+                return porter.take_back(
+                    Caller {
+                        socket: socket.into(),
+                        address,
+                        permit,
+                        since,
+                    },
+                    &[],
+                );
+            }
         };
-        self.lobby.insert(slot, Box::new(Waiting { address, permit, since, porter }));
+        self.lobby.insert(
+            slot,
+            Box::new(Waiting {
+                address,
+                permit,
+                since,
+                porter,
+            }),
+        );
         let generation = self.generations[slot as usize];
         // The first second is not a whole one.
-        self.wheel.put(self.now_s + 1 + PATIENCE_S, Entry { slot, generation });
+        self.wheel
+            .put(self.now_s + 1 + PATIENCE_S, Entry { slot, generation });
     }
 
     /// A caller said something. `ends`: and may have hung up as well.
     pub(super) fn on_first_words(&mut self, slot: u32, ends: bool) {
-        let Some(waiting) = self.lobby.remove(&slot) else { return };
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(waiting) = self.lobby.remove(&slot) else {
+            return;
+        };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
         match receive(socket, &mut buffer) {
             None => drop(self.lobby.insert(slot, waiting)),
@@ -115,7 +145,10 @@ impl Worker {
     }
 
     fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &mut Admitted, said: &mut [u8]) {
-        let permits = admitted.permits.drain(..).fold(waiting.permit, |permits, permit| permits.and(Some(permit)));
+        let permits = admitted
+            .permits
+            .drain(..)
+            .fold(waiting.permit, |permits, permit| permits.and(Some(permit)));
         let entrant = Entrant::Native(Arc::clone(&admitted.principal), admitted.interpreter.take());
         self.settle(slot, entrant, permits);
         self.with_client(slot, |worker, client| {
@@ -151,13 +184,28 @@ impl Worker {
     }
 
     fn send_back(&mut self, slot: u32, waiting: Waiting, said: &[u8]) {
-        let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
         self.free.push(slot);
-        let Waiting { address, permit, since, porter } = waiting;
+        let Waiting {
+            address,
+            permit,
+            since,
+            porter,
+        } = waiting;
         if let Err(error) = self.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a connection could not be taken out of the poll and was dropped");
             return;
         }
-        porter.take_back(Caller { socket: socket.into(), address, permit, since }, said);
+        porter.take_back(
+            Caller {
+                socket: socket.into(),
+                address,
+                permit,
+                since,
+            },
+            said,
+        );
     }
 }

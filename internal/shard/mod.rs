@@ -79,14 +79,20 @@ pub struct Permits {
 impl Permits {
     /// A place.
     pub fn new(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: permit, _more: None }
+        Self {
+            _permit: permit,
+            _more: None,
+        }
     }
 
     /// The same, and another.
     #[must_use]
     pub fn and(self, permit: Option<OwnedSemaphorePermit>) -> Self {
         match permit {
-            Some(permit) => Self { _permit: permit, _more: Some(Box::new(self)) },
+            Some(permit) => Self {
+                _permit: permit,
+                _more: Some(Box::new(self)),
+            },
             None => self,
         }
     }
@@ -166,11 +172,18 @@ impl std::fmt::Debug for Handle {
 impl Shards {
     /// Starts the threads. Must be called on the runtime that is to answer the shards' questions.
     pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
-        parts.metrics.closes.expect(CloseReason::ALL.map(CloseReason::label));
-        parts.metrics.errors_sent.expect(ErrorCode::ALL.map(ErrorCode::as_str));
+        parts
+            .metrics
+            .closes
+            .expect(CloseReason::ALL.map(CloseReason::label));
+        parts
+            .metrics
+            .errors_sent
+            .expect(ErrorCode::ALL.map(ErrorCode::as_str));
         // Each has a desk of its own: permissions for those who come, new tokens of those who are here, and what apps wait for.
         let desks = std::array::from_fn(|_| desk::open(parts.clerk.clone(), &parts.drain));
-        let shards = (0..config.threads.max(1)).map(|number| start_shard(number, parts, desks.clone()));
+        let shards =
+            (0..config.threads.max(1)).map(|number| start_shard(number, parts, desks.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
             next: AtomicUsize::new(0),
@@ -182,19 +195,35 @@ impl Shards {
     /// Hands a connection over for good.
     pub fn adopt(&self, arrival: Arrival) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].inbox.put(Command::Adopt(Box::new(arrival))).into_iter().for_each(too_late);
+        self.shards[turn]
+            .inbox
+            .put(Command::Adopt(Box::new(arrival)))
+            .into_iter()
+            .for_each(too_late);
     }
 
     /// Lets callers in at a listening socket, which must be non-blocking, until the entrance is closed; `porter` judges them.
     pub fn open(&self, socket: std::net::TcpListener, porter: Arc<dyn Porter>) -> Entrance {
         let number = self.entrances.fetch_add(1, Ordering::Relaxed);
-        Porch::open(number, socket, porter, self.shards.iter().map(|shard| Arc::clone(&shard.inbox)).collect())
+        Porch::open(
+            number,
+            socket,
+            porter,
+            self.shards
+                .iter()
+                .map(|shard| Arc::clone(&shard.inbox))
+                .collect(),
+        )
     }
 
     /// Lets a connection wait for its first words; `porter` judges them.
     pub fn knock(&self, caller: Caller, porter: Arc<dyn Porter>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].inbox.put(Command::Knock(Box::new((caller, porter)))).into_iter().for_each(too_late);
+        self.shards[turn]
+            .inbox
+            .put(Command::Knock(Box::new((caller, porter))))
+            .into_iter()
+            .for_each(too_late);
     }
 
     /// Asks every client to leave, in batches over `spread`, and waits for them at most `grace`; returns whether all went in time.
@@ -237,7 +266,10 @@ fn too_late(command: Command) {
         Command::Adopt(arrival) => {
             let reason = CloseReason::Restarting;
             // An empty socket takes so few bytes at once.
-            let _gone = io::Write::write(&mut &arrival.socket, &close_frame(reason.code(), reason.text()));
+            let _gone = io::Write::write(
+                &mut &arrival.socket,
+                &close_frame(reason.code(), reason.text()),
+            );
         }
         _ => {}
     }
@@ -267,7 +299,10 @@ fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 3]) -> io::Resu
         // Nobody waits if the server is dropped without a drain.
         let _ = tell.send(());
     })?;
-    Ok(Handle { inbox, ended: tokio::sync::Mutex::new(Some(ended)) })
+    Ok(Handle {
+        inbox,
+        ended: tokio::sync::Mutex::new(Some(ended)),
+    })
 }
 
 impl Drop for Shards {

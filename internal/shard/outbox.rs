@@ -77,17 +77,29 @@ impl Outbox {
     /// A socket that took `sent` bytes of a broadcast.
     pub(super) fn after_frame(frame: &Frame, sent: usize, now_s: u32) -> Self {
         let rest = (sent > 0).then(|| Rest::Frame(frame.clone(), sent));
-        Self { rest, replies: Vec::new(), since_s: now_s }
+        Self {
+            rest,
+            replies: Vec::new(),
+            since_s: now_s,
+        }
     }
 
     /// The same of a frame that must come, even if nothing of it has left.
     pub(super) fn keeping(frame: &Frame, sent: usize, now_s: u32) -> Self {
-        Self { rest: Some(Rest::Frame(frame.clone(), sent)), replies: Vec::new(), since_s: now_s }
+        Self {
+            rest: Some(Rest::Frame(frame.clone(), sent)),
+            replies: Vec::new(),
+            since_s: now_s,
+        }
     }
 
     /// A socket that took `sent` of these bytes.
     pub(super) fn after_bytes(bytes: Vec<u8>, sent: usize, now_s: u32) -> Self {
-        Self { rest: Some(Rest::Bytes(bytes, sent)), replies: Vec::new(), since_s: now_s }
+        Self {
+            rest: Some(Rest::Bytes(bytes, sent)),
+            replies: Vec::new(),
+            since_s: now_s,
+        }
     }
 
     /// Adds whole frames to leave after the rest.
@@ -98,12 +110,23 @@ impl Outbox {
     /// Bytes of this client alone that are kept.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        let rest = self.rest.as_ref().map_or(0, |rest| if let Rest::Bytes(bytes, _) = rest { bytes.len() } else { 0 });
+        let rest = self.rest.as_ref().map_or(0, |rest| {
+            if let Rest::Bytes(bytes, _) = rest {
+                bytes.len()
+            } else {
+                0
+            }
+        });
         rest + self.replies.len()
     }
 
     /// Sends on by [`send`] or [`send_last`], and says how many bytes went. [`Sent::All`]: nothing is kept any more.
-    pub(super) fn flush(&mut self, socket: &TcpStream, send: fn(&TcpStream, &[u8]) -> Sent, now_s: u32) -> (Sent, usize) {
+    pub(super) fn flush(
+        &mut self,
+        socket: &TcpStream,
+        send: fn(&TcpStream, &[u8]) -> Sent,
+        now_s: u32,
+    ) -> (Sent, usize) {
         let mut total = 0;
         if self.rest.is_none() {
             self.take_replies();

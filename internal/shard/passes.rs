@@ -17,7 +17,11 @@ pub(super) struct Passes {
 impl Passes {
     /// Queues a room that has so many members still to be looked at. Each room stands here once: that is the caller's to see to.
     pub(super) fn put(&mut self, room: u32, remaining: usize) {
-        if remaining <= SLICE { self.small.push_back(room) } else { self.large.push_back(room) }
+        if remaining <= SLICE {
+            self.small.push_back(room)
+        } else {
+            self.large.push_back(room)
+        }
     }
 
     pub(super) fn next_small(&mut self) -> Option<u32> {

@@ -30,8 +30,13 @@ impl Worker {
                     client.unread = true;
                     return;
                 }
-                let Some(socket) = worker.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
-                let Some(count) = receive(socket, &mut buffer) else { return };
+                let Some(socket) = worker.sockets.get(slot as usize).and_then(Option::as_ref)
+                else {
+                    return;
+                };
+                let Some(count) = receive(socket, &mut buffer) else {
+                    return;
+                };
                 match count {
                     0 => return client.end_of_stream(),
                     // What comes after a close frame is nobody's.
@@ -69,14 +74,19 @@ impl Worker {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
         self.parts.metrics.messages_received.inc();
-        let Voice::Native(conversation) = &mut client.voice else { return self.on_guest_message(slot, client, message) };
+        let Voice::Native(conversation) = &mut client.voice else {
+            return self.on_guest_message(slot, client, message);
+        };
         if let Some(effect) = conversation.admit(&self.parts.context, self.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
             Message::Text(text) => {
                 let effect = conversation.on_text(&text, &self.parts.context);
-                if client.tongue == 0 || !is_foreign(&effect) || !self.reinterpret(slot, client, &text) {
+                if client.tongue == 0
+                    || !is_foreign(&effect)
+                    || !self.reinterpret(slot, client, &text)
+                {
                     self.apply(slot, client, effect);
                 }
             }
@@ -98,10 +108,15 @@ impl Worker {
                 self.reply(slot, client, &Reply::Unsubscribed(name));
             }
             Effect::Ask(channel) => {
-                let Some(conversation) = client.conversation() else { return };
-                let question = Question::MayRead(conversation.principal().user().clone(), channel.clone());
+                let Some(conversation) = client.conversation() else {
+                    return;
+                };
+                let question =
+                    Question::MayRead(conversation.principal().user().clone(), channel.clone());
                 if !self.ask(slot, client, question) {
-                    let effects = client.conversation_mut().map(|conversation| conversation.answered(channel, None));
+                    let effects = client
+                        .conversation_mut()
+                        .map(|conversation| conversation.answered(channel, None));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
@@ -111,7 +126,9 @@ impl Worker {
                 if !self.ask(slot, client, Question::Verify(token)) {
                     let result = Err(Unverified::Later(BUSY.to_owned()));
                     let context = &self.parts.context;
-                    let effects = client.conversation_mut().map(|conversation| conversation.authenticated(result, context));
+                    let effects = client
+                        .conversation_mut()
+                        .map(|conversation| conversation.authenticated(result, context));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
@@ -123,9 +140,20 @@ impl Worker {
 
     /// Puts a question to the desk; false: it is full.
     fn ask(&self, slot: u32, client: &Client, question: Question) -> bool {
-        let desk = if matches!(question, Question::Verify(_)) { &self.tokens_desk } else { &self.desk };
+        let desk = if matches!(question, Question::Verify(_)) {
+            &self.tokens_desk
+        } else {
+            &self.desk
+        };
         let (inbox, generation) = (Arc::clone(&self.inbox), client.generation);
-        desk.try_send(Asked { inbox, slot, generation, since: instant(), question }).is_ok()
+        desk.try_send(Asked {
+            inbox,
+            slot,
+            generation,
+            since: instant(),
+            question,
+        })
+        .is_ok()
     }
 
     fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {
@@ -139,13 +167,17 @@ impl Worker {
     fn join(&mut self, slot: u32, client: &mut Client, channel: &Channel) {
         let subscribed = self.parts.hub.subscribe(self.outlet.id(), channel);
         let index = self.rooms.open(subscribed.room);
-        let Some(room) = self.rooms.get_mut(index) else { return };
+        let Some(room) = self.rooms.get_mut(index) else {
+            return;
+        };
         if let Some(frame) = subscribed.latest
             && room.offer(frame)
         {
             self.start_pass(index);
         }
-        let Some(seat) = self.rooms.sit(index, slot) else { return };
+        let Some(seat) = self.rooms.sit(index, slot) else {
+            return;
+        };
         if let Some(conversation) = client.conversation_mut() {
             conversation.joined(&channel.name, seat);
         }
@@ -172,8 +204,15 @@ impl Worker {
     fn newest(&mut self, client: &Client, seat: Seat) -> Option<Frame> {
         let (room, place) = self.rooms.member(seat)?;
         let is_full = client.outbox.is_some();
-        room.members[place].seen = if is_full { room.turn.wrapping_sub(1) } else { room.turn };
-        room.latest.as_ref().filter(|_| !is_full).map(|latest| latest.frame.clone())
+        room.members[place].seen = if is_full {
+            room.turn.wrapping_sub(1)
+        } else {
+            room.turn
+        };
+        room.latest
+            .as_ref()
+            .filter(|_| !is_full)
+            .map(|latest| latest.frame.clone())
     }
 
     fn leave_room(&mut self, client: &mut Client, seat: Seat) {
@@ -189,7 +228,9 @@ impl Worker {
     }
 
     fn vacate(&mut self, seat: Seat) {
-        let Some((room, moved)) = self.rooms.leave(seat) else { return };
+        let Some((room, moved)) = self.rooms.leave(seat) else {
+            return;
+        };
         self.parts.hub.unsubscribe(self.outlet.id(), room);
         let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
         if let Some(conversation) = moved.and_then(|client| client.conversation_mut()) {
@@ -201,16 +242,28 @@ impl Worker {
 impl Client {
     /// The peer sends no more: without a close frame, or after one.
     fn end_of_stream(&mut self) {
-        let reason = if let Life::Closing { reason, .. } = self.life { reason } else { CloseReason::Client };
+        let reason = if let Life::Closing { reason, .. } = self.life {
+            reason
+        } else {
+            CloseReason::Client
+        };
         self.life = Life::Dead(reason);
     }
 }
 
 /// Whether a message is none of the native dialect.
 fn is_foreign(effect: &Effect) -> bool {
-    matches!(effect, Effect::Reply(Reply::Error { code: ErrorCode::BadMessage | ErrorCode::UnknownType, .. }))
+    matches!(
+        effect,
+        Effect::Reply(Reply::Error {
+            code: ErrorCode::BadMessage | ErrorCode::UnknownType,
+            ..
+        })
+    )
 }
 
 fn encode(reply: &Reply) -> Vec<u8> {
-    Frame::text(&native::encode_reply(reply)).as_bytes().to_vec()
+    Frame::text(&native::encode_reply(reply))
+        .as_bytes()
+        .to_vec()
 }

@@ -56,7 +56,11 @@ pub(super) struct Room {
 impl Room {
     /// Takes a frame if it is newer than what the room has, and starts a pass; one under way goes on from where it is with the newer frame.
     pub(super) fn offer(&mut self, frame: Versioned) -> bool {
-        if self.latest.as_ref().is_some_and(|latest| latest.version >= frame.version) {
+        if self
+            .latest
+            .as_ref()
+            .is_some_and(|latest| latest.version >= frame.version)
+        {
             return false;
         }
         self.latest = Some(frame);
@@ -94,12 +98,23 @@ impl Rooms {
         if let Some(index) = self.find(id) {
             return index;
         }
-        let room = Room { id, members: Vec::new(), latest: None, turn: 0, cursor: 0, remaining: 0, queued: false };
+        let room = Room {
+            id,
+            members: Vec::new(),
+            latest: None,
+            turn: 0,
+            cursor: 0,
+            remaining: 0,
+            queued: false,
+        };
         let index = self.free.pop().unwrap_or_else(|| {
             self.rooms.push(None);
             u32::try_from(self.rooms.len() - 1).unwrap_or(u32::MAX)
         });
-        if let Some(place) = usize::try_from(index).ok().and_then(|i| self.rooms.get_mut(i)) {
+        if let Some(place) = usize::try_from(index)
+            .ok()
+            .and_then(|i| self.rooms.get_mut(i))
+        {
             *place = Some(room);
         }
         self.by_id.insert(id, index);
@@ -110,7 +125,10 @@ impl Rooms {
     pub(super) fn sit(&mut self, index: u32, slot: u32) -> Option<Seat> {
         let room = self.get_mut(index)?;
         let place = u32::try_from(room.members.len()).ok()?;
-        room.members.push(Member { slot, seen: room.turn });
+        room.members.push(Member {
+            slot,
+            seen: room.turn,
+        });
         if room.remaining > 0 {
             // A pass goes round from wherever the last one ended, and the new place may lie on its way: nobody else loses a turn by it.
             room.remaining += 1;
@@ -134,7 +152,10 @@ impl Rooms {
         }
         if room.members.is_empty() {
             self.by_id.remove(&id);
-            if let Some(place) = usize::try_from(seat.room).ok().and_then(|i| self.rooms.get_mut(i)) {
+            if let Some(place) = usize::try_from(seat.room)
+                .ok()
+                .and_then(|i| self.rooms.get_mut(i))
+            {
                 *place = None;
             }
             self.free.push(seat.room);
@@ -170,28 +191,40 @@ mod tests {
     /// The next member that a pass looks at, as the worker goes on.
     fn look(room: &mut Room) -> u32 {
         room.remaining -= 1;
-        let place = if room.cursor < room.members.len() { room.cursor } else { 0 };
+        let place = if room.cursor < room.members.len() {
+            room.cursor
+        } else {
+            0
+        };
         room.cursor = place + 1;
         room.members[place].seen = room.turn;
         room.members[place].slot()
     }
 
     fn a_room() -> RoomId {
-        let catalog = Arc::new(Catalog::new(vec![Stream::fake("estadisticas", Some(KeyType::Integer))]));
+        let catalog = Arc::new(Catalog::new(vec![Stream::fake(
+            "estadisticas",
+            Some(KeyType::Integer),
+        )]));
         let hub = Hub::new(Arc::clone(&catalog), Box::new(Nobody));
         let outlet = hub.add_outlet(|| {});
-        hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap()).room
+        hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap())
+            .room
     }
 
     fn frame(version: u64) -> Versioned {
-        Versioned { version: Version(version), frame: Frame::text("1") }
+        Versioned {
+            version: Version(version),
+            frame: Frame::text("1"),
+        }
     }
 
     /// Where a pass begins depends on where the last one ended, so the newcomer's place may come before somebody's who still waits.
     #[test]
     fn whoever_sits_down_within_a_pass_takes_nobodys_turn() {
         let id = a_room();
-        for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked))) {
+        for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked)))
+        {
             let mut rooms = Rooms::default();
             let index = rooms.open(id);
             assert!((0..4).all(|slot| rooms.sit(index, slot).is_some()));
@@ -204,7 +237,10 @@ mod tests {
             while room.remaining > 0 {
                 look(room);
             }
-            assert!(room.members.iter().all(|member| !room.is_behind(*member)), "from {before} on, after {seen:?}");
+            assert!(
+                room.members.iter().all(|member| !room.is_behind(*member)),
+                "from {before} on, after {seen:?}"
+            );
         }
     }
 
@@ -224,7 +260,10 @@ mod tests {
             while room.remaining > 0 {
                 looked.push(look(room));
             }
-            assert!(room.members.iter().all(|member| !room.is_behind(*member)), "seat {freed} was freed: {looked:?}");
+            assert!(
+                room.members.iter().all(|member| !room.is_behind(*member)),
+                "seat {freed} was freed: {looked:?}"
+            );
         }
     }
 }

@@ -49,10 +49,20 @@ impl FromStr for ClientId {
     type Err = InvalidClientId;
 
     fn from_str(text: &str) -> Result<Self, InvalidClientId> {
-        let mut numbers = text.split('-').map(|part| part.parse().map_err(|_| InvalidClientId));
+        let mut numbers = text
+            .split('-')
+            .map(|part| part.parse().map_err(|_| InvalidClientId));
         let mut next = || numbers.next().unwrap_or(Err(InvalidClientId));
-        let id = Self { shard: next()?, slot: next()?, generation: next()? };
-        if numbers.next().is_some() { Err(InvalidClientId) } else { Ok(id) }
+        let id = Self {
+            shard: next()?,
+            slot: next()?,
+            generation: next()?,
+        };
+        if numbers.next().is_some() {
+            Err(InvalidClientId)
+        } else {
+            Ok(id)
+        }
     }
 }
 
@@ -106,9 +116,22 @@ type Part<T> = (T, Option<u32>);
 
 /// What a shard is asked. Whoever asks may have gone when the answer comes.
 pub(super) enum Wish {
-    List { matching: Arc<str>, from: u32, most: usize, answer: oneshot::Sender<Part<Vec<ClientView>>> },
-    Close { slot: u32, generation: u32, reason: CloseReason, answer: oneshot::Sender<Option<UserId>> },
-    Sweep { from: u32, answer: oneshot::Sender<Part<Swept>> },
+    List {
+        matching: Arc<str>,
+        from: u32,
+        most: usize,
+        answer: oneshot::Sender<Part<Vec<ClientView>>>,
+    },
+    Close {
+        slot: u32,
+        generation: u32,
+        reason: CloseReason,
+        answer: oneshot::Sender<Option<UserId>>,
+    },
+    Sweep {
+        from: u32,
+        answer: oneshot::Sender<Part<Swept>>,
+    },
 }
 
 impl Shards {
@@ -126,9 +149,16 @@ impl Shards {
                     return roster;
                 }
                 let matching = Arc::clone(&matching);
-                let wish = |answer| Wish::List { matching, from: slot, most: missing, answer };
+                let wish = |answer| Wish::List {
+                    matching,
+                    from: slot,
+                    most: missing,
+                    answer,
+                };
                 let (clients, next) = shard.ask(wish).await.unwrap_or_default();
-                roster.clients.extend(clients.into_iter().map(|client| client.of_shard(number)));
+                roster
+                    .clients
+                    .extend(clients.into_iter().map(|client| client.of_shard(number)));
                 from = next;
             }
         }
@@ -139,7 +169,14 @@ impl Shards {
     pub async fn dismiss(&self, id: ClientId, reason: CloseReason) -> Option<UserId> {
         let shard = self.shards.get(usize::try_from(id.shard).ok()?)?;
         let _place = self.operators.acquire().await;
-        shard.ask(|answer| Wish::Close { slot: id.slot, generation: id.generation, reason, answer }).await?
+        shard
+            .ask(|answer| Wish::Close {
+                slot: id.slot,
+                generation: id.generation,
+                reason,
+                answer,
+            })
+            .await?
     }
 
     /// Looks at every client as the timer wheel would in its time: the silent and the slow are closed now if they are due.
@@ -149,7 +186,10 @@ impl Shards {
         for shard in &self.shards {
             let mut from = Some(0);
             while let Some(slot) = from {
-                let (part, next) = shard.ask(|answer| Wish::Sweep { from: slot, answer }).await.unwrap_or_default();
+                let (part, next) = shard
+                    .ask(|answer| Wish::Sweep { from: slot, answer })
+                    .await
+                    .unwrap_or_default();
                 swept.looked_at += part.looked_at;
                 swept.closed += part.closed;
                 from = next;
@@ -179,8 +219,18 @@ impl Worker {
     /// Does what an operator wants.
     pub(super) fn grant(&mut self, wish: Wish) {
         match wish {
-            Wish::List { matching, from, most, answer } => drop(answer.send(self.list(&matching, from, most))),
-            Wish::Close { slot, generation, reason, answer } => drop(answer.send(self.dismiss(slot, generation, reason))),
+            Wish::List {
+                matching,
+                from,
+                most,
+                answer,
+            } => drop(answer.send(self.list(&matching, from, most))),
+            Wish::Close {
+                slot,
+                generation,
+                reason,
+                answer,
+            } => drop(answer.send(self.dismiss(slot, generation, reason))),
             Wish::Sweep { from, answer } => drop(answer.send(self.sweep(from))),
         }
     }
@@ -192,7 +242,9 @@ impl Worker {
             if found.len() == most {
                 return (found, Some(slot));
             }
-            let Some(client) = self.clients.get(slot as usize).and_then(Option::as_ref) else { continue };
+            let Some(client) = self.clients.get(slot as usize).and_then(Option::as_ref) else {
+                continue;
+            };
             if client.life == Life::Open && self.matches(slot, client, matching) {
                 found.push(self.view(slot, client));
             }
@@ -211,16 +263,32 @@ impl Worker {
         let contains = |text: &str| text.to_lowercase().contains(matching);
         let principal = client.conversation().map(Conversation::principal);
         // To ask the kernel for an address is a system call.
-        let may_be_address = || matching.bytes().all(|b| b.is_ascii_hexdigit() || b".:[]".contains(&b));
+        let may_be_address = || {
+            matching
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() || b".:[]".contains(&b))
+        };
         matching.is_empty()
             || client.user().is_some_and(|user| contains(user.as_str()))
-            || principal.and_then(|principal| principal.role()).is_some_and(contains)
-            || client.channels().any(|name| !name.starts_with(OWN) && contains(name))
-            || (may_be_address() && self.address(slot).is_some_and(|address| address.to_string().contains(matching)))
+            || principal
+                .and_then(|principal| principal.role())
+                .is_some_and(contains)
+            || client
+                .channels()
+                .any(|name| !name.starts_with(OWN) && contains(name))
+            || (may_be_address()
+                && self
+                    .address(slot)
+                    .is_some_and(|address| address.to_string().contains(matching)))
     }
 
     fn address(&self, slot: u32) -> Option<SocketAddr> {
-        let address = self.sockets.get(slot as usize)?.as_ref()?.peer_addr().ok()?;
+        let address = self
+            .sockets
+            .get(slot as usize)?
+            .as_ref()?
+            .peer_addr()
+            .ok()?;
         Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
@@ -230,10 +298,16 @@ impl Worker {
         let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
         ClientView {
             // The number of its shard is filled in by who asked.
-            id: ClientId { shard: 0, slot, generation: client.generation },
+            id: ClientId {
+                shard: 0,
+                slot,
+                generation: client.generation,
+            },
             user: client.user().cloned(),
             dialect: client.dialect(),
-            role: principal.and_then(|principal| principal.role()).map(Into::into),
+            role: principal
+                .and_then(|principal| principal.role())
+                .map(Into::into),
             address: self.address(slot),
             since_s: at(client.since_s),
             heard_s: at(client.heard_s),
@@ -276,8 +350,15 @@ mod tests {
 
     #[test]
     fn ids_as_text() {
-        let id = ClientId { shard: 0, slot: 17, generation: 3 };
-        assert_eq!((id.to_string().as_str(), "0-17-3".parse()), ("0-17-3", Ok(id)));
+        let id = ClientId {
+            shard: 0,
+            slot: 17,
+            generation: 3,
+        };
+        assert_eq!(
+            (id.to_string().as_str(), "0-17-3".parse()),
+            ("0-17-3", Ok(id))
+        );
         for text in ["", "0-17", "0-17-3-4", "a-1-1", "0--3", "0-17-4294967296"] {
             assert_eq!(text.parse::<ClientId>(), Err(InvalidClientId), "{text}");
         }

@@ -22,8 +22,14 @@ impl Worker {
     pub(super) fn take_frames(&mut self) {
         let pending = self.outlet.take();
         for (id, frame) in pending.frames {
-            let Some(index) = self.rooms.find(id) else { continue };
-            if self.rooms.get_mut(index).is_some_and(|room| room.offer(frame)) {
+            let Some(index) = self.rooms.find(id) else {
+                continue;
+            };
+            if self
+                .rooms
+                .get_mut(index)
+                .is_some_and(|room| room.offer(frame))
+            {
                 self.start_pass(index);
             }
         }
@@ -78,14 +84,22 @@ impl Worker {
         let mut frames = 0;
         let mut bytes = 0;
         for _ in 0..LOOKS_A_TURN {
-            let Some(room) = self.rooms.get_mut(index) else { break };
+            let Some(room) = self.rooms.get_mut(index) else {
+                break;
+            };
             if room.remaining == 0 || sends == SLICE {
                 break;
             }
             room.remaining -= 1;
-            let place = if room.cursor < room.members.len() { room.cursor } else { 0 };
+            let place = if room.cursor < room.members.len() {
+                room.cursor
+            } else {
+                0
+            };
             room.cursor = place + 1;
-            let Some(frame) = room.latest.as_ref().map(|latest| &latest.frame) else { break };
+            let Some(frame) = room.latest.as_ref().map(|latest| &latest.frame) else {
+                break;
+            };
             let member = &mut room.members[place];
             if member.seen == room.turn {
                 continue;
@@ -102,7 +116,9 @@ impl Worker {
                 continue;
             }
             member.seen = room.turn;
-            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { continue };
+            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+                continue;
+            };
             match send(socket, frame.as_bytes()) {
                 Sent::All => {
                     sends += 1;
@@ -120,7 +136,9 @@ impl Worker {
                     let outbox = Outbox::after_frame(frame, sent, self.now_s);
                     self.with_client(slot, |worker, client| worker.block(slot, client, outbox));
                 }
-                Sent::Gone => self.with_client(slot, |_, client| client.life = Life::Dead(CloseReason::Client)),
+                Sent::Gone => self.with_client(slot, |_, client| {
+                    client.life = Life::Dead(CloseReason::Client)
+                }),
             }
         }
         self.count_sent(frames, bytes);
@@ -148,13 +166,22 @@ impl Worker {
         self.push_by(send_last, slot, client, 1, frame);
     }
 
-    fn push_by(&mut self, send: fn(&TcpStream, &[u8]) -> Sent, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
+    fn push_by(
+        &mut self,
+        send: fn(&TcpStream, &[u8]) -> Sent,
+        slot: u32,
+        client: &mut Client,
+        frames: u64,
+        bytes: Vec<u8>,
+    ) {
         self.count_sent(frames, 0);
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&bytes);
             return;
         }
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         match send(socket, &bytes) {
             Sent::All => self.count_sent(0, bytes.len()),
             Sent::Part(sent) => {
@@ -168,7 +195,9 @@ impl Worker {
 
     /// Sends a shared frame to a client whose socket is not known to be full.
     pub(super) fn push_frame(&mut self, slot: u32, client: &mut Client, frame: &Frame) {
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         match send(socket, frame.as_bytes()) {
             Sent::All => self.count_sent(1, frame.as_bytes().len()),
             Sent::Part(sent) => {
@@ -182,7 +211,9 @@ impl Worker {
 
     /// The same for several frames one behind the other.
     pub(super) fn push_bytes(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: &[u8]) {
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         match send(socket, bytes) {
             Sent::All => self.count_sent(frames, bytes.len()),
             Sent::Part(sent) => {
@@ -204,7 +235,9 @@ impl Worker {
             if frames == 0 {
                 break;
             }
-            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { break };
+            let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+                break;
+            };
             match send(socket, &scratch) {
                 Sent::All => self.count_sent(frames, scratch.len()),
                 Sent::Part(sent) => {
@@ -228,7 +261,9 @@ impl Worker {
                 break;
             }
             *looked += 1;
-            let Some((room, place)) = self.rooms.member(seat) else { continue };
+            let Some((room, place)) = self.rooms.member(seat) else {
+                continue;
+            };
             if room.is_behind(room.members[place])
                 && let Some(latest) = &room.latest
             {
@@ -245,7 +280,11 @@ impl Worker {
         if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
             let interests = Interest::READABLE | Interest::WRITABLE;
             // It was registered before; if this fails all the same, the deadline for slow clients ends it.
-            if let Err(error) = self.poll.registry().reregister(socket, Token(slot as usize), interests) {
+            if let Err(error) =
+                self.poll
+                    .registry()
+                    .reregister(socket, Token(slot as usize), interests)
+            {
                 tracing::warn!(%error, "a full socket could not be watched");
             }
         }
@@ -266,7 +305,11 @@ impl Worker {
     /// The socket takes bytes again: first what is kept, then the newest of every room, then the client is read again.
     pub(super) fn on_writable(&mut self, slot: u32) {
         // A client that was behind once goes on being watched, and its events mean nothing until it is again.
-        if self.clients.get(slot as usize).is_none_or(|client| client.as_ref().is_none_or(|client| client.outbox.is_none())) {
+        if self
+            .clients
+            .get(slot as usize)
+            .is_none_or(|client| client.as_ref().is_none_or(|client| client.outbox.is_none()))
+        {
             return;
         }
         self.with_client(slot, |worker, client| {
@@ -278,8 +321,12 @@ impl Worker {
     }
 
     pub(super) fn flush(&mut self, slot: u32, client: &mut Client) {
-        let Some(outbox) = &mut client.outbox else { return };
-        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(outbox) = &mut client.outbox else {
+            return;
+        };
+        let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
         let (sent, bytes) = outbox.flush(socket, send, self.now_s);
         self.parts.metrics.bytes_sent.inc_by(bytes as u64);
         match sent {

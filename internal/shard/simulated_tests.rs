@@ -42,9 +42,18 @@ impl Thread {
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
         let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
-        let [(desk, questions), (tokens_desk, tokens), (guests_desk, guests)] = std::array::from_fn(|_| mpsc::channel(DESK));
+        let [
+            (desk, questions),
+            (tokens_desk, tokens),
+            (guests_desk, guests),
+        ] = std::array::from_fn(|_| mpsc::channel(DESK));
         let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
-        Self { worker, events: Events::with_capacity(64), questions: [questions, tokens], _guests: guests }
+        Self {
+            worker,
+            events: Events::with_capacity(64),
+            questions: [questions, tokens],
+            _guests: guests,
+        }
     }
 
     /// A new client.
@@ -79,7 +88,10 @@ impl Thread {
                 return true;
             }
             let due = self.worker.patience() == Some(Duration::ZERO);
-            self.worker.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+            self.worker
+                .poll
+                .poll(&mut self.events, Some(Duration::ZERO))
+                .unwrap();
             if self.events.is_empty() && !due {
                 return true;
             }
@@ -92,7 +104,10 @@ impl Thread {
     pub(crate) fn rounds(&mut self, count: usize) {
         for _ in 0..count {
             if !self.worker.stop {
-                self.worker.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+                self.worker
+                    .poll
+                    .poll(&mut self.events, Some(Duration::ZERO))
+                    .unwrap();
                 self.worker.handle(&self.events);
             }
         }
@@ -100,12 +115,18 @@ impl Thread {
 
     /// When it acts although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.worker.patience().filter(|_| !self.worker.stop).map(|patience| instant() + patience)
+        self.worker
+            .patience()
+            .filter(|_| !self.worker.stop)
+            .map(|patience| instant() + patience)
     }
 
     /// The next question put to the desk.
     pub(crate) fn question(&mut self) -> Option<Asking> {
-        self.questions.iter_mut().find_map(|questions| questions.try_recv().ok()).map(Asking)
+        self.questions
+            .iter_mut()
+            .find_map(|questions| questions.try_recv().ok())
+            .map(Asking)
     }
 }
 
@@ -121,20 +142,43 @@ impl Asking {
 
     /// Whether the user may; `None`: the database could not be asked.
     pub(crate) fn allowed(self, channel: Channel, allowed: Option<bool>) {
-        let Asked { inbox, slot, generation, .. } = self.0;
+        let Asked {
+            inbox,
+            slot,
+            generation,
+            ..
+        } = self.0;
         inbox.put(Command::asked(slot, generation, channel, allowed));
     }
 
     /// Who the token says is there.
     pub(crate) fn verified(self, result: Result<Principal, String>) {
-        let Asked { inbox, slot, generation, .. } = self.0;
+        let Asked {
+            inbox,
+            slot,
+            generation,
+            ..
+        } = self.0;
         let answer = Answer::Verified(result.map_err(Unverified::Refused));
-        inbox.put(Command::Answer { slot, generation, answer });
+        inbox.put(Command::Answer {
+            slot,
+            generation,
+            answer,
+        });
     }
     /// Nobody can say whose the token is.
     pub(crate) fn undecided(self) {
-        let Asked { inbox, slot, generation, .. } = self.0;
+        let Asked {
+            inbox,
+            slot,
+            generation,
+            ..
+        } = self.0;
         let answer = Answer::Verified(Err(Unverified::Later("later".to_owned())));
-        inbox.put(Command::Answer { slot, generation, answer });
+        inbox.put(Command::Answer {
+            slot,
+            generation,
+            answer,
+        });
     }
 }

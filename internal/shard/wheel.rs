@@ -25,7 +25,11 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), done_s: 0, entries: 0 }
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            done_s: 0,
+            entries: 0,
+        }
     }
 
     /// Puts a reminder at second `at_s`, or at the wheel's far end if that is further away. Returns the second it was put at.
@@ -41,7 +45,9 @@ impl Wheel {
         let turns = now_s.saturating_sub(self.done_s).min(SLOTS);
         for step in 1..=turns {
             // Taken and not drained: each of the slots would keep the memory of its fullest second.
-            due.append(&mut std::mem::take(&mut self.slots[index(self.done_s.wrapping_add(step))]));
+            due.append(&mut std::mem::take(
+                &mut self.slots[index(self.done_s.wrapping_add(step))],
+            ));
         }
         self.done_s = self.done_s.max(now_s);
         self.entries -= due.len().min(self.entries);
@@ -52,7 +58,9 @@ impl Wheel {
         if self.entries == 0 {
             return None;
         }
-        let next = (1..SLOTS).map(|step| self.done_s + step).find(|at_s| !self.slots[index(*at_s)].is_empty())?;
+        let next = (1..SLOTS)
+            .map(|step| self.done_s + step)
+            .find(|at_s| !self.slots[index(*at_s)].is_empty())?;
         Some(Duration::from_secs(next.into()).saturating_sub(now))
     }
 }
@@ -68,7 +76,10 @@ mod tests {
     use super::*;
 
     fn entry(slot: u32) -> Entry {
-        Entry { slot, generation: 0 }
+        Entry {
+            slot,
+            generation: 0,
+        }
     }
 
     proptest! {

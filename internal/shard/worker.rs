@@ -86,7 +86,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, outlet: Outlet, desks: [Desk; 3], parts: Parts) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        inbox: Arc<Inbox>,
+        outlet: Outlet,
+        desks: [Desk; 3],
+        parts: Parts,
+    ) -> Self {
         let [desk, tokens_desk, guests_desk] = desks;
         Self {
             poll,
@@ -200,7 +206,10 @@ impl Worker {
         let now = self.elapsed();
         let (wheel, departures) = (self.wheel.next_in(now), self.departures.next_in(now));
         let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
-        [wheel, departures, leaving, self.next_caller_in()].into_iter().flatten().min()
+        [wheel, departures, leaving, self.next_caller_in()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn obey(&mut self, command: Command) {
@@ -208,7 +217,11 @@ impl Worker {
             Command::Adopt(arrival) => self.adopt(*arrival),
             Command::Knock(knock) => self.receive_caller(knock.0, knock.1),
             Command::Stand(porch) => self.stand(porch),
-            Command::Answer { slot, generation, answer } => self.answer(slot, generation, answer),
+            Command::Answer {
+                slot,
+                generation,
+                answer,
+            } => self.answer(slot, generation, answer),
             Command::Leave { spread_ms } => {
                 self.empty_lobby();
                 self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms)));
@@ -219,7 +232,12 @@ impl Worker {
     }
 
     fn adopt(&mut self, arrival: Arrival) {
-        let Arrival { socket, early, entrant, permit } = arrival;
+        let Arrival {
+            socket,
+            early,
+            entrant,
+            permit,
+        } = arrival;
         let slot = match self.open_slot(TcpStream::from_std(socket)) {
             Ok(slot) => slot,
             Err(socket) => return self.turn_away(&socket),
@@ -227,7 +245,9 @@ impl Worker {
         self.settle(slot, entrant, permit);
         let mut early = early.to_vec();
         if !early.is_empty() {
-            self.with_client(slot, |worker, client| worker.feed(slot, client, &mut Chunk::new(&mut early)));
+            self.with_client(slot, |worker, client| {
+                worker.feed(slot, client, &mut Chunk::new(&mut early))
+            });
         }
     }
 
@@ -249,7 +269,11 @@ impl Worker {
             u32::try_from(self.sockets.len() - 1).unwrap_or(u32::MAX)
         });
         let index = slot as usize;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(index), Interest::READABLE) {
+        if let Err(error) =
+            self.poll
+                .registry()
+                .register(&mut socket, Token(index), Interest::READABLE)
+        {
             tracing::warn!(%error, "a connection could not be polled");
             self.free.push(slot);
             return Err(socket);
@@ -272,7 +296,10 @@ impl Worker {
         let (voice, message_bytes) = match entrant {
             Entrant::Native(principal, interpreter) => {
                 tongue = interpreter.map_or(0, |interpreter| self.tongue(interpreter));
-                (Voice::Native(Conversation::new(principal, &limits, self.now_s)), limits.message_bytes)
+                (
+                    Voice::Native(Conversation::new(principal, &limits, self.now_s)),
+                    limits.message_bytes,
+                )
             }
             Entrant::Guest(boarding) => {
                 let visitor = self.board(*boarding, Address { slot, generation });
@@ -295,8 +322,16 @@ impl Worker {
             _permit: permit,
         });
         self.parts.metrics.connections.inc();
-        let dialect = if matches!(client.voice, Voice::Native(_)) { "websocket" } else { client.dialect() };
-        self.parts.metrics.journal.note(Kind::Connected, dialect, client.user().map(UserId::as_str));
+        let dialect = if matches!(client.voice, Voice::Native(_)) {
+            "websocket"
+        } else {
+            client.dialect()
+        };
+        self.parts.metrics.journal.note(
+            Kind::Connected,
+            dialect,
+            client.user().map(UserId::as_str),
+        );
         self.put_back(slot, client);
     }
 
@@ -307,8 +342,12 @@ impl Worker {
             }
             let effects = match (answer, client.conversation_mut()) {
                 (Answer::Guest(answer), _) => return worker.on_guest_answer(slot, client, answer),
-                (Answer::Allowed(channel, allowed), Some(native)) => native.answered(channel, allowed),
-                (Answer::Verified(result), Some(native)) => native.authenticated(result, &worker.parts.context),
+                (Answer::Allowed(channel, allowed), Some(native)) => {
+                    native.answered(channel, allowed)
+                }
+                (Answer::Verified(result), Some(native)) => {
+                    native.authenticated(result, &worker.parts.context)
+                }
                 (_, None) => return,
             };
             for effect in effects {
@@ -319,7 +358,9 @@ impl Worker {
 
     /// Lends a client to `act`, and puts it back unless it died.
     pub(super) fn with_client(&mut self, slot: u32, act: impl FnOnce(&mut Self, &mut Client)) {
-        let Some(mut client) = self.clients.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(mut client) = self.clients.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
         act(self, &mut client);
         self.put_back(slot, client);
     }
@@ -332,7 +373,13 @@ impl Worker {
         let unix_s = self.parts.clock.unix_s();
         let deadline = client.next_deadline(&self.parts.context.limits, self.now_s, unix_s);
         if deadline < client.armed_s {
-            client.armed_s = self.wheel.put(deadline, Entry { slot, generation: client.generation });
+            client.armed_s = self.wheel.put(
+                deadline,
+                Entry {
+                    slot,
+                    generation: client.generation,
+                },
+            );
         }
         self.clients[slot as usize] = Some(client);
     }
@@ -343,9 +390,15 @@ impl Worker {
         self.parts.metrics.connections.dec();
         let user = client.user().map(UserId::as_str);
         self.parts.metrics.closes.add(reason.label());
-        self.parts.metrics.journal.note(Kind::Closed, reason.label(), user);
+        self.parts
+            .metrics
+            .journal
+            .note(Kind::Closed, reason.label(), user);
         tracing::debug!(user, reason = reason.label(), "connection ended");
-        self.departures.put(Departed { slot, last_words: client.outbox });
+        self.departures.put(Departed {
+            slot,
+            last_words: client.outbox,
+        });
     }
 
     /// Slots that are taken: open connections, and those still to be closed.
@@ -356,7 +409,11 @@ impl Worker {
     fn drop_all(&mut self) {
         for slot in 0..self.clients.len() {
             if let Some(client) = self.clients[slot].take() {
-                self.forget(u32::try_from(slot).unwrap_or(u32::MAX), *client, CloseReason::Restarting);
+                self.forget(
+                    u32::try_from(slot).unwrap_or(u32::MAX),
+                    *client,
+                    CloseReason::Restarting,
+                );
             }
         }
         self.see_all_off();

@@ -17,7 +17,10 @@ pub struct Args {
 impl Args {
     /// Arguments without attachments.
     pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
-        Self { values: values.into_iter().collect(), attachments: Vec::new() }
+        Self {
+            values: values.into_iter().collect(),
+            attachments: Vec::new(),
+        }
     }
 }
 
@@ -26,7 +29,10 @@ impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.values.len())?;
         for value in &self.values {
-            tuple.serialize_element(&Filled { value, attachments: &self.attachments })?;
+            tuple.serialize_element(&Filled {
+                value,
+                attachments: &self.attachments,
+            })?;
         }
         tuple.end()
     }
@@ -80,8 +86,12 @@ impl Serialize for Filled<'_> {
 
 impl Filled<'_> {
     fn attachment(&self) -> Option<&Bytes> {
-        let fields = self.value.as_object().filter(|fields| fields.get("_placeholder") == Some(&Value::Bool(true)))?;
-        self.attachments.get(usize::try_from(fields.get("num")?.as_u64()?).ok()?)
+        let fields = self
+            .value
+            .as_object()
+            .filter(|fields| fields.get("_placeholder") == Some(&Value::Bool(true)))?;
+        self.attachments
+            .get(usize::try_from(fields.get("num")?.as_u64()?).ok()?)
     }
 }
 
@@ -91,7 +101,9 @@ pub(super) fn arguments(text: &str) -> Option<(String, Vec<Value>)> {
         Ok(Value::Array(values)) => values.into_iter(),
         _ => return None,
     };
-    let Some(Value::String(name)) = values.next() else { return None };
+    let Some(Value::String(name)) = values.next() else {
+        return None;
+    };
     Some((name, values.collect()))
 }
 

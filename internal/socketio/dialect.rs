@@ -75,6 +75,9 @@ pub struct Emit {
 impl Emit {
     /// `payload` is JSON text.
     pub fn new(name: impl Into<Arc<str>>, payload: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), payload: payload.into() }
+        Self {
+            name: name.into(),
+            payload: payload.into(),
+        }
     }
 }

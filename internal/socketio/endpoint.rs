@@ -56,13 +56,26 @@ impl Endpoint {
             .with_parser(parser)
             .build_with_inner_svc(Nowhere);
         let closed = CancellationToken::new();
-        let mut namespaces: Vec<_> = dialects.iter().flat_map(|dialect| dialect.namespaces()).copied().collect();
+        let mut namespaces: Vec<_> = dialects
+            .iter()
+            .flat_map(|dialect| dialect.namespaces())
+            .copied()
+            .collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         for namespace in namespaces {
             let speaks = |dialect: &&Arc<dyn Dialect>| dialect.namespaces().contains(&namespace);
             let dialects = dialects.iter().filter(speaks).cloned().collect();
-            open(&io, namespace, Arc::new(Hall { config: config.clone(), dialects, closed: closed.clone() }), drain);
+            open(
+                &io,
+                namespace,
+                Arc::new(Hall {
+                    config: config.clone(),
+                    dialects,
+                    closed: closed.clone(),
+                }),
+                drain,
+            );
         }
         let stopping = drain.clone();
         drain.spawn(async move {
@@ -87,12 +100,25 @@ fn open(io: &SocketIo, namespace: &'static str, hall: Arc<Hall>, drain: &Drain) 
             ended.end();
             ready(())
         });
-        ready(if stopping.is_stopping() { Err("the server is stopping; come back") } else { Ok(()) })
+        ready(if stopping.is_stopping() {
+            Err("the server is stopping; come back")
+        } else {
+            Ok(())
+        })
     };
     let drain = drain.clone();
     let enter = move |socket: SocketRef, TryData(auth): TryData<Value>| {
-        if let Some(letters) = socket.extensions.get::<Inbox>().and_then(|inbox| inbox.open()) {
-            drain.spawn(serve(Arc::clone(&hall), Link::new(socket), auth.unwrap_or_default(), letters));
+        if let Some(letters) = socket
+            .extensions
+            .get::<Inbox>()
+            .and_then(|inbox| inbox.open())
+        {
+            drain.spawn(serve(
+                Arc::clone(&hall),
+                Link::new(socket),
+                auth.unwrap_or_default(),
+                letters,
+            ));
         }
         ready(())
     };

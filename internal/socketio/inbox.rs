@@ -44,7 +44,8 @@ pub(super) struct Letters {
 impl Inbox {
     /// `closed`: every client is gone.
     pub(super) fn new(config: &Config, closed: &CancellationToken) -> Self {
-        let (sender, receiver) = mpsc::channel(usize::try_from(config.message_burst).unwrap_or(1).max(1));
+        let (sender, receiver) =
+            mpsc::channel(usize::try_from(config.message_burst).unwrap_or(1).max(1));
         Self(Arc::new(Shared {
             sender,
             bytes: AtomicUsize::new(0),
@@ -56,8 +57,16 @@ impl Inbox {
 
     /// To be called once.
     pub(super) fn open(&self) -> Option<Letters> {
-        let receiver = self.0.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Letters { receiver, shared: Arc::clone(&self.0) })
+        let receiver = self
+            .0
+            .receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        Some(Letters {
+            receiver,
+            shared: Arc::clone(&self.0),
+        })
     }
 
     /// The client has gone.
@@ -76,17 +85,33 @@ impl Inbox {
 impl Letter {
     fn bytes(&self) -> usize {
         match &self.value {
-            Value::Str(text, attachments) => text.len() + attachments.iter().flatten().map(bytes::Bytes::len).sum::<usize>(),
+            Value::Str(text, attachments) => {
+                text.len()
+                    + attachments
+                        .iter()
+                        .flatten()
+                        .map(bytes::Bytes::len)
+                        .sum::<usize>()
+            }
             Value::Bytes(bytes) => bytes.len(),
         }
     }
 
     /// None: it is no event that anybody could understand.
     fn read(self) -> Option<Heard> {
-        let Value::Str(text, attachments) = self.value else { return None };
+        let Value::Str(text, attachments) = self.value else {
+            return None;
+        };
         let (event, values) = arguments(&text)?;
         let attachments = attachments.into_iter().flatten().collect();
-        Some(Heard { event, args: Args { values, attachments }, ack: self.ack })
+        Some(Heard {
+            event,
+            args: Args {
+                values,
+                attachments,
+            },
+            ack: self.ack,
+        })
     }
 }
 
@@ -95,7 +120,9 @@ impl Letters {
     pub(super) async fn next(&mut self) -> Option<Heard> {
         loop {
             let letter = self.receiver.recv().await?;
-            self.shared.bytes.fetch_sub(letter.bytes(), Ordering::Relaxed);
+            self.shared
+                .bytes
+                .fetch_sub(letter.bytes(), Ordering::Relaxed);
             if let Some(heard) = letter.read() {
                 return Some(heard);
             }
@@ -131,9 +158,17 @@ impl std::error::Error for Queued {}
 impl FromMessageParts<LocalAdapter> for Posted {
     type Error = Queued;
 
-    fn from_message_parts(socket: &Arc<Socket>, value: &mut Value, ack: &Option<i64>) -> Result<Self, Queued> {
-        let Some(inbox) = socket.extensions.get::<Inbox>() else { return Err(Queued) };
-        let answer = ack.and_then(|_| AckSender::from_message_parts(socket, value, ack).ok()).map(Ack);
+    fn from_message_parts(
+        socket: &Arc<Socket>,
+        value: &mut Value,
+        ack: &Option<i64>,
+    ) -> Result<Self, Queued> {
+        let Some(inbox) = socket.extensions.get::<Inbox>() else {
+            return Err(Queued);
+        };
+        let answer = ack
+            .and_then(|_| AckSender::from_message_parts(socket, value, ack).ok())
+            .map(Ack);
         let value = std::mem::replace(value, Value::Bytes(bytes::Bytes::new()));
         if !inbox.post(Letter { value, ack: answer }) {
             // Whoever sends faster than it is heard is no client of ours. If even this has no room, the heartbeat ends it.

@@ -54,7 +54,11 @@ impl Link {
 
     /// Where that request came from.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.socket.req_parts().extensions.get().map(|PeerAddress(address)| *address)
+        self.socket
+            .req_parts()
+            .extensions
+            .get()
+            .map(|PeerAddress(address)| *address)
     }
 
     /// Sends an event with one argument. A client that takes nothing any more is disconnected, so that nothing is lost silently.
@@ -74,7 +78,9 @@ impl Link {
     }
 
     pub(super) fn send(&self, emit: &Emit) -> Result<(), Unsent> {
-        let Ok(payload) = serde_json::from_str::<&RawValue>(&emit.payload) else { return Ok(()) };
+        let Ok(payload) = serde_json::from_str::<&RawValue>(&emit.payload) else {
+            return Ok(());
+        };
         unsent(self.socket.emit(&*emit.name, &One(payload)))
     }
 
@@ -96,7 +102,10 @@ fn unsent(sent: Result<(), SendError>) -> Result<(), Unsent> {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("id", &self.socket.id).field("namespace", &self.namespace()).finish()
+        f.debug_struct("Link")
+            .field("id", &self.socket.id)
+            .field("namespace", &self.namespace())
+            .finish()
     }
 }
 

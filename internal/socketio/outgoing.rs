@@ -33,15 +33,28 @@ pub(super) enum Over {
 }
 
 impl Outgoing {
-    pub(super) fn new(link: Link, dialect: Arc<dyn Dialect>, mailbox: Mailbox, patience: Duration) -> Self {
-        Self { link, dialect, mailbox, waiting: VecDeque::new(), stuck_since: None, patience }
+    pub(super) fn new(
+        link: Link,
+        dialect: Arc<dyn Dialect>,
+        mailbox: Mailbox,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            link,
+            dialect,
+            mailbox,
+            waiting: VecDeque::new(),
+            stuck_since: None,
+            patience,
+        }
     }
 
     /// Delivers the next event, or a little more of the last. Cancel-safe.
     pub(super) async fn step(&mut self) -> Result<(), Over> {
         if self.waiting.is_empty() {
             let event = self.mailbox.recv().await.map_err(Over::Ended)?;
-            self.waiting.extend(self.dialect.write(self.link.namespace(), &event));
+            self.waiting
+                .extend(self.dialect.write(self.link.namespace(), &event));
         } else {
             sleep(RETRY).await;
         }
@@ -55,7 +68,11 @@ impl Outgoing {
                 Err(Unsent::Gone) => return Err(Over::Gone),
                 Err(Unsent::Full) => {
                     let since = *self.stuck_since.get_or_insert_with(Instant::now);
-                    return if since.elapsed() < self.patience { Ok(()) } else { Err(Over::Ended(End::TooSlow)) };
+                    return if since.elapsed() < self.patience {
+                        Ok(())
+                    } else {
+                        Err(Over::Ended(End::TooSlow))
+                    };
                 }
             }
             self.waiting.pop_front();

@@ -58,7 +58,9 @@ impl From<Fault> for Response<Bytes> {
         };
         let mut response = Self::new(format!(r#"{{"code":{code},"message":"{message}"}}"#).into());
         *response.status_mut() = StatusCode::BAD_REQUEST;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 }
@@ -71,14 +73,22 @@ mod tests {
     fn queries_are_judged_as_the_protocols_own_server_does() {
         for (method, query, expected) in [
             ("GET", "EIO=4&transport=polling", Ok((false, true))),
-            ("GET", "EIO=4&transport=polling&sid=a&t=b", Ok((false, false))),
+            (
+                "GET",
+                "EIO=4&transport=polling&sid=a&t=b",
+                Ok((false, false)),
+            ),
             ("POST", "EIO=4&transport=polling&sid=a", Ok((false, false))),
             ("GET", "transport=websocket&EIO=4", Ok((true, true))),
             ("GET", "EIO=4&transport=websocket&sid=", Ok((true, false))),
             ("POST", "EIO=4&transport=polling", Err(Fault::Method)),
             ("PUT", "EIO=4&transport=polling", Err(Fault::Method)),
             ("PUT", "EIO=4&transport=polling&sid=a", Err(Fault::Request)),
-            ("POST", "EIO=4&transport=websocket&sid=a", Err(Fault::Request)),
+            (
+                "POST",
+                "EIO=4&transport=websocket&sid=a",
+                Err(Fault::Request),
+            ),
             ("GET", "EIO=4", Err(Fault::Transport)),
             ("GET", "EIO=4&transport=abc", Err(Fault::Transport)),
             ("GET", "transport=polling", Err(Fault::Version)),
@@ -86,7 +96,8 @@ mod tests {
             ("GET", "EIO=3&transport=polling", Err(Fault::Version)),
             ("GET", "EIO=44&transport=polling", Err(Fault::Version)),
         ] {
-            let read = read(&method.parse().unwrap(), Some(query)).map(|ask| (ask.websocket, ask.opens));
+            let read =
+                read(&method.parse().unwrap(), Some(query)).map(|ask| (ask.websocket, ask.opens));
             assert_eq!(read, expected, "{method} {query}");
         }
         assert_eq!(read(&Method::GET, None), Err(Fault::Transport));

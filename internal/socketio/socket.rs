@@ -36,10 +36,25 @@ pub(super) async fn serve(hall: Arc<Hall>, link: Link, auth: Value, mut letters:
         () = gone.cancelled() => return,
         settled = settle(&hall, &link, &mut letters) => settled,
     };
-    let Some((dialect, first)) = settled else { return link.disconnect() };
-    let Some((talk, mailbox)) = dialect.connect(&link, auth) else { return link.disconnect() };
-    let outgoing = Outgoing::new(link.clone(), Arc::clone(&dialect), mailbox, hall.config.behind);
-    let mut conversation = Conversation { hall, link, dialect, talk, pace };
+    let Some((dialect, first)) = settled else {
+        return link.disconnect();
+    };
+    let Some((talk, mailbox)) = dialect.connect(&link, auth) else {
+        return link.disconnect();
+    };
+    let outgoing = Outgoing::new(
+        link.clone(),
+        Arc::clone(&dialect),
+        mailbox,
+        hall.config.behind,
+    );
+    let mut conversation = Conversation {
+        hall,
+        link,
+        dialect,
+        talk,
+        pace,
+    };
     if let Some(over) = conversation.run(outgoing, &mut letters, first).await {
         conversation.end(over);
     } else {
@@ -48,7 +63,11 @@ pub(super) async fn serve(hall: Arc<Hall>, link: Link, auth: Value, mut letters:
 }
 
 /// Whose socket it is, and the event that told; none if it did not tell in time.
-async fn settle(hall: &Hall, link: &Link, letters: &mut Letters) -> Option<(Arc<dyn Dialect>, Option<Heard>)> {
+async fn settle(
+    hall: &Hall,
+    link: &Link,
+    letters: &mut Letters,
+) -> Option<(Arc<dyn Dialect>, Option<Heard>)> {
     if let [only] = &*hall.dialects {
         return Some((Arc::clone(only), None));
     }
@@ -58,13 +77,20 @@ async fn settle(hall: &Hall, link: &Link, letters: &mut Letters) -> Option<(Arc<
     let told = async {
         loop {
             let heard = letters.next().await?;
-            if let Some(dialect) = hall.dialects.iter().find(|dialect| dialect.owns(&heard.event)) {
+            if let Some(dialect) = hall
+                .dialects
+                .iter()
+                .find(|dialect| dialect.owns(&heard.event))
+            {
                 return Some((Arc::clone(dialect), Some(heard)));
             }
             refuse(link, "unknown event");
         }
     };
-    timeout(hall.config.connect_timeout, told).await.ok().flatten()
+    timeout(hall.config.connect_timeout, told)
+        .await
+        .ok()
+        .flatten()
 }
 
 fn refuse(link: &Link, message: &str) {
@@ -81,7 +107,12 @@ struct Conversation {
 
 impl Conversation {
     /// Hears and delivers. None: the client is gone.
-    async fn run(&mut self, mut outgoing: Outgoing, letters: &mut Letters, first: Option<Heard>) -> Option<Over> {
+    async fn run(
+        &mut self,
+        mut outgoing: Outgoing,
+        letters: &mut Letters,
+        first: Option<Heard>,
+    ) -> Option<Over> {
         let gone = letters.gone();
         let mut next = first;
         loop {
@@ -130,7 +161,12 @@ impl Conversation {
             }
             Admission::End => return Admission::End,
         }
-        let foreign = !self.dialect.owns(&heard.event) && self.hall.dialects.iter().any(|dialect| dialect.owns(&heard.event));
+        let foreign = !self.dialect.owns(&heard.event)
+            && self
+                .hall
+                .dialects
+                .iter()
+                .any(|dialect| dialect.owns(&heard.event));
         if foreign {
             refuse(&self.link, "this event is another application's");
             return Admission::Drop;
@@ -178,7 +214,13 @@ impl Pace {
     fn new(config: &Config) -> Self {
         let burst = config.message_burst.max(1);
         let per_second = f64::from(config.messages_per_second);
-        Self { per_second, burst, level: f64::from(burst), at: Instant::now(), dropped: 0 }
+        Self {
+            per_second,
+            burst,
+            level: f64::from(burst),
+            at: Instant::now(),
+            dropped: 0,
+        }
     }
 
     fn take(&mut self, now: Instant) -> Admission {
@@ -191,7 +233,11 @@ impl Pace {
             return Admission::Hear;
         }
         self.dropped += 1;
-        if self.dropped > self.burst { Admission::End } else { Admission::Drop }
+        if self.dropped > self.burst {
+            Admission::End
+        } else {
+            Admission::Drop
+        }
     }
 }
 
@@ -201,13 +247,27 @@ mod tests {
 
     #[test]
     fn who_speaks_too_fast_is_told_and_then_ended() {
-        let config = Config { messages_per_second: 1, message_burst: 3, ..Config::default() };
+        let config = Config {
+            messages_per_second: 1,
+            message_burst: 3,
+            ..Config::default()
+        };
         let mut pace = Pace::new(&config);
         let start = pace.at;
         let mut at = |seconds| pace.take(start + Duration::from_secs(seconds));
         use Admission::{Drop, End, Hear};
-        assert_eq!([at(0), at(0), at(0), at(0), at(0)], [Hear, Hear, Hear, Drop, Drop]);
-        assert_eq!([at(1), at(1), at(1), at(1), at(1)], [Hear, Drop, Drop, Drop, End]);
-        assert_eq!([at(1_000), at(1_000), at(1_000), at(1_000)], [Hear, Hear, Hear, Drop], "never more than the burst");
+        assert_eq!(
+            [at(0), at(0), at(0), at(0), at(0)],
+            [Hear, Hear, Hear, Drop, Drop]
+        );
+        assert_eq!(
+            [at(1), at(1), at(1), at(1), at(1)],
+            [Hear, Drop, Drop, Drop, End]
+        );
+        assert_eq!(
+            [at(1_000), at(1_000), at(1_000), at(1_000)],
+            [Hear, Hear, Hear, Drop],
+            "never more than the burst"
+        );
     }
 }

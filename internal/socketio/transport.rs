@@ -72,17 +72,31 @@ where
     fn ask(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>> {
         let answered = Service::<Request<Full<Bytes>>>::call(&mut self.clone(), request);
         Box::pin(async move {
-            let (parts, body) = answered.await.unwrap_or_else(|never| match never {}).into_parts();
+            let (parts, body) = answered
+                .await
+                .unwrap_or_else(|never| match never {})
+                .into_parts();
             // Whole already: a poll is waited for above, and its body is bytes.
-            let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            let bytes = if parts.status == StatusCode::BAD_REQUEST { numbered(bytes) } else { bytes };
+            let bytes = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            let bytes = if parts.status == StatusCode::BAD_REQUEST {
+                numbered(bytes)
+            } else {
+                bytes
+            };
             Response::from_parts(parts, bytes)
         })
     }
 
     fn take(&self, line: Box<dyn Duplex>, head: Request<()>) {
         // The only error is a query that it can't read, and those were refused before the 101.
-        drop(Service::<(Box<dyn Duplex>, Request<()>)>::call(&mut self.clone(), (line, head)));
+        drop(Service::<(Box<dyn Duplex>, Request<()>)>::call(
+            &mut self.clone(),
+            (line, head),
+        ));
     }
 }
 
@@ -100,8 +114,21 @@ pub struct Transport<S> {
 
 impl<S: Engine> Transport<S> {
     /// `service` answers below `path`, takes packets of `body_limit` bytes, and pings [`HEAD_START`] earlier than `ping_interval` says.
-    pub fn new(service: S, path: &'static str, body_limit: usize, ping_interval: Duration, drain: &Drain) -> Self {
-        Self { service, path, body_limit, ping_interval, changing: Mutex::default(), drain: drain.clone() }
+    pub fn new(
+        service: S,
+        path: &'static str,
+        body_limit: usize,
+        ping_interval: Duration,
+        drain: &Drain,
+    ) -> Self {
+        Self {
+            service,
+            path,
+            body_limit,
+            ping_interval,
+            changing: Mutex::default(),
+            drain: drain.clone(),
+        }
     }
 
     fn note_change(&self, sid: &str) {
@@ -116,13 +143,16 @@ impl<S: Engine> Transport<S> {
 
     fn is_changing(&self, sid: &str) -> bool {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        changing.get(sid).is_some_and(|since| since.elapsed() < CHANGE)
+        changing
+            .get(sid)
+            .is_some_and(|since| since.elapsed() < CHANGE)
     }
 }
 
 impl<S: Engine> Gate for Transport<S> {
     fn has(&self, path: &str) -> bool {
-        path.strip_prefix(self.path).is_some_and(|rest| rest.is_empty() || rest == "/")
+        path.strip_prefix(self.path)
+            .is_some_and(|rest| rest.is_empty() || rest == "/")
     }
 
     fn body_limit(&self) -> usize {
@@ -131,7 +161,9 @@ impl<S: Engine> Gate for Transport<S> {
 
     fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
         let ask = judge(head)?;
-        if let Some(sid) = value(head.uri.query().unwrap_or_default(), "sid").filter(|_| ask.websocket) {
+        if let Some(sid) =
+            value(head.uri.query().unwrap_or_default(), "sid").filter(|_| ask.websocket)
+        {
             self.note_change(sid);
         }
         Ok(ask)
@@ -142,16 +174,23 @@ impl<S: Engine> Gate for Transport<S> {
         if judge(&head).is_ok_and(|ask| ask.opens) {
             let (service, interval) = (self.service.clone(), self.ping_interval);
             let opened = async move { open(&service, head, interval).await };
-            return Box::pin(async { opened.await.map_or_else(|refused| refused, |(_, response)| response) });
+            return Box::pin(async {
+                opened
+                    .await
+                    .map_or_else(|refused| refused, |(_, response)| response)
+            });
         }
         let beside = head.method == Method::GET
-            && value(head.uri.query().unwrap_or_default(), "sid").is_some_and(|sid| self.is_changing(sid));
+            && value(head.uri.query().unwrap_or_default(), "sid")
+                .is_some_and(|sid| self.is_changing(sid));
         let service = self.service.clone();
         Box::pin(async move {
             if beside {
                 sleep(MOMENT).await;
             }
-            service.ask(Request::from_parts(head, Full::new(body))).await
+            service
+                .ask(Request::from_parts(head, Full::new(body)))
+                .await
         })
     }
 
@@ -159,15 +198,34 @@ impl<S: Engine> Gate for Transport<S> {
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let (parts, ()) = head.into_parts();
         if let Some(sid) = value(parts.uri.query().unwrap_or_default(), "sid") {
-            let end = End { service: service.clone(), path: self.path, sid: sid.into(), drain };
-            let prelude = Prelude { line, said: Bytes::new(), to_skip: 0, greeting: Bytes::new(), _end: end };
+            let end = End {
+                service: service.clone(),
+                path: self.path,
+                sid: sid.into(),
+                drain,
+            };
+            let prelude = Prelude {
+                line,
+                said: Bytes::new(),
+                to_skip: 0,
+                greeting: Bytes::new(),
+                _end: end,
+            };
             return service.take(Box::new(prelude), Request::from_parts(parts, ()));
         }
         let (path, interval) = (self.path, self.ping_interval);
         self.drain.spawn(async move {
-            let Ok((sid, response)) = open(&service, parts.clone(), interval).await else { return };
-            let greeting = String::from_utf8_lossy(response.body()).replace(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#);
-            let end = End { service: service.clone(), path, sid: Arc::clone(&sid), drain };
+            let Ok((sid, response)) = open(&service, parts.clone(), interval).await else {
+                return;
+            };
+            let greeting = String::from_utf8_lossy(response.body())
+                .replace(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#);
+            let end = End {
+                service: service.clone(),
+                path,
+                sid: Arc::clone(&sid),
+                drain,
+            };
             let prelude = Prelude {
                 line,
                 said: Bytes::from_static(PROBE),
@@ -188,24 +246,50 @@ async fn open<S: Engine>(
     interval: Duration,
 ) -> Result<(Arc<str>, Response<Bytes>), Response<Bytes>> {
     let query = head.uri.query().unwrap_or_default();
-    let rest = query.split('&').filter(|pair| !pair.starts_with("transport=") && !pair.starts_with("EIO="));
-    let target = rest.fold(format!("{}?EIO=4&transport=polling", head.uri.path()), |target, pair| target + "&" + pair);
+    let rest = query
+        .split('&')
+        .filter(|pair| !pair.starts_with("transport=") && !pair.starts_with("EIO="));
+    let target = rest.fold(
+        format!("{}?EIO=4&transport=polling", head.uri.path()),
+        |target, pair| target + "&" + pair,
+    );
     let path = head.uri.path().to_owned();
     if let Ok(target) = PathAndQuery::try_from(target) {
         head.uri = Uri::from(target);
     }
-    let response = service.ask(Request::from_parts(head, Full::default())).await;
+    let response = service
+        .ask(Request::from_parts(head, Full::default()))
+        .await;
     let sid: Option<Arc<str>> = sid(response.body()).map(Into::into);
     let Some(sid) = sid else { return Err(response) };
-    service.ask(request(&path, &sid, "polling", Method::GET, Full::default())).await;
-    service.ask(request(&path, &sid, "polling", Method::POST, Full::from("3"))).await;
+    service
+        .ask(request(
+            &path,
+            &sid,
+            "polling",
+            Method::GET,
+            Full::default(),
+        ))
+        .await;
+    service
+        .ask(request(
+            &path,
+            &sid,
+            "polling",
+            Method::POST,
+            Full::from("3"),
+        ))
+        .await;
     Ok((sid, announced(response, interval)))
 }
 
 /// An open packet with the interval that clients are told. A header with the length is no longer true, then.
 fn announced(response: Response<Bytes>, interval: Duration) -> Response<Bytes> {
     let told = format!(r#""pingInterval":{}"#, interval.as_millis());
-    let done = format!(r#""pingInterval":{}"#, interval.saturating_sub(HEAD_START).as_millis());
+    let done = format!(
+        r#""pingInterval":{}"#,
+        interval.saturating_sub(HEAD_START).as_millis()
+    );
     let (mut head, body) = response.into_parts();
     let body = String::from_utf8_lossy(&body).replace(&done, &told);
     head.headers.remove(CONTENT_LENGTH);
@@ -216,7 +300,9 @@ fn announced(response: Response<Bytes>, interval: Duration) -> Response<Bytes> {
 fn request<B>(path: &str, sid: &str, transport: &str, method: Method, body: B) -> Request<B> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    if let Ok(target) = PathAndQuery::try_from(format!("{path}?EIO=4&transport={transport}&sid={sid}")) {
+    if let Ok(target) =
+        PathAndQuery::try_from(format!("{path}?EIO=4&transport={transport}&sid={sid}"))
+    {
         *request.uri_mut() = Uri::from(target);
     }
     request
@@ -229,21 +315,29 @@ fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 
 /// The session's name in an open packet.
 fn sid(packet: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(packet).ok()?.strip_prefix(r#"0{"sid":""#)?;
+    let text = std::str::from_utf8(packet)
+        .ok()?
+        .strip_prefix(r#"0{"sid":""#)?;
     text.split_once('"').map(|(sid, _)| sid)
 }
 
 /// The crate writes the protocol's error numbers as text; clients compare them with numbers.
 fn numbered(body: Bytes) -> Bytes {
     match body.strip_prefix(br#"{"code":""#) {
-        Some([digit @ b'0'..=b'9', b'"', rest @ ..]) => [br#"{"code":"#, std::slice::from_ref(digit), rest].concat().into(),
+        Some([digit @ b'0'..=b'9', b'"', rest @ ..]) => {
+            [br#"{"code":"#, std::slice::from_ref(digit), rest]
+                .concat()
+                .into()
+        }
         _ => body,
     }
 }
 
 impl<S> fmt::Debug for Transport<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Transport")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -258,7 +352,13 @@ struct End<S: Engine> {
 impl<S: Engine> Drop for End<S> {
     fn drop(&mut self) {
         if Handle::try_current().is_ok() {
-            let asked = self.service.ask(request(self.path, &self.sid, "polling", Method::POST, Full::from("1")));
+            let asked = self.service.ask(request(
+                self.path,
+                &self.sid,
+                "polling",
+                Method::POST,
+                Full::from("1"),
+            ));
             self.drain.spawn(async move { drop(asked.await) });
         }
     }
@@ -288,7 +388,11 @@ impl<S: Engine> Prelude<S> {
 }
 
 impl<S: Engine> AsyncRead for Prelude<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.said.is_empty() {
             return Pin::new(&mut self.line).poll_read(context, into);
         }
@@ -299,7 +403,11 @@ impl<S: Engine> AsyncRead for Prelude<S> {
 }
 
 impl<S: Engine> AsyncWrite for Prelude<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.to_skip > 0 {
             let count = self.to_skip.min(bytes.len());
             self.to_skip -= count;
@@ -330,7 +438,9 @@ mod tests {
 
     #[test]
     fn error_numbers_are_numbers() {
-        let fixed = numbered(Bytes::from_static(br#"{"code":"1","message":"Session ID unknown"}"#));
+        let fixed = numbered(Bytes::from_static(
+            br#"{"code":"1","message":"Session ID unknown"}"#,
+        ));
         assert_eq!(fixed, r#"{"code":1,"message":"Session ID unknown"}"#);
         for other in ["", "ok", r#"{"code":1}"#] {
             assert_eq!(numbered(other.into()), other);
@@ -341,14 +451,20 @@ mod tests {
     fn a_sessions_name_is_found() {
         assert_eq!(sid(br#"0{"sid":"abc","upgrades":[]}"#), Some("abc"));
         assert_eq!(sid(br#"{"code":1}"#), None);
-        assert_eq!((value("a=1&sid=x", "sid"), value("side=x", "sid")), (Some("x"), None));
+        assert_eq!(
+            (value("a=1&sid=x", "sid"), value("side=x", "sid")),
+            (Some("x"), None)
+        );
     }
 
     #[test]
     fn clients_are_told_the_whole_interval() {
         let packet = r#"0{"sid":"a","pingInterval":290,"pingTimeout":290}"#;
         let told = announced(Response::new(packet.into()), Duration::from_millis(300));
-        assert_eq!(told.body(), r#"0{"sid":"a","pingInterval":300,"pingTimeout":290}"#);
+        assert_eq!(
+            told.body(),
+            r#"0{"sid":"a","pingInterval":300,"pingTimeout":290}"#
+        );
     }
 
     #[test]

@@ -14,7 +14,10 @@ pub struct Check {
 impl Check {
     /// A check that nothing has contradicted yet.
     pub fn new(query: String) -> Self {
-        Self { query, stands_in: AtomicBool::new(false) }
+        Self {
+            query,
+            stands_in: AtomicBool::new(false),
+        }
     }
 
     /// Whether the stream is read with this query now.

@@ -48,7 +48,10 @@ impl Stream {
 
     /// The query that it is read with now.
     pub fn current_query(&self) -> &str {
-        self.check.as_ref().filter(|check| check.stands_in()).map_or(&self.query, |check| &check.query)
+        self.check
+            .as_ref()
+            .filter(|check| check.stands_in())
+            .map_or(&self.query, |check| &check.query)
     }
 
     /// Its check, while that has to prove something.
@@ -119,7 +122,11 @@ impl Catalog {
         let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
         let ids = (0..).map(StreamId);
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
-        Self { streams, server: Arc::new(server::stream()), by_name }
+        Self {
+            streams,
+            server: Arc::new(server::stream()),
+            by_name,
+        }
     }
 
     /// Every stream with its id.
@@ -132,7 +139,11 @@ impl Catalog {
     /// # Panics
     /// If the id comes from another catalog.
     pub fn get(&self, id: StreamId) -> &Arc<Stream> {
-        if id == SERVER { &self.server } else { &self.streams[usize::from(id.0)] }
+        if id == SERVER {
+            &self.server
+        } else {
+            &self.streams[usize::from(id.0)]
+        }
     }
 
     /// The stream of that name.
@@ -153,7 +164,10 @@ impl Catalog {
         let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown())?;
         let id = self.find(stream).ok_or_else(|| self.unknown())?;
         let key = self.parse_key(id, key)?;
-        Ok(Channel { name: name.into(), topic: Topic { stream: id, key } })
+        Ok(Channel {
+            name: name.into(),
+            topic: Topic { stream: id, key },
+        })
     }
 
     /// A key of the stream in its canonical form.
@@ -164,8 +178,14 @@ impl Catalog {
     }
 
     fn unknown(&self) -> ChannelError {
-        let mut forms: Vec<_> = self.by_name.keys().map(|name| format!("{name}:<key>")).collect();
+        let mut forms: Vec<_> = self
+            .by_name
+            .keys()
+            .map(|name| format!("{name}:<key>"))
+            .collect();
         forms.sort();
-        ChannelError::Unknown { expected: forms.join(" or ") }
+        ChannelError::Unknown {
+            expected: forms.join(" or "),
+        }
     }
 }

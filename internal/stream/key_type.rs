@@ -31,8 +31,12 @@ impl KeyType {
     pub fn parse(self, text: &str, prefix: &str) -> Result<Key, InvalidKey> {
         let bare = text.strip_prefix(prefix).unwrap_or(text);
         match self {
-            Self::Uuid => Uuid::try_parse(bare).map(|id| Key::from_canonical(&id.to_string())).map_err(|_| InvalidKey(self)),
-            Self::Integer => parse_integer(bare).map(|id| Key::from_canonical(&id.to_string())).ok_or(InvalidKey(self)),
+            Self::Uuid => Uuid::try_parse(bare)
+                .map(|id| Key::from_canonical(&id.to_string()))
+                .map_err(|_| InvalidKey(self)),
+            Self::Integer => parse_integer(bare)
+                .map(|id| Key::from_canonical(&id.to_string()))
+                .ok_or(InvalidKey(self)),
             Self::Text if is_plain(text) => Ok(Key::from_canonical(text)),
             Self::Text => Err(InvalidKey(self)),
         }
@@ -42,7 +46,11 @@ impl KeyType {
 /// Digits with an optional minus; `str::parse` would take a plus sign as well, and two names for one key by accident.
 fn parse_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Postgres can't store NUL in a text; other control characters in a key are a mistake or an attack on a log.
@@ -55,7 +63,10 @@ impl fmt::Display for KeyType {
         match self {
             Self::Uuid => f.write_str("a UUID"),
             Self::Integer => f.write_str("an integer"),
-            Self::Text => write!(f, "a text of 1 to {MAX_KEY_BYTES} bytes without control characters"),
+            Self::Text => write!(
+                f,
+                "a text of 1 to {MAX_KEY_BYTES} bytes without control characters"
+            ),
         }
     }
 }
@@ -67,11 +78,30 @@ mod tests {
     #[test]
     fn names_of_one_key_become_one_text() {
         let canonical = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
-        for name in [canonical, "6F1C9C1E-50A5-4B1F-9D53-0C9D6F0A7A11", "negocio_6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11"] {
-            assert_eq!(KeyType::Uuid.parse(name, "negocio_").unwrap().as_str(), canonical);
+        for name in [
+            canonical,
+            "6F1C9C1E-50A5-4B1F-9D53-0C9D6F0A7A11",
+            "negocio_6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
+        ] {
+            assert_eq!(
+                KeyType::Uuid.parse(name, "negocio_").unwrap().as_str(),
+                canonical
+            );
         }
-        assert_eq!(KeyType::Integer.parse("negocio_007", "negocio_").unwrap().as_str(), "7");
-        assert_eq!(KeyType::Text.parse("negocio_123", "negocio_").unwrap().as_str(), "negocio_123");
+        assert_eq!(
+            KeyType::Integer
+                .parse("negocio_007", "negocio_")
+                .unwrap()
+                .as_str(),
+            "7"
+        );
+        assert_eq!(
+            KeyType::Text
+                .parse("negocio_123", "negocio_")
+                .unwrap()
+                .as_str(),
+            "negocio_123"
+        );
     }
 
     #[test]
@@ -80,7 +110,10 @@ mod tests {
             assert!(KeyType::Uuid.parse(text, "negocio_").is_err(), "{text:?}");
         }
         for text in ["", "-", "+7", "1.5", "9223372036854775808", " 7"] {
-            assert!(KeyType::Integer.parse(text, "negocio_").is_err(), "{text:?}");
+            assert!(
+                KeyType::Integer.parse(text, "negocio_").is_err(),
+                "{text:?}"
+            );
         }
         for text in ["", "a\0b", "a\nb", &"x".repeat(MAX_KEY_BYTES + 1)] {
             assert!(KeyType::Text.parse(text, "negocio_").is_err(), "{text:?}");

@@ -33,7 +33,8 @@ impl<'a> ServerTopic<'a> {
 }
 
 fn parse(key: &str) -> Option<ServerTopic<'_>> {
-    let plain = |filter: &str| filter.len() <= MAX_FILTER_BYTES && !filter.chars().any(char::is_control);
+    let plain =
+        |filter: &str| filter.len() <= MAX_FILTER_BYTES && !filter.chars().any(char::is_control);
     match key.split_once('/') {
         None if key == STATE => Some(ServerTopic::State),
         None if key == CLIENTS => Some(ServerTopic::Clients("")),
@@ -44,9 +45,18 @@ fn parse(key: &str) -> Option<ServerTopic<'_>> {
 
 /// The channel of that name, if it is one of the server's. The inner None: it begins like one but is none.
 pub(super) fn resolve(name: &str) -> Option<Option<Channel>> {
-    let key = name.strip_prefix(SERVER_STREAM)?.strip_prefix(':')?.to_lowercase();
-    let topic = || Topic { stream: SERVER, key: Key::from_canonical(&key) };
-    Some(parse(&key).map(|_| Channel { name: name.into(), topic: topic() }))
+    let key = name
+        .strip_prefix(SERVER_STREAM)?
+        .strip_prefix(':')?
+        .to_lowercase();
+    let topic = || Topic {
+        stream: SERVER,
+        key: Key::from_canonical(&key),
+    };
+    Some(parse(&key).map(|_| Channel {
+        name: name.into(),
+        topic: topic(),
+    }))
 }
 
 /// What the hub must know to encode a frame.
@@ -76,13 +86,23 @@ mod tests {
     fn names_of_the_server() {
         assert_eq!(key(SERVER_CHANNEL).as_deref(), Some("servidor"));
         assert_eq!(key("latido:clientes").as_deref(), Some("clientes"));
-        assert_eq!(key("latido:clientes/ANA:7").as_deref(), Some("clientes/ana:7"));
-        for none in
-            ["latido:", "latido:x", "latido:servidor/x", "latido:clientes/a\nb", &format!("latido:clientes/{}", "x".repeat(65))]
-        {
+        assert_eq!(
+            key("latido:clientes/ANA:7").as_deref(),
+            Some("clientes/ana:7")
+        );
+        for none in [
+            "latido:",
+            "latido:x",
+            "latido:servidor/x",
+            "latido:clientes/a\nb",
+            &format!("latido:clientes/{}", "x".repeat(65)),
+        ] {
             assert_eq!(resolve(none), Some(None), "{none}");
         }
         assert_eq!(resolve("latidos:servidor"), None);
-        assert_eq!(ServerTopic::of(&Key::from_canonical("clientes/ana")), Some(ServerTopic::Clients("ana")));
+        assert_eq!(
+            ServerTopic::of(&Key::from_canonical("clientes/ana")),
+            Some(ServerTopic::Clients("ana"))
+        );
     }
 }

@@ -18,10 +18,26 @@ pub(super) struct Apps {
 
 impl Apps {
     pub(super) fn register(&self, r: &mut Registry) {
-        r.register("app_connections", "Open connections of an app's clients", self.connections.clone());
-        r.register("app_publishes", "Events that an app was given to publish, by kind", self.publishes.clone());
-        r.register("app_reached", "Connections that an app's events were on their way to", self.reached.clone());
-        r.register("app_refusals", "What an app refused, by reason", self.refusals.clone());
+        r.register(
+            "app_connections",
+            "Open connections of an app's clients",
+            self.connections.clone(),
+        );
+        r.register(
+            "app_publishes",
+            "Events that an app was given to publish, by kind",
+            self.publishes.clone(),
+        );
+        r.register(
+            "app_reached",
+            "Connections that an app's events were on their way to",
+            self.reached.clone(),
+        );
+        r.register(
+            "app_refusals",
+            "What an app refused, by reason",
+            self.refusals.clone(),
+        );
     }
 
     pub(super) fn of(&self, app: &'static str) -> AppMetrics {
@@ -51,21 +67,31 @@ impl AppMetrics {
     /// Shows these at zero, so that Prometheus sees their first rise.
     pub fn expect(&self, kinds: &[&'static str], reasons: &[&'static str]) {
         for kind in kinds {
-            drop(self.publishes.get_or_create(&[("app", self.app), ("kind", kind)]));
+            drop(
+                self.publishes
+                    .get_or_create(&[("app", self.app), ("kind", kind)]),
+            );
         }
         for reason in reasons {
-            drop(self.refusals.get_or_create(&[("app", self.app), ("reason", reason)]));
+            drop(
+                self.refusals
+                    .get_or_create(&[("app", self.app), ("reason", reason)]),
+            );
         }
     }
 
     /// Counts an event of one of a closed list of kinds.
     pub fn publish(&self, kind: &'static str, reached: usize) {
-        self.publishes.get_or_create(&[("app", self.app), ("kind", kind)]).inc();
+        self.publishes
+            .get_or_create(&[("app", self.app), ("kind", kind)])
+            .inc();
         self.reached.inc_by(reached as u64);
     }
 
     /// Counts a refusal for one of a closed list of reasons.
     pub fn refuse(&self, reason: &'static str) {
-        self.refusals.get_or_create(&[("app", self.app), ("reason", reason)]).inc();
+        self.refusals
+            .get_or_create(&[("app", self.app), ("reason", reason)])
+            .inc();
     }
 }

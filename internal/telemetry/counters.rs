@@ -24,12 +24,17 @@ impl Default for Counters {
 
 impl Counters {
     pub(super) fn by(label: &'static str) -> Self {
-        Self { label, by_value: Arc::default() }
+        Self {
+            label,
+            by_value: Arc::default(),
+        }
     }
 
     /// Shows these values at zero: a counter that first appears at one is a rise that Prometheus' `rate` can't see.
     pub fn expect(&self, values: impl IntoIterator<Item = &'static str>) {
-        values.into_iter().for_each(|value| drop(self.counter(value)));
+        values
+            .into_iter()
+            .for_each(|value| drop(self.counter(value)));
     }
 
     /// Adds one to the counter of `value`.
@@ -45,17 +50,37 @@ impl Counters {
     /// Every value with its count, in the order of the values.
     pub fn all(&self) -> Vec<(&'static str, u64)> {
         let by_value = self.by_value.read().unwrap_or_else(PoisonError::into_inner);
-        by_value.iter().map(|(value, counter)| (*value, counter.get())).collect()
+        by_value
+            .iter()
+            .map(|(value, counter)| (*value, counter.get()))
+            .collect()
     }
 
     /// The sum over all values.
     pub fn total(&self) -> u64 {
-        self.by_value.read().unwrap_or_else(PoisonError::into_inner).values().map(Counter::get).sum()
+        self.by_value
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Counter::get)
+            .sum()
     }
 
     fn counter(&self, value: &'static str) -> Counter {
-        let known = self.by_value.read().unwrap_or_else(PoisonError::into_inner).get(value).cloned();
-        let new = || self.by_value.write().unwrap_or_else(PoisonError::into_inner).entry(value).or_default().clone();
+        let known = self
+            .by_value
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(value)
+            .cloned();
+        let new = || {
+            self.by_value
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(value)
+                .or_default()
+                .clone()
+        };
         known.unwrap_or_else(new)
     }
 }
@@ -75,7 +100,10 @@ impl EncodeMetric for Counters {
     }
 
     fn is_empty(&self) -> bool {
-        self.by_value.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.by_value
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 }
 
@@ -89,6 +117,9 @@ mod tests {
         counters.expect(["b"]);
         counters.clone().add("a");
         counters.add("a");
-        assert_eq!((counters.all(), counters.total(), counters.get("a")), (vec![("a", 2), ("b", 0)], 2, 2));
+        assert_eq!(
+            (counters.all(), counters.total(), counters.get("a")),
+            (vec![("a", 2), ("b", 0)], 2, 2)
+        );
     }
 }

@@ -17,7 +17,10 @@ pub(super) fn classic(open: &str) -> String {
     for line in open.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
             let total = if kind == "counter" { "_total" } else { "" };
             if let Some((_, said)) = help.take() {
                 text.push_str(&format!("# HELP {name}{total} {said}\n"));

@@ -98,8 +98,15 @@ struct Window {
 impl Journal {
     /// Notes an event that happened now.
     pub fn note(&self, kind: Kind, reason: &'static str, detail: Option<&str>) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.note_at(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), kind, reason, detail);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.note_at(
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            kind,
+            reason,
+            detail,
+        );
     }
 
     fn note_at(&self, now_ms: u64, kind: Kind, reason: &'static str, detail: Option<&str>) {
@@ -107,14 +114,22 @@ impl Journal {
         let state = &mut *state;
         state.total += 1;
         let first_seq = state.entries.front().map_or(0, |entry| entry.seq);
-        let window = state.windows.entry((kind, reason)).or_insert(Window { since_ms: 0, count: 0, seq: 0 });
+        let window = state.windows.entry((kind, reason)).or_insert(Window {
+            since_ms: 0,
+            count: 0,
+            seq: 0,
+        });
         if now_ms.saturating_sub(window.since_ms) >= WINDOW_MS {
             (window.since_ms, window.count) = (now_ms, 0);
         }
         window.count += 1;
         let apart = if kind == Kind::Refused { 1 } else { APART };
-        let merged = (window.count > apart).then(|| window.seq.checked_sub(first_seq)).flatten();
-        if let Some(entry) = merged.and_then(|index| state.entries.get_mut(usize::try_from(index).ok()?)) {
+        let merged = (window.count > apart)
+            .then(|| window.seq.checked_sub(first_seq))
+            .flatten();
+        if let Some(entry) =
+            merged.and_then(|index| state.entries.get_mut(usize::try_from(index).ok()?))
+        {
             entry.count += 1;
             entry.detail = None;
             return;
@@ -125,12 +140,25 @@ impl Journal {
             state.entries.pop_front();
         }
         let detail = detail.map(|text| cut(text).into());
-        state.entries.push_back(Entry { seq: state.next_seq, at_ms: now_ms, kind, reason, detail, count: 1 });
+        state.entries.push_back(Entry {
+            seq: state.next_seq,
+            at_ms: now_ms,
+            kind,
+            reason,
+            detail,
+            count: 1,
+        });
     }
 
     /// At most so many of the latest entries, the newest first.
     pub fn latest(&self, most: usize) -> Vec<Entry> {
-        self.lock().entries.iter().rev().take(most).cloned().collect()
+        self.lock()
+            .entries
+            .iter()
+            .rev()
+            .take(most)
+            .cloned()
+            .collect()
     }
 
     /// How many events there were in all.
@@ -146,7 +174,9 @@ impl Journal {
 
 /// At most [`MAX_TEXT_BYTES`] of a text, whole characters.
 fn cut(text: &str) -> &str {
-    let end = (0..=text.len().min(MAX_TEXT_BYTES)).rev().find(|at| text.is_char_boundary(*at));
+    let end = (0..=text.len().min(MAX_TEXT_BYTES))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or(0)]
 }
 
@@ -161,7 +191,10 @@ mod tests {
             journal.note_at(n * WINDOW_MS, Kind::Closed, "client", Some(&n.to_string()));
         }
         let all = journal.latest(usize::MAX);
-        assert_eq!((all.len(), all[0].seq, journal.total()), (ENTRIES, 2_000, 2_000));
+        assert_eq!(
+            (all.len(), all[0].seq, journal.total()),
+            (ENTRIES, 2_000, 2_000)
+        );
         assert_eq!(journal.latest(1)[0].detail.as_deref(), Some("1999"));
     }
 
@@ -176,9 +209,16 @@ mod tests {
         let all = journal.latest(100);
         assert_eq!(all.len(), 1 + 2 * 4);
         assert_eq!(all.iter().map(|entry| entry.count).sum::<u64>(), 20_001);
-        assert_eq!((all[0].detail.as_deref(), all.last().unwrap().kind), (None, Kind::Listener));
+        assert_eq!(
+            (all[0].detail.as_deref(), all.last().unwrap().kind),
+            (None, Kind::Listener)
+        );
         journal.note_at(6_500, Kind::Connected, "websocket", Some("eva"));
-        assert_eq!(journal.latest(1)[0].detail.as_deref(), Some("eva"), "a second later each has an entry again");
+        assert_eq!(
+            journal.latest(1)[0].detail.as_deref(),
+            Some("eva"),
+            "a second later each has an entry again"
+        );
     }
 
     #[test]

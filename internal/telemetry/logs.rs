@@ -13,7 +13,10 @@ const QUIET: [&str; 2] = ["tokio_postgres", "tungstenite"];
 
 /// The filter that a `RUST_LOG` means; None if it is none.
 fn understood(text: &str) -> Option<EnvFilter> {
-    let unnamed = QUIET.iter().filter(|name| !text.contains(**name)).map(|name| format!(",{name}=info"));
+    let unnamed = QUIET
+        .iter()
+        .filter(|name| !text.contains(**name))
+        .map(|name| format!(",{name}=info"));
     EnvFilter::try_new(format!("{text}{}", unnamed.collect::<String>())).ok()
 }
 
@@ -21,9 +24,18 @@ fn understood(text: &str) -> Option<EnvFilter> {
 ///
 /// Does nothing when the process has a subscriber already, as in tests.
 pub fn init(filter: Option<&str>) {
-    let filter = filter.and_then(understood).unwrap_or_else(|| EnvFilter::new(DEFAULT));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let _ = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
+    let filter = filter
+        .and_then(understood)
+        .unwrap_or_else(|| EnvFilter::new(DEFAULT));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let _ = if std::io::stderr().is_terminal() {
+        builder.try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
 }
 
 #[cfg(test)]
@@ -44,6 +56,9 @@ mod tests {
     #[test]
     fn the_default_filter_is_understood() {
         let filter = EnvFilter::try_new(DEFAULT).unwrap().to_string();
-        assert!(filter.contains("info") && filter.contains("deadpool.postgres=error"), "{filter}");
+        assert!(
+            filter.contains("info") && filter.contains("deadpool.postgres=error"),
+            "{filter}"
+        );
     }
 }

@@ -26,7 +26,8 @@ impl Default for Sizes {
 impl Sizes {
     /// Counts one size.
     pub fn observe(&self, size: usize) {
-        self.0.observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
+        self.0
+            .observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
     }
 }
 
@@ -112,7 +113,15 @@ impl Metrics {
         let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
         let (read_failures, errors_sent) = (Counters::by("kind"), Counters::by("code"));
         let checks = Counters::by("result");
-        let mut m = Self { registry, reads, changes_received, read_failures, errors_sent, checks, ..Self::default() };
+        let mut m = Self {
+            registry,
+            reads,
+            changes_received,
+            read_failures,
+            errors_sent,
+            checks,
+            ..Self::default()
+        };
         m.register_counters();
         m.register_gauges();
         m.apps.register(&mut m.registry);
@@ -121,49 +130,140 @@ impl Metrics {
 
     fn register_counters(&mut self) {
         let r = &mut self.registry;
-        r.register("frames_sent", "Frames handed to the kernel", self.frames_sent.clone());
-        r.register_with_unit("sent", "Bytes handed to the kernel on WebSockets", Unit::Bytes, self.bytes_sent.clone());
-        r.register("messages_received", "Messages received on WebSockets", self.messages_received.clone());
+        r.register(
+            "frames_sent",
+            "Frames handed to the kernel",
+            self.frames_sent.clone(),
+        );
+        r.register_with_unit(
+            "sent",
+            "Bytes handed to the kernel on WebSockets",
+            Unit::Bytes,
+            self.bytes_sent.clone(),
+        );
+        r.register(
+            "messages_received",
+            "Messages received on WebSockets",
+            self.messages_received.clone(),
+        );
         r.register(
             "frames_superseded",
             "Frames replaced by a newer one before a slow client took them",
             self.frames_superseded.clone(),
         );
-        r.register("reads", "Keys read, by what made them dirty", self.reads.clone());
-        r.register("read_failures", "Statements that failed, by kind", self.read_failures.clone());
-        r.register("changes_received", "Hints that a key changed, by source", self.changes_received.clone());
-        r.register("changes_coalesced", "Hints for a key that was dirty already", self.changes_coalesced.clone());
-        r.register("changes_unwatched", "Hints for a key that nobody watches", self.changes_unwatched.clone());
+        r.register(
+            "reads",
+            "Keys read, by what made them dirty",
+            self.reads.clone(),
+        );
+        r.register(
+            "read_failures",
+            "Statements that failed, by kind",
+            self.read_failures.clone(),
+        );
+        r.register(
+            "changes_received",
+            "Hints that a key changed, by source",
+            self.changes_received.clone(),
+        );
+        r.register(
+            "changes_coalesced",
+            "Hints for a key that was dirty already",
+            self.changes_coalesced.clone(),
+        );
+        r.register(
+            "changes_unwatched",
+            "Hints for a key that nobody watches",
+            self.changes_unwatched.clone(),
+        );
         r.register(
             "corrections",
             "Changes that only the sweep found; zero proves that triggers see everything",
             self.corrections.clone(),
         );
-        r.register("hot_keys", "Keys that became so busy that they were read on a timer", self.hot_keys.clone());
-        r.register("checks", "Keys compared with their stream's check, by result", self.checks.clone());
-        r.register("listener_reconnects", "Times that the listener had to connect again", self.listener_reconnects.clone());
-        r.register("refusals", "Requests and upgrades refused, by reason", self.refusals.clone());
-        r.register("errors_sent", "Error frames sent, by code", self.errors_sent.clone());
+        r.register(
+            "hot_keys",
+            "Keys that became so busy that they were read on a timer",
+            self.hot_keys.clone(),
+        );
+        r.register(
+            "checks",
+            "Keys compared with their stream's check, by result",
+            self.checks.clone(),
+        );
+        r.register(
+            "listener_reconnects",
+            "Times that the listener had to connect again",
+            self.listener_reconnects.clone(),
+        );
+        r.register(
+            "refusals",
+            "Requests and upgrades refused, by reason",
+            self.refusals.clone(),
+        );
+        r.register(
+            "errors_sent",
+            "Error frames sent, by code",
+            self.errors_sent.clone(),
+        );
         r.register("closes", "WebSockets ended, by reason", self.closes.clone());
     }
 
     fn register_gauges(&mut self) {
         let r = &mut self.registry;
-        r.register("connections", "Open WebSocket connections", self.connections.clone());
+        r.register(
+            "connections",
+            "Open WebSocket connections",
+            self.connections.clone(),
+        );
         r.register("sockets", "Open TCP connections", self.sockets.clone());
         r.register("topics", "Topics with a viewer", self.topics.clone());
-        r.register("subscribers", "Subscriptions of all viewers", self.subscribers.clone());
+        r.register(
+            "subscribers",
+            "Subscriptions of all viewers",
+            self.subscribers.clone(),
+        );
         r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
         let help = "Streams read with their check, since their query was wrong";
         r.register("checks_standing_in", help, self.checks_standing_in.clone());
-        r.register("listener_up", "1 while notifications arrive", self.listener_up.clone());
-        r.register("interest_held", "Buckets of keys whose writers know that they are watched", self.interest_held.clone());
-        r.register("interest_missing", "Watched buckets whose writers can't be told yet", self.interest_missing.clone());
-        r.register("stale", "1 while viewers are told that numbers may be old", self.stale.clone());
-        r.register("batch_keys", "Keys read by one statement", self.batch_keys.0.clone());
-        r.register_with_unit("read", "Duration of a statement", Unit::Seconds, self.read_seconds.clone());
+        r.register(
+            "listener_up",
+            "1 while notifications arrive",
+            self.listener_up.clone(),
+        );
+        r.register(
+            "interest_held",
+            "Buckets of keys whose writers know that they are watched",
+            self.interest_held.clone(),
+        );
+        r.register(
+            "interest_missing",
+            "Watched buckets whose writers can't be told yet",
+            self.interest_missing.clone(),
+        );
+        r.register(
+            "stale",
+            "1 while viewers are told that numbers may be old",
+            self.stale.clone(),
+        );
+        r.register(
+            "batch_keys",
+            "Keys read by one statement",
+            self.batch_keys.0.clone(),
+        );
+        r.register_with_unit(
+            "read",
+            "Duration of a statement",
+            Unit::Seconds,
+            self.read_seconds.clone(),
+        );
         let help = "From the notification's arrival to the frames being handed to the shards";
-        r.register_with_unit("change_to_frame", help, Unit::Seconds, self.change_to_frame_seconds.clone());
+        r.register_with_unit(
+            "change_to_frame",
+            help,
+            Unit::Seconds,
+            self.change_to_frame_seconds.clone(),
+        );
     }
 
     /// The counts of an app.

@@ -32,21 +32,27 @@ impl Seconds {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = (0..BOUNDED).find(|index| ns <= FIRST_NS << index).unwrap_or(BOUNDED);
+        let bucket = (0..BOUNDED)
+            .find(|index| ns <= FIRST_NS << index)
+            .unwrap_or(BOUNDED);
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.0.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// All that was counted so far.
     pub fn spread(&self) -> Spread {
-        Spread(std::array::from_fn(|index| self.0.buckets[index].load(Ordering::Relaxed)))
+        Spread(std::array::from_fn(|index| {
+            self.0.buckets[index].load(Ordering::Relaxed)
+        }))
     }
 }
 
 impl EncodeMetric for Seconds {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let spread = self.spread();
-        let bounds = (0..BOUNDED).map(|index| seconds(FIRST_NS << index)).chain([f64::MAX]);
+        let bounds = (0..BOUNDED)
+            .map(|index| seconds(FIRST_NS << index))
+            .chain([f64::MAX]);
         let buckets: Vec<_> = bounds.zip(spread.0).collect();
         let sum = seconds(self.0.sum_ns.load(Ordering::Relaxed));
         encoder.encode_histogram::<[(&str, &str); 0]>(sum, spread.count(), &buckets, None)
@@ -61,7 +67,9 @@ impl Spread {
     /// What was counted after `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        Self(std::array::from_fn(|index| self.0[index].saturating_sub(earlier.0[index])))
+        Self(std::array::from_fn(|index| {
+            self.0[index].saturating_sub(earlier.0[index])
+        }))
     }
 
     /// How many durations.
@@ -81,8 +89,16 @@ impl Spread {
         for (index, held) in self.0.iter().enumerate().filter(|(_, held)| **held > 0) {
             let held = *held as f64;
             if below + held >= wanted {
-                let low = if index == 0 { 0 } else { FIRST_NS << (index - 1) };
-                let high = if index == BOUNDED { low } else { FIRST_NS << index };
+                let low = if index == 0 {
+                    0
+                } else {
+                    FIRST_NS << (index - 1)
+                };
+                let high = if index == BOUNDED {
+                    low
+                } else {
+                    FIRST_NS << index
+                };
                 let within = (high - low) as f64 * ((wanted - below) / held);
                 return Some(Duration::from_nanos(low) + Duration::from_nanos(within as u64));
             }
@@ -102,7 +118,8 @@ mod tests {
 
     fn of(ms: &[u64]) -> Spread {
         let seconds = Seconds::default();
-        ms.iter().for_each(|ms| seconds.observe(Duration::from_millis(*ms)));
+        ms.iter()
+            .for_each(|ms| seconds.observe(Duration::from_millis(*ms)));
         seconds.spread()
     }
 
@@ -111,10 +128,16 @@ mod tests {
         assert_eq!(of(&[]).quantile(0.5), None);
         let mut all = [3; 99].to_vec();
         all.push(900);
-        let (half, most) = (of(&all).quantile(0.5).unwrap(), of(&all).quantile(1.0).unwrap());
+        let (half, most) = (
+            of(&all).quantile(0.5).unwrap(),
+            of(&all).quantile(1.0).unwrap(),
+        );
         assert!((2_000..=4_000).contains(&half.as_micros()), "{half:?}");
         assert!((512..=1_024).contains(&most.as_millis()), "{most:?}");
-        assert!(of(&[60_000]).quantile(0.5).unwrap() >= Duration::from_secs(8), "longer than all bounds");
+        assert!(
+            of(&[60_000]).quantile(0.5).unwrap() >= Duration::from_secs(8),
+            "longer than all bounds"
+        );
     }
 
     #[test]

@@ -13,7 +13,11 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn new(text: bool) -> Self {
-        Self { text, bytes: Vec::new(), valid: 0 }
+        Self {
+            text,
+            bytes: Vec::new(),
+            valid: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -29,7 +33,9 @@ impl Assembly {
     pub(super) fn push(&mut self, piece: &[u8], max_bytes: usize) -> Result<(), ProtocolError> {
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
-            let target = needed.max(self.bytes.capacity() * 2).min(max_bytes.max(needed));
+            let target = needed
+                .max(self.bytes.capacity() * 2)
+                .min(max_bytes.max(needed));
             self.bytes.reserve_exact(target - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
@@ -51,7 +57,9 @@ impl Assembly {
         if !self.text {
             return Ok(Whole::Binary(self.bytes));
         }
-        String::from_utf8(self.bytes).map(Whole::Text).map_err(|_| ProtocolError::InvalidUtf8)
+        String::from_utf8(self.bytes)
+            .map(Whole::Text)
+            .map_err(|_| ProtocolError::InvalidUtf8)
     }
 }
 

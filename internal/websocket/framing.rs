@@ -111,13 +111,20 @@ impl Partial {
 impl Reader {
     /// A reader that refuses messages of more than `max_message_bytes`, all fragments together.
     pub fn new(max_message_bytes: u32) -> Self {
-        Self { partial: None, max_message_bytes, ended: false }
+        Self {
+            partial: None,
+            max_message_bytes,
+            ended: false,
+        }
     }
 
     /// The next message in `chunk`. None: the chunk is used up, come back with the next one.
     ///
     /// After a close frame or an error all further bytes are swallowed.
-    pub fn next<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<Message<'a>>, ProtocolError> {
+    pub fn next<'a>(
+        &mut self,
+        chunk: &mut Chunk<'a>,
+    ) -> Result<Option<Message<'a>>, ProtocolError> {
         if self.ended {
             chunk.take(usize::MAX);
             return Ok(None);
@@ -127,7 +134,11 @@ impl Reader {
             self.ended = true;
             self.partial = None;
         }
-        if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.is_empty())
+        {
             self.partial = None;
         }
         result
@@ -135,14 +146,18 @@ impl Reader {
 
     /// Bytes kept on the heap for this connection: zero when idle.
     pub fn memory_bytes(&self) -> usize {
-        let Some(partial) = &self.partial else { return 0 };
+        let Some(partial) = &self.partial else {
+            return 0;
+        };
         let message = partial.message.as_ref().map_or(0, Assembly::capacity);
         size_of::<Partial>() + partial.control.capacity() + message
     }
 
     fn advance<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<Message<'a>>, ProtocolError> {
         loop {
-            let Some((header, got)) = self.frame(chunk)? else { return Ok(None) };
+            let Some((header, got)) = self.frame(chunk)? else {
+                return Ok(None);
+            };
             let left = usize::try_from(header.len).unwrap_or(usize::MAX) - got;
             let piece = chunk.take(left);
             mask::apply(piece, header.mask, got);
@@ -166,16 +181,25 @@ impl Reader {
 
     /// The frame to go on with, which is either under way or begins in `chunk`, and how much of its payload was seen.
     fn frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(Header, usize)>, ProtocolError> {
-        if let Some(frame) = self.partial.as_mut().and_then(|partial| partial.frame.take()) {
+        if let Some(frame) = self
+            .partial
+            .as_mut()
+            .and_then(|partial| partial.frame.take())
+        {
             return Ok(Some(frame));
         }
-        let Some(header) = self.header(chunk)? else { return Ok(None) };
+        let Some(header) = self.header(chunk)? else {
+            return Ok(None);
+        };
         self.check(header)?;
         Ok(Some((header, 0)))
     }
 
     fn header(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<Header>, ProtocolError> {
-        let kept = self.partial.as_ref().map_or(0, |partial| usize::from(partial.header_len));
+        let kept = self
+            .partial
+            .as_ref()
+            .map_or(0, |partial| usize::from(partial.header_len));
         if kept == 0 {
             if let Some((header, used)) = header::parse(chunk.0)? {
                 chunk.take(used);
@@ -204,11 +228,18 @@ impl Reader {
         if header.opcode.is_control() {
             return Ok(());
         }
-        let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
+        let message = self
+            .partial
+            .as_ref()
+            .and_then(|partial| partial.message.as_ref());
         match (header.opcode, message) {
-            (Opcode::Continuation, None) => return Err(ProtocolError::Violation("a continuation of nothing")),
+            (Opcode::Continuation, None) => {
+                return Err(ProtocolError::Violation("a continuation of nothing"));
+            }
             (Opcode::Text | Opcode::Binary, Some(_)) => {
-                return Err(ProtocolError::Violation("a new message before the last fragment of the one before"));
+                return Err(ProtocolError::Violation(
+                    "a new message before the last fragment of the one before",
+                ));
             }
             _ => {}
         }
@@ -231,7 +262,9 @@ impl Reader {
             partial.control.extend_from_slice(piece);
             return Ok(());
         }
-        let message = partial.message.get_or_insert_with(|| Assembly::new(header.opcode == Opcode::Text));
+        let message = partial
+            .message
+            .get_or_insert_with(|| Assembly::new(header.opcode == Opcode::Text));
         message.push(piece, max_bytes)
     }
 
@@ -269,27 +302,39 @@ fn whole_message(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<Message<'_>, 
 
 fn utf8(payload: Cow<'_, [u8]>) -> Result<Cow<'_, str>, ProtocolError> {
     match payload {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| ProtocolError::InvalidUtf8),
-        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| ProtocolError::InvalidUtf8),
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
+            .map(Cow::Borrowed)
+            .map_err(|_| ProtocolError::InvalidUtf8),
+        Cow::Owned(bytes) => String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| ProtocolError::InvalidUtf8),
     }
 }
 
 fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
     let Some(code) = payload.first_chunk() else {
         return match payload.len() {
-            0 => Ok(Message::Close { code: None, reason: Cow::Borrowed("") }),
+            0 => Ok(Message::Close {
+                code: None,
+                reason: Cow::Borrowed(""),
+            }),
             _ => Err(ProtocolError::Violation("a close frame with half a code")),
         };
     };
     let code = u16::from_be_bytes(*code);
     if !may_be_sent(code) {
-        return Err(ProtocolError::Violation("a close code that must not be sent"));
+        return Err(ProtocolError::Violation(
+            "a close code that must not be sent",
+        ));
     }
     let reason = match payload {
         Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(2..).unwrap_or_default()),
         Cow::Owned(bytes) => Cow::Owned(bytes.get(2..).unwrap_or_default().to_vec()),
     };
-    Ok(Message::Close { code: Some(code), reason: utf8(reason)? })
+    Ok(Message::Close {
+        code: Some(code),
+        reason: utf8(reason)?,
+    })
 }
 
 /// Codes that may stand in a frame: those of §7.4.1 and of the IANA registry since then, and the ranges of §7.4.2.

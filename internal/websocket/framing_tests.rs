@@ -32,7 +32,10 @@ fn owned(message: Message<'_>) -> Message<'static> {
         Message::Binary(bytes) => Message::Binary(bytes.into_owned().into()),
         Message::Ping(bytes) => Message::Ping(bytes.into_owned().into()),
         Message::Pong => Message::Pong,
-        Message::Close { code, reason } => Message::Close { code, reason: reason.into_owned().into() },
+        Message::Close { code, reason } => Message::Close {
+            code,
+            reason: reason.into_owned().into(),
+        },
     }
 }
 
@@ -78,35 +81,60 @@ fn code_of(bytes: &[u8]) -> Option<u16> {
 
 #[test]
 fn section_5_7_examples() {
-    let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    let hello = [
+        0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+    ];
     assert_eq!(read(&hello), (vec![text("Hello")], None));
-    let ping = [0x89, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    let ping = [
+        0x89, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+    ];
     assert_eq!(read(&ping), (vec![Message::Ping(b"Hello".into())], None));
     let fragments = [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat();
     assert_eq!(read(&fragments), (vec![text("Hello")], None));
     for len in [125, 126, 256, 16 * 1024] {
         let payload = vec![b'x'; len];
-        assert_eq!(read(&frame(0x82, &payload)), (vec![Message::Binary(payload.into())], None));
+        assert_eq!(
+            read(&frame(0x82, &payload)),
+            (vec![Message::Binary(payload.into())], None)
+        );
     }
 }
 
 #[test]
 fn section_5_7_unmasked_example_is_refused_of_a_client() {
-    assert_eq!(code_of(&[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]), Some(1002), "§5.1");
+    assert_eq!(
+        code_of(&[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]),
+        Some(1002),
+        "§5.1"
+    );
 }
 
 #[test]
 fn section_5_2_headers() {
     for first in [0xC1, 0xA1, 0x91, 0xF1, 0xB9] {
-        assert_eq!(code_of(&frame(first, b"")), Some(1002), "reserved bits {first:02x}");
+        assert_eq!(
+            code_of(&frame(first, b"")),
+            Some(1002),
+            "reserved bits {first:02x}"
+        );
     }
     for opcode in [3, 4, 5, 6, 7, 0xB, 0xC, 0xD, 0xE, 0xF] {
-        assert_eq!(code_of(&frame(0x80 | opcode, b"")), Some(1002), "reserved opcode {opcode}");
+        assert_eq!(
+            code_of(&frame(0x80 | opcode, b"")),
+            Some(1002),
+            "reserved opcode {opcode}"
+        );
     }
     // Lengths not in their shortest form, and the forbidden top bit.
     assert_eq!(code_of(&[0x82, 0xFE, 0, 125, 1, 2, 3, 4]), Some(1002));
-    assert_eq!(code_of(&[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 1, 2, 3, 4]), Some(1002));
-    assert_eq!(code_of(&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), Some(1002));
+    assert_eq!(
+        code_of(&[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 1, 2, 3, 4]),
+        Some(1002)
+    );
+    assert_eq!(
+        code_of(&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
+        Some(1002)
+    );
 }
 
 #[test]
@@ -123,61 +151,155 @@ fn errors_show_at_the_first_wrong_byte() {
 
 #[test]
 fn section_5_4_fragmentation() {
-    let interleaved = [frame(0x01, b"a"), frame(0x89, b"p"), frame(0x00, b"b"), frame(0x8A, b""), frame(0x80, b"c")].concat();
-    assert_eq!(read(&interleaved), (vec![Message::Ping(b"p".into()), Message::Pong, text("abc")], None));
+    let interleaved = [
+        frame(0x01, b"a"),
+        frame(0x89, b"p"),
+        frame(0x00, b"b"),
+        frame(0x8A, b""),
+        frame(0x80, b"c"),
+    ]
+    .concat();
+    assert_eq!(
+        read(&interleaved),
+        (
+            vec![Message::Ping(b"p".into()), Message::Pong, text("abc")],
+            None
+        )
+    );
     let empty = [frame(0x01, b""), frame(0x00, b""), frame(0x80, b"")].concat();
     assert_eq!(read(&empty), (vec![text("")], None));
-    assert_eq!(code_of(&frame(0x80, b"x")), Some(1002), "nothing to continue");
-    assert_eq!(code_of(&frame(0x00, b"x")), Some(1002), "nothing to continue");
-    assert_eq!(code_of(&[frame(0x01, b"a"), frame(0x81, b"b")].concat()), Some(1002), "a message within a message");
-    assert_eq!(code_of(&[frame(0x81, b"a"), frame(0x80, b"b")].concat()), Some(1002), "a continuation after the end");
+    assert_eq!(
+        code_of(&frame(0x80, b"x")),
+        Some(1002),
+        "nothing to continue"
+    );
+    assert_eq!(
+        code_of(&frame(0x00, b"x")),
+        Some(1002),
+        "nothing to continue"
+    );
+    assert_eq!(
+        code_of(&[frame(0x01, b"a"), frame(0x81, b"b")].concat()),
+        Some(1002),
+        "a message within a message"
+    );
+    assert_eq!(
+        code_of(&[frame(0x81, b"a"), frame(0x80, b"b")].concat()),
+        Some(1002),
+        "a continuation after the end"
+    );
 }
 
 #[test]
 fn section_5_5_control_frames() {
-    assert_eq!(code_of(&frame(0x89, &[0; 126])), Some(1002), "at most 125 bytes");
+    assert_eq!(
+        code_of(&frame(0x89, &[0; 126])),
+        Some(1002),
+        "at most 125 bytes"
+    );
     assert_eq!(code_of(&frame(0x88, &[0; 126])), Some(1002));
     for first in [0x08, 0x09, 0x0A] {
         assert_eq!(code_of(&frame(first, b"")), Some(1002), "never fragmented");
     }
-    assert_eq!(read(&frame(0x89, &[7; 125])).0, [Message::Ping(vec![7; 125].into())]);
+    assert_eq!(
+        read(&frame(0x89, &[7; 125])).0,
+        [Message::Ping(vec![7; 125].into())]
+    );
 }
 
 #[test]
 fn section_5_5_1_close_frames() {
     let close = |payload: &[u8]| frame(0x88, payload);
-    assert_eq!(read(&close(b"")).0, [Message::Close { code: None, reason: "".into() }]);
+    assert_eq!(
+        read(&close(b"")).0,
+        [Message::Close {
+            code: None,
+            reason: "".into()
+        }]
+    );
     assert_eq!(code_of(&close(b"\x03")), Some(1002), "half a code");
-    assert_eq!(code_of(&close(b"\x03\xe8\xff")), Some(1007), "a reason that is no text");
+    assert_eq!(
+        code_of(&close(b"\x03\xe8\xff")),
+        Some(1007),
+        "a reason that is no text"
+    );
     let reason = [&1000_u16.to_be_bytes()[..], "adiós".as_bytes()].concat();
-    assert_eq!(read(&close(&reason)).0, [Message::Close { code: Some(1000), reason: "adiós".into() }]);
+    assert_eq!(
+        read(&close(&reason)).0,
+        [Message::Close {
+            code: Some(1000),
+            reason: "adiós".into()
+        }]
+    );
 }
 
 #[test]
 fn section_7_4_close_codes() {
-    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4401, 4999_u16] {
-        let message = Message::Close { code: Some(code), reason: "".into() };
-        assert_eq!(read(&frame(0x88, &code.to_be_bytes())), (vec![message], None), "{code}");
+    for code in [
+        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
+        4401, 4999_u16,
+    ] {
+        let message = Message::Close {
+            code: Some(code),
+            reason: "".into(),
+        };
+        assert_eq!(
+            read(&frame(0x88, &code.to_be_bytes())),
+            (vec![message], None),
+            "{code}"
+        );
     }
-    for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16] {
-        assert_eq!(code_of(&frame(0x88, &code.to_be_bytes())), Some(1002), "{code}");
+    for code in [
+        0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16,
+    ] {
+        assert_eq!(
+            code_of(&frame(0x88, &code.to_be_bytes())),
+            Some(1002),
+            "{code}"
+        );
     }
 }
 
 #[test]
 fn nothing_counts_after_a_close_or_an_error() {
-    let bytes = [frame(0x88, &1000_u16.to_be_bytes()), frame(0x89, b"late"), frame(0xF1, b"")].concat();
+    let bytes = [
+        frame(0x88, &1000_u16.to_be_bytes()),
+        frame(0x89, b"late"),
+        frame(0xF1, b""),
+    ]
+    .concat();
     let (messages, error) = read(&bytes);
     assert_eq!((messages.len(), error), (1, None));
     let mut reader = Reader::new(MAX);
-    assert!(read_split(&mut reader, &frame(0xF1, b""), std::iter::empty()).1.is_some());
-    assert_eq!(read_split(&mut reader, &frame(0x81, b"late"), std::iter::empty()), (vec![], None));
+    assert!(
+        read_split(&mut reader, &frame(0xF1, b""), std::iter::empty())
+            .1
+            .is_some()
+    );
+    assert_eq!(
+        read_split(&mut reader, &frame(0x81, b"late"), std::iter::empty()),
+        (vec![], None)
+    );
 }
 
 #[test]
 fn section_8_1_text_is_utf8() {
-    for good in ["", "κόσμε", "\u{0}", "\u{7f}", "\u{80}", "\u{7ff}", "\u{800}", "\u{ffff}", "\u{10000}", "\u{10ffff}"] {
-        assert_eq!(read(&frame(0x81, good.as_bytes())), (vec![text(good)], None));
+    for good in [
+        "",
+        "κόσμε",
+        "\u{0}",
+        "\u{7f}",
+        "\u{80}",
+        "\u{7ff}",
+        "\u{800}",
+        "\u{ffff}",
+        "\u{10000}",
+        "\u{10ffff}",
+    ] {
+        assert_eq!(
+            read(&frame(0x81, good.as_bytes())),
+            (vec![text(good)], None)
+        );
     }
     let bad: [&[u8]; 10] = [
         b"\x80",
@@ -193,12 +315,24 @@ fn section_8_1_text_is_utf8() {
     ];
     for bytes in bad {
         assert_eq!(code_of(&frame(0x81, bytes)), Some(1007), "{bytes:02x?}");
-        let fragments: Vec<u8> =
-            [frame(0x01, b"")].into_iter().chain(bytes.iter().map(|b| frame(0x00, &[*b]))).flatten().collect();
-        assert_eq!(code_of(&[fragments, frame(0x80, b"")].concat()), Some(1007), "{bytes:02x?}");
+        let fragments: Vec<u8> = [frame(0x01, b"")]
+            .into_iter()
+            .chain(bytes.iter().map(|b| frame(0x00, &[*b])))
+            .flatten()
+            .collect();
+        assert_eq!(
+            code_of(&[fragments, frame(0x80, b"")].concat()),
+            Some(1007),
+            "{bytes:02x?}"
+        );
     }
     // A character may be cut by a fragment's end.
-    let split = [frame(0x01, b"\xce"), frame(0x00, b"\xba\xe1\xbd"), frame(0x80, b"\xb9")].concat();
+    let split = [
+        frame(0x01, b"\xce"),
+        frame(0x00, b"\xba\xe1\xbd"),
+        frame(0x80, b"\xb9"),
+    ]
+    .concat();
     assert_eq!(read(&split), (vec![text("κ\u{1f79}")], None));
 }
 
@@ -207,8 +341,18 @@ fn too_big_shows_before_the_payload_comes() {
     let head_of = |len: usize| frame(0x82, &vec![0; len])[..8].to_vec();
     assert_eq!(code_of(&head_of(MAX as usize)), None);
     assert_eq!(code_of(&head_of(MAX as usize + 1)), Some(1009));
-    assert_eq!(code_of(&[0x81, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4]), Some(1009));
-    let fragments = [frame(0x02, &[0; 10_000]), frame(0x00, &[0; 6_384]), frame(0x80, &[0; 1])].concat();
+    assert_eq!(
+        code_of(&[
+            0x81, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4
+        ]),
+        Some(1009)
+    );
+    let fragments = [
+        frame(0x02, &[0; 10_000]),
+        frame(0x00, &[0; 6_384]),
+        frame(0x80, &[0; 1]),
+    ]
+    .concat();
     assert_eq!(code_of(&fragments), Some(1009), "all fragments together");
 }
 
@@ -216,17 +360,32 @@ fn too_big_shows_before_the_payload_comes() {
 fn an_idle_connection_costs_nothing() {
     assert!(size_of::<Reader>() <= 24);
     let mut reader = Reader::new(MAX);
-    let bytes = [frame(0x01, b"a"), frame(0x80, b"b"), frame(0x89, b"ping"), frame(0x81, &[b'x'; 5_000])].concat();
+    let bytes = [
+        frame(0x01, b"a"),
+        frame(0x80, b"b"),
+        frame(0x89, b"ping"),
+        frame(0x81, &[b'x'; 5_000]),
+    ]
+    .concat();
     let (messages, _) = read_split(&mut reader, &bytes, std::iter::repeat(3));
     assert_eq!((messages.len(), reader.memory_bytes()), (3, 0));
     // Not what a header claims, but what has come.
-    read_split(&mut reader, &frame(0x82, &[0; 16_000])[..20], std::iter::empty());
+    read_split(
+        &mut reader,
+        &frame(0x82, &[0; 16_000])[..20],
+        std::iter::empty(),
+    );
     assert!(reader.memory_bytes() < 300, "{}", reader.memory_bytes());
 }
 
 #[test]
 fn whole_frames_are_not_copied() {
-    let mut bytes = [frame(0x81, b"text"), frame(0x82, b"bytes"), frame(0x89, b"ping")].concat();
+    let mut bytes = [
+        frame(0x81, b"text"),
+        frame(0x82, b"bytes"),
+        frame(0x89, b"ping"),
+    ]
+    .concat();
     let mut reader = Reader::new(MAX);
     let mut chunk = Chunk::new(&mut bytes);
     while let Some(message) = reader.next(&mut chunk).unwrap() {
@@ -243,30 +402,36 @@ fn whole_frames_are_not_copied() {
 /// A message as its sender thinks of it, with the bytes it takes on the wire.
 fn sent() -> impl Strategy<Value = (Vec<Message<'static>>, Vec<u8>)> {
     let control = prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..=125).prop_map(|p| (Message::Ping(p.clone().into()), frame(0x89, &p))),
+        prop::collection::vec(any::<u8>(), 0..=125)
+            .prop_map(|p| (Message::Ping(p.clone().into()), frame(0x89, &p))),
         prop::collection::vec(any::<u8>(), 0..=125).prop_map(|p| (Message::Pong, frame(0x8A, &p))),
     ];
     let payload = prop_oneof![
         "\\PC{0,200}".prop_map(|text| (0x1_u8, text.into_bytes())),
         prop::collection::vec(any::<u8>(), 0..400).prop_map(|bytes| (0x2_u8, bytes)),
     ];
-    (payload, prop::collection::vec((any::<prop::sample::Index>(), control), 0..4)).prop_map(|((opcode, payload), mut cuts)| {
-        cuts.sort_by_key(|(at, _)| at.index(payload.len() + 1));
-        let (mut messages, mut bytes, mut start, mut first) = (Vec::new(), Vec::new(), 0, opcode);
-        for (at, (message, control)) in cuts {
-            let end = at.index(payload.len() + 1);
-            bytes.extend(frame(first, &payload[start..end]));
-            bytes.extend(control);
-            messages.push(message);
-            (start, first) = (end, 0);
-        }
-        bytes.extend(frame(0x80 | first, &payload[start..]));
-        messages.push(match opcode {
-            0x1 => Message::Text(String::from_utf8(payload).unwrap().into()),
-            _ => Message::Binary(payload.into()),
-        });
-        (messages, bytes)
-    })
+    (
+        payload,
+        prop::collection::vec((any::<prop::sample::Index>(), control), 0..4),
+    )
+        .prop_map(|((opcode, payload), mut cuts)| {
+            cuts.sort_by_key(|(at, _)| at.index(payload.len() + 1));
+            let (mut messages, mut bytes, mut start, mut first) =
+                (Vec::new(), Vec::new(), 0, opcode);
+            for (at, (message, control)) in cuts {
+                let end = at.index(payload.len() + 1);
+                bytes.extend(frame(first, &payload[start..end]));
+                bytes.extend(control);
+                messages.push(message);
+                (start, first) = (end, 0);
+            }
+            bytes.extend(frame(0x80 | first, &payload[start..]));
+            messages.push(match opcode {
+                0x1 => Message::Text(String::from_utf8(payload).unwrap().into()),
+                _ => Message::Binary(payload.into()),
+            });
+            (messages, bytes)
+        })
 }
 
 proptest! {

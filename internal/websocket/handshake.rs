@@ -67,7 +67,8 @@ pub fn bearer_token(protocols: &str) -> Option<&str> {
 
 /// Whether a comma-separated list names a token, in whatever case.
 fn has_token(list: &str, token: &str) -> bool {
-    list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token))
+    list.split(',')
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]
@@ -77,44 +78,84 @@ mod tests {
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
     fn offer() -> Offer<'static> {
-        Offer { upgrade: "websocket", connection: "Upgrade", version: "13", key: KEY }
+        Offer {
+            upgrade: "websocket",
+            connection: "Upgrade",
+            version: "13",
+            key: KEY,
+        }
     }
 
     #[test]
     fn section_1_3_example() {
-        assert_eq!(accept(&offer()).as_deref(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(
+            accept(&offer()).as_deref(),
+            Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
     }
 
     #[test]
     fn lists_and_cases_of_browsers_are_understood() {
-        for (upgrade, connection) in
-            [("WebSocket", "keep-alive, Upgrade"), ("h2c,websocket", "upgrade"), (" websocket ", "UPGRADE ,x")]
-        {
-            assert!(accept(&Offer { upgrade, connection, ..offer() }).is_ok(), "{upgrade} {connection}");
+        for (upgrade, connection) in [
+            ("WebSocket", "keep-alive, Upgrade"),
+            ("h2c,websocket", "upgrade"),
+            (" websocket ", "UPGRADE ,x"),
+        ] {
+            assert!(
+                accept(&Offer {
+                    upgrade,
+                    connection,
+                    ..offer()
+                })
+                .is_ok(),
+                "{upgrade} {connection}"
+            );
         }
     }
 
     #[test]
     fn section_4_2_1_requirements() {
-        for (upgrade, connection) in
-            [("", "Upgrade"), ("h2c", "Upgrade"), ("websocket", ""), ("websocket", "keep-alive"), ("websockets", "upgrade")]
-        {
-            assert_eq!(accept(&Offer { upgrade, connection, ..offer() }), Err(Refused::NoUpgrade));
+        for (upgrade, connection) in [
+            ("", "Upgrade"),
+            ("h2c", "Upgrade"),
+            ("websocket", ""),
+            ("websocket", "keep-alive"),
+            ("websockets", "upgrade"),
+        ] {
+            assert_eq!(
+                accept(&Offer {
+                    upgrade,
+                    connection,
+                    ..offer()
+                }),
+                Err(Refused::NoUpgrade)
+            );
         }
         for version in ["", "8", "14", "13, 8"] {
             assert_eq!(accept(&Offer { version, ..offer() }), Err(Refused::Version));
         }
-        for key in
-            ["", "x", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j", "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="]
-        {
-            assert_eq!(accept(&Offer { key, ..offer() }), Err(Refused::Key), "{key}");
+        for key in [
+            "",
+            "x",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25j",
+            "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert_eq!(
+                accept(&Offer { key, ..offer() }),
+                Err(Refused::Key),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn a_token_may_ride_as_a_subprotocol() {
         assert_eq!(bearer_token("bearer, aaa.bbb.ccc"), Some("aaa.bbb.ccc"));
-        assert_eq!(bearer_token("native,bearer,aaa.bbb.ccc,other"), Some("aaa.bbb.ccc"));
+        assert_eq!(
+            bearer_token("native,bearer,aaa.bbb.ccc,other"),
+            Some("aaa.bbb.ccc")
+        );
         for none in ["", "bearer", "bearer,", "aaa.bbb.ccc", "aaa, bearer"] {
             assert_eq!(bearer_token(none), None, "{none}");
         }

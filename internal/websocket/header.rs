@@ -46,51 +46,86 @@ pub(super) struct Header {
 
 /// Reads a header from the front of `bytes`; with it, how many bytes it took. None: more are needed.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
-    let Some(&first) = bytes.first() else { return Ok(None) };
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
     let (fin, opcode) = parse_first(first)?;
-    let Some(&second) = bytes.get(1) else { return Ok(None) };
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
     if second & 0x80 == 0 {
         return Err(ProtocolError::Violation("a client's frames must be masked"));
     }
-    let Some((len, at)) = parse_len(second & 0x7F, bytes, opcode)? else { return Ok(None) };
-    let Some(mask) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(None) };
-    Ok(Some((Header { fin, opcode, len, mask: *mask }, at + 4)))
+    let Some((len, at)) = parse_len(second & 0x7F, bytes, opcode)? else {
+        return Ok(None);
+    };
+    let Some(mask) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
+        return Ok(None);
+    };
+    Ok(Some((
+        Header {
+            fin,
+            opcode,
+            len,
+            mask: *mask,
+        },
+        at + 4,
+    )))
 }
 
 fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
     if byte & 0x70 != 0 {
-        return Err(ProtocolError::Violation("reserved bits are set, but no extension was agreed on"));
+        return Err(ProtocolError::Violation(
+            "reserved bits are set, but no extension was agreed on",
+        ));
     }
-    let opcode = Opcode::from_bits(byte & 0x0F).ok_or(ProtocolError::Violation("reserved opcode"))?;
+    let opcode =
+        Opcode::from_bits(byte & 0x0F).ok_or(ProtocolError::Violation("reserved opcode"))?;
     let fin = byte & 0x80 != 0;
     if opcode.is_control() && !fin {
-        return Err(ProtocolError::Violation("control frames can't be fragmented"));
+        return Err(ProtocolError::Violation(
+            "control frames can't be fragmented",
+        ));
     }
     Ok((fin, opcode))
 }
 
 /// The payload's length, and where the mask begins.
-fn parse_len(short: u8, bytes: &[u8], opcode: Opcode) -> Result<Option<(u64, usize)>, ProtocolError> {
+fn parse_len(
+    short: u8,
+    bytes: &[u8],
+    opcode: Opcode,
+) -> Result<Option<(u64, usize)>, ProtocolError> {
     if opcode.is_control() && u64::from(short) > MAX_CONTROL_BYTES {
-        return Err(ProtocolError::Violation("control frames carry at most 125 bytes"));
+        return Err(ProtocolError::Violation(
+            "control frames carry at most 125 bytes",
+        ));
     }
     let extended = bytes.get(2..).unwrap_or_default();
     let (len, at, least) = match short {
         126 => {
-            let Some(len) = extended.first_chunk() else { return Ok(None) };
+            let Some(len) = extended.first_chunk() else {
+                return Ok(None);
+            };
             (u64::from(u16::from_be_bytes(*len)), 4, 126)
         }
         127 => {
-            let Some(len) = extended.first_chunk() else { return Ok(None) };
+            let Some(len) = extended.first_chunk() else {
+                return Ok(None);
+            };
             (u64::from_be_bytes(*len), 10, 1 << 16)
         }
         _ => (u64::from(short), 2, 0),
     };
     if len >> 63 != 0 {
-        return Err(ProtocolError::Violation("the top bit of a 64-bit length must be zero"));
+        return Err(ProtocolError::Violation(
+            "the top bit of a 64-bit length must be zero",
+        ));
     }
     if len < least {
-        return Err(ProtocolError::Violation("the length is not in its shortest form"));
+        return Err(ProtocolError::Violation(
+            "the length is not in its shortest form",
+        ));
     }
     Ok(Some((len, at)))
 }

@@ -53,7 +53,10 @@ mod tests {
 
     #[test]
     fn close_frames_fit_and_stay_text() {
-        assert_eq!(close_frame(1012, "restarting"), b"\x88\x0c\x03\xf4restarting");
+        assert_eq!(
+            close_frame(1012, "restarting"),
+            b"\x88\x0c\x03\xf4restarting"
+        );
         assert_eq!(echo_close_frame(None), b"\x88\x00");
         assert_eq!(echo_close_frame(Some(1000)), b"\x88\x02\x03\xe8");
         let long = close_frame(4401, &"ñ".repeat(100));

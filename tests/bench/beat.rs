@@ -23,7 +23,11 @@ pub(crate) struct Beat {
 impl Beat {
     /// Channels from 0 on.
     pub(crate) fn new(channels: usize, rate: f64) -> Self {
-        Self { first: 0, channels, rate }
+        Self {
+            first: 0,
+            channels,
+            rate,
+        }
     }
 }
 
@@ -33,7 +37,9 @@ pub(crate) fn play(beats: &[Beat], mut publish: impl FnMut(usize, u64) -> bool) 
     let began = Instant::now();
     let mut due: Vec<(Instant, u64)> = beats.iter().map(|beat| (began + period(beat), 0)).collect();
     loop {
-        let Some(index) = (0..beats.len()).min_by_key(|index| due[*index].0) else { return };
+        let Some(index) = (0..beats.len()).min_by_key(|index| due[*index].0) else {
+            return;
+        };
         let (beat, (at, turn)) = (&beats[index], due[index]);
         let now = Instant::now();
         if at > now {
@@ -57,12 +63,18 @@ pub(crate) fn columns(turn: u64, now_ns: u64) -> String {
 const FIRST_TURN: u64 = 100_000;
 
 fn columns_of(stamp: &str, turn: &str) -> String {
-    format!(r#"{{"t":{stamp},"citas_hoy":12,"total_citas":{turn},"citas_completadas":345,"citas_canceladas":67}}"#)
+    format!(
+        r#"{{"t":{stamp},"citas_hoy":12,"total_citas":{turn},"citas_completadas":345,"citas_canceladas":67}}"#
+    )
 }
 
 /// The payload that Latido makes of such a row, for who is not Latido: as long, and with the same fields.
 pub(crate) fn payload(channel: usize, turn: u64, now_ns: u64) -> String {
-    payload_of(channel, &now_ns.to_string(), &(FIRST_TURN + turn).to_string())
+    payload_of(
+        channel,
+        &now_ns.to_string(),
+        &(FIRST_TURN + turn).to_string(),
+    )
 }
 
 /// The same with `@T@` for the stamp and `@N@` for the turn, for other languages.

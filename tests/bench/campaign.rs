@@ -43,7 +43,11 @@ impl Bench {
 
     /// How long to measure when `full` seconds are wanted.
     pub(crate) fn seconds(&self, full: f64) -> f64 {
-        if self.quick { (full / 4.0).min(1.0) } else { full }
+        if self.quick {
+            (full / 4.0).min(1.0)
+        } else {
+            full
+        }
     }
 
     /// How many, when `full` are wanted.
@@ -68,8 +72,15 @@ impl Bench {
 
     /// Says that a subject was not run, once.
     pub(crate) fn not_run(&mut self, subject: &str, why: impl Display) {
-        if !self.chapter.absent.iter().any(|(known, _)| known == subject) {
-            self.chapter.absent.push((subject.to_owned(), format!("{why:#}")));
+        if !self
+            .chapter
+            .absent
+            .iter()
+            .any(|(known, _)| known == subject)
+        {
+            self.chapter
+                .absent
+                .push((subject.to_owned(), format!("{why:#}")));
         }
     }
 
@@ -92,7 +103,11 @@ impl Bench {
         for round in 0..self.rounds {
             let mut order: Vec<usize> = (0..subjects.len()).collect();
             order.rotate_left(round % subjects.len().max(1));
-            for index in order.into_iter().filter(|index| !lost[*index]).collect::<Vec<_>>() {
+            for index in order
+                .into_iter()
+                .filter(|index| !lost[*index])
+                .collect::<Vec<_>>()
+            {
                 if let Err(error) = measure(self, &subjects[index]) {
                     lost[index] = true;
                     let name = subjects[index].name();
@@ -119,12 +134,31 @@ impl Subject for &str {
 /// Runs what is wanted, prints as it goes, writes the report.
 pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()> {
     let folder = crate::folder()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting a runtime")?;
-    let mut report =
-        Report { conditions: Conditions::read(), rounds: options.rounds, quick: options.quick, chapters: Vec::new() };
-    let mut bench = Bench { runtime, rounds: options.rounds, quick: options.quick, chapter: Chapter::default() };
-    for scenario in scenarios.iter().filter(|scenario| options.wants(scenario.name)) {
-        bench.chapter = Chapter { name: scenario.name, about: scenario.about, ..Chapter::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
+    let mut report = Report {
+        conditions: Conditions::read(),
+        rounds: options.rounds,
+        quick: options.quick,
+        chapters: Vec::new(),
+    };
+    let mut bench = Bench {
+        runtime,
+        rounds: options.rounds,
+        quick: options.quick,
+        chapter: Chapter::default(),
+    };
+    for scenario in scenarios
+        .iter()
+        .filter(|scenario| options.wants(scenario.name))
+    {
+        bench.chapter = Chapter {
+            name: scenario.name,
+            about: scenario.about,
+            ..Chapter::default()
+        };
         let began = Instant::now();
         if let Err(error) = (scenario.run)(&mut bench) {
             bench.chapter.notes.push(format!("ended early: {error:#}"));
@@ -136,17 +170,28 @@ pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()
         // What is there is there, should a later scenario hang the machine.
         report.write(&folder)?;
     }
-    crate::say(&format!("\nwritten to {}: bench.txt, bench.json, bench.svg\n", folder.display()))
+    crate::say(&format!(
+        "\nwritten to {}: bench.txt, bench.json, bench.svg\n",
+        folder.display()
+    ))
 }
 
 /// Asks again and again until `answer` says something, at most `patience` long.
-pub(crate) fn await_some<T>(patience: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+pub(crate) fn await_some<T>(
+    patience: Duration,
+    what: &str,
+    mut answer: impl FnMut() -> Option<T>,
+) -> anyhow::Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = answer() {
             return Ok(value);
         }
-        anyhow::ensure!(Instant::now() < deadline, "{what}: not within {} s", patience.as_secs());
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{what}: not within {} s",
+            patience.as_secs()
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

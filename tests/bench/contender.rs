@@ -57,7 +57,11 @@ enum Inner {
 
 impl Contender {
     /// Starts it; `database` serves the real server alone. It publishes only when told.
-    pub(crate) fn start(self, database: Option<&Database>, beats: &[Beat]) -> anyhow::Result<Running> {
+    pub(crate) fn start(
+        self,
+        database: Option<&Database>,
+        beats: &[Beat],
+    ) -> anyhow::Result<Running> {
         self.start_on(Some(machine::SERVER_CORE), database, beats)
     }
 
@@ -66,21 +70,54 @@ impl Contender {
         self.start_on(None, None, beats)
     }
 
-    fn start_on(self, core: Option<usize>, database: Option<&Database>, beats: &[Beat]) -> anyhow::Result<Running> {
+    fn start_on(
+        self,
+        core: Option<usize>,
+        database: Option<&Database>,
+        beats: &[Beat],
+    ) -> anyhow::Result<Running> {
         let (port, owned) = (web::free_port()?, beats.to_vec());
         let inner = match self {
-            Self::Floor { verifies } => Inner::Own(floor::start(&floor::Plan { port, beats: owned, verifies }, core)?),
-            Self::Hub { shards } => Inner::Own(hub::start(&hub::Plan { port, shards, beats: owned }, core)?),
+            Self::Floor { verifies } => Inner::Own(floor::start(
+                &floor::Plan {
+                    port,
+                    beats: owned,
+                    verifies,
+                },
+                core,
+            )?),
+            Self::Hub { shards } => Inner::Own(hub::start(
+                &hub::Plan {
+                    port,
+                    shards,
+                    beats: owned,
+                },
+                core,
+            )?),
             Self::Latido => {
                 let database = database.ok_or_else(|| anyhow::anyhow!("no database"))?;
-                Inner::Latido(Latido::start_installed(&Settings { core, port: Some(port), ..Settings::new(database) })?)
+                Inner::Latido(Latido::start_installed(&Settings {
+                    core,
+                    port: Some(port),
+                    ..Settings::new(database)
+                })?)
             }
             Self::Peer(peer) => {
-                let beat = beats.first().copied().ok_or_else(|| anyhow::anyhow!("nothing to publish"))?;
+                let beat = beats
+                    .first()
+                    .copied()
+                    .ok_or_else(|| anyhow::anyhow!("nothing to publish"))?;
                 Inner::Peer(peer.start(port, beat)?)
             }
         };
-        Ok(Running { kind: self, port, beats: beats.to_vec(), database: database.cloned(), writer: None, inner })
+        Ok(Running {
+            kind: self,
+            port,
+            beats: beats.to_vec(),
+            database: database.cloned(),
+            writer: None,
+            inner,
+        })
     }
 }
 
@@ -103,9 +140,10 @@ impl Running {
     pub(crate) fn plan(&self, groups: Vec<Group>) -> Plan {
         let pid = self.process().pid();
         match (&self.kind, &self.inner) {
-            (Contender::Floor { verifies: true }, _) => {
-                Plan { path: "/ws/{ch}?token={token}".into(), ..Plan::plain(self.port, pid, groups) }
-            }
+            (Contender::Floor { verifies: true }, _) => Plan {
+                path: "/ws/{ch}?token={token}".into(),
+                ..Plan::plain(self.port, pid, groups)
+            },
             (Contender::Peer(peer), Inner::Peer(running)) => peer.plan(running, self.port, groups),
             (Contender::Latido | Contender::Hub { .. }, _) => Plan::latido(self.port, pid, groups),
             _ => Plan::plain(self.port, pid, groups),
@@ -117,7 +155,9 @@ impl Running {
         match (&mut self.inner, &self.database) {
             (Inner::Own(process), _) => process.tell("go")?,
             (Inner::Peer(peer), _) => peer.publish()?,
-            (Inner::Latido(_), Some(database)) => self.writer = Some(Writer::start(database, &self.beats)?),
+            (Inner::Latido(_), Some(database)) => {
+                self.writer = Some(Writer::start(database, &self.beats)?)
+            }
             (Inner::Latido(_), None) => {}
         }
         Ok(())

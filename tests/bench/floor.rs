@@ -23,7 +23,8 @@ use crate::process::{Process, now_ns};
 const BACKLOG: i32 = 4096;
 const LISTENER: Token = Token(usize::MAX);
 /// What answers a request whose key is the load's constant one.
-const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const ANSWER: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// What the floor is to do.
@@ -50,7 +51,9 @@ type Rooms = Arc<Mutex<HashMap<usize, Vec<TcpStream>>>>;
 /// The role.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
-    io::stdin().read_line(&mut line).context("reading the plan")?;
+    io::stdin()
+        .read_line(&mut line)
+        .context("reading the plan")?;
     let plan: Plan = serde_json::from_str(&line).context("the plan")?;
     let rooms = Rooms::default();
     let listener = listen(plan.port)?;
@@ -67,14 +70,18 @@ pub(crate) fn play() -> anyhow::Result<()> {
 fn listen(port: u16) -> anyhow::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).context("binding")?;
+    socket
+        .bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())
+        .context("binding")?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
 fn broadcast(rooms: &Rooms, channel: usize, turn: u64) -> bool {
     let payload = beat::payload(channel, turn, now_ns());
-    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let length = u16::try_from(payload.len())
+        .unwrap_or(u16::MAX)
+        .to_be_bytes();
     let frame = [&[0x81, 126, length[0], length[1]], payload.as_bytes()].concat();
     let rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
     for socket in rooms.get(&channel).into_iter().flatten() {
@@ -86,8 +93,12 @@ fn broadcast(rooms: &Rooms, channel: usize, turn: u64) -> bool {
 
 fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Result<()> {
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let keys = VerifierConfig { secrets: vec![Secret::new(keys::SECRET)], ..VerifierConfig::default() };
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    let keys = VerifierConfig {
+        secrets: vec![Secret::new(keys::SECRET)],
+        ..VerifierConfig::default()
+    };
     let verifier = Verifier::new(&keys, Clock::system())?;
     let mut knocking: Vec<Option<TcpStream>> = Vec::new();
     loop {
@@ -96,19 +107,32 @@ fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Resu
             if event.token() == LISTENER {
                 while let Ok((mut socket, _)) = listener.accept() {
                     socket.set_nodelay(true)?;
-                    poll.registry().register(&mut socket, Token(knocking.len()), Interest::READABLE)?;
+                    poll.registry().register(
+                        &mut socket,
+                        Token(knocking.len()),
+                        Interest::READABLE,
+                    )?;
                     knocking.push(Some(socket));
                 }
                 continue;
             }
             let place = &mut knocking[event.token().0];
-            let Some(socket) = place.as_mut() else { continue };
+            let Some(socket) = place.as_mut() else {
+                continue;
+            };
             match upgrade(socket, plan.verifies.then_some(&verifier)) {
                 Ok(Some(channel)) => {
-                    let Some(mut socket) = place.take() else { continue };
+                    let Some(mut socket) = place.take() else {
+                        continue;
+                    };
                     // Nothing that it says is of interest any more.
                     poll.registry().deregister(&mut socket)?;
-                    rooms.lock().unwrap_or_else(PoisonError::into_inner).entry(channel).or_default().push(socket);
+                    rooms
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .entry(channel)
+                        .or_default()
+                        .push(socket);
                 }
                 Ok(None) => {}
                 Err(_) => *place = None,
@@ -125,7 +149,11 @@ fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Op
         other => other?,
     };
     let text = std::str::from_utf8(&head[..length]).map_err(io::Error::other)?;
-    let path = text.split(' ').nth(1).filter(|_| text.ends_with("\r\n\r\n")).ok_or(ErrorKind::InvalidData)?;
+    let path = text
+        .split(' ')
+        .nth(1)
+        .filter(|_| text.ends_with("\r\n\r\n"))
+        .ok_or(ErrorKind::InvalidData)?;
     let (path, token) = path.split_once("?token=").unwrap_or((path, ""));
     if let Some(verifier) = verifier
         && !matches!(verifier.verify_now(token), Some(Ok(_)))
@@ -133,5 +161,10 @@ fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Op
         return Err(ErrorKind::PermissionDenied.into());
     }
     socket.write_all(ANSWER)?;
-    Ok(Some(path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0)))
+    Ok(Some(
+        path.rsplit('/')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0),
+    ))
 }

@@ -50,9 +50,13 @@ pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process>
 /// The role.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
-    io::stdin().read_line(&mut line).context("reading the plan")?;
+    io::stdin()
+        .read_line(&mut line)
+        .context("reading the plan")?;
     let plan: Plan = serde_json::from_str(&line).context("the plan")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let _inside = runtime.enter();
     let (hub, _shards) = serve(&plan)?;
     crate::say("ready\n")?;
@@ -61,37 +65,78 @@ pub(crate) fn play() -> anyhow::Result<()> {
     }
     beat::play(&plan.beats, |channel, turn| {
         let key = Key::from_canonical(&keys::key(channel));
-        let row = Row { key: key.clone(), columns: beat::columns(turn, now_ns()), clock_us: wall_us() };
-        hub.publish(&Topic { stream: StreamId(0), key }, &row);
+        let row = Row {
+            key: key.clone(),
+            columns: beat::columns(turn, now_ns()),
+            clock_us: wall_us(),
+        };
+        hub.publish(
+            &Topic {
+                stream: StreamId(0),
+                key,
+            },
+            &row,
+        );
         true
     });
     Ok(())
 }
 
 fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
-    let config = http::Config { max_connections: 19_900, ..http::Config::default() };
+    let config = http::Config {
+        max_connections: 19_900,
+        ..http::Config::default()
+    };
     let listener = http::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port))])?;
     let catalog = Arc::new(Catalog::new(vec![stream()]));
     let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-    let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(NoInterest), Arc::clone(&metrics));
+    let engine = Engine::new(
+        &engine::Config::default(),
+        &catalog,
+        Arc::new(NoInterest),
+        Arc::clone(&metrics),
+    );
     let audience = Audience::default();
-    let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
-    let secrets = VerifierConfig { secrets: vec![Secret::new(keys::SECRET)], ..VerifierConfig::default() };
+    let hub = Arc::new(Hub::new(
+        Arc::clone(&catalog),
+        audience.beside(engine.observer()),
+    ));
+    let secrets = VerifierConfig {
+        secrets: vec![Secret::new(keys::SECRET)],
+        ..VerifierConfig::default()
+    };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
     let parts = shard::Parts {
         hub: Arc::clone(&hub),
-        context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
-        clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+        context: Context {
+            catalog: Arc::clone(&catalog),
+            policy: Arc::clone(&policy),
+            limits: Limits::default(),
+        },
+        clerk: Clerk {
+            verifier: Arc::clone(&verifier),
+            policy: Arc::clone(&policy),
+            catalog: Arc::clone(&catalog),
+        },
         clock: clock.clone(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
     };
-    let shards = Arc::new(Shards::start(shard::Config { threads: plan.shards }, &parts)?);
+    let shards = Arc::new(Shards::start(
+        shard::Config {
+            threads: plan.shards,
+        },
+        &parts,
+    )?);
     // No reading but the first: what is made up needs no sweep.
     let never = Duration::from_secs(24 * 3600);
     drain.spawn(engine.clone().run(engine::Parts {
-        config: engine::Config { sweep: never, sweep_deaf: never, ..engine::Config::default() },
+        config: engine::Config {
+            sweep: never,
+            sweep_deaf: never,
+            ..engine::Config::default()
+        },
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
         reader: Arc::new(Zeros),
@@ -129,7 +174,11 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         assets: &[],
         extra: None,
     };
-    drain.spawn(http::serve(listener, Arc::new(doors), http::Annex::default()));
+    drain.spawn(http::serve(
+        listener,
+        Arc::new(doors),
+        http::Annex::default(),
+    ));
     Ok((hub, shards))
 }
 
@@ -155,9 +204,22 @@ fn wall_us() -> i64 {
 struct Zeros;
 
 impl Reader for Zeros {
-    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Reading>> {
-        let row = |key: &Key| Row { key: key.clone(), columns: beat::columns(0, 0), clock_us: wall_us() };
-        let rows = keys.iter().map(row).map(|row| Reading { row, took: None }).collect();
+    fn read<'a>(
+        &'a self,
+        _: &'a Stream,
+        keys: &'a [Key],
+        _: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
+        let row = |key: &Key| Row {
+            key: key.clone(),
+            columns: beat::columns(0, 0),
+            clock_us: wall_us(),
+        };
+        let rows = keys
+            .iter()
+            .map(row)
+            .map(|row| Reading { row, took: None })
+            .collect();
         Box::pin(async { Ok(rows) })
     }
 
@@ -185,6 +247,14 @@ impl Shapes for Always {
 
 impl Readiness for Always {
     fn report(&self) -> BoxFuture<'_, Report> {
-        async { Report { ready: true, database: Ok(()), listener: "none", streams: Vec::new() } }.boxed()
+        async {
+            Report {
+                ready: true,
+                database: Ok(()),
+                listener: "none",
+                streams: Vec::new(),
+            }
+        }
+        .boxed()
     }
 }

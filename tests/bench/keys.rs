@@ -29,6 +29,10 @@ pub(crate) fn subscribe(index: usize) -> String {
 
 /// A token of user number `user` who may read business number `index`.
 pub(crate) fn token(user: usize, index: usize) -> anyhow::Result<String> {
-    let passport = Passport { user: format!("user-{user}"), negocios: vec![key(index)], ..Passport::default() };
+    let passport = Passport {
+        user: format!("user-{user}"),
+        negocios: vec![key(index)],
+        ..Passport::default()
+    };
     issue(&Secret::new(SECRET), &passport, &Clock::system(), LIFETIME).context("signing a token")
 }

@@ -40,7 +40,9 @@ impl Conditions {
     pub(crate) fn read() -> Self {
         let commit = said("git", &["rev-parse", "--short", "HEAD"]);
         Self {
-            date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            date: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%SZ")
+                .to_string(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_default(),
             kernel: first_line("/proc/sys/kernel/osrelease"),
@@ -57,7 +59,13 @@ impl Conditions {
 pub(crate) fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         Ok(()) => maximum.unwrap_or(u64::MAX),
         Err(_) => current.unwrap_or(u64::MAX),
     }
@@ -66,7 +74,9 @@ pub(crate) fn raise_open_files() -> u64 {
 /// Does `act` on one core. Threads and processes that it starts stay there: the mask is inherited, which leaves no moment in which a
 /// child runs elsewhere. On a machine without that core it runs wherever it likes.
 pub(crate) fn on_core<T>(core: Option<usize>, act: impl FnOnce() -> T) -> anyhow::Result<T> {
-    let Some(core) = core.filter(|core| *core < std::thread::available_parallelism().map_or(1, usize::from)) else {
+    let Some(core) =
+        core.filter(|core| *core < std::thread::available_parallelism().map_or(1, usize::from))
+    else {
         return Ok(act());
     };
     let before = sched_getaffinity(None).context("reading the processor mask")?;
@@ -80,22 +90,36 @@ pub(crate) fn on_core<T>(core: Option<usize>, act: impl FnOnce() -> T) -> anyhow
 
 fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
     text.trim().to_owned()
 }
 
 fn first_line(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The value behind `name:` in one of the kernel's text files.
 pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    let mut values = text.lines().filter_map(|line| line.split_once(':')).filter(|(key, _)| key.trim() == name);
+    let mut values = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.trim() == name);
     values.next().map(|(_, value)| value.trim().to_owned())
 }
 
 /// The number at the start of such a value.
 pub(crate) fn number(value: &str) -> u64 {
-    value.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
+    value
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
 }

@@ -65,27 +65,52 @@ fn play(role: &str) -> anyhow::Result<()> {
 /// What can be said about the registry without measuring: this is all that `cargo test --all-targets` does.
 fn check(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
     for (index, scenario) in scenarios.iter().enumerate() {
-        let well_formed = !scenario.name.is_empty() && scenario.name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-        ensure!(well_formed, "the name {:?} is not of lower-case letters and hyphens", scenario.name);
-        ensure!(!scenario.about.is_empty(), "{} does not say what it is about", scenario.name);
-        ensure!(scenarios[..index].iter().all(|other| other.name != scenario.name), "two scenarios are called {}", scenario.name);
+        let well_formed = !scenario.name.is_empty()
+            && scenario
+                .name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c == '-');
+        ensure!(
+            well_formed,
+            "the name {:?} is not of lower-case letters and hyphens",
+            scenario.name
+        );
+        ensure!(
+            !scenario.about.is_empty(),
+            "{} does not say what it is about",
+            scenario.name
+        );
+        ensure!(
+            scenarios[..index]
+                .iter()
+                .all(|other| other.name != scenario.name),
+            "two scenarios are called {}",
+            scenario.name
+        );
     }
     for start in &options.wanted {
-        let known = scenarios.iter().any(|scenario| scenario.name.starts_with(start.as_str()));
+        let known = scenarios
+            .iter()
+            .any(|scenario| scenario.name.starts_with(start.as_str()));
         ensure!(known, "no scenario begins with {start}; --list names them");
     }
     Ok(())
 }
 
 fn list(scenarios: &[Scenario]) -> anyhow::Result<()> {
-    let lines: String = scenarios.iter().map(|scenario| format!("{:<22} {}\n", scenario.name, scenario.about)).collect();
+    let lines: String = scenarios
+        .iter()
+        .map(|scenario| format!("{:<22} {}\n", scenario.name, scenario.about))
+        .collect();
     say(&lines)
 }
 
 /// Prints to whoever asked for the figures.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to the terminal")
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("writing to the terminal")
 }
 
 /// Where results, logs and peers lie: `target/bench`, made if need be.

@@ -22,7 +22,11 @@ impl Options {
     /// From the arguments behind the program's name. Cargo adds `--bench` when it is asked to measure; without it we were started by
     /// `cargo test --all-targets`, where minutes of measuring would be no test.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut options = Self { rounds: ROUNDS, list: true, ..Self::default() };
+        let mut options = Self {
+            rounds: ROUNDS,
+            list: true,
+            ..Self::default()
+        };
         let (mut list, mut arguments) = (false, arguments.peekable());
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -31,9 +35,15 @@ impl Options {
                 "--quick" => (options.quick, options.rounds) = (true, 1),
                 "--rounds" => {
                     let value = arguments.next().context("--rounds needs a number")?;
-                    options.rounds = value.parse::<usize>().ok().filter(|n| *n > 0).context("--rounds needs a number above 0")?;
+                    options.rounds = value
+                        .parse::<usize>()
+                        .ok()
+                        .filter(|n| *n > 0)
+                        .context("--rounds needs a number above 0")?;
                 }
-                other if other.starts_with('-') => bail!("unknown option {other}; there are --rounds N, --quick and --list"),
+                other if other.starts_with('-') => {
+                    bail!("unknown option {other}; there are --rounds N, --quick and --list")
+                }
                 name => options.wanted.push(name.to_owned()),
             }
         }
@@ -43,6 +53,10 @@ impl Options {
 
     /// Whether a scenario is asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|start| name.starts_with(start.as_str()))
+        self.wanted.is_empty()
+            || self
+                .wanted
+                .iter()
+                .any(|start| name.starts_with(start.as_str()))
     }
 }

@@ -29,17 +29,34 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program; its standard error goes to `target/bench/<name>.log`.
-    pub(crate) fn spawn(name: &str, core: Option<usize>, command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(
+        name: &str,
+        core: Option<usize>,
+        command: &mut Command,
+    ) -> anyhow::Result<Self> {
         let log = crate::folder()?.join(format!("{name}.log"));
         let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut child = machine::on_core(core, || command.spawn())?.with_context(|| format!("starting {name}"))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = machine::on_core(core, || command.spawn())?
+            .with_context(|| format!("starting {name}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
-        Ok(Self { name: name.to_owned(), child, input, output })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            input,
+            output,
+        })
     }
 
     /// Starts this very program in another role, with `plan` as its first line of input.
-    pub(crate) fn role(role: &str, core: Option<usize>, plan: &impl Serialize) -> anyhow::Result<Self> {
+    pub(crate) fn role(
+        role: &str,
+        core: Option<usize>,
+        plan: &impl Serialize,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
         let mut process = Self::spawn(role, core, Command::new(program).args(["role", role]))?;
         process.tell(&serde_json::to_string(plan)?)?;
@@ -54,14 +71,20 @@ impl Process {
     /// Writes a line to it.
     pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.input.as_mut().context("its input is closed")?;
-        writeln!(input, "{line}").and_then(|()| input.flush()).with_context(|| format!("writing to {}", self.name))
+        writeln!(input, "{line}")
+            .and_then(|()| input.flush())
+            .with_context(|| format!("writing to {}", self.name))
     }
 
     /// The next line it prints; waits for it.
     pub(crate) fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let output = self.output.as_mut().context("its output is gone")?;
-        if output.read_line(&mut line).with_context(|| format!("reading from {}", self.name))? == 0 {
+        if output
+            .read_line(&mut line)
+            .with_context(|| format!("reading from {}", self.name))?
+            == 0
+        {
             bail!("{} ended early: {}", self.name, self.last_words());
         }
         Ok(line.trim_end().to_owned())
@@ -116,7 +139,8 @@ impl Process {
     }
 
     fn last_words(&self) -> String {
-        let log = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{}.log", self.name));
+        let log =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{}.log", self.name));
         let mut text = String::new();
         let _ = File::open(log).and_then(|mut file| file.read_to_string(&mut text));
         text.lines().last().unwrap_or("it said nothing").to_owned()
@@ -133,7 +157,9 @@ impl Drop for Process {
 
 /// Processor time of another process so far, in nanoseconds; 0 if it is gone.
 pub(crate) fn cpu_ns(pid: u32) -> u64 {
-    let Ok(pid) = i32::try_from(pid) else { return 0 };
+    let Ok(pid) = i32::try_from(pid) else {
+        return 0;
+    };
     clock_getcpuclockid(Pid::from_raw(pid)).map_or(0, read)
 }
 
@@ -153,10 +179,13 @@ pub(crate) fn wall_ns() -> u64 {
 }
 
 fn read(clock: ClockId) -> u64 {
-    clock.now().map_or(0, |time| time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs())
+    clock.now().map_or(0, |time| {
+        time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
+    })
 }
 
 /// Resident memory of a process in bytes; 0 if it is gone.
 pub(crate) fn rss(pid: u32) -> u64 {
-    machine::field(&format!("/proc/{pid}/status"), "VmRSS").map_or(0, |text| machine::number(&text) * 1024)
+    machine::field(&format!("/proc/{pid}/status"), "VmRSS")
+        .map_or(0, |text| machine::number(&text) * 1024)
 }

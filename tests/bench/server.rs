@@ -30,7 +30,12 @@ pub(crate) struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// One shard on the servers' core.
     pub(crate) fn new(database: &'a Database) -> Self {
-        Self { database, core: Some(machine::SERVER_CORE), port: None, variables: &[] }
+        Self {
+            database,
+            core: Some(machine::SERVER_CORE),
+            port: None,
+            variables: &[],
+        }
     }
 }
 
@@ -56,16 +61,32 @@ impl Latido {
     pub(crate) fn start_installed(settings: &Settings) -> anyhow::Result<Self> {
         let port = settings.port.map_or_else(web::free_port, Ok)?;
         let began = Instant::now();
-        let mut process = Process::spawn("latido", settings.core, command(settings).env("PORT", port.to_string()))?;
+        let mut process = Process::spawn(
+            "latido",
+            settings.core,
+            command(settings).env("PORT", port.to_string()),
+        )?;
         process.drain_output();
-        let is_secure = settings.variables.iter().any(|(name, _)| *name == "TLS_CERT");
+        let is_secure = settings
+            .variables
+            .iter()
+            .any(|(name, _)| *name == "TLS_CERT");
         let ready = || match is_secure {
             // Whoever subscribes awaits the rest.
-            true => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop),
-            false => web::get(port, "/ready").ok().filter(|(status, _)| *status == 200).map(drop),
+            true => TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .ok()
+                .map(drop),
+            false => web::get(port, "/ready")
+                .ok()
+                .filter(|(status, _)| *status == 200)
+                .map(drop),
         };
         await_some(Duration::from_secs(20), "latido ready", ready)?;
-        Ok(Self { process, port, ready_after: began.elapsed() })
+        Ok(Self {
+            process,
+            port,
+            ready_after: began.elapsed(),
+        })
     }
 
     /// A metric summed over its labels.
@@ -83,8 +104,15 @@ impl Latido {
 
 /// `latido install` with the settings' variables.
 pub(crate) fn install(settings: &Settings) -> anyhow::Result<()> {
-    let output = command(settings).arg("install").output().context("starting latido install")?;
-    ensure!(output.status.success(), "latido install: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command(settings)
+        .arg("install")
+        .output()
+        .context("starting latido install")?;
+    ensure!(
+        output.status.success(),
+        "latido install: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -92,8 +120,14 @@ fn command(settings: &Settings) -> Command {
     let mut command = Command::new(BINARY);
     // Whatever is set where the benchmark was started is no business of the server's.
     command.env_clear().current_dir(std::env::temp_dir());
-    command.env("DATABASE_URL", &settings.database.url).env("JWT_SECRET", keys::SECRET);
-    command.env("HOST", "127.0.0.1").env("TIMEZONE", "UTC").env("SHARDS", "1").env("RUST_LOG", "warn");
+    command
+        .env("DATABASE_URL", &settings.database.url)
+        .env("JWT_SECRET", keys::SECRET);
+    command
+        .env("HOST", "127.0.0.1")
+        .env("TIMEZONE", "UTC")
+        .env("SHARDS", "1")
+        .env("RUST_LOG", "warn");
     // The figures are of the first read, not of a pause between reads.
     command.env("READ_INTERVAL_MS", "0");
     command.envs(settings.variables.iter().copied());

@@ -45,13 +45,25 @@ impl Store {
                 Durability::Memory => (Storage::Temporary { base }, None),
                 Durability::Disk => {
                     let folder = Folder(base.join(format!("run-{}", std::process::id())));
-                    (Storage::Persistent { dir: folder.0.clone() }, Some(folder))
+                    (
+                        Storage::Persistent {
+                            dir: folder.0.clone(),
+                        },
+                        Some(folder),
+                    )
                 }
             };
             let mut settings = Settings::new(storage);
-            settings.bin_dir = std::env::var_os("PG_BIN").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+            settings.bin_dir = std::env::var_os("PG_BIN")
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from);
             match machine::on_core(core, || Cluster::start(&settings))? {
-                Ok(cluster) => return Ok(Self { cluster, _folder: folder }),
+                Ok(cluster) => {
+                    return Ok(Self {
+                        cluster,
+                        _folder: folder,
+                    });
+                }
                 Err(error @ EmbeddedError::Unreachable { .. }) => refused = Some(error),
                 Err(error) => return Err(error).context("starting a private Postgres"),
             }
@@ -60,12 +72,22 @@ impl Store {
     }
 
     /// Makes a database with the schema, `businesses` businesses and `citas` appointments of today in each of them.
-    pub(crate) fn database(&self, runtime: &Runtime, name: &str, businesses: usize, citas: usize) -> anyhow::Result<Database> {
+    pub(crate) fn database(
+        &self,
+        runtime: &Runtime,
+        name: &str,
+        businesses: usize,
+        citas: usize,
+    ) -> anyhow::Result<Database> {
         let url = self.cluster.url(name);
         runtime.block_on(async {
             let admin = connect(&self.cluster.url("postgres")).await?;
-            admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
-            admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+            admin
+                .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                .await?;
+            admin
+                .batch_execute(&format!("CREATE DATABASE {name}"))
+                .await?;
             let client = connect(&url).await?;
             client.batch_execute(SCHEMA).await?;
             client.batch_execute(&seed(businesses, citas)).await?;
@@ -88,7 +110,9 @@ fn seed(businesses: usize, citas: usize) -> String {
 
 /// Connects, and drives the connection on the current runtime.
 pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connecting to the private Postgres")?;
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .context("connecting to the private Postgres")?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -97,7 +121,9 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
 fn bases(durability: Durability) -> Vec<PathBuf> {
     let name = format!("latido-bench-{}", rustix::process::geteuid().as_raw());
     let memory = (durability == Durability::Memory).then_some("/dev/shm");
-    let places = memory.into_iter().chain([env!("CARGO_TARGET_TMPDIR"), "/tmp"]);
+    let places = memory
+        .into_iter()
+        .chain([env!("CARGO_TARGET_TMPDIR"), "/tmp"]);
     places.map(|place| Path::new(place).join(&name)).collect()
 }
 

@@ -23,16 +23,24 @@ impl Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let (url, beats) = (database.url.clone(), beats.to_vec());
         let stopped = Arc::clone(&stop);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting a runtime")?;
         let work = move || {
-            let Ok(client) = runtime.block_on(connect(&url)) else { return };
+            let Ok(client) = runtime.block_on(connect(&url)) else {
+                return;
+            };
             beat::play(&beats, |channel, _| {
                 let done = runtime.block_on(client.batch_execute(&toggle(channel)));
                 done.is_ok() && !stopped.load(Ordering::Relaxed)
             });
         };
         let thread = machine::on_core(Some(machine::LOAD_CORE), || std::thread::spawn(work))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -15,8 +15,12 @@ async fn garbage_is_answered_or_cut_and_others_are_served() {
     let app = TestApp::start().await;
     let mut connections = Vec::new();
     for n in 0..300u32 {
-        let mut stream = TcpStream::connect(app.address()).await.expect("a connection");
-        let bytes: Vec<u8> = (0..200).map(|i| u8::try_from((i * 31 + n * 7) % 256).expect("a byte")).collect();
+        let mut stream = TcpStream::connect(app.address())
+            .await
+            .expect("a connection");
+        let bytes: Vec<u8> = (0..200)
+            .map(|i| u8::try_from((i * 31 + n * 7) % 256).expect("a byte"))
+            .collect();
         stream.write_all(&bytes).await.expect("sent");
         stream.write_all(b"\r\n\r\n").await.expect("sent");
         connections.push(stream);
@@ -30,7 +34,11 @@ async fn garbage_is_answered_or_cut_and_others_are_served() {
         let mut answer = Vec::new();
         // A reset is an end as well.
         let _ = within(stream.read_to_end(&mut answer)).await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
 }
 
@@ -40,7 +48,9 @@ async fn slow_handshakes_are_cut() {
     let mut silent = Vec::new();
     let mut trickling = Vec::new();
     for n in 0..200 {
-        let stream = TcpStream::connect(app.address()).await.expect("a connection");
+        let stream = TcpStream::connect(app.address())
+            .await
+            .expect("a connection");
         if n % 2 == 0 {
             silent.push(stream);
         } else {
@@ -58,13 +68,18 @@ async fn slow_handshakes_are_cut() {
             task.await.expect("it ends");
         }
     };
-    tokio::time::timeout(Duration::from_secs(12), cut).await.expect("within 12 s, as promised");
+    tokio::time::timeout(Duration::from_secs(12), cut)
+        .await
+        .expect("within 12 s, as promised");
     socket.assert_quiet().await;
 }
 
 /// A request line, a byte every 200 ms, until the server has had enough.
 async fn trickle(mut stream: TcpStream) {
-    for byte in b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'x')) {
+    for byte in b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: "
+        .iter()
+        .chain(std::iter::repeat(&b'x'))
+    {
         let mut answer = [0; 1024];
         tokio::select! {
             read = stream.read(&mut answer) => if matches!(read, Ok(0) | Err(_)) { return },
@@ -87,17 +102,26 @@ async fn clients_that_never_read_are_ended_and_nobody_else_notices() {
     let mut socket = app.socket(&token).await;
     socket.subscribe(CHANNEL).await;
     // Each deaf client also asks for far more than its socket holds.
-    let asking: Vec<_> = deaf.into_iter().map(|stream| tokio::spawn(ask_without_reading(stream))).collect();
+    let asking: Vec<_> = deaf
+        .into_iter()
+        .map(|stream| tokio::spawn(ask_without_reading(stream)))
+        .collect();
     let db = app.client().await;
     for n in 1..=100 {
         app.book(&db, B1, "pendiente", 0).await;
-        socket.stats_until(CHANNEL, |data| data["total_citas"] == n).await;
+        socket
+            .stats_until(CHANNEL, |data| data["total_citas"] == n)
+            .await;
     }
     for task in asking {
         within(task).await.expect("the server ended it");
     }
     app.assert_metric_settles("latido_connections", 1.0).await;
-    assert_eq!(app.metric(r#"latido_closes_total{reason="too_slow"}"#).await, 200.0);
+    assert_eq!(
+        app.metric(r#"latido_closes_total{reason="too_slow"}"#)
+            .await,
+        200.0
+    );
     socket.assert_quiet().await;
 }
 
@@ -112,9 +136,16 @@ async fn never_read(app: &TestApp, token: &str) -> TcpStream {
     );
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut head = [0; 12];
-    within(stream.read_exact(&mut head)).await.expect("an answer");
+    within(stream.read_exact(&mut head))
+        .await
+        .expect("an answer");
     assert_eq!(&head, b"HTTP/1.1 101");
-    stream.write_all(&masked(&json!({"type": "subscribe", "channel": CHANNEL}).to_string())).await.expect("sent");
+    stream
+        .write_all(&masked(
+            &json!({"type": "subscribe", "channel": CHANNEL}).to_string(),
+        ))
+        .await
+        .expect("sent");
     stream
 }
 
@@ -145,13 +176,18 @@ fn masked(text: &str) -> Vec<u8> {
 async fn a_thousand_strangers_learn_nothing() {
     let app = TestApp::start().await;
     let db = app.client().await;
-    let mut socket =
-        app.socket(&app.sign(&json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}))).await;
+    let mut socket = app
+        .socket(&app.sign(
+            &json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}),
+        ))
+        .await;
     // One fewer than a connection may ask for at a time: while no question is answered, all of them count.
     for n in 0..99 {
         socket.send(&json!({"type": "subscribe", "channel": format!("estadisticas:00000000-0000-4000-8000-{n:012}")})).await;
     }
-    socket.send(&json!({"type": "subscribe", "channel": CHANNEL})).await;
+    socket
+        .send(&json!({"type": "subscribe", "channel": CHANNEL}))
+        .await;
     for _ in 0..100 {
         assert_eq!(socket.next().await["data"]["code"], "forbidden");
     }
@@ -171,7 +207,12 @@ async fn connections_have_a_limit_and_the_server_says_so() {
         // A connection on which the harness awaited the start may not be gone yet.
         let there_is_room = async {
             loop {
-                if let Ok(socket) = crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await {
+                if let Ok(socket) = crate::harness::Socket::try_connect(
+                    &format!("{}?token={token}", app.ws_url()),
+                    &[],
+                )
+                .await
+                {
                     break socket;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -179,14 +220,17 @@ async fn connections_have_a_limit_and_the_server_says_so() {
         };
         sockets.push(within(there_is_room).await);
     }
-    let refused = crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
+    let refused =
+        crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
     assert_eq!(refused.err(), Some(503));
     for socket in &mut sockets {
         socket.assert_quiet().await;
     }
     sockets.pop().expect("one").close().await;
     crate::harness::until("a place is free", async || {
-        crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await.is_ok()
+        crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
+            .await
+            .is_ok()
     })
     .await;
 }

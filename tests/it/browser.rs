@@ -16,8 +16,18 @@ use chromium::Browser;
 use page::{Look, Page};
 
 /// A wide window, and one in a hand.
-const DESKTOP: Look = Look { width: 1440, height: 900, is_dark: false, is_calm: false };
-const PHONE: Look = Look { width: 390, height: 844, is_dark: false, is_calm: false };
+const DESKTOP: Look = Look {
+    width: 1440,
+    height: 900,
+    is_dark: false,
+    is_calm: false,
+};
+const PHONE: Look = Look {
+    width: 390,
+    height: 844,
+    is_dark: false,
+    is_calm: false,
+};
 
 /// What can't be tested here is no success: with `CI` set it is a failure, else it is said past the test runner, which keeps what
 /// passing tests print to itself.

@@ -10,7 +10,8 @@ fn channel(negocio: &str) -> String {
 
 /// A dashboard of both businesses.
 async fn both(app: &TestApp) -> Socket {
-    let token = app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 3600}));
+    let token =
+        app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 3600}));
     app.socket(&token).await
 }
 
@@ -22,23 +23,48 @@ async fn every_way_to_change_a_row_arrives() {
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 1);
-    db.batch_execute("UPDATE citas SET estado = 'atendida'").await.expect("an update");
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["citas_completadas"], 1);
-    db.batch_execute("UPDATE citas SET fecha = fecha - 1").await.expect("another day");
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        1
+    );
+    db.batch_execute("UPDATE citas SET estado = 'atendida'")
+        .await
+        .expect("an update");
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["citas_completadas"],
+        1
+    );
+    db.batch_execute("UPDATE citas SET fecha = fecha - 1")
+        .await
+        .expect("another day");
     assert_eq!(socket.stats_of(&channel(B1)).await["data"]["citas_hoy"], 0);
-    db.batch_execute(&format!("UPDATE citas SET negocio_id = '{B2}'")).await.expect("a move");
+    db.batch_execute(&format!("UPDATE citas SET negocio_id = '{B2}'"))
+        .await
+        .expect("a move");
     let moved = [socket.next_of("stats").await, socket.next_of("stats").await];
     for frame in moved {
         let total = i64::from(frame["channel"] == channel(B2).as_str());
         assert_eq!(frame["data"]["total_citas"], total, "{frame}");
     }
-    db.batch_execute("DELETE FROM citas").await.expect("a delete");
-    assert_eq!(socket.stats_of(&channel(B2)).await["data"]["total_citas"], 0);
+    db.batch_execute("DELETE FROM citas")
+        .await
+        .expect("a delete");
+    assert_eq!(
+        socket.stats_of(&channel(B2)).await["data"]["total_citas"],
+        0
+    );
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 1);
-    db.batch_execute("TRUNCATE citas").await.expect("a truncate");
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 0);
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        1
+    );
+    db.batch_execute("TRUNCATE citas")
+        .await
+        .expect("a truncate");
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,10 +76,17 @@ async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
     for _ in 0..2_000 {
         app.book(&db, B1, "pendiente", 0).await;
     }
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == 2_000).await;
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == 2_000)
+        .await;
     let reads = app.metric("latido_reads_total").await;
-    let received = app.metric(r#"latido_changes_received_total{source="trigger"}"#).await;
-    assert!(received >= 1.0 && reads < received / 4.0, "{reads} reads for {received} changes");
+    let received = app
+        .metric(r#"latido_changes_received_total{source="trigger"}"#)
+        .await;
+    assert!(
+        received >= 1.0 && reads < received / 4.0,
+        "{reads} reads for {received} changes"
+    );
     app.assert_metric_settles("latido_dirty_keys", 0.0).await;
 }
 
@@ -70,7 +103,10 @@ async fn unwatched_keys_cost_no_query() {
     }
     app.book(&db, B2, "pendiente", 0).await;
     socket.stats_of(&channel(B2)).await;
-    assert!(app.metric("latido_reads_total").await - before <= 2.0, "B2's own change, and no more than its trailing read");
+    assert!(
+        app.metric("latido_reads_total").await - before <= 2.0,
+        "B2's own change, and no more than its trailing read"
+    );
     // Fewer than fifty: the listener merges what arrives together.
     assert!(app.metric("latido_changes_unwatched_total").await > 0.0);
 }
@@ -108,7 +144,9 @@ async fn the_listeners_loss_loses_nothing() {
                    AND application_name LIKE 'latido%'";
         db.batch_execute(sql).await.expect("terminating");
         app.book(&db, B1, "pendiente", 0).await;
-        socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;
+        socket
+            .stats_until(&channel(B1), |data| data["total_citas"] == round)
+            .await;
     }
     app.assert_metric_settles("latido_listener_up", 1.0).await;
     assert_eq!(app.metric("latido_corrections_total").await, 0.0);
@@ -123,22 +161,32 @@ async fn the_hook_is_right_even_before_its_callers_commit() {
     socket.subscribe(&channel(B1)).await;
     let transaction = db.transaction().await.expect("BEGIN");
     app.book(&transaction, B1, "pendiente", 0).await;
-    let (status, _) = app.notify(&json!({"negocio_id": B1, "action": "created"})).await;
+    let (status, _) = app
+        .notify(&json!({"negocio_id": B1, "action": "created"}))
+        .await;
     assert_eq!(status, 200);
     transaction.commit().await.expect("COMMIT");
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == 1)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sweep_repairs_what_no_trigger_told_and_counts_it() {
-    let app = TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
+    let app =
+        TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
     let db = app.client().await;
     let mut socket = both(&app).await;
     socket.subscribe(&channel(B1)).await;
-    db.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL").await.expect("disabled");
+    db.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL")
+        .await
+        .expect("disabled");
     app.book(&db, B1, "pendiente", 0).await;
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
-    app.assert_metric_settles("latido_corrections_total", 1.0).await;
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == 1)
+        .await;
+    app.assert_metric_settles("latido_corrections_total", 1.0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +203,11 @@ async fn today_ends_at_the_businesss_midnight() {
     let mut socket = app.socket(&token).await;
     assert_eq!(socket.subscribe(&channel(B1)).await["data"]["citas_hoy"], 1);
     let frame = socket.stats_of(&channel(B1)).await;
-    assert_eq!((&frame["data"]["citas_hoy"], &frame["data"]["total_citas"]), (&json!(2), &json!(3)), "with no row changing");
+    assert_eq!(
+        (&frame["data"]["citas_hoy"], &frame["data"]["total_citas"]),
+        (&json!(2), &json!(3)),
+        "with no row changing"
+    );
     assert_eq!(app.metric("latido_corrections_total").await, 0.0);
 }
 
@@ -171,7 +223,8 @@ async fn a_dead_database_makes_numbers_stale_and_a_live_one_right() {
     assert_eq!(app.get("/ready").await.0, 503);
     assert_eq!(app.get("/health").await.0, 200);
     let mut late = both(&app).await;
-    late.send(&json!({"type": "subscribe", "channel": channel(B1)})).await;
+    late.send(&json!({"type": "subscribe", "channel": channel(B1)}))
+        .await;
     assert_eq!(late.next_of("status").await["data"]["stale"], true);
     app.cluster().restart().await;
     let db = app.client().await;
@@ -199,19 +252,36 @@ async fn a_server_that_starts_before_its_database_waits_for_it() {
     assert_eq!(app.get("/ready").await.0, 503);
     app.cluster().restart().await;
     until("ready", async || app.get("/ready").await.0 == 200).await;
-    assert_eq!(both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"], 0);
+    assert_eq!(
+        both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"],
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_may_be_integers_or_texts() {
     for (key_type, key, names) in [
-        ("bigint", "123", ["estadisticas:123", "estadisticas:negocio_123"]),
-        ("text", "negocio_123", ["estadisticas:negocio_123", "estadisticas:negocio_123"]),
-        ("integer", "-5", ["estadisticas:-5", "estadisticas:negocio_-5"]),
+        (
+            "bigint",
+            "123",
+            ["estadisticas:123", "estadisticas:negocio_123"],
+        ),
+        (
+            "text",
+            "negocio_123",
+            ["estadisticas:negocio_123", "estadisticas:negocio_123"],
+        ),
+        (
+            "integer",
+            "-5",
+            ["estadisticas:-5", "estadisticas:negocio_-5"],
+        ),
     ] {
         let app = TestApp::on_simple_schema(key_type).await;
         let db = app.client().await;
-        let insert = format!("INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{key}', '2020-01-01', 'atendida')");
+        let insert = format!(
+            "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{key}', '2020-01-01', 'atendida')"
+        );
         db.batch_execute(&insert).await.expect("an insert");
         let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 60}));
         let mut socket = app.socket(&token).await;
@@ -224,7 +294,11 @@ async fn keys_may_be_integers_or_texts() {
             );
         }
         db.batch_execute(&insert).await.expect("an insert");
-        assert_eq!(socket.next_of("stats").await["data"]["citas_completadas"], 2, "{key_type}");
+        assert_eq!(
+            socket.next_of("stats").await["data"]["citas_completadas"],
+            2,
+            "{key_type}"
+        );
     }
 }
 
@@ -256,9 +330,16 @@ async fn a_second_stream_needs_no_rust() {
     db.batch_execute(insert).await.expect("an insert");
     let frame = socket.next_of("ventas").await;
     assert_eq!(frame["data"]["total"], 12.5);
-    assert_eq!((&frame["data"]["ventas"], &frame["data"]["canal"]), (&json!(1), &json!("web")));
-    db.batch_execute("UPDATE tienda.ventas SET nota = 'x'").await.expect("an irrelevant update");
-    db.batch_execute(r#"UPDATE tienda.ventas SET detalle = '{"canal":"tel"}'"#).await.expect("a relevant one");
+    assert_eq!(
+        (&frame["data"]["ventas"], &frame["data"]["canal"]),
+        (&json!(1), &json!("web"))
+    );
+    db.batch_execute("UPDATE tienda.ventas SET nota = 'x'")
+        .await
+        .expect("an irrelevant update");
+    db.batch_execute(r#"UPDATE tienda.ventas SET detalle = '{"canal":"tel"}'"#)
+        .await
+        .expect("a relevant one");
     assert_eq!(socket.next_of("ventas").await["data"]["canal"], "tel");
     let old: Value = socket.subscribe(&channel(B1)).await;
     assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
@@ -282,7 +363,9 @@ async fn a_key_that_always_times_out_holds_up_no_other() {
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut socket = app.socket(&token).await;
     for key in ["giant 1", "a", "giant 2", "b"] {
-        socket.send(&json!({"type": "subscribe", "channel": format!("slow:{key}")})).await;
+        socket
+            .send(&json!({"type": "subscribe", "channel": format!("slow:{key}")}))
+            .await;
     }
     socket.subscribe(&channel(B1)).await;
     let db = app.client().await;
@@ -299,7 +382,9 @@ async fn a_key_that_always_times_out_holds_up_no_other() {
     }
     assert_eq!(citas, 3);
     // What fails are its own two keys and nothing else.
-    let failures = app.metric(r#"latido_read_failures_total{kind="unavailable"}"#).await;
+    let failures = app
+        .metric(r#"latido_read_failures_total{kind="unavailable"}"#)
+        .await;
     assert_eq!(failures, 0.0);
 }
 
@@ -310,7 +395,9 @@ async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() 
     let mut socket = app.socket(&token).await;
     socket.subscribe(&channel(B1)).await;
     let mut failing = app.socket(&token).await;
-    failing.send(&json!({"type": "subscribe", "channel": "slow:giant"})).await;
+    failing
+        .send(&json!({"type": "subscribe", "channel": "slow:giant"}))
+        .await;
     assert_eq!(socket.next_of("status").await["data"]["stale"], true);
     let db = app.client().await;
     for total in 1..=3 {
@@ -322,7 +409,12 @@ async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() 
     failing.close().await;
     app.book(&db, B1, "pendiente", 0).await;
     let frames = [socket.next().await, socket.next().await];
-    assert!(frames.iter().any(|frame| frame["type"] == "status" && frame["data"]["stale"] == false), "{frames:?}");
+    assert!(
+        frames
+            .iter()
+            .any(|frame| frame["type"] == "status" && frame["data"]["stale"] == false),
+        "{frames:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,12 +426,20 @@ async fn frames_are_counted_as_they_arrive() {
     let mut two = both(&app).await;
     two.subscribe(&channel(B1)).await;
     two.subscribe(&channel(B2)).await;
-    assert_eq!(app.metric("latido_frames_sent_total").await, 6.0, "subscribed and stats, three times");
+    assert_eq!(
+        app.metric("latido_frames_sent_total").await,
+        6.0,
+        "subscribed and stats, three times"
+    );
     let before = app.metric("latido_sent_bytes_total").await;
     app.book(&db, B1, "pendiente", 0).await;
     let frame = one.next().await;
     assert_eq!(two.next().await, frame);
-    assert_eq!(app.metric("latido_frames_sent_total").await, 8.0, "one each, however many channels a client has");
+    assert_eq!(
+        app.metric("latido_frames_sent_total").await,
+        8.0,
+        "one each, however many channels a client has"
+    );
     let bytes = app.metric("latido_sent_bytes_total").await - before;
     assert!(bytes > 2.0 * 200.0 && bytes < 2.0 * 300.0, "{bytes}");
 }

@@ -21,11 +21,18 @@ fn variables(url: &str) -> Vec<(&'static str, String)> {
         ("TIMEZONE", "America/Guayaquil"),
         ("SHUTDOWN_SECONDS", "4"),
     ];
-    fixed.into_iter().map(|(name, value)| (name, value.to_owned())).chain([("DATABASE_URL", url)]).collect()
+    fixed
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()))
+        .chain([("DATABASE_URL", url)])
+        .collect()
 }
 
 fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
-    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 /// A database with the real user's schema, and everything to run commands on it.
@@ -38,12 +45,19 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let database = TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
-        Self { home: Home::new(), variables: variables(database.url()), database }
+        Self {
+            home: Home::new(),
+            variables: variables(database.url()),
+            database,
+        }
     }
 
     /// With another variable, which wins over one of that name.
     fn with<'a>(&'a self, more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
-        borrowed(&self.variables).into_iter().chain(more.iter().copied()).collect()
+        borrowed(&self.variables)
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect()
     }
 
     async fn print(&self, arguments: &[&str]) -> String {
@@ -56,6 +70,9 @@ impl Place {
 
     /// What `latido token` prints for a user who may watch these businesses.
     async fn token(&self, negocio: &str) -> String {
-        self.print(&["token", "--user", "ana", "--negocio", negocio]).await.trim().to_owned()
+        self.print(&["token", "--user", "ana", "--negocio", negocio])
+            .await
+            .trim()
+            .to_owned()
     }
 }

@@ -17,8 +17,10 @@ async fn a_bad_token_is_refused_before_the_upgrade() {
     let no_exp = app.sign(&json!({"id": ADMIN_OF_B1}));
     let mistyped = app.sign(&json!({"id": ADMIN_OF_B1, "exp": "4102444800"}));
     let nobody = app.sign(&json!({"email": "a@b.c", "exp": claims::now() + 60}));
-    let foreign =
-        claims::sign_with("another secret, of at least 32 bytes!", &json!({"id": ADMIN_OF_B1, "exp": claims::now() + 60}));
+    let foreign = claims::sign_with(
+        "another secret, of at least 32 bytes!",
+        &json!({"id": ADMIN_OF_B1, "exp": claims::now() + 60}),
+    );
     for (what, token) in [
         ("expired", &*expired),
         ("no exp", &no_exp),
@@ -27,9 +29,19 @@ async fn a_bad_token_is_refused_before_the_upgrade() {
         ("foreign", &foreign),
         ("garbage", "x.y.z"),
     ] {
-        assert_eq!(Socket::try_connect(&format!("{url}?token={token}"), &[]).await.err(), Some(401), "{what}");
+        assert_eq!(
+            Socket::try_connect(&format!("{url}?token={token}"), &[])
+                .await
+                .err(),
+            Some(401),
+            "{what}"
+        );
     }
-    assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401), "no token");
+    assert_eq!(
+        Socket::try_connect(&url, &[]).await.err(),
+        Some(401),
+        "no token"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,9 +50,17 @@ async fn the_token_may_come_in_three_places() {
     let token = app.token(ADMIN_OF_B1);
     let bearer = format!("Bearer {token}");
     let pair = format!("bearer, {token}");
-    for header in [("authorization", bearer.as_str()), ("sec-websocket-protocol", pair.as_str())] {
-        let mut socket = Socket::try_connect(&app.ws_url(), &[header]).await.expect("accepted");
-        assert_eq!(socket.subscribe(&channel(B1)).await["data"]["negocio_id"], B1);
+    for header in [
+        ("authorization", bearer.as_str()),
+        ("sec-websocket-protocol", pair.as_str()),
+    ] {
+        let mut socket = Socket::try_connect(&app.ws_url(), &[header])
+            .await
+            .expect("accepted");
+        assert_eq!(
+            socket.subscribe(&channel(B1)).await["data"]["negocio_id"],
+            B1
+        );
     }
     app.socket(&token).await.assert_quiet().await;
 }
@@ -50,11 +70,17 @@ async fn the_user_is_id_then_user_id_then_sub() {
     let app = TestApp::start().await;
     for claim in ["id", "user_id", "sub"] {
         let token = app.sign(&json!({claim: ADMIN_OF_B1, "exp": claims::now() + 60}));
-        assert_eq!(app.socket(&token).await.subscribe(&channel(B1)).await["type"], "stats", "{claim}");
+        assert_eq!(
+            app.socket(&token).await.subscribe(&channel(B1)).await["type"],
+            "stats",
+            "{claim}"
+        );
     }
     let both = app.sign(&json!({"id": OTHER_USER, "sub": ADMIN_OF_B1, "exp": claims::now() + 60}));
     let mut socket = app.socket(&both).await;
-    socket.send(&json!({"type": "subscribe", "channel": channel(B1)})).await;
+    socket
+        .send(&json!({"type": "subscribe", "channel": channel(B1)}))
+        .await;
     assert_eq!(socket.next().await["data"]["code"], "forbidden");
 }
 
@@ -66,8 +92,13 @@ async fn a_subscription_starts_with_the_numbers_and_goes_on_with_changes() {
     app.book(&db, B1, "atendida", -1).await;
     app.book(&db, B1, "cancelada", -2).await;
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
-    socket.send(&json!({"type": "subscribe", "data": {"channel": channel(B1)}})).await;
-    assert_eq!(socket.next().await, json!({"type": "subscribed", "data": {"channel": channel(B1)}}));
+    socket
+        .send(&json!({"type": "subscribe", "data": {"channel": channel(B1)}}))
+        .await;
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "subscribed", "data": {"channel": channel(B1)}})
+    );
     let first = socket.next().await;
     let at = first["data"]["timestamp"].as_i64().expect("an integer");
     assert!((at - claims::now()).abs() < 60, "Unix seconds");
@@ -75,11 +106,29 @@ async fn a_subscription_starts_with_the_numbers_and_goes_on_with_changes() {
         "negocio_id": B1, "citas_hoy": 1, "total_citas": 3, "citas_completadas": 1, "citas_canceladas": 1, "timestamp": at
     }, "channel": channel(B1), "v": first["v"]});
     assert_eq!(first, expected);
-    let names: Vec<_> = first["data"].as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(names, ["negocio_id", "citas_hoy", "total_citas", "citas_completadas", "citas_canceladas", "timestamp"]);
+    let names: Vec<_> = first["data"]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "negocio_id",
+            "citas_hoy",
+            "total_citas",
+            "citas_completadas",
+            "citas_canceladas",
+            "timestamp"
+        ]
+    );
     app.book(&db, B1, "pendiente", 0).await;
     let next = socket.next().await;
-    assert_eq!((&next["data"]["citas_hoy"], &next["data"]["total_citas"]), (&json!(2), &json!(4)));
+    assert_eq!(
+        (&next["data"]["citas_hoy"], &next["data"]["total_citas"]),
+        (&json!(2), &json!(4))
+    );
     assert!(next["v"].as_u64() > first["v"].as_u64());
 }
 
@@ -89,7 +138,12 @@ async fn an_unknown_business_is_four_zeros() {
     let id = "00000000-0000-4000-8000-00000000dead";
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": id, "exp": claims::now() + 60}));
     let frame = app.socket(&token).await.subscribe(&channel(id)).await;
-    for column in ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"] {
+    for column in [
+        "citas_hoy",
+        "total_citas",
+        "citas_completadas",
+        "citas_canceladas",
+    ] {
         assert_eq!(frame["data"][column], 0, "{column}");
     }
 }
@@ -101,13 +155,25 @@ async fn what_changes_no_number_sends_no_frame() {
     app.book(&db, B1, "pendiente", 0).await;
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     socket.subscribe(&channel(B1)).await;
-    db.batch_execute("UPDATE citas SET hora_inicio = '11:00'").await.expect("an update");
-    db.batch_execute(&format!("BEGIN; DELETE FROM citas WHERE negocio_id = '{B1}'; ROLLBACK")).await.expect("a rollback");
+    db.batch_execute("UPDATE citas SET hora_inicio = '11:00'")
+        .await
+        .expect("an update");
+    db.batch_execute(&format!(
+        "BEGIN; DELETE FROM citas WHERE negocio_id = '{B1}'; ROLLBACK"
+    ))
+    .await
+    .expect("a rollback");
     app.book(&db, B2, "pendiente", 0).await;
     // A change that does count comes next, so nothing came before it.
     app.book(&db, B1, "cancelada", 0).await;
     let frame = socket.next().await;
-    assert_eq!((&frame["data"]["total_citas"], &frame["data"]["citas_canceladas"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (
+            &frame["data"]["total_citas"],
+            &frame["data"]["citas_canceladas"]
+        ),
+        (&json!(2), &json!(1))
+    );
     socket.assert_quiet().await;
 }
 
@@ -124,16 +190,28 @@ async fn subscribing_again_repeats_the_current_frame() {
 async fn frames_go_out_under_the_name_subscribed_with() {
     let app = TestApp::start().await;
     let db = app.client().await;
-    let names = [channel(B1), format!("estadisticas:negocio_{B1}"), channel(&B1.to_uppercase())];
+    let names = [
+        channel(B1),
+        format!("estadisticas:negocio_{B1}"),
+        channel(&B1.to_uppercase()),
+    ];
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     for name in &names {
         let frame = socket.subscribe(name).await;
-        assert_eq!(frame["data"]["negocio_id"], name.split_once(':').expect("a key").1);
+        assert_eq!(
+            frame["data"]["negocio_id"],
+            name.split_once(':').expect("a key").1
+        );
     }
     app.book(&db, B1, "pendiente", 0).await;
     let mut got = Vec::new();
     for _ in &names {
-        got.push(socket.next_of("stats").await["channel"].as_str().expect("a name").to_owned());
+        got.push(
+            socket.next_of("stats").await["channel"]
+                .as_str()
+                .expect("a name")
+                .to_owned(),
+        );
     }
     got.sort();
     let mut names = names.to_vec();
@@ -145,12 +223,18 @@ async fn frames_go_out_under_the_name_subscribed_with() {
 async fn after_unsubscribing_nothing_comes() {
     let app = TestApp::start().await;
     let db = app.client().await;
-    let admin = app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 60}));
+    let admin =
+        app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 60}));
     let mut socket = app.socket(&admin).await;
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
-    socket.send(&json!({"type": "unsubscribe", "data": {"channel": channel(B1)}})).await;
-    assert_eq!(socket.next().await, json!({"type": "unsubscribed", "data": {"channel": channel(B1)}}));
+    socket
+        .send(&json!({"type": "unsubscribe", "data": {"channel": channel(B1)}}))
+        .await;
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "unsubscribed", "data": {"channel": channel(B1)}})
+    );
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B2, "pendiente", 0).await;
     assert_eq!(socket.next().await["channel"], channel(B2));
@@ -171,7 +255,14 @@ async fn who_may_read_is_decided_by_claim_role_or_sql() {
         json!({"id": SYSTEM_ADMIN, "exp": exp}),
     ];
     for claims in &allowed {
-        assert_eq!(app.socket(&app.sign(claims)).await.subscribe(&channel(B1)).await["type"], "stats", "{claims}");
+        assert_eq!(
+            app.socket(&app.sign(claims))
+                .await
+                .subscribe(&channel(B1))
+                .await["type"],
+            "stats",
+            "{claims}"
+        );
     }
     let refused = [
         json!({"id": OTHER_USER, "exp": exp}),
@@ -182,10 +273,16 @@ async fn who_may_read_is_decided_by_claim_role_or_sql() {
     ];
     for claims in &refused {
         let mut socket = app.socket(&app.sign(claims)).await;
-        socket.send(&json!({"type": "subscribe", "channel": channel(B1)})).await;
+        socket
+            .send(&json!({"type": "subscribe", "channel": channel(B1)}))
+            .await;
         let frame = socket.next().await;
         assert_eq!(
-            (&frame["type"], &frame["data"]["code"], &frame["data"]["channel"]),
+            (
+                &frame["type"],
+                &frame["data"]["code"],
+                &frame["data"]["channel"]
+            ),
             (&json!("error"), &json!("forbidden"), &json!(channel(B1)))
         );
     }
@@ -194,28 +291,52 @@ async fn who_may_read_is_decided_by_claim_role_or_sql() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_answered_and_end_nothing() {
     let app = TestApp::with(|config| config.limits.channels = 2).await;
-    let mut socket = app.socket(&app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}))).await;
+    let mut socket = app
+        .socket(
+            &app.sign(
+                &json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}),
+            ),
+        )
+        .await;
     let cases: [(Value, &str); 9] = [
         (json!({"type": "subscribe"}), "bad_message"),
         (json!({"type": 7}), "bad_message"),
         (json!([]), "bad_message"),
         (json!({"type": "publish"}), "unknown_type"),
-        (json!({"type": "subscribe", "channel": "citas:1"}), "unknown_channel"),
-        (json!({"type": "subscribe", "channel": "estadisticas"}), "unknown_channel"),
-        (json!({"type": "subscribe", "channel": "estadisticas:not-a-uuid"}), "invalid_key"),
-        (json!({"type": "unsubscribe", "channel": channel(B1)}), "unknown_channel"),
+        (
+            json!({"type": "subscribe", "channel": "citas:1"}),
+            "unknown_channel",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "estadisticas"}),
+            "unknown_channel",
+        ),
+        (
+            json!({"type": "subscribe", "channel": "estadisticas:not-a-uuid"}),
+            "invalid_key",
+        ),
+        (
+            json!({"type": "unsubscribe", "channel": channel(B1)}),
+            "unknown_channel",
+        ),
         (json!({"type": "auth", "data": {}}), "bad_message"),
     ];
     for (message, code) in cases {
         socket.send(&message).await;
         let frame = socket.next().await;
-        assert_eq!((&frame["type"], &frame["data"]["code"]), (&json!("error"), &json!(code)), "{message}");
+        assert_eq!(
+            (&frame["type"], &frame["data"]["code"]),
+            (&json!("error"), &json!(code)),
+            "{message}"
+        );
     }
     socket.send_raw(Message::text("{not json")).await;
     assert_eq!(socket.next().await["data"]["code"], "bad_message");
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
-    socket.send(&json!({"type": "subscribe", "channel": channel(OTHER_USER)})).await;
+    socket
+        .send(&json!({"type": "subscribe", "channel": channel(OTHER_USER)}))
+        .await;
     assert_eq!(socket.next().await["data"]["code"], "too_many_channels");
     socket.assert_quiet().await;
 }
@@ -224,40 +345,69 @@ async fn mistakes_are_answered_and_end_nothing() {
 async fn a_token_is_renewed_in_band_and_by_the_same_user_only() {
     let app = TestApp::start().await;
     let exp = claims::now() + 600;
-    let mut socket = app.socket(&app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": exp}))).await;
+    let mut socket = app
+        .socket(&app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": exp})))
+        .await;
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
     for bad in [app.token(ADMIN_OF_B1), "garbage".to_owned()] {
-        socket.send(&json!({"type": "auth", "data": {"token": bad}})).await;
+        socket
+            .send(&json!({"type": "auth", "data": {"token": bad}}))
+            .await;
         assert_eq!(socket.next().await["data"]["code"], "unauthorized");
     }
     let narrower = app.sign(&json!({"id": OTHER_USER, "negocios": [B2], "exp": exp + 7}));
-    socket.send(&json!({"type": "auth", "data": {"token": narrower}})).await;
-    assert_eq!(socket.next().await, json!({"type": "authenticated", "data": {"expires_at": exp + 7}}));
+    socket
+        .send(&json!({"type": "auth", "data": {"token": narrower}}))
+        .await;
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "authenticated", "data": {"expires_at": exp + 7}})
+    );
     let lost = socket.next().await;
-    assert_eq!((&lost["data"]["code"], &lost["data"]["channel"]), (&json!("forbidden"), &json!(channel(B1))));
+    assert_eq!(
+        (&lost["data"]["code"], &lost["data"]["channel"]),
+        (&json!("forbidden"), &json!(channel(B1)))
+    );
     assert_eq!(socket.next().await["type"], "unsubscribed");
     let db = app.client().await;
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B2, "pendiente", 0).await;
-    assert_eq!(socket.next().await["channel"], channel(B2), "what the new token does not grant is gone");
+    assert_eq!(
+        socket.next().await["channel"],
+        channel(B2),
+        "what the new token does not grant is gone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expiring_token_is_announced_and_ends_with_4401() {
     let app = TestApp::start().await;
     let exp = claims::now() + 3;
-    let mut socket = app.socket(&app.sign(&json!({"id": ADMIN_OF_B1, "exp": exp}))).await;
-    assert_eq!(socket.next().await, json!({"type": "token_expiring", "data": {"at": exp}}));
+    let mut socket = app
+        .socket(&app.sign(&json!({"id": ADMIN_OF_B1, "exp": exp})))
+        .await;
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "token_expiring", "data": {"at": exp}})
+    );
     assert_eq!(socket.closed().await, Some(4401));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn oversize_binary_and_floods_end_the_connection() {
-    let app = TestApp::with(|config| (config.limits.messages_per_second, config.limits.message_burst) = (1, 10)).await;
+    let app = TestApp::with(|config| {
+        (
+            config.limits.messages_per_second,
+            config.limits.message_burst,
+        ) = (1, 10)
+    })
+    .await;
     let token = app.token(ADMIN_OF_B1);
     let mut socket = app.socket(&token).await;
-    socket.send_raw(Message::text("x".repeat(16 * 1024 + 1))).await;
+    socket
+        .send_raw(Message::text("x".repeat(16 * 1024 + 1)))
+        .await;
     assert_eq!(socket.closed().await, Some(1009));
     let mut socket = app.socket(&token).await;
     socket.send_raw(Message::binary(vec![1, 2, 3])).await;
@@ -266,7 +416,10 @@ async fn oversize_binary_and_floods_end_the_connection() {
     for _ in 0..40 {
         socket.send(&json!({"type": "ping"})).await;
     }
-    assert_eq!(socket.next_of("error").await["data"]["code"], "rate_limited");
+    assert_eq!(
+        socket.next_of("error").await["data"]["code"],
+        "rate_limited"
+    );
     assert_eq!(socket.closed().await, Some(4429));
 }
 

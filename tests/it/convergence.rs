@@ -22,16 +22,27 @@ pub(crate) fn business(n: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the runner shows it when the test fails: it is what replays the run")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the runner shows it when the test fails: it is what replays the run"
+)]
 async fn every_client_converges() {
-    let seed = std::env::var("LATIDO_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("LATIDO_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut app = TestApp::on_own_cluster().await;
     let done = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
-            tokio::spawn(follow(app.ws_url(), dashboard(&app), vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES], Arc::clone(&done)))
+            tokio::spawn(follow(
+                app.ws_url(),
+                dashboard(&app),
+                vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES],
+                Arc::clone(&done),
+            ))
         })
         .collect();
     for _round in 0..3 {
@@ -77,24 +88,39 @@ pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
 }
 
 /// A dashboard that reconnects; returns its last numbers once all is done.
-async fn follow(url: String, token: String, businesses: Vec<usize>, done: Arc<AtomicBool>) -> HashMap<usize, [i64; 4]> {
+async fn follow(
+    url: String,
+    token: String,
+    businesses: Vec<usize>,
+    done: Arc<AtomicBool>,
+) -> HashMap<usize, [i64; 4]> {
     let mut last: HashMap<usize, ([i64; 4], u64)> = HashMap::new();
     let mut socket = Socket::connect(&url, &token).await;
     for n in &businesses {
-        socket.send(&json!({"type": "subscribe", "channel": format!("estadisticas:{}", business(*n))})).await;
+        socket
+            .send(
+                &json!({"type": "subscribe", "channel": format!("estadisticas:{}", business(*n))}),
+            )
+            .await;
     }
     // A last subscription after the end brings what the server holds; all else came before it.
     let mut final_round = false;
     loop {
         let Some(frame) = socket.next_within(Duration::from_millis(100)).await else {
             if final_round {
-                return last.into_iter().map(|(n, (numbers, _))| (n, numbers)).collect();
+                return last
+                    .into_iter()
+                    .map(|(n, (numbers, _))| (n, numbers))
+                    .collect();
             }
             final_round = done.load(Ordering::Relaxed);
             continue;
         };
         if frame["type"] == "stats" {
-            let n = businesses.iter().find(|n| frame["data"]["negocio_id"] == business(**n)).expect("only what was asked for");
+            let n = businesses
+                .iter()
+                .find(|n| frame["data"]["negocio_id"] == business(**n))
+                .expect("only what was asked for");
             let version = frame["v"].as_u64().expect("a version");
             let before = last.insert(*n, (four(&frame["data"]), version));
             assert!(before.is_none_or(|(_, v)| version > v), "versions rise");
@@ -103,7 +129,13 @@ async fn follow(url: String, token: String, businesses: Vec<usize>, done: Arc<At
 }
 
 fn four(data: &Value) -> [i64; 4] {
-    ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"].map(|name| data[name].as_i64().expect("a number"))
+    [
+        "citas_hoy",
+        "total_citas",
+        "citas_completadas",
+        "citas_canceladas",
+    ]
+    .map(|name| data[name].as_i64().expect("a number"))
 }
 
 /// A writer: random statements in random transactions. Errors are the faults' doing; what was not committed did not happen.
@@ -127,7 +159,10 @@ pub(crate) fn statements(random: &mut fastrand::Rng) -> String {
     let body = several.join("; ");
     match random.u8(0..10) {
         0 => format!("BEGIN; {body}; ROLLBACK"),
-        1 => format!("BEGIN; {body}; SAVEPOINT a; {}; ROLLBACK TO a; COMMIT", statement(random)),
+        1 => format!(
+            "BEGIN; {body}; SAVEPOINT a; {}; ROLLBACK TO a; COMMIT",
+            statement(random)
+        ),
         2 => format!("BEGIN; {body}; SELECT pg_sleep(0.02); COMMIT"),
         3..6 => format!("BEGIN; {body}; COMMIT"),
         _ => several.into_iter().next().unwrap_or_default(),
@@ -138,7 +173,10 @@ fn statement(random: &mut fastrand::Rng) -> String {
     let one = business(random.usize(0..BUSINESSES));
     let other = business(random.usize(0..BUSINESSES));
     let state = ["pendiente", "atendida", "cancelada"][random.usize(0..3)];
-    let some = format!("id IN (SELECT id FROM citas WHERE negocio_id = '{one}' ORDER BY random() LIMIT {})", random.u8(1..5));
+    let some = format!(
+        "id IN (SELECT id FROM citas WHERE negocio_id = '{one}' ORDER BY random() LIMIT {})",
+        random.u8(1..5)
+    );
     match random.u8(0..24) {
         0..8 => crate::harness::booking(&one, state, random.i32(-1..2)),
         8..13 => format!("UPDATE citas SET estado = '{state}' WHERE {some}"),
@@ -166,7 +204,9 @@ async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
 }
 
 async fn terminate(app: &TestApp, whose: &str) {
-    let Some(db) = crate::harness::try_connect(&app.database_url()).await else { return };
+    let Some(db) = crate::harness::try_connect(&app.database_url()).await else {
+        return;
+    };
     let sql = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() {whose}"
     );
@@ -182,13 +222,23 @@ async fn copy_arrives_too() {
     let mut socket = app.socket(&dashboard(&app)).await;
     let channel = format!("estadisticas:{}", crate::harness::B1);
     socket.subscribe(&channel).await;
-    db.batch_execute("CREATE TEMP TABLE t AS SELECT * FROM citas; UPDATE t SET id = gen_random_uuid()").await.expect("a copy");
+    db.batch_execute(
+        "CREATE TEMP TABLE t AS SELECT * FROM citas; UPDATE t SET id = gen_random_uuid()",
+    )
+    .await
+    .expect("a copy");
     let text = "SELECT concat_ws(E'\\t', id, cliente_id, negocio_id, fecha, hora_inicio, hora_fin, estado) || E'\\n' FROM t";
     let rows: String = db.query_one(text, &[]).await.expect("a row").get(0);
-    let copy = "COPY citas (id, cliente_id, negocio_id, fecha, hora_inicio, hora_fin, estado) FROM STDIN";
+    let copy =
+        "COPY citas (id, cliente_id, negocio_id, fecha, hora_inicio, hora_fin, estado) FROM STDIN";
     let mut sink = std::pin::pin!(db.copy_in(copy).await.expect("COPY"));
     sink.send(bytes::Bytes::from(rows)).await.expect("sent");
     sink.close().await.expect("copied");
-    socket.stats_until(&channel, |data| data["total_citas"] == 2).await;
-    until("nothing is owed", async || app.metric("latido_dirty_keys").await == 0.0).await;
+    socket
+        .stats_until(&channel, |data| data["total_citas"] == 2)
+        .await;
+    until("nothing is owed", async || {
+        app.metric("latido_dirty_keys").await == 0.0
+    })
+    .await;
 }

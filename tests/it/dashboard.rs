@@ -20,10 +20,17 @@ fn named(app: &TestApp, user: &str) -> String {
 
 async fn ask(app: &TestApp, method: Method, path: &str, token: Option<&str>) -> (u16, Value) {
     let request = app.request(method, path);
-    let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+    let request = if let Some(token) = token {
+        request.bearer_auth(token)
+    } else {
+        request
+    };
     let answer = request.send().await.expect("an answer");
     let status = answer.status().as_u16();
-    (status, serde_json::from_str(&answer.text().await.expect("text")).unwrap_or_default())
+    (
+        status,
+        serde_json::from_str(&answer.text().await.expect("text")).unwrap_or_default(),
+    )
 }
 
 async fn get(app: &TestApp, path: &str) -> Value {
@@ -33,7 +40,9 @@ async fn get(app: &TestApp, path: &str) -> Value {
 }
 
 async fn subscribe(socket: &mut Socket, channel: &str) {
-    socket.send(&json!({"type": "subscribe", "data": {"channel": channel}})).await;
+    socket
+        .send(&json!({"type": "subscribe", "data": {"channel": channel}}))
+        .await;
 }
 
 /// The next frame of a channel of the server whose data satisfies the condition; versions rise on the way.
@@ -54,7 +63,10 @@ async fn shows(socket: &mut Socket, channel: &str, satisfied: impl Fn(&Value) ->
 }
 
 fn row<'a>(data: &'a Value, user: &str) -> Option<&'a Value> {
-    data["rows"].as_array()?.iter().find(|row| row["user"] == user)
+    data["rows"]
+        .as_array()?
+        .iter()
+        .find(|row| row["user"] == user)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,59 +81,142 @@ async fn it_is_for_admins_alone() {
         "/dashboard/stats",
         "/dashboard/api-status",
     ];
-    for path in all.iter().map(|path| (*path).to_owned()).chain(all.iter().map(|path| format!("/api{path}"))) {
+    for path in all
+        .iter()
+        .map(|path| (*path).to_owned())
+        .chain(all.iter().map(|path| format!("/api{path}")))
+    {
         assert_eq!(ask(&app, Method::GET, &path, None).await.0, 401, "{path}");
-        assert_eq!(ask(&app, Method::GET, &path, Some("x.y.z")).await.0, 401, "{path}");
+        assert_eq!(
+            ask(&app, Method::GET, &path, Some("x.y.z")).await.0,
+            401,
+            "{path}"
+        );
         let (status, body) = ask(&app, Method::GET, &path, Some(&stranger)).await;
-        assert_eq!((status, body["error"]["code"].as_str()), (403, Some("forbidden")), "{path}");
-        assert_eq!(ask(&app, Method::GET, &path, Some(&admin(&app))).await.0, 200, "{path}");
-        assert_eq!(ask(&app, Method::PUT, &path, Some(&admin(&app))).await.0, 405, "{path}");
+        assert_eq!(
+            (status, body["error"]["code"].as_str()),
+            (403, Some("forbidden")),
+            "{path}"
+        );
+        assert_eq!(
+            ask(&app, Method::GET, &path, Some(&admin(&app))).await.0,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            ask(&app, Method::PUT, &path, Some(&admin(&app))).await.0,
+            405,
+            "{path}"
+        );
     }
     for path in ["/dashboard/cleanup", "/dashboard/clients/0-0-1/close"] {
         assert_eq!(ask(&app, Method::POST, path, None).await.0, 401, "{path}");
-        assert_eq!(ask(&app, Method::POST, path, Some(&stranger)).await.0, 403, "{path}");
-        assert_eq!(ask(&app, Method::GET, path, Some(&admin(&app))).await.0, 405, "{path}");
+        assert_eq!(
+            ask(&app, Method::POST, path, Some(&stranger)).await.0,
+            403,
+            "{path}"
+        );
+        assert_eq!(
+            ask(&app, Method::GET, path, Some(&admin(&app))).await.0,
+            405,
+            "{path}"
+        );
     }
     // What stands in a URL stands in logs.
-    assert_eq!(ask(&app, Method::GET, &format!("/dashboard/stats?token={}", admin(&app)), None).await.0, 401);
-    assert_eq!(ask(&app, Method::GET, "/dashboard/nothing", Some(&admin(&app))).await.0, 404);
+    assert_eq!(
+        ask(
+            &app,
+            Method::GET,
+            &format!("/dashboard/stats?token={}", admin(&app)),
+            None
+        )
+        .await
+        .0,
+        401
+    );
+    assert_eq!(
+        ask(&app, Method::GET, "/dashboard/nothing", Some(&admin(&app)))
+            .await
+            .0,
+        404
+    );
 
     let mut socket = app.socket(&stranger).await;
     for channel in [STATE, CLIENTS, "latido:clientes/ana"] {
         let error = socket.subscribe_as(channel, "error").await;
-        assert_eq!((&error["data"]["code"], &error["data"]["channel"]), (&json!("forbidden"), &json!(channel)));
+        assert_eq!(
+            (&error["data"]["code"], &error["data"]["channel"]),
+            (&json!("forbidden"), &json!(channel))
+        );
     }
     let mut socket = app.socket(&admin(&app)).await;
-    assert_eq!(socket.subscribe_as("latido:otro", "error").await["data"]["code"], "unknown_channel");
+    assert_eq!(
+        socket.subscribe_as("latido:otro", "error").await["data"]["code"],
+        "unknown_channel"
+    );
     assert_eq!(app.notify(&json!({"negocio_id": B1})).await.0, 200);
-    assert_eq!(ask(&app, Method::POST, "/notify/latido", None).await.0, 404, "the server is no stream");
+    assert_eq!(
+        ask(&app, Method::POST, "/notify/latido", None).await.0,
+        404,
+        "the server is no stream"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn browsers_get_the_page_and_programs_the_sums() {
     let app = TestApp::start().await;
     for path in ["/dashboard", "/dashboard/", "/dashboard.html"] {
-        let answer = app.request(Method::GET, path).header("accept", "text/html,*/*;q=0.8").send().await.expect("an answer");
+        let answer = app
+            .request(Method::GET, path)
+            .header("accept", "text/html,*/*;q=0.8")
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status().as_u16(), 200, "{path}");
-        assert!(answer.headers()["content-security-policy"].to_str().expect("text").contains("default-src 'none'"));
+        assert!(
+            answer.headers()["content-security-policy"]
+                .to_str()
+                .expect("text")
+                .contains("default-src 'none'")
+        );
         let page = answer.text().await.expect("text");
         assert!(page.starts_with("<!doctype html>"), "{path}");
     }
     let overview = get(&app, "/dashboard").await;
-    for path in ["/metrics/totalConnections", "/clients/byRole/admin", "/rooms/mostActiveRooms", "/system/memoryUsage/rss"] {
+    for path in [
+        "/metrics/totalConnections",
+        "/clients/byRole/admin",
+        "/rooms/mostActiveRooms",
+        "/system/memoryUsage/rss",
+    ] {
         assert!(overview.pointer(path).is_some(), "{path}: {overview}");
     }
     let stats = get(&app, "/dashboard/stats").await;
-    for name in ["timestamp", "activeConnections", "totalRooms", "eventsPerMinute", "systemLoad", "version", "history", "uptime"]
-    {
+    for name in [
+        "timestamp",
+        "activeConnections",
+        "totalRooms",
+        "eventsPerMinute",
+        "systemLoad",
+        "version",
+        "history",
+        "uptime",
+    ] {
         assert!(stats.get(name).is_some(), "{name}");
     }
     let status = get(&app, "/dashboard/api-status").await;
     assert_eq!(
-        (&status["status"], &status["listener"], &status["keys"]["ok"]),
+        (
+            &status["status"],
+            &status["listener"],
+            &status["keys"]["ok"]
+        ),
         (&json!("connected"), &json!("listening"), &json!(true))
     );
-    assert!(get(&app, "/dashboard/clients").await.is_array() && get(&app, "/api/dashboard/clients").await["clients"].is_array());
+    assert!(
+        get(&app, "/dashboard/clients").await.is_array()
+            && get(&app, "/api/dashboard/clients").await["clients"].is_array()
+    );
     assert!(get(&app, "/dashboard/events").await["recentEvents"].is_array());
 }
 
@@ -131,27 +226,57 @@ async fn an_operator_sees_a_client_come_and_go() {
     let mut operator = app.socket(&admin(&app)).await;
     subscribe(&mut operator, STATE).await;
     subscribe(&mut operator, "latido:clientes/ANA").await;
-    shows(&mut operator, "latido:clientes/ANA", |data| data["rows"] == json!([])).await;
+    shows(&mut operator, "latido:clientes/ANA", |data| {
+        data["rows"] == json!([])
+    })
+    .await;
 
     let channel = format!("estadisticas:{B1}");
     let mut client = app.socket(&named(&app, "ana")).await;
     client.subscribe(&channel).await;
-    let data =
-        shows(&mut operator, "latido:clientes/ANA", |data| row(data, "ana").is_some_and(|row| row["channel_count"] == 1)).await;
+    let data = shows(&mut operator, "latido:clientes/ANA", |data| {
+        row(data, "ana").is_some_and(|row| row["channel_count"] == 1)
+    })
+    .await;
     let seen = row(&data, "ana").unwrap();
-    assert_eq!((&seen["channels"], &seen["transport"], &seen["behind"]), (&json!([channel]), &json!("websocket"), &Value::Null));
-    assert!(seen["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{seen}");
+    assert_eq!(
+        (&seen["channels"], &seen["transport"], &seen["behind"]),
+        (&json!([channel]), &json!("websocket"), &Value::Null)
+    );
+    assert!(
+        seen["address"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{seen}"
+    );
     assert!(row(&data, SYSTEM_ADMIN).is_none(), "the filter holds");
     let read = |data: &Value| data["rooms"]["rows"][0]["data"]["total_citas"].is_number();
     let state = shows(&mut operator, STATE, read).await;
     assert_eq!(state["rooms"]["total"], 1);
-    assert_eq!((&state["rooms"]["rows"][0]["name"], &state["rooms"]["rows"][0]["viewers"]), (&json!(channel), &json!(1)));
+    assert_eq!(
+        (
+            &state["rooms"]["rows"][0]["name"],
+            &state["rooms"]["rows"][0]["viewers"]
+        ),
+        (&json!(channel), &json!(1))
+    );
 
     client.close().await;
-    shows(&mut operator, "latido:clientes/ANA", |data| data["rows"] == json!([])).await;
-    let is_end = |event: &Value| event["kind"] == "closed" && event["reason"] == "client" && event["detail"] == "ana";
-    shows(&mut operator, STATE, |data| data["events"]["rows"].as_array().unwrap().iter().any(is_end)).await;
-    let text = get(&app, "/dashboard/stats").await.to_string() + &get(&app, "/dashboard/events").await.to_string();
+    shows(&mut operator, "latido:clientes/ANA", |data| {
+        data["rows"] == json!([])
+    })
+    .await;
+    let is_end = |event: &Value| {
+        event["kind"] == "closed" && event["reason"] == "client" && event["detail"] == "ana"
+    };
+    shows(&mut operator, STATE, |data| {
+        data["events"]["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(is_end)
+    })
+    .await;
+    let text = get(&app, "/dashboard/stats").await.to_string()
+        + &get(&app, "/dashboard/events").await.to_string();
     assert!(!text.contains("eyJ"), "no token is shown");
 }
 
@@ -171,31 +296,67 @@ async fn an_operator_closes_one_session() {
         let id = clients[0]["socketId"].as_str().expect("an id").to_owned();
         let path = format!("/dashboard/clients/{id}{suffix}");
         let (status, body) = ask(&app, method.clone(), &path, Some(&admin(&app))).await;
-        assert_eq!((status, &body["user"], &body["code"]), (200, &json!("ana"), &json!(code)));
+        assert_eq!(
+            (status, &body["user"], &body["code"]),
+            (200, &json!("ana"), &json!(code))
+        );
         assert_eq!(client.closed().await, Some(code));
         bystander.assert_quiet().await;
-        until("it has gone", async || ask(&app, method.clone(), &path, Some(&admin(&app))).await.0 == 404).await;
+        until("it has gone", async || {
+            ask(&app, method.clone(), &path, Some(&admin(&app))).await.0 == 404
+        })
+        .await;
         let events = get(&app, "/dashboard/events").await;
         let by = format!("{SYSTEM_ADMIN} → ana ({id})");
-        let noted = |event: &Value| event["kind"] == "operator" && event["reason"] == reason && event["detail"] == by.as_str();
-        assert!(events["recentEvents"].as_array().unwrap().iter().any(noted), "{events}");
+        let noted = |event: &Value| {
+            event["kind"] == "operator"
+                && event["reason"] == reason
+                && event["detail"] == by.as_str()
+        };
+        assert!(
+            events["recentEvents"].as_array().unwrap().iter().any(noted),
+            "{events}"
+        );
     }
-    assert_eq!(ask(&app, Method::DELETE, "/dashboard/clients/x", Some(&admin(&app))).await.0, 400);
+    assert_eq!(
+        ask(
+            &app,
+            Method::DELETE,
+            "/dashboard/clients/x",
+            Some(&admin(&app))
+        )
+        .await
+        .0,
+        400
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_made_while_nobody_watches() {
     let app = TestApp::start().await;
-    let published = async || get(&app, "/dashboard/stats").await["stream"]["published"].as_u64().expect("a count");
+    let published = async || {
+        get(&app, "/dashboard/stats").await["stream"]["published"]
+            .as_u64()
+            .expect("a count")
+    };
     assert_eq!(published().await, 0);
     let mut operator = app.socket(&admin(&app)).await;
     subscribe(&mut operator, STATE).await;
     shows(&mut operator, STATE, |data| !data["now"].is_null()).await;
     assert!(published().await > 0);
-    operator.send(&json!({"type": "unsubscribe", "data": {"channel": STATE}})).await;
+    operator
+        .send(&json!({"type": "unsubscribe", "data": {"channel": STATE}}))
+        .await;
     operator.next_of("unsubscribed").await;
-    until("nobody watches", async || get(&app, "/dashboard/stats").await["stream"]["watched"] == 0).await;
-    let points = async || get(&app, "/dashboard/stats").await["history"]["t"].as_array().map_or(0, Vec::len);
+    until("nobody watches", async || {
+        get(&app, "/dashboard/stats").await["stream"]["watched"] == 0
+    })
+    .await;
+    let points = async || {
+        get(&app, "/dashboard/stats").await["history"]["t"]
+            .as_array()
+            .map_or(0, Vec::len)
+    };
     let (before, seconds) = (published().await, points().await);
     until("the seconds go on", async || points().await > seconds + 2).await;
     // One may have been under way.
@@ -205,11 +366,27 @@ async fn nothing_is_made_while_nobody_watches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ring_is_bounded_and_a_cleanup_answers() {
     let app = TestApp::start().await;
-    let _clients = [app.socket(&named(&app, "ana")).await, app.socket(&named(&app, "eva")).await];
+    let _clients = [
+        app.socket(&named(&app, "ana")).await,
+        app.socket(&named(&app, "eva")).await,
+    ];
     app.assert_metric_settles("latido_connections", 2.0).await;
     let (status, body) = ask(&app, Method::POST, "/dashboard/cleanup", Some(&admin(&app))).await;
-    assert_eq!((status, &body["lookedAt"], &body["closed"]), (201, &json!(2), &json!(0)));
-    assert_eq!(ask(&app, Method::POST, "/api/dashboard/cleanup", Some(&admin(&app))).await.0, 202);
+    assert_eq!(
+        (status, &body["lookedAt"], &body["closed"]),
+        (201, &json!(2), &json!(0))
+    );
+    assert_eq!(
+        ask(
+            &app,
+            Method::POST,
+            "/api/dashboard/cleanup",
+            Some(&admin(&app))
+        )
+        .await
+        .0,
+        202
+    );
 
     for _ in 0..600 {
         assert_eq!(app.get("/estadisticas/x").await.0, 401);
@@ -219,8 +396,15 @@ async fn the_ring_is_bounded_and_a_cleanup_answers() {
         .as_array()
         .unwrap()
         .iter()
-        .filter_map(|event| (event["kind"] == "refused").then(|| event["data"]["count"].as_u64()).flatten())
+        .filter_map(|event| {
+            (event["kind"] == "refused")
+                .then(|| event["data"]["count"].as_u64())
+                .flatten()
+        })
         .sum();
     assert!(refused >= 600, "each is counted: {refused}");
-    assert!(events["recentEvents"].as_array().unwrap().len() < 300, "and a storm is a few entries");
+    assert!(
+        events["recentEvents"].as_array().unwrap().len() < 300,
+        "and a storm is a few entries"
+    );
 }

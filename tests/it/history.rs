@@ -44,12 +44,21 @@ fn business(n: i32) -> String {
 
 /// Everything that both queries say of every business at one moment, each with a day of its own, where they differ.
 /// `around`: days from today that take turns to be today.
-async fn differences(client: &Client, around: &[i32]) -> Result<Vec<String>, tokio_postgres::Error> {
-    let keys: Vec<_> = (0..BUSINESSES).map(|n| format!("'{}'::uuid", business(n))).collect();
-    let days: Vec<_> = (0..keys.len()).map(|n| format!("current_date + ({})", around[n % around.len()])).collect();
+async fn differences(
+    client: &Client,
+    around: &[i32],
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let keys: Vec<_> = (0..BUSINESSES)
+        .map(|n| format!("'{}'::uuid", business(n)))
+        .collect();
+    let days: Vec<_> = (0..keys.len())
+        .map(|n| format!("current_date + ({})", around[n % around.len()]))
+        .collect();
     let fill = |query: &str| {
         let days = format!("ARRAY[{}]", days.join(", "));
-        query.replace("$1", &format!("ARRAY[{}]", keys.join(", "))).replace("$2::date[]", &format!("{days}::date[]"))
+        query
+            .replace("$1", &format!("ARRAY[{}]", keys.join(", ")))
+            .replace("$2::date[]", &format!("{days}::date[]"))
     };
     let sql = format!(
         "SELECT coalesce(a.*, b.*)::text || ' for ' || coalesce(b.*::text, 'nothing') FROM ({}) AS a FULL JOIN ({}) AS b USING (negocio_id) WHERE a.* IS DISTINCT FROM b.*",
@@ -70,14 +79,26 @@ async fn assert_same(client: &Client) {
 
 /// Closes all days before the one that is so many away from today.
 async fn close(client: &Client, days: i32) {
-    client.batch_execute(&format!("CALL latido_history.close_before(current_date + ({days}))")).await.unwrap();
+    client
+        .batch_execute(&format!(
+            "CALL latido_history.close_before(current_date + ({days}))"
+        ))
+        .await
+        .unwrap();
 }
 
 async fn count(client: &Client, table: &str) -> i64 {
-    client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+    client
+        .query_one(&format!("SELECT count(*) FROM {table}"), &[])
+        .await
+        .unwrap()
+        .get(0)
 }
 
 async fn insert(client: &Client, n: i32, days: &str, estado: &str) {
-    let sql = format!("INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{}', {days}, '{estado}')", business(n));
+    let sql = format!(
+        "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{}', {days}, '{estado}')",
+        business(n)
+    );
     client.batch_execute(&sql).await.unwrap();
 }

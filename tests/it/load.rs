@@ -13,8 +13,13 @@ const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_bogus_subscriptions_leaves_nothing_behind() {
-    let app =
-        TestApp::with(|config| (config.limits.messages_per_second, config.limits.message_burst) = (1_000_000, 1_000_000)).await;
+    let app = TestApp::with(|config| {
+        (
+            config.limits.messages_per_second,
+            config.limits.message_burst,
+        ) = (1_000_000, 1_000_000)
+    })
+    .await;
     let db = app.client().await;
     let mut viewer = app.socket(&app.token(ADMIN_OF_B1)).await;
     viewer.subscribe(CHANNEL).await;
@@ -28,7 +33,9 @@ async fn a_flood_of_bogus_subscriptions_leaves_nothing_behind() {
                     2 => "estadisticas:".to_owned(),
                     _ => format!("{}:{n}", "x".repeat(1_000)),
                 };
-                socket.send(&json!({"type": "subscribe", "data": {"channel": name}})).await;
+                socket
+                    .send(&json!({"type": "subscribe", "data": {"channel": name}}))
+                    .await;
             }
             for _ in 0..100 {
                 let code = socket.next_of("error").await["data"]["code"].clone();
@@ -40,11 +47,17 @@ async fn a_flood_of_bogus_subscriptions_leaves_nothing_behind() {
     let changes = async {
         for total in 1..=10 {
             app.book(&db, B1, "pendiente", 0).await;
-            viewer.stats_until(CHANNEL, |data| data["total_citas"] == total).await;
+            viewer
+                .stats_until(CHANNEL, |data| data["total_citas"] == total)
+                .await;
         }
     };
     let (sockets, ()) = tokio::join!(join_all(flood), changes);
-    assert_eq!(app.metric("latido_topics").await, 1.0, "no topic was made for a name that means nothing");
+    assert_eq!(
+        app.metric("latido_topics").await,
+        1.0,
+        "no topic was made for a name that means nothing"
+    );
     assert_eq!(app.metric("latido_subscribers").await, 1.0);
     drop(sockets);
     app.assert_metric_settles("latido_connections", 1.0).await;
@@ -73,12 +86,17 @@ async fn a_crowd_that_leaves_at_once_is_forgotten_and_the_rest_are_served() {
     let leaving = tokio::spawn(async move { drop(crowd) });
     for total in 1..=10 {
         app.book(&db, B1, "pendiente", 0).await;
-        viewer.stats_until(CHANNEL, |data| data["total_citas"] == total).await;
+        viewer
+            .stats_until(CHANNEL, |data| data["total_citas"] == total)
+            .await;
     }
     leaving.await.unwrap();
     app.assert_metric_settles("latido_connections", 1.0).await;
     app.assert_metric_settles("latido_subscribers", 1.0).await;
-    assert_eq!(app.metric(r#"latido_closes_total{reason="client"}"#).await, CROWD as f64);
+    assert_eq!(
+        app.metric(r#"latido_closes_total{reason="client"}"#).await,
+        CROWD as f64
+    );
     viewer.assert_quiet().await;
 }
 
@@ -89,13 +107,20 @@ async fn a_flood_of_hooks_is_a_few_reads() {
     viewer.subscribe(CHANNEL).await;
     app.quiesce().await;
     let before = app.metric("latido_reads_total").await;
-    let hooks = (0..CROWD).map(|_| async { app.notify(&json!({"negocio_id": B1, "action": "created"})).await.0 });
+    let hooks = (0..CROWD).map(|_| async {
+        app.notify(&json!({"negocio_id": B1, "action": "created"}))
+            .await
+            .0
+    });
     for status in join_all(hooks).await {
         assert_eq!(status, 200);
     }
     app.assert_metric_settles("latido_dirty_keys", 0.0).await;
     let reads = app.metric("latido_reads_total").await - before;
-    assert!(reads < CROWD as f64 / 2.0, "{reads} reads for {CROWD} hooks");
+    assert!(
+        reads < CROWD as f64 / 2.0,
+        "{reads} reads for {CROWD} hooks"
+    );
     assert!(app.metric("latido_changes_coalesced_total").await > 0.0);
     viewer.assert_quiet().await;
 }

@@ -1,6 +1,9 @@
 //! Black-box tests of the product, through its public interface.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 mod abuse;
 mod apps;

@@ -19,7 +19,9 @@ const FOREIGN: &[(&str, &str)] = &[
 const UNSHOWN: &[(&str, &str)] = &[];
 
 fn read(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs/operations")
+        .join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -34,15 +36,26 @@ struct Shown {
 
 impl Shown {
     fn of(text: &str) -> Self {
-        let mut shown = Self { samples: BTreeSet::new(), families: BTreeSet::new(), values: BTreeMap::new() };
+        let mut shown = Self {
+            samples: BTreeSet::new(),
+            families: BTreeSet::new(),
+            values: BTreeMap::new(),
+        };
         for line in text.lines() {
-            if let Some(family) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()) {
+            if let Some(family) = line
+                .strip_prefix("# TYPE ")
+                .and_then(|rest| rest.split(' ').next())
+            {
                 shown.families.insert(family.to_owned());
             } else if !line.starts_with('#') {
                 let name = line.split([' ', '{']).next().unwrap_or_default();
                 shown.samples.insert(name.to_owned());
                 for (label, value) in matchers(line) {
-                    shown.values.entry((name.to_owned(), label)).or_default().insert(value);
+                    shown
+                        .values
+                        .entry((name.to_owned(), label))
+                        .or_default()
+                        .insert(value);
                 }
             }
         }
@@ -52,17 +65,28 @@ impl Shown {
     /// The family that a sample belongs to.
     fn family(&self, sample: &str) -> Option<&String> {
         let suffixes = ["", "_bucket", "_sum", "_count"];
-        suffixes.iter().filter_map(|suffix| self.families.get(sample.strip_suffix(suffix)?)).next()
+        suffixes
+            .iter()
+            .filter_map(|suffix| self.families.get(sample.strip_suffix(suffix)?))
+            .next()
     }
 }
 
 /// `label="value"` pairs of the first braces.
 fn matchers(text: &str) -> Vec<(String, String)> {
-    let Some((inside, _)) = text.split_once('{').and_then(|(_, rest)| rest.split_once('}')) else { return Vec::new() };
+    let Some((inside, _)) = text
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+    else {
+        return Vec::new();
+    };
     let pair = |pair: &str| {
         let (label, value) = pair.split_once('=')?;
         let value = value.trim_start_matches('~').trim().trim_matches('"');
-        Some((label.trim().trim_end_matches('!').to_owned(), value.to_owned()))
+        Some((
+            label.trim().trim_end_matches('!').to_owned(),
+            value.to_owned(),
+        ))
     };
     inside.split(',').filter_map(pair).collect()
 }
@@ -70,12 +94,17 @@ fn matchers(text: &str) -> Vec<(String, String)> {
 /// Every metric that an expression names, with the rest of the expression from its name on. What follows no name is none: functions
 /// have their bracket, labels stand in braces, and of words there are only these.
 fn metrics(expression: &str) -> Vec<(String, &str)> {
-    const WORDS: [&str; 9] = ["by", "without", "and", "or", "unless", "on", "ignoring", "le", "bool"];
+    const WORDS: [&str; 9] = [
+        "by", "without", "and", "or", "unless", "on", "ignoring", "le", "bool",
+    ];
     let mut found = Vec::new();
     let (mut depth, mut grouping) = (0, false);
     let mut rest = expression;
     while let Some(c) = rest.chars().next() {
-        let word: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let word: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
         if word.is_empty() || c.is_ascii_digit() {
             match c {
                 '{' | '[' => depth += 1,
@@ -88,8 +117,11 @@ fn metrics(expression: &str) -> Vec<(String, &str)> {
         }
         let after = &rest[word.len()..];
         // `sum(…)`, and `sum by (…) (…)`.
-        let is_call = ["(", "by (", "without ("].iter().any(|start| after.trim_start().starts_with(start));
-        if depth == 0 && !grouping && !is_call && !WORDS.contains(&&*word) && !rest.starts_with('$') {
+        let is_call = ["(", "by (", "without ("]
+            .iter()
+            .any(|start| after.trim_start().starts_with(start));
+        if depth == 0 && !grouping && !is_call && !WORDS.contains(&&*word) && !rest.starts_with('$')
+        {
             found.push((word.clone(), rest));
         }
         grouping |= is_call && ["by", "without", "on", "ignoring"].contains(&&*word);
@@ -107,9 +139,15 @@ fn panels() -> Vec<String> {
         match value {
             Value::Array(items) => values.extend(items),
             Value::Object(fields) => {
-                expressions.extend(fields.get("expr").and_then(Value::as_str).map(str::to_owned));
+                expressions.extend(
+                    fields
+                        .get("expr")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                );
                 let definition = fields.get("definition").and_then(Value::as_str);
-                let inside = definition.and_then(|text| text.strip_prefix("label_values(")?.rsplit_once(','));
+                let inside = definition
+                    .and_then(|text| text.strip_prefix("label_values(")?.rsplit_once(','));
                 expressions.extend(inside.map(|(metric, _)| metric.to_owned()));
                 values.extend(fields.values());
             }
@@ -121,7 +159,10 @@ fn panels() -> Vec<String> {
 
 fn alerts() -> Vec<String> {
     let text = read("alerts.yml");
-    text.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +170,12 @@ async fn dashboard_and_alerts_name_what_is_shown() {
     let app = TestApp::start().await;
     let shown = Shown::of(&app.get("/metrics").await.1);
     let (panels, alerts) = (panels(), alerts());
-    assert!(panels.len() > 30 && alerts.len() > 10, "{} {}", panels.len(), alerts.len());
+    assert!(
+        panels.len() > 30 && alerts.len() > 10,
+        "{} {}",
+        panels.len(),
+        alerts.len()
+    );
     let mut used = BTreeSet::new();
     for expression in panels.iter().chain(&alerts) {
         let named = metrics(expression);
@@ -138,21 +184,45 @@ async fn dashboard_and_alerts_name_what_is_shown() {
             if FOREIGN.iter().any(|(foreign, _)| *foreign == metric) {
                 continue;
             }
-            assert!(shown.samples.contains(&metric), "{metric} is shown by no server: {expression}");
+            assert!(
+                shown.samples.contains(&metric),
+                "{metric} is shown by no server: {expression}"
+            );
             used.extend(shown.family(&metric).cloned());
-            let own = if rest[metric.len()..].starts_with('{') { matchers(rest) } else { Vec::new() };
+            let own = if rest[metric.len()..].starts_with('{') {
+                matchers(rest)
+            } else {
+                Vec::new()
+            };
             // Those that Prometheus adds are its own.
-            for (label, values) in own.iter().filter(|(label, _)| label != "job" && label != "instance") {
-                let known =
-                    shown.values.get(&(metric.clone(), label.clone())).unwrap_or_else(|| panic!("{metric} has no {label}"));
+            for (label, values) in own
+                .iter()
+                .filter(|(label, _)| label != "job" && label != "instance")
+            {
+                let known = shown
+                    .values
+                    .get(&(metric.clone(), label.clone()))
+                    .unwrap_or_else(|| panic!("{metric} has no {label}"));
                 for value in values.split('|') {
-                    assert!(known.contains(value), "{metric} has no {label}=\"{value}\", but {known:?}: {expression}");
+                    assert!(
+                        known.contains(value),
+                        "{metric} has no {label}=\"{value}\", but {known:?}: {expression}"
+                    );
                 }
             }
         }
     }
-    let unused: BTreeSet<_> = shown.families.iter().filter(|family| !used.contains(*family)).map(String::as_str).collect();
-    assert_eq!(unused, UNSHOWN.iter().map(|(name, _)| *name).collect(), "left: shown by no panel and no alert");
+    let unused: BTreeSet<_> = shown
+        .families
+        .iter()
+        .filter(|family| !used.contains(*family))
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        unused,
+        UNSHOWN.iter().map(|(name, _)| *name).collect(),
+        "left: shown by no panel and no alert"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,24 +233,55 @@ async fn every_metric_and_every_alert_is_explained() {
     let missing: Vec<_> = shown
         .families
         .iter()
-        .filter(|family| !text.contains(&format!("`{family}`")) && !text.contains(&format!("`{family}{{")))
+        .filter(|family| {
+            !text.contains(&format!("`{family}`")) && !text.contains(&format!("`{family}{{"))
+        })
         .collect();
     assert!(missing.is_empty(), "not explained: {missing:?}");
-    let named = text.split("`latido_").skip(1).filter_map(|rest| rest.split(['`', '{']).next());
+    let named = text
+        .split("`latido_")
+        .skip(1)
+        .filter_map(|rest| rest.split(['`', '{']).next());
     for name in named.map(|name| format!("latido_{name}")) {
-        assert!(shown.families.contains(&name), "{name} is explained, and is no metric");
+        assert!(
+            shown.families.contains(&name),
+            "{name} is explained, and is no metric"
+        );
     }
     let rules = read("alerts.yml");
-    let names: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let names: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
     for name in &names {
-        assert!(text.contains(&format!("`{name}`")), "{name} is not explained");
+        assert!(
+            text.contains(&format!("`{name}`")),
+            "{name} is not explained"
+        );
     }
-    assert_eq!(rules.matches(" runbook: ").count(), names.len(), "every alert says what to do");
+    assert_eq!(
+        rules.matches(" runbook: ").count(),
+        names.len(),
+        "every alert says what to do"
+    );
 }
 
 #[test]
 fn expressions_are_read() {
-    let names = |expression| metrics(expression).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    assert_eq!(names("sum by (instance, le) (rate(a_total{x=\"y\"}[5m])) > 0.1 and b_count == 1"), ["a_total", "b_count"]);
-    assert_eq!(names("histogram_quantile(0.99, sum by (le) (rate(a_bucket{job=~\"$job\"}[$__rate_interval])))"), ["a_bucket"]);
+    let names = |expression| {
+        metrics(expression)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("sum by (instance, le) (rate(a_total{x=\"y\"}[5m])) > 0.1 and b_count == 1"),
+        ["a_total", "b_count"]
+    );
+    assert_eq!(
+        names(
+            "histogram_quantile(0.99, sum by (le) (rate(a_bucket{job=~\"$job\"}[$__rate_interval])))"
+        ),
+        ["a_bucket"]
+    );
 }

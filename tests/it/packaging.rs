@@ -22,72 +22,144 @@ fn exists(path: &str) -> bool {
 fn help() -> String {
     let said = |arguments: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_latido"));
-        let output = program.args(arguments).env_clear().current_dir(std::env::temp_dir()).output().unwrap();
+        let output = program
+            .args(arguments)
+            .env_clear()
+            .current_dir(std::env::temp_dir())
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let all = said(&["--help"]);
-    let commands = all.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<_> =
-        commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty()).collect();
-    commands.iter().map(|command| said(&[command, "--help"])).chain([all.clone()]).collect()
+    let commands = all
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    let commands: Vec<_> = commands
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    commands
+        .iter()
+        .map(|command| said(&[command, "--help"]))
+        .chain([all.clone()])
+        .collect()
 }
 
 /// Variables that the program documents: clap writes `[env: NAME=…]`; what has no flag stands in a line of its own.
 fn documented(name: &str, help: &str) -> bool {
-    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit());
-    let begins = |before: &str| !before.ends_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit());
-    help.match_indices(name).any(|(at, _)| begins(&help[..at]) && ends(&help[at + name.len()..]))
+    let ends = |rest: &str| {
+        !rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+    };
+    let begins = |before: &str| {
+        !before.ends_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+    };
+    help.match_indices(name)
+        .any(|(at, _)| begins(&help[..at]) && ends(&help[at + name.len()..]))
 }
 
 /// The Dockerfile's instructions, continued lines joined and comments gone.
 fn instructions() -> Vec<(String, String)> {
     let text = read("Dockerfile").replace("\\\n", " ");
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(' ').unwrap()).map(|(word, rest)| (word.to_owned(), rest.trim().to_owned())).collect()
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(word, rest)| (word.to_owned(), rest.trim().to_owned()))
+        .collect()
 }
 
 fn of_kind(kind: &str) -> Vec<String> {
-    instructions().into_iter().filter(|(word, _)| word == kind).map(|(_, rest)| rest).collect()
+    instructions()
+        .into_iter()
+        .filter(|(word, _)| word == kind)
+        .map(|(_, rest)| rest)
+        .collect()
 }
 
 #[test]
 fn the_image_copies_what_exists() {
     let ignored = read(".dockerignore");
     let reaches = |path: &str| ignored.lines().any(|line| line == format!("!{path}"));
-    assert!(ignored.lines().any(|line| line == "*"), ".dockerignore must begin with nothing");
+    assert!(
+        ignored.lines().any(|line| line == "*"),
+        ".dockerignore must begin with nothing"
+    );
     for copy in of_kind("COPY") {
         let words: Vec<_> = copy.split_whitespace().collect();
         let (_, sources) = words.split_last().unwrap();
         match sources[0].strip_prefix("--from=") {
             Some(stage) => {
-                assert!(of_kind("FROM").iter().any(|from| from.ends_with(&format!(" AS {stage}"))), "{copy}: no such stage");
-                assert_eq!(sources[1], format!("/src/target/release/{}", env!("CARGO_PKG_NAME")), "{copy}");
+                assert!(
+                    of_kind("FROM")
+                        .iter()
+                        .any(|from| from.ends_with(&format!(" AS {stage}"))),
+                    "{copy}: no such stage"
+                );
+                assert_eq!(
+                    sources[1],
+                    format!("/src/target/release/{}", env!("CARGO_PKG_NAME")),
+                    "{copy}"
+                );
             }
-            None => sources.iter().for_each(|path| assert!(exists(path) && reaches(path), "{copy}: {path}")),
+            None => sources
+                .iter()
+                .for_each(|path| assert!(exists(path) && reaches(path), "{copy}: {path}")),
         }
     }
     let binary = read("Cargo.toml").contains("name = \"latido\"\npath = \"cmd/latido/main.rs\"");
-    assert!(binary && exists("cmd/latido/main.rs"), "the Dockerfile's empty files stand where Cargo.toml says");
+    assert!(
+        binary && exists("cmd/latido/main.rs"),
+        "the Dockerfile's empty files stand where Cargo.toml says"
+    );
 }
 
 /// What the code embeds must reach the builder.
 #[test]
 fn the_image_is_built_from_all_that_the_code_includes() {
-    let copied: BTreeSet<String> = of_kind("COPY").join(" ").split_whitespace().map(Into::into).collect();
+    let copied: BTreeSet<String> = of_kind("COPY")
+        .join(" ")
+        .split_whitespace()
+        .map(Into::into)
+        .collect();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal")];
     let mut included = 0;
     while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        for path in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                for name in text.split("include_").skip(1).filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next()) {
-                    let target =
-                        path.parent().unwrap().join(name).canonicalize().unwrap_or_else(|_| panic!("{}: {name}", path.display()));
-                    let inside = target.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap()).unwrap();
+                for name in text
+                    .split("include_")
+                    .skip(1)
+                    .filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next())
+                {
+                    let target = path
+                        .parent()
+                        .unwrap()
+                        .join(name)
+                        .canonicalize()
+                        .unwrap_or_else(|_| panic!("{}: {name}", path.display()));
+                    let inside = target
+                        .strip_prefix(
+                            Path::new(env!("CARGO_MANIFEST_DIR"))
+                                .canonicalize()
+                                .unwrap(),
+                        )
+                        .unwrap();
                     let top = inside.iter().next().unwrap().to_string_lossy().into_owned();
-                    assert!(copied.contains(&top), "{} includes {name}, which the image lacks", path.display());
+                    assert!(
+                        copied.contains(&top),
+                        "{} includes {name}, which the image lacks",
+                        path.display()
+                    );
                     included += 1;
                 }
             }
@@ -99,8 +171,17 @@ fn the_image_is_built_from_all_that_the_code_includes() {
 #[test]
 fn the_image_builds_with_the_lock() {
     let builds = of_kind("RUN");
-    assert!(builds.len() >= 2 && builds.iter().all(|run| run.contains("cargo build --release --locked")), "{builds:?}");
-    assert!(read("Makefile").contains("\tcargo build --release --locked\n"), "`make run` builds the same way");
+    assert!(
+        builds.len() >= 2
+            && builds
+                .iter()
+                .all(|run| run.contains("cargo build --release --locked")),
+        "{builds:?}"
+    );
+    assert!(
+        read("Makefile").contains("\tcargo build --release --locked\n"),
+        "`make run` builds the same way"
+    );
 }
 
 #[test]
@@ -109,7 +190,10 @@ fn the_image_runs_without_rights() {
     assert!(user != "root" && user != "0");
     assert_eq!(of_kind("STOPSIGNAL"), ["SIGTERM"]);
     let secrets = instructions().into_iter().filter(|(word, rest)| {
-        (word == "ENV" || word == "ARG") && ["SECRET", "PASSWORD", "KEY", "DATABASE_URL"].iter().any(|name| rest.contains(name))
+        (word == "ENV" || word == "ARG")
+            && ["SECRET", "PASSWORD", "KEY", "DATABASE_URL"]
+                .iter()
+                .any(|name| rest.contains(name))
     });
     assert_eq!(secrets.count(), 0, "a secret in an image is no secret");
 }
@@ -119,55 +203,102 @@ fn the_image_speaks_the_programs_language() {
     let help = help();
     assert_eq!(of_kind("ENTRYPOINT"), [r#"["latido"]"#]);
     let mut commands = of_kind("CMD");
-    commands.extend(of_kind("HEALTHCHECK").iter().map(|check| check.split_once(" CMD ").unwrap().1.replace("\"latido\", ", "")));
+    commands.extend(of_kind("HEALTHCHECK").iter().map(|check| {
+        check
+            .split_once(" CMD ")
+            .unwrap()
+            .1
+            .replace("\"latido\", ", "")
+    }));
     assert_eq!(commands.len(), 2);
     for command in commands {
         let name = command.trim_matches(['[', ']', '"']);
-        assert!(help.contains(&format!("\n  {name} ")), "`latido {name}` does not exist");
+        assert!(
+            help.contains(&format!("\n  {name} ")),
+            "`latido {name}` does not exist"
+        );
     }
     let port = of_kind("EXPOSE").pop().unwrap();
-    assert!(help.contains(&format!("[default: {port}]")), "{port} is not the default port");
+    assert!(
+        help.contains(&format!("[default: {port}]")),
+        "{port} is not the default port"
+    );
 }
 
 /// A line of the composition: how deep, what.
 fn composition() -> Vec<(usize, String)> {
     let text = read("docker-compose.yml");
     assert!(!text.contains('\t'));
-    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
-    lines.map(|line| (line.len() - line.trim_start().len(), line.trim().to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    lines
+        .map(|line| (line.len() - line.trim_start().len(), line.trim().to_owned()))
+        .collect()
 }
 
 /// The lines below a title; of several titles the outermost.
 fn section(lines: &[(usize, String)], name: &str) -> Vec<(usize, String)> {
-    let titles = lines.iter().enumerate().filter(|(_, (_, line))| *line == format!("{name}:"));
-    let (start, _) = titles.min_by_key(|(_, (depth, _))| *depth).unwrap_or_else(|| panic!("no {name}"));
+    let titles = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, line))| *line == format!("{name}:"));
+    let (start, _) = titles
+        .min_by_key(|(_, (depth, _))| *depth)
+        .unwrap_or_else(|| panic!("no {name}"));
     let depth = lines[start].0;
-    lines[start + 1..].iter().take_while(|(own, _)| *own > depth).cloned().collect()
+    lines[start + 1..]
+        .iter()
+        .take_while(|(own, _)| *own > depth)
+        .cloned()
+        .collect()
 }
 
 fn services() -> BTreeMap<String, Vec<(usize, String)>> {
     let all = section(&composition(), "services");
-    let names = all.iter().filter(|(depth, _)| *depth == 2).map(|(_, line)| line.trim_end_matches(':').to_owned());
-    names.map(|name| (name.clone(), section(&all, &name))).collect()
+    let names = all
+        .iter()
+        .filter(|(depth, _)| *depth == 2)
+        .map(|(_, line)| line.trim_end_matches(':').to_owned());
+    names
+        .map(|name| (name.clone(), section(&all, &name)))
+        .collect()
 }
 
 /// What stands directly in a section of a service.
 fn entries(service: &[(usize, String)], name: &str) -> Vec<String> {
-    section(service, name).into_iter().filter(|(depth, _)| *depth == 6).map(|(_, line)| line).collect()
+    section(service, name)
+        .into_iter()
+        .filter(|(depth, _)| *depth == 6)
+        .map(|(_, line)| line)
+        .collect()
 }
 
 #[test]
 fn the_composition_mounts_what_exists() {
     let declared = entries_of_top("volumes");
-    for mount in ["postgres", "role"].iter().flat_map(|name| entries(&services()[*name], "volumes")) {
-        let source = mount.trim_start_matches("- ").split(':').next().unwrap().to_owned();
-        let known = source.strip_prefix("./").map_or_else(|| declared.contains(&source), exists);
+    for mount in ["postgres", "role"]
+        .iter()
+        .flat_map(|name| entries(&services()[*name], "volumes"))
+    {
+        let source = mount
+            .trim_start_matches("- ")
+            .split(':')
+            .next()
+            .unwrap()
+            .to_owned();
+        let known = source
+            .strip_prefix("./")
+            .map_or_else(|| declared.contains(&source), exists);
         assert!(known, "{mount}");
     }
 }
 
 fn entries_of_top(name: &str) -> Vec<String> {
-    section(&composition(), name).into_iter().map(|(_, line)| line.trim_end_matches(':').to_owned()).collect()
+    section(&composition(), name)
+        .into_iter()
+        .map(|(_, line)| line.trim_end_matches(':').to_owned())
+        .collect()
 }
 
 #[test]
@@ -176,25 +307,51 @@ fn the_composition_sets_variables_that_exist() {
     for name in ["install", "latido"] {
         for line in entries(&services()[name], "environment") {
             let variable = line.split(':').next().unwrap();
-            assert!(documented(variable, &help), "{name}: {variable} is not in --help");
+            assert!(
+                documented(variable, &help),
+                "{name}: {variable} is not in --help"
+            );
         }
     }
     let text = read("docker-compose.yml");
     for wanted in text.split("${").skip(1) {
-        let variable = wanted.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
-        assert!(documented(variable, &example), "{variable} is not in .env.example");
+        let variable = wanted
+            .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+            .next()
+            .unwrap();
+        assert!(
+            documented(variable, &example),
+            "{variable} is not in .env.example"
+        );
     }
     for secret in SECRETS {
-        assert!(text.contains(&format!("{secret}: ${{{secret}:?")), "{secret} must be asked for, never assumed");
+        assert!(
+            text.contains(&format!("{secret}: ${{{secret}:?")),
+            "{secret} must be asked for, never assumed"
+        );
     }
 }
 
 #[test]
 fn the_composition_gives_the_server_no_rights() {
-    for (name, user) in [("role", "999:999"), ("install", "65532:65532"), ("latido", "65532:65532")] {
+    for (name, user) in [
+        ("role", "999:999"),
+        ("install", "65532:65532"),
+        ("latido", "65532:65532"),
+    ] {
         let (service, user) = (&services()[name], format!("user: \"{user}\""));
-        for line in [&user, "read_only: true", r#"cap_drop: ["ALL"]"#, r#"security_opt: ["no-new-privileges:true"]"#] {
-            assert!(service.iter().any(|(depth, own)| *depth == 4 && own == line), "{name} must say {line}");
+        for line in [
+            &user,
+            "read_only: true",
+            r#"cap_drop: ["ALL"]"#,
+            r#"security_opt: ["no-new-privileges:true"]"#,
+        ] {
+            assert!(
+                service
+                    .iter()
+                    .any(|(depth, own)| *depth == 4 && own == line),
+                "{name} must say {line}"
+            );
         }
     }
 }
@@ -202,29 +359,50 @@ fn the_composition_gives_the_server_no_rights() {
 /// The server's own connection is the role's that may only read, and it knows no other's password.
 #[test]
 fn the_composition_serves_as_the_role_that_may_only_read() {
-    let (services, says) =
-        (services(), |lines: &[(usize, String)], word: &str| lines.iter().any(|(_, line)| line.contains(word)));
-    assert!(says(&services["latido"], "DATABASE_URL: postgresql://latido:${LATIDO_PASSWORD}@postgres:5432/"));
+    let (services, says) = (services(), |lines: &[(usize, String)], word: &str| {
+        lines.iter().any(|(_, line)| line.contains(word))
+    });
+    assert!(says(
+        &services["latido"],
+        "DATABASE_URL: postgresql://latido:${LATIDO_PASSWORD}@postgres:5432/"
+    ));
     assert!(!says(&services["latido"], "POSTGRES_PASSWORD"));
-    assert!(says(&services["install"], "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"));
+    assert!(says(
+        &services["install"],
+        "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"
+    ));
     assert!(!says(&services["install"], "LATIDO_PASSWORD"));
     let waits = section(&services["latido"], "depends_on");
     for name in ["role:", "install:"] {
         let at = waits.iter().position(|(_, line)| line == name).unwrap();
-        assert_eq!(waits[at + 1].1, "condition: service_completed_successfully", "{name}");
+        assert_eq!(
+            waits[at + 1].1,
+            "condition: service_completed_successfully",
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn the_example_names_variables_that_exist() {
     let help = help();
-    for line in read(".env.example").lines().filter(|line| line.contains('=') && !line.starts_with("# ")) {
+    for line in read(".env.example")
+        .lines()
+        .filter(|line| line.contains('=') && !line.starts_with("# "))
+    {
         let name = line.trim_start_matches('#').split('=').next().unwrap();
-        assert!(SECRETS.contains(&name) || documented(name, &help), "{name} is not in --help");
+        assert!(
+            SECRETS.contains(&name) || documented(name, &help),
+            "{name} is not in --help"
+        );
     }
     // As it stands it must not start anything with a secret that everyone knows.
     for secret in SECRETS {
-        assert!(read(".env.example").lines().any(|line| line == format!("{secret}=")));
+        assert!(
+            read(".env.example")
+                .lines()
+                .any(|line| line == format!("{secret}="))
+        );
     }
 }
 
@@ -233,24 +411,49 @@ fn the_composition_waits_in_order() {
     let services = services();
     for service in services.values() {
         let depends = service.iter().any(|(_, line)| line == "depends_on:");
-        let on = if depends { entries(service, "depends_on") } else { Vec::new() };
+        let on = if depends {
+            entries(service, "depends_on")
+        } else {
+            Vec::new()
+        };
         for name in on {
             assert!(services.contains_key(name.trim_end_matches(':')), "{name}");
         }
     }
-    let condition = |condition: &str| section(&services["latido"], "depends_on").iter().any(|(_, line)| line == condition);
-    assert!(condition("condition: service_healthy") && condition("condition: service_completed_successfully"));
-    assert!(services["postgres"].iter().any(|(_, line)| line == "healthcheck:"));
+    let condition = |condition: &str| {
+        section(&services["latido"], "depends_on")
+            .iter()
+            .any(|(_, line)| line == condition)
+    };
+    assert!(
+        condition("condition: service_healthy")
+            && condition("condition: service_completed_successfully")
+    );
+    assert!(
+        services["postgres"]
+            .iter()
+            .any(|(_, line)| line == "healthcheck:")
+    );
 }
 
 #[test]
 fn the_composition_publishes_the_images_port() {
     let port = of_kind("EXPOSE").pop().unwrap();
-    assert_eq!(entries(&services()["latido"], "ports"), [format!("- \"${{PORT:-{port}}}:{port}\"")]);
+    assert_eq!(
+        entries(&services()["latido"], "ports"),
+        [format!("- \"${{PORT:-{port}}}:{port}\"")]
+    );
     for name in ["install", "latido"] {
         let service = &services()[name];
-        for line in ["read_only: true", "cap_drop: [\"ALL\"]", "security_opt: [\"no-new-privileges:true\"]"] {
-            assert!(service.iter().any(|(_, own)| own == line), "{name} lacks {line}");
+        for line in [
+            "read_only: true",
+            "cap_drop: [\"ALL\"]",
+            "security_opt: [\"no-new-privileges:true\"]",
+        ] {
+            assert!(
+                service.iter().any(|(_, own)| own == line),
+                "{name} lacks {line}"
+            );
         }
     }
 }
@@ -260,8 +463,13 @@ fn each_readme_opens_with_two_commands() {
     let targets = read("Makefile");
     for name in ["README.md", "README.es.md"] {
         let text = read(name);
-        let blocks: Vec<_> =
-            text.split("```").skip(1).step_by(2).take(2).map(|block| block.split_once('\n').unwrap().1.trim()).collect();
+        let blocks: Vec<_> = text
+            .split("```")
+            .skip(1)
+            .step_by(2)
+            .take(2)
+            .map(|block| block.split_once('\n').unwrap().1.trim())
+            .collect();
         assert_eq!(blocks, ["make run", "make test"], "{name}");
         for target in ["run", "test"] {
             assert!(targets.contains(&format!("\n{target}: ")), "make {target}");
@@ -272,12 +480,19 @@ fn each_readme_opens_with_two_commands() {
 #[test]
 fn the_readmes_explain_every_variable() {
     let names = |text: &str| -> BTreeSet<String> {
-        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        let is_variable = |name: &&str| name.len() > 3 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        let rows = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let is_variable = |name: &&str| {
+            name.len() > 3 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        };
         rows.filter(is_variable).map(Into::into).collect()
     };
     let (english, spanish) = (names(&read("README.md")), names(&read("README.es.md")));
-    let known: BTreeSet<String> = latido::config::VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
+    let known: BTreeSet<String> = latido::config::VARIABLES
+        .iter()
+        .map(|variable| variable.name.to_owned())
+        .collect();
     assert_eq!(english, known, "README.md");
     assert_eq!(spanish, known, "README.es.md");
 }

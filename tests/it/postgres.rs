@@ -35,7 +35,15 @@ async fn with_schema() -> (TestDatabase, Client, Database) {
     let (home, client, url) = empty().await;
     client.batch_execute(SCHEMA).await.unwrap();
     // Writers are to be heard whether anybody watches or not.
-    (home, client, Database::open(&Config { gate: false, ..Config::new(url) }).unwrap())
+    (
+        home,
+        client,
+        Database::open(&Config {
+            gate: false,
+            ..Config::new(url)
+        })
+        .unwrap(),
+    )
 }
 
 /// A database with nothing in it, and where it is.
@@ -54,7 +62,11 @@ fn estadisticas() -> Stream {
         zone: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),
         key_field: "negocio_id".to_owned(),
-        tables: vec![table("citas", Some("negocio_id"), &["negocio_id", "fecha", "estado"])],
+        tables: vec![table(
+            "citas",
+            Some("negocio_id"),
+            &["negocio_id", "fecha", "estado"],
+        )],
         key_type: Default::default(),
     }
 }
@@ -69,7 +81,10 @@ fn table(table: &str, key: Option<&str>, columns: &[&str]) -> Table {
 
 /// The built-in stream over these tables.
 fn catalog(tables: Vec<Table>) -> Arc<Catalog> {
-    Arc::new(Catalog::new(vec![Stream { tables, ..estadisticas() }]))
+    Arc::new(Catalog::new(vec![Stream {
+        tables,
+        ..estadisticas()
+    }]))
 }
 
 fn builtin() -> Arc<Catalog> {

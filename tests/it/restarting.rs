@@ -30,25 +30,45 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let app = TestApp::start().await;
-        Self { home: Home::new(), url: app.database_url(), app }
+        Self {
+            home: Home::new(),
+            url: app.database_url(),
+            app,
+        }
     }
 
-    fn variables<'a>(&'a self, port: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let fixed = [("DATABASE_URL", self.url.as_str()), ("JWT_SECRET", claims::SECRET), ("HOST", "127.0.0.1"), ("PORT", port)];
+    fn variables<'a>(
+        &'a self,
+        port: &'a str,
+        more: &[(&'a str, &'a str)],
+    ) -> Vec<(&'a str, &'a str)> {
+        let fixed = [
+            ("DATABASE_URL", self.url.as_str()),
+            ("JWT_SECRET", claims::SECRET),
+            ("HOST", "127.0.0.1"),
+            ("PORT", port),
+        ];
         fixed.into_iter().chain(more.iter().copied()).collect()
     }
 
     fn token(&self) -> String {
-        self.app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 3600}))
+        self.app
+            .sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 3600}))
     }
 }
 
 /// As many connections as the limits of this process allow, up to what is wanted.
 fn affordable() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
     let _as_it_was = setrlimit(Resource::Nofile, raised);
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES);
+    let files = getrlimit(Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX)
+        .saturating_sub(OTHER_FILES);
     usize::try_from(files).unwrap_or(usize::MAX).min(WANTED)
 }
 
@@ -61,7 +81,14 @@ async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Op
     );
     socket.write_all(request.as_bytes()).await.ok()?;
     let subscribe = format!(r#"{{"type":"subscribe","channel":"estadisticas:{B1}"}}"#);
-    let head = [0x81, 0x80 | u8::try_from(subscribe.len()).expect("short"), 0, 0, 0, 0];
+    let head = [
+        0x81,
+        0x80 | u8::try_from(subscribe.len()).expect("short"),
+        0,
+        0,
+        0,
+        0,
+    ];
     let mut bytes = Vec::new();
     let mut asked = false;
     loop {
@@ -69,22 +96,31 @@ async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Op
             return None;
         }
         if !asked {
-            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
             if !bytes.starts_with(b"HTTP/1.1 101") {
                 return None;
             }
             bytes.drain(..end + 4);
-            socket.write_all(&[&head, subscribe.as_bytes()].concat()).await.ok()?;
+            socket
+                .write_all(&[&head, subscribe.as_bytes()].concat())
+                .await
+                .ok()?;
             asked = true;
         }
         while let Some((opcode, payload)) = next_frame(&mut bytes) {
             match opcode {
                 0x8 => {
                     let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                    let _gone = socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4]).await;
+                    let _gone = socket
+                        .write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4])
+                        .await;
                     return code;
                 }
-                0x1 if payload.starts_with(br#"{"type":"stats""#) => drop(seated.fetch_add(1, Ordering::Relaxed)),
+                0x1 if payload.starts_with(br#"{"type":"stats""#) => {
+                    drop(seated.fetch_add(1, Ordering::Relaxed))
+                }
                 _ => {}
             }
         }
@@ -94,7 +130,10 @@ async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Op
 fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (first, short) = (*bytes.first()?, *bytes.get(1)?);
     let (length, head) = match short {
-        126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
+        126 => (
+            usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
+            4,
+        ),
         length => (usize::from(length), 2),
     };
     let payload = bytes.get(head..head + length)?.to_vec();
@@ -109,7 +148,10 @@ fn total(line: &str) -> Option<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "how many connections this machine allows is worth knowing")]
+#[expect(
+    clippy::print_stderr,
+    reason = "how many connections this machine allows is worth knowing"
+)]
 async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
     let place = Place::new().await;
     let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
@@ -117,15 +159,29 @@ async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
     let address = first.ready().await;
     let (token, seated) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
     let url = format!("ws://{address}");
-    let watch = place.home.start(&["watch", &format!("estadisticas:{B1}"), "--url", &url, "--json"], &[("LATIDO_TOKEN", &token)]);
+    let watch = place.home.start(
+        &[
+            "watch",
+            &format!("estadisticas:{B1}"),
+            "--url",
+            &url,
+            "--json",
+        ],
+        &[("LATIDO_TOKEN", &token)],
+    );
     watch.prints("numbers", |line| total(line) == Some(0)).await;
     let many = affordable();
     let mut clients = JoinSet::new();
     while clients.len() < many {
         let wave = WAVE.min(many - clients.len());
-        (0..wave).for_each(|_| drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&seated)))));
+        (0..wave).for_each(|_| {
+            drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&seated))))
+        });
         let expected = clients.len() as u64;
-        until("the wave is seated", async || seated.load(Ordering::Relaxed) >= expected).await;
+        until("the wave is seated", async || {
+            seated.load(Ordering::Relaxed) >= expected
+        })
+        .await;
     }
     // The next version comes to the same address before this one goes.
     let port = address.port().to_string();
@@ -139,13 +195,29 @@ async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
         codes.push(code.expect("no client panics"));
         last = begun.elapsed();
     }
-    assert_eq!(first.finished().await.code, Some(0), "all left within the deadline");
+    assert_eq!(
+        first.finished().await.code,
+        Some(0),
+        "all left within the deadline"
+    );
     let told = codes.iter().filter(|code| **code == Some(1012)).count();
     eprintln!("{told} of {many} left with 1012, the last after {last:.1?}");
     assert_eq!(told, many);
-    watch.says("why it was sent away", |line| line.contains("1012")).await;
-    place.app.client().await.batch_execute(&booking(B1, "pendiente", 0)).await.expect("booked");
-    watch.prints("the change, from the second server", |line| total(line) == Some(1)).await;
+    watch
+        .says("why it was sent away", |line| line.contains("1012"))
+        .await;
+    place
+        .app
+        .client()
+        .await
+        .batch_execute(&booking(B1, "pendiente", 0))
+        .await
+        .expect("booked");
+    watch
+        .prints("the change, from the second server", |line| {
+            total(line) == Some(1)
+        })
+        .await;
     drop(second);
 }
 
@@ -176,7 +248,9 @@ impl Load {
 fn ask(mut socket: TcpStream) -> bool {
     let mut answer = String::new();
     let asked = socket.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    asked.is_ok() && socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    asked.is_ok()
+        && socket.read_to_string(&mut answer).is_ok()
+        && answer.starts_with("HTTP/1.1 200")
 }
 
 /// Servers take each other's place under load, some times over.
@@ -191,16 +265,24 @@ async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running
         .collect();
     for _ in 0..3 {
         let served = load.served.load(Ordering::Relaxed);
-        until("it serves", async || load.served.load(Ordering::Relaxed) > served + 100).await;
+        until("it serves", async || {
+            load.served.load(Ordering::Relaxed) > served + 100
+        })
+        .await;
         let next = start().await;
         running.signal(Signal::TERM);
         assert_eq!(running.finished().await.code, Some(0));
         running = next;
     }
     let served = load.served.load(Ordering::Relaxed);
-    until("the last one serves", async || load.served.load(Ordering::Relaxed) > served + 100).await;
+    until("the last one serves", async || {
+        load.served.load(Ordering::Relaxed) > served + 100
+    })
+    .await;
     done.store(true, Ordering::Relaxed);
-    pressing.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    pressing
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no thread panics"));
     load
 }
 
@@ -233,13 +315,18 @@ async fn a_shared_port_refuses_nobody() {
     let load = take_turns(address, async || {
         let server = place.home.start(&["serve"], &variables);
         // Not by asking at the address, where the other one answers.
-        server.says("it serves", |line| line.contains("streams prepared")).await;
+        server
+            .says("it serves", |line| line.contains("streams prepared"))
+            .await;
         server
     });
     let load = load.await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
     // Who was connected by the kernel in the instant between the last accept and the close is reset, unless it may hand them on
     // (net.ipv4.tcp_migrate_req): rare, and what the documents say.
-    let (cut, served) = (load.cut.load(Ordering::Relaxed), load.served.load(Ordering::Relaxed));
+    let (cut, served) = (
+        load.cut.load(Ordering::Relaxed),
+        load.served.load(Ordering::Relaxed),
+    );
     assert!(cut * 100 <= served, "{load:?}");
 }

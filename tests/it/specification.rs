@@ -15,7 +15,9 @@ use crate::harness::TestApp;
 
 /// The document of a server with any stream, as it lies in the repository.
 pub(crate) fn base(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/specification").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("internal/http/specification")
+        .join(name);
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -34,8 +36,14 @@ impl Document {
         // The schema's references begin at the document's root, so the root it is, with one more rule.
         let mut root = self.0.clone();
         root["allOf"] = json!([schema]);
-        let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&root).expect("a schema");
-        validator.validate(value).err().map(|error| format!("{error} at {} in {value}", error.instance_path()))
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .build(&root)
+            .expect("a schema");
+        validator
+            .validate(value)
+            .err()
+            .map(|error| format!("{error} at {} in {value}", error.instance_path()))
     }
 
     fn check(&self, what: &str, schema: &Value, value: &Value) {
@@ -44,7 +52,9 @@ impl Document {
 
     /// What a reference of this document points at; anything else is itself.
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
-        let Some(pointer) = value.get("$ref").and_then(Value::as_str) else { return value };
+        let Some(pointer) = value.get("$ref").and_then(Value::as_str) else {
+            return value;
+        };
         let target = self.0.pointer(pointer.trim_start_matches('#'));
         target.unwrap_or_else(|| panic!("{pointer} points at nothing"))
     }
@@ -60,11 +70,21 @@ impl Document {
             }
         });
         assert!(examples > 0, "there are examples");
-        for (name, schema) in self.0["components"]["schemas"].as_object().expect("schemas") {
+        for (name, schema) in self.0["components"]["schemas"]
+            .as_object()
+            .expect("schemas")
+        {
             jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         let text = self.0.to_string();
-        for word in ["{stream}", "{key}", "{event}", "{hook}", "schemas/Data\"", "0.0.0"] {
+        for word in [
+            "{stream}",
+            "{key}",
+            "{event}",
+            "{hook}",
+            "schemas/Data\"",
+            "0.0.0",
+        ] {
             assert!(!text.contains(word), "{word} was not filled in");
         }
         assert_eq!(self.0["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -74,11 +94,22 @@ impl Document {
 /// The examples that stand beside a schema: a body's, a message's, a schema's own.
 fn examples_of(value: &Value) -> Vec<(&Value, &Value)> {
     let body = value.get("schema").zip(value.get("example")).into_iter();
-    let examples = || value.get("examples").and_then(Value::as_array).into_iter().flatten();
+    let examples = || {
+        value
+            .get("examples")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
     let of_message = value.get("payload").into_iter();
-    let of_message = of_message.flat_map(|payload| examples().map(move |example| (payload, &example["payload"])));
-    let is_schema = ["type", "anyOf", "pattern"].iter().any(|word| value.get(word).is_some());
-    let own = examples().filter(|_| is_schema).map(|example| (value, example));
+    let of_message = of_message
+        .flat_map(|payload| examples().map(move |example| (payload, &example["payload"])));
+    let is_schema = ["type", "anyOf", "pattern"]
+        .iter()
+        .any(|word| value.get(word).is_some());
+    let own = examples()
+        .filter(|_| is_schema)
+        .map(|example| (value, example));
     body.chain(of_message).chain(own).collect()
 }
 
@@ -93,5 +124,10 @@ fn walk<'a>(value: &'a Value, visit: &mut impl FnMut(&'a Value)) {
 
 /// The strings of an array.
 fn strings(value: &Value) -> Vec<&str> {
-    value.as_array().expect("an array").iter().map(|item| item.as_str().expect("a string")).collect()
+    value
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|item| item.as_str().expect("a string"))
+        .collect()
 }

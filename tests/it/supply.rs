@@ -13,24 +13,47 @@ fn root() -> &'static Path {
 /// Every package of the tree, for whatever platform, tests' own included.
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
-    let output = cargo.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = cargo
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let mut metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let Value::Array(packages) = metadata["packages"].take() else { panic!("no packages") };
-    packages.into_iter().filter(|package| !package["source"].is_null()).collect()
+    let Value::Array(packages) = metadata["packages"].take() else {
+        panic!("no packages")
+    };
+    packages
+        .into_iter()
+        .filter(|package| !package["source"].is_null())
+        .collect()
 }
 
 fn rules() -> toml::Table {
-    std::fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap()
+    std::fs::read_to_string(root().join("deny.toml"))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn texts(list: &toml::Value) -> BTreeSet<&str> {
-    list.as_array().unwrap().iter().map(|entry| entry.as_str().or_else(|| entry["name"].as_str()).unwrap()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry.as_str().or_else(|| entry["name"].as_str()).unwrap())
+        .collect()
 }
 
 /// Whether an SPDX expression can be met with `allowed` alone. `/` is how old crates wrote OR.
 fn is_met(expression: &str, allowed: &BTreeSet<&str>) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let (met, rest) = either(&words, allowed);
     met && rest.is_empty()
@@ -47,7 +70,8 @@ fn either<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w 
 
 fn both<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
     let (mut met, mut rest) = one(words, allowed);
-    while let Some(("AND" | "and", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
+    while let Some(("AND" | "and", after)) = rest.split_first().map(|(word, after)| (*word, after))
+    {
         let (other, left) = one(after, allowed);
         (met, rest) = (met & other, left);
     }
@@ -61,7 +85,10 @@ fn one<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'
             assert_eq!(rest.first(), Some(&")"));
             (met, &rest[1..])
         }
-        [name, "WITH", exception, rest @ ..] => (allowed.contains(format!("{name} WITH {exception}").as_str()), rest),
+        [name, "WITH", exception, rest @ ..] => (
+            allowed.contains(format!("{name} WITH {exception}").as_str()),
+            rest,
+        ),
         [name, rest @ ..] => (allowed.contains(name), rest),
         [] => (false, &[]),
     }
@@ -72,13 +99,20 @@ fn licences_are_ones_that_we_may_pass_on() {
     let rules = rules();
     let allowed = texts(&rules["licenses"]["allow"]);
     assert!(
-        is_met("(MIT OR GPL-3.0) AND ISC", &allowed) && !is_met("MIT AND GPL-3.0", &allowed) && is_met("Unlicense/MIT", &allowed)
+        is_met("(MIT OR GPL-3.0) AND ISC", &allowed)
+            && !is_met("MIT AND GPL-3.0", &allowed)
+            && is_met("Unlicense/MIT", &allowed)
     );
     let packages = packages();
     assert!(packages.len() > 100, "the tree was read");
     for package in packages {
         let licence = package["license"].as_str().unwrap_or_default();
-        assert!(is_met(licence, &allowed), "{} {}: {licence}", package["name"], package["version"]);
+        assert!(
+            is_met(licence, &allowed),
+            "{} {}: {licence}",
+            package["name"],
+            package["version"]
+        );
     }
 }
 
@@ -86,11 +120,23 @@ fn licences_are_ones_that_we_may_pass_on() {
 fn everything_comes_from_the_registry_with_a_checksum() {
     for package in packages() {
         let source = package["source"].as_str().unwrap();
-        assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{}", package["name"]);
+        assert_eq!(
+            source, "registry+https://github.com/rust-lang/crates.io-index",
+            "{}",
+            package["name"]
+        );
     }
-    let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock"))
+        .unwrap()
+        .parse()
+        .unwrap();
     for package in lock["package"].as_array().unwrap() {
-        assert_eq!(package.get("source").is_some(), package.get("checksum").is_some(), "{}", package["name"]);
+        assert_eq!(
+            package.get("source").is_some(),
+            package.get("checksum").is_some(),
+            "{}",
+            package["name"]
+        );
     }
 }
 
@@ -99,13 +145,20 @@ fn what_is_banned_is_not_in_the_tree() {
     let rules = rules();
     let banned = texts(&rules["bans"]["deny"]);
     for package in packages() {
-        assert!(!banned.contains(package["name"].as_str().unwrap()), "{}", package["name"]);
+        assert!(
+            !banned.contains(package["name"].as_str().unwrap()),
+            "{}",
+            package["name"]
+        );
     }
 }
 
 #[test]
 fn every_advisory_that_is_passed_over_says_why() {
     for entry in rules()["advisories"]["ignore"].as_array().unwrap() {
-        assert!(entry["id"].as_str().unwrap().starts_with("RUSTSEC-") && entry["reason"].as_str().unwrap().len() > 20);
+        assert!(
+            entry["id"].as_str().unwrap().starts_with("RUSTSEC-")
+                && entry["reason"].as_str().unwrap().len() > 20
+        );
     }
 }

@@ -17,22 +17,40 @@ const LAYERS: &[(&str, &str)] = &[
     ("protocol", "ident stream"),
     ("hub", "ident stream protocol"),
     ("postgres", "ident stream drain telemetry clock"),
-    ("engine", "ident stream protocol hub postgres drain telemetry clock"),
+    (
+        "engine",
+        "ident stream protocol hub postgres drain telemetry clock",
+    ),
     ("websocket", "protocol"),
     ("session", "ident stream auth protocol websocket"),
-    ("shard", "ident stream auth protocol hub websocket session drain telemetry clock"),
+    (
+        "shard",
+        "ident stream auth protocol hub websocket session drain telemetry clock",
+    ),
     // Apps speak through it; the exchange is all of the hub that it knows.
     ("socketio", "protocol hub drain"),
-    ("operations", "ident stream auth protocol hub engine session shard drain telemetry clock"),
+    (
+        "operations",
+        "ident stream auth protocol hub engine session shard drain telemetry clock",
+    ),
     // The demo lends http what to answer; it is no system of its own, and it knows no database.
     ("demo", "drain clock"),
-    ("http", "ident stream auth protocol hub engine websocket session shard socketio operations demo drain telemetry clock"),
-    ("apps", "ident stream auth protocol hub postgres engine session shard socketio operations http drain telemetry clock"),
+    (
+        "http",
+        "ident stream auth protocol hub engine websocket session shard socketio operations demo drain telemetry clock",
+    ),
+    (
+        "apps",
+        "ident stream auth protocol hub postgres engine session shard socketio operations http drain telemetry clock",
+    ),
     (
         "config",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps drain telemetry clock",
     ),
-    ("fuzz", "ident stream auth protocol postgres websocket session http apps config clock"),
+    (
+        "fuzz",
+        "ident stream auth protocol postgres websocket session http apps config clock",
+    ),
     (
         "app",
         "ident stream auth protocol hub postgres engine websocket session shard socketio operations demo http apps config drain telemetry clock",
@@ -67,18 +85,49 @@ const PURE: &[&str] = &[
 ];
 
 /// What a pure file holds none of.
-const IMPURE: &[&str] = &["tokio", "async fn", "async move", ".await", "Instant::now", "SystemTime::now", "crate::clock"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "async fn",
+    "async move",
+    ".await",
+    "Instant::now",
+    "SystemTime::now",
+    "crate::clock",
+];
 
 /// Ways to start something that nobody counts.
-const SPAWNS: &[&str] =
-    &["tokio::spawn", "task::spawn(", "spawn_local", "JoinSet", "TaskTracker", "thread::spawn", "thread::Builder"];
+const SPAWNS: &[&str] = &[
+    "tokio::spawn",
+    "task::spawn(",
+    "spawn_local",
+    "JoinSet",
+    "TaskTracker",
+    "thread::spawn",
+    "thread::Builder",
+];
 
 /// Where they may stand: the drain itself; the one task that the connection pool owns and aborts; the threads that own sockets.
-const SPAWNERS: &[&str] = &["internal/drain.rs", "internal/postgres/connect.rs", "internal/shard/"];
+const SPAWNERS: &[&str] = &[
+    "internal/drain.rs",
+    "internal/postgres/connect.rs",
+    "internal/shard/",
+];
 
 /// What the command leaves to the library: it starts it, and shows what it says.
-const WORKINGS: &[&str] =
-    &["drain", "engine", "http", "hub", "ident", "operations", "protocol", "session", "shard", "socketio", "stream", "websocket"];
+const WORKINGS: &[&str] = &[
+    "drain",
+    "engine",
+    "http",
+    "hub",
+    "ident",
+    "operations",
+    "protocol",
+    "session",
+    "shard",
+    "socketio",
+    "stream",
+    "websocket",
+];
 
 /// The top level; what is not listed has no place there.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
@@ -98,7 +147,9 @@ impl Source {
     /// The module of `internal/` it belongs to.
     fn module(&self) -> &str {
         let inside = self.path.strip_prefix("internal/").unwrap_or_default();
-        inside.split_once('/').map_or_else(|| inside.trim_end_matches(".rs"), |(folder, _)| folder)
+        inside
+            .split_once('/')
+            .map_or_else(|| inside.trim_end_matches(".rs"), |(folder, _)| folder)
     }
 
     /// Whether it is compiled into tests alone.
@@ -108,15 +159,25 @@ impl Source {
 
     /// Lines with their numbers: no comments, and nothing of the tests at the end.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
-        let lines = self.text[..end].lines().enumerate().map(|(index, line)| (index + 1, line));
+        let end = self
+            .text
+            .find("\n#[cfg(test)]\nmod tests {")
+            .unwrap_or(self.text.len());
+        let lines = self.text[..end]
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line));
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
     /// Where one of `words` stands in the code.
     fn places(&self, words: &[&str]) -> Vec<String> {
-        let found = self.code().filter(|(_, line)| words.iter().any(|word| line.contains(word)));
-        found.map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim())).collect()
+        let found = self
+            .code()
+            .filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+        found
+            .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
+            .collect()
     }
 }
 
@@ -127,7 +188,11 @@ fn root() -> &'static Path {
 fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files_below(&path, into) } else { into.push(path) }
+        if path.is_dir() {
+            files_below(&path, into)
+        } else {
+            into.push(path)
+        }
     }
 }
 
@@ -138,15 +203,25 @@ fn sources() -> Vec<Source> {
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let source = |path: PathBuf| {
-        let relative = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
-        Source { path: relative, text: fs::read_to_string(&path).unwrap() }
+        let relative = path
+            .strip_prefix(root())
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/");
+        Source {
+            path: relative,
+            text: fs::read_to_string(&path).unwrap(),
+        }
     };
     files.into_iter().map(source).collect()
 }
 
 /// The server's own code.
 fn internal() -> Vec<Source> {
-    sources().into_iter().filter(|source| source.path != "internal/lib.rs" && !source.is_test()).collect()
+    sources()
+        .into_iter()
+        .filter(|source| source.path != "internal/lib.rs" && !source.is_test())
+        .collect()
 }
 
 fn assert_none(found: Vec<String>, rule: &str) {
@@ -158,12 +233,20 @@ fn named_modules(line: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for rest in line.split("crate::").skip(1) {
         match rest.strip_prefix('{') {
-            Some(group) => names.extend(group.split(',').map(|item| item.trim().split("::").next().unwrap_or_default())),
+            Some(group) => names.extend(
+                group
+                    .split(',')
+                    .map(|item| item.trim().split("::").next().unwrap_or_default()),
+            ),
             None => names.push(rest),
         }
     }
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
-    names.iter().map(|name| &name[..name.find(|c| !is_name(c)).unwrap_or(name.len())]).filter(|name| !name.is_empty()).collect()
+    names
+        .iter()
+        .map(|name| &name[..name.find(|c| !is_name(c)).unwrap_or(name.len())])
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 #[test]
@@ -177,9 +260,16 @@ fn no_module_imports_upward() {
         };
         for (number, line) in source.code() {
             let wrong = |name: &&str| {
-                *name != module && LAYERS.iter().any(|(layer, _)| layer == name) && !allowed.split(' ').any(|ours| ours == *name)
+                *name != module
+                    && LAYERS.iter().any(|(layer, _)| layer == name)
+                    && !allowed.split(' ').any(|ours| ours == *name)
             };
-            found.extend(named_modules(line).into_iter().filter(wrong).map(|name| format!("{}:{number}: {name}", source.path)));
+            found.extend(
+                named_modules(line)
+                    .into_iter()
+                    .filter(wrong)
+                    .map(|name| format!("{}:{number}: {name}", source.path)),
+            );
         }
     }
     assert_none(found, "a module names another that it must not know");
@@ -189,7 +279,10 @@ fn no_module_imports_upward() {
 fn layers_are_in_order() {
     for (index, (module, allowed)) in LAYERS.iter().enumerate() {
         for name in allowed.split_whitespace() {
-            assert!(LAYERS[..index].iter().any(|(below, _)| *below == name), "{module} may name {name}, which is not below it");
+            assert!(
+                LAYERS[..index].iter().any(|(below, _)| *below == name),
+                "{module} may name {name}, which is not below it"
+            );
         }
     }
 }
@@ -198,12 +291,24 @@ fn layers_are_in_order() {
 fn each_crate_has_one_owner() {
     let mut found = Vec::new();
     for source in internal() {
-        for (name, _) in OWNED_CRATES.iter().filter(|(_, owner)| *owner != source.module()) {
+        for (name, _) in OWNED_CRATES
+            .iter()
+            .filter(|(_, owner)| *owner != source.module())
+        {
             let (path, import) = (format!("{name}::"), format!("use {name};"));
-            let whole = |line: &str, at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
-            let names = |line: &str| [&path, &import].iter().any(|word| line.match_indices(*word).any(|(at, _)| whole(line, at)));
+            let whole = |line: &str, at: usize| {
+                !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+            };
+            let names = |line: &str| {
+                [&path, &import]
+                    .iter()
+                    .any(|word| line.match_indices(*word).any(|(at, _)| whole(line, at)))
+            };
             found.extend(
-                source.code().filter(|(_, line)| names(line)).map(|(number, line)| format!("{}:{number}: {line}", source.path)),
+                source
+                    .code()
+                    .filter(|(_, line)| names(line))
+                    .map(|(number, line)| format!("{}:{number}: {line}", source.path)),
             );
         }
     }
@@ -213,11 +318,25 @@ fn each_crate_has_one_owner() {
 #[test]
 fn the_command_leaves_the_work_to_the_library() {
     let mut found = Vec::new();
-    for source in sources().iter().filter(|source| source.path.starts_with("cmd/")) {
+    for source in sources()
+        .iter()
+        .filter(|source| source.path.starts_with("cmd/"))
+    {
         for (number, line) in source.code() {
-            let names = line.split("latido::").skip(1).filter(|rest| !rest.starts_with('{'));
-            let names = names.map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default());
-            found.extend(names.filter(|name| WORKINGS.contains(name)).map(|name| format!("{}:{number}: {name}", source.path)));
+            let names = line
+                .split("latido::")
+                .skip(1)
+                .filter(|rest| !rest.starts_with('{'));
+            let names = names.map(|rest| {
+                rest.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+                    .next()
+                    .unwrap_or_default()
+            });
+            found.extend(
+                names
+                    .filter(|name| WORKINGS.contains(name))
+                    .map(|name| format!("{}:{number}: {name}", source.path)),
+            );
         }
     }
     assert_none(found, "the command reaches into the workings");
@@ -227,16 +346,25 @@ fn the_command_leaves_the_work_to_the_library() {
 fn what_is_pure_stays_pure() {
     let pure = |source: &Source| PURE.iter().any(|start| source.path.starts_with(start));
     assert_none(
-        internal().iter().filter(|source| pure(source)).flat_map(|source| source.places(IMPURE)).collect(),
+        internal()
+            .iter()
+            .filter(|source| pure(source))
+            .flat_map(|source| source.places(IMPURE))
+            .collect(),
         "a pure file waits",
     );
 }
 
 #[test]
 fn the_hub_never_awaits() {
-    let hub = |source: &&Source| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
+    let hub =
+        |source: &&Source| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
     assert_none(
-        internal().iter().filter(hub).flat_map(|source| source.places(&[".await", "async "])).collect(),
+        internal()
+            .iter()
+            .filter(hub)
+            .flat_map(|source| source.places(&[".await", "async "]))
+            .collect(),
         "the hub awaits",
     );
 }
@@ -244,20 +372,36 @@ fn the_hub_never_awaits() {
 #[test]
 fn what_runs_is_counted() {
     let free = |source: &&Source| !SPAWNERS.iter().any(|start| source.path.starts_with(start));
-    let found = internal().iter().filter(free).flat_map(|source| source.places(SPAWNS)).collect();
+    let found = internal()
+        .iter()
+        .filter(free)
+        .flat_map(|source| source.places(SPAWNS))
+        .collect();
     assert_none(found, "something is started that nobody counts");
 }
 
 #[test]
 fn nothing_is_unbounded() {
-    assert_none(internal().iter().flat_map(|source| source.places(&["unbounded"])).collect(), "an unbounded channel");
+    assert_none(
+        internal()
+            .iter()
+            .flat_map(|source| source.places(&["unbounded"]))
+            .collect(),
+        "an unbounded channel",
+    );
 }
 
 #[test]
 fn exceptions_carry_their_reason() {
     let hushed = concat!("[al", "low(");
-    let found = sources().iter().flat_map(|source| source.places(&[hushed])).collect();
-    assert_none(found, "a lint is silenced without #[expect(…, reason = \"…\")]");
+    let found = sources()
+        .iter()
+        .flat_map(|source| source.places(&[hushed]))
+        .collect();
+    assert_none(
+        found,
+        "a lint is silenced without #[expect(…, reason = \"…\")]",
+    );
 }
 
 #[test]
@@ -266,17 +410,25 @@ fn files_are_small() {
         let lines = source.text.lines().count();
         (lines > LONGEST_FILE_LINES).then(|| format!("{}: {lines} lines", source.path))
     };
-    assert_none(sources().iter().filter_map(long).collect(), "a file is longer than 400 lines");
+    assert_none(
+        sources().iter().filter_map(long).collect(),
+        "a file is longer than 400 lines",
+    );
 }
 
 #[test]
 fn every_module_says_what_it_is() {
     // Tests that stand in a file of their own for its length are told about where they are declared.
     let silent = |source: &Source| {
-        !source.text.starts_with("//!") && !source.text.starts_with("#![doc") && !source.path.ends_with("_tests.rs")
+        !source.text.starts_with("//!")
+            && !source.text.starts_with("#![doc")
+            && !source.path.ends_with("_tests.rs")
     };
     let found = sources().into_iter().filter(silent);
-    assert_none(found.map(|source| source.path).collect(), "a file does not begin with what it is for");
+    assert_none(
+        found.map(|source| source.path).collect(),
+        "a file does not begin with what it is for",
+    );
     let mut missing = Vec::new();
     for entry in fs::read_dir(root().join("internal")).unwrap() {
         let folder = entry.unwrap().path();
@@ -296,26 +448,48 @@ fn no_private_key_lies_here() {
     let begins = concat!("-----", "BEGIN");
     let holds_key = |path: &&PathBuf| {
         let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-        text.lines().any(|line| line.contains(begins) && line.contains("PRIVATE KEY-----"))
+        text.lines()
+            .any(|line| line.contains(begins) && line.contains("PRIVATE KEY-----"))
     };
-    let found = files.iter().filter(holds_key).map(|path| path.display().to_string());
+    let found = files
+        .iter()
+        .filter(holds_key)
+        .map(|path| path.display().to_string());
     assert_none(found.collect(), "a private key; make it when the test runs");
 }
 
 #[test]
 fn nothing_stray_at_the_top() {
     // What git knows, or without git whatever is no dotfile: a working copy may hold an editor's folders and a .env.
-    let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
-    let tracked = tracked.ok().filter(|output| output.status.success()).map(|output| String::from_utf8(output.stdout).unwrap());
+    let tracked = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output();
+    let tracked = tracked
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8(output.stdout).unwrap());
     let names: BTreeSet<String> = match &tracked {
-        Some(list) => {
-            list.split('\0').filter_map(|path| path.split('/').next()).filter(|name| !name.is_empty()).map(Into::into).collect()
-        }
+        Some(list) => list
+            .split('\0')
+            .filter_map(|path| path.split('/').next())
+            .filter(|name| !name.is_empty())
+            .map(Into::into)
+            .collect(),
         None => {
-            let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-            names.filter(|name| name != "target" && !name.starts_with('.')).collect()
+            let names = fs::read_dir(root())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+            names
+                .filter(|name| name != "target" && !name.starts_with('.'))
+                .collect()
         }
     };
-    let stray = names.into_iter().filter(|name| !TOP_LEVEL.split_whitespace().any(|known| known == name));
-    assert_none(stray.collect(), "a file at the top level has no place there");
+    let stray = names
+        .into_iter()
+        .filter(|name| !TOP_LEVEL.split_whitespace().any(|known| known == name));
+    assert_none(
+        stray.collect(),
+        "a file at the top level has no place there",
+    );
 }

@@ -83,8 +83,14 @@ impl Database {
         if !self.is_up {
             return;
         }
-        let taken: BTreeSet<u16> = self.exclusive_of_others(transaction).union(&self.shared).copied().collect();
-        let free = self.locks[usize::from(key)].into_iter().find(|lock| !taken.contains(lock));
+        let taken: BTreeSet<u16> = self
+            .exclusive_of_others(transaction)
+            .union(&self.shared)
+            .copied()
+            .collect();
+        let free = self.locks[usize::from(key)]
+            .into_iter()
+            .find(|lock| !taken.contains(lock));
         let open = self.open[transaction].get_or_insert_default();
         open.writes.push((key, write));
         match free {
@@ -94,18 +100,33 @@ impl Database {
     }
 
     fn exclusive_of_others(&self, transaction: usize) -> BTreeSet<u16> {
-        let others = self.open.iter().enumerate().filter(|(number, _)| *number != transaction);
-        others.filter_map(|(_, open)| open.as_ref()).flat_map(|open| open.exclusive.iter().copied()).collect()
+        let others = self
+            .open
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| *number != transaction);
+        others
+            .filter_map(|(_, open)| open.as_ref())
+            .flat_map(|open| open.exclusive.iter().copied())
+            .collect()
     }
 
     /// Makes a transaction visible, frees its locks, and sends its notifications.
     pub(super) fn commit(&mut self, transaction: usize) {
-        let Some(done) = self.open[transaction].take() else { return };
+        let Some(done) = self.open[transaction].take() else {
+            return;
+        };
         for (key, write) in done.writes {
             let citas = &mut self.citas[usize::from(key)];
             match write {
-                Write::Book(days) => citas.push((self.first_day.saturating_add(i64::from(days).days()), false)),
-                Write::Serve => citas.iter_mut().filter(|cita| !cita.1).take(1).for_each(|cita| cita.1 = true),
+                Write::Book(days) => {
+                    citas.push((self.first_day.saturating_add(i64::from(days).days()), false))
+                }
+                Write::Serve => citas
+                    .iter_mut()
+                    .filter(|cita| !cita.1)
+                    .take(1)
+                    .for_each(|cita| cita.1 = true),
                 Write::Cancel => drop(citas.pop()),
             }
         }
@@ -130,7 +151,9 @@ impl Database {
 
     /// Whether the key's writers tell.
     pub(super) fn is_armed(&self, key: u8) -> bool {
-        self.locks[usize::from(key)].iter().all(|lock| self.shared.contains(lock))
+        self.locks[usize::from(key)]
+            .iter()
+            .all(|lock| self.shared.contains(lock))
     }
 
     /// The server dies: what was not committed did not happen, and every connection ends.
@@ -147,8 +170,15 @@ impl Database {
         let citas = &self.citas[usize::from(key)];
         let hoy = citas.iter().filter(|(day, _)| *day == today).count();
         let completadas = citas.iter().filter(|(_, served)| *served).count();
-        let pad = if key == WIDE { "x".repeat(6_000) } else { String::new() };
-        format!(r#"{{"citas_hoy":{hoy},"total_citas":{},"citas_completadas":{completadas},"nota":"{pad}"}}"#, citas.len())
+        let pad = if key == WIDE {
+            "x".repeat(6_000)
+        } else {
+            String::new()
+        };
+        format!(
+            r#"{{"citas_hoy":{hoy},"total_citas":{},"citas_completadas":{completadas},"nota":"{pad}"}}"#,
+            citas.len()
+        )
     }
 }
 

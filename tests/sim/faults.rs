@@ -33,9 +33,15 @@ impl World {
                 let _some = self.viewers[viewer(v)].read(bytes.into(), now_s, true)?;
             }
             Step::Restart => self.restart(),
-            Step::Change(..) | Step::Write(..) | Step::Commit(_) | Step::Rollback(_) => self.write(step),
+            Step::Change(..) | Step::Write(..) | Step::Commit(_) | Step::Rollback(_) => {
+                self.write(step)
+            }
             Step::Connect(v, good_for_s) => self.connect(viewer(v), good_for_s),
-            Step::Hangup(_) | Step::Subscribe(..) | Step::Unsubscribe(..) | Step::Pause(_) | Step::Resume(_) => self.view(step),
+            Step::Hangup(_)
+            | Step::Subscribe(..)
+            | Step::Unsubscribe(..)
+            | Step::Pause(_)
+            | Step::Resume(_) => self.view(step),
             Step::Renew(v, good_for_s, claims) => {
                 let token = format!("{good_for_s} {claims} {}", viewer(v));
                 self.viewers[viewer(v)].say(&json!({"type": "auth", "data": {"token": token}}));
@@ -69,9 +75,16 @@ impl World {
                 self.database.write(free, key(k), write);
                 self.database.commit(free);
             }
-            Step::Write(transaction, k, write) => self.database.write(usize::from(transaction) % TRANSACTIONS, key(k), write),
-            Step::Commit(transaction) => self.database.commit(usize::from(transaction) % TRANSACTIONS),
-            Step::Rollback(transaction) => self.database.rollback(usize::from(transaction) % TRANSACTIONS),
+            Step::Write(transaction, k, write) => {
+                self.database
+                    .write(usize::from(transaction) % TRANSACTIONS, key(k), write)
+            }
+            Step::Commit(transaction) => self
+                .database
+                .commit(usize::from(transaction) % TRANSACTIONS),
+            Step::Rollback(transaction) => self
+                .database
+                .rollback(usize::from(transaction) % TRANSACTIONS),
             _ => {}
         }
     }
@@ -79,9 +92,12 @@ impl World {
     fn view(&mut self, step: &Step) {
         match *step {
             Step::Hangup(v) => self.viewers[viewer(v)].hang_up(),
-            Step::Subscribe(v, k, long) => self.viewers[viewer(v)].subscribe(&channel(key(k), long)),
+            Step::Subscribe(v, k, long) => {
+                self.viewers[viewer(v)].subscribe(&channel(key(k), long))
+            }
             Step::Unsubscribe(v, k, long) => {
-                self.viewers[viewer(v)].say(&json!({"type": "unsubscribe", "channel": channel(key(k), long)}));
+                self.viewers[viewer(v)]
+                    .say(&json!({"type": "unsubscribe", "channel": channel(key(k), long)}));
             }
             Step::Pause(v) => self.viewers[viewer(v)].pause(),
             Step::Resume(v) => self.viewers[viewer(v)].is_paused = false,
@@ -142,7 +158,10 @@ impl World {
         let asked = self.asking.remove(at % self.asking.len());
         match asked.question() {
             Asks::MayRead(user, channel) => {
-                let (v, k) = (user.as_str().parse::<usize>().unwrap(), number(&channel.topic.key));
+                let (v, k) = (
+                    user.as_str().parse::<usize>().unwrap(),
+                    number(&channel.topic.key),
+                );
                 let may = self.rights[v][usize::from(k)];
                 if known && may {
                     self.viewers[v].allowed.insert(k);
@@ -171,13 +190,24 @@ impl World {
         let is_watched = self.server.hub.shown(&topic(key)).is_some();
         let answer = Box::pin(self.server.engine.settle(&topic(key)));
         // What nobody watches is nobody's to wait for.
-        let left = if is_watched { self.server.left(key) } else { u64::MAX };
-        self.hooks.push(Hook { key, commits: self.database.commits, left, answer });
+        let left = if is_watched {
+            self.server.left(key)
+        } else {
+            u64::MAX
+        };
+        self.hooks.push(Hook {
+            key,
+            commits: self.database.commits,
+            left,
+            answer,
+        });
     }
 
     fn read(&mut self, step: &Step) {
         let mut reads = self.reads.0.lock().unwrap();
-        let (Step::Execute(at) | Step::Finish(at) | Step::Fail(at, _)) = *step else { return };
+        let (Step::Execute(at) | Step::Finish(at) | Step::Fail(at, _)) = *step else {
+            return;
+        };
         if reads.is_empty() {
             return;
         }
@@ -216,7 +246,11 @@ impl World {
             }
             Step::Lose(at) => {
                 let count = self.database.notes.len().max(1);
-                self.lost |= self.database.notes.remove(usize::from(at) % count).is_some();
+                self.lost |= self
+                    .database
+                    .notes
+                    .remove(usize::from(at) % count)
+                    .is_some();
             }
             Step::Forge(k) => self.server.engine.changed(&topic(key(k)), Source::Trigger),
             Step::ListenerCut => self.listener_cut(),
@@ -264,7 +298,9 @@ impl World {
     }
 
     fn cover(&self) {
-        self.server.engine.set_covered(self.hears && self.keeper != Keeper::Down);
+        self.server
+            .engine
+            .set_covered(self.hears && self.keeper != Keeper::Down);
     }
 
     fn lose_locks(&mut self) {
@@ -335,7 +371,9 @@ impl World {
         self.database.poisoned.clear();
         (0..TRANSACTIONS).for_each(|transaction| self.database.commit(transaction));
         self.flows = true;
-        self.viewers.iter_mut().for_each(|viewer| viewer.is_paused = false);
+        self.viewers
+            .iter_mut()
+            .for_each(|viewer| viewer.is_paused = false);
         self.listener_back();
         self.keeper_notices();
         self.keeper_back();
@@ -351,9 +389,14 @@ impl World {
             }
         }
         self.examine()?;
-        self.viewers.iter_mut().for_each(super::viewer::Viewer::hang_up);
+        self.viewers
+            .iter_mut()
+            .for_each(super::viewer::Viewer::hang_up);
         (0..16).try_for_each(|_| self.advance(1_000 * MS))?;
         self.nobody_is_left()?;
-        Ok(self.viewers.iter().fold(0, |digest, viewer| digest.rotate_left(7) ^ viewer.digest))
+        Ok(self
+            .viewers
+            .iter()
+            .fold(0, |digest, viewer| digest.rotate_left(7) ^ viewer.digest))
     }
 }

@@ -16,13 +16,19 @@ const NAP: Duration = Duration::from_secs(15);
 impl World {
     /// What the database says of a key today.
     fn truth(&self, key: u8) -> String {
-        self.database.row(key, today(if self.zones { zone(key) } else { ZONE }, self.wall()))
+        self.database.row(
+            key,
+            today(if self.zones { zone(key) } else { ZONE }, self.wall()),
+        )
     }
 
     /// Every watched key that is shown otherwise than the database has it will be read, and something says why.
     pub(super) fn check(&self) -> Result<(), Violation> {
         (0..KEYS).try_for_each(|key| self.check_key(key))?;
-        self.viewers.iter().enumerate().try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
+        self.viewers
+            .iter()
+            .enumerate()
+            .try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
     }
 
     /// Whoever reads has what the hub has: nothing is kept back once a socket takes it.
@@ -31,60 +37,109 @@ impl World {
             return Ok(());
         }
         for (name, seen) in &viewer.held {
-            let newest = self.server.hub.version_shown(&topic(key_of(name))).map_or(0, |version| version.0);
+            let newest = self
+                .server
+                .hub
+                .version_shown(&topic(key_of(name)))
+                .map_or(0, |version| version.0);
             if seen.version != newest {
-                return Err(format!("viewer {number} reads, has version {} of {name}, and the newest is {newest}", seen.version));
+                return Err(format!(
+                    "viewer {number} reads, has version {} of {name}, and the newest is {newest}",
+                    seen.version
+                ));
             }
         }
         Ok(())
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {
-        let Some(shown) = self.server.hub.shown(&topic(key)) else { return Ok(()) };
+        let Some(shown) = self.server.hub.shown(&topic(key)) else {
+            return Ok(());
+        };
         let truth = self.truth(key);
         if shown.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
             return Ok(());
         }
-        let is_read = self.reads.0.lock().unwrap().iter().any(|read| read.will_bring(key, &truth));
+        let is_read = self
+            .reads
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|read| read.will_bring(key, &truth));
         let is_told = self.database.notes.contains(&key);
-        let is_jumping = self.jumped.is_some_and(|at| self.now.saturating_duration_since(at) <= NAP);
+        let is_jumping = self
+            .jumped
+            .is_some_and(|at| self.now.saturating_duration_since(at) <= NAP);
         // Only the sweep finds what was lost, and in these runs it comes.
-        if is_read || is_told || is_jumping || self.lost || !self.hears || !self.database.is_armed(key) {
+        if is_read
+            || is_told
+            || is_jumping
+            || self.lost
+            || !self.hears
+            || !self.database.is_armed(key)
+        {
             return Ok(());
         }
         let shown = shown.as_deref().unwrap_or("nothing");
-        Err(format!("key {key} shows {shown:.80}, is {truth:.80}, and nobody is about to read it"))
+        Err(format!(
+            "key {key} shows {shown:.80}, is {truth:.80}, and nobody is about to read it"
+        ))
     }
 
     /// All is quiet: every viewer sees the truth, and nobody is owed anything.
     pub(super) fn examine(&self) -> Result<(), Violation> {
-        for (number, viewer) in self.viewers.iter().enumerate().filter(|(_, viewer)| viewer.is_connected()) {
+        for (number, viewer) in self
+            .viewers
+            .iter()
+            .enumerate()
+            .filter(|(_, viewer)| viewer.is_connected())
+        {
             for (name, seen) in &viewer.held {
                 let truth: Value = serde_json::from_str(&self.truth(key_of(name))).unwrap();
                 let columns = ["citas_hoy", "total_citas", "citas_completadas"];
-                if let Some(wrong) = columns.iter().find(|column| seen.data[**column] != truth[**column]) {
+                if let Some(wrong) = columns
+                    .iter()
+                    .find(|column| seen.data[**column] != truth[**column])
+                {
                     let (shown, truth) = (&seen.data[*wrong], &truth[*wrong]);
-                    return Err(format!("viewer {number}: {name} shows {wrong} {shown}, and it is {truth}"));
+                    return Err(format!(
+                        "viewer {number}: {name} shows {wrong} {shown}, and it is {truth}"
+                    ));
                 }
             }
             if viewer.is_stale && !viewer.held.is_empty() {
-                return Err(format!("viewer {number} still takes its numbers for old ones"));
+                return Err(format!(
+                    "viewer {number} still takes its numbers for old ones"
+                ));
             }
         }
         let held: usize = self.viewers.iter().map(|viewer| viewer.held.len()).sum();
         let (_, subscribed) = self.server.hub.counts();
         if subscribed != held {
-            return Err(format!("the hub counts {subscribed} viewers, and there are {held}"));
+            return Err(format!(
+                "the hub counts {subscribed} viewers, and there are {held}"
+            ));
         }
         match (self.server.engine.dirty_keys(), self.hooks.len()) {
             (0, 0) => Ok(()),
-            (dirty, hooks) => Err(format!("{dirty} keys are still to be read, {hooks} hooks wait")),
+            (dirty, hooks) => Err(format!(
+                "{dirty} keys are still to be read, {hooks} hooks wait"
+            )),
         }
     }
 
     /// Everybody hung up: nothing is kept for anybody.
     pub(super) fn nobody_is_left(&self) -> Result<(), Violation> {
-        let left = (self.server.hub.counts(), self.server.thread.count(), self.database.shared.len());
-        if left == ((0, 0), 0, 0) { Ok(()) } else { Err(format!("topics and viewers, sockets, locks: {left:?}")) }
+        let left = (
+            self.server.hub.counts(),
+            self.server.thread.count(),
+            self.database.shared.len(),
+        );
+        if left == ((0, 0), 0, 0) {
+            Ok(())
+        } else {
+            Err(format!("topics and viewers, sockets, locks: {left:?}"))
+        }
     }
 }

@@ -39,15 +39,20 @@ fn run(script: &Script) -> Result<u64, Violation> {
         fastrand::seed(script.seed);
         let mut world = World::new(script);
         for (number, step) in script.steps.iter().enumerate() {
-            world.take(step).map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
+            world
+                .take(step)
+                .map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
         }
-        world.heal().map_err(|violation| format!("once all has healed: {violation}"))
+        world
+            .heal()
+            .map_err(|violation| format!("once all has healed: {violation}"))
     }));
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(format!(
             "a panic: {}",
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default()
         ))
     })
 }
@@ -82,7 +87,15 @@ fn every_viewer_converges_whatever_fails() {
     });
     if let Some(seed) = failed.into_inner().unwrap() {
         let (script, violation) = shrink::smallest(Script::of(seed));
-        let Script { lossy, zones, before_midnight_s, crowd, crowded, steps, .. } = script;
+        let Script {
+            lossy,
+            zones,
+            before_midnight_s,
+            crowd,
+            crowded,
+            steps,
+            ..
+        } = script;
         let steps: String = steps.iter().map(|step| format!("  {step:?}\n")).collect();
         panic!(
             "LATIDO_SEED={seed} make sim\n{violation}\nlossy {lossy}, zones {zones}, midnight in {before_midnight_s} s, crowd {crowd} of key {crowded}\n{steps}"
@@ -106,7 +119,15 @@ fn a_clock_set_back_over_midnight_is_noticed() {
         Step::Cure(42),
         Step::WallJump(-67),
     ];
-    let script = Script { seed: 15_674, lossy: false, zones: false, before_midnight_s: 0, crowd: 0, crowded: 0, steps };
+    let script = Script {
+        seed: 15_674,
+        lossy: false,
+        zones: false,
+        before_midnight_s: 0,
+        crowd: 0,
+        crowded: 0,
+        steps,
+    };
     assert_eq!(run(&script).err(), None);
 }
 

@@ -31,8 +31,14 @@ pub(super) struct Read {
 
 /// What it asks.
 pub(super) enum What {
-    Rows { todays: Vec<Date>, rows: Option<Rows>, answer: oneshot::Sender<Rows> },
-    Zones { answer: oneshot::Sender<Zones> },
+    Rows {
+        todays: Vec<Date>,
+        rows: Option<Rows>,
+        answer: oneshot::Sender<Rows>,
+    },
+    Zones {
+        answer: oneshot::Sender<Zones>,
+    },
 }
 
 /// Where the engine's questions arrive. Written by the actor, emptied by the world; both are on one thread.
@@ -50,15 +56,32 @@ fn gone<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
 impl Reads {
     fn put(&self, keys: &[Key], what: What) {
         let keys = keys.iter().map(number).collect();
-        self.0.lock().unwrap().push(Read { keys, asked: crate::clock::instant(), seen: None, what });
+        self.0.lock().unwrap().push(Read {
+            keys,
+            asked: crate::clock::instant(),
+            seen: None,
+            what,
+        });
     }
 }
 
 impl Reader for Reads {
-    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], todays: &'a [Date]) -> Answer<'a, Vec<Reading>> {
+    fn read<'a>(
+        &'a self,
+        _: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.put(keys, What::Rows { todays: todays.to_vec(), rows: None, answer });
+            self.put(
+                keys,
+                What::Rows {
+                    todays: todays.to_vec(),
+                    rows: None,
+                    answer,
+                },
+            );
             answered.await.unwrap_or_else(gone)
         })
     }
@@ -86,26 +109,36 @@ impl Read {
 
     /// Whether what it brings is the truth about a key, or an error, after which it is asked again; before it is done it may be either.
     pub(super) fn will_bring(&self, key: u8, truth: &str) -> bool {
-        let Some(at) = self.keys.iter().position(|read| *read == key) else { return false };
+        let Some(at) = self.keys.iter().position(|read| *read == key) else {
+            return false;
+        };
         match &self.what {
-            What::Rows { rows: Some(Ok(rows)), .. } => rows[at].row.columns == truth,
+            What::Rows {
+                rows: Some(Ok(rows)),
+                ..
+            } => rows[at].row.columns == truth,
             What::Rows { .. } | What::Zones { .. } => true,
         }
     }
 
     /// Its answer arrives. The number of commits that it saw, if it was read.
     pub(super) fn finish(self) -> Option<(Vec<u8>, u64)> {
-        let Self { keys, seen, what, .. } = self;
+        let Self {
+            keys, seen, what, ..
+        } = self;
         match what {
             What::Rows { rows, answer, .. } => {
-                let rows = rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
+                let rows =
+                    rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
                 let seen = rows.is_ok().then_some(seen).flatten();
                 // The server may have gone.
                 let _ = answer.send(rows);
                 seen.map(|seen| (keys, seen))
             }
             What::Zones { answer } => {
-                let names = keys.iter().map(|key| (Key::from_canonical(&key.to_string()), zone(*key).to_owned()));
+                let names = keys
+                    .iter()
+                    .map(|key| (Key::from_canonical(&key.to_string()), zone(*key).to_owned()));
                 let _ = answer.send(Ok(names.collect()));
                 None
             }
@@ -117,7 +150,11 @@ impl Read {
         let unavailable = ReadError::Unavailable("the connection ended".to_owned());
         match self.what {
             What::Rows { answer, .. } => {
-                let error = if rejected { ReadError::Rejected("canceling statement".to_owned()) } else { unavailable };
+                let error = if rejected {
+                    ReadError::Rejected("canceling statement".to_owned())
+                } else {
+                    unavailable
+                };
                 let _ = answer.send(Err(error));
             }
             // A refused question for zones means the default until the next sweep: by design, and not what is looked for here.
@@ -135,8 +172,15 @@ fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
     }
     let reading = |(key, today): (&u8, &Date)| {
         let columns = database.row(*key, *today);
-        let row = Row { key: Key::from_canonical(&key.to_string()), columns, clock_us: database.clock_us };
-        Reading { row, took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })) }
+        let row = Row {
+            key: Key::from_canonical(&key.to_string()),
+            columns,
+            clock_us: database.clock_us,
+        };
+        Reading {
+            row,
+            took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })),
+        }
     };
     Ok(keys.iter().zip(todays).map(reading).collect())
 }

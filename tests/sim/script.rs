@@ -123,14 +123,26 @@ impl Script {
         let before_midnight_s = random.u32(0..120);
         let opening = (0..VIEWERS).flat_map(|viewer| {
             let viewer = u8::try_from(viewer).unwrap();
-            [Step::Connect(viewer, 3600), Step::Subscribe(viewer, random.u8(..), random.bool()), Step::Answer(0, true)]
+            [
+                Step::Connect(viewer, 3600),
+                Step::Subscribe(viewer, random.u8(..), random.bool()),
+                Step::Answer(0, true),
+            ]
         });
         let mut steps: Vec<_> = opening.collect();
         steps.extend((0..STEPS).map(|_| draw(&mut random)));
         if !lossy {
             steps.retain(|step| !matches!(step, Step::Lose(_)));
         }
-        let script = Self { seed, lossy, zones, before_midnight_s, crowd: 0, crowded: 0, steps };
+        let script = Self {
+            seed,
+            lossy,
+            zones,
+            before_midnight_s,
+            crowd: 0,
+            crowded: 0,
+            steps,
+        };
         script.with_extras(fastrand::Rng::with_seed(!seed))
     }
 
@@ -140,7 +152,8 @@ impl Script {
             (0..EPISODES).for_each(|_| self.strew(stall(&mut random), &mut random));
         }
         if random.u8(0..CROWDED_ONE_IN) == 0 {
-            (self.crowd, self.crowded) = (random.u8(CROWD), random.choice([0, 0, 0, WIDE]).unwrap());
+            (self.crowd, self.crowded) =
+                (random.u8(CROWD), random.choice([0, 0, 0, WIDE]).unwrap());
             (0..EPISODES).for_each(|_| self.strew(rush(&self, &mut random), &mut random));
         }
         self
@@ -159,23 +172,55 @@ impl Script {
 /// A client stops reading while its socket fills, and reads again when nothing new comes.
 fn stall(random: &mut fastrand::Rng) -> Vec<Step> {
     let (viewer, flag) = (random.u8(..), random.bool());
-    let mut steps = vec![Step::Flow(true), Step::Subscribe(viewer, WIDE, flag), Step::Answer(0, true), Step::Pause(viewer)];
+    let mut steps = vec![
+        Step::Flow(true),
+        Step::Subscribe(viewer, WIDE, flag),
+        Step::Answer(0, true),
+        Step::Pause(viewer),
+    ];
     for _ in 0..random.u8(3..8) {
-        steps.extend([Step::Change(WIDE, Write::Book(0)), Step::DeliverAll, Step::Advance(random.u16(1..50))]);
+        steps.extend([
+            Step::Change(WIDE, Write::Book(0)),
+            Step::DeliverAll,
+            Step::Advance(random.u16(1..50)),
+        ]);
     }
-    steps.push(if random.bool() { Step::Resume(viewer) } else { Step::Nibble(viewer, random.u8(..)) });
+    steps.push(if random.bool() {
+        Step::Resume(viewer)
+    } else {
+        Step::Nibble(viewer, random.u8(..))
+    });
     steps.push(Step::Resume(viewer));
     steps
 }
 
 /// All of the crowd are there; something is said to them, and some of them move before everybody has heard it.
 fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
-    let moves = [Move::Come, Move::Come, Move::Leave, Move::Hangup, Move::Stall, Move::Wake];
-    let amid = Step::Amid(random.u8(0..4), random.u8(..), random.u8(1..5), random.choice(moves).unwrap());
+    let moves = [
+        Move::Come,
+        Move::Come,
+        Move::Leave,
+        Move::Hangup,
+        Move::Stall,
+        Move::Wake,
+    ];
+    let amid = Step::Amid(
+        random.u8(0..4),
+        random.u8(..),
+        random.u8(1..5),
+        random.choice(moves).unwrap(),
+    );
     let come = Step::Amid(0, 0, script.crowd, Move::Come);
     // A key that was read a moment ago is not read again at once.
     let later = Step::Advance(random.u16(50..500));
-    vec![Step::Flow(true), come, later, Step::Change(script.crowded, Write::Book(0)), Step::DeliverAll, amid]
+    vec![
+        Step::Flow(true),
+        come,
+        later,
+        Step::Change(script.crowded, Write::Book(0)),
+        Step::DeliverAll,
+        amid,
+    ]
 }
 
 fn write(random: &mut fastrand::Rng) -> Write {

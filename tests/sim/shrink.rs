@@ -8,7 +8,9 @@ const TRIES: usize = 3_000;
 
 /// A script of which no part can be left out, as far as was tried; and how it fails.
 pub(super) fn smallest(script: Script) -> (Script, Violation) {
-    let mut violation = run(&script).err().unwrap_or_else(|| "it does not fail when it is run again".to_owned());
+    let mut violation = run(&script)
+        .err()
+        .unwrap_or_else(|| "it does not fail when it is run again".to_owned());
     let (mut script, mut tries) = (script, 0);
     let mut chunk = script.steps.len().div_ceil(2);
     while chunk > 0 && tries < TRIES {
@@ -17,7 +19,9 @@ pub(super) fn smallest(script: Script) -> (Script, Violation) {
         while from < script.steps.len() && tries < TRIES {
             tries += 1;
             let mut without = script.clone();
-            without.steps.drain(from..(from + chunk).min(script.steps.len()));
+            without
+                .steps
+                .drain(from..(from + chunk).min(script.steps.len()));
             match run(&without) {
                 Err(found) => (script, violation, shorter) = (without, found, true),
                 Ok(_) => from += chunk,

@@ -50,7 +50,10 @@ pub(super) fn channel(key: u8, long: bool) -> String {
 
 /// The key of a channel's name.
 pub(super) fn key_of(name: &str) -> u8 {
-    number(&crate::ident::Key::from_canonical(name.trim_start_matches("estadisticas:").trim_start_matches("negocio_")))
+    number(&crate::ident::Key::from_canonical(
+        name.trim_start_matches("estadisticas:")
+            .trim_start_matches("negocio_"),
+    ))
 }
 
 impl Viewer {
@@ -58,7 +61,8 @@ impl Viewer {
     pub(super) fn connect(&mut self, socket: UnixStream, ends_at_s: i64) {
         socket.set_nonblocking(true).unwrap();
         self.hang_up();
-        (self.socket, self.ends_at_s, self.closed, self.is_paused) = (Some(socket), ends_at_s, None, false);
+        (self.socket, self.ends_at_s, self.closed, self.is_paused) =
+            (Some(socket), ends_at_s, None, false);
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -87,8 +91,13 @@ impl Viewer {
 
     /// A frame with a mask of zeros, which leaves its bytes as they are.
     fn frame(&mut self, opcode: u8, payload: &[u8]) {
-        let Some(socket) = &mut self.socket else { return };
-        let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).expect("short messages only");
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        let length = u8::try_from(payload.len())
+            .ok()
+            .filter(|length| *length < 126)
+            .expect("short messages only");
         let head = [0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
         // A server that went, or does not read: its end is seen when reading.
         let _ = socket.write(&[&head, payload].concat());
@@ -100,7 +109,12 @@ impl Viewer {
     }
 
     /// Reads what is there, at most so many bytes. True: there was something.
-    pub(super) fn read(&mut self, most: usize, now_s: i64, jumped: bool) -> Result<bool, Violation> {
+    pub(super) fn read(
+        &mut self,
+        most: usize,
+        now_s: i64,
+        jumped: bool,
+    ) -> Result<bool, Violation> {
         let mut buffer = [0; 16 * 1024];
         let (mut left, mut ended) = (most, false);
         while let Some(socket) = &mut self.socket
@@ -137,7 +151,13 @@ impl Viewer {
     fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let (first, short) = (*self.bytes.first()?, *self.bytes.get(1)?);
         let (length, head) = match short {
-            126 => (usize::from(u16::from_be_bytes([*self.bytes.get(2)?, *self.bytes.get(3)?])), 4),
+            126 => (
+                usize::from(u16::from_be_bytes([
+                    *self.bytes.get(2)?,
+                    *self.bytes.get(3)?,
+                ])),
+                4,
+            ),
             length => (usize::from(length), 2),
         };
         let payload = self.bytes.get(head..head + length)?.to_vec();
@@ -145,9 +165,18 @@ impl Viewer {
         Some((first & 0x0f, payload))
     }
 
-    fn take(&mut self, opcode: u8, payload: &[u8], now_s: i64, jumped: bool) -> Result<(), Violation> {
+    fn take(
+        &mut self,
+        opcode: u8,
+        payload: &[u8],
+        now_s: i64,
+        jumped: bool,
+    ) -> Result<(), Violation> {
         for byte in payload {
-            self.digest = self.digest.wrapping_mul(0x100_0000_01b3).wrapping_add(u64::from(*byte));
+            self.digest = self
+                .digest
+                .wrapping_mul(0x100_0000_01b3)
+                .wrapping_add(u64::from(*byte));
         }
         if self.closed.is_some() {
             return Err("a frame came after the close frame".to_owned());
@@ -159,26 +188,38 @@ impl Viewer {
                 self.frame(0x8, &payload[..2]);
             }
             0x9 => self.frame(0xa, payload),
-            0x1 => self.hear(&serde_json::from_slice(payload).map_err(|error| error.to_string())?, now_s, jumped)?,
+            0x1 => self.hear(
+                &serde_json::from_slice(payload).map_err(|error| error.to_string())?,
+                now_s,
+                jumped,
+            )?,
             _ => return Err(format!("opcode {opcode}")),
         }
         Ok(())
     }
 
     fn hear(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
-        let name = || message["data"]["channel"].as_str().unwrap_or_default().to_owned();
+        let name = || {
+            message["data"]["channel"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
         match message["type"].as_str().unwrap_or_default() {
             "subscribed" => {
                 let name = name();
                 if !self.allowed.contains(&key_of(&name)) {
-                    return Err(format!("{name} was granted, and nobody said that it may be"));
+                    return Err(format!(
+                        "{name} was granted, and nobody said that it may be"
+                    ));
                 }
                 self.held.entry(name).or_default().repeats = true;
             }
             "unsubscribed" => self.let_go(&name()),
             "error" if message["data"]["code"] == "forbidden" => self.let_go(&name()),
             "authenticated" => {
-                self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default() + crate::auth::LEEWAY_S;
+                self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
+                    + crate::auth::LEEWAY_S;
             }
             "status" => self.is_stale = message["data"]["stale"] == true,
             "stats" => self.show(message, now_s, jumped)?,
@@ -196,8 +237,11 @@ impl Viewer {
     fn show(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
         let name = message["channel"].as_str().unwrap_or_default();
         let version = message["v"].as_u64().unwrap_or_default();
-        let Some(seen) = self.held.get_mut(name) else { return Err(format!("a frame of {name}, which it does not hold")) };
-        if seen.version > version || (seen.version == version && !std::mem::take(&mut seen.repeats)) {
+        let Some(seen) = self.held.get_mut(name) else {
+            return Err(format!("a frame of {name}, which it does not hold"));
+        };
+        if seen.version > version || (seen.version == version && !std::mem::take(&mut seen.repeats))
+        {
             return Err(format!("{name}: version {version} after {}", seen.version));
         }
         let written: String = message["data"]["negocio_id"].to_string();
@@ -207,11 +251,16 @@ impl Viewer {
         }
         let best = self.best.entry(key).or_default();
         if *best > version {
-            return Err(format!("{name}: version {version}, and on an earlier connection {best}"));
+            return Err(format!(
+                "{name}: version {version}, and on an earlier connection {best}"
+            ));
         }
         *best = version;
         if now_s > self.ends_at_s + 2 && !jumped {
-            return Err(format!("{name}: served {} s after its token ended", now_s - self.ends_at_s));
+            return Err(format!(
+                "{name}: served {} s after its token ended",
+                now_s - self.ends_at_s
+            ));
         }
         (seen.version, seen.data) = (version, message["data"].clone());
         Ok(())

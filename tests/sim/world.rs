@@ -11,7 +11,9 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use crate::auth::{Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig};
+use crate::auth::{
+    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+};
 use crate::clock::{Clock, simulated};
 use crate::drain::Drain;
 use crate::engine::{self, Actor, Arming, Engine, Unsettled};
@@ -101,7 +103,8 @@ impl engine::Interest for Declares {
     }
 
     fn unwatch(&self, topic: &Topic) {
-        self.1[usize::from(crate::simulation::reads::number(&topic.key))].fetch_add(1, Ordering::Relaxed);
+        self.1[usize::from(crate::simulation::reads::number(&topic.key))]
+            .fetch_add(1, Ordering::Relaxed);
         self.0.remove(topic);
     }
 
@@ -119,29 +122,57 @@ impl Lookup for Nobody {
     }
 }
 
-static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody))));
+static POLICY: LazyLock<Arc<Policy>> =
+    LazyLock::new(|| Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody))));
 
 pub(super) fn topic(key: u8) -> Topic {
-    Topic { stream: StreamId(0), key: Key::from_canonical(&key.to_string()) }
+    Topic {
+        stream: StreamId(0),
+        key: Key::from_canonical(&key.to_string()),
+    }
 }
 
 fn catalog(zones: bool) -> Arc<Catalog> {
     let zone = match zones {
-        true => ZoneRule::Query { sql: String::new(), default: ZONE.to_owned() },
+        true => ZoneRule::Query {
+            sql: String::new(),
+            default: ZONE.to_owned(),
+        },
         false => ZoneRule::Fixed(ZONE.to_owned()),
     };
     let fake = Stream::fake("estadisticas", Some(KeyType::Integer));
-    Arc::new(Catalog::new(vec![Stream { zone, authorize: Some(String::new()), ..fake }]))
+    Arc::new(Catalog::new(vec![Stream {
+        zone,
+        authorize: Some(String::new()),
+        ..fake
+    }]))
 }
 
 impl Server {
     fn start(lossy: bool, zones: bool, reads: &Reads) -> Self {
-        let (catalog, clock, metrics, drain) = (catalog(zones), Clock::system(), Arc::new(Metrics::new()), Drain::new());
-        let (sweep, sweep_deaf) = if lossy { (30, 5) } else { (NEVER.as_secs(), NEVER.as_secs()) };
+        let (catalog, clock, metrics, drain) = (
+            catalog(zones),
+            Clock::system(),
+            Arc::new(Metrics::new()),
+            Drain::new(),
+        );
+        let (sweep, sweep_deaf) = if lossy {
+            (30, 5)
+        } else {
+            (NEVER.as_secs(), NEVER.as_secs())
+        };
         let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
         // Where keys have zones of their own a key is hot after a few notifications, else in these runs never.
-        let pace = engine::Pace { hot_from: zones.then_some(HOT_FROM), ..engine::Pace::default() };
-        let config = engine::Config { pace, sweep, sweep_deaf, ..engine::Config::default() };
+        let pace = engine::Pace {
+            hot_from: zones.then_some(HOT_FROM),
+            ..engine::Pace::default()
+        };
+        let config = engine::Config {
+            pace,
+            sweep,
+            sweep_deaf,
+            ..engine::Config::default()
+        };
         let interest = Interest::new(&catalog);
         let left: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
         let declares = Arc::new(Declares(interest.clone(), Arc::clone(&left)));
@@ -151,15 +182,40 @@ impl Server {
         let policy = Arc::clone(&POLICY);
         let thread = Thread::new(shard::Parts {
             hub: Arc::clone(&hub),
-            context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
-            clerk: Clerk { verifier, policy, catalog: Arc::clone(&catalog) },
+            context: Context {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: Limits::default(),
+            },
+            clerk: Clerk {
+                verifier,
+                policy,
+                catalog: Arc::clone(&catalog),
+            },
             clock: clock.clone(),
             metrics,
             drain: drain.clone(),
         });
         let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
-        let actor = Actor::new(&engine, engine::Parts { config, catalog, hub: hub_, reader, clock, drain });
-        Self { engine, actor, hub, thread, interest, left }
+        let actor = Actor::new(
+            &engine,
+            engine::Parts {
+                config,
+                catalog,
+                hub: hub_,
+                reader,
+                clock,
+                drain,
+            },
+        );
+        Self {
+            engine,
+            actor,
+            hub,
+            thread,
+            interest,
+            left,
+        }
     }
 
     /// How often the key lost its last viewer.
@@ -171,18 +227,26 @@ impl Server {
 impl World {
     pub(super) fn new(script: &Script) -> Self {
         let midnight = "2026-11-22T05:00:00Z".parse::<Timestamp>().unwrap();
-        let start_wall_us = midnight.as_microsecond() - i64::from(script.before_midnight_s) * 1_000_000;
+        let start_wall_us =
+            midnight.as_microsecond() - i64::from(script.before_midnight_s) * 1_000_000;
         let start = Instant::now();
-        simulated::set(start, Duration::from_micros(u64::try_from(start_wall_us).unwrap()));
+        simulated::set(
+            start,
+            Duration::from_micros(u64::try_from(start_wall_us).unwrap()),
+        );
         let reads = Reads::default();
         let server = Server::start(script.lossy, script.zones, &reads);
-        let locks = (0..KEYS).map(|key| server.interest.locks_of(&topic(key))).collect();
+        let locks = (0..KEYS)
+            .map(|key| server.interest.locks_of(&topic(key)))
+            .collect();
         let first_day = today(ZONE, Timestamp::from_microsecond(start_wall_us).unwrap());
         let mut world = Self {
             server,
             database: Database::new(first_day, locks, start_wall_us),
             reads,
-            viewers: (0..VIEWERS + usize::from(script.crowd)).map(|_| Viewer::default()).collect(),
+            viewers: (0..VIEWERS + usize::from(script.crowd))
+                .map(|_| Viewer::default())
+                .collect(),
             asking: Vec::new(),
             hooks: Vec::new(),
             answered: [0; KEYS as usize],
@@ -229,12 +293,19 @@ impl World {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let socket = std::net::TcpStream::from(OwnedFd::from(theirs));
         socket.set_nonblocking(true).unwrap();
-        socket2::SockRef::from(&socket).set_send_buffer_size(4_608).unwrap();
+        socket2::SockRef::from(&socket)
+            .set_send_buffer_size(4_608)
+            .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(ours, principal.ends_at_s());
         let entrant = shard::Entrant::Native(principal, None);
         let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
-        self.server.thread.adopt(Arrival { socket, early: bytes::Bytes::new(), entrant, permit });
+        self.server.thread.adopt(Arrival {
+            socket,
+            early: bytes::Bytes::new(),
+            entrant,
+            permit,
+        });
     }
 
     /// Viewer 0 has keys 0 and 1 by its token's claims, and the crowd its own; of all else the database is asked.
@@ -245,9 +316,17 @@ impl World {
             _ => Vec::new(),
         };
         self.viewers[viewer].allowed.extend(&keys);
-        let field = ("negocio_id".into(), keys.iter().map(u8::to_string).collect());
+        let field = (
+            "negocio_id".into(),
+            keys.iter().map(u8::to_string).collect(),
+        );
         let expires_at_s = self.wall().as_second() + i64::from(good_for_s);
-        Principal::new(UserId::new(&viewer.to_string()), expires_at_s, None, Grants::new(vec![field], Vec::new()))
+        Principal::new(
+            UserId::new(&viewer.to_string()),
+            expires_at_s,
+            None,
+            Grants::new(vec![field], Vec::new()),
+        )
     }
 
     /// Lets everybody do what there is to do now; no time passes.
@@ -277,7 +356,8 @@ impl World {
 
     /// A shard looks at a client's token once in a turn of its wheel at least, so a jump of the wall clock is noticed within that.
     fn has_just_jumped(&self) -> bool {
-        self.jumped.is_some_and(|at| self.now.saturating_duration_since(at) < Duration::from_secs(66))
+        self.jumped
+            .is_some_and(|at| self.now.saturating_duration_since(at) < Duration::from_secs(66))
     }
 
     fn hear_hooks(&mut self) -> Result<(), Violation> {
@@ -285,9 +365,13 @@ impl World {
             match (&mut hook.answer).now_or_never() {
                 None => self.hooks.push(hook),
                 Some(Ok(()))
-                    if hook.left == self.server.left(hook.key) && self.answered[usize::from(hook.key)] < hook.commits =>
+                    if hook.left == self.server.left(hook.key)
+                        && self.answered[usize::from(hook.key)] < hook.commits =>
                 {
-                    return Err(format!("a hook of key {} was answered before its change was read", hook.key));
+                    return Err(format!(
+                        "a hook of key {} was answered before its change was read",
+                        hook.key
+                    ));
                 }
                 Some(_) => {}
             }
@@ -300,9 +384,26 @@ impl World {
         let target = self.now + by;
         self.settle()?;
         while self.now < target {
-            let reads = self.reads.0.lock().unwrap().iter().map(|read| read.asked + LIMIT).min();
-            let due = [self.server.actor.deadline(), self.server.thread.deadline(), reads, Some(target)];
-            let next = due.into_iter().flatten().min().unwrap_or(target).max(self.now + Duration::from_micros(1));
+            let reads = self
+                .reads
+                .0
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|read| read.asked + LIMIT)
+                .min();
+            let due = [
+                self.server.actor.deadline(),
+                self.server.thread.deadline(),
+                reads,
+                Some(target),
+            ];
+            let next = due
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(target)
+                .max(self.now + Duration::from_micros(1));
             self.go_to(next.min(target));
             self.expire();
             if self.flows {
@@ -315,7 +416,8 @@ impl World {
     }
 
     fn go_to(&mut self, now: Instant) {
-        self.database.step_clock(i64::try_from((now - self.now).as_micros()).unwrap());
+        self.database
+            .step_clock(i64::try_from((now - self.now).as_micros()).unwrap());
         self.now = now;
         self.show_time();
     }
@@ -328,18 +430,22 @@ impl World {
     /// A statement that takes too long fails: refused by its own time-out, or no answer at all.
     fn expire(&mut self) {
         let mut reads = self.reads.0.lock().unwrap();
-        let (late, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *reads).into_iter().partition(|read| self.now >= read.asked + LIMIT);
+        let (late, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *reads)
+            .into_iter()
+            .partition(|read| self.now >= read.asked + LIMIT);
         *reads = rest;
         drop(reads);
-        late.into_iter().for_each(|read| read.fail(self.database.is_up));
+        late.into_iter()
+            .for_each(|read| read.fail(self.database.is_up));
     }
 
     /// Reads at their own pace: done, and a little later answered.
     pub(super) fn flow(&mut self) {
-        let (done, mut rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *self.reads.0.lock().unwrap()).into_iter().partition(|read| read.seen.is_some());
-        rest.iter_mut().for_each(|read| read.execute(&self.database));
+        let (done, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.reads.0.lock().unwrap())
+            .into_iter()
+            .partition(|read| read.seen.is_some());
+        rest.iter_mut()
+            .for_each(|read| read.execute(&self.database));
         self.reads.0.lock().unwrap().extend(rest);
         done.into_iter().for_each(|read| self.finish(read));
     }

@@ -53,7 +53,10 @@ impl Client {
             Ok(Err(ending)) => return Ok(ending),
             Err(_) => return Ok(Ending::for_now("no answer from the server")),
         };
-        say(&format!("connected to {}", self.url.host_str().unwrap_or_default()));
+        say(&format!(
+            "connected to {}",
+            self.url.host_str().unwrap_or_default()
+        ));
         let subscribe = json!({"type": "subscribe", "data": {"channel": self.channel}}).to_string();
         if socket.send(Message::text(subscribe)).await.is_err() {
             return Ok(closed(None, ""));
@@ -69,23 +72,41 @@ impl Client {
         match connect_async_with_config(request, Some(config), true).await {
             Ok((socket, _)) => Ok(socket),
             Err(Error::Http(response)) => {
-                let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok());
                 Err(refused(response.status(), retry_after))
             }
             Err(Error::Io(error)) => Err(Ending::for_now(format!("no connection: {error}"))),
-            Err(Error::Tls(error)) => Err(Ending::for_now(format!("no secure connection: {error}"))),
-            Err(Error::Url(_) | Error::HttpFormat(_)) => Err(Ending::ForGood("--url is wrong".to_owned())),
+            Err(Error::Tls(error)) => {
+                Err(Ending::for_now(format!("no secure connection: {error}")))
+            }
+            Err(Error::Url(_) | Error::HttpFormat(_)) => {
+                Err(Ending::ForGood("--url is wrong".to_owned()))
+            }
             // A server that goes down in the middle of it; its text holds nothing of the request.
-            Err(error) => Err(Ending::for_now(format!("no WebSocket: {}", printable(&error.to_string())))),
+            Err(error) => Err(Ending::for_now(format!(
+                "no WebSocket: {}",
+                printable(&error.to_string())
+            ))),
         }
     }
 
     /// The token goes as a subprotocol: a URL would end in logs.
     fn request(&self) -> Result<Request, Ending> {
-        let mut request = self.url.as_str().into_client_request().map_err(|_| Ending::ForGood("--url is wrong".to_owned()))?;
+        let mut request = self
+            .url
+            .as_str()
+            .into_client_request()
+            .map_err(|_| Ending::ForGood("--url is wrong".to_owned()))?;
         let protocols = format!("bearer, {}", self.token).parse();
-        let protocols = protocols.map_err(|_| Ending::ForGood("the token holds characters that no token has".to_owned()))?;
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+        let protocols = protocols.map_err(|_| {
+            Ending::ForGood("the token holds characters that no token has".to_owned())
+        })?;
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocols);
         Ok(request)
     }
 
@@ -111,7 +132,10 @@ impl Client {
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    return Ok(frame.map_or_else(|| closed(None, ""), |frame| closed(Some(frame.code.into()), &frame.reason)));
+                    return Ok(frame.map_or_else(
+                        || closed(None, ""),
+                        |frame| closed(Some(frame.code.into()), &frame.reason),
+                    ));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Ok(closed(None, "")),
@@ -148,7 +172,9 @@ impl Client {
     fn failed(&self, code: &str, message: &str) -> Option<Ending> {
         let reason = format!("{}: {code}: {message}", printable(&self.channel));
         match code {
-            "forbidden" | "unknown_channel" | "invalid_key" | "bad_message" => Some(Ending::ForGood(reason)),
+            "forbidden" | "unknown_channel" | "invalid_key" | "bad_message" => {
+                Some(Ending::ForGood(reason))
+            }
             "unavailable" => Some(Ending::for_now(reason)),
             _ => {
                 say(&reason);

@@ -20,7 +20,10 @@ fn client(url: &str) -> Client {
 }
 
 /// A server that takes one client, notes what it asked, sends `frames` and closes with `code`.
-async fn server(frames: &'static [&'static str], code: u16) -> (String, tokio::task::JoinHandle<(String, String)>) {
+async fn server(
+    frames: &'static [&'static str],
+    code: u16,
+) -> (String, tokio::task::JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/ws", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -28,16 +31,33 @@ async fn server(frames: &'static [&'static str], code: u16) -> (String, tokio::t
         let protocols = Mutex::new(String::new());
         #[expect(clippy::result_large_err, reason = "the library's own signature")]
         let callback = |asked: &Asked, mut response: Response| {
-            *protocols.lock().unwrap() = asked.headers()[SEC_WEBSOCKET_PROTOCOL].to_str().unwrap().to_owned();
-            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, "bearer".parse().unwrap());
+            *protocols.lock().unwrap() = asked.headers()[SEC_WEBSOCKET_PROTOCOL]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            response
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_PROTOCOL, "bearer".parse().unwrap());
             Ok(response)
         };
         let mut socket = accept_hdr_async(stream, callback).await.unwrap();
-        let asked = socket.next().await.unwrap().unwrap().into_text().unwrap().to_string();
+        let asked = socket
+            .next()
+            .await
+            .unwrap()
+            .unwrap()
+            .into_text()
+            .unwrap()
+            .to_string();
         for frame in frames {
             socket.send(Message::text(*frame)).await.unwrap();
         }
-        let _ = socket.close(Some(CloseFrame { code: code.into(), reason: "because".into() })).await;
+        let _ = socket
+            .close(Some(CloseFrame {
+                code: code.into(),
+                reason: "because".into(),
+            }))
+            .await;
         while let Some(Ok(_)) = socket.next().await {}
         (protocols.into_inner().unwrap(), asked)
     });
@@ -52,32 +72,60 @@ async fn ending(url: &str) -> (Ending, u32) {
 
 #[tokio::test]
 async fn it_subscribes_and_obeys_the_close_code() {
-    let (url, server) = server(&[r#"{"type":"subscribed","data":{"channel":"estadisticas:n1"}}"#], 4401).await;
+    let (url, server) = server(
+        &[r#"{"type":"subscribed","data":{"channel":"estadisticas:n1"}}"#],
+        4401,
+    )
+    .await;
     let (ending, attempt) = ending(&url).await;
-    assert!(matches!(ending, Ending::ForGood(reason) if reason.contains("token") && reason.ends_with(": because")));
-    assert_eq!(attempt, 0, "the server has spoken: the next wait is short again");
+    assert!(
+        matches!(ending, Ending::ForGood(reason) if reason.contains("token") && reason.ends_with(": because"))
+    );
+    assert_eq!(
+        attempt, 0,
+        "the server has spoken: the next wait is short again"
+    );
     let (protocols, asked) = server.await.unwrap();
     assert_eq!(protocols, "bearer, a.b.c");
-    assert_eq!(asked, r#"{"type":"subscribe","data":{"channel":"estadisticas:n1"}}"#);
+    assert_eq!(
+        asked,
+        r#"{"type":"subscribe","data":{"channel":"estadisticas:n1"}}"#
+    );
 }
 
 #[tokio::test]
 async fn a_restart_is_no_end() {
     let (url, _server) = server(&[], 1012).await;
-    assert_eq!(ending(&url).await, (Ending::for_now("the server restarts (1012): because"), 5));
+    assert_eq!(
+        ending(&url).await,
+        (Ending::for_now("the server restarts (1012): because"), 5)
+    );
 }
 
 #[tokio::test]
 async fn a_refused_subscription_is_an_end() {
-    let (url, _server) = server(&[r#"{"type":"error","data":{"code":"forbidden","message":"no"}}"#], 1000).await;
-    assert_eq!(ending(&url).await.0, Ending::ForGood("estadisticas:n1: forbidden: no".into()));
+    let (url, _server) = server(
+        &[r#"{"type":"error","data":{"code":"forbidden","message":"no"}}"#],
+        1000,
+    )
+    .await;
+    assert_eq!(
+        ending(&url).await.0,
+        Ending::ForGood("estadisticas:n1: forbidden: no".into())
+    );
 }
 
 #[tokio::test]
 async fn an_http_answer_is_understood() {
     for (answer, is_for_good) in [
-        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", true),
-        ("HTTP/1.1 503 Service Unavailable\r\nretry-after: 9\r\ncontent-length: 0\r\n\r\n", false),
+        (
+            "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
+            true,
+        ),
+        (
+            "HTTP/1.1 503 Service Unavailable\r\nretry-after: 9\r\ncontent-length: 0\r\n\r\n",
+            false,
+        ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/ws", listener.local_addr().unwrap());
@@ -88,7 +136,11 @@ async fn an_http_answer_is_understood() {
             std::future::pending::<()>().await;
         });
         let (ending, attempt) = ending(&url).await;
-        assert_eq!((matches!(ending, Ending::ForGood(_)), attempt), (is_for_good, 5), "{ending:?}");
+        assert_eq!(
+            (matches!(ending, Ending::ForGood(_)), attempt),
+            (is_for_good, 5),
+            "{ending:?}"
+        );
     }
 }
 

@@ -23,16 +23,25 @@ pub(super) enum Ending {
 
 impl Ending {
     pub(super) fn for_now(reason: impl Into<String>) -> Self {
-        Self::ForNow { reason: reason.into(), after: Duration::ZERO }
+        Self::ForNow {
+            reason: reason.into(),
+            after: Duration::ZERO,
+        }
     }
 }
 
 /// What a close frame means; None: the connection ended without one.
 pub(super) fn closed(code: Option<u16>, reason: &str) -> Ending {
     let reason = printable(reason);
-    let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let said = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
     match code {
-        Some(4401) => Ending::ForGood(format!("the token is invalid or has expired; get a new one (latido token){said}")),
+        Some(4401) => Ending::ForGood(format!(
+            "the token is invalid or has expired; get a new one (latido token){said}"
+        )),
         Some(4403) => Ending::ForGood(format!("forbidden{said}")),
         Some(1009) => Ending::ForGood(format!("the server found a message of ours too big{said}")),
         Some(code) => Ending::for_now(format!("{} ({code}){said}", meaning(code))),
@@ -54,20 +63,31 @@ fn meaning(code: u16) -> &'static str {
 /// What an answer other than 101 means.
 pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
     match status.as_u16() {
-        401 => Ending::ForGood("the token was refused (401); get a new one (latido token)".to_owned()),
+        401 => {
+            Ending::ForGood("the token was refused (401); get a new one (latido token)".to_owned())
+        }
         403 => Ending::ForGood("forbidden (403)".to_owned()),
         429 | 500..=599 => {
-            let after = retry_after.and_then(|text| text.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
-            Ending::ForNow { reason: format!("the server answered {status}"), after: after.min(LONGEST_WAIT * 4) }
+            let after = retry_after
+                .and_then(|text| text.parse().ok())
+                .map_or(Duration::ZERO, Duration::from_secs);
+            Ending::ForNow {
+                reason: format!("the server answered {status}"),
+                after: after.min(LONGEST_WAIT * 4),
+            }
         }
-        _ => Ending::ForGood(format!("the server answered {status}; expected a WebSocket at --url")),
+        _ => Ending::ForGood(format!(
+            "the server answered {status}; expected a WebSocket at --url"
+        )),
     }
 }
 
 /// How long to wait before attempt number `attempt` (from 0): anything from nothing to a bound that doubles, so that many clients that
 /// lost one server do not come back at one moment. `luck` is from 0 to 1.
 pub(super) fn wait(attempt: u32, luck: f64) -> Duration {
-    let bound = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+    let bound = FIRST_WAIT
+        .saturating_mul(1 << attempt.min(16))
+        .min(LONGEST_WAIT);
     bound.mul_f64(luck.clamp(0.0, 1.0))
 }
 
@@ -101,22 +121,40 @@ mod tests {
             assert_eq!(is_for_good(&closed(Some(code), "")), for_good, "{code}");
         }
         assert!(!is_for_good(&closed(None, "")));
-        assert_eq!(closed(Some(4403), "no\u{1b}[2J"), Ending::ForGood("forbidden: no[2J".into()));
+        assert_eq!(
+            closed(Some(4403), "no\u{1b}[2J"),
+            Ending::ForGood("forbidden: no[2J".into())
+        );
     }
 
     #[test]
     fn an_answer_says_whether_to_ask_again() {
         let refused = |code, after| refused(StatusCode::from_u16(code).unwrap(), after);
-        assert!([400, 401, 403, 404, 200, 301].iter().all(|&code| is_for_good(&refused(code, None))));
-        assert!([429, 500, 502, 503].iter().all(|&code| !is_for_good(&refused(code, None))));
-        assert!(matches!(refused(503, Some("7")), Ending::ForNow { after, .. } if after == Duration::from_secs(7)));
-        assert!(matches!(refused(503, Some("999999")), Ending::ForNow { after, .. } if after <= Duration::from_secs(120)));
+        assert!(
+            [400, 401, 403, 404, 200, 301]
+                .iter()
+                .all(|&code| is_for_good(&refused(code, None)))
+        );
+        assert!(
+            [429, 500, 502, 503]
+                .iter()
+                .all(|&code| !is_for_good(&refused(code, None)))
+        );
+        assert!(
+            matches!(refused(503, Some("7")), Ending::ForNow { after, .. } if after == Duration::from_secs(7))
+        );
+        assert!(
+            matches!(refused(503, Some("999999")), Ending::ForNow { after, .. } if after <= Duration::from_secs(120))
+        );
     }
 
     #[test]
     fn waits_double_up_to_a_bound() {
         let most = |attempt| wait(attempt, 1.0);
-        assert_eq!([0, 1, 2, 3].map(most), [500, 1_000, 2_000, 4_000].map(Duration::from_millis));
+        assert_eq!(
+            [0, 1, 2, 3].map(most),
+            [500, 1_000, 2_000, 4_000].map(Duration::from_millis)
+        );
         assert_eq!([6, 40, u32::MAX].map(most), [LONGEST_WAIT; 3]);
         assert_eq!(wait(5, 0.0), Duration::ZERO);
     }

@@ -24,8 +24,16 @@ pub(crate) fn run(wish: WatchWish) -> anyhow::Result<()> {
         say("the token goes over the network unencrypted; better wss://");
     }
     let view = View::new(&wish.channel, view::local_zone(), is_colourful());
-    let client = Client { url, token, channel: wish.channel, as_json: wish.json, view };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client {
+        url,
+        token,
+        channel: wish.channel,
+        as_json: wish.json,
+        view,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         tokio::select! {
             result = follow(client) => result,
@@ -47,7 +55,10 @@ async fn follow(mut client: Client) -> anyhow::Result<()> {
             Ending::ForNow { reason, after } => {
                 let wait = endings::wait(attempt, fastrand::f64()).max(after);
                 attempt += 1;
-                say(&format!("{reason}; reconnecting in {:.1} s", wait.as_secs_f64()));
+                say(&format!(
+                    "{reason}; reconnecting in {:.1} s",
+                    wait.as_secs_f64()
+                ));
                 tokio::time::sleep(wait).await;
             }
         }
@@ -58,22 +69,38 @@ async fn follow(mut client: Client) -> anyhow::Result<()> {
 fn check(wish: &WatchWish) -> Result<(Url, String), Mistakes> {
     let mut mistakes = Mistakes::default();
     if !wish.channel.contains(':') {
-        mistakes.add("CHANNEL", "expected a stream and a key, such as estadisticas:negocio_123");
+        mistakes.add(
+            "CHANNEL",
+            "expected a stream and a key, such as estadisticas:negocio_123",
+        );
     }
     let url = websocket_url(&wish.url);
     if url.is_none() {
         mistakes.add("--url", "expected ws://host:port/ws or wss://…");
     }
-    let token = wish.token.clone().or_else(|| std::env::var(TOKEN).ok()).unwrap_or_default().trim().to_owned();
+    let token = wish
+        .token
+        .clone()
+        .or_else(|| std::env::var(TOKEN).ok())
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     if token.is_empty() {
-        mistakes.add(TOKEN, "missing; expected a token, here or as --token (latido token makes one)");
+        mistakes.add(
+            TOKEN,
+            "missing; expected a token, here or as --token (latido token makes one)",
+        );
     }
-    url.filter(|_| mistakes.is_empty()).map(|url| (url, token)).ok_or(mistakes)
+    url.filter(|_| mistakes.is_empty())
+        .map(|url| (url, token))
+        .ok_or(mistakes)
 }
 
 /// The address to connect to; `/ws` unless it says otherwise.
 fn websocket_url(text: &str) -> Option<Url> {
-    let mut url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some())?;
+    let mut url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some())?;
     if url.path() == "/" {
         url.set_path("/ws");
     }
@@ -86,7 +113,8 @@ fn is_private(url: &Url) -> bool {
 
 /// <https://no-color.org>
 fn is_colourful() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Tells the person at the terminal.
@@ -98,10 +126,12 @@ fn say(text: &str) {
 /// One line for whoever reads the numbers.
 fn print(line: &str) -> Result<(), Quit> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Quit::ReaderLeft,
-        _ => Quit::Output(error),
-    })
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => Quit::ReaderLeft,
+            _ => Quit::Output(error),
+        })
 }
 
 #[cfg(test)]
@@ -109,23 +139,46 @@ mod tests {
     use super::*;
 
     fn wish(channel: &str, url: &str, token: &str) -> WatchWish {
-        WatchWish { channel: channel.into(), url: url.into(), token: Some(token.into()), json: false }
+        WatchWish {
+            channel: channel.into(),
+            url: url.into(),
+            token: Some(token.into()),
+            json: false,
+        }
     }
 
     #[test]
     fn addresses_are_completed() {
         let url = |text| websocket_url(text).map(|url| url.to_string());
-        assert_eq!(url("ws://127.0.0.1:8080").as_deref(), Some("ws://127.0.0.1:8080/ws"));
-        assert_eq!(url("wss://a.example/live/ws?x=1").as_deref(), Some("wss://a.example/live/ws?x=1"));
-        let private = ["ws://127.0.0.1", "ws://[::1]:1", "wss://a.example", "ws://a.example"];
-        assert_eq!(private.map(|text| is_private(&websocket_url(text).unwrap())), [true, true, true, false]);
+        assert_eq!(
+            url("ws://127.0.0.1:8080").as_deref(),
+            Some("ws://127.0.0.1:8080/ws")
+        );
+        assert_eq!(
+            url("wss://a.example/live/ws?x=1").as_deref(),
+            Some("wss://a.example/live/ws?x=1")
+        );
+        let private = [
+            "ws://127.0.0.1",
+            "ws://[::1]:1",
+            "wss://a.example",
+            "ws://a.example",
+        ];
+        assert_eq!(
+            private.map(|text| is_private(&websocket_url(text).unwrap())),
+            [true, true, true, false]
+        );
     }
 
     #[test]
     fn all_mistakes_are_told_at_once() {
         assert!(check(&wish("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
         for url in ["", "http://a/ws", "127.0.0.1:8080"] {
-            assert_eq!(check(&wish("a", url, " ")).unwrap_err().iter().count(), 3, "{url}");
+            assert_eq!(
+                check(&wish("a", url, " ")).unwrap_err().iter().count(),
+                3,
+                "{url}"
+            );
         }
     }
 }

@@ -65,7 +65,9 @@ fn survey(hall: &Hall) -> (Vec<Row>, Vec<Room>) {
     let mut clients = hall.everybody();
     let mut rows = Vec::with_capacity(clients.len());
     for connection in hall.exchange.connections() {
-        let Some(client) = clients.remove(&connection.id) else { continue };
+        let Some(client) = clients.remove(&connection.id) else {
+            continue;
+        };
         let (mut names, mut active) = (Vec::new(), client.heard);
         for topic in connection.topics {
             if let Some(room) = rooms.get_mut(&topic) {
@@ -75,10 +77,18 @@ fn survey(hall: &Hall) -> (Vec<Row>, Vec<Room>) {
             }
         }
         names.sort_unstable();
-        rows.push(Row { id: connection.id, client, rooms: names, active });
+        rows.push(Row {
+            id: connection.id,
+            client,
+            rooms: names,
+            active,
+        });
     }
     rows.sort_by_key(|row| row.client.since);
-    let mut rooms: Vec<_> = rooms.into_values().filter(|room| !room.clients.is_empty()).collect();
+    let mut rooms: Vec<_> = rooms
+        .into_values()
+        .filter(|room| !room.clients.is_empty())
+        .collect();
     rooms.sort_by(|a, b| b.active.cmp(&a.active).then_with(|| a.name.cmp(&b.name)));
     (rows, rooms)
 }
@@ -136,10 +146,20 @@ pub(super) fn metrics(hall: &Hall) -> Value {
 pub(super) fn overview(hall: &Hall) -> Value {
     let (rows, rooms) = survey(hall);
     let now = hall.clock.now();
-    let of_role = |role| rows.iter().filter(|row| row.client.who.as_ref().is_some_and(|who| who.role == role)).count();
+    let of_role = |role| {
+        rows.iter()
+            .filter(|row| row.client.who.as_ref().is_some_and(|who| who.role == role))
+            .count()
+    };
     // Not `sum`, which is -0.0 of nothing.
-    let minutes = rows.iter().map(|row| now.duration_since(row.client.since).as_secs_f64() / 60.0).fold(0.0, |sum, n| sum + n);
-    let inactive = rows.iter().filter(|row| !is_active(row.active, now)).count();
+    let minutes = rows
+        .iter()
+        .map(|row| now.duration_since(row.client.since).as_secs_f64() / 60.0)
+        .fold(0.0, |sum, n| sum + n);
+    let inactive = rows
+        .iter()
+        .filter(|row| !is_active(row.active, now))
+        .count();
     let seats: usize = rooms.iter().map(|room| room.clients.len()).sum();
     let mean = |sum: f64, count: usize| (sum / count.max(1) as f64 * 100.0).round() / 100.0;
     let most_active = rooms
@@ -196,19 +216,27 @@ pub(super) fn stats(hall: &Hall) -> Value {
 
 /// The machine's load over the last minute.
 fn load() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The newest first, as the second generation tells them.
 pub(super) fn recent(hall: &Hall, limit: usize) -> Vec<Value> {
     let events = hall.exchange.recent(&TopicName::new(HISTORY), limit);
-    events.iter().filter_map(|event| words::entry(event)).map(|entry| json!(entry)).collect()
+    events
+        .iter()
+        .filter_map(|event| words::entry(event))
+        .map(|entry| json!(entry))
+        .collect()
 }
 
 /// The same as the first one does.
 pub(super) fn events(hall: &Hall) -> Value {
-    let line =
-        |mut entry: Value| json!({"type": entry["type"], "timestamp": entry["timestamp"], "data": entry["payload"].take()});
+    let line = |mut entry: Value| json!({"type": entry["type"], "timestamp": entry["timestamp"], "data": entry["payload"].take()});
     let events: Vec<_> = recent(hall, HISTORY_LENGTH).into_iter().map(line).collect();
     json!({"recentEvents": events, "totalEvents": hall.counts.published.load(Ordering::Relaxed)})
 }
@@ -216,8 +244,14 @@ pub(super) fn events(hall: &Hall) -> Value {
 /// None: the API is not asked, since clients are trusted.
 pub(super) fn api_status(state: Option<ApiState>, now: Timestamp) -> Value {
     match state {
-        None => json!({"status": "disconnected", "lastCheck": iso(now), "error": "clients are trusted; the API is not asked"}),
-        Some(ApiState { at, error: Some(error), .. }) => json!({"status": "disconnected", "lastCheck": iso(at), "error": error}),
+        None => {
+            json!({"status": "disconnected", "lastCheck": iso(now), "error": "clients are trusted; the API is not asked"})
+        }
+        Some(ApiState {
+            at,
+            error: Some(error),
+            ..
+        }) => json!({"status": "disconnected", "lastCheck": iso(at), "error": error}),
         Some(ApiState { at, took, .. }) => {
             json!({"status": "connected", "lastCheck": iso(at), "responseTime": took.as_millis() as u64})
         }

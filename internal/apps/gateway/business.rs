@@ -5,8 +5,12 @@ use serde_json::{Map, Value};
 use crate::apps::gateway::who::{Role, Who, id_text, personal};
 
 /// Ids in both spellings: the Django API writes the second.
-const IDS: [(&str, &str); 4] =
-    [("clienteId", "cliente_id"), ("proveedorId", "proveedor_id"), ("servicioId", "servicio_id"), ("reservaId", "reserva_id")];
+const IDS: [(&str, &str); 4] = [
+    ("clienteId", "cliente_id"),
+    ("proveedorId", "proveedor_id"),
+    ("servicioId", "servicio_id"),
+    ("reservaId", "reserva_id"),
+];
 
 /// A kind of event.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,12 +78,29 @@ const KINDS: &[Kind] = &[
         first: &[],
         by: None,
     },
-    Kind { names: &["calificacion:creada"], second: &["calificacion:nueva"], second_role: None, first: &[], by: None },
-    Kind { names: &["cliente:nuevo"], second: &[], second_role: Some((Role::Admin, "cliente:registrado")), first: &[], by: None },
+    Kind {
+        names: &["calificacion:creada"],
+        second: &["calificacion:nueva"],
+        second_role: None,
+        first: &[],
+        by: None,
+    },
+    Kind {
+        names: &["cliente:nuevo"],
+        second: &[],
+        second_role: Some((Role::Admin, "cliente:registrado")),
+        first: &[],
+        by: None,
+    },
 ];
 
 /// What clients themselves may say; the rest comes from the API.
-const SAID_BY_CLIENTS: [&str; 4] = ["reservation_created", "reservation_accepted", "payment_created", "comment_created"];
+const SAID_BY_CLIENTS: [&str; 4] = [
+    "reservation_created",
+    "reservation_accepted",
+    "payment_created",
+    "comment_created",
+];
 
 impl Kind {
     /// The kind of an event's name.
@@ -95,7 +116,11 @@ impl Kind {
     /// Under which name the first generation knows it.
     pub(super) fn first_name<'a>(&self, name: &'a str) -> &'a str {
         // Those of the second generation have a colon; the first among the names is the older one.
-        if name.contains(':') { self.names.first().copied().unwrap_or(name) } else { name }
+        if name.contains(':') {
+            self.names.first().copied().unwrap_or(name)
+        } else {
+            name
+        }
     }
 
     /// The personal rooms that it goes to.
@@ -112,8 +137,13 @@ impl Kind {
         if who.role == Role::Admin {
             return Ok(());
         }
-        let is_his = self.by == Some(who.role) && party(data, who.role).as_deref() == Some(&*who.id);
-        if is_his { Ok(()) } else { Err(Unsaid::Forbidden) }
+        let is_his =
+            self.by == Some(who.role) && party(data, who.role).as_deref() == Some(&*who.id);
+        if is_his {
+            Ok(())
+        } else {
+            Err(Unsaid::Forbidden)
+        }
     }
 }
 
@@ -143,11 +173,17 @@ fn party(data: &Value, role: Role) -> Option<String> {
 
 /// A payload with every id in both spellings.
 pub(super) fn spelled_out(data: &Value) -> Value {
-    let Value::Object(fields) = data else { return data.clone() };
+    let Value::Object(fields) = data else {
+        return data.clone();
+    };
     let mut fields: Map<_, _> = fields.clone();
     for (camel, snake) in IDS {
         for (have, want) in [(camel, snake), (snake, camel)] {
-            if let Some(id) = fields.get(have).filter(|_| !fields.contains_key(want)).cloned() {
+            if let Some(id) = fields
+                .get(have)
+                .filter(|_| !fields.contains_key(want))
+                .cloned()
+            {
                 fields.insert(want.to_owned(), id);
             }
         }
@@ -168,7 +204,11 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(SAID_BY_CLIENTS.iter().all(|name| Kind::said(name).is_some_and(|kind| kind.by.is_some())));
+        assert!(
+            SAID_BY_CLIENTS
+                .iter()
+                .all(|name| Kind::said(name).is_some_and(|kind| kind.by.is_some()))
+        );
         assert!(Kind::said("reserva:creada").is_none() && Kind::of("dashboard").is_none());
     }
 
@@ -187,30 +227,61 @@ mod tests {
 
     #[test]
     fn who_may_say_what() {
-        let who = |role, id: &str| Who { id: id.into(), role };
+        let who = |role, id: &str| Who {
+            id: id.into(),
+            role,
+        };
         let data = json!({"clienteId": 7, "proveedorId": "9"});
         let say = |name, role, id| Kind::said(name).unwrap().may_say(&who(role, id), &data);
         for name in ["reservation_created", "payment_created", "comment_created"] {
             assert_eq!(say(name, Role::Cliente, "7"), Ok(()), "{name}");
-            assert_eq!(say(name, Role::Cliente, "8"), Err(Unsaid::Forbidden), "{name}");
-            assert_eq!(say(name, Role::Proveedor, "9"), Err(Unsaid::Forbidden), "{name}");
+            assert_eq!(
+                say(name, Role::Cliente, "8"),
+                Err(Unsaid::Forbidden),
+                "{name}"
+            );
+            assert_eq!(
+                say(name, Role::Proveedor, "9"),
+                Err(Unsaid::Forbidden),
+                "{name}"
+            );
             assert_eq!(say(name, Role::Admin, "1"), Ok(()), "{name}");
         }
         assert_eq!(say("reservation_accepted", Role::Proveedor, "9"), Ok(()));
-        assert_eq!(say("reservation_accepted", Role::Proveedor, "7"), Err(Unsaid::Forbidden));
-        assert_eq!(say("reservation_accepted", Role::Cliente, "7"), Err(Unsaid::Forbidden));
+        assert_eq!(
+            say("reservation_accepted", Role::Proveedor, "7"),
+            Err(Unsaid::Forbidden)
+        );
+        assert_eq!(
+            say("reservation_accepted", Role::Cliente, "7"),
+            Err(Unsaid::Forbidden)
+        );
         let created = Kind::said("reservation_created").unwrap();
-        for nobody in [json!(null), json!([]), json!({"clienteId": 7}), json!({"clienteId": 7, "proveedorId": {}})] {
-            assert_eq!(created.may_say(&who(Role::Cliente, "7"), &nobody), Err(Unsaid::Data));
+        for nobody in [
+            json!(null),
+            json!([]),
+            json!({"clienteId": 7}),
+            json!({"clienteId": 7, "proveedorId": {}}),
+        ] {
+            assert_eq!(
+                created.may_say(&who(Role::Cliente, "7"), &nobody),
+                Err(Unsaid::Data)
+            );
         }
         let two = json!({"clienteId": 7, "cliente_id": 8, "proveedorId": 9});
-        assert_eq!(created.may_say(&who(Role::Cliente, "7"), &two), Err(Unsaid::Forbidden));
+        assert_eq!(
+            created.may_say(&who(Role::Cliente, "7"), &two),
+            Err(Unsaid::Forbidden)
+        );
     }
 
     #[test]
     fn ids_are_spelled_both_ways() {
         let data = spelled_out(&json!({"cliente_id": 1, "proveedorId": "2", "monto": 3}));
-        assert_eq!(data, json!({"cliente_id": 1, "proveedorId": "2", "monto": 3, "clienteId": 1, "proveedor_id": "2"}));
+        assert_eq!(
+            data,
+            json!({"cliente_id": 1, "proveedorId": "2", "monto": 3, "clienteId": 1, "proveedor_id": "2"})
+        );
         assert_eq!(spelled_out(&json!([1])), json!([1]));
     }
 }

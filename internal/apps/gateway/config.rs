@@ -63,10 +63,14 @@ pub struct Network {
 impl Network {
     /// Reads one; none if it is no network.
     pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().ok()?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most))?;
+        let bits = bits.map_or(Some(most), |bits| {
+            bits.parse().ok().filter(|bits| *bits <= most)
+        })?;
         Some(Self { address, bits })
     }
 
@@ -78,7 +82,9 @@ impl Network {
                 ours.to_bits() & mask == theirs.to_bits() & mask
             }
             (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.bits))
+                    .unwrap_or(0);
                 ours.to_bits() & mask == theirs.to_bits() & mask
             }
             _ => false,
@@ -92,8 +98,16 @@ mod tests {
 
     #[test]
     fn networks() {
-        let has = |network: &str, address: &str| Network::parse(network).unwrap().has(address.parse().unwrap());
-        assert!(has("10.0.0.0/8", "10.255.1.2") && has("10.1.2.3", "10.1.2.3") && has("10.0.0.0/8", "::ffff:10.0.0.1"));
+        let has = |network: &str, address: &str| {
+            Network::parse(network)
+                .unwrap()
+                .has(address.parse().unwrap())
+        };
+        assert!(
+            has("10.0.0.0/8", "10.255.1.2")
+                && has("10.1.2.3", "10.1.2.3")
+                && has("10.0.0.0/8", "::ffff:10.0.0.1")
+        );
         assert!(has("fd00::/8", "fd12::1") && has("0.0.0.0/0", "8.8.8.8"));
         assert!(
             !has("10.0.0.0/8", "11.0.0.1")

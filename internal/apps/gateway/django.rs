@@ -56,7 +56,10 @@ pub(super) struct Django {
 impl Django {
     pub(super) fn new(url: &str, posts: bool, timeout: Duration) -> anyhow::Result<Self> {
         let mut url: Url = url.parse()?;
-        anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "expected an address of http or https");
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "expected an address of http or https"
+        );
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
@@ -69,11 +72,22 @@ impl Django {
         let is_secure = url.scheme() == "https";
         let builder = builder.tls_backend_preconfigured(tls(is_secure)?);
         // A neighbour is asked directly, and a token in the clear passes no stranger.
-        let builder = if is_secure { builder } else { builder.no_proxy() };
-        Ok(Self { url, method: if posts { Method::POST } else { Method::GET }, client: builder.build()? })
+        let builder = if is_secure {
+            builder
+        } else {
+            builder.no_proxy()
+        };
+        Ok(Self {
+            url,
+            method: if posts { Method::POST } else { Method::GET },
+            client: builder.build()?,
+        })
     }
 
-    fn ask(&self, token: Option<&str>) -> BoxFuture<'static, Result<(StatusCode, Vec<u8>), ApiError>> {
+    fn ask(
+        &self,
+        token: Option<&str>,
+    ) -> BoxFuture<'static, Result<(StatusCode, Vec<u8>), ApiError>> {
         let mut request = self.client.request(self.method.clone(), self.url.clone());
         if let Some(token) = token {
             let Ok(mut value) = HeaderValue::from_str(&format!("Token {token}")) else {
@@ -83,7 +97,8 @@ impl Django {
             request = request.header(AUTHORIZATION, value);
         }
         Box::pin(async move {
-            let unreachable = |error: reqwest::Error| ApiError::Unreachable(reason(&error).to_owned());
+            let unreachable =
+                |error: reqwest::Error| ApiError::Unreachable(reason(&error).to_owned());
             let mut response = request.send().await.map_err(unreachable)?;
             let mut body = Vec::new();
             while let Some(piece) = response.chunk().await.map_err(unreachable)? {
@@ -101,11 +116,16 @@ impl Django {
 fn tls(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
-        let (found, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        anyhow::ensure!(found > 0, "the system has no root certificates (ca-certificates)");
+        let (found, _) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        anyhow::ensure!(
+            found > 0,
+            "the system has no root certificates (ca-certificates)"
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -152,7 +172,11 @@ fn read(status: u16, body: &[u8]) -> Result<Option<Profile>, ApiError> {
     let id = profile.get("id").or_else(|| profile.get("user")?.get("id"));
     let id = id.and_then(id_text).ok_or(ApiError::NoProfile)?;
     // The API never says «admin»; who is one, we know ourselves.
-    let role = profile.get("rol").and_then(Value::as_str).and_then(Role::parse).filter(|role| *role != Role::Admin);
+    let role = profile
+        .get("rol")
+        .and_then(Value::as_str)
+        .and_then(Role::parse)
+        .filter(|role| *role != Role::Admin);
     Ok(Some(Profile { id, role }))
 }
 
@@ -162,10 +186,23 @@ mod tests {
 
     #[test]
     fn answers_are_read_with_suspicion() {
-        let profile = |id: &str, role| Ok(Some(Profile { id: id.into(), role }));
+        let profile = |id: &str, role| {
+            Ok(Some(Profile {
+                id: id.into(),
+                role,
+            }))
+        };
         for (status, body, expected) in [
-            (200, r#"{"user":{"id":1},"id":7,"rol":"cliente"}"#, profile("7", Some(Role::Cliente))),
-            (200, r#"{"user":{"id":1},"rol":"proveedor"}"#, profile("1", Some(Role::Proveedor))),
+            (
+                200,
+                r#"{"user":{"id":1},"id":7,"rol":"cliente"}"#,
+                profile("7", Some(Role::Cliente)),
+            ),
+            (
+                200,
+                r#"{"user":{"id":1},"rol":"proveedor"}"#,
+                profile("1", Some(Role::Proveedor)),
+            ),
             (200, r#"{"id":"7","rol":null}"#, profile("7", None)),
             (200, r#"{"id":7,"rol":"admin"}"#, profile("7", None)),
             (200, r#"{"id":null}"#, Err(ApiError::NoProfile)),

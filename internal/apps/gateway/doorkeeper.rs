@@ -87,7 +87,12 @@ struct Inner {
 type Answer = Result<Profile, Refused>;
 
 impl Doorkeeper {
-    pub(super) fn new(config: &Config, api: Option<Arc<dyn Profiles>>, clock: &Clock, drain: &Drain) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        api: Option<Arc<dyn Profiles>>,
+        clock: &Clock,
+        drain: &Drain,
+    ) -> Self {
         let cache = |ttl| Cache::builder().max_capacity(REMEMBERED).time_to_live(ttl);
         Self(Arc::new(Shared {
             api,
@@ -95,7 +100,10 @@ impl Doorkeeper {
             clock: clock.clone(),
             drain: drain.clone(),
             known: cache(config.api_cache).build(),
-            refused: Cache::builder().max_capacity(REMEMBERED).time_to_live(REFUSED).build(),
+            refused: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(REFUSED)
+                .build(),
             inner: Mutex::default(),
             asking: Arc::new(Semaphore::new(ASKING)),
             probing: tokio::sync::Mutex::default(),
@@ -106,9 +114,10 @@ impl Doorkeeper {
     pub(super) async fn admit(&self, token: &str, claim: &Claim) -> Result<Who, Refused> {
         let profile = match &self.0.api {
             Some(api) => self.profile(api, token).await?,
-            None => {
-                Profile { id: claim.id.clone().ok_or(Refused::Invalid)?, role: claim.role.filter(|role| *role != Role::Admin) }
-            }
+            None => Profile {
+                id: claim.id.clone().ok_or(Refused::Invalid)?,
+                role: claim.role.filter(|role| *role != Role::Admin),
+            },
         };
         judge(&profile, claim, &self.0.admins)
     }
@@ -135,7 +144,12 @@ impl Doorkeeper {
     }
 
     /// Joins who asks already, or asks. The question goes on whoever stops waiting for it.
-    fn board(&self, api: &Arc<dyn Profiles>, key: Key, token: &str) -> Result<watch::Receiver<Option<Answer>>, Refused> {
+    fn board(
+        &self,
+        api: &Arc<dyn Profiles>,
+        key: Key,
+        token: &str,
+    ) -> Result<watch::Receiver<Option<Answer>>, Refused> {
         let mut inner = self.lock();
         if let Some(answer) = inner.flights.get(&key) {
             return Ok(answer.clone());
@@ -152,7 +166,11 @@ impl Doorkeeper {
             // Only now: while others waited, the API may have been found to be down.
             let may_ask = this.lock().breaker.may_ask(Instant::now());
             let since = Instant::now();
-            let said = if may_ask { this.note(since, api.profile(token).await) } else { Err(Refused::Unavailable) };
+            let said = if may_ask {
+                this.note(since, api.profile(token).await)
+            } else {
+                Err(Refused::Unavailable)
+            };
             match &said {
                 Ok(profile) => this.0.known.insert(key, profile.clone()),
                 Err(Refused::Invalid) => this.0.refused.insert(key, ()),
@@ -175,23 +193,39 @@ impl Doorkeeper {
             Some(_) => inner.breaker.failed(now),
         }
         let is_open = inner.breaker.is_open(now);
-        inner.state = Some(ApiState { at: self.0.clock.now(), took: since.elapsed(), error: error.clone(), seen: now });
+        inner.state = Some(ApiState {
+            at: self.0.clock.now(),
+            took: since.elapsed(),
+            error: error.clone(),
+            seen: now,
+        });
         drop(inner);
         if let Some(error) = error
             && is_open
             && !was_open
         {
-            warn!(app = "gateway", error, "the API does not answer; it is left alone for a while and nobody new is let in");
+            warn!(
+                app = "gateway",
+                error,
+                "the API does not answer; it is left alone for a while and nobody new is let in"
+            );
         } else if was_open && !is_open {
             info!(app = "gateway", "the API answers again");
         }
-        said.map_or(Err(Refused::Unavailable), |profile| profile.ok_or(Refused::Invalid))
+        said.map_or(Err(Refused::Unavailable), |profile| {
+            profile.ok_or(Refused::Invalid)
+        })
     }
 
     /// How the API does; looked at now if nobody has lately. None: it is not asked at all.
     pub(super) async fn api_state(&self) -> Option<ApiState> {
         let api = self.0.api.as_ref()?;
-        let fresh = || self.lock().state.clone().filter(|state| state.seen.elapsed() < FRESH);
+        let fresh = || {
+            self.lock()
+                .state
+                .clone()
+                .filter(|state| state.seen.elapsed() < FRESH)
+        };
         if let Some(state) = fresh() {
             return Some(state);
         }
@@ -201,7 +235,12 @@ impl Doorkeeper {
         }
         let since = Instant::now();
         let error = api.probe().await.err().map(|error| error.to_string());
-        let state = ApiState { at: self.0.clock.now(), took: since.elapsed(), error, seen: Instant::now() };
+        let state = ApiState {
+            at: self.0.clock.now(),
+            took: since.elapsed(),
+            error,
+            seen: Instant::now(),
+        };
         self.lock().state = Some(state.clone());
         Some(state)
     }
@@ -221,9 +260,15 @@ fn judge(profile: &Profile, claim: &Claim, admins: &HashSet<String>) -> Result<W
         Some(Role::Admin) if is_admin => Role::Admin,
         Some(role) if profile.role == Some(role) => role,
         Some(_) => return Err(Refused::Invalid),
-        None => profile.role.or(is_admin.then_some(Role::Admin)).ok_or(Refused::Invalid)?,
+        None => profile
+            .role
+            .or(is_admin.then_some(Role::Admin))
+            .ok_or(Refused::Invalid)?,
     };
-    Ok(Who { id: profile.id.as_str().into(), role })
+    Ok(Who {
+        id: profile.id.as_str().into(),
+        role,
+    })
 }
 
 #[cfg(test)]

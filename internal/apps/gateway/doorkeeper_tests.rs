@@ -28,35 +28,59 @@ impl Profiles for Fake {
 }
 
 fn profile(id: &str, role: Option<Role>) -> Profile {
-    Profile { id: id.into(), role }
+    Profile {
+        id: id.into(),
+        role,
+    }
 }
 
 fn claim(id: &str, role: &str) -> Claim {
-    Claim { id: Some(id.into()), role: Role::parse(role) }
+    Claim {
+        id: Some(id.into()),
+        role: Role::parse(role),
+    }
 }
 
 fn door(answer: Result<Option<Profile>, ApiError>, open: usize) -> (Doorkeeper, Arc<Fake>) {
     let gate = Arc::new(Semaphore::new(open));
-    let fake = Arc::new(Fake { answer: Mutex::new(answer), asked: AtomicUsize::new(0), gate });
-    let config = Config { admin_ids: vec!["1".into()], ..Config::default() };
-    (Doorkeeper::new(&config, Some(fake.clone()), &Clock::system(), &Drain::new()), fake)
+    let fake = Arc::new(Fake {
+        answer: Mutex::new(answer),
+        asked: AtomicUsize::new(0),
+        gate,
+    });
+    let config = Config {
+        admin_ids: vec!["1".into()],
+        ..Config::default()
+    };
+    (
+        Doorkeeper::new(&config, Some(fake.clone()), &Clock::system(), &Drain::new()),
+        fake,
+    )
 }
 
 #[test]
 fn a_claim_is_only_compared() {
     let admins = HashSet::from(["1".to_owned()]);
     let cliente = profile("7", Some(Role::Cliente));
-    let role = |profile: &Profile, claim: &Claim| judge(profile, claim, &admins).map(|who| who.role);
+    let role =
+        |profile: &Profile, claim: &Claim| judge(profile, claim, &admins).map(|who| who.role);
     assert_eq!(role(&cliente, &claim("7", "cliente")), Ok(Role::Cliente));
     assert_eq!(role(&cliente, &Claim::default()), Ok(Role::Cliente));
-    for wrong in [claim("8", "cliente"), claim("7", "proveedor"), claim("7", "admin")] {
+    for wrong in [
+        claim("8", "cliente"),
+        claim("7", "proveedor"),
+        claim("7", "admin"),
+    ] {
         assert_eq!(role(&cliente, &wrong), Err(Refused::Invalid), "{wrong:?}");
     }
     let boss = profile("1", None);
     assert_eq!(role(&boss, &claim("1", "admin")), Ok(Role::Admin));
     assert_eq!(role(&boss, &Claim::default()), Ok(Role::Admin));
     assert_eq!(role(&boss, &claim("1", "cliente")), Err(Refused::Invalid));
-    assert_eq!(role(&profile("9", None), &Claim::default()), Err(Refused::Invalid));
+    assert_eq!(
+        role(&profile("9", None), &Claim::default()),
+        Err(Refused::Invalid)
+    );
 }
 
 #[tokio::test]
@@ -68,7 +92,11 @@ async fn the_same_token_is_asked_about_once() {
     assert!(admitted.iter().all(Result::is_ok));
     assert!(door.admit("t", &first).await.is_ok(), "from memory");
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
-    assert_eq!(door.admit("t", &claim("8", "cliente")).await, Err(Refused::Invalid), "and of another's claim it tells the same");
+    assert_eq!(
+        door.admit("t", &claim("8", "cliente")).await,
+        Err(Refused::Invalid),
+        "and of another's claim it tells the same"
+    );
 }
 
 #[tokio::test]
@@ -86,22 +114,34 @@ async fn whoever_stops_waiting_stops_nothing() {
 async fn a_refusal_is_remembered_and_a_failure_is_not() {
     let (door, fake) = door(Ok(None), 100);
     for _ in 0..3 {
-        assert_eq!(door.admit("t", &Claim::default()).await, Err(Refused::Invalid));
+        assert_eq!(
+            door.admit("t", &Claim::default()).await,
+            Err(Refused::Invalid)
+        );
     }
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
     *fake.answer.lock().unwrap() = Err(ApiError::NoProfile);
     for _ in 0..3 {
-        assert_eq!(door.admit("u", &Claim::default()).await, Err(Refused::Unavailable));
+        assert_eq!(
+            door.admit("u", &Claim::default()).await,
+            Err(Refused::Unavailable)
+        );
     }
     assert_eq!(fake.asked.load(Ordering::SeqCst), 4);
-    assert_eq!(door.api_state().await.unwrap().error.as_deref(), Some("answered with something that is no profile"));
+    assert_eq!(
+        door.api_state().await.unwrap().error.as_deref(),
+        Some("answered with something that is no profile")
+    );
 }
 
 #[tokio::test]
 async fn an_api_that_is_down_is_left_alone() {
     let (door, fake) = door(Err(ApiError::Status(500)), 1000);
     for n in 0..20 {
-        assert_eq!(door.admit(&format!("t{n}"), &Claim::default()).await, Err(Refused::Unavailable));
+        assert_eq!(
+            door.admit(&format!("t{n}"), &Claim::default()).await,
+            Err(Refused::Unavailable)
+        );
     }
     assert_eq!(fake.asked.load(Ordering::SeqCst), 5);
 }
@@ -119,16 +159,45 @@ async fn questions_are_bounded() {
         fake.gate.add_permits(FLIGHTS);
     };
     let (said, ()) = tokio::join!(all, looks);
-    assert_eq!(said.iter().filter(|said| **said == Err(Refused::Unavailable)).count(), 10);
-    assert_eq!(door.admit(&"x".repeat(MAX_TOKEN + 1), &Claim::default()).await, Err(Refused::Invalid));
+    assert_eq!(
+        said.iter()
+            .filter(|said| **said == Err(Refused::Unavailable))
+            .count(),
+        10
+    );
+    assert_eq!(
+        door.admit(&"x".repeat(MAX_TOKEN + 1), &Claim::default())
+            .await,
+        Err(Refused::Invalid)
+    );
 }
 
 #[tokio::test]
 async fn trusted_clients_are_believed_but_for_the_administrators() {
-    let config = Config { admin_ids: vec!["1".into()], trusts_clients: true, ..Config::default() };
+    let config = Config {
+        admin_ids: vec!["1".into()],
+        trusts_clients: true,
+        ..Config::default()
+    };
     let door = Doorkeeper::new(&config, None, &Clock::system(), &Drain::new());
-    assert_eq!(door.admit("", &claim("7", "cliente")).await.map(|who| who.role), Ok(Role::Cliente));
-    assert_eq!(door.admit("", &claim("7", "admin")).await, Err(Refused::Invalid));
-    assert_eq!(door.admit("", &claim("1", "admin")).await.map(|who| who.role), Ok(Role::Admin));
-    assert_eq!(door.admit("", &Claim::default()).await, Err(Refused::Invalid));
+    assert_eq!(
+        door.admit("", &claim("7", "cliente"))
+            .await
+            .map(|who| who.role),
+        Ok(Role::Cliente)
+    );
+    assert_eq!(
+        door.admit("", &claim("7", "admin")).await,
+        Err(Refused::Invalid)
+    );
+    assert_eq!(
+        door.admit("", &claim("1", "admin"))
+            .await
+            .map(|who| who.role),
+        Ok(Role::Admin)
+    );
+    assert_eq!(
+        door.admit("", &Claim::default()).await,
+        Err(Refused::Invalid)
+    );
 }

@@ -10,10 +10,14 @@ use serde_json::Value;
 
 use crate::apps::gateway::business::{Kind, Unsaid};
 use crate::apps::gateway::minute::Minute;
-use crate::apps::gateway::who::{ADMINS, FIRST, Generation, HISTORY, Role, SECOND, Who, everybody, personal, user};
+use crate::apps::gateway::who::{
+    ADMINS, FIRST, Generation, HISTORY, Role, SECOND, Who, everybody, personal, user,
+};
 use crate::apps::gateway::words::{self, Packed};
 use crate::clock::Clock;
-use crate::hub::exchange::{ConnId, Diff, Exchange, Identity, Join, Mailbox, Presence, Publish, Rules, TopicName};
+use crate::hub::exchange::{
+    ConnId, Diff, Exchange, Identity, Join, Mailbox, Presence, Publish, Rules, TopicName,
+};
 use crate::ident::UserId;
 
 /// Events that the history keeps.
@@ -66,7 +70,9 @@ pub(super) struct Counts {
 impl Hall {
     pub(super) fn new(clock: &Clock) -> Arc<Self> {
         let now = clock.clone();
-        let exchange = Arc::new(Exchange::new(NoPresence, move || now.now().as_microsecond()));
+        let exchange = Arc::new(Exchange::new(NoPresence, move || {
+            now.now().as_microsecond()
+        }));
         exchange.declare(&TopicName::new(HISTORY), HISTORY_LENGTH);
         Arc::new(Self {
             exchange,
@@ -87,27 +93,62 @@ impl Hall {
     }
 
     /// A socket comes in. None: the exchange takes no more.
-    pub(super) fn enter(self: &Arc<Self>, generation: Generation, socket_id: &str) -> Option<(Member, Mailbox)> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        generation: Generation,
+        socket_id: &str,
+    ) -> Option<(Member, Mailbox)> {
         let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
         let (id, now) = (mailbox.id(), self.clock.now());
         let socket_id: Arc<str> = socket_id.into();
-        self.clients().insert(id, Client { socket_id: Arc::clone(&socket_id), who: None, since: now, heard: now });
+        self.clients().insert(
+            id,
+            Client {
+                socket_id: Arc::clone(&socket_id),
+                who: None,
+                since: now,
+                heard: now,
+            },
+        );
         self.counts.connections.fetch_add(1, Ordering::Relaxed);
-        self.tell_admins(&words::client_notice("client_connected", &socket_id, None, now));
-        let member = Member { hall: Arc::clone(self), id, generation, socket_id, who: None, rooms: HashSet::new() };
+        self.tell_admins(&words::client_notice(
+            "client_connected",
+            &socket_id,
+            None,
+            now,
+        ));
+        let member = Member {
+            hall: Arc::clone(self),
+            id,
+            generation,
+            socket_id,
+            who: None,
+            rooms: HashSet::new(),
+        };
         Some((member, mailbox))
     }
 
     /// Gives something to everybody in the union of these rooms, each once. False: nobody got it, since a shard is too far behind.
-    pub(super) fn tell(&self, rooms: impl IntoIterator<Item = impl AsRef<str>>, packed: &Packed, from: Option<&Who>) -> bool {
+    pub(super) fn tell(
+        &self,
+        rooms: impl IntoIterator<Item = impl AsRef<str>>,
+        packed: &Packed,
+        from: Option<&Who>,
+    ) -> bool {
         let rooms = rooms.into_iter().map(|room| TopicName::new(room.as_ref()));
         let mut publish = Publish::new(rooms, words::PACKED, packed.text());
         if let Some(who) = from {
             publish = publish.from(UserId::new(&who.id));
         }
-        let Ok(published) = self.exchange.publish(publish) else { return false };
-        self.counts.emitted.fetch_add(published.reached as u64, Ordering::Relaxed);
-        self.counts.minute.add(self.clock.unix_s(), published.reached as u64);
+        let Ok(published) = self.exchange.publish(publish) else {
+            return false;
+        };
+        self.counts
+            .emitted
+            .fetch_add(published.reached as u64, Ordering::Relaxed);
+        self.counts
+            .minute
+            .add(self.clock.unix_s(), published.reached as u64);
         true
     }
 
@@ -117,9 +158,15 @@ impl Hall {
 
     /// Something happened in the business: told to whom it concerns. False: nobody got it.
     pub(super) fn happened(&self, name: &str, data: &Value, from: Option<&Who>) -> bool {
-        let mut rooms = Kind::of(name).map(|kind| kind.rooms(data)).unwrap_or_default();
+        let mut rooms = Kind::of(name)
+            .map(|kind| kind.rooms(data))
+            .unwrap_or_default();
         rooms.extend([SECOND.to_owned(), HISTORY.to_owned()]);
-        if !self.tell(rooms, &words::business(name, data, from, self.clock.now()), from) {
+        if !self.tell(
+            rooms,
+            &words::business(name, data, from, self.clock.now()),
+            from,
+        ) {
             return false;
         }
         self.counts.published.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +178,11 @@ impl Hall {
 
     /// To everybody identified.
     pub(super) fn notify_all(&self, data: &Value) -> bool {
-        self.tell([FIRST, SECOND], &words::system_notification(data, self.clock.now()), None)
+        self.tell(
+            [FIRST, SECOND],
+            &words::system_notification(data, self.clock.now()),
+            None,
+        )
     }
 
     pub(super) fn notify_role(&self, role: Role, name: &str, payload: &Value) -> bool {
@@ -140,15 +191,24 @@ impl Hall {
     }
 
     pub(super) fn notify_user(&self, id: &str, name: &str, payload: &Value) -> bool {
-        let rooms = Role::ALL.into_iter().map(|role| personal(role, id)).chain([user(id)]);
+        let rooms = Role::ALL
+            .into_iter()
+            .map(|role| personal(role, id))
+            .chain([user(id)]);
         self.tell(rooms, &words::notice(name, payload, self.clock.now()), None)
     }
 
     /// Counts the rooms that these joins have opened.
     fn count_rooms(&self, joins: &[Join]) {
-        let named = joins.iter().filter(|join| !join.topic.as_str().starts_with('#'));
-        let opened = named.filter(|join| self.exchange.counts(&join.topic).connections == 1).count();
-        self.counts.rooms.fetch_add(opened as u64, Ordering::Relaxed);
+        let named = joins
+            .iter()
+            .filter(|join| !join.topic.as_str().starts_with('#'));
+        let opened = named
+            .filter(|join| self.exchange.counts(&join.topic).connections == 1)
+            .count();
+        self.counts
+            .rooms
+            .fetch_add(opened as u64, Ordering::Relaxed);
     }
 }
 
@@ -179,7 +239,12 @@ impl Member {
     /// From now on it is somebody, or somebody else; then nothing of the rooms before stays. False: the connection has ended.
     pub(super) fn identify(&mut self, who: Who) -> bool {
         let joins = who.rooms(self.generation);
-        if self.hall.exchange.identify(self.id, who.identity(), &joins).is_err() {
+        if self
+            .hall
+            .exchange
+            .identify(self.id, who.identity(), &joins)
+            .is_err()
+        {
             return false;
         }
         self.rooms.clear();
@@ -187,7 +252,12 @@ impl Member {
         if let Some(client) = self.hall.clients().get_mut(&self.id) {
             client.who = Some(who.clone());
         }
-        let notice = words::client_notice("client_authenticated", &self.socket_id, Some(&who), self.hall.clock.now());
+        let notice = words::client_notice(
+            "client_authenticated",
+            &self.socket_id,
+            Some(&who),
+            self.hall.clock.now(),
+        );
         self.hall.tell_admins(&notice);
         self.who = Some(who);
         true
@@ -203,7 +273,11 @@ impl Member {
             return Err("Demasiadas salas");
         }
         let joins = [Join::new(TopicName::new(room))];
-        let joined = self.hall.exchange.join(self.id, &joins).map_err(|_| "No se pudo unir a la sala")?;
+        let joined = self
+            .hall
+            .exchange
+            .join(self.id, &joins)
+            .map_err(|_| "No se pudo unir a la sala")?;
         if joined.new > 0 {
             self.hall.count_rooms(&joins);
         }
@@ -229,7 +303,11 @@ impl Member {
             Unsaid::Data => "Datos inválidos",
             Unsaid::Forbidden => "No autorizado",
         })?;
-        if self.hall.happened(name, data, Some(who)) { Ok(()) } else { Err("Servidor ocupado, intente de nuevo") }
+        if self.hall.happened(name, data, Some(who)) {
+            Ok(())
+        } else {
+            Err("Servidor ocupado, intente de nuevo")
+        }
     }
 }
 
@@ -239,7 +317,12 @@ impl Drop for Member {
         self.hall.exchange.disconnect(self.id);
         self.hall.clients().remove(&self.id);
         let now = self.hall.clock.now();
-        self.hall.tell_admins(&words::client_notice("client_disconnected", &self.socket_id, None, now));
+        self.hall.tell_admins(&words::client_notice(
+            "client_disconnected",
+            &self.socket_id,
+            None,
+            now,
+        ));
     }
 }
 

@@ -6,7 +6,10 @@ use serde_json::json;
 use super::*;
 
 fn who(id: u8, role: Role) -> Who {
-    Who { id: id.to_string().into(), role }
+    Who {
+        id: id.to_string().into(),
+        role,
+    }
 }
 
 /// What a mailbox holds now, by the names of its generation; None: it was ended.
@@ -14,7 +17,10 @@ fn heard(member: &Member, mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     let mut heard = Vec::new();
     while let Some(Ok(event)) = mailbox.try_recv() {
         for emit in words::emits(member.generation, &event) {
-            heard.push((emit.name.to_string(), serde_json::from_str(&emit.payload).unwrap()));
+            heard.push((
+                emit.name.to_string(),
+                serde_json::from_str(&emit.payload).unwrap(),
+            ));
         }
     }
     heard
@@ -50,9 +56,18 @@ fn a_reservation_finds_its_provider_and_nobody_else_of_the_first_generation() {
     let data = json!({"clienteId": 7, "proveedorId": 9});
     let kind = Kind::said("reservation_created").unwrap();
     assert_eq!(entered[0].0.say(kind, "reservation_created", &data), Ok(()));
-    assert_eq!(entered[1].0.say(kind, "reservation_created", &data), Err("No autorizado"));
-    assert_eq!(entered[4].0.say(kind, "reservation_created", &data), Err("No autenticado"));
-    let all: Vec<_> = entered.iter_mut().map(|(member, mailbox)| heard(member, mailbox)).collect();
+    assert_eq!(
+        entered[1].0.say(kind, "reservation_created", &data),
+        Err("No autorizado")
+    );
+    assert_eq!(
+        entered[4].0.say(kind, "reservation_created", &data),
+        Err("No autenticado")
+    );
+    let all: Vec<_> = entered
+        .iter_mut()
+        .map(|(member, mailbox)| heard(member, mailbox))
+        .collect();
     let first = ["event", "reservation_created"];
     let second = ["negocio:evento", "reserva:nueva", "reservation_created"];
     let names: Vec<_> = all.iter().map(|heard| names(heard)).collect();
@@ -72,8 +87,18 @@ fn administrators_hear_of_clients_and_find_nobody_who_is_gone() {
     drop(member);
     drop(box_of_it);
     let heard = heard(&admin, &mut mailbox);
-    let kinds: Vec<_> = heard.iter().map(|(name, payload)| (name.as_str(), payload["type"].as_str().unwrap())).collect();
-    assert_eq!(kinds, [("event", "client_connected"), ("event", "client_authenticated"), ("event", "client_disconnected")]);
+    let kinds: Vec<_> = heard
+        .iter()
+        .map(|(name, payload)| (name.as_str(), payload["type"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("event", "client_connected"),
+            ("event", "client_authenticated"),
+            ("event", "client_disconnected")
+        ]
+    );
     assert_eq!(hall.everybody().len(), 1);
     assert_eq!(hall.exchange.totals().connections, 1);
 }
@@ -95,9 +120,22 @@ fn publishers_reach_roles_and_users_of_both_generations() {
     assert!(hall.notify_user("7", "aviso", &json!({"a": 1})));
     assert!(hall.notify_role(Role::Cliente, "promo", &json!(2)));
     assert!(hall.notify_all(&json!({"message": "hola", "type": "info"})));
-    let all: Vec<_> = all.iter_mut().map(|(member, mailbox)| heard(member, mailbox)).collect();
+    let all: Vec<_> = all
+        .iter_mut()
+        .map(|(member, mailbox)| heard(member, mailbox))
+        .collect();
     let names: Vec<_> = all.iter().map(|heard| names(heard)).collect();
-    assert_eq!(names[0], ["event", "aviso", "event", "promo", "event", "system_notification"]);
+    assert_eq!(
+        names[0],
+        [
+            "event",
+            "aviso",
+            "event",
+            "promo",
+            "event",
+            "system_notification"
+        ]
+    );
     assert_eq!(names[1], ["aviso", "promo", "system_notification"]);
     assert_eq!(names[2], ["event", "promo", "event", "system_notification"]);
     assert_eq!(names[3], ["system_notification"]);
@@ -133,7 +171,8 @@ const ROOMS: [&str; 10] = [
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         any::<bool>().prop_map(Step::Enter),
-        (0..8_usize, 1..4_u8, 0..3_usize).prop_map(|(member, id, role)| Step::Identify(member, id, role)),
+        (0..8_usize, 1..4_u8, 0..3_usize)
+            .prop_map(|(member, id, role)| Step::Identify(member, id, role)),
         (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| Step::Join(member, room)),
         (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| Step::Leave(member, room)),
         (0..8_usize).prop_map(Step::Kill),
@@ -160,7 +199,11 @@ impl Seen {
     /// Reads what came, so that no mailbox ever overflows.
     fn read(&mut self) {
         for (_, payload) in heard(&self.member, &mut self.mailbox) {
-            if let Some(mark) = payload.get("mark").and_then(Value::as_u64).filter(|mark| self.got.last() != Some(mark)) {
+            if let Some(mark) = payload
+                .get("mark")
+                .and_then(Value::as_u64)
+                .filter(|mark| self.got.last() != Some(mark))
+            {
                 self.got.push(mark);
             }
         }

@@ -27,7 +27,11 @@ impl Minute {
     pub(super) fn sum(&self, unix_s: i64) -> u64 {
         let seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |at: i64| at <= unix_s && at > unix_s - SECONDS as i64;
-        seconds.iter().filter(|(at, _)| recent(*at)).map(|(_, count)| count).sum()
+        seconds
+            .iter()
+            .filter(|(at, _)| recent(*at))
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -45,6 +49,15 @@ mod tests {
         for (at, count) in [(0, 1), (30, 2), (59, 3), (60, 4)] {
             minute.add(at, count);
         }
-        assert_eq!((minute.sum(59), minute.sum(60), minute.sum(89), minute.sum(90), minute.sum(1_000)), (5, 9, 9, 7, 0));
+        assert_eq!(
+            (
+                minute.sum(59),
+                minute.sum(60),
+                minute.sum(89),
+                minute.sum(90),
+                minute.sum(1_000)
+            ),
+            (5, 9, 9, 7, 0)
+        );
     }
 }

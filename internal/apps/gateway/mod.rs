@@ -61,7 +61,11 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
         }
         url => {
             let url = url.as_deref().context("GATEWAY_API_URL is missing")?;
-            Some(Arc::new(Django::new(url, config.api_posts, config.api_timeout)?))
+            Some(Arc::new(Django::new(
+                url,
+                config.api_posts,
+                config.api_timeout,
+            )?))
         }
     };
     let gateway = Arc::new(Gateway {
@@ -70,7 +74,9 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
         door: Doorkeeper::new(config, api, &parts.clock, &parts.drain),
         changed: AtomicBool::new(false),
     });
-    parts.drain.spawn_until_stop(tend::tend(Arc::clone(&gateway)));
+    parts
+        .drain
+        .spawn_until_stop(tend::tend(Arc::clone(&gateway)));
     Ok(Served {
         sites: vec![Arc::new(site::Dashboard(Arc::clone(&gateway)))],
         piers: Vec::new(),

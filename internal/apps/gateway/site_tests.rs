@@ -18,11 +18,19 @@ const KEY: &str = "a key of the tests";
 fn gateway(config: Config) -> Arc<Gateway> {
     let clock = Clock::system();
     let door = Doorkeeper::new(&config, None, &clock, &Drain::new());
-    Arc::new(Gateway { config, hall: Hall::new(&clock), door, changed: AtomicBool::new(false) })
+    Arc::new(Gateway {
+        config,
+        hall: Hall::new(&clock),
+        door,
+        changed: AtomicBool::new(false),
+    })
 }
 
 fn with_key() -> Config {
-    Config { api_key: Some(ApiKey::parse(&Secret::new(KEY)).unwrap()), ..Config::default() }
+    Config {
+        api_key: Some(ApiKey::parse(&Secret::new(KEY)).unwrap()),
+        ..Config::default()
+    }
 }
 
 fn from(mut asked: Asked, peer: &str) -> Asked {
@@ -37,27 +45,58 @@ async fn answer(gateway: &Arc<Gateway>, asked: Asked) -> (u16, Value) {
         Ok(()) => site.answer(asked).await,
         Err(answer) => answer,
     };
-    (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+    (
+        answer.status,
+        serde_json::from_slice(&answer.body).unwrap_or_default(),
+    )
 }
 
 async fn ask(gateway: &Arc<Gateway>, method: &str, path: &str, body: &Value) -> (u16, Value) {
-    answer(gateway, Asked::new(method, path).with_header("x-api-key", KEY).with_body(body.to_string())).await
+    answer(
+        gateway,
+        Asked::new(method, path)
+            .with_header("x-api-key", KEY)
+            .with_body(body.to_string()),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn publishing_is_answered_by_the_prefix() {
     let gateway = gateway(with_key());
     for (path, body) in [
-        ("emit-event", json!({"type": "reserva:creada", "data": {"proveedor_id": 9}, "timestamp": "x"})),
-        ("emit-event", json!({"type": "system_notification", "data": {"message": "hola", "type": "info"}})),
-        ("notify-role", json!({"role": "admin", "event": "aviso", "payload": 1})),
-        ("notify-user", json!({"userId": 7, "event": "aviso", "payload": {}})),
+        (
+            "emit-event",
+            json!({"type": "reserva:creada", "data": {"proveedor_id": 9}, "timestamp": "x"}),
+        ),
+        (
+            "emit-event",
+            json!({"type": "system_notification", "data": {"message": "hola", "type": "info"}}),
+        ),
+        (
+            "notify-role",
+            json!({"role": "admin", "event": "aviso", "payload": 1}),
+        ),
+        (
+            "notify-user",
+            json!({"userId": 7, "event": "aviso", "payload": {}}),
+        ),
         ("update-dashboard", json!({"a": 1})),
     ] {
-        let (first, second) = (format!("/dashboard/{path}"), format!("/api/dashboard/{path}"));
+        let (first, second) = (
+            format!("/dashboard/{path}"),
+            format!("/api/dashboard/{path}"),
+        );
         assert_eq!(ask(&gateway, "POST", &first, &body).await.0, 200, "{path}");
         let (status, said) = ask(&gateway, "POST", &second, &body).await;
-        assert_eq!((status, said["success"].as_bool(), said["message"].is_string()), (202, Some(true), true));
+        assert_eq!(
+            (
+                status,
+                said["success"].as_bool(),
+                said["message"].is_string()
+            ),
+            (202, Some(true), true)
+        );
         assert_eq!(ask(&gateway, "GET", &first, &json!(null)).await.0, 405);
     }
     for (path, body) in [
@@ -68,12 +107,32 @@ async fn publishing_is_answered_by_the_prefix() {
         ("notify-user", json!({"event": "a"})),
         ("update-dashboard", json!(1)),
     ] {
-        assert_eq!(ask(&gateway, "POST", &format!("/dashboard/{path}"), &body).await.0, 400, "{path} {body}");
+        assert_eq!(
+            ask(&gateway, "POST", &format!("/dashboard/{path}"), &body)
+                .await
+                .0,
+            400,
+            "{path} {body}"
+        );
     }
     let (_, events) = ask(&gateway, "GET", "/dashboard/events", &json!(null)).await;
-    assert_eq!((events["totalEvents"].as_u64(), events["recentEvents"][0]["type"].as_str()), (Some(2), Some("reserva:creada")));
-    assert_eq!(ask(&gateway, "POST", "/dashboard/cleanup", &json!({})).await, (201, Value::Null));
-    assert_eq!(ask(&gateway, "POST", "/api/dashboard/cleanup", &json!({})).await.0, 202);
+    assert_eq!(
+        (
+            events["totalEvents"].as_u64(),
+            events["recentEvents"][0]["type"].as_str()
+        ),
+        (Some(2), Some("reserva:creada"))
+    );
+    assert_eq!(
+        ask(&gateway, "POST", "/dashboard/cleanup", &json!({})).await,
+        (201, Value::Null)
+    );
+    assert_eq!(
+        ask(&gateway, "POST", "/api/dashboard/cleanup", &json!({}))
+            .await
+            .0,
+        202
+    );
 }
 
 #[tokio::test]
@@ -82,41 +141,108 @@ async fn the_dashboards_shapes() {
     let (_, empty) = ask(&gateway, "GET", "/dashboard", &json!(null)).await;
     assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
     let (mut member, _mailbox) = gateway.hall.enter(Generation::First, "abc").unwrap();
-    member.identify(Who { id: "7".into(), role: Role::Cliente });
+    member.identify(Who {
+        id: "7".into(),
+        role: Role::Cliente,
+    });
     member.join("service_5").unwrap();
-    gateway.hall.happened("reserva:creada", &json!({"cliente_id": 7}), None);
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    gateway
+        .hall
+        .happened("reserva:creada", &json!({"cliente_id": 7}), None);
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let get = async |path: &str| ask(&gateway, "GET", path, &json!(null)).await.1;
 
     let overview = get("/dashboard").await;
     assert_eq!(keys(&overview), "metrics clients rooms system");
-    assert_eq!(keys(&overview["metrics"]), "totalConnections activeConnections eventsEmitted roomsCreated lastUpdated");
-    assert_eq!(keys(&overview["clients"]), "total byRole averageConnectionTime inactiveClients");
-    assert_eq!(overview["clients"]["byRole"], json!({"cliente": 1, "proveedor": 0, "admin": 0}));
-    assert_eq!(keys(&overview["rooms"]), "total totalClients averageClientsPerRoom mostActiveRooms");
-    assert_eq!(keys(&overview["rooms"]["mostActiveRooms"][0]), "name clients lastActivity");
+    assert_eq!(
+        keys(&overview["metrics"]),
+        "totalConnections activeConnections eventsEmitted roomsCreated lastUpdated"
+    );
+    assert_eq!(
+        keys(&overview["clients"]),
+        "total byRole averageConnectionTime inactiveClients"
+    );
+    assert_eq!(
+        overview["clients"]["byRole"],
+        json!({"cliente": 1, "proveedor": 0, "admin": 0})
+    );
+    assert_eq!(
+        keys(&overview["rooms"]),
+        "total totalClients averageClientsPerRoom mostActiveRooms"
+    );
+    assert_eq!(
+        keys(&overview["rooms"]["mostActiveRooms"][0]),
+        "name clients lastActivity"
+    );
     assert_eq!(keys(&overview["system"]), "uptime memoryUsage nodeVersion");
     assert_eq!(overview["metrics"]["roomsCreated"], 3);
 
     let clients = get("/dashboard/clients").await;
-    assert_eq!(keys(&clients[0]), "userId role socketId connectedAt lastActivity rooms isActive");
-    assert_eq!(clients[0]["rooms"], json!(["all_clientes", "cliente_7", "service_5"]), "and none of ours");
-    assert_eq!((&clients[0]["userId"], &clients[0]["isActive"]), (&json!("7"), &json!(true)));
+    assert_eq!(
+        keys(&clients[0]),
+        "userId role socketId connectedAt lastActivity rooms isActive"
+    );
+    assert_eq!(
+        clients[0]["rooms"],
+        json!(["all_clientes", "cliente_7", "service_5"]),
+        "and none of ours"
+    );
+    assert_eq!(
+        (&clients[0]["userId"], &clients[0]["isActive"]),
+        (&json!("7"), &json!(true))
+    );
     let rooms = get("/dashboard/rooms").await;
     assert_eq!(
         (rooms.as_array().unwrap().len(), keys(&rooms[0])),
-        (3, "name clientsCount createdAt lastActivity clients metadata".into())
+        (
+            3,
+            "name clientsCount createdAt lastActivity clients metadata".into()
+        )
     );
     assert_eq!(rooms[0]["clients"], json!(["abc"]));
-    assert_eq!(keys(&get("/dashboard/events").await["recentEvents"][0]), "type timestamp data");
-    assert_eq!(keys(&get("/api/dashboard/events").await["events"][0]), "type payload timestamp source");
-    assert_eq!(keys(&get("/dashboard/stats").await), "timestamp activeConnections totalRooms eventsPerMinute systemLoad");
-    assert_eq!(keys(&get("/api/dashboard/status").await), "status lastCheck error");
+    assert_eq!(
+        keys(&get("/dashboard/events").await["recentEvents"][0]),
+        "type timestamp data"
+    );
+    assert_eq!(
+        keys(&get("/api/dashboard/events").await["events"][0]),
+        "type payload timestamp source"
+    );
+    assert_eq!(
+        keys(&get("/dashboard/stats").await),
+        "timestamp activeConnections totalRooms eventsPerMinute systemLoad"
+    );
+    assert_eq!(
+        keys(&get("/api/dashboard/status").await),
+        "status lastCheck error"
+    );
     assert_eq!(get("/api/dashboard/clients").await["clients"], clients);
-    assert_eq!(get("/api/dashboard/rooms").await["rooms"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        get("/api/dashboard/rooms").await["rooms"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
     assert_eq!(keys(&get("/api/health").await), "status timestamp uptime");
-    assert_eq!(ask(&gateway, "DELETE", "/dashboard", &json!(null)).await.0, 405);
-    assert_eq!(ask(&gateway, "GET", "/dashboard/nothing", &json!(null)).await.0, 404);
+    assert_eq!(
+        ask(&gateway, "DELETE", "/dashboard", &json!(null)).await.0,
+        405
+    );
+    assert_eq!(
+        ask(&gateway, "GET", "/dashboard/nothing", &json!(null))
+            .await
+            .0,
+        404
+    );
 }
 
 #[tokio::test]
@@ -132,9 +258,12 @@ async fn pages_of_strangers_are_not_this_machine() {
         ("localhost.example", None, false),
         ("localhost:4000", Some("null"), false),
     ] {
-        let asked =
-            Asked::new("POST", "/dashboard/emit-event").with_body(json!({"type": "a"}).to_string()).with_header("host", host);
-        let asked = origin.iter().fold(asked, |asked, origin| asked.with_header("origin", origin));
+        let asked = Asked::new("POST", "/dashboard/emit-event")
+            .with_body(json!({"type": "a"}).to_string())
+            .with_header("host", host);
+        let asked = origin
+            .iter()
+            .fold(asked, |asked, origin| asked.with_header("origin", origin));
         let (status, _) = answer(&gateway, from(asked, "127.0.0.1")).await;
         assert_eq!(status, if allowed { 200 } else { 401 }, "{host} {origin:?}");
     }
@@ -142,14 +271,21 @@ async fn pages_of_strangers_are_not_this_machine() {
 
 #[tokio::test]
 async fn who_may_ask() {
-    let open = gateway(Config { trusted: vec![Network::parse("10.0.0.0/8").unwrap()], ..with_key() });
+    let open = gateway(Config {
+        trusted: vec![Network::parse("10.0.0.0/8").unwrap()],
+        ..with_key()
+    });
     let event = || json!({"type": "a"}).to_string();
     let post = || Asked::new("POST", "/dashboard/emit-event").with_body(event());
     let get = || Asked::new("GET", "/dashboard");
     for (peer, header, allowed) in [
         ("8.8.8.8", None, false),
         ("8.8.8.8", Some(("x-api-key", KEY)), true),
-        ("8.8.8.8", Some(("authorization", "Bearer a key of the tests")), true),
+        (
+            "8.8.8.8",
+            Some(("authorization", "Bearer a key of the tests")),
+            true,
+        ),
         ("8.8.8.8", Some(("x-api-key", "a key of the test")), false),
         ("8.8.8.8", Some(("authorization", "Token anything")), false),
         ("127.0.0.1", None, true),
@@ -159,7 +295,9 @@ async fn who_may_ask() {
         ("127.0.0.1", Some(("origin", "https://evil.example")), false),
     ] {
         for asked in [post(), get()] {
-            let asked = header.iter().fold(asked, |asked, (name, value)| asked.with_header(name, value));
+            let asked = header
+                .iter()
+                .fold(asked, |asked, (name, value)| asked.with_header(name, value));
             let (status, _) = answer(&open, from(asked, peer)).await;
             assert_eq!(status, if allowed { 200 } else { 401 }, "{peer} {header:?}");
         }
@@ -174,7 +312,10 @@ async fn who_is_inactive_for_an_hour_is_let_go_and_told() {
     let gateway = gateway(with_key());
     let enter = |id: &str, socket| {
         let (mut member, mailbox) = gateway.hall.enter(Generation::First, socket).unwrap();
-        member.identify(Who { id: id.into(), role: Role::Cliente });
+        member.identify(Who {
+            id: id.into(),
+            role: Role::Cliente,
+        });
         (member, mailbox)
     };
     let ((_silent, mut left), (busy, mut stays)) = (enter("7", "a"), enter("8", "b"));
@@ -184,9 +325,17 @@ async fn who_is_inactive_for_an_hour_is_let_go_and_told() {
     clock.set(clock.now() + Duration::from_secs(61 * 60));
     busy.touch();
     assert_eq!(clean_up(&gateway), 1);
-    assert!(matches!(left.try_recv(), Some(Err(End::Dismissed("inactive")))));
+    assert!(matches!(
+        left.try_recv(),
+        Some(Err(End::Dismissed("inactive")))
+    ));
     assert!(stays.try_recv().is_none());
     let (_, clients) = ask(&gateway, "GET", "/dashboard/clients", &json!(null)).await;
-    let users: Vec<_> = clients.as_array().unwrap().iter().map(|client| client["userId"].as_str().unwrap()).collect();
+    let users: Vec<_> = clients
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|client| client["userId"].as_str().unwrap())
+        .collect();
     assert_eq!(users, ["8"]);
 }

@@ -17,7 +17,14 @@ use crate::hub::exchange::{Event, Mailbox};
 use crate::socketio::{Args, Dialect, Emit, Heard, Link, Talk};
 
 /// The events that are this app's, apart from the business ones.
-const OWN: [&str; 6] = ["authenticate", "join_room", "leave_room", "ping", "get_dashboard_summary", "get_recent_events"];
+const OWN: [&str; 6] = [
+    "authenticate",
+    "join_room",
+    "leave_room",
+    "ping",
+    "get_dashboard_summary",
+    "get_recent_events",
+];
 /// How many events are told unless the client says otherwise.
 const RECENT: u64 = 50;
 
@@ -34,9 +41,18 @@ impl Dialect for Gatekeeper {
     }
 
     fn connect(&self, link: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
-        let (member, mailbox) = self.0.hall.enter(Generation::of(link.namespace()), &link.id())?;
+        let (member, mailbox) = self
+            .0
+            .hall
+            .enter(Generation::of(link.namespace()), &link.id())?;
         let deadline = Some(Instant::now() + self.0.config.auth_deadline);
-        let visit = Visit { gateway: Arc::clone(&self.0), link: link.clone(), member, deadline, refused: 0 };
+        let visit = Visit {
+            gateway: Arc::clone(&self.0),
+            link: link.clone(),
+            member,
+            deadline,
+            refused: 0,
+        };
         Some((Box::new(visit), mailbox))
     }
 
@@ -102,10 +118,17 @@ impl Talk for Visit {
 impl Visit {
     async fn authenticate(&mut self, argument: &Value) -> Reply {
         let text = |name: &str| argument.get(name).and_then(Value::as_str);
-        let user_id = argument.get("userId").or_else(|| argument.get("user_id")).cloned();
+        let user_id = argument
+            .get("userId")
+            .or_else(|| argument.get("user_id"))
+            .cloned();
         let claimed_role = text("role").or_else(|| text("rol"));
-        let claim = Claim { id: user_id.as_ref().and_then(id_text), role: claimed_role.and_then(Role::parse) };
-        let is_odd = user_id.is_some() != claim.id.is_some() || claimed_role.is_some() != claim.role.is_some();
+        let claim = Claim {
+            id: user_id.as_ref().and_then(id_text),
+            role: claimed_role.and_then(Role::parse),
+        };
+        let is_odd = user_id.is_some() != claim.id.is_some()
+            || claimed_role.is_some() != claim.role.is_some();
         let admitted = match text("token").unwrap_or_default() {
             _ if is_odd => Err(Refused::Invalid),
             token => self.gateway.door.admit(token, &claim).await,
@@ -137,18 +160,36 @@ impl Visit {
 
     fn answer(&mut self, event: &str, argument: &Value) -> Reply {
         if let Some(kind) = Kind::said(event) {
-            return self.member.say(kind, event, argument).map_or_else(error, |()| None);
+            return self
+                .member
+                .say(kind, event, argument)
+                .map_or_else(error, |()| None);
         }
         match event {
             "join_room" => self.change_room(argument, true),
             "leave_room" => self.change_room(argument, false),
-            "ping" => Some(("pong", json!({"data": argument, "timestamp": words::iso(self.gateway.hall.clock.now())}))),
-            "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => error("No autenticado"),
-            "get_dashboard_summary" => Some(("dashboard_summary", board::summary(&self.gateway.hall))),
+            "ping" => Some((
+                "pong",
+                json!({"data": argument, "timestamp": words::iso(self.gateway.hall.clock.now())}),
+            )),
+            "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => {
+                error("No autenticado")
+            }
+            "get_dashboard_summary" => {
+                Some(("dashboard_summary", board::summary(&self.gateway.hall)))
+            }
             "get_recent_events" => {
-                let limit = argument.get("limit").and_then(Value::as_u64).unwrap_or(RECENT);
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(HISTORY_LENGTH);
-                Some(("recent_events", json!({"events": board::recent(&self.gateway.hall, limit)})))
+                let limit = argument
+                    .get("limit")
+                    .and_then(Value::as_u64)
+                    .unwrap_or(RECENT);
+                let limit = usize::try_from(limit)
+                    .unwrap_or(usize::MAX)
+                    .min(HISTORY_LENGTH);
+                Some((
+                    "recent_events",
+                    json!({"events": board::recent(&self.gateway.hall, limit)}),
+                ))
             }
             _ => error("Evento desconocido"),
         }
@@ -156,15 +197,26 @@ impl Visit {
 
     /// Either key is good, and the answer has the same. Who leaves in the second generation gets none.
     fn change_room(&mut self, argument: &Value, joins: bool) -> Reply {
-        let named = ["roomName", "room"].into_iter().find_map(|key| Some((key, argument.get(key)?.as_str()?)));
-        let Some((key, room)) = named else { return error("Sala inválida") };
-        let changed = if joins { self.member.join(room) } else { self.member.leave(room) };
+        let named = ["roomName", "room"]
+            .into_iter()
+            .find_map(|key| Some((key, argument.get(key)?.as_str()?)));
+        let Some((key, room)) = named else {
+            return error("Sala inválida");
+        };
+        let changed = if joins {
+            self.member.join(room)
+        } else {
+            self.member.leave(room)
+        };
         if let Err(message) = changed {
             return error(message);
         }
         if !joins && key == "room" && self.member.generation == Generation::Second {
             return None;
         }
-        Some((if joins { "room_joined" } else { "room_left" }, json!({key: room})))
+        Some((
+            if joins { "room_joined" } else { "room_left" },
+            json!({key: room}),
+        ))
     }
 }

@@ -22,7 +22,9 @@ pub(super) async fn tend(gateway: Arc<Gateway>) {
         ticks.tick().await;
         if gateway.changed.swap(false, Ordering::Relaxed) {
             let metrics = board::metrics(&gateway.hall);
-            gateway.hall.tell([SECOND], &words::dashboard_metrics(&metrics), None);
+            gateway
+                .hall
+                .tell([SECOND], &words::dashboard_metrics(&metrics), None);
         }
         if cleaned.elapsed() >= gateway.config.cleanup {
             cleaned = Instant::now();
@@ -36,9 +38,14 @@ pub(super) async fn tend(gateway: Arc<Gateway>) {
 
 /// Lets go of clients that have been inactive for too long. Empty rooms are gone by themselves.
 pub(super) fn clean_up(gateway: &Gateway) -> usize {
-    let Some(inactive) = gateway.config.inactive else { return 0 };
+    let Some(inactive) = gateway.config.inactive else {
+        return 0;
+    };
     let now = gateway.hall.clock.now();
-    let is_over = |row: &board::Row| now.duration_since(row.active).unsigned_abs() >= inactive && row.active < now;
+    let is_over = |row: &board::Row| {
+        now.duration_since(row.active).unsigned_abs() >= inactive && row.active < now
+    };
     let over = board::rows(&gateway.hall).into_iter().filter(is_over);
-    over.filter(|row| gateway.hall.exchange.dismiss(row.id, "inactive")).count()
+    over.filter(|row| gateway.hall.exchange.dismiss(row.id, "inactive"))
+        .count()
 }

@@ -30,7 +30,11 @@ impl Generation {
     pub(super) const NAMESPACES: &[&str] = &["/", "/ws"];
 
     pub(super) fn of(namespace: &str) -> Self {
-        if namespace == "/ws" { Self::Second } else { Self::First }
+        if namespace == "/ws" {
+            Self::Second
+        } else {
+            Self::First
+        }
     }
 }
 
@@ -68,19 +72,30 @@ pub(super) struct Who {
 
 impl Who {
     pub(super) fn identity(&self) -> Identity {
-        Identity { user: Some(UserId::new(&self.id)), session: None, role: Some(self.role.as_str().into()) }
+        Identity {
+            user: Some(UserId::new(&self.id)),
+            session: None,
+            role: Some(self.role.as_str().into()),
+        }
     }
 
     /// Joined for him when he is identified.
     pub(super) fn rooms(&self, generation: Generation) -> Vec<Join> {
         let mut rooms = match generation {
             Generation::First => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
-            Generation::Second => vec![SECOND.to_owned(), self.role.as_str().to_owned(), user(&self.id)],
+            Generation::Second => vec![
+                SECOND.to_owned(),
+                self.role.as_str().to_owned(),
+                user(&self.id),
+            ],
         };
         if generation == Generation::First && self.role == Role::Admin {
             rooms.push(ADMINS.to_owned());
         }
-        rooms.iter().map(|room| Join::new(TopicName::new(room))).collect()
+        rooms
+            .iter()
+            .map(|room| Join::new(TopicName::new(room)))
+            .collect()
     }
 
     /// Whether he may join a room by its name: those of services and places, and of the others his own alone.
@@ -137,25 +152,50 @@ mod tests {
     use super::*;
 
     fn who(id: &str, role: Role) -> Who {
-        Who { id: id.into(), role }
+        Who {
+            id: id.into(),
+            role,
+        }
     }
 
     fn names(who: &Who, generation: Generation) -> Vec<String> {
-        who.rooms(generation).iter().map(|join| join.topic.as_str().to_owned()).collect()
+        who.rooms(generation)
+            .iter()
+            .map(|join| join.topic.as_str().to_owned())
+            .collect()
     }
 
     #[test]
     fn rooms_of_each_generation() {
-        assert_eq!(names(&who("7", Role::Cliente), Generation::First), ["#first", "cliente_7", "all_clientes"]);
-        assert_eq!(names(&who("7", Role::Proveedor), Generation::First), ["#first", "proveedor_7", "all_proveedores"]);
-        assert_eq!(names(&who("1", Role::Admin), Generation::First), ["#first", "admin_1", "all_admins", "admin_dashboard"]);
-        assert_eq!(names(&who("1", Role::Admin), Generation::Second), ["#second", "admin", "user:1"]);
+        assert_eq!(
+            names(&who("7", Role::Cliente), Generation::First),
+            ["#first", "cliente_7", "all_clientes"]
+        );
+        assert_eq!(
+            names(&who("7", Role::Proveedor), Generation::First),
+            ["#first", "proveedor_7", "all_proveedores"]
+        );
+        assert_eq!(
+            names(&who("1", Role::Admin), Generation::First),
+            ["#first", "admin_1", "all_admins", "admin_dashboard"]
+        );
+        assert_eq!(
+            names(&who("1", Role::Admin), Generation::Second),
+            ["#second", "admin", "user:1"]
+        );
     }
 
     #[test]
     fn only_ones_own_and_places_are_joined() {
         let cliente = who("7", Role::Cliente);
-        for room in ["service_1", "location_quito", "cliente_7", "all_clientes", "cliente", "user:7"] {
+        for room in [
+            "service_1",
+            "location_quito",
+            "cliente_7",
+            "all_clientes",
+            "cliente",
+            "user:7",
+        ] {
             assert!(cliente.may_join(room), "{room}");
         }
         for room in [
@@ -177,14 +217,25 @@ mod tests {
         ] {
             assert!(!cliente.may_join(room), "{room}");
         }
-        assert!(who("1", Role::Admin).may_join(ADMINS) && !who("1", Role::Admin).may_join("cliente_7"));
+        assert!(
+            who("1", Role::Admin).may_join(ADMINS) && !who("1", Role::Admin).may_join("cliente_7")
+        );
         assert!(!cliente.may_join(&format!("service_{}", "x".repeat(MAX_ROOM))));
     }
 
     #[test]
     fn ids_are_text_or_whole_numbers() {
-        assert_eq!((id_text(&json!(7)), id_text(&json!("7"))), (Some("7".into()), Some("7".into())));
-        for nothing in [json!(null), json!(1.5), json!(""), json!([7]), json!("x".repeat(200))] {
+        assert_eq!(
+            (id_text(&json!(7)), id_text(&json!("7"))),
+            (Some("7".into()), Some("7".into()))
+        );
+        for nothing in [
+            json!(null),
+            json!(1.5),
+            json!(""),
+            json!([7]),
+            json!("x".repeat(200)),
+        ] {
             assert_eq!(id_text(&nothing), None);
         }
     }

@@ -15,7 +15,14 @@ use crate::socketio::Emit;
 /// The name under which everything travels through the exchange; clients never see it.
 pub(super) const PACKED: &str = "packed";
 /// Names that Socket.IO keeps to itself.
-const RESERVED: [&str; 6] = ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+const RESERVED: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
 const MAX_NAME: usize = 128;
 
 /// One thing that happened, encoded once for both generations.
@@ -57,13 +64,20 @@ impl Packed {
 
 /// What an event of the exchange is for a client of a generation.
 pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
-    let Some(message) = event.message().filter(|message| &*message.name == PACKED) else { return Vec::new() };
-    let Ok(Unpacked { first, second }) = serde_json::from_str(&message.payload) else { return Vec::new() };
+    let Some(message) = event.message().filter(|message| &*message.name == PACKED) else {
+        return Vec::new();
+    };
+    let Ok(Unpacked { first, second }) = serde_json::from_str(&message.payload) else {
+        return Vec::new();
+    };
     let words = match generation {
         Generation::First => first,
         Generation::Second => second,
     };
-    words.into_iter().map(|(name, payload)| Emit::new(name, payload.get())).collect()
+    words
+        .into_iter()
+        .map(|(name, payload)| Emit::new(name, payload.get()))
+        .collect()
 }
 
 /// The history's line of an event.
@@ -72,7 +86,9 @@ pub(super) fn entry(event: &Event) -> Option<Entry> {
     struct Line {
         entry: Option<Entry>,
     }
-    serde_json::from_str::<Line>(&event.message()?.payload).ok()?.entry
+    serde_json::from_str::<Line>(&event.message()?.payload)
+        .ok()?
+        .entry
 }
 
 /// As JavaScript writes it.
@@ -82,7 +98,10 @@ pub(super) fn iso(at: Timestamp) -> String {
 
 /// Whether an event may be called so.
 pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME && !RESERVED.contains(&name) && !name.chars().any(char::is_control)
+    !name.is_empty()
+        && name.len() <= MAX_NAME
+        && !RESERVED.contains(&name)
+        && !name.chars().any(char::is_control)
 }
 
 fn room_event(kind: &str, data: &Value, from: Option<&str>, at: &str) -> Value {
@@ -96,31 +115,60 @@ fn room_event(kind: &str, data: &Value, from: Option<&str>, at: &str) -> Value {
 pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timestamp) -> Packed {
     let (kind, at, data) = (Kind::of(name), iso(at), spelled_out(data));
     let first_name = kind.map_or(name, |kind| kind.first_name(name));
-    let source = if from.is_some() { "SOCKET_IO" } else { "REST_API" };
+    let source = if from.is_some() {
+        "SOCKET_IO"
+    } else {
+        "REST_API"
+    };
     let first = vec![
-        ("event".to_owned(), room_event(first_name, &data, from.map(|who| &*who.id), &at)),
+        (
+            "event".to_owned(),
+            room_event(first_name, &data, from.map(|who| &*who.id), &at),
+        ),
         (first_name.to_owned(), data.clone()),
     ];
-    let entry = Entry { kind: name.to_owned(), payload: data.clone(), timestamp: at, source: source.to_owned() };
+    let entry = Entry {
+        kind: name.to_owned(),
+        payload: data.clone(),
+        timestamp: at,
+        source: source.to_owned(),
+    };
     let mut second = vec![("negocio:evento".to_owned(), json!(entry))];
     match kind {
-        Some(kind) => second.extend(kind.second.iter().map(|name| ((*name).to_owned(), data.clone()))),
+        Some(kind) => second.extend(
+            kind.second
+                .iter()
+                .map(|name| ((*name).to_owned(), data.clone())),
+        ),
         None => second.push((name.to_owned(), data.clone())),
     }
-    Packed { first, second, entry: Some(entry) }
+    Packed {
+        first,
+        second,
+        entry: Some(entry),
+    }
 }
 
 /// The part of it that one role of the second generation hears besides.
 pub(super) fn business_of_role(name: &str, data: &Value) -> Option<(Role, Packed)> {
     let (role, name) = Kind::of(name)?.second_role?;
-    Some((role, Packed { second: vec![(name.to_owned(), spelled_out(data))], ..Packed::default() }))
+    Some((
+        role,
+        Packed {
+            second: vec![(name.to_owned(), spelled_out(data))],
+            ..Packed::default()
+        },
+    ))
 }
 
 /// Something that the API says to a role or a user.
 pub(super) fn notice(name: &str, payload: &Value, at: Timestamp) -> Packed {
     let event = room_event(name, payload, None, &iso(at));
     Packed {
-        first: vec![("event".to_owned(), event), (name.to_owned(), payload.clone())],
+        first: vec![
+            ("event".to_owned(), event),
+            (name.to_owned(), payload.clone()),
+        ],
         second: vec![(name.to_owned(), payload.clone())],
         entry: None,
     }
@@ -132,19 +180,33 @@ pub(super) fn system_notification(data: &Value, at: Timestamp) -> Packed {
 }
 
 /// What administrators hear of clients: `client_connected`, `client_authenticated`, `client_disconnected`.
-pub(super) fn client_notice(kind: &str, socket_id: &str, who: Option<&Who>, at: Timestamp) -> Packed {
+pub(super) fn client_notice(
+    kind: &str,
+    socket_id: &str,
+    who: Option<&Who>,
+    at: Timestamp,
+) -> Packed {
     let at = iso(at);
     let data = match who {
-        Some(who) => json!({"userId": &*who.id, "role": who.role.as_str(), "socketId": socket_id, "timestamp": at}),
+        Some(who) => {
+            json!({"userId": &*who.id, "role": who.role.as_str(), "socketId": socket_id, "timestamp": at})
+        }
         None => json!({"socketId": socket_id, "timestamp": at}),
     };
     let event = room_event(kind, &data, None, &at);
-    Packed { first: vec![("event".to_owned(), event.clone())], second: vec![("event".to_owned(), event)], entry: None }
+    Packed {
+        first: vec![("event".to_owned(), event.clone())],
+        second: vec![("event".to_owned(), event)],
+        entry: None,
+    }
 }
 
 /// The dashboard's numbers: for everybody of the second generation, who have always got them.
 pub(super) fn dashboard_metrics(metrics: &Value) -> Packed {
-    Packed { second: vec![("dashboard:metrics".to_owned(), metrics.clone())], ..Packed::default() }
+    Packed {
+        second: vec![("dashboard:metrics".to_owned(), metrics.clone())],
+        ..Packed::default()
+    }
 }
 
 pub(super) fn auth_success(user_id: &Value, role: Role, socket_id: &str) -> Value {
@@ -172,12 +234,29 @@ mod tests {
     #[test]
     fn a_reservation_in_both_generations() {
         let data = json!({"clienteId": 7, "proveedorId": 9, "servicioId": 3, "fecha": "2026-01-01", "estado": "pendiente"});
-        let who = Who { id: "7".into(), role: Role::Cliente };
-        let Packed { first, second, entry } = business("reservation_created", &data, Some(&who), at());
+        let who = Who {
+            id: "7".into(),
+            role: Role::Cliente,
+        };
+        let Packed {
+            first,
+            second,
+            entry,
+        } = business("reservation_created", &data, Some(&who), at());
         let spelled = spelled_out(&data);
-        let event = json!({"type": "reservation_created", "data": spelled, "from": "7", "timestamp": AT});
-        assert_eq!(first, [("event".into(), event), ("reservation_created".into(), spelled.clone())]);
-        assert_eq!(names(&second), ["negocio:evento", "reserva:nueva", "reservation_created"]);
+        let event =
+            json!({"type": "reservation_created", "data": spelled, "from": "7", "timestamp": AT});
+        assert_eq!(
+            first,
+            [
+                ("event".into(), event),
+                ("reservation_created".into(), spelled.clone())
+            ]
+        );
+        assert_eq!(
+            names(&second),
+            ["negocio:evento", "reserva:nueva", "reservation_created"]
+        );
         let negocio = json!({"type": "reservation_created", "payload": spelled, "timestamp": AT, "source": "SOCKET_IO"});
         assert_eq!(second[0].1, negocio);
         assert_eq!(json!(entry), negocio);
@@ -186,28 +265,79 @@ mod tests {
     #[test]
     fn every_row_of_the_second_generations_table() {
         for (published, everybody, role) in [
-            ("reserva:creada", &["reserva:nueva", "reservation_created"][..], Some((Role::Admin, "reserva:notificacion"))),
-            ("reservation_created", &["reserva:nueva", "reservation_created"], Some((Role::Admin, "reserva:notificacion"))),
-            ("reserva:actualizada", &["reserva:cambio", "reservation_updated"], None),
-            ("reservation_updated", &["reserva:cambio", "reservation_updated"], None),
-            ("reserva:cancelada", &["reserva:cancelacion", "reservation_deleted"], None),
-            ("reservation_deleted", &["reserva:cancelacion", "reservation_deleted"], None),
-            ("servicio:creado", &["servicio:disponible"], Some((Role::Cliente, "servicio:nuevo"))),
+            (
+                "reserva:creada",
+                &["reserva:nueva", "reservation_created"][..],
+                Some((Role::Admin, "reserva:notificacion")),
+            ),
+            (
+                "reservation_created",
+                &["reserva:nueva", "reservation_created"],
+                Some((Role::Admin, "reserva:notificacion")),
+            ),
+            (
+                "reserva:actualizada",
+                &["reserva:cambio", "reservation_updated"],
+                None,
+            ),
+            (
+                "reservation_updated",
+                &["reserva:cambio", "reservation_updated"],
+                None,
+            ),
+            (
+                "reserva:cancelada",
+                &["reserva:cancelacion", "reservation_deleted"],
+                None,
+            ),
+            (
+                "reservation_deleted",
+                &["reserva:cancelacion", "reservation_deleted"],
+                None,
+            ),
+            (
+                "servicio:creado",
+                &["servicio:disponible"],
+                Some((Role::Cliente, "servicio:nuevo")),
+            ),
             ("calificacion:creada", &["calificacion:nueva"], None),
-            ("cliente:nuevo", &[], Some((Role::Admin, "cliente:registrado"))),
-            ("pago:procesado", &["pago:confirmado", "payment_created", "payment_updated"], None),
-            ("payment_created", &["pago:confirmado", "payment_created", "payment_updated"], None),
-            ("payment_updated", &["pago:confirmado", "payment_created", "payment_updated"], None),
+            (
+                "cliente:nuevo",
+                &[],
+                Some((Role::Admin, "cliente:registrado")),
+            ),
+            (
+                "pago:procesado",
+                &["pago:confirmado", "payment_created", "payment_updated"],
+                None,
+            ),
+            (
+                "payment_created",
+                &["pago:confirmado", "payment_created", "payment_updated"],
+                None,
+            ),
+            (
+                "payment_updated",
+                &["pago:confirmado", "payment_created", "payment_updated"],
+                None,
+            ),
             ("algo:nuevo", &["algo:nuevo"], None),
         ] {
             let data = json!({"cliente_id": 1});
             let packed = business(published, &data, None, at());
-            let expected: Vec<_> = std::iter::once("negocio:evento").chain(everybody.iter().copied()).collect();
+            let expected: Vec<_> = std::iter::once("negocio:evento")
+                .chain(everybody.iter().copied())
+                .collect();
             assert_eq!(names(&packed.second), expected, "{published}");
             assert_eq!(packed.second[0].1["source"], "REST_API");
             assert_eq!(packed.second[0].1["type"], published);
-            let of_role = business_of_role(published, &data).map(|(role, packed)| (role, packed.second[0].0.clone()));
-            assert_eq!(of_role, role.map(|(role, name)| (role, name.to_owned())), "{published}");
+            let of_role = business_of_role(published, &data)
+                .map(|(role, packed)| (role, packed.second[0].0.clone()));
+            assert_eq!(
+                of_role,
+                role.map(|(role, name)| (role, name.to_owned())),
+                "{published}"
+            );
         }
     }
 
@@ -224,20 +354,41 @@ mod tests {
         ] {
             let packed = business(published, &json!({}), None, at());
             assert_eq!(names(&packed.first), ["event", bare]);
-            assert_eq!(packed.first[0].1, json!({"type": bare, "data": {}, "timestamp": AT}));
+            assert_eq!(
+                packed.first[0].1,
+                json!({"type": bare, "data": {}, "timestamp": AT})
+            );
         }
     }
 
     #[test]
     fn notices() {
-        let who = Who { id: "7".into(), role: Role::Proveedor };
+        let who = Who {
+            id: "7".into(),
+            role: Role::Proveedor,
+        };
         let packed = client_notice("client_authenticated", "abc", Some(&who), at());
         let data = json!({"userId": "7", "role": "proveedor", "socketId": "abc", "timestamp": AT});
-        assert_eq!(packed.first, [("event".into(), json!({"type": "client_authenticated", "data": data, "timestamp": AT}))]);
+        assert_eq!(
+            packed.first,
+            [(
+                "event".into(),
+                json!({"type": "client_authenticated", "data": data, "timestamp": AT})
+            )]
+        );
         let packed = client_notice("client_connected", "abc", None, at());
-        assert_eq!(packed.first[0].1["data"], json!({"socketId": "abc", "timestamp": AT}));
+        assert_eq!(
+            packed.first[0].1["data"],
+            json!({"socketId": "abc", "timestamp": AT})
+        );
         let packed = system_notification(&json!({"message": "hola", "type": "info"}), at());
-        assert_eq!(packed.second, [("system_notification".into(), json!({"message": "hola", "type": "info"}))]);
+        assert_eq!(
+            packed.second,
+            [(
+                "system_notification".into(),
+                json!({"message": "hola", "type": "info"})
+            )]
+        );
         assert_eq!(names(&packed.first), ["event", "system_notification"]);
     }
 

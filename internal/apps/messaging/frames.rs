@@ -13,8 +13,15 @@ pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
     match &event.body {
         Body::Message(message) => phoenix::broadcast(vsn, channel, &message.name, &message.payload),
         Body::State(list) => {
-            let users = list.iter().map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
-            phoenix::broadcast(vsn, channel, "presence_state", &Value::Object(users.collect()).to_string())
+            let users = list
+                .iter()
+                .map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
+            phoenix::broadcast(
+                vsn,
+                channel,
+                "presence_state",
+                &Value::Object(users.collect()).to_string(),
+            )
         }
         Body::Diff(diff) => {
             let payload = json!({"joins": side(diff, diff.joined.as_ref()), "leaves": side(diff, diff.left.as_ref())});
@@ -24,7 +31,12 @@ pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
 }
 
 fn side(diff: &Diff, entry: Option<&Entry>) -> Value {
-    let users = entry.map(|entry| (diff.user.as_str().to_owned(), metas(std::slice::from_ref(entry))));
+    let users = entry.map(|entry| {
+        (
+            diff.user.as_str().to_owned(),
+            metas(std::slice::from_ref(entry)),
+        )
+    });
     Value::Object(users.into_iter().collect())
 }
 
@@ -53,36 +65,80 @@ mod tests {
     const CHANNEL: &str = "conversation:c";
 
     fn open(exchange: &Arc<Exchange>, user: &str) -> Mailbox {
-        let identity = Identity { user: Some(UserId::new(user)), ..Identity::default() };
-        let joins = [Join::new(Vocabulary::Head.topic(CHANNEL)), Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#)];
+        let identity = Identity {
+            user: Some(UserId::new(user)),
+            ..Identity::default()
+        };
+        let joins = [
+            Join::new(Vocabulary::Head.topic(CHANNEL)),
+            Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#),
+        ];
         exchange.open(identity, &joins).unwrap()
     }
 
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
         let events = std::iter::from_fn(|| mailbox.try_recv());
-        events.map(|event| serde_json::from_str(&encode(Vsn::V2, &event.unwrap())).unwrap()).collect()
+        events
+            .map(|event| serde_json::from_str(&encode(Vsn::V2, &event.unwrap())).unwrap())
+            .collect()
     }
 
     #[test]
     fn golden_frames_of_presence() {
-        let lists = Lists { roll: Arc::new(Roll::default()), clock: Clock::system() };
+        let lists = Lists {
+            roll: Arc::new(Roll::default()),
+            clock: Clock::system(),
+        };
         let exchange = Arc::new(Exchange::new(lists, || 0));
         let mut ana = open(&exchange, "ana");
         // Every topic that is joined takes a reference, listed or not.
         let meta = |reference: &str| json!({"metas": [{"phx_ref": reference, "online_at": "5"}]});
         let told = |event: &str, payload: Value| json!([null, null, CHANNEL, event, payload]);
-        assert_eq!(frames(&mut ana), [told("presence_state", json!({"ana": meta("2")}))]);
+        assert_eq!(
+            frames(&mut ana),
+            [told("presence_state", json!({"ana": meta("2")}))]
+        );
         let mut eva = open(&exchange, "eva");
         let both = json!({"ana": meta("2"), "eva": meta("4")});
-        assert_eq!(frames(&mut eva), [told("presence_state", both)], "the list, and no change before it");
+        assert_eq!(
+            frames(&mut eva),
+            [told("presence_state", both)],
+            "the list, and no change before it"
+        );
         let seen = frames(&mut ana);
-        assert_eq!(seen[0], told("presence_diff", json!({"joins": {"eva": meta("4")}, "leaves": {}})));
-        assert_eq!((&seen[1][3], &seen[1][4]["user_id"], seen.len()), (&json!("user_joined"), &json!("eva"), 2));
+        assert_eq!(
+            seen[0],
+            told(
+                "presence_diff",
+                json!({"joins": {"eva": meta("4")}, "leaves": {}})
+            )
+        );
+        assert_eq!(
+            (&seen[1][3], &seen[1][4]["user_id"], seen.len()),
+            (&json!("user_joined"), &json!("eva"), 2)
+        );
         let second = open(&exchange, "eva");
-        assert_eq!(frames(&mut ana), [told("presence_diff", json!({"joins": {"eva": meta("6")}, "leaves": {}}))]);
+        assert_eq!(
+            frames(&mut ana),
+            [told(
+                "presence_diff",
+                json!({"joins": {"eva": meta("6")}, "leaves": {}})
+            )]
+        );
         drop(second);
-        assert_eq!(frames(&mut ana), [told("presence_diff", json!({"joins": {}, "leaves": {"eva": meta("6")}}))]);
-        assert!(frames(&mut eva).iter().all(|frame| frame[3] != "user_joined"), "nobody is told of oneself");
+        assert_eq!(
+            frames(&mut ana),
+            [told(
+                "presence_diff",
+                json!({"joins": {}, "leaves": {"eva": meta("6")}})
+            )]
+        );
+        assert!(
+            frames(&mut eva)
+                .iter()
+                .all(|frame| frame[3] != "user_joined"),
+            "nobody is told of oneself"
+        );
         drop(eva);
         assert_eq!(frames(&mut ana)[1][3], "user_left");
     }

@@ -58,10 +58,17 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, passport: Passport, berth: &Berth) -> Self {
         let user = UserId::new(&passport.user.to_string());
-        let identity = Identity { user: Some(user.clone()), session: passport.principal.session().map(Into::into), role: None };
+        let identity = Identity {
+            user: Some(user.clone()),
+            session: passport.principal.session().map(Into::into),
+            role: None,
+        };
         let here = [Join::new(presence(passport.user))];
         let dialect = if passport.vsn == Vsn::V2 { V2 } else { V1 };
-        let id = shared.exchange.attach(&berth.port, dialect, berth.address, identity, &here).ok();
+        let id = shared
+            .exchange
+            .attach(&berth.port, dialect, berth.address, identity, &here)
+            .ok();
         let socket = Socket::new(passport.user, passport.vsn, shared.vocabulary);
         let (since_s, removals) = (shared.clock.unix_s(), shared.roll.removals(passport.user));
         Self {
@@ -89,13 +96,17 @@ impl Client {
                         let mut more = Vec::new();
                         self.socket.answered(Err(failure), now.unix_s, &mut more);
                         // Before whatever came after it, as if the store had answered so.
-                        more.into_iter().rev().for_each(|step| steps.push_front(step));
+                        more.into_iter()
+                            .rev()
+                            .for_each(|step| steps.push_front(step));
                     }
                 }
                 Step::Enter(channel) => self.enter(&channel),
                 Step::Exit(channel) => self.exit(&channel),
                 Step::Speak(vocabulary) => self.speak(vocabulary),
-                Step::Typing(channel, is_typing) => self.typing(&channel, is_typing, now, Some(acts)),
+                Step::Typing(channel, is_typing) => {
+                    self.typing(&channel, is_typing, now, Some(acts))
+                }
                 Step::Show(status) => self.show(&status, now),
             }
         }
@@ -104,13 +115,19 @@ impl Client {
     /// Forgets channels that the feed has put the connection out of.
     fn look_around(&mut self, steps: &mut Vec<Step>) {
         let removals = self.shared.roll.removals(self.passport.user);
-        let Some(id) = self.id.filter(|_| removals != self.removals) else { return };
+        let Some(id) = self.id.filter(|_| removals != self.removals) else {
+            return;
+        };
         self.removals = removals;
         let is_on = |channel: &str| {
             let list = self.shared.exchange.list(&roster(channel));
-            list.iter().any(|present| present.entries.iter().any(|entry| entry.connection == id))
+            list.iter()
+                .any(|present| present.entries.iter().any(|entry| entry.connection == id))
         };
-        let channels = self.socket.channels().filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
+        let channels = self
+            .socket
+            .channels()
+            .filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
         let gone: Vec<Box<str>> = channels.map(Into::into).collect();
         for channel in gone {
             self.socket.put_out(&channel, steps);
@@ -119,11 +136,17 @@ impl Client {
 
     fn ask(&mut self, operation: Operation, now: Now, acts: &mut Acts<'_>) -> Result<(), Failure> {
         if matches!(operation, Operation::Send(..)) {
-            self.shared.messages.take(self.passport.user, now.unix_s).map_err(Failure::Limited)?;
+            self.shared
+                .messages
+                .take(self.passport.user, now.unix_s)
+                .map_err(Failure::Limited)?;
         }
         self.asked = matches!(operation, Operation::Enter(_)).then(|| operation.clone());
         let ended = self.shared.gate.count();
-        let call = self.shared.store.call(self.passport.user, operation, self.shared.windows);
+        let call = self
+            .shared
+            .store
+            .call(self.passport.user, operation, self.shared.windows);
         let answer = async move {
             let answer = timeout(OPERATION, call).await;
             let answer = answer.map_err(|_| Failure::Unavailable).and_then(|answer| {
@@ -134,7 +157,11 @@ impl Client {
             });
             Came(answer, ended)
         };
-        if acts.ask(answer) { Ok(()) } else { Err(Failure::Overloaded) }
+        if acts.ask(answer) {
+            Ok(())
+        } else {
+            Err(Failure::Overloaded)
+        }
     }
 
     /// On the topics of a channel. Presence is announced on conversations alone.
@@ -152,7 +179,11 @@ impl Client {
 
     fn exit(&self, channel: &str) {
         let Some(id) = self.id else { return };
-        for topic in [roster(channel), self.socket.vocabulary().topic(channel), dismissal(channel, self.passport.user)] {
+        for topic in [
+            roster(channel),
+            self.socket.vocabulary().topic(channel),
+            dismissal(channel, self.passport.user),
+        ] {
             self.shared.exchange.leave(id, &topic);
         }
     }
@@ -165,7 +196,10 @@ impl Client {
                 for old in Vocabulary::ALL.into_iter().filter(|old| *old != vocabulary) {
                     // Whoever was put out of it stays out.
                     if self.shared.exchange.leave(id, &old.topic(channel)) {
-                        let _ = self.shared.exchange.join(id, &[Join::new(vocabulary.topic(channel))]);
+                        let _ = self
+                            .shared
+                            .exchange
+                            .join(id, &[Join::new(vocabulary.topic(channel))]);
                     }
                 }
             }
@@ -174,23 +208,35 @@ impl Client {
 
     fn typing(&self, channel: &str, is_typing: bool, now: Now, acts: Option<&mut Acts<'_>>) {
         let Some(id) = self.id else { return };
-        if is_typing && self.shared.typing.take(self.passport.user, now.unix_s).is_err() {
+        if is_typing
+            && self
+                .shared
+                .typing
+                .take(self.passport.user, now.unix_s)
+                .is_err()
+        {
             return;
         }
         let action = if is_typing { "start" } else { "stop" };
-        let told =
-            json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
+        let told = json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
         let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
         let shown = json!({"userId": self.passport.user, "typing": is_typing, "conversationId": conversation}).to_string();
         let publish = |vocabulary: Vocabulary, event: &str, payload: String| {
             // Typing is of the moment: a shard too far behind for it need not have it.
-            let _ = self.shared.exchange.publish(Publish::new([vocabulary.topic(channel)], event, payload).except_connection(id));
+            let _ = self.shared.exchange.publish(
+                Publish::new([vocabulary.topic(channel)], event, payload).except_connection(id),
+            );
         };
         publish(Vocabulary::Document, "typing_indicator", told.to_string());
         publish(Vocabulary::Head, "user_typing", shown.clone());
         // The newest clients are told of their own typing as well.
         if let (Some(acts), Vocabulary::Head) = (acts, self.socket.vocabulary()) {
-            acts.say(&phoenix::broadcast(self.passport.vsn, channel, "user_typing", &shown));
+            acts.say(&phoenix::broadcast(
+                self.passport.vsn,
+                channel,
+                "user_typing",
+                &shown,
+            ));
         }
     }
 
@@ -199,11 +245,25 @@ impl Client {
         let Some(id) = self.id else { return };
         self.shared.roll.show(self.passport.user, status);
         let timestamp = iso(now.unix_s.saturating_mul(1_000_000));
-        let payload = json!({"userId": self.passport.user, "status": status, "timestamp": timestamp}).to_string();
-        for channel in self.socket.channels().filter(|channel| channel.starts_with("conversation:")) {
-            if self.shared.exchange.update(id, &roster(channel), self.meta(channel)) {
+        let payload =
+            json!({"userId": self.passport.user, "status": status, "timestamp": timestamp})
+                .to_string();
+        for channel in self
+            .socket
+            .channels()
+            .filter(|channel| channel.starts_with("conversation:"))
+        {
+            if self
+                .shared
+                .exchange
+                .update(id, &roster(channel), self.meta(channel))
+            {
                 let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(channel));
-                let _ = self.shared.exchange.publish(Publish::new(topics, "user_status_changed", payload.as_str()));
+                let _ = self.shared.exchange.publish(Publish::new(
+                    topics,
+                    "user_status_changed",
+                    payload.as_str(),
+                ));
             }
         }
     }
@@ -231,7 +291,10 @@ impl Client {
             let mut steps = Vec::new();
             self.socket.answered(answer, now.unix_s, &mut steps);
             // Under the gate: a membership that ends from now on finds the socket there. Nothing stands before a join's own step.
-            let entered = steps.iter().position(|step| matches!(step, Step::Enter(_))).filter(|_| is_membership);
+            let entered = steps
+                .iter()
+                .position(|step| matches!(step, Step::Enter(_)))
+                .filter(|_| is_membership);
             if let Some(Step::Enter(channel)) = entered.map(|at| steps.remove(at)) {
                 self.enter(&channel);
             }
@@ -276,7 +339,12 @@ impl Guest for Client {
         let principal = &self.passport.principal;
         let expiry = (!self.has_expired).then(|| principal.ends_at_s());
         let look = (!self.has_expired && principal.may_be_revoked()).then_some(self.look_at_s);
-        self.socket.next_time().into_iter().chain(expiry).chain(look).min()
+        self.socket
+            .next_time()
+            .into_iter()
+            .chain(expiry)
+            .chain(look)
+            .min()
     }
 
     fn encode(&self, event: &Event) -> Frame {
@@ -292,7 +360,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut steps = Vec::new();
         self.socket.ended(&mut steps);
-        let now = Now { unix_s: self.shared.clock.unix_s() };
+        let now = Now {
+            unix_s: self.shared.clock.unix_s(),
+        };
         for step in steps {
             if let Step::Typing(channel, is_typing) = step {
                 self.typing(&channel, is_typing, now, None);
@@ -306,6 +376,8 @@ impl Drop for Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct(NAME).field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct(NAME)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }

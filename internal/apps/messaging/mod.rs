@@ -79,7 +79,12 @@ const SILENCE_S: u32 = 60;
 
 /// The server's limits with what is different here.
 fn limits(server: Limits) -> Limits {
-    Limits { message_bytes: MESSAGE_BYTES, heartbeat_s: SILENCE_S, silence_s: SILENCE_S, ..server }
+    Limits {
+        message_bytes: MESSAGE_BYTES,
+        heartbeat_s: SILENCE_S,
+        silence_s: SILENCE_S,
+        ..server
+    }
 }
 
 /// Starts the app, on the current runtime. The database need not be there; until it is, clients are told to come back.
@@ -88,9 +93,21 @@ fn limits(server: Limits) -> Limits {
 /// A key that is not usable, or an address of the database.
 pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     let messages = Messages::new(parts.database.writer(config.pool_size)?);
-    let config = Config { limits: limits(parts.limits), ..config.clone() };
-    let app = Messaging::start(&config, messages, parts.messaging_hints.clone(), parts.clock.clone(), &parts.drain)?;
-    Ok(Served { piers: vec![Arc::new(app)], ..Served::default() })
+    let config = Config {
+        limits: limits(parts.limits),
+        ..config.clone()
+    };
+    let app = Messaging::start(
+        &config,
+        messages,
+        parts.messaging_hints.clone(),
+        parts.clock.clone(),
+        &parts.drain,
+    )?;
+    Ok(Served {
+        piers: vec![Arc::new(app)],
+        ..Served::default()
+    })
 }
 
 /// What all sockets share.
@@ -121,10 +138,23 @@ impl Messaging {
     ///
     /// # Errors
     /// The first key that is not usable.
-    pub fn start(config: &Config, messages: Messages, hints: Hints, clock: Clock, drain: &Drain) -> Result<Self, KeyError> {
+    pub fn start(
+        config: &Config,
+        messages: Messages,
+        hints: Hints,
+        clock: Clock,
+        drain: &Drain,
+    ) -> Result<Self, KeyError> {
         let verifier = Verifier::new(&config.verifier, clock.clone())?;
         verifier.start(drain);
-        Ok(Self::with(config, verifier, (Arc::new(messages.clone()), Arc::new(messages)), hints, clock, drain))
+        Ok(Self::with(
+            config,
+            verifier,
+            (Arc::new(messages.clone()), Arc::new(messages)),
+            hints,
+            clock,
+            drain,
+        ))
     }
 
     /// The same over any store.
@@ -137,7 +167,10 @@ impl Messaging {
         drain: &Drain,
     ) -> Self {
         let roll = Arc::new(Roll::default());
-        let lists = Lists { roll: Arc::clone(&roll), clock: clock.clone() };
+        let lists = Lists {
+            roll: Arc::clone(&roll),
+            clock: clock.clone(),
+        };
         let ticking = clock.clone();
         let exchange = Arc::new(Exchange::new(lists, move || ticking.now().as_microsecond()));
         let gate = Arc::new(Gate::default());
@@ -149,7 +182,12 @@ impl Messaging {
             hints: hints.clone(),
         };
         drain.spawn_until_stop(feed.run());
-        drain.spawn_until_stop(presence::tell_contacts(Arc::clone(&roll), source, Arc::clone(&exchange), clock.clone()));
+        drain.spawn_until_stop(presence::tell_contacts(
+            Arc::clone(&roll),
+            source,
+            Arc::clone(&exchange),
+            clock.clone(),
+        ));
         let shared = Shared {
             exchange,
             store,
@@ -164,13 +202,17 @@ impl Messaging {
             limits: config.limits,
             clock,
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 }
 
 impl std::fmt::Debug for Messaging {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Messaging").field("totals", &self.shared.exchange.totals()).finish_non_exhaustive()
+        f.debug_struct("Messaging")
+            .field("totals", &self.shared.exchange.totals())
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,9 @@ const PREVIEW_CHARS: usize = 100;
 
 /// RFC 3339 of microseconds since the Unix epoch.
 pub(super) fn iso(us: i64) -> String {
-    Timestamp::from_microsecond(us).unwrap_or_default().to_string()
+    Timestamp::from_microsecond(us)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// JSON text of ours or of the database's.
@@ -22,7 +24,10 @@ pub(super) fn parsed(text: &str) -> Value {
 }
 
 /// An object whose names, written in camelCase here, are spelled as the vocabulary has them.
-pub(super) fn spelled<const N: usize>(vocabulary: Vocabulary, members: [(&str, Value); N]) -> Value {
+pub(super) fn spelled<const N: usize>(
+    vocabulary: Vocabulary,
+    members: [(&str, Value); N],
+) -> Value {
     let spell = |(name, value): (&str, Value)| match vocabulary {
         Vocabulary::Head => (name.to_owned(), value),
         Vocabulary::Document => (snake(name), value),
@@ -75,7 +80,9 @@ fn content(message: &Message, vocabulary: Vocabulary) -> String {
 /// A message as the document's clients get it in a conversation: not wrapped, and with its id under two names.
 pub(super) fn flat(stored: &Message) -> Value {
     let mut flat = json!({"message_id": stored.id});
-    if let (Value::Object(flat), Value::Object(rest)) = (&mut flat, message(stored, Vocabulary::Document)) {
+    if let (Value::Object(flat), Value::Object(rest)) =
+        (&mut flat, message(stored, Vocabulary::Document))
+    {
         flat.extend(rest);
     }
     flat
@@ -84,7 +91,11 @@ pub(super) fn flat(stored: &Message) -> Value {
 /// A message as the document's clients get it on their user's channel.
 pub(super) fn notice(message: &Message) -> Value {
     let text = String::from_utf8_lossy(&message.content);
-    let preview: String = if message.message_type == "text" { text.chars().take(PREVIEW_CHARS).collect() } else { String::new() };
+    let preview: String = if message.message_type == "text" {
+        text.chars().take(PREVIEW_CHARS).collect()
+    } else {
+        String::new()
+    };
     json!({
         "message_id": message.id,
         "conversation_id": message.conversation_id,
@@ -168,7 +179,10 @@ pub(super) mod tests {
 
     #[test]
     fn bytes_that_are_no_text_stay_readable() {
-        let bytes = Message { content: vec![0xff, 0], ..stored("") };
+        let bytes = Message {
+            content: vec![0xff, 0],
+            ..stored("")
+        };
         assert_eq!(message(&bytes, Vocabulary::Head)["content"], "/wA=");
     }
 }

@@ -36,24 +36,42 @@ impl Pier for Messaging {
 async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
     let vsn = Vsn::parse(asked.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
     let offered = asked.header("sec-websocket-protocol").unwrap_or_default();
-    let token = asked.query("token").or_else(|| bearer(offered)).ok_or_else(|| refusal("a token is required"))?;
-    let principal = shared.verifier.verify(&token).await.map_err(|error| match error.is_temporary() {
-        true => unavailable(),
-        false => {
-            tracing::debug!(reason = error.reason(), "a messaging client was refused");
-            refusal(&error.to_string())
-        }
-    })?;
-    let user = principal.user().as_str().parse().map_err(|_| refusal("the token's sub must be a UUID"))?;
+    let token = asked
+        .query("token")
+        .or_else(|| bearer(offered))
+        .ok_or_else(|| refusal("a token is required"))?;
+    let principal =
+        shared
+            .verifier
+            .verify(&token)
+            .await
+            .map_err(|error| match error.is_temporary() {
+                true => unavailable(),
+                false => {
+                    tracing::debug!(reason = error.reason(), "a messaging client was refused");
+                    refusal(&error.to_string())
+                }
+            })?;
+    let user = principal
+        .user()
+        .as_str()
+        .parse()
+        .map_err(|_| refusal("the token's sub must be a UUID"))?;
     // Whoever entered before the feed knows where it begins could miss what is said meanwhile.
     if !shared.hints.is_ready() {
         return Err(unavailable());
     }
-    let passport = Passport { user, principal: Arc::new(principal), vsn };
+    let passport = Passport {
+        user,
+        principal: Arc::new(principal),
+        vsn,
+    };
     let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
     let make = move |berth| Box::new(Client::new(shared, passport, &berth)) as Box<dyn Guest>;
-    Ok(Boarding::new(NAME, make).limits(limits).subprotocol(is_offered.then_some(SUBPROTOCOL)))
+    Ok(Boarding::new(NAME, make)
+        .limits(limits)
+        .subprotocol(is_offered.then_some(SUBPROTOCOL)))
 }
 
 fn refusal(reason: &str) -> Answer {
@@ -66,8 +84,11 @@ fn unavailable() -> Answer {
 
 /// The token among the subprotocols that a client offers.
 fn bearer(offered: &str) -> Option<String> {
-    let encoded = offered.split(',').find_map(|name| name.trim().strip_prefix(BEARER))?;
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let encoded = offered
+        .split(',')
+        .find_map(|name| name.trim().strip_prefix(BEARER))?;
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     // Browsers make it with `btoa`, whose alphabet is the other one.
     let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(encoded).ok();
     String::from_utf8(decode(&URL_SAFE).or_else(|| decode(&STANDARD))?).ok()

@@ -66,7 +66,11 @@ impl Roll {
 
     /// The status of who is here.
     pub(super) fn status(&self, user: Uuid) -> String {
-        self.lock().here.get(&user).cloned().unwrap_or_else(|| "online".to_owned())
+        self.lock()
+            .here
+            .get(&user)
+            .cloned()
+            .unwrap_or_else(|| "online".to_owned())
     }
 
     /// Somebody was put out of a conversation.
@@ -103,7 +107,11 @@ impl Roll {
         let dirty = std::mem::take(&mut seen.dirty);
         let mut news = Vec::new();
         for user in dirty {
-            let now = seen.here.get(&user).cloned().unwrap_or_else(|| OFFLINE.to_owned());
+            let now = seen
+                .here
+                .get(&user)
+                .cloned()
+                .unwrap_or_else(|| OFFLINE.to_owned());
             if seen.told.get(&user).map_or(OFFLINE, String::as_str) != now {
                 if now == OFFLINE {
                     seen.told.remove(&user)
@@ -151,7 +159,12 @@ impl Rules for Lists {
 }
 
 /// Tells contacts, for as long as the server runs.
-pub(super) async fn tell_contacts(roll: Arc<Roll>, source: Arc<dyn Source>, exchange: Arc<Exchange>, clock: Clock) {
+pub(super) async fn tell_contacts(
+    roll: Arc<Roll>,
+    source: Arc<dyn Source>,
+    exchange: Arc<Exchange>,
+    clock: Clock,
+) {
     loop {
         roll.changed.notified().await;
         sleep(GRACE).await;
@@ -175,7 +188,11 @@ fn tell(exchange: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock:
     for contact in contacts {
         let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(&user_channel(*contact)));
         // A shard too far behind for this has worse to tell.
-        let _ = exchange.publish(Publish::new(topics, "user_presence_changed", payload.as_str()));
+        let _ = exchange.publish(Publish::new(
+            topics,
+            "user_presence_changed",
+            payload.as_str(),
+        ));
     }
 }
 
@@ -196,7 +213,11 @@ mod tests {
         assert_eq!(roll.news(), [(user, "away".to_owned())]);
         roll.note(user, Change::Went);
         roll.show(user, "busy");
-        assert_eq!(roll.news(), [(user, "offline".to_owned())], "who is gone shows nothing");
+        assert_eq!(
+            roll.news(),
+            [(user, "offline".to_owned())],
+            "who is gone shows nothing"
+        );
         assert!(roll.here().is_empty() && roll.lock().told.is_empty());
     }
 }

@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::postgres::DatabaseError;
-use crate::postgres::apps::messaging::{Conversation, Draft, Message, Messages, Outcome, Reaction, Summary};
+use crate::postgres::apps::messaging::{
+    Conversation, Draft, Message, Messages, Outcome, Reaction, Summary,
+};
 
 /// Pending messages that a join brings.
 const PENDING: i64 = 50;
@@ -25,7 +27,11 @@ pub struct Windows {
 impl Default for Windows {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        Self { retry: Duration::from_secs(600), edit: hours(24), delete: hours(48) }
+        Self {
+            retry: Duration::from_secs(600),
+            edit: hours(24),
+            delete: hours(48),
+        }
     }
 }
 
@@ -78,28 +84,47 @@ pub enum Answer {
 /// What keeps messages.
 pub trait Store: Send + Sync + 'static {
     /// Does it, as this user.
-    fn call(&self, user: Uuid, operation: Operation, windows: Windows) -> BoxFuture<'static, Result<Answer, DatabaseError>>;
+    fn call(
+        &self,
+        user: Uuid,
+        operation: Operation,
+        windows: Windows,
+    ) -> BoxFuture<'static, Result<Answer, DatabaseError>>;
 }
 
 impl Store for Messages {
-    fn call(&self, user: Uuid, operation: Operation, windows: Windows) -> BoxFuture<'static, Result<Answer, DatabaseError>> {
+    fn call(
+        &self,
+        user: Uuid,
+        operation: Operation,
+        windows: Windows,
+    ) -> BoxFuture<'static, Result<Answer, DatabaseError>> {
         let store = self.clone();
         Box::pin(async move {
             Ok(match operation {
-                Operation::Arrive => Answer::Arrived(store.summaries(user).await?, store.pending(user, PENDING).await?),
+                Operation::Arrive => Answer::Arrived(
+                    store.summaries(user).await?,
+                    store.pending(user, PENDING).await?,
+                ),
                 Operation::Enter(id) => {
                     let (exists, conversation) = store.conversation(user, id).await?;
                     Answer::Entered(exists, conversation)
                 }
-                Operation::Send(id, draft) => Answer::Message(store.send(user, id, &draft, windows.retry).await?),
+                Operation::Send(id, draft) => {
+                    Answer::Message(store.send(user, id, &draft, windows.retry).await?)
+                }
                 Operation::Edit(id, message, content, metadata) => {
                     let change = (content.as_slice(), metadata.as_deref());
                     Answer::Message(store.edit(user, id, message, change, windows.edit).await?)
                 }
-                Operation::Delete(id, message, everyone) => {
-                    Answer::Message(store.delete(user, id, message, everyone, windows.delete).await?)
+                Operation::Delete(id, message, everyone) => Answer::Message(
+                    store
+                        .delete(user, id, message, everyone, windows.delete)
+                        .await?,
+                ),
+                Operation::Receipt(id, message, read) => {
+                    Answer::Done(store.receipt(user, id, message, read).await?)
                 }
-                Operation::Receipt(id, message, read) => Answer::Done(store.receipt(user, id, message, read).await?),
                 Operation::React(id, message, reaction, true) => {
                     Answer::Reacted(store.react(user, id, message, &reaction).await?)
                 }

@@ -30,7 +30,9 @@ impl Vocabulary {
     /// Whose word this push is, if it is only one's.
     pub(super) fn of_push(event: &str) -> Option<Self> {
         match event {
-            "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" => Some(Self::Document),
+            "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" => {
+                Some(Self::Document)
+            }
             "new_message"
             | "user_typing"
             | "message_read"
@@ -101,7 +103,12 @@ mod tests {
     fn every_topic_leads_back_to_its_channel() {
         let user = Uuid::from_u128(7);
         let name = conversation_channel(Uuid::from_u128(9));
-        let topics = [Vocabulary::Document.topic(&name), Vocabulary::Head.topic(&name), roster(&name), dismissal(&name, user)];
+        let topics = [
+            Vocabulary::Document.topic(&name),
+            Vocabulary::Head.topic(&name),
+            roster(&name),
+            dismissal(&name, user),
+        ];
         assert!(topics.iter().all(|topic| channel(topic) == name));
         assert_eq!(topics.iter().filter(|topic| is_roster(topic)).count(), 1);
         assert_eq!(present(&presence(user)), Some(user));

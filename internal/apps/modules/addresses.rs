@@ -35,7 +35,10 @@ impl<'p> Address<'p> {
         match path {
             SCRIPT_PATH => Some(Self::Script),
             path if STATS_PATHS.contains(&path) => Some(Self::Stats),
-            path => path.strip_prefix(EMIT_PATH).filter(|method| !method.contains('/')).map(Self::Emit),
+            path => path
+                .strip_prefix(EMIT_PATH)
+                .filter(|method| !method.contains('/'))
+                .map(Self::Emit),
         }
     }
 
@@ -65,10 +68,20 @@ impl Reply {
 
 impl Modules {
     /// What is answered to whoever may not ask, before the body is read.
-    pub(super) fn admit<'h>(&self, address: Address<'_>, header: impl Fn(&str) -> Option<&'h str>) -> Option<Reply> {
-        let Address::Emit(_) = address else { return None };
+    pub(super) fn admit<'h>(
+        &self,
+        address: Address<'_>,
+        header: impl Fn(&str) -> Option<&'h str>,
+    ) -> Option<Reply> {
+        let Address::Emit(_) = address else {
+            return None;
+        };
         let key = header("x-api-key").unwrap_or_default();
-        let good = self.config.api_key.as_ref().is_some_and(|expected| expected.matches(key.as_bytes()));
+        let good = self
+            .config
+            .api_key
+            .as_ref()
+            .is_some_and(|expected| expected.matches(key.as_bytes()));
         (!good).then(|| Reply::refusal(401, "A valid X-API-Key is required"))
     }
 
@@ -83,7 +96,10 @@ impl Modules {
         match address {
             Address::Script => Reply::Script(SCRIPT),
             Address::Stats => {
-                let shown = Shown { token: token.map(Secret::new), session: self.people.session(header) };
+                let shown = Shown {
+                    token: token.map(Secret::new),
+                    session: self.people.session(header),
+                };
                 match self.people.identify(&shown).await {
                     Ok(Some(person)) => Reply::Json(200, self.summary(&person)),
                     Ok(None) => Reply::refusal(401, "Not authenticated"),
@@ -100,7 +116,9 @@ impl Modules {
 
     async fn emit(&self, method: &str, body: &[u8]) -> Reply {
         let text = if body.is_empty() { b"null" } else { body };
-        let Ok(arguments) = serde_json::from_slice(text) else { return Reply::refusal(400, "The body must be JSON") };
+        let Ok(arguments) = serde_json::from_slice(text) else {
+            return Reply::refusal(400, "The body must be JSON");
+        };
         let now = self.office.now();
         let call = match emit::read(method, arguments, now) {
             Ok(call) => call,
@@ -110,9 +128,19 @@ impl Modules {
         let known = match call {
             Call::Turn { module, online } => self.office.turn(&module, online).is_some(),
             Call::Tell { module, telemetry } => self.office.tell(&module, telemetry),
-            Call::Answer { module, command, status, position } => {
-                self.office.answer(&module, Report::Answer { command, status, position })
-            }
+            Call::Answer {
+                module,
+                command,
+                status,
+                position,
+            } => self.office.answer(
+                &module,
+                Report::Answer {
+                    command,
+                    status,
+                    position,
+                },
+            ),
             Call::Reread { module } => match self.read_rows(&[module]).await {
                 Ok(()) => true,
                 Err(error) => {
@@ -130,7 +158,11 @@ impl Modules {
                 true
             }
         };
-        if known { Reply::Json(200, json!({"success": true})) } else { Reply::refusal(404, "No such module") }
+        if known {
+            Reply::Json(200, json!({"success": true}))
+        } else {
+            Reply::refusal(404, "No such module")
+        }
     }
 }
 
@@ -140,11 +172,23 @@ mod tests {
 
     #[test]
     fn addresses_are_few() {
-        assert_eq!(Address::of("/socket.io/socket.io.js"), Some(Address::Script));
+        assert_eq!(
+            Address::of("/socket.io/socket.io.js"),
+            Some(Address::Script)
+        );
         assert_eq!(Address::of("/dashboard/stats"), Some(Address::Stats));
         assert_eq!(Address::of("/api/modules/stats"), Some(Address::Stats));
-        assert_eq!(Address::of("/api/modules/emit/emitModuleOnline"), Some(Address::Emit("emitModuleOnline")));
-        for other in ["/socket.io/", "/dashboard", "/dashboard/stats/x", "/api/modules/emit/a/b", "/api/modules/emit"] {
+        assert_eq!(
+            Address::of("/api/modules/emit/emitModuleOnline"),
+            Some(Address::Emit("emitModuleOnline"))
+        );
+        for other in [
+            "/socket.io/",
+            "/dashboard",
+            "/dashboard/stats/x",
+            "/api/modules/emit/a/b",
+            "/api/modules/emit",
+        ] {
             assert_eq!(Address::of(other), None, "{other}");
         }
     }

@@ -75,7 +75,11 @@ struct Counted;
 
 impl Rules for Counted {
     fn presence(&self, topic: &TopicName) -> Presence {
-        if *topic == topics::everyone() { Presence::Listed } else { Presence::Off }
+        if *topic == topics::everyone() {
+            Presence::Listed
+        } else {
+            Presence::Off
+        }
     }
 
     fn notices(&self, _topic: &TopicName, _diff: &Diff) -> Vec<Publish> {
@@ -108,21 +112,41 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     };
     let store = Arc::new(Database::new(&parts.database, &config.session_sql));
     let stored: Arc<dyn Store> = Arc::clone(&store) as _;
-    let app = Modules::build(config.clone(), stored, verifier, parts.clock.clone(), parts.drain.clone())?;
-    app.drain.spawn_until_stop(stats::follow(Arc::clone(&app.office), Arc::clone(&parts.hub), Arc::clone(&parts.catalog)));
+    let app = Modules::build(
+        config.clone(),
+        stored,
+        verifier,
+        parts.clock.clone(),
+        parts.drain.clone(),
+    )?;
+    app.drain.spawn_until_stop(stats::follow(
+        Arc::clone(&app.office),
+        Arc::clone(&parts.hub),
+        Arc::clone(&parts.catalog),
+    ));
     let (tell, told) = mpsc::channel(HINTS);
-    app.drain.spawn_until_stop(async move { store.listen(|heard| hint(&tell, heard)).await });
-    app.drain.spawn_until_stop(Arc::clone(&app).follow_rows(told));
+    app.drain
+        .spawn_until_stop(async move { store.listen(|heard| hint(&tell, heard)).await });
+    app.drain
+        .spawn_until_stop(Arc::clone(&app).follow_rows(told));
     let pages = Arc::new(Pages(Arc::clone(&app)));
     let harbour = Arc::new(Harbour::new(app, parts));
-    Ok(Served { dialects: vec![pages], sites: vec![Arc::clone(&harbour) as _], piers: vec![harbour] })
+    Ok(Served {
+        dialects: vec![pages],
+        sites: vec![Arc::clone(&harbour) as _],
+        piers: vec![harbour],
+    })
 }
 
 /// Passes a hint on. Where there is no room the reader is behind, and what it takes last is made to mean everything.
 fn hint(tell: &mpsc::Sender<Heard>, heard: Heard) {
     if let Ok(permit) = tell.try_reserve() {
         // The last place is kept for the word that covers whatever finds none.
-        permit.send(if tell.capacity() == 0 { Heard::Everything } else { heard });
+        permit.send(if tell.capacity() == 0 {
+            Heard::Everything
+        } else {
+            heard
+        });
     }
 }
 
@@ -138,12 +162,21 @@ impl Modules {
         let zone = TimeZone::get(&config.time_zone).context("MODULES_TIMEZONE")?;
         let ticks = clock.clone();
         let exchange = Arc::new(Exchange::new(Counted, move || ticks.now().as_microsecond()));
-        let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
-        let office = Office::new(exchange, clock, Locale { zone }, millis(config.group), millis(config.stale).max(1));
+        let millis =
+            |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
+        let office = Office::new(
+            exchange,
+            clock,
+            Locale { zone },
+            millis(config.group),
+            millis(config.stale).max(1),
+        );
         let mut key = [0; 32];
         getrandom::fill(&mut key).context("no randomness")?;
         if config.trust_clients {
-            tracing::warn!("MODULES_TRUST_CLIENTS is on: whoever reaches this server can be any user, administrator or module");
+            tracing::warn!(
+                "MODULES_TRUST_CLIENTS is on: whoever reaches this server can be any user, administrator or module"
+            );
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let app = Arc::new(Self {
@@ -154,7 +187,10 @@ impl Modules {
             drain,
             digests: Digests::new(&key),
             checks: Arc::new(Semaphore::new((cores / 2).max(1))),
-            wrong_codes: Cache::builder().max_capacity(10_000).time_to_live(WRONG_CODES_KEPT).build(),
+            wrong_codes: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(WRONG_CODES_KEPT)
+                .build(),
         });
         app.drain.spawn_until_stop(Arc::clone(&app).keep_time());
         let keeper = Arc::clone(&app);
@@ -165,7 +201,9 @@ impl Modules {
     /// Says what was held back, when it is due.
     async fn keep_time(self: Arc<Self>) {
         loop {
-            let wait = Duration::from_millis(u64::try_from(self.office.next_due() - self.office.now()).unwrap_or(0));
+            let wait = Duration::from_millis(
+                u64::try_from(self.office.next_due() - self.office.now()).unwrap_or(0),
+            );
             let _ = timeout(wait, self.office.wake.notified()).await;
             self.office.due();
         }
@@ -204,8 +242,14 @@ impl Modules {
         let mut begun = false;
         while let Some(mut heard) = told.recv().await {
             // Whatever else waits costs no second read of everything.
-            while let Some(Some(more)) = (heard == Heard::Everything).then(|| told.recv().now_or_never().flatten()) {
-                heard = if more == Heard::Everything { more } else { heard };
+            while let Some(Some(more)) =
+                (heard == Heard::Everything).then(|| told.recv().now_or_never().flatten())
+            {
+                heard = if more == Heard::Everything {
+                    more
+                } else {
+                    heard
+                };
             }
             loop {
                 let result = async {
@@ -222,7 +266,9 @@ impl Modules {
                 };
                 match result.await {
                     Ok(()) => break,
-                    Err(error) => tracing::warn!(%error, "the table of modules could not be read; trying again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the table of modules could not be read; trying again")
+                    }
                 }
                 sleep(RETRY).await;
                 // What was missed meanwhile is in everything.
@@ -237,7 +283,11 @@ impl Modules {
 
     /// A device that has said nothing yet.
     pub(super) fn conversation(&self) -> Conversation {
-        Conversation::new(self.office.now(), self.config.trust_clients, self.digests.clone())
+        Conversation::new(
+            self.office.now(),
+            self.config.trust_clients,
+            self.digests.clone(),
+        )
     }
 
     /// Whether that is the password of that module, and the module is somebody's. An error: it can't be found out now. bcrypt is slow by
@@ -248,8 +298,13 @@ impl Modules {
                 tracing::warn!(%error, "a module's password could not be looked up");
             })?;
             let claimed = found.as_ref().is_some_and(|found| found.claimed);
-            let Some(password) = password else { return Ok(claimed && self.config.trust_clients) };
-            let permit = Arc::clone(&self.checks).acquire_owned().await.map_err(drop)?;
+            let Some(password) = password else {
+                return Ok(claimed && self.config.trust_clients);
+            };
+            let permit = Arc::clone(&self.checks)
+                .acquire_owned()
+                .await
+                .map_err(drop)?;
             let hash = found.and_then(|found| found.password_hash).map(Secret::new);
             let judged = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -263,9 +318,15 @@ impl Modules {
     /// What it is greeted with: what was last known of it.
     pub(super) fn greetings(&self, module: &str) -> [Value; 2] {
         let state = self.office.lock();
-        let told = state.registry.get(module).and_then(|module| module.telemetry.as_deref());
+        let told = state
+            .registry
+            .get(module)
+            .and_then(|module| module.telemetry.as_deref());
         let last = |name: &str| told.and_then(|told| told.get(name)).cloned();
-        frame::greetings(&last("uptime").unwrap_or(json!(0)), &last("position").unwrap_or(Value::Null))
+        frame::greetings(
+            &last("uptime").unwrap_or(json!(0)),
+            &last("position").unwrap_or(Value::Null),
+        )
     }
 
     /// What the exchange carries to devices.
@@ -277,29 +338,49 @@ impl Modules {
     /// A web client has proved who it is: it hears what that identity may hear, and nothing of what it heard before.
     pub(super) fn enter(&self, conn: ConnId, person: &Person, page: Option<Page>) {
         let role = if person.is_admin { "admin" } else { "user" };
-        let identity = Identity { user: Some(person.user.clone()), session: None, role: Some(role.into()) };
+        let identity = Identity {
+            user: Some(person.user.clone()),
+            session: None,
+            role: Some(role.into()),
+        };
         // It fails only for a connection that is gone.
-        let _ = self.office.exchange.identify(conn, identity, &topics::joins(person, page));
+        let _ = self
+            .office
+            .exchange
+            .identify(conn, identity, &topics::joins(person, page));
         self.office.touch();
     }
 
     /// Who a client says it is, where the operator wants that believed.
     pub(super) fn trusted(&self, user: Option<&str>, is_admin: bool) -> Option<Person> {
         let user = UserId::new(user.filter(|_| self.config.trust_clients)?);
-        Some(Person { user, is_admin, nickname: None, proof: Proof::Word })
+        Some(Person {
+            user,
+            is_admin,
+            nickname: None,
+            proof: Proof::Word,
+        })
     }
 
     /// What a page begins with.
     pub(super) fn begin(&self, person: &Person, page: Option<Page>) -> Vec<(&'static str, Value)> {
         match page {
             Some(Page::Modules) => {
-                vec![("modules:initial:state", self.office.states(person)), ("modules_state", self.office.own_list(&person.user))]
+                vec![
+                    ("modules:initial:state", self.office.states(person)),
+                    ("modules_state", self.office.own_list(&person.user)),
+                ]
             }
-            Some(Page::Admin) if person.is_admin => vec![("admin:initial:stats", self.office.stats().0["stats"].take())],
+            Some(Page::Admin) if person.is_admin => {
+                vec![("admin:initial:stats", self.office.stats().0["stats"].take())]
+            }
             Some(Page::Dashboard) => {
                 let name = person.nickname.as_deref().unwrap_or(person.user.as_str());
                 let message = format!("Connected as {name}");
-                vec![("dashboard:initial:summary", json!({"timestamp": iso(self.office.now()), "message": message}))]
+                vec![(
+                    "dashboard:initial:summary",
+                    json!({"timestamp": iso(self.office.now()), "message": message}),
+                )]
             }
             Some(Page::Admin | Page::Other) | None => Vec::new(),
         }
@@ -315,9 +396,21 @@ impl Modules {
     }
 
     /// Gives somebody a module whose code they know; whether it is online, or why not.
-    pub(super) async fn claim(&self, person: &Person, module: &str, code: &Secret) -> Result<bool, &'static str> {
-        let counters = [format!("user:{}", person.user.as_str()), format!("module:{module}")];
-        if counters.iter().any(|counter| self.wrong_codes.get(counter).is_some_and(|wrong| wrong >= WRONG_CODES)) {
+    pub(super) async fn claim(
+        &self,
+        person: &Person,
+        module: &str,
+        code: &Secret,
+    ) -> Result<bool, &'static str> {
+        let counters = [
+            format!("user:{}", person.user.as_str()),
+            format!("module:{module}"),
+        ];
+        if counters.iter().any(|counter| {
+            self.wrong_codes
+                .get(counter)
+                .is_some_and(|wrong| wrong >= WRONG_CODES)
+        }) {
             return Err("Too many wrong codes; try again later");
         }
         match self.store.claim(module, code, person.user.as_str()).await {
@@ -336,7 +429,12 @@ impl Modules {
         }
         // The trigger tells as well; whoever comes first.
         let _ = self.read_rows(&[module.to_owned()]).await;
-        Ok(self.office.lock().registry.get(module).is_some_and(|module| module.online))
+        Ok(self
+            .office
+            .lock()
+            .registry
+            .get(module)
+            .is_some_and(|module| module.online))
     }
 
     /// When that second comes.

@@ -29,17 +29,31 @@ impl Commands {
     /// Whether one more may be sent to a module.
     pub(super) fn has_room(&mut self, module: &ModuleId, now: Millis) -> bool {
         self.expire(module, now);
-        self.modules.get(module).is_none_or(|waiting| waiting.len() < WAITING)
+        self.modules
+            .get(module)
+            .is_none_or(|waiting| waiting.len() < WAITING)
     }
 
     /// One is on its way.
     pub(super) fn sent(&mut self, module: &ModuleId, command: &str, sender: &UserId, now: Millis) {
-        let waiting = Waiting { command: command.to_owned(), sender: sender.clone(), until: now + ANSWER_MS };
-        self.modules.entry(module.clone()).or_default().push_back(waiting);
+        let waiting = Waiting {
+            command: command.to_owned(),
+            sender: sender.clone(),
+            until: now + ANSWER_MS,
+        };
+        self.modules
+            .entry(module.clone())
+            .or_default()
+            .push_back(waiting);
     }
 
     /// Whose command that answers: the oldest of that name.
-    pub(super) fn answered(&mut self, module: &ModuleId, command: &str, now: Millis) -> Option<UserId> {
+    pub(super) fn answered(
+        &mut self,
+        module: &ModuleId,
+        command: &str,
+        now: Millis,
+    ) -> Option<UserId> {
         self.expire(module, now);
         let waiting = self.modules.get_mut(module)?;
         let place = waiting.iter().position(|one| one.command == command)?;
@@ -56,7 +70,9 @@ impl Commands {
     }
 
     fn expire(&mut self, module: &ModuleId, now: Millis) {
-        let Some(waiting) = self.modules.get_mut(module) else { return };
+        let Some(waiting) = self.modules.get_mut(module) else {
+            return;
+        };
         waiting.retain(|one| now < one.until);
         if waiting.is_empty() {
             self.modules.remove(module);
@@ -80,8 +96,16 @@ mod tests {
         assert_eq!(commands.answered(&module, "left", 5), Some(eva.clone()));
         assert_eq!(commands.answered(&module, "left", 6), None);
         commands.sent(&module, "left", &eva, 7);
-        assert_eq!(commands.answered(&"M2".into(), "left", 8), None, "another module's");
-        assert_eq!(commands.answered(&module, "left", 7 + ANSWER_MS), None, "too late");
+        assert_eq!(
+            commands.answered(&"M2".into(), "left", 8),
+            None,
+            "another module's"
+        );
+        assert_eq!(
+            commands.answered(&module, "left", 7 + ANSWER_MS),
+            None,
+            "too late"
+        );
         assert!(commands.modules.is_empty());
     }
 

@@ -22,14 +22,20 @@ pub(super) fn session(header: &str, name: &str, secrets: &[Secret]) -> Option<Se
     if header.len() > MAX_HEADER_BYTES {
         return None;
     }
-    let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(key, _)| key.trim() == name).find_map(|(_, value)| signed(value.trim().trim_matches('"'), secrets))
+    let pairs = header
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(|(key, _)| key.trim() == name)
+        .find_map(|(_, value)| signed(value.trim().trim_matches('"'), secrets))
 }
 
 fn signed(value: &str, secrets: &[Secret]) -> Option<SessionId> {
     let value = percent_decode_str(value).decode_utf8().ok()?;
     let (id, signature) = value.strip_prefix("s:")?.rsplit_once('.')?;
-    let signature = STANDARD_NO_PAD.decode(signature.trim_end_matches('=')).ok()?;
+    let signature = STANDARD_NO_PAD
+        .decode(signature.trim_end_matches('='))
+        .ok()?;
     let made = |secret: &Secret| {
         let mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
         // Compared in constant time.
@@ -42,11 +48,18 @@ fn signed(value: &str, secrets: &[Secret]) -> Option<SessionId> {
 
 /// Whether a request may be identified by its cookies: it comes from a page of this very host, from one of `origins`, or from no page
 /// (a browser names the origin of every WebSocket and of every request that another site's script may read).
-pub(super) fn may_use_cookies(origin: Option<&str>, host: Option<&str>, origins: &[String]) -> bool {
+pub(super) fn may_use_cookies(
+    origin: Option<&str>,
+    host: Option<&str>,
+    origins: &[String],
+) -> bool {
     let Some(origin) = origin else { return true };
-    let same =
-        origin.split_once("://").is_some_and(|(_, authority)| host.is_some_and(|host| host.eq_ignore_ascii_case(authority)));
-    same || origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    let same = origin.split_once("://").is_some_and(|(_, authority)| {
+        host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+    });
+    same || origins
+        .iter()
+        .any(|listed| listed.eq_ignore_ascii_case(origin))
 }
 
 #[cfg(test)]
@@ -57,8 +70,13 @@ mod tests {
     const SIGNED: &str = "s%3Aabc.BpxCrWRpvZMh%2Fwk%2Fdjl34N%2Bm%2BVQEU7K%2F5WenLwJCgFU";
 
     fn sign(id: &str, secret: &str) -> String {
-        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(id);
-        format!("s:{id}.{}", STANDARD_NO_PAD.encode(mac.finalize().into_bytes()))
+        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+            .unwrap()
+            .chain_update(id);
+        format!(
+            "s:{id}.{}",
+            STANDARD_NO_PAD.encode(mac.finalize().into_bytes())
+        )
     }
 
     fn read(header: &str) -> Option<String> {
@@ -68,14 +86,28 @@ mod tests {
 
     #[test]
     fn a_signed_session_is_read() {
-        assert_eq!(read(&format!("connect.sid={SIGNED}")).as_deref(), Some("abc"));
+        assert_eq!(
+            read(&format!("connect.sid={SIGNED}")).as_deref(),
+            Some("abc")
+        );
         for secret in ["new secret", "keyboard cat"] {
             let cookie = sign("a.b-C_9", secret);
-            assert_eq!(read(&format!("x=1; connect.sid={cookie}")).as_deref(), Some("a.b-C_9"));
-            let encoded = percent_encoding::utf8_percent_encode(&cookie, percent_encoding::NON_ALPHANUMERIC);
-            assert_eq!(read(&format!("connect.sid={encoded};y=2")).as_deref(), Some("a.b-C_9"));
+            assert_eq!(
+                read(&format!("x=1; connect.sid={cookie}")).as_deref(),
+                Some("a.b-C_9")
+            );
+            let encoded =
+                percent_encoding::utf8_percent_encode(&cookie, percent_encoding::NON_ALPHANUMERIC);
+            assert_eq!(
+                read(&format!("connect.sid={encoded};y=2")).as_deref(),
+                Some("a.b-C_9")
+            );
         }
-        let both = format!("connect.sid={}; connect.sid={}", sign("a", "other"), sign("b", "new secret"));
+        let both = format!(
+            "connect.sid={}; connect.sid={}",
+            sign("a", "other"),
+            sign("b", "new secret")
+        );
         assert_eq!(read(&both).as_deref(), Some("b"));
     }
 
@@ -85,12 +117,31 @@ mod tests {
         let other = sign("abc", "guessed");
         let unsigned = good.rsplit_once('.').unwrap().0;
         let swapped = good.replace("s:abc", "s:abd");
-        for bad in [&*other, unsigned, &swapped, &good[2..], "s:abc.", "s:.", "j:{}", "", "s:%ff.aa"] {
+        for bad in [
+            &*other,
+            unsigned,
+            &swapped,
+            &good[2..],
+            "s:abc.",
+            "s:.",
+            "j:{}",
+            "",
+            "s:%ff.aa",
+        ] {
             assert_eq!(read(&format!("connect.sid={bad}")), None, "{bad}");
         }
         assert_eq!(read(&format!("other.sid={good}")), None);
-        assert_eq!(session(&format!("connect.sid={good}"), "connect.sid", &[]), None);
-        assert_eq!(read(&format!("{}; connect.sid={good}", "x".repeat(MAX_HEADER_BYTES))), None);
+        assert_eq!(
+            session(&format!("connect.sid={good}"), "connect.sid", &[]),
+            None
+        );
+        assert_eq!(
+            read(&format!(
+                "{}; connect.sid={good}",
+                "x".repeat(MAX_HEADER_BYTES)
+            )),
+            None
+        );
     }
 
     #[test]
@@ -100,7 +151,12 @@ mod tests {
         assert!(may(None, Some("a.example")));
         assert!(may(Some("https://A.example:8080"), Some("a.example:8080")));
         assert!(may(Some("https://panel.example.com"), Some("a.example")));
-        for origin in ["https://evil.example", "https://a.example.evil.example", "null", "https://a.example:81"] {
+        for origin in [
+            "https://evil.example",
+            "https://a.example.evil.example",
+            "null",
+            "https://a.example:81",
+        ] {
             assert!(!may(Some(origin), Some("a.example")), "{origin}");
         }
         assert!(!may(Some("https://a.example"), None));

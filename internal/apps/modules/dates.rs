@@ -16,12 +16,21 @@ pub(super) fn iso(at: Millis) -> String {
 
 /// What `Date.prototype.toLocaleString('fr-FR')` gives in that zone.
 pub(super) fn french(at: Option<Millis>, zone: &TimeZone) -> String {
-    let Some(at) = at else { return NEVER.to_owned() };
-    stamp(at).to_zoned(zone.clone()).strftime("%d/%m/%Y %H:%M:%S").to_string()
+    let Some(at) = at else {
+        return NEVER.to_owned();
+    };
+    stamp(at)
+        .to_zoned(zone.clone())
+        .strftime("%d/%m/%Y %H:%M:%S")
+        .to_string()
 }
 
 fn stamp(at: Millis) -> Timestamp {
-    Timestamp::from_millisecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_millisecond(at).unwrap_or(if at < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 #[cfg(test)]
@@ -33,8 +42,15 @@ mod tests {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso(1_763_803_431_007), "2025-11-22T09:23:51.007Z");
         let paris = TimeZone::get("Europe/Paris").unwrap();
-        assert_eq!(french(Some(1_763_803_431_007), &paris), "22/11/2025 10:23:51");
-        assert_eq!(french(Some(1_751_328_000_000), &paris), "01/07/2025 02:00:00", "summer time");
+        assert_eq!(
+            french(Some(1_763_803_431_007), &paris),
+            "22/11/2025 10:23:51"
+        );
+        assert_eq!(
+            french(Some(1_751_328_000_000), &paris),
+            "01/07/2025 02:00:00",
+            "summer time"
+        );
         assert_eq!(french(None, &paris), "Jamais");
     }
 

@@ -23,7 +23,10 @@ pub(super) const METHODS: [(&str, &[&str]); 24] = [
     ("emitModuleUpdated", &["moduleId"]),
     ("emitTelemetryUpdated", &["moduleId", "telemetry"]),
     ("emitCommandSent", &["moduleId", "command", "userId"]),
-    ("emitCommandResponse", &["moduleId", "command", "status", "position"]),
+    (
+        "emitCommandResponse",
+        &["moduleId", "command", "status", "position"],
+    ),
     ("emitUserLoggedIn", &["user"]),
     ("emitUserLoggedOut", &["user"]),
     ("emitUserSessionNew", &["userId", "message"]),
@@ -36,7 +39,10 @@ pub(super) const METHODS: [(&str, &[&str]); 24] = [
     ("emitAdminAction", &["adminUserId", "action", "details"]),
     ("emitUsersListChanged", &["changeType", "user"]),
     ("emitModulesListChanged", &["changeType", "module"]),
-    ("emitSystemMaintenance", &["inMaintenance", "reason", "adminUserId"]),
+    (
+        "emitSystemMaintenance",
+        &["inMaintenance", "reason", "adminUserId"],
+    ),
     ("emitSystemAlert", &["level", "message", "details"]),
     ("emitPerformance", &["performance"]),
 ];
@@ -64,9 +70,17 @@ pub(super) enum Call {
     /// A module came or went.
     Turn { module: String, online: bool },
     /// A module was seen, and perhaps told something.
-    Tell { module: String, telemetry: Option<Map<String, Value>> },
+    Tell {
+        module: String,
+        telemetry: Option<Map<String, Value>>,
+    },
     /// A module answered.
-    Answer { module: String, command: String, status: String, position: Value },
+    Answer {
+        module: String,
+        command: String,
+        status: String,
+        position: Value,
+    },
     /// The row of a module may have changed.
     Reread { module: String },
     /// The counts are to be told again.
@@ -91,24 +105,44 @@ impl Arguments {
     fn new(names: &[&str], body: Value) -> Self {
         Self(match body {
             Value::Object(named) => named,
-            Value::Array(values) => names.iter().map(|name| (*name).to_owned()).zip(values).collect(),
+            Value::Array(values) => names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(values)
+                .collect(),
             Value::Null => Map::new(),
             // The only argument, by itself.
-            single => names.first().map(|name| ((*name).to_owned(), single)).into_iter().collect(),
+            single => names
+                .first()
+                .map(|name| ((*name).to_owned(), single))
+                .into_iter()
+                .collect(),
         })
     }
 
     fn value(&self, name: &str) -> Value {
-        self.0.get(name).cloned().map_or(Value::Null, |value| scrubbed(value, DEPTH))
+        self.0
+            .get(name)
+            .cloned()
+            .map_or(Value::Null, |value| scrubbed(value, DEPTH))
     }
 
     /// An id; of a module also as part of an object, for callers who pass the module itself.
     fn id(&self, name: &'static str) -> Result<String, BadCall> {
         let nested = || {
-            let object = ["module", "user"].iter().find_map(|object| self.0.get(*object))?;
-            [name, "module_id", "id"].iter().find_map(|field| object.get(*field)).and_then(id_text)
+            let object = ["module", "user"]
+                .iter()
+                .find_map(|object| self.0.get(*object))?;
+            [name, "module_id", "id"]
+                .iter()
+                .find_map(|field| object.get(*field))
+                .and_then(id_text)
         };
-        self.0.get(name).and_then(id_text).or_else(nested).ok_or(BadCall::Argument(name))
+        self.0
+            .get(name)
+            .and_then(id_text)
+            .or_else(nested)
+            .ok_or(BadCall::Argument(name))
     }
 
     fn text(&self, name: &'static str) -> Result<String, BadCall> {
@@ -121,14 +155,27 @@ impl Arguments {
     }
 
     fn text_or(&self, name: &str, default: &str) -> String {
-        self.0.get(name).and_then(Value::as_str).unwrap_or(default).to_owned()
+        self.0
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or(default)
+            .to_owned()
     }
 
     fn user(&self) -> Result<(UserId, Value), BadCall> {
-        let user = self.0.get("user").and_then(Value::as_object).ok_or(BadCall::Argument("user"))?;
-        let id = user.get("id").and_then(id_text).ok_or(BadCall::Argument("user"))?;
+        let user = self
+            .0
+            .get("user")
+            .and_then(Value::as_object)
+            .ok_or(BadCall::Argument("user"))?;
+        let id = user
+            .get("id")
+            .and_then(id_text)
+            .ok_or(BadCall::Argument("user"))?;
         let known = ["id", "name", "nickname", "email", "isAdmin", "lastLogin"];
-        let kept = known.iter().filter_map(|name| Some(((*name).to_owned(), user.get(*name)?.clone())));
+        let kept = known
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), user.get(*name)?.clone())));
         Ok((UserId::new(&id), Value::Object(kept.collect())))
     }
 }
@@ -138,28 +185,48 @@ fn scrubbed(value: Value, depth: usize) -> Value {
     match value {
         Value::Object(_) | Value::Array(_) if depth == 0 => Value::Null,
         Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(name, _)| !SECRET.contains(&&*name.to_ascii_lowercase()));
-            Value::Object(kept.map(|(name, value)| (name, scrubbed(value, depth - 1))).collect())
+            let kept = fields
+                .into_iter()
+                .filter(|(name, _)| !SECRET.contains(&&*name.to_ascii_lowercase()));
+            Value::Object(
+                kept.map(|(name, value)| (name, scrubbed(value, depth - 1)))
+                    .collect(),
+            )
         }
-        Value::Array(values) => values.into_iter().map(|value| scrubbed(value, depth - 1)).collect(),
+        Value::Array(values) => values
+            .into_iter()
+            .map(|value| scrubbed(value, depth - 1))
+            .collect(),
         plain => plain,
     }
 }
 
 /// Understands a call.
 pub(super) fn read(method: &str, body: Value, now: Millis) -> Result<Call, BadCall> {
-    let (_, names) = METHODS.iter().find(|(name, _)| *name == method).ok_or(BadCall::Unknown)?;
+    let (_, names) = METHODS
+        .iter()
+        .find(|(name, _)| *name == method)
+        .ok_or(BadCall::Unknown)?;
     let arguments = &Arguments::new(names, body);
     match method {
-        "emitModuleOnline" | "emitModuleOffline" => {
-            Ok(Call::Turn { module: arguments.id("moduleId")?, online: method == "emitModuleOnline" })
-        }
-        "emitModuleLastSeenUpdated" => Ok(Call::Tell { module: arguments.id("moduleId")?, telemetry: None }),
+        "emitModuleOnline" | "emitModuleOffline" => Ok(Call::Turn {
+            module: arguments.id("moduleId")?,
+            online: method == "emitModuleOnline",
+        }),
+        "emitModuleLastSeenUpdated" => Ok(Call::Tell {
+            module: arguments.id("moduleId")?,
+            telemetry: None,
+        }),
         "emitTelemetryUpdated" => match arguments.value("telemetry") {
-            Value::Object(told) => Ok(Call::Tell { module: arguments.id("moduleId")?, telemetry: Some(told) }),
+            Value::Object(told) => Ok(Call::Tell {
+                module: arguments.id("moduleId")?,
+                telemetry: Some(told),
+            }),
             _ => Err(BadCall::Argument("telemetry")),
         },
-        "emitModuleAdded" | "emitModuleRemoved" | "emitModuleUpdated" => Ok(Call::Reread { module: arguments.id("moduleId")? }),
+        "emitModuleAdded" | "emitModuleRemoved" | "emitModuleUpdated" => Ok(Call::Reread {
+            module: arguments.id("moduleId")?,
+        }),
         "emitCommandResponse" => Ok(Call::Answer {
             module: arguments.id("moduleId")?,
             command: arguments.text("command")?,
@@ -184,42 +251,68 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
             } else {
                 ("rt_user_logged_out", "logged_out")
             };
-            vec![News::new(name, json!({"action": action, "user": user, "timestamp": at}), [topics::admins()])]
+            vec![News::new(
+                name,
+                json!({"action": action, "user": user, "timestamp": at}),
+                [topics::admins()],
+            )]
         }
         "emitUserSessionNew" => {
             let user = UserId::new(&arguments.id("userId")?);
             let message = arguments.text_or("message", "New session");
-            vec![News::new("user:session:new", json!({"message": message, "timestamp": at}), [topics::user(&user)])]
+            vec![News::new(
+                "user:session:new",
+                json!({"message": message, "timestamp": at}),
+                [topics::user(&user)],
+            )]
         }
         "emitUserWelcome" => {
             let (id, user) = arguments.user()?;
             let message = arguments.text_or("message", "Welcome");
-            vec![News::new("user:welcome", json!({"message": message, "user": user, "timestamp": at}), [topics::user(&id)])]
+            vec![News::new(
+                "user:welcome",
+                json!({"message": message, "user": user, "timestamp": at}),
+                [topics::user(&id)],
+            )]
         }
         "emitUserRegistered" => {
             let (_, user) = arguments.user()?;
             let payload = json!({"action": "registered", "user": user, "timestamp": at});
-            vec![News::new("admin:user:registered", payload, [topics::admins()])]
+            vec![News::new(
+                "admin:user:registered",
+                payload,
+                [topics::admins()],
+            )]
         }
         "emitUserProfileUpdated" => {
             let (id, user) = arguments.user()?;
             let payload = json!({"action": "profile_updated", "user": user, "timestamp": at});
-            vec![News::new("rt_user_profile_updated", payload, [topics::user(&id), topics::admins()])]
+            vec![News::new(
+                "rt_user_profile_updated",
+                payload,
+                [topics::user(&id), topics::admins()],
+            )]
         }
         "emitUserPasswordChanged" => {
             let id = arguments.id("userId")?;
             let message = arguments.text_or("message", "Password changed");
             let own = json!({"message": message, "timestamp": at});
-            let seen = json!({"action": "password_changed", "userId": id_value(&id), "timestamp": at});
+            let seen =
+                json!({"action": "password_changed", "userId": id_value(&id), "timestamp": at});
             vec![
-                News::new("user:security:password_changed", own, [topics::user(&UserId::new(&id))]),
+                News::new(
+                    "user:security:password_changed",
+                    own,
+                    [topics::user(&UserId::new(&id))],
+                ),
                 News::new("admin:user:password_changed", seen, [topics::admins()]),
             ]
         }
         "emitUserActivity" => {
             let (id, activity) = (arguments.id("userId")?, arguments.text("activity")?);
             let followed = ACTIVITIES.contains(&&*activity);
-            let news = || news::activity(&id_value(&id), &activity, &arguments.value("details"), now);
+            let news =
+                || news::activity(&id_value(&id), &activity, &arguments.value("details"), now);
             followed.then(news).into_iter().collect()
         }
         _ => return Err(BadCall::Unknown),
@@ -231,7 +324,13 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
     Ok(match method {
         "emitCommandSent" => {
             let (module, command) = (arguments.id("moduleId")?, arguments.text("command")?);
-            news::command_sent(&module, &command, &UserId::new(&arguments.id("userId")?), now).into()
+            news::command_sent(
+                &module,
+                &command,
+                &UserId::new(&arguments.id("userId")?),
+                now,
+            )
+            .into()
         }
         "emitAdminAction" => {
             let admin = arguments.id("adminUserId")?;
@@ -240,29 +339,52 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
                 "timestamp": at,
             });
             let news = News::new("admin:action:performed", payload, [topics::admins()]);
-            vec![News { except: Some(UserId::new(&admin)), ..news }]
+            vec![News {
+                except: Some(UserId::new(&admin)),
+                ..news
+            }]
         }
         "emitUsersListChanged" => {
             let user = arguments.user().map(|(_, user)| user).unwrap_or_default();
-            let payload = json!({"changeType": arguments.text("changeType")?, "user": user, "timestamp": at});
-            vec![News::new("admin:users:list_changed", payload, [topics::admins_on(Page::Admin)])]
+            let payload =
+                json!({"changeType": arguments.text("changeType")?, "user": user, "timestamp": at});
+            vec![News::new(
+                "admin:users:list_changed",
+                payload,
+                [topics::admins_on(Page::Admin)],
+            )]
         }
         "emitModulesListChanged" => {
-            let payload =
-                json!({"changeType": arguments.text("changeType")?, "module": arguments.value("module"), "timestamp": at});
-            vec![News::new("admin:modules:list_changed", payload, [topics::admins_on(Page::Admin)])]
+            let payload = json!({"changeType": arguments.text("changeType")?, "module": arguments.value("module"), "timestamp": at});
+            vec![News::new(
+                "admin:modules:list_changed",
+                payload,
+                [topics::admins_on(Page::Admin)],
+            )]
         }
         "emitSystemMaintenance" => {
-            let on = arguments.0.get("inMaintenance").and_then(Value::as_bool).ok_or(BadCall::Argument("inMaintenance"))?;
+            let on = arguments
+                .0
+                .get("inMaintenance")
+                .and_then(Value::as_bool)
+                .ok_or(BadCall::Argument("inMaintenance"))?;
             let payload = json!({
                 "inMaintenance": on, "reason": arguments.value("reason"), "adminUserId": arguments.value("adminUserId"),
                 "timestamp": at,
             });
-            vec![News::new("system:maintenance", payload, [topics::everyone()])]
+            vec![News::new(
+                "system:maintenance",
+                payload,
+                [topics::everyone()],
+            )]
         }
         "emitSystemAlert" => {
             let level = arguments.text("level")?;
-            let to = if matches!(&*level, "critical" | "error") { topics::admins() } else { topics::admins_on(Page::Admin) };
+            let to = if matches!(&*level, "critical" | "error") {
+                topics::admins()
+            } else {
+                topics::admins_on(Page::Admin)
+            };
             let payload = json!({
                 "level": level, "message": arguments.text("message")?, "details": arguments.value("details"), "timestamp": at,
             });
@@ -271,7 +393,11 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
         "emitPerformance" => {
             let performance = Some(arguments.value("performance")).filter(|value| !value.is_null());
             let payload = json!({"performance": performance.ok_or(BadCall::Argument("performance"))?, "timestamp": at});
-            vec![News::new("admin:performance:updated", payload, [topics::admins_on(Page::Admin)])]
+            vec![News::new(
+                "admin:performance:updated",
+                payload,
+                [topics::admins_on(Page::Admin)],
+            )]
         }
         _ => return Err(BadCall::Unknown),
     })

@@ -5,10 +5,19 @@ const AT: &str = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
 
 /// `name → audience: payload` of each.
 fn said(method: &str, body: Value) -> Vec<String> {
-    let Call::Say(news) = read(method, body, NOW).unwrap() else { panic!("{method} says something") };
+    let Call::Say(news) = read(method, body, NOW).unwrap() else {
+        panic!("{method} says something")
+    };
     let one = |news: News| {
-        let to: Vec<_> = news.to.iter().map(|topic| topic.as_str().to_owned()).collect();
-        let except = news.except.map(|user| format!(" but {}", user.as_str())).unwrap_or_default();
+        let to: Vec<_> = news
+            .to
+            .iter()
+            .map(|topic| topic.as_str().to_owned())
+            .collect();
+        let except = news
+            .except
+            .map(|user| format!(" but {}", user.as_str()))
+            .unwrap_or_default();
         format!("{} → {}{except}: {}", news.name, to.join(" "), news.payload)
     };
     news.into_iter().map(one).collect()
@@ -19,54 +28,111 @@ fn users() {
     let user = json!({"id": 7, "name": "Ana", "email": "a@x", "isAdmin": false, "sessionId": "s3cret", "password_hash": "x"});
     let shown = r#""user":{"id":7,"name":"Ana","email":"a@x","isAdmin":false}"#;
     let body = || json!({"user": user, "sessionId": "s3cret"});
-    assert_eq!(said("emitUserLoggedIn", body()), [format!(r#"rt_user_logged_in → admins: {{"action":"logged_in",{shown},{AT}"#)]);
+    assert_eq!(
+        said("emitUserLoggedIn", body()),
+        [format!(
+            r#"rt_user_logged_in → admins: {{"action":"logged_in",{shown},{AT}"#
+        )]
+    );
     assert_eq!(
         said("emitUserLoggedOut", body()),
-        [format!(r#"rt_user_logged_out → admins: {{"action":"logged_out",{shown},{AT}"#)]
+        [format!(
+            r#"rt_user_logged_out → admins: {{"action":"logged_out",{shown},{AT}"#
+        )]
     );
     assert_eq!(
         said("emitUserRegistered", body()),
-        [format!(r#"admin:user:registered → admins: {{"action":"registered",{shown},{AT}"#)]
+        [format!(
+            r#"admin:user:registered → admins: {{"action":"registered",{shown},{AT}"#
+        )]
     );
-    let profile = format!(r#"rt_user_profile_updated → user:7 admins: {{"action":"profile_updated",{shown},{AT}"#);
+    let profile = format!(
+        r#"rt_user_profile_updated → user:7 admins: {{"action":"profile_updated",{shown},{AT}"#
+    );
     assert_eq!(said("emitUserProfileUpdated", body()), [profile]);
     assert_eq!(
         said("emitUserWelcome", json!([user, "Hi"])),
-        [format!(r#"user:welcome → user:7: {{"message":"Hi",{shown},{AT}"#)]
+        [format!(
+            r#"user:welcome → user:7: {{"message":"Hi",{shown},{AT}"#
+        )]
     );
     let new = format!(r#"user:session:new → user:7: {{"message":"New session",{AT}"#);
     assert_eq!(said("emitUserSessionNew", json!({"userId": 7})), [new]);
     let expected = [
         format!(r#"user:security:password_changed → user:7: {{"message":"Password changed",{AT}"#),
-        format!(r#"admin:user:password_changed → admins: {{"action":"password_changed","userId":7,{AT}"#),
+        format!(
+            r#"admin:user:password_changed → admins: {{"action":"password_changed","userId":7,{AT}"#
+        ),
     ];
     assert_eq!(said("emitUserPasswordChanged", json!(["7"])), expected);
-    let activity = format!(r#"admin:user:activity → admins: {{"userId":7,"activity":"module_added","details":{{"a":1}},{AT}"#);
+    let activity = format!(
+        r#"admin:user:activity → admins: {{"userId":7,"activity":"module_added","details":{{"a":1}},{AT}"#
+    );
     assert_eq!(
-        said("emitUserActivity", json!({"userId": 7, "activity": "module_added", "details": {"a": 1, "sessionId": "x"}})),
+        said(
+            "emitUserActivity",
+            json!({"userId": 7, "activity": "module_added", "details": {"a": 1, "sessionId": "x"}})
+        ),
         [activity]
     );
-    assert!(said("emitUserActivity", json!({"userId": 7, "activity": "looked"})).is_empty());
+    assert!(
+        said(
+            "emitUserActivity",
+            json!({"userId": 7, "activity": "looked"})
+        )
+        .is_empty()
+    );
 }
 
 #[test]
 fn administrators_and_the_system() {
-    let action = json!({"adminUserId": 1, "action": "delete_user", "details": {"id": 3, "token": "t"}});
+    let action =
+        json!({"adminUserId": 1, "action": "delete_user", "details": {"id": 3, "token": "t"}});
     let expected = r#"admin:action:performed → admins but 1: {"adminUserId":1,"action":"delete_user","details":{"id":3},"#;
     assert_eq!(said("emitAdminAction", action), [format!("{expected}{AT}")]);
-    let expected = r#"system:maintenance → all: {"inMaintenance":true,"reason":"update","adminUserId":1,"#;
-    assert_eq!(said("emitSystemMaintenance", json!([true, "update", 1])), [format!("{expected}{AT}")]);
-    for (level, to) in [("critical", "admins"), ("error", "admins"), ("warning", "admins-on:admin"), ("info", "admins-on:admin")]
-    {
-        let expected = format!(r#"system:alert → {to}: {{"level":"{level}","message":"m","details":null,{AT}"#);
-        assert_eq!(said("emitSystemAlert", json!({"level": level, "message": "m"})), [expected]);
+    let expected =
+        r#"system:maintenance → all: {"inMaintenance":true,"reason":"update","adminUserId":1,"#;
+    assert_eq!(
+        said("emitSystemMaintenance", json!([true, "update", 1])),
+        [format!("{expected}{AT}")]
+    );
+    for (level, to) in [
+        ("critical", "admins"),
+        ("error", "admins"),
+        ("warning", "admins-on:admin"),
+        ("info", "admins-on:admin"),
+    ] {
+        let expected = format!(
+            r#"system:alert → {to}: {{"level":"{level}","message":"m","details":null,{AT}"#
+        );
+        assert_eq!(
+            said("emitSystemAlert", json!({"level": level, "message": "m"})),
+            [expected]
+        );
     }
-    let performance = format!(r#"admin:performance:updated → admins-on:admin: {{"performance":{{"cpu":1}},{AT}"#);
-    assert_eq!(said("emitPerformance", json!({"performance": {"cpu": 1}})), [performance]);
-    let users = format!(r#"admin:users:list_changed → admins-on:admin: {{"changeType":"added","user":{{"id":3}},{AT}"#);
-    assert_eq!(said("emitUsersListChanged", json!(["added", {"id": 3}])), [users]);
-    let modules = format!(r#"admin:modules:list_changed → admins-on:admin: {{"changeType":"removed","module":{{"id":"M"}},{AT}"#);
-    assert_eq!(said("emitModulesListChanged", json!(["removed", {"id": "M", "module_code": "x"}])), [modules]);
+    let performance =
+        format!(r#"admin:performance:updated → admins-on:admin: {{"performance":{{"cpu":1}},{AT}"#);
+    assert_eq!(
+        said("emitPerformance", json!({"performance": {"cpu": 1}})),
+        [performance]
+    );
+    let users = format!(
+        r#"admin:users:list_changed → admins-on:admin: {{"changeType":"added","user":{{"id":3}},{AT}"#
+    );
+    assert_eq!(
+        said("emitUsersListChanged", json!(["added", {"id": 3}])),
+        [users]
+    );
+    let modules = format!(
+        r#"admin:modules:list_changed → admins-on:admin: {{"changeType":"removed","module":{{"id":"M"}},{AT}"#
+    );
+    assert_eq!(
+        said(
+            "emitModulesListChanged",
+            json!(["removed", {"id": "M", "module_code": "x"}])
+        ),
+        [modules]
+    );
     assert_eq!(said("emitCommandSent", json!(["M1", "left", 7])).len(), 3);
 }
 
@@ -74,19 +140,57 @@ fn administrators_and_the_system() {
 fn modules() {
     let of = |method: &str, body: Value| read(method, body, NOW).unwrap();
     let module = || "M1".to_owned();
-    assert_eq!(of("emitModuleOnline", json!("M1")), Call::Turn { module: module(), online: true });
-    assert_eq!(of("emitModuleOffline", json!({"moduleId": "M1", "x": 1})), Call::Turn { module: module(), online: false });
-    assert_eq!(of("emitModuleLastSeenUpdated", json!(["M1", "2025"])), Call::Tell { module: module(), telemetry: None });
+    assert_eq!(
+        of("emitModuleOnline", json!("M1")),
+        Call::Turn {
+            module: module(),
+            online: true
+        }
+    );
+    assert_eq!(
+        of("emitModuleOffline", json!({"moduleId": "M1", "x": 1})),
+        Call::Turn {
+            module: module(),
+            online: false
+        }
+    );
+    assert_eq!(
+        of("emitModuleLastSeenUpdated", json!(["M1", "2025"])),
+        Call::Tell {
+            module: module(),
+            telemetry: None
+        }
+    );
     for method in ["emitModuleAdded", "emitModuleRemoved", "emitModuleUpdated"] {
-        assert_eq!(of(method, json!({"userId": 7, "module": {"module_id": "M1"}})), Call::Reread { module: module() });
+        assert_eq!(
+            of(method, json!({"userId": 7, "module": {"module_id": "M1"}})),
+            Call::Reread { module: module() }
+        );
     }
     let telemetry = json!({"uptime": 1}).as_object().cloned();
     assert_eq!(
-        of("emitTelemetryUpdated", json!(["M1", {"uptime": 1, "password": "x"}])),
-        Call::Tell { module: module(), telemetry }
+        of(
+            "emitTelemetryUpdated",
+            json!(["M1", {"uptime": 1, "password": "x"}])
+        ),
+        Call::Tell {
+            module: module(),
+            telemetry
+        }
     );
-    let answer = Call::Answer { module: module(), command: "left".into(), status: "success".into(), position: json!("left") };
-    assert_eq!(of("emitCommandResponse", json!({"moduleId": "M1", "command": "left", "position": "left"})), answer);
+    let answer = Call::Answer {
+        module: module(),
+        command: "left".into(),
+        status: "success".into(),
+        position: json!("left"),
+    };
+    assert_eq!(
+        of(
+            "emitCommandResponse",
+            json!({"moduleId": "M1", "command": "left", "position": "left"})
+        ),
+        answer
+    );
     assert_eq!(of("emitGlobalStats", Value::Null), Call::Counts);
 }
 
@@ -94,10 +198,16 @@ fn modules() {
 fn every_method_refuses_what_it_cannot_use() {
     for (method, names) in METHODS {
         if !names.is_empty() {
-            assert!(matches!(read(method, Value::Null, NOW), Err(BadCall::Argument(_))), "{method}");
+            assert!(
+                matches!(read(method, Value::Null, NOW), Err(BadCall::Argument(_))),
+                "{method}"
+            );
         }
     }
-    assert_eq!(read("emitEverything", Value::Null, NOW), Err(BadCall::Unknown));
+    assert_eq!(
+        read("emitEverything", Value::Null, NOW),
+        Err(BadCall::Unknown)
+    );
 }
 
 #[test]
@@ -106,6 +216,8 @@ fn nothing_too_deep_is_passed_on() {
     for _ in 0..100 {
         deep = json!({"a": deep});
     }
-    let [said] = &said("emitPerformance", json!({"performance": deep}))[..] else { panic!("one") };
+    let [said] = &said("emitPerformance", json!({"performance": deep}))[..] else {
+        panic!("one")
+    };
     assert!(said.len() < 300 && said.contains("null"));
 }

@@ -23,7 +23,10 @@ pub(super) struct Grouping<K, V> {
 impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
     /// A window of 0: everything goes out at once.
     pub(super) fn new(window_ms: Millis) -> Self {
-        Self { window_ms: window_ms.max(0), groups: HashMap::new() }
+        Self {
+            window_ms: window_ms.max(0),
+            groups: HashMap::new(),
+        }
     }
 
     /// Gives the news back if they are to go out now; else they, or newer ones, go out when they are [due](Self::due).
@@ -33,11 +36,19 @@ impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
         }
         let window = self.window_ms;
         let Some(group) = self.groups.get_mut(&key) else {
-            self.groups.insert(key, Group { sent_at: now, newest: None });
+            self.groups.insert(
+                key,
+                Group {
+                    sent_at: now,
+                    newest: None,
+                },
+            );
             return Some(news);
         };
         // A clock that went back must not hold news for longer than a window.
-        if group.newest.is_none() && !(group.sent_at..group.sent_at.saturating_add(window)).contains(&now) {
+        if group.newest.is_none()
+            && !(group.sent_at..group.sent_at.saturating_add(window)).contains(&now)
+        {
             group.sent_at = now;
             return Some(news);
         }
@@ -49,7 +60,9 @@ impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
     /// When [`Self::due`] should be called next.
     pub(super) fn next_due(&self) -> Option<Millis> {
         let waiting = self.groups.values().filter(|group| group.newest.is_some());
-        waiting.map(|group| group.sent_at.saturating_add(self.window_ms)).min()
+        waiting
+            .map(|group| group.sent_at.saturating_add(self.window_ms))
+            .min()
     }
 
     /// What is to go out by now. Forgets what was quiet.
@@ -60,7 +73,9 @@ impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
             if now < group.sent_at.saturating_add(window) {
                 return true;
             }
-            let Some(news) = group.newest.take() else { return false };
+            let Some(news) = group.newest.take() else {
+                return false;
+            };
             group.sent_at = now;
             due.push((key.clone(), news));
             true
@@ -91,7 +106,10 @@ mod tests {
         assert_eq!(grouping.due(1_100), [("a", 3)]);
         assert_eq!(grouping.next_due(), None);
         assert!(grouping.due(1_300).is_empty());
-        assert!(grouping.groups.is_empty(), "nothing is kept about the quiet");
+        assert!(
+            grouping.groups.is_empty(),
+            "nothing is kept about the quiet"
+        );
     }
 
     proptest! {

@@ -26,9 +26,23 @@ pub(super) struct Device {
 impl Device {
     /// A connection that has said nothing yet.
     pub(super) fn new(app: Arc<Modules>, berth: &Berth) -> Self {
-        let conn = app.office.exchange.attach(&berth.port, DIALECT, berth.address, Identity::default(), &[]).ok();
+        let conn = app
+            .office
+            .exchange
+            .attach(
+                &berth.port,
+                DIALECT,
+                berth.address,
+                Identity::default(),
+                &[],
+            )
+            .ok();
         let conversation = app.conversation();
-        Self { app, conn, conversation }
+        Self {
+            app,
+            conn,
+            conversation,
+        }
     }
 
     fn act(&mut self, effect: Option<Effect>, now: Millis, acts: &mut Acts<'_>) {
@@ -48,8 +62,12 @@ impl Device {
     }
 
     fn report(&mut self, module: &str, report: Report, acts: &mut Acts<'_>) {
-        let Some(conn) = self.conn else { return acts.close(Close::ServerError.code(), Close::ServerError.reason()) };
-        let Report::Identify(fields) = report else { return self.app.office.device_said(module, conn, report) };
+        let Some(conn) = self.conn else {
+            return acts.close(Close::ServerError.code(), Close::ServerError.reason());
+        };
+        let Report::Identify(fields) = report else {
+            return self.app.office.device_said(module, conn, report);
+        };
         if !self.app.office.device_came(module, conn, &fields) {
             return acts.close(Close::Failed.code(), Close::Failed.reason());
         }
@@ -65,14 +83,18 @@ impl Guest for Device {
         let effect = match heard {
             Heard::Text(text) => self.conversation.hear(text, now),
             // Some firmware marks its text as binary.
-            Heard::Binary(bytes) => self.conversation.hear(std::str::from_utf8(bytes).unwrap_or_default(), now),
+            Heard::Binary(bytes) => self
+                .conversation
+                .hear(std::str::from_utf8(bytes).unwrap_or_default(), now),
         };
         self.act(effect, now, acts);
     }
 
     fn answered(&mut self, answer: Answered, now: Now, acts: &mut Acts<'_>) {
         let now = now.unix_s * 1000;
-        let verdict = answer.downcast::<Result<bool, ()>>().map_or(Err(()), |verdict| *verdict);
+        let verdict = answer
+            .downcast::<Result<bool, ()>>()
+            .map_or(Err(()), |verdict| *verdict);
         let effect = self.conversation.judged(verdict, now);
         self.act(effect, now, acts);
     }
@@ -85,12 +107,18 @@ impl Guest for Device {
 
     fn next_time(&self) -> Option<i64> {
         // Up to the next whole second: a deadline is never early.
-        self.conversation.next_time().map(|ms| ms.saturating_add(999) / 1000)
+        self.conversation
+            .next_time()
+            .map(|ms| ms.saturating_add(999) / 1000)
     }
 
     fn encode(&self, event: &Event) -> Frame {
-        let told = event.message().and_then(|message| self.app.command(&message.payload));
-        let text = told.map(|told| frame::command(&told.module, &told.command, &told.params, told.at).to_string());
+        let told = event
+            .message()
+            .and_then(|message| self.app.command(&message.payload));
+        let text = told.map(|told| {
+            frame::command(&told.module, &told.command, &told.params, told.at).to_string()
+        });
         Frame::text(text.as_deref().unwrap_or("{}"))
     }
 
@@ -99,7 +127,11 @@ impl Guest for Device {
     }
 
     fn farewell(&self, why: &'static str) -> (u16, &'static str) {
-        let close = if why == NEW_SESSION { Close::NewSession } else { Close::Failed };
+        let close = if why == NEW_SESSION {
+            Close::NewSession
+        } else {
+            Close::Failed
+        };
         (close.code(), close.reason())
     }
 }

@@ -29,7 +29,15 @@ pub(super) struct Harbour {
 impl Harbour {
     pub(super) fn new(app: Arc<Modules>, parts: &Parts) -> Self {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
-        Self { app, limits: Limits { message_bytes, heartbeat_s: HEARTBEAT_S, silence_s: SILENCE_S, ..parts.limits } }
+        Self {
+            app,
+            limits: Limits {
+                message_bytes,
+                heartbeat_s: HEARTBEAT_S,
+                silence_s: SILENCE_S,
+                ..parts.limits
+            },
+        }
     }
 }
 
@@ -43,10 +51,15 @@ impl Site for Harbour {
     }
 
     fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        let Some(address) = Address::of(asked.path()) else { return Ok(()) };
+        let Some(address) = Address::of(asked.path()) else {
+            return Ok(());
+        };
         let methods = address.methods();
         if !methods.contains(&asked.method()) {
-            return Err(Answer::json(405, r#"{"success":false,"error":"Method not allowed"}"#).with("allow", methods.join(", ")));
+            return Err(
+                Answer::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
+                    .with("allow", methods.join(", ")),
+            );
         }
         // A stranger's body is not even read.
         match self.app.admit(address, |name| asked.header(name)) {
@@ -58,8 +71,18 @@ impl Site for Harbour {
     fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
         let app = Arc::clone(&self.app);
         Box::pin(async move {
-            let Some(address) = Address::of(asked.path()) else { return Answer::json(404, "{}") };
-            answer(app.reply(address, asked.token(), |name| asked.header(name), &asked.body).await)
+            let Some(address) = Address::of(asked.path()) else {
+                return Answer::json(404, "{}");
+            };
+            answer(
+                app.reply(
+                    address,
+                    asked.token(),
+                    |name| asked.header(name),
+                    &asked.body,
+                )
+                .await,
+            )
         })
     }
 }
@@ -67,9 +90,13 @@ impl Site for Harbour {
 fn answer(reply: Reply) -> Answer {
     match reply {
         Reply::Json(status, body) => Answer::json(status, body.to_string()),
-        Reply::Script(text) => Answer { status: 200, headers: Vec::new(), body: text.into() }
-            .with("content-type", "application/javascript; charset=utf-8")
-            .with("cache-control", SCRIPT_KEPT),
+        Reply::Script(text) => Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: text.into(),
+        }
+        .with("content-type", "application/javascript; charset=utf-8")
+        .with("cache-control", SCRIPT_KEPT),
     }
 }
 
@@ -81,6 +108,8 @@ impl Pier for Harbour {
     fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Whoever it is says so in the first frame.
-        Box::pin(async move { Ok(Boarding::new(NAME, move |berth| Box::new(Device::new(app, &berth))).limits(limits)) })
+        Box::pin(async move {
+            Ok(Boarding::new(NAME, move |berth| Box::new(Device::new(app, &berth))).limits(limits))
+        })
     }
 }

@@ -59,13 +59,21 @@ impl std::fmt::Debug for SessionId {
 impl Person {
     /// A user without rights.
     pub(super) fn fake(user: &str) -> Self {
-        Self { user: UserId::new(user), is_admin: false, nickname: None, proof: Proof::Word }
+        Self {
+            user: UserId::new(user),
+            is_admin: false,
+            nickname: None,
+            proof: Proof::Word,
+        }
     }
 }
 
 /// The id as clients know it: numbers came from columns of integers, and scripts compare them as such.
 pub(super) fn id_value(id: &str) -> Value {
-    let number = id.parse::<i64>().ok().filter(|n| n.abs() <= MAX_SAFE_INTEGER && n.to_string() == id);
+    let number = id
+        .parse::<i64>()
+        .ok()
+        .filter(|n| n.abs() <= MAX_SAFE_INTEGER && n.to_string() == id);
     number.map_or_else(|| Value::from(id), Value::from)
 }
 
@@ -91,13 +99,29 @@ mod tests {
 
     #[test]
     fn ids_are_text_inside_and_go_out_as_they_came() {
-        for (inside, outside) in [("7", json!(7)), ("-3", json!(-3)), ("007", json!("007")), ("a1", json!("a1"))] {
+        for (inside, outside) in [
+            ("7", json!(7)),
+            ("-3", json!(-3)),
+            ("007", json!("007")),
+            ("a1", json!("a1")),
+        ] {
             assert_eq!(id_value(inside), outside);
             assert_eq!(id_text(&outside).as_deref(), Some(inside));
         }
-        assert_eq!(id_value("9007199254740993"), json!("9007199254740993"), "a script would round it");
+        assert_eq!(
+            id_value("9007199254740993"),
+            json!("9007199254740993"),
+            "a script would round it"
+        );
         assert_eq!(id_text(&json!(" 7 ")).as_deref(), Some("7"));
-        for bad in [json!(null), json!(1.5), json!(""), json!([7]), json!("a\nb"), json!("x".repeat(201))] {
+        for bad in [
+            json!(null),
+            json!(1.5),
+            json!(""),
+            json!([7]),
+            json!("a\nb"),
+            json!("x".repeat(201)),
+        ] {
             assert_eq!(id_text(&bad), None, "{bad}");
         }
     }

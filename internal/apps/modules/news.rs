@@ -26,8 +26,17 @@ pub(super) struct News {
 }
 
 impl News {
-    pub(super) fn new(name: &'static str, payload: Value, to: impl IntoIterator<Item = TopicName>) -> Self {
-        Self { name, payload, to: to.into_iter().collect(), except: None }
+    pub(super) fn new(
+        name: &'static str,
+        payload: Value,
+        to: impl IntoIterator<Item = TopicName>,
+    ) -> Self {
+        Self {
+            name,
+            payload,
+            to: to.into_iter().collect(),
+            except: None,
+        }
     }
 
     pub(super) fn publish(self) -> Publish {
@@ -70,8 +79,14 @@ impl Locale {
             false => ("rt_module_offline", "user:module:offline"),
         };
         let holder = module.facts.holder();
-        let page = holder.map(topics::user_on_modules).into_iter().chain([topics::admins()]);
-        [News::new(rt, payload.clone(), page), News::new(own, payload, holder.map(topics::user))]
+        let page = holder
+            .map(topics::user_on_modules)
+            .into_iter()
+            .chain([topics::admins()]);
+        [
+            News::new(rt, payload.clone(), page),
+            News::new(own, payload, holder.map(topics::user)),
+        ]
     }
 
     /// It was seen.
@@ -79,8 +94,16 @@ impl Locale {
         let mut payload = self.status(module);
         payload["timestamp"] = iso(now).into();
         [
-            News::new("rt_module_last_seen_updated", payload.clone(), [topics::admins()]),
-            News::new("user:module:last_seen_updated", payload, module.facts.holder().map(topics::user)),
+            News::new(
+                "rt_module_last_seen_updated",
+                payload.clone(),
+                [topics::admins()],
+            ),
+            News::new(
+                "user:module:last_seen_updated",
+                payload,
+                module.facts.holder().map(topics::user),
+            ),
         ]
     }
 
@@ -97,8 +120,14 @@ impl Locale {
             "moduleId": &*module.facts.id, "uptime": flat("uptime"), "position": flat("position"), "status": flat("status"),
             "timestamp": iso(now),
         });
-        let page = holder.map(topics::user_on_modules).into_iter().chain([topics::admins()]);
-        [News::new("rt_telemetry_updated", full, page), News::new("module_telemetry", short, owner_and_admins(&module.facts))]
+        let page = holder
+            .map(topics::user_on_modules)
+            .into_iter()
+            .chain([topics::admins()]);
+        [
+            News::new("rt_telemetry_updated", full, page),
+            News::new("module_telemetry", short, owner_and_admins(&module.facts)),
+        ]
     }
 
     fn status(&self, module: &Module) -> Value {
@@ -149,20 +178,31 @@ pub(super) fn last_seen(module: &Module) -> Option<String> {
 }
 
 fn owner_value(facts: &Facts) -> Value {
-    facts.owner.as_ref().map_or(Value::Null, |owner| id_value(owner.as_str()))
+    facts
+        .owner
+        .as_ref()
+        .map_or(Value::Null, |owner| id_value(owner.as_str()))
 }
 
 pub(super) fn owner_and_admins(facts: &Facts) -> Vec<TopicName> {
-    facts.holder().map(topics::user).into_iter().chain([topics::admins()]).collect()
+    facts
+        .holder()
+        .map(topics::user)
+        .into_iter()
+        .chain([topics::admins()])
+        .collect()
 }
 
 /// `{totalModules, onlineModules, offlineModules, moduleTypes}`, for pages that poll.
 pub(super) fn summary<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
-    let (mut total, mut online, mut types) = (0_u64, 0_u64, std::collections::BTreeMap::<&str, u64>::new());
+    let (mut total, mut online, mut types) =
+        (0_u64, 0_u64, std::collections::BTreeMap::<&str, u64>::new());
     for module in modules {
         total += 1;
         online += u64::from(module.online);
-        *types.entry(module.facts.kind.as_deref().unwrap_or("unknown")).or_default() += 1;
+        *types
+            .entry(module.facts.kind.as_deref().unwrap_or("unknown"))
+            .or_default() += 1;
     }
     json!({"totalModules": total, "onlineModules": online, "offlineModules": total - online, "moduleTypes": types})
 }
@@ -174,7 +214,12 @@ pub(super) fn command_sent(id: &str, command: &str, sender: &UserId, now: Millis
     [
         News::new("user:command:sent", sent.clone(), [topics::user(sender)]),
         News::new("admin:command:sent", sent, [topics::admins()]),
-        activity(&id_value(sender.as_str()), "send_module_command", &details, now),
+        activity(
+            &id_value(sender.as_str()),
+            "send_module_command",
+            &details,
+            now,
+        ),
     ]
 }
 
@@ -191,7 +236,11 @@ pub(super) fn command_response(
         "moduleId": &*facts.id, "command": command, "status": status, "position": position, "timestamp": iso(now),
     });
     let sender = sender.map(topics::user);
-    News::new("module_command_response", payload, owner_and_admins(facts).into_iter().chain(sender))
+    News::new(
+        "module_command_response",
+        payload,
+        owner_and_admins(facts).into_iter().chain(sender),
+    )
 }
 
 /// All counts.
@@ -201,7 +250,8 @@ pub(super) fn global_stats(stats: Value) -> News {
 
 /// A user did something that administrators follow.
 pub(super) fn activity(user: &Value, activity: &str, details: &Value, now: Millis) -> News {
-    let payload = json!({"userId": user, "activity": activity, "details": details, "timestamp": iso(now)});
+    let payload =
+        json!({"userId": user, "activity": activity, "details": details, "timestamp": iso(now)});
     News::new("admin:user:activity", payload, [topics::admins()])
 }
 
@@ -225,14 +275,22 @@ impl Row {
     fn names(self) -> (&'static str, &'static str, Option<&'static str>) {
         match self {
             Self::Added => ("user:module:added", "rt_module_added", Some("module_added")),
-            Self::Removed => ("user:module:removed", "rt_module_removed", Some("module_removed")),
+            Self::Removed => (
+                "user:module:removed",
+                "rt_module_removed",
+                Some("module_removed"),
+            ),
             Self::Updated => ("user:module:updated", "rt_module_updated", None),
         }
     }
 
     /// To that user, whose module it is or was.
     pub(super) fn to_user(self, facts: &Facts, user: &UserId, now: Millis) -> News {
-        News::new(self.names().0, self.payload(facts, now), [topics::user(user)])
+        News::new(
+            self.names().0,
+            self.payload(facts, now),
+            [topics::user(user)],
+        )
     }
 
     /// To administrators, with what their pages list.
@@ -242,10 +300,16 @@ impl Row {
         let listed = json!({"changeType": self.action(), "module": &module, "timestamp": iso(now)});
         let mut news = vec![
             News::new(rt, self.payload(facts, now), [topics::admins()]),
-            News::new("admin:modules:list_changed", listed, [topics::admins_on(Page::Admin)]),
+            News::new(
+                "admin:modules:list_changed",
+                listed,
+                [topics::admins_on(Page::Admin)],
+            ),
         ];
         let details = json!({"moduleId": &*facts.id});
-        news.extend(followed.map(|followed| activity(&owner_value(facts), followed, &details, now)));
+        news.extend(
+            followed.map(|followed| activity(&owner_value(facts), followed, &details, now)),
+        );
         news
     }
 

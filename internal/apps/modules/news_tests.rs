@@ -6,7 +6,9 @@ use crate::apps::modules::registry::Registry;
 const NOW: Millis = 1_763_803_431_007;
 
 fn locale() -> Locale {
-    Locale { zone: TimeZone::get("Europe/Paris").unwrap() }
+    Locale {
+        zone: TimeZone::get("Europe/Paris").unwrap(),
+    }
 }
 
 fn facts() -> Facts {
@@ -33,7 +35,10 @@ fn module(online: bool, telemetry: Option<Value>) -> Module {
 fn written(news: impl IntoIterator<Item = News>) -> Vec<String> {
     let one = |news: News| {
         let to: Vec<_> = news.to.iter().map(TopicName::as_str).collect();
-        let except = news.except.map(|user| format!(" but {}", user.as_str())).unwrap_or_default();
+        let except = news
+            .except
+            .map(|user| format!(" but {}", user.as_str()))
+            .unwrap_or_default();
         format!("{} → {}{except}: {}", news.name, to.join(" "), news.payload)
     };
     news.into_iter().map(one).collect()
@@ -43,11 +48,15 @@ const STATUS: &str = r#""lastSeen":"2025-11-22T09:23:51.007Z","lastSeenFormatted
 
 #[test]
 fn coming_and_going() {
-    for (online, rt, own) in
-        [(true, "rt_module_online", "user:module:online"), (false, "rt_module_offline", "user:module:offline")]
-    {
+    for (online, rt, own) in [
+        (true, "rt_module_online", "user:module:online"),
+        (false, "rt_module_offline", "user:module:offline"),
+    ] {
         let payload = format!(r#"{{"moduleId":"MC-1","online":{online},{STATUS}"#);
-        let expected = [format!("{rt} → modules-of:7 admins: {payload}"), format!("{own} → user:7: {payload}")];
+        let expected = [
+            format!("{rt} → modules-of:7 admins: {payload}"),
+            format!("{own} → user:7: {payload}"),
+        ];
         assert_eq!(written(locale().presence(&module(online, None))), expected);
     }
 }
@@ -69,20 +78,34 @@ fn telemetry() {
         r#"rt_telemetry_updated → modules-of:7 admins: {"moduleId":"MC-1","telemetry":{"uptime":12,"position":"left","speed":3.5},"lastSeen":"2025-11-22T09:23:51.007Z","lastSeenFormatted":"22/11/2025 10:23:51","timestamp":"2025-11-22T09:23:51.007Z"}"#,
         r#"module_telemetry → user:7 admins: {"moduleId":"MC-1","uptime":12,"position":"left","status":null,"timestamp":"2025-11-22T09:23:51.007Z"}"#,
     ];
-    assert_eq!(written(locale().telemetry(&module(true, Some(told)), NOW)), expected);
+    assert_eq!(
+        written(locale().telemetry(&module(true, Some(told)), NOW)),
+        expected
+    );
 }
 
 #[test]
 fn rows() {
     let object = r#"{"module_id":"MC-1","moduleId":"MC-1","name":"Loop","type":"Coaster","userId":7,"claimed":true}"#;
     let at = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
-    for (row, action) in [(Row::Added, "added"), (Row::Removed, "removed"), (Row::Updated, "updated")] {
-        let payload = format!(r#"{{"action":"{action}","moduleId":"MC-1","name":"Loop","type":"Coaster","module":{object},{at}"#);
+    for (row, action) in [
+        (Row::Added, "added"),
+        (Row::Removed, "removed"),
+        (Row::Updated, "updated"),
+    ] {
+        let payload = format!(
+            r#"{{"action":"{action}","moduleId":"MC-1","name":"Loop","type":"Coaster","module":{object},{at}"#
+        );
         let own = row.to_user(&facts(), &UserId::new("7"), NOW);
-        assert_eq!(written([own]), [format!("user:module:{action} → user:7: {payload}")]);
+        assert_eq!(
+            written([own]),
+            [format!("user:module:{action} → user:7: {payload}")]
+        );
         let mut expected = vec![
             format!("rt_module_{action} → admins: {payload}"),
-            format!(r#"admin:modules:list_changed → admins-on:admin: {{"changeType":"{action}","module":{object},{at}"#),
+            format!(
+                r#"admin:modules:list_changed → admins-on:admin: {{"changeType":"{action}","module":{object},{at}"#
+            ),
         ];
         if row != Row::Updated {
             let details = r#""details":{"moduleId":"MC-1"}"#;
@@ -94,7 +117,10 @@ fn rows() {
 
 #[test]
 fn commands() {
-    let (at, ana) = (r#""timestamp":"2025-11-22T09:23:51.007Z"}"#, UserId::new("ana"));
+    let (at, ana) = (
+        r#""timestamp":"2025-11-22T09:23:51.007Z"}"#,
+        UserId::new("ana"),
+    );
     let sent = format!(r#"{{"moduleId":"MC-1","command":"left","userId":"ana",{at}"#);
     let expected = [
         format!("user:command:sent → user:ana: {sent}"),
@@ -118,7 +144,8 @@ fn states_and_lists() {
     assert_eq!(locale().states([&module].into_iter()).to_string(), expected);
     let expected = r#"[{"moduleId":"MC-1","online":true,"lastSeen":"2025-11-22T09:23:51.007Z"}]"#;
     assert_eq!(modules_state([&module].into_iter()).to_string(), expected);
-    let expected = r#"{"totalModules":1,"onlineModules":1,"offlineModules":0,"moduleTypes":{"Coaster":1}}"#;
+    let expected =
+        r#"{"totalModules":1,"onlineModules":1,"offlineModules":0,"moduleTypes":{"Coaster":1}}"#;
     assert_eq!(summary([&module].into_iter()).to_string(), expected);
 }
 

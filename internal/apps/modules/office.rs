@@ -61,7 +61,13 @@ pub(super) struct Office {
 }
 
 impl Office {
-    pub(super) fn new(exchange: Arc<Exchange>, clock: Clock, locale: Locale, group_ms: Millis, stale_ms: Millis) -> Self {
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        clock: Clock,
+        locale: Locale,
+        group_ms: Millis,
+        stale_ms: Millis,
+    ) -> Self {
         let now = clock.now().as_millisecond();
         let state = State {
             registry: Registry::default(),
@@ -74,7 +80,14 @@ impl Office {
             tally_at: None,
             tally: Tally::new(now),
         };
-        Self { exchange, clock, locale, stale_ms, state: Mutex::new(state), wake: Notify::new() }
+        Self {
+            exchange,
+            clock,
+            locale,
+            stale_ms,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+        }
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -95,16 +108,31 @@ impl Office {
 
     /// A device has proved that it is this module; whether it may go on. Its older connection goes and it takes the place under one lock, so
     /// that a command finds one of them and not both.
-    pub(super) fn device_came(&self, id: &str, device: ConnId, fields: &Map<String, Value>) -> bool {
+    pub(super) fn device_came(
+        &self,
+        id: &str,
+        device: ConnId,
+        fields: &Map<String, Value>,
+    ) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        let Some(arrival) = state.registry.arrived(id, device, now) else { return false };
+        let Some(arrival) = state.registry.arrived(id, device, now) else {
+            return false;
+        };
         if let Some(old) = arrival.replaced {
             self.exchange.dismiss(old, NEW_SESSION);
         }
-        let identity = Identity { user: None, session: Some(id.into()), role: Some("device".into()) };
+        let identity = Identity {
+            user: None,
+            session: Some(id.into()),
+            role: Some("device".into()),
+        };
         // It fails only for a connection that is gone, and whose leaving is about to be told.
-        let _ = self.exchange.identify(device, identity, &[Join::new(topics::device(id)), Join::new(topics::devices())]);
+        let _ = self.exchange.identify(
+            device,
+            identity,
+            &[Join::new(topics::device(id)), Join::new(topics::devices())],
+        );
         state.overlay(id, fields);
         if arrival.came_online {
             self.presence_changed(&mut state, id, now);
@@ -127,7 +155,11 @@ impl Office {
         }
         match report {
             Report::Telemetry(told) => self.was_told(&mut state, id, told, now),
-            Report::Answer { command, status, position } => self.was_answered(&mut state, id, &command, &status, &position, now),
+            Report::Answer {
+                command,
+                status,
+                position,
+            } => self.was_answered(&mut state, id, &command, &status, &position, now),
             Report::Identify(fields) => state.overlay(id, &fields),
             Report::Heartbeat | Report::Unknown => {}
         }
@@ -165,7 +197,9 @@ impl Office {
     pub(super) fn tell(&self, id: &str, telemetry: Option<Map<String, Value>>) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        let Some(module) = state.registry.get(id) else { return false };
+        let Some(module) = state.registry.get(id) else {
+            return false;
+        };
         let online = module.online;
         state.registry.turn(id, online, now);
         if let Some(telemetry) = telemetry {
@@ -201,7 +235,9 @@ impl Office {
     }
 
     fn presence_changed(&self, state: &mut State, id: &str, now: Millis) {
-        let Some(module) = state.registry.get(id) else { return };
+        let Some(module) = state.registry.get(id) else {
+            return;
+        };
         self.say(self.locale.presence(module));
         let (id, online) = (module.facts.id.clone(), module.online);
         if !online {
@@ -212,7 +248,9 @@ impl Office {
     }
 
     fn was_seen(&self, state: &mut State, id: &str, now: Millis) {
-        let Some(module) = state.registry.get(id) else { return };
+        let Some(module) = state.registry.get(id) else {
+            return;
+        };
         let id = module.facts.id.clone();
         if state.seen.offer(id.clone(), (), now).is_some() {
             self.say(self.locale.seen(module, now));
@@ -221,7 +259,9 @@ impl Office {
     }
 
     fn was_told(&self, state: &mut State, id: &str, told: Map<String, Value>, now: Millis) {
-        let Some(module) = state.registry.told(id, told) else { return };
+        let Some(module) = state.registry.told(id, told) else {
+            return;
+        };
         if state.told.offer(module.facts.id.clone(), (), now).is_some() {
             self.say(self.locale.telemetry(module, now));
         }
@@ -230,8 +270,14 @@ impl Office {
     /// When [`Office::due`] should be called next.
     pub(super) fn next_due(&self) -> Millis {
         let state = self.lock();
-        let groups = state.seen.next_due().into_iter().chain(state.told.next_due());
-        groups.chain(state.tally_at).fold(state.sweep_at, Millis::min)
+        let groups = state
+            .seen
+            .next_due()
+            .into_iter()
+            .chain(state.told.next_due());
+        groups
+            .chain(state.tally_at)
+            .fold(state.sweep_at, Millis::min)
     }
 
     /// Says what was held back until now, and looks for modules that have gone silent.
@@ -239,10 +285,22 @@ impl Office {
         let now = self.now();
         let mut state = self.lock();
         for (id, ()) in state.seen.due(now) {
-            self.say(state.registry.get(&id).into_iter().flat_map(|module| self.locale.seen(module, now)));
+            self.say(
+                state
+                    .registry
+                    .get(&id)
+                    .into_iter()
+                    .flat_map(|module| self.locale.seen(module, now)),
+            );
         }
         for (id, ()) in state.told.due(now) {
-            self.say(state.registry.get(&id).into_iter().flat_map(|module| self.locale.telemetry(module, now)));
+            self.say(
+                state
+                    .registry
+                    .get(&id)
+                    .into_iter()
+                    .flat_map(|module| self.locale.telemetry(module, now)),
+            );
         }
         if now >= state.sweep_at {
             state.sweep_at = now + SWEEP_MS.min(self.stale_ms);
@@ -272,7 +330,9 @@ impl Office {
     }
 
     fn tell_counts(&self, state: &mut State, now: Millis) {
-        let news = state.tally.news(&self.exchange, state.registry.counts(), now);
+        let news = state
+            .tally
+            .news(&self.exchange, state.registry.counts(), now);
         self.say(news);
     }
 
@@ -280,7 +340,10 @@ impl Office {
     pub(super) fn stats(&self) -> (Value, Value) {
         let (now, state) = (self.now(), self.lock());
         let counts = state.registry.counts();
-        (state.tally.stats(&self.exchange, counts, now), state.tally.simple(&self.exchange, counts, now))
+        (
+            state.tally.stats(&self.exchange, counts, now),
+            state.tally.simple(&self.exchange, counts, now),
+        )
     }
 
     /// What is to be kept now, at most so many: all that changed, or those that came or went.
@@ -293,15 +356,25 @@ impl Office {
         }
         let row = |id: &ModuleId| {
             let module = state.registry.get(id)?;
-            let telemetry = module.telemetry.as_deref().map(|told| Value::Object(told.clone()).to_string());
-            Some(StateRow { id: id.to_string(), online: module.online, last_seen_ms: module.last_seen, telemetry })
+            let telemetry = module
+                .telemetry
+                .as_deref()
+                .map(|told| Value::Object(told.clone()).to_string());
+            Some(StateRow {
+                id: id.to_string(),
+                online: module.online,
+                last_seen_ms: module.last_seen,
+                telemetry,
+            })
         };
         ids.iter().filter_map(row).collect()
     }
 
     /// These could not be kept: they are to be tried again.
     pub(super) fn still_unsaved(&self, rows: &[StateRow]) {
-        self.lock().unsaved.extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));
+        self.lock()
+            .unsaved
+            .extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));
     }
 }
 
@@ -320,11 +393,18 @@ impl State {
 
     /// What a device tells when it introduces itself, over what it told before.
     fn overlay(&mut self, id: &str, fields: &Map<String, Value>) {
-        let news = || fields.iter().filter(|(name, _)| matches!(name.as_str(), "uptime" | "position"));
+        let news = || {
+            fields
+                .iter()
+                .filter(|(name, _)| matches!(name.as_str(), "uptime" | "position"))
+        };
         if news().next().is_none() {
             return;
         }
-        let told = self.registry.get(id).and_then(|module| module.telemetry.as_deref().cloned());
+        let told = self
+            .registry
+            .get(id)
+            .and_then(|module| module.telemetry.as_deref().cloned());
         let mut told = told.unwrap_or_default();
         told.extend(news().map(|(name, value)| (name.clone(), value.clone())));
         self.registry.told(id, told);

@@ -14,7 +14,11 @@ struct Plain;
 
 impl Rules for Plain {
     fn presence(&self, topic: &TopicName) -> Presence {
-        if *topic == topics::everyone() { Presence::Listed } else { Presence::Off }
+        if *topic == topics::everyone() {
+            Presence::Listed
+        } else {
+            Presence::Off
+        }
     }
 
     fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
@@ -32,19 +36,41 @@ impl World {
         let clock = Clock::system();
         clock.set(jiff::Timestamp::from_second(1_700_000_000).unwrap());
         let exchange = Arc::new(Exchange::new(Plain, || 0));
-        let locale = Locale { zone: jiff::tz::TimeZone::UTC };
-        Self { office: Office::new(exchange, clock.clone(), locale, group_ms, 300_000), clock }
+        let locale = Locale {
+            zone: jiff::tz::TimeZone::UTC,
+        };
+        Self {
+            office: Office::new(exchange, clock.clone(), locale, group_ms, 300_000),
+            clock,
+        }
     }
 
     fn module(&self, id: &str, owner: &str) {
-        let facts = Facts { id: id.into(), name: None, kind: None, owner: Some(UserId::new(owner)), claimed: true };
+        let facts = Facts {
+            id: id.into(),
+            name: None,
+            kind: None,
+            owner: Some(UserId::new(owner)),
+            claimed: true,
+        };
         self.office.lock().registry.set(facts);
     }
 
     fn person(&self, user: &str, is_admin: bool, page: Option<Page>) -> (Person, Mailbox) {
-        let person = Person { is_admin, ..Person::fake(user) };
-        let identity = Identity { user: Some(person.user.clone()), session: None, role: None };
-        let mailbox = self.office.exchange.open(identity, &topics::joins(&person, page)).unwrap();
+        let person = Person {
+            is_admin,
+            ..Person::fake(user)
+        };
+        let identity = Identity {
+            user: Some(person.user.clone()),
+            session: None,
+            role: None,
+        };
+        let mailbox = self
+            .office
+            .exchange
+            .open(identity, &topics::joins(&person, page))
+            .unwrap();
         (person, mailbox)
     }
 
@@ -65,7 +91,10 @@ fn heard(mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     let events = std::iter::from_fn(|| mailbox.try_recv()?.ok());
     let read = |event: Arc<crate::hub::exchange::Event>| {
         let message = event.message()?;
-        Some((message.name.to_string(), serde_json::from_str(&message.payload).unwrap()))
+        Some((
+            message.name.to_string(),
+            serde_json::from_str(&message.payload).unwrap(),
+        ))
     };
     events.filter_map(read).collect()
 }
@@ -100,9 +129,17 @@ fn each_hears_what_is_theirs_and_once() {
     assert_eq!(names(&mut owner), on);
     assert_eq!(
         names(&mut tab),
-        ["user:module:online", "user:module:last_seen_updated", "module_telemetry", "user:module:last_seen_updated"]
+        [
+            "user:module:online",
+            "user:module:last_seen_updated",
+            "module_telemetry",
+            "user:module:last_seen_updated"
+        ]
     );
-    assert!(names(&mut stranger).is_empty(), "a page that one says one shows opens nothing");
+    assert!(
+        names(&mut stranger).is_empty(),
+        "a page that one says one shows opens nothing"
+    );
     let seen = [
         "rt_module_online",
         "rt_module_last_seen_updated",
@@ -112,9 +149,19 @@ fn each_hears_what_is_theirs_and_once() {
     ];
     assert_eq!(names(&mut admin), seen);
     let mut union = names(&mut both);
-    assert_eq!(union.iter().filter(|name| *name == "rt_telemetry_updated").count(), 1);
+    assert_eq!(
+        union
+            .iter()
+            .filter(|name| *name == "rt_telemetry_updated")
+            .count(),
+        1
+    );
     union.retain(|name| name == "module_telemetry");
-    assert_eq!(union.len(), 1, "owner and administrator at once hears it once");
+    assert_eq!(
+        union.len(),
+        1,
+        "owner and administrator at once hears it once"
+    );
 }
 
 #[test]
@@ -124,13 +171,22 @@ fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
     let (ana, mut tab) = world.person("7", false, None);
     let (eva, mut stranger) = world.person("8", false, None);
     let (root, mut admin) = world.person("1", true, None);
-    let send = |person: &Person, id: &str| world.office.command(person, id, "left", &json!({})).map(drop);
+    let send = |person: &Person, id: &str| {
+        world
+            .office
+            .command(person, id, "left", &json!({}))
+            .map(drop)
+    };
     assert_eq!(send(&ana, "M1"), Err(Undelivered::Offline));
     let mut device = world.device("M1");
     heard(&mut tab);
     heard(&mut admin);
     assert_eq!(send(&eva, "M1"), Err(Undelivered::Unknown));
-    assert_eq!(send(&ana, "M2"), Err(Undelivered::Unknown), "the same words for another's and for none");
+    assert_eq!(
+        send(&ana, "M2"),
+        Err(Undelivered::Unknown),
+        "the same words for another's and for none"
+    );
     assert_eq!((send(&ana, "M1"), send(&root, "M1")), (Ok(()), Ok(())));
     assert_eq!(names(&mut device), ["command", "command"]);
     assert_eq!(names(&mut tab), ["user:command:sent"]);
@@ -138,16 +194,31 @@ fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
     world.office.device_said(
         "M1",
         id,
-        Report::Answer { command: "left".into(), status: "success".into(), position: Value::Null },
+        Report::Answer {
+            command: "left".into(),
+            status: "success".into(),
+            position: Value::Null,
+        },
     );
     assert!(names(&mut tab).contains(&"module_command_response".to_owned()));
     let seen = names(&mut admin);
     let count = |name: &str| seen.iter().filter(|seen| *seen == name).count();
-    assert_eq!((count("admin:command:sent"), count("admin:user:activity"), count("user:command:sent")), (2, 2, 1));
+    assert_eq!(
+        (
+            count("admin:command:sent"),
+            count("admin:user:activity"),
+            count("user:command:sent")
+        ),
+        (2, 2, 1)
+    );
     assert_eq!(count("module_command_response"), 1);
     assert!(names(&mut stranger).is_empty());
     drop(device);
-    assert_eq!(send(&ana, "M1"), Err(Undelivered::Offline), "nobody is there to take it");
+    assert_eq!(
+        send(&ana, "M1"),
+        Err(Undelivered::Offline),
+        "nobody is there to take it"
+    );
 }
 
 #[test]
@@ -163,8 +234,13 @@ fn silence_is_noticed_once() {
     assert_eq!(names(&mut owner), ["user:module:offline"]);
     world.pass(120);
     assert!(names(&mut owner).is_empty());
-    world.office.device_said("M1", device.id(), Report::Heartbeat);
-    assert_eq!(names(&mut owner), ["user:module:online", "user:module:last_seen_updated"]);
+    world
+        .office
+        .device_said("M1", device.id(), Report::Heartbeat);
+    assert_eq!(
+        names(&mut owner),
+        ["user:module:online", "user:module:last_seen_updated"]
+    );
 }
 
 #[test]
@@ -178,8 +254,14 @@ fn bursts_are_grouped_and_the_newest_wins() {
     }
     world.pass(2);
     world.pass(2);
-    let told: Vec<_> = heard(&mut owner).into_iter().filter(|(name, _)| name == "rt_telemetry_updated").collect();
-    let uptimes: Vec<_> = told.iter().map(|(_, payload)| payload["telemetry"]["uptime"].clone()).collect();
+    let told: Vec<_> = heard(&mut owner)
+        .into_iter()
+        .filter(|(name, _)| name == "rt_telemetry_updated")
+        .collect();
+    let uptimes: Vec<_> = told
+        .iter()
+        .map(|(_, payload)| payload["telemetry"]["uptime"].clone())
+        .collect();
     assert_eq!(uptimes, [json!(0), json!(99)]);
 }
 
@@ -192,16 +274,41 @@ fn counts_go_to_administrators_once_a_change() {
     let _device = world.device("M1");
     world.office.touch();
     world.pass(1);
-    world.office.counted(json!({"users": 12, "modules": 5, "modules_claimed": 4, "module_types": {"Coaster": 5}}));
-    let counts: Vec<_> = heard(&mut admin).into_iter().filter(|(name, _)| name.contains("stats")).collect();
+    world.office.counted(
+        json!({"users": 12, "modules": 5, "modules_claimed": 4, "module_types": {"Coaster": 5}}),
+    );
+    let counts: Vec<_> = heard(&mut admin)
+        .into_iter()
+        .filter(|(name, _)| name.contains("stats"))
+        .collect();
     let names: Vec<_> = counts.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["simple_stats_update", "rt_global_stats_updated", "rt_global_stats_updated"]);
+    assert_eq!(
+        names,
+        [
+            "simple_stats_update",
+            "rt_global_stats_updated",
+            "rt_global_stats_updated"
+        ]
+    );
     let (simple, all) = (&counts[0].1, &counts[2].1["stats"]);
-    assert_eq!((&simple["users"], &simple["modules"]), (&json!({"online": 2}), &json!({"online": 1})));
+    assert_eq!(
+        (&simple["users"], &simple["modules"]),
+        (&json!({"online": 2}), &json!({"online": 1}))
+    );
     assert_eq!(all["users"], json!({"total": 12, "online": 2}));
-    assert_eq!(all["modules"], json!({"total": 5, "online": 1, "offline": 4, "claimed": 4, "types": {"Coaster": 5}}));
-    assert_eq!(all["websocket"]["byType"], json!({"user": 1, "admin": 1, "device": 1}));
-    assert!(heard(&mut user).iter().all(|(name, _)| !name.contains("stats")));
+    assert_eq!(
+        all["modules"],
+        json!({"total": 5, "online": 1, "offline": 4, "claimed": 4, "types": {"Coaster": 5}})
+    );
+    assert_eq!(
+        all["websocket"]["byType"],
+        json!({"user": 1, "admin": 1, "device": 1})
+    );
+    assert!(
+        heard(&mut user)
+            .iter()
+            .all(|(name, _)| !name.contains("stats"))
+    );
     world.office.touch();
     world.pass(1);
     assert!(heard(&mut admin).is_empty(), "nothing changed");
@@ -215,7 +322,10 @@ fn what_could_not_be_kept_is_tried_again() {
     world.office.device_said("M1", device.id(), uptime(3));
     let rows = world.office.unsaved(10, true);
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].online, rows[0].telemetry.as_deref()), (true, Some(r#"{"uptime":3}"#)));
+    assert_eq!(
+        (rows[0].online, rows[0].telemetry.as_deref()),
+        (true, Some(r#"{"uptime":3}"#))
+    );
     assert!(world.office.unsaved(10, true).is_empty());
     world.office.still_unsaved(&rows);
     assert_eq!(world.office.unsaved(10, true), rows);

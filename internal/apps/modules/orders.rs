@@ -41,7 +41,14 @@ impl Undelivered {
 impl Office {
     /// Somebody who may say so says what a module answered; whether there is such a module.
     pub(super) fn answer(&self, id: &str, report: Report) -> bool {
-        let Report::Answer { command, status, position } = report else { return false };
+        let Report::Answer {
+            command,
+            status,
+            position,
+        } = report
+        else {
+            return false;
+        };
         let now = self.now();
         let mut state = self.lock();
         if state.registry.get(id).is_none() {
@@ -52,10 +59,20 @@ impl Office {
     }
 
     /// Sends a command on somebody's behalf, if it is their module or they are an administrator.
-    pub(super) fn command(&self, person: &Person, id: &str, command: &str, params: &Value) -> Result<Millis, Undelivered> {
+    pub(super) fn command(
+        &self,
+        person: &Person,
+        id: &str,
+        command: &str,
+        params: &Value,
+    ) -> Result<Millis, Undelivered> {
         let now = self.now();
         let mut state = self.lock();
-        let module = state.registry.get(id).filter(|module| may_command(person, module)).ok_or(Undelivered::Unknown)?;
+        let module = state
+            .registry
+            .get(id)
+            .filter(|module| may_command(person, module))
+            .ok_or(Undelivered::Unknown)?;
         if !module.online {
             return Err(Undelivered::Offline);
         }
@@ -63,10 +80,13 @@ impl Office {
         if !state.commands.has_room(&id, now) {
             return Err(Undelivered::Busy);
         }
-        let payload = json!({"moduleId": &*id, "command": command, "params": params, "at": now}).to_string();
+        let payload =
+            json!({"moduleId": &*id, "command": command, "params": params, "at": now}).to_string();
         let publish = Publish::new([topics::device(&id)], COMMAND, payload);
         match self.exchange.publish(publish) {
-            Ok(published) if published.reached > 0 => state.commands.sent(&id, command, &person.user, now),
+            Ok(published) if published.reached > 0 => {
+                state.commands.sent(&id, command, &person.user, now)
+            }
             Ok(_) => return Err(Undelivered::Offline),
             Err(_) => return Err(Undelivered::Overloaded),
         }
@@ -75,10 +95,27 @@ impl Office {
     }
 
     /// A module answered: whose command that was hears of it.
-    pub(super) fn was_answered(&self, state: &mut State, id: &str, command: &str, status: &str, position: &Value, now: Millis) {
-        let Some(module) = state.registry.get(id) else { return };
+    pub(super) fn was_answered(
+        &self,
+        state: &mut State,
+        id: &str,
+        command: &str,
+        status: &str,
+        position: &Value,
+        now: Millis,
+    ) {
+        let Some(module) = state.registry.get(id) else {
+            return;
+        };
         let sender = state.commands.answered(&module.facts.id, command, now);
-        self.say([news::command_response(&module.facts, sender.as_ref(), command, status, position, now)]);
+        self.say([news::command_response(
+            &module.facts,
+            sender.as_ref(),
+            command,
+            status,
+            position,
+            now,
+        )]);
     }
 }
 

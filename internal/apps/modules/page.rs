@@ -19,7 +19,10 @@ impl Page {
 
     /// The page of that name.
     pub(super) fn of(name: &str) -> Self {
-        Self::ALL.into_iter().find(|page| page.name() == name).unwrap_or(Self::Other)
+        Self::ALL
+            .into_iter()
+            .find(|page| page.name() == name)
+            .unwrap_or(Self::Other)
     }
 
     /// Its name on the wire.

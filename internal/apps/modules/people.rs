@@ -57,13 +57,19 @@ impl People {
             secrets: config.session_secrets.clone(),
             cookie: config.session_cookie.clone(),
             origins: config.origins.clone(),
-            sessions: Cache::builder().max_capacity(SESSIONS).time_to_live(config.session_ttl).build(),
+            sessions: Cache::builder()
+                .max_capacity(SESSIONS)
+                .time_to_live(config.session_ttl)
+                .build(),
             ttl: config.session_ttl,
         }
     }
 
     /// The session that a request's cookie names, if it may be used and is signed.
-    pub(super) fn session<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Option<SessionId> {
+    pub(super) fn session<'h>(
+        &self,
+        header: impl Fn(&str) -> Option<&'h str>,
+    ) -> Option<SessionId> {
         let cookies = header("cookie")?;
         if !cookie::may_use_cookies(header("origin"), header("host"), &self.origins) {
             return None;
@@ -88,13 +94,20 @@ impl People {
         match self.verifier.verify(token.expose()).await {
             Ok(principal) => Ok(Some(Person {
                 user: principal.user().clone(),
-                is_admin: principal.role().is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role)),
+                is_admin: principal
+                    .role()
+                    .is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role)),
                 nickname: None,
-                proof: Proof::Token { ends_at_s: principal.ends_at_s() },
+                proof: Proof::Token {
+                    ends_at_s: principal.ends_at_s(),
+                },
             })),
             Err(error) if error.is_temporary() => Err(Unknowable),
             Err(error) => {
-                tracing::debug!(reason = error.reason(), "a token of a web client was refused");
+                tracing::debug!(
+                    reason = error.reason(),
+                    "a token of a web client was refused"
+                );
                 Ok(None)
             }
         }
@@ -105,10 +118,14 @@ impl People {
         if let Some(known) = self.sessions.get(session) {
             return Ok(known);
         }
-        let row = self.store.session(session.expose()).await.map_err(|error| {
-            tracing::warn!(%error, "a session could not be looked up");
-            Unknowable
-        })?;
+        let row = self
+            .store
+            .session(session.expose())
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, "a session could not be looked up");
+                Unknowable
+            })?;
         let person = row.map(|row| Person {
             user: UserId::new(&row.user),
             is_admin: row.is_admin,

@@ -86,7 +86,9 @@ impl Registry {
 
     pub(super) fn of_holder(&self, user: &UserId) -> impl Iterator<Item = &Module> {
         let ids = self.by_holder.get(user);
-        ids.into_iter().flatten().filter_map(|id| self.modules.get(id))
+        ids.into_iter()
+            .flatten()
+            .filter_map(|id| self.modules.get(id))
     }
 
     /// How many there are, and how many are online.
@@ -99,7 +101,16 @@ impl Registry {
         let Some(module) = self.modules.get_mut(&facts.id) else {
             self.index(&facts);
             let id = Arc::clone(&facts.id);
-            self.modules.insert(id, Module { facts, online: false, last_seen: None, telemetry: None, device: None });
+            self.modules.insert(
+                id,
+                Module {
+                    facts,
+                    online: false,
+                    last_seen: None,
+                    telemetry: None,
+                    device: None,
+                },
+            );
             return Turn::Added;
         };
         if module.facts == facts {
@@ -111,7 +122,9 @@ impl Registry {
         }
         self.unindex(&old);
         self.index(&facts);
-        Turn::Moved { from: old.holder().cloned() }
+        Turn::Moved {
+            from: old.holder().cloned(),
+        }
     }
 
     /// The table has it no more.
@@ -123,7 +136,12 @@ impl Registry {
     }
 
     /// What was stored of it: only for a module of which nothing newer is known.
-    pub(super) fn recall(&mut self, id: &str, last_seen: Option<Millis>, telemetry: Option<Arc<Map<String, Value>>>) {
+    pub(super) fn recall(
+        &mut self,
+        id: &str,
+        last_seen: Option<Millis>,
+        telemetry: Option<Arc<Map<String, Value>>>,
+    ) {
         if let Some(module) = self.modules.get_mut(id) {
             module.last_seen = module.last_seen.or(last_seen);
             module.telemetry = module.telemetry.take().or(telemetry);
@@ -135,12 +153,21 @@ impl Registry {
         let module = self.modules.get_mut(id)?;
         let replaced = module.device.replace(device).filter(|old| *old != device);
         let came_online = self.turn(id, true, now);
-        Some(Arrival { came_online, replaced })
+        Some(Arrival {
+            came_online,
+            replaced,
+        })
     }
 
     /// A device has gone; whether the module went offline by it. One that was replaced goes in silence.
     pub(super) fn left(&mut self, id: &str, device: ConnId) -> bool {
-        let Some(module) = self.modules.get_mut(id).filter(|module| module.device == Some(device)) else { return false };
+        let Some(module) = self
+            .modules
+            .get_mut(id)
+            .filter(|module| module.device == Some(device))
+        else {
+            return false;
+        };
         module.device = None;
         self.turn_off(id)
     }
@@ -152,22 +179,31 @@ impl Registry {
 
     /// Whether the module's connection is this one.
     pub(super) fn speaks_for(&self, id: &str, device: ConnId) -> bool {
-        self.modules.get(id).is_some_and(|module| module.device == Some(device))
+        self.modules
+            .get(id)
+            .is_some_and(|module| module.device == Some(device))
     }
 
     /// Sets whether it is online, and that it was seen; whether that was a change.
     pub(super) fn turn(&mut self, id: &str, online: bool, now: Millis) -> bool {
-        let Some(module) = self.modules.get_mut(id) else { return false };
+        let Some(module) = self.modules.get_mut(id) else {
+            return false;
+        };
         // The wall clock may jump back; what was seen later was seen later.
         module.last_seen = module.last_seen.max(Some(now));
         let changed = module.online != online;
         module.online = online;
-        self.online = self.online + usize::from(changed && online) - usize::from(changed && !online);
+        self.online =
+            self.online + usize::from(changed && online) - usize::from(changed && !online);
         changed
     }
 
     fn turn_off(&mut self, id: &str) -> bool {
-        let last_seen = self.modules.get(id).and_then(|module| module.last_seen).unwrap_or_default();
+        let last_seen = self
+            .modules
+            .get(id)
+            .and_then(|module| module.last_seen)
+            .unwrap_or_default();
         self.turn(id, false, last_seen)
     }
 
@@ -180,8 +216,14 @@ impl Registry {
 
     /// Turns those off that are online and were last seen before then, and says which.
     pub(super) fn expire(&mut self, before: Millis) -> Vec<ModuleId> {
-        let stale = |module: &&Module| module.online && module.last_seen.is_none_or(|seen| seen < before);
-        let ids: Vec<_> = self.modules.values().filter(stale).map(|module| Arc::clone(&module.facts.id)).collect();
+        let stale =
+            |module: &&Module| module.online && module.last_seen.is_none_or(|seen| seen < before);
+        let ids: Vec<_> = self
+            .modules
+            .values()
+            .filter(stale)
+            .map(|module| Arc::clone(&module.facts.id))
+            .collect();
         for id in &ids {
             self.turn_off(id);
         }
@@ -190,7 +232,10 @@ impl Registry {
 
     fn index(&mut self, facts: &Facts) {
         if let Some(holder) = facts.holder() {
-            self.by_holder.entry(holder.clone()).or_default().insert(Arc::clone(&facts.id));
+            self.by_holder
+                .entry(holder.clone())
+                .or_default()
+                .insert(Arc::clone(&facts.id));
         }
     }
 

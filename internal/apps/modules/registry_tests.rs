@@ -28,7 +28,13 @@ pub(crate) fn connections(count: usize) -> Vec<(ConnId, Mailbox)> {
 }
 
 fn facts(id: &str, owner: Option<&str>) -> Facts {
-    Facts { id: id.into(), name: None, kind: None, owner: owner.map(UserId::new), claimed: owner.is_some() }
+    Facts {
+        id: id.into(),
+        name: None,
+        kind: None,
+        owner: owner.map(UserId::new),
+        claimed: owner.is_some(),
+    }
 }
 
 #[test]
@@ -38,9 +44,24 @@ fn a_device_that_comes_again_was_never_away() {
     let mut registry = Registry::default();
     assert_eq!(registry.arrived("M1", old, 1), None, "no such module");
     registry.set(facts("M1", Some("7")));
-    assert_eq!(registry.arrived("M1", old, 1), Some(Arrival { came_online: true, replaced: None }));
-    assert_eq!(registry.arrived("M1", new, 2), Some(Arrival { came_online: false, replaced: Some(old) }));
-    assert!(!registry.left("M1", old), "the replaced one goes in silence");
+    assert_eq!(
+        registry.arrived("M1", old, 1),
+        Some(Arrival {
+            came_online: true,
+            replaced: None
+        })
+    );
+    assert_eq!(
+        registry.arrived("M1", new, 2),
+        Some(Arrival {
+            came_online: false,
+            replaced: Some(old)
+        })
+    );
+    assert!(
+        !registry.left("M1", old),
+        "the replaced one goes in silence"
+    );
     assert!(registry.get("M1").unwrap().online);
     assert!(registry.left("M1", new) && !registry.left("M1", new));
     assert_eq!(registry.counts(), (1, 0));
@@ -55,7 +76,11 @@ fn silence_ends_in_offline_and_a_word_brings_it_back() {
     assert!(registry.expire(1_000).is_empty());
     assert_eq!(registry.expire(1_001), ["M1".into()]);
     assert!(registry.expire(9_000).is_empty(), "said once");
-    assert_eq!(registry.get("M1").unwrap().last_seen, Some(1_000), "being late is not being seen");
+    assert_eq!(
+        registry.get("M1").unwrap().last_seen,
+        Some(1_000),
+        "being late is not being seen"
+    );
     assert!(registry.turn("M1", true, 2_000));
 }
 
@@ -64,13 +89,36 @@ fn a_row_says_what_it_changes() {
     let mut registry = Registry::default();
     assert_eq!(registry.set(facts("M1", None)), Turn::Added);
     assert_eq!(registry.set(facts("M1", None)), Turn::Same);
-    assert_eq!(registry.set(facts("M1", Some("7"))), Turn::Moved { from: None });
-    assert_eq!(registry.set(Facts { name: Some("x".into()), ..facts("M1", Some("7")) }), Turn::Updated);
+    assert_eq!(
+        registry.set(facts("M1", Some("7"))),
+        Turn::Moved { from: None }
+    );
+    assert_eq!(
+        registry.set(Facts {
+            name: Some("x".into()),
+            ..facts("M1", Some("7"))
+        }),
+        Turn::Updated
+    );
     assert_eq!(registry.of_holder(&UserId::new("7")).count(), 1);
-    assert_eq!(registry.set(facts("M1", Some("8"))), Turn::Moved { from: Some(UserId::new("7")) });
+    assert_eq!(
+        registry.set(facts("M1", Some("8"))),
+        Turn::Moved {
+            from: Some(UserId::new("7"))
+        }
+    );
     assert_eq!(registry.of_holder(&UserId::new("7")).count(), 0);
-    let unclaimed = Facts { claimed: false, ..facts("M1", Some("8")) };
-    assert_eq!(registry.set(unclaimed), Turn::Moved { from: Some(UserId::new("8")) }, "an owner's name alone gives no right");
+    let unclaimed = Facts {
+        claimed: false,
+        ..facts("M1", Some("8"))
+    };
+    assert_eq!(
+        registry.set(unclaimed),
+        Turn::Moved {
+            from: Some(UserId::new("8"))
+        },
+        "an owner's name alone gives no right"
+    );
     assert!(registry.remove("M1").is_some() && registry.remove("M1").is_none());
     assert!(registry.by_holder.is_empty() && registry.modules.is_empty());
 }
@@ -88,7 +136,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (0..3_usize, proptest::option::of(0..2_u8)).prop_map(|(module, owner)| Step::Row(module, owner)),
+        (0..3_usize, proptest::option::of(0..2_u8))
+            .prop_map(|(module, owner)| Step::Row(module, owner)),
         (0..3_usize).prop_map(Step::Remove),
         (0..3_usize, 0..4_usize).prop_map(|(module, device)| Step::Arrive(module, device)),
         (0..3_usize, 0..4_usize).prop_map(|(module, device)| Step::Leave(module, device)),

@@ -27,9 +27,16 @@ pub(super) enum Request {
     /// The states of all modules that it may see, under that event.
     States { reply: &'static str },
     /// A module is to do something.
-    Command { module: String, command: String, params: Value },
+    Command {
+        module: String,
+        command: String,
+        params: Value,
+    },
     /// A module is to be the client's.
-    Claim { module: String, code: Option<Secret> },
+    Claim {
+        module: String,
+        code: Option<Secret>,
+    },
 }
 
 /// What a client says about itself: compared with what was proved, never believed.
@@ -48,7 +55,10 @@ pub(super) enum Refusal {
     /// No such event.
     Unknown,
     /// A command without what it needs: said as an error of that command, with the module and the command that were named.
-    Command { named: Box<(Value, Value)>, why: &'static str },
+    Command {
+        named: Box<(Value, Value)>,
+        why: &'static str,
+    },
     /// A field is wrong.
     Invalid(&'static str),
 }
@@ -80,13 +90,28 @@ pub(super) fn read(event: &str, payload: &Value) -> Result<Request, Refusal> {
         "register_page" => page(payload).map(|page| Request::Page(page, false)),
         "client:sync:request" => Ok(Request::Sync),
         "request_stats" => Ok(Request::Stats),
-        "request_module_states" => Ok(Request::States { reply: "module_states_sync" }),
-        "request_state_sync" => Ok(Request::States { reply: "state_sync_response" }),
+        "request_module_states" => Ok(Request::States {
+            reply: "module_states_sync",
+        }),
+        "request_state_sync" => Ok(Request::States {
+            reply: "state_sync_response",
+        }),
         "send_module_command" | "module_command" => command(fields),
         "module_claim" => {
-            let module = fields.get("moduleId").and_then(id_text).ok_or(Refusal::Invalid("Module ID required"))?;
-            let code = ["code", "moduleCode", "module_code"].iter().find_map(|name| fields.get(*name)).and_then(id_text);
-            Ok(Request::Claim { module, code: code.filter(|code| code.len() <= CODE_BYTES).map(Secret::new) })
+            let module = fields
+                .get("moduleId")
+                .and_then(id_text)
+                .ok_or(Refusal::Invalid("Module ID required"))?;
+            let code = ["code", "moduleCode", "module_code"]
+                .iter()
+                .find_map(|name| fields.get(*name))
+                .and_then(id_text);
+            Ok(Request::Claim {
+                module,
+                code: code
+                    .filter(|code| code.len() <= CODE_BYTES)
+                    .map(Secret::new),
+            })
         }
         _ => Err(Refusal::Unknown),
     }
@@ -94,14 +119,18 @@ pub(super) fn read(event: &str, payload: &Value) -> Result<Request, Refusal> {
 
 /// `{page}`, or the bare name.
 fn page(payload: &Value) -> Result<Page, Refusal> {
-    let name = payload.as_str().or_else(|| payload.get("page").and_then(Value::as_str));
+    let name = payload
+        .as_str()
+        .or_else(|| payload.get("page").and_then(Value::as_str));
     name.map(Page::of).ok_or(Refusal::Invalid("Page required"))
 }
 
 fn claim(fields: &Map<String, Value>) -> Claim {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     // Older pages put the name of their session there, which proves nothing; a token has two dots.
-    let token = text("token").or_else(|| text("sessionToken")).filter(|token| !token.is_empty());
+    let token = text("token")
+        .or_else(|| text("sessionToken"))
+        .filter(|token| !token.is_empty());
     Claim {
         user: fields.get("userId").and_then(id_text),
         is_admin: text("userType").or_else(|| text("userRole")) == Some("admin"),
@@ -114,16 +143,28 @@ fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
     let said = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
     // What is echoed is short, whatever came.
     let echo = |value: Value| {
-        if value.as_str().is_some_and(|text| text.len() > 200) || value.is_array() || value.is_object() {
+        if value.as_str().is_some_and(|text| text.len() > 200)
+            || value.is_array()
+            || value.is_object()
+        {
             Value::Null
         } else {
             value
         }
     };
-    let refuse = |why| Refusal::Command { named: Box::new((echo(said("moduleId")), echo(said("command")))), why };
-    let module = fields.get("moduleId").and_then(id_text).ok_or_else(|| refuse("Module ID required"))?;
-    let command =
-        fields.get("command").and_then(Value::as_str).filter(|text| is_command(text)).ok_or_else(|| refuse("Invalid command"))?;
+    let refuse = |why| Refusal::Command {
+        named: Box::new((echo(said("moduleId")), echo(said("command")))),
+        why,
+    };
+    let module = fields
+        .get("moduleId")
+        .and_then(id_text)
+        .ok_or_else(|| refuse("Module ID required"))?;
+    let command = fields
+        .get("command")
+        .and_then(Value::as_str)
+        .filter(|text| is_command(text))
+        .ok_or_else(|| refuse("Invalid command"))?;
     let params = match fields.get("params") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(params) => params.clone(),
@@ -131,7 +172,11 @@ fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
     if params.to_string().len() > PARAMS_BYTES {
         return Err(refuse("Parameters too long"));
     }
-    Ok(Request::Command { module, command: command.to_owned(), params })
+    Ok(Request::Command {
+        module,
+        command: command.to_owned(),
+        params,
+    })
 }
 
 #[cfg(test)]
@@ -142,29 +187,57 @@ mod tests {
     #[test]
     fn every_request_of_the_contract_is_understood() {
         let seen = |event: &str, payload: Value| format!("{:?}", read(event, &payload));
-        assert_eq!(seen("client:page:changed", json!({"page": "modules"})), "Ok(Page(Modules, true))");
-        assert_eq!(seen("register_page", json!({"page": "somewhere"})), "Ok(Page(Other, false))");
-        assert_eq!(seen("register_page", json!("admin")), "Ok(Page(Admin, false))");
+        assert_eq!(
+            seen("client:page:changed", json!({"page": "modules"})),
+            "Ok(Page(Modules, true))"
+        );
+        assert_eq!(
+            seen("register_page", json!({"page": "somewhere"})),
+            "Ok(Page(Other, false))"
+        );
+        assert_eq!(
+            seen("register_page", json!("admin")),
+            "Ok(Page(Admin, false))"
+        );
         assert_eq!(seen("client:sync:request", Value::Null), "Ok(Sync)");
         assert_eq!(seen("request_stats", Value::Null), "Ok(Stats)");
-        assert_eq!(seen("request_module_states", Value::Null), r#"Ok(States { reply: "module_states_sync" })"#);
-        assert_eq!(seen("request_state_sync", json!({})), r#"Ok(States { reply: "state_sync_response" })"#);
+        assert_eq!(
+            seen("request_module_states", Value::Null),
+            r#"Ok(States { reply: "module_states_sync" })"#
+        );
+        assert_eq!(
+            seen("request_state_sync", json!({})),
+            r#"Ok(States { reply: "state_sync_response" })"#
+        );
         for event in ["send_module_command", "module_command"] {
             let command = seen(event, json!({"moduleId": "M1", "command": "left"}));
-            assert_eq!(command, r#"Ok(Command { module: "M1", command: "left", params: Object {} })"#);
+            assert_eq!(
+                command,
+                r#"Ok(Command { module: "M1", command: "left", params: Object {} })"#
+            );
         }
         let claim = seen("module_claim", json!({"moduleId": "M1", "code": "s3cret"}));
-        assert_eq!(claim, r#"Ok(Claim { module: "M1", code: Some([redacted]) })"#);
+        assert_eq!(
+            claim,
+            r#"Ok(Claim { module: "M1", code: Some([redacted]) })"#
+        );
     }
 
     #[test]
     fn a_clients_word_about_itself_is_a_claim() {
-        let payload =
-            json!({"userId": "7", "userType": "admin", "page": "admin", "sessionId": "x", "userName": "Ana", "token": "a.b.c"});
-        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &payload) else { panic!("a claim") };
-        assert_eq!((claim.user.as_deref(), claim.is_admin, claim.page), (Some("7"), true, Some(Page::Admin)));
+        let payload = json!({"userId": "7", "userType": "admin", "page": "admin", "sessionId": "x", "userName": "Ana", "token": "a.b.c"});
+        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &payload) else {
+            panic!("a claim")
+        };
+        assert_eq!(
+            (claim.user.as_deref(), claim.is_admin, claim.page),
+            (Some("7"), true, Some(Page::Admin))
+        );
         assert_eq!(claim.token.unwrap().expose(), "a.b.c");
-        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &json!({"userId": 7})) else { panic!("a claim") };
+        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &json!({"userId": 7}))
+        else {
+            panic!("a claim")
+        };
         assert_eq!((claim.user.as_deref(), claim.is_admin), (Some("7"), false));
     }
 
@@ -175,13 +248,35 @@ mod tests {
             Refusal::Unknown => "unknown",
         };
         assert_eq!(why("register_page", json!({})), "Page required");
-        assert_eq!(why("module_claim", json!({"moduleId": {}})), "Module ID required");
-        assert_eq!(why("module_command", json!({"command": "left"})), "Module ID required");
-        assert_eq!(why("module_command", json!({"moduleId": "M1", "command": "a b"})), "Invalid command");
+        assert_eq!(
+            why("module_claim", json!({"moduleId": {}})),
+            "Module ID required"
+        );
+        assert_eq!(
+            why("module_command", json!({"command": "left"})),
+            "Module ID required"
+        );
+        assert_eq!(
+            why(
+                "module_command",
+                json!({"moduleId": "M1", "command": "a b"})
+            ),
+            "Invalid command"
+        );
         let long = json!({"moduleId": "M1", "command": "left", "params": {"x": "y".repeat(9_000)}});
         assert_eq!(why("module_command", long), "Parameters too long");
         assert_eq!(why("rm -rf", Value::Null), "unknown");
-        let echoed = read("module_command", &json!({"moduleId": ["x"], "command": "y".repeat(300)})).unwrap_err();
-        assert_eq!(echoed, Refusal::Command { named: Box::default(), why: "Module ID required" });
+        let echoed = read(
+            "module_command",
+            &json!({"moduleId": ["x"], "command": "y".repeat(300)}),
+        )
+        .unwrap_err();
+        assert_eq!(
+            echoed,
+            Refusal::Command {
+                named: Box::default(),
+                why: "Module ID required"
+            }
+        );
     }
 }

@@ -20,7 +20,11 @@ use crate::apps::modules::store::Store;
 const PAGE: usize = 1_000;
 
 /// Reads all rows, and forgets what the table has no more. At most `most` are kept in mind.
-pub(super) async fn read_all(office: &Office, store: &dyn Store, most: usize) -> Result<(), DatabaseError> {
+pub(super) async fn read_all(
+    office: &Office,
+    store: &dyn Store,
+    most: usize,
+) -> Result<(), DatabaseError> {
     let mut there = HashSet::new();
     let mut after: Option<String> = None;
     loop {
@@ -28,7 +32,10 @@ pub(super) async fn read_all(office: &Office, store: &dyn Store, most: usize) ->
         let last = rows.len() < PAGE;
         let room = most.saturating_sub(there.len());
         if rows.len() > room {
-            tracing::warn!(limit = most, "more modules than may be kept in mind; the others are not served");
+            tracing::warn!(
+                limit = most,
+                "more modules than may be kept in mind; the others are not served"
+            );
         }
         after = rows.last().map(|row| row.id.clone());
         there.extend(rows.iter().take(room).map(|row| ModuleId::from(&*row.id)));
@@ -42,10 +49,18 @@ pub(super) async fn read_all(office: &Office, store: &dyn Store, most: usize) ->
 }
 
 /// Reads these rows.
-pub(super) async fn read(office: &Office, store: &dyn Store, ids: &[String], most: usize) -> Result<(), DatabaseError> {
+pub(super) async fn read(
+    office: &Office,
+    store: &dyn Store,
+    ids: &[String],
+    most: usize,
+) -> Result<(), DatabaseError> {
     let rows = store.named(ids).await?;
     let there: HashSet<&str> = rows.iter().map(|row| &*row.id).collect();
-    let gone: Vec<&String> = ids.iter().filter(|id| !there.contains(id.as_str())).collect();
+    let gone: Vec<&String> = ids
+        .iter()
+        .filter(|id| !there.contains(id.as_str()))
+        .collect();
     office.gone(gone.iter().map(|id| id.as_str()));
     let room = most.saturating_sub(office.lock().registry.counts().0);
     let is_known = |row: &StoredModule| office.lock().registry.get(&row.id).is_some();
@@ -71,7 +86,9 @@ impl Office {
         let (last_seen, telemetry) = (row.last_seen_ms, row.telemetry.as_deref().and_then(object));
         let facts = facts(row);
         let turn = state.registry.set(facts.clone());
-        state.registry.recall(&facts.id, last_seen, telemetry.map(Arc::new));
+        state
+            .registry
+            .recall(&facts.id, last_seen, telemetry.map(Arc::new));
         if !state.loaded || turn == Turn::Same {
             return None;
         }
@@ -83,7 +100,8 @@ impl Office {
         state.count_again(now);
         self.wake.notify_one();
         // Nobody's module may not speak, and another one's proves itself again.
-        from.flatten().and_then(|_| state.registry.device(&facts.id))
+        from.flatten()
+            .and_then(|_| state.registry.device(&facts.id))
     }
 
     /// The table has these modules no more.
@@ -93,10 +111,16 @@ impl Office {
         for id in ids {
             let mut state = self.lock();
             ended.extend(state.registry.device(id));
-            let Some(module) = state.registry.remove(id) else { continue };
+            let Some(module) = state.registry.remove(id) else {
+                continue;
+            };
             state.forget(&module.facts.id);
             let holder = module.facts.holder().cloned();
-            self.say(holder.iter().map(|holder| Row::Removed.to_user(&module.facts, holder, now)));
+            self.say(
+                holder
+                    .iter()
+                    .map(|holder| Row::Removed.to_user(&module.facts, holder, now)),
+            );
             self.say(Row::Removed.to_admins(&module.facts, now));
             state.count_again(now);
         }
@@ -105,7 +129,12 @@ impl Office {
     }
 
     fn keep_only(&self, there: &HashSet<ModuleId>) {
-        let known: Vec<ModuleId> = self.lock().registry.iter().map(|module| module.facts.id.clone()).collect();
+        let known: Vec<ModuleId> = self
+            .lock()
+            .registry
+            .iter()
+            .map(|module| module.facts.id.clone())
+            .collect();
         let gone: Vec<_> = known.into_iter().filter(|id| !there.contains(id)).collect();
         self.gone(gone.iter().map(|id| &**id));
         self.lock().loaded = true;
@@ -134,8 +163,15 @@ fn told(facts: &Facts, turn: Turn, now: Millis) -> Vec<News> {
         }
         Turn::Moved { from } => {
             // What is said to who had it names nobody who has it now.
-            let lost = Facts { owner: None, claimed: false, ..facts.clone() };
-            news.extend(from.as_ref().map(|from| Row::Removed.to_user(&lost, from, now)));
+            let lost = Facts {
+                owner: None,
+                claimed: false,
+                ..facts.clone()
+            };
+            news.extend(
+                from.as_ref()
+                    .map(|from| Row::Removed.to_user(&lost, from, now)),
+            );
             news.extend(to(Row::Added, facts.holder()));
             news.extend(Row::Updated.to_admins(facts, now));
         }
@@ -146,7 +182,13 @@ fn told(facts: &Facts, turn: Turn, now: Millis) -> Vec<News> {
 fn facts(row: StoredModule) -> Facts {
     let text = |text: Option<String>| text.map(Into::into);
     let owner = row.user.map(|user| UserId::new(&user));
-    Facts { id: row.id.into(), name: text(row.name), kind: text(row.kind), owner, claimed: row.claimed }
+    Facts {
+        id: row.id.into(),
+        name: text(row.name),
+        kind: text(row.kind),
+        owner,
+        claimed: row.claimed,
+    }
 }
 
 fn object(text: &str) -> Option<Map<String, Value>> {

@@ -52,9 +52,16 @@ impl Dialect for Pages {
 
     fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
         let mailbox = self.0.office.exchange.open(Identity::default(), &[]).ok()?;
-        let token = ["token", "sessionToken"].iter().find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
-        let token = token.or_else(|| query::value(link.query(), "token")).filter(|token| !token.is_empty());
-        let shown = Shown { token: token.map(Secret::new), session: self.0.people.session(|name| link.header(name)) };
+        let token = ["token", "sessionToken"]
+            .iter()
+            .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
+        let token = token
+            .or_else(|| query::value(link.query(), "token"))
+            .filter(|token| !token.is_empty());
+        let shown = Shown {
+            token: token.map(Secret::new),
+            session: self.0.people.session(|name| link.header(name)),
+        };
         let mut socket = Socket {
             app: Arc::clone(&self.0),
             link: link.clone(),
@@ -71,14 +78,26 @@ impl Dialect for Pages {
     }
 
     fn write(&self, _namespace: &str, event: &Event) -> Vec<Emit> {
-        let Some(message) = event.message() else { return Vec::new() };
+        let Some(message) = event.message() else {
+            return Vec::new();
+        };
         if &*message.name == COMMAND {
-            let Some(told) = self.0.command(&message.payload) else { return Vec::new() };
-            let payload: Arc<str> = frame::command_event(&told.module, &told.command, &told.params, told.at).to_string().into();
-            return vec![Emit::new("command", Arc::clone(&payload)), Emit::new("esp_command", payload)];
+            let Some(told) = self.0.command(&message.payload) else {
+                return Vec::new();
+            };
+            let payload: Arc<str> =
+                frame::command_event(&told.module, &told.command, &told.params, told.at)
+                    .to_string()
+                    .into();
+            return vec![
+                Emit::new("command", Arc::clone(&payload)),
+                Emit::new("esp_command", payload),
+            ];
         }
         let own = Emit::new(Arc::clone(&message.name), Arc::clone(&message.payload));
-        let others = aliases(&message.name).iter().map(|name| Emit::new(*name, Arc::clone(&message.payload)));
+        let others = aliases(&message.name)
+            .iter()
+            .map(|name| Emit::new(*name, Arc::clone(&message.payload)));
         std::iter::once(own).chain(others).collect()
     }
 }
@@ -98,7 +117,10 @@ fn is_device_event(event: &str) -> bool {
         )
 }
 
-#[expect(clippy::large_enum_variant, reason = "one a socket, which is far larger")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a socket, which is far larger"
+)]
 enum Who {
     Stranger,
     Person(Person),
@@ -150,7 +172,9 @@ impl Talk for Socket {
             Who::Stranger => self.expel("Authentication failed"),
             Who::Person(person) => match person.proof.clone() {
                 Proof::Word => self.deadline = Instant::now() + Duration::from_secs(3600),
-                Proof::Token { ends_at_s } if self.app.office.now() / 1000 >= ends_at_s => self.expel("Token expired"),
+                Proof::Token { ends_at_s } if self.app.office.now() / 1000 >= ends_at_s => {
+                    self.expel("Token expired")
+                }
                 Proof::Token { ends_at_s } => self.deadline = self.app.instant_of(ends_at_s),
                 Proof::Session(_) => self.look_again(),
             },
@@ -204,8 +228,12 @@ impl Socket {
     /// A session that has ended ends its sockets, and so does one that has become somebody else's.
     fn look_again(&mut self) {
         self.deadline = Instant::now() + self.app.people.ttl;
-        let Who::Person(person) = &self.who else { return };
-        let Proof::Session(session) = person.proof.clone() else { return };
+        let Who::Person(person) = &self.who else {
+            return;
+        };
+        let Proof::Session(session) = person.proof.clone() else {
+            return;
+        };
         let (app, person, link) = (Arc::clone(&self.app), person.clone(), self.link.clone());
         self.app.drain.spawn_until_stop(async move {
             let same = |now: &Person| (&now.user, now.is_admin) == (&person.user, person.is_admin);
@@ -220,7 +248,8 @@ impl Socket {
     }
 
     fn expel(&self, message: &str) {
-        self.link.emit("client:auth:error", &json!({"message": message}));
+        self.link
+            .emit("client:auth:error", &json!({"message": message}));
         self.link.disconnect();
     }
 
@@ -233,7 +262,9 @@ impl Socket {
             Ok(request) => request,
             Err(Refusal::Unknown) => return self.error("Unknown event"),
             Err(Refusal::Invalid(why)) => return self.error(why),
-            Err(Refusal::Command { named, why }) => return self.command_error(&named.0, &named.1, why),
+            Err(Refusal::Command { named, why }) => {
+                return self.command_error(&named.0, &named.1, why);
+            }
         };
         let person = match (&self.who, request) {
             (_, Request::Authenticate(claim)) => return self.authenticate(claim).await,
@@ -249,19 +280,34 @@ impl Socket {
             }
             (person, Request::Sync) => {
                 self.begin(&person);
-                self.link.emit("client:sync:success", &json!({"timestamp": iso(self.app.office.now())}));
+                self.link.emit(
+                    "client:sync:success",
+                    &json!({"timestamp": iso(self.app.office.now())}),
+                );
             }
-            (person, Request::Stats) => self.link.emit("simple_stats_update", &self.app.simple_stats(&person)),
+            (person, Request::Stats) => self
+                .link
+                .emit("simple_stats_update", &self.app.simple_stats(&person)),
             (person, Request::States { reply }) => {
                 let states = self.app.office.states(&person);
-                self.link.emit(reply, &json!({"states": states, "timestamp": iso(self.app.office.now())}));
+                self.link.emit(
+                    reply,
+                    &json!({"states": states, "timestamp": iso(self.app.office.now())}),
+                );
             }
-            (person, Request::Command { module, command, params }) => {
-                match self.app.office.command(&person, &module, &command, &params) {
-                    Ok(at) => self.link.emit("command_sent", &sent(&module, &command, at)),
-                    Err(undelivered) => self.command_error(&module.into(), &command.into(), undelivered.why()),
+            (
+                person,
+                Request::Command {
+                    module,
+                    command,
+                    params,
+                },
+            ) => match self.app.office.command(&person, &module, &command, &params) {
+                Ok(at) => self.link.emit("command_sent", &sent(&module, &command, at)),
+                Err(undelivered) => {
+                    self.command_error(&module.into(), &command.into(), undelivered.why())
                 }
-            }
+            },
             (person, Request::Claim { module, code }) => self.claim(&person, &module, code).await,
             (_, Request::Authenticate(_)) => {}
         }
@@ -275,9 +321,16 @@ impl Socket {
                 self.page = Some(page);
                 self.error(WHY);
             }
-            Request::Sync => self.link.emit("client:sync:error", &json!({"message": WHY})),
-            Request::Command { module, command, .. } => self.command_error(&module.into(), &command.into(), WHY),
-            Request::Stats | Request::States { .. } | Request::Claim { .. } | Request::Authenticate(_) => self.error(WHY),
+            Request::Sync => self
+                .link
+                .emit("client:sync:error", &json!({"message": WHY})),
+            Request::Command {
+                module, command, ..
+            } => self.command_error(&module.into(), &command.into(), WHY),
+            Request::Stats
+            | Request::States { .. }
+            | Request::Claim { .. }
+            | Request::Authenticate(_) => self.error(WHY),
         }
     }
 
@@ -288,9 +341,20 @@ impl Socket {
     }
 
     async fn authenticate(&mut self, claim: Claim) {
-        let refuse = |socket: &Self, message: &str| socket.link.emit("client:auth:error", &json!({"message": message}));
-        let shown = Shown { token: claim.token, session: None };
-        let proved = if shown.is_empty() { Ok(None) } else { self.app.people.identify(&shown).await };
+        let refuse = |socket: &Self, message: &str| {
+            socket
+                .link
+                .emit("client:auth:error", &json!({"message": message}))
+        };
+        let shown = Shown {
+            token: claim.token,
+            session: None,
+        };
+        let proved = if shown.is_empty() {
+            Ok(None)
+        } else {
+            self.app.people.identify(&shown).await
+        };
         let known = match (&self.who, proved) {
             (_, Ok(Some(person))) => Some(person),
             (Who::Person(person), _) => Some(person.clone()),
@@ -298,16 +362,30 @@ impl Socket {
             (_, Ok(None)) => self.app.trusted(claim.user.as_deref(), claim.is_admin),
         };
         let Some(person) = known else {
-            return refuse(self, if claim.user.is_none() { "User ID required" } else { "Authentication failed" });
+            return refuse(
+                self,
+                if claim.user.is_none() {
+                    "User ID required"
+                } else {
+                    "Authentication failed"
+                },
+            );
         };
-        if claim.user.as_deref().is_some_and(|claimed| claimed != person.user.as_str()) {
+        if claim
+            .user
+            .as_deref()
+            .is_some_and(|claimed| claimed != person.user.as_str())
+        {
             return refuse(self, "Authentication failed");
         }
         self.page = claim.page.or(self.page);
         self.app.enter(self.conn, &person, self.page);
         self.settle(person.clone());
         let now = iso(self.app.office.now());
-        self.link.emit("client:auth:success", &json!({"message": "Authenticated successfully", "timestamp": now}));
+        self.link.emit(
+            "client:auth:success",
+            &json!({"message": "Authenticated successfully", "timestamp": now}),
+        );
         self.begin(&person);
     }
 
@@ -318,7 +396,10 @@ impl Socket {
                 exchange.leave(self.conn, &topic);
             }
         }
-        let joins: Vec<_> = topics::of_page(person, page).into_iter().map(Join::new).collect();
+        let joins: Vec<_> = topics::of_page(person, page)
+            .into_iter()
+            .map(Join::new)
+            .collect();
         // It fails only for a connection that is gone.
         let _ = exchange.join(self.conn, &joins);
         self.app.office.touch();
@@ -332,11 +413,19 @@ impl Socket {
     }
 
     async fn claim(&self, person: &Person, module: &str, code: Option<Secret>) {
-        let Some(code) = code else { return self.error("Module code required") };
+        let Some(code) = code else {
+            return self.error("Module code required");
+        };
         match self.app.claim(person, module, &code).await {
             Ok(online) => {
-                self.link.emit("claim_ack", &json!({"moduleId": module, "code": code.expose()}));
-                self.link.emit("module_presence", &json!({"moduleId": module, "online": online}));
+                self.link.emit(
+                    "claim_ack",
+                    &json!({"moduleId": module, "code": code.expose()}),
+                );
+                self.link.emit(
+                    "module_presence",
+                    &json!({"moduleId": module, "online": online}),
+                );
             }
             Err(why) => self.error(why),
         }
@@ -346,7 +435,9 @@ impl Socket {
         if !matches!(self.who, Who::Device(_)) {
             self.who = Who::Device(self.app.conversation());
         }
-        let Who::Device(conversation) = &mut self.who else { return };
+        let Who::Device(conversation) = &mut self.who else {
+            return;
+        };
         let now = self.app.office.now();
         let mut effect = conversation.heard(frame::read_event(event, payload), now);
         if let Some(Effect::Check { module, password }) = effect {
@@ -355,7 +446,9 @@ impl Socket {
         }
         match effect {
             Some(Effect::Report(module, Report::Identify(fields))) => self.greet(&module, &fields),
-            Some(Effect::Report(module, report)) => self.app.office.device_said(&module, self.conn, report),
+            Some(Effect::Report(module, report)) => {
+                self.app.office.device_said(&module, self.conn, report)
+            }
             Some(Effect::Close(close)) => {
                 self.error(close.reason());
                 self.link.disconnect();

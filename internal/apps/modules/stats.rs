@@ -33,7 +33,10 @@ pub fn stream(zone: &str) -> Stream {
         zone: ZoneRule::Fixed(zone.to_owned()),
         event: STATS_STREAM.to_owned(),
         key_field: "key".to_owned(),
-        tables: vec![table("modules", &["module_id", "type", "claimed"]), table("users", &["id"])],
+        tables: vec![
+            table("modules", &["module_id", "type", "claimed"]),
+            table("users", &["id"]),
+        ],
         key_type: OnceLock::new(),
     }
 }

@@ -21,7 +21,12 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(now: Millis) -> Self {
-        Self { started: now, row: Value::Null, simple: None, all: None }
+        Self {
+            started: now,
+            row: Value::Null,
+            simple: None,
+            all: None,
+        }
     }
 
     /// The table's counts have changed.
@@ -30,11 +35,20 @@ impl Tally {
     }
 
     /// What has changed since administrators were last told, if anything. `modules`: in all, and online.
-    pub(super) fn news(&mut self, exchange: &Exchange, modules: (usize, usize), now: Millis) -> Vec<News> {
+    pub(super) fn news(
+        &mut self,
+        exchange: &Exchange,
+        modules: (usize, usize),
+        now: Millis,
+    ) -> Vec<News> {
         let mut news = Vec::new();
         let simple = (exchange.counts(&topics::everyone()).users, modules.1);
         if self.simple.replace(simple) != Some(simple) {
-            news.push(News::new("simple_stats_update", self.simple(exchange, modules, now), [topics::admins()]));
+            news.push(News::new(
+                "simple_stats_update",
+                self.simple(exchange, modules, now),
+                [topics::admins()],
+            ));
         }
         let all = self.counts(exchange, modules);
         if self.all.as_ref() != Some(&all) {
@@ -45,7 +59,12 @@ impl Tally {
     }
 
     /// `{users:{online}, modules:{online}, timestamp}`.
-    pub(super) fn simple(&self, exchange: &Exchange, (_, online): (usize, usize), now: Millis) -> Value {
+    pub(super) fn simple(
+        &self,
+        exchange: &Exchange,
+        (_, online): (usize, usize),
+        now: Millis,
+    ) -> Value {
         let users = exchange.counts(&topics::everyone()).users;
         json!({"users": {"online": users}, "modules": {"online": online}, "timestamp": iso(now)})
     }
@@ -53,7 +72,8 @@ impl Tally {
     /// `{stats:{users, modules, websocket, system, lastUpdate}, timestamp}`.
     pub(super) fn stats(&self, exchange: &Exchange, modules: (usize, usize), now: Millis) -> Value {
         let mut stats = self.counts(exchange, modules);
-        stats["system"] = json!({"uptime": (now - self.started).max(0) / 1000, "startedAt": iso(self.started)});
+        stats["system"] =
+            json!({"uptime": (now - self.started).max(0) / 1000, "startedAt": iso(self.started)});
         stats["lastUpdate"] = iso(now).into();
         json!({"stats": stats, "timestamp": iso(now)})
     }
@@ -64,7 +84,12 @@ impl Tally {
         let of = |topic| exchange.counts(&topic).connections;
         let total = number("modules").unwrap_or(known as u64);
         let admins = of(topics::admins());
-        let pages = Page::ALL.map(|page| (page.name().to_owned(), Value::from(of(topics::viewers(page)))));
+        let pages = Page::ALL.map(|page| {
+            (
+                page.name().to_owned(),
+                Value::from(of(topics::viewers(page))),
+            )
+        });
         json!({
             "users": {"total": number("users"), "online": everyone.users},
             "modules": {

@@ -75,21 +75,45 @@ mod tests {
     use super::*;
 
     fn names(is_admin: bool, page: Option<Page>) -> Vec<String> {
-        let person = Person { is_admin, ..Person::fake("7") };
-        joins(&person, page).iter().map(|join| join.topic.as_str().to_owned()).collect()
+        let person = Person {
+            is_admin,
+            ..Person::fake("7")
+        };
+        joins(&person, page)
+            .iter()
+            .map(|join| join.topic.as_str().to_owned())
+            .collect()
     }
 
     #[test]
     fn a_page_gives_nobody_what_the_identity_may_not_see() {
         assert_eq!(names(false, None), ["all", "user:7"]);
-        assert_eq!(names(false, Some(Page::Admin)), ["all", "user:7", "viewers:admin"]);
-        assert_eq!(names(false, Some(Page::Modules)), ["all", "user:7", "viewers:modules", "modules-of:7"]);
-        assert_eq!(names(true, Some(Page::Admin)), ["all", "user:7", "admins", "viewers:admin", "admins-on:admin"]);
+        assert_eq!(
+            names(false, Some(Page::Admin)),
+            ["all", "user:7", "viewers:admin"]
+        );
+        assert_eq!(
+            names(false, Some(Page::Modules)),
+            ["all", "user:7", "viewers:modules", "modules-of:7"]
+        );
+        assert_eq!(
+            names(true, Some(Page::Admin)),
+            [
+                "all",
+                "user:7",
+                "admins",
+                "viewers:admin",
+                "admins-on:admin"
+            ]
+        );
     }
 
     #[test]
     fn no_id_is_another_topic() {
-        assert_ne!(user(&UserId::new("modules-of:1")), user_on_modules(&UserId::new("1")));
+        assert_ne!(
+            user(&UserId::new("modules-of:1")),
+            user_on_modules(&UserId::new("1"))
+        );
         assert_ne!(device("admins"), admins());
     }
 }

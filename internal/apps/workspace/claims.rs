@@ -43,17 +43,33 @@ pub(super) struct Member {
 impl Credentials {
     /// Entries of the claim that are none grant nothing.
     pub(super) fn of(opened: Opened) -> Self {
-        let Opened { user, principal, claims } = opened;
-        let listed = claims.get(WORKSPACES).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let Opened {
+            user,
+            principal,
+            claims,
+        } = opened;
+        let listed = claims
+            .get(WORKSPACES)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let entry = |entry: &Value| Some((Id::of(entry.get(WORKSPACE_ID)?)?.text, role(entry)));
         let workspaces = listed.iter().filter_map(entry).collect();
-        Self { user, workspaces, ends_at_s: principal.ends_at_s(), principal: Arc::new(principal) }
+        Self {
+            user,
+            workspaces,
+            ends_at_s: principal.ends_at_s(),
+            principal: Arc::new(principal),
+        }
     }
 
     /// Whether an `auth` frame says no more than these. A user's id may be missing there, a workspace's not.
     pub(super) fn admit(&self, auth: &Auth) -> Option<Member> {
         let workspace = auth.workspace.as_ref()?;
-        let (_, role) = self.workspaces.iter().find(|(id, _)| *id == workspace.text)?;
+        let (_, role) = self
+            .workspaces
+            .iter()
+            .find(|(id, _)| *id == workspace.text)?;
         let user_json = match &auth.user {
             None => Value::from(self.user.as_str()).to_string().into(),
             Some(Some(id)) if *id.text == *self.user.as_str() => id.json.clone(),
@@ -87,9 +103,16 @@ fn role(entry: &Value) -> Option<Arc<str>> {
 
 /// Whether a token, not verified yet, looks like one of this system's: it names workspaces, or the user as nobody else does.
 pub(super) fn looks_ours(token: &str) -> bool {
-    let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let payload = payload.and_then(|json| String::from_utf8(json).ok()).unwrap_or_default();
-    [WORKSPACES, USER_CLAIMS[0]].iter().any(|claim| payload.contains(&format!("\"{claim}\"")))
+    let payload = token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let payload = payload
+        .and_then(|json| String::from_utf8(json).ok())
+        .unwrap_or_default();
+    [WORKSPACES, USER_CLAIMS[0]]
+        .iter()
+        .any(|claim| payload.contains(&format!("\"{claim}\"")))
 }
 
 #[cfg(test)]
@@ -101,21 +124,44 @@ mod tests {
 
     fn credentials(claims: &Value) -> Credentials {
         let principal = Principal::new(UserId::new("456"), 100, None, Grants::default());
-        Credentials::of(Opened { user: UserId::new("456"), principal, claims: claims.as_object().unwrap().clone() })
+        Credentials::of(Opened {
+            user: UserId::new("456"),
+            principal,
+            claims: claims.as_object().unwrap().clone(),
+        })
     }
 
     fn auth(workspace: &Value, user: Option<Value>) -> Auth {
-        Auth { workspace: Id::of(workspace), user: user.as_ref().map(Id::of), token: None }
+        Auth {
+            workspace: Id::of(workspace),
+            user: user.as_ref().map(Id::of),
+            token: None,
+        }
     }
 
     #[test]
     fn membership_is_what_the_token_says() {
-        let ours = credentials(&json!({"workspaces": [{"workspaceId": 123, "role": "owner"}, {"workspaceId": "507f"}]}));
+        let ours = credentials(
+            &json!({"workspaces": [{"workspaceId": 123, "role": "owner"}, {"workspaceId": "507f"}]}),
+        );
         let member = ours.admit(&auth(&json!("123"), Some(json!(456)))).unwrap();
-        assert_eq!((&*member.workspace, &*member.user_json, member.role.as_deref()), ("123", "456", Some("owner")));
+        assert_eq!(
+            (
+                &*member.workspace,
+                &*member.user_json,
+                member.role.as_deref()
+            ),
+            ("123", "456", Some("owner"))
+        );
         assert_eq!(member.ends_at_s, Some(105));
-        assert_eq!(&*ours.admit(&auth(&json!("507f"), None)).unwrap().user_json, r#""456""#);
-        assert!(ours.admit(&auth(&json!("507f"), Some(json!("456")))).is_some());
+        assert_eq!(
+            &*ours.admit(&auth(&json!("507f"), None)).unwrap().user_json,
+            r#""456""#
+        );
+        assert!(
+            ours.admit(&auth(&json!("507f"), Some(json!("456"))))
+                .is_some()
+        );
         for (workspace, user) in [
             (json!(124), Some(json!(456))),
             (json!(123), Some(json!(457))),
@@ -124,7 +170,11 @@ mod tests {
             (json!(null), Some(json!(456))),
             (json!("0123"), Some(json!(456))),
         ] {
-            assert_eq!(ours.admit(&auth(&workspace, user.clone())), None, "{workspace} {user:?}");
+            assert_eq!(
+                ours.admit(&auth(&workspace, user.clone())),
+                None,
+                "{workspace} {user:?}"
+            );
         }
     }
 
@@ -138,20 +188,37 @@ mod tests {
             json!({"workspaceId": 123}),
             json!(null),
         ] {
-            assert_eq!(credentials(&json!({"workspaces": claim})).admit(&auth(&json!(123), None)), None, "{claim}");
+            assert_eq!(
+                credentials(&json!({"workspaces": claim})).admit(&auth(&json!(123), None)),
+                None,
+                "{claim}"
+            );
         }
     }
 
     #[test]
     fn trust_needs_both_ids() {
         assert!(trust(&auth(&json!(1), Some(json!(2)))).is_some());
-        assert_eq!([trust(&auth(&json!(1), None)), trust(&auth(&json!(null), Some(json!(2))))], [None, None]);
+        assert_eq!(
+            [
+                trust(&auth(&json!(1), None)),
+                trust(&auth(&json!(null), Some(json!(2))))
+            ],
+            [None, None]
+        );
     }
 
     #[test]
     fn tokens_are_told_apart_before_they_are_verified() {
         let token = |claims: Value| format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()));
-        assert!(looks_ours(&token(json!({"userId": 1}))) && looks_ours(&token(json!({"id": 1, "workspaces": []}))));
-        assert!(!looks_ours(&token(json!({"id": 1, "email": "a@b"}))) && !looks_ours("") && !looks_ours("a.%.c"));
+        assert!(
+            looks_ours(&token(json!({"userId": 1})))
+                && looks_ours(&token(json!({"id": 1, "workspaces": []})))
+        );
+        assert!(
+            !looks_ours(&token(json!({"id": 1, "email": "a@b"})))
+                && !looks_ours("")
+                && !looks_ours("a.%.c")
+        );
     }
 }

@@ -25,8 +25,16 @@ const UNAUTHORIZED: u16 = 4401;
 const TRY_LATER: u16 = 1013;
 
 /// Why somebody is refused, as metrics name it.
-pub(super) const REFUSALS: [&str; 8] =
-    ["auth_deadline", "token", "membership", "anonymous", "overloaded", "key", "body", "message_rate"];
+pub(super) const REFUSALS: [&str; 8] = [
+    "auth_deadline",
+    "token",
+    "membership",
+    "anonymous",
+    "overloaded",
+    "key",
+    "body",
+    "message_rate",
+];
 
 /// See the module's documentation.
 pub(super) struct WorkspaceGuest {
@@ -51,27 +59,62 @@ pub(super) struct WorkspaceGuest {
 type Verified = Result<Opened, TokenError>;
 
 impl WorkspaceGuest {
-    pub(super) fn boxed(shared: Arc<Shared>, berth: Berth, credentials: Option<Credentials>, is_native: bool) -> Box<dyn Guest> {
-        let attached = shared.exchange.attach(&berth.port, DIALECT, berth.address, Identity::default(), &[]);
-        let id = attached.inspect_err(|error| tracing::warn!(%error, "a client could not be attached")).ok();
+    pub(super) fn boxed(
+        shared: Arc<Shared>,
+        berth: Berth,
+        credentials: Option<Credentials>,
+        is_native: bool,
+    ) -> Box<dyn Guest> {
+        let attached = shared.exchange.attach(
+            &berth.port,
+            DIALECT,
+            berth.address,
+            Identity::default(),
+            &[],
+        );
+        let id = attached
+            .inspect_err(|error| tracing::warn!(%error, "a client could not be attached"))
+            .ok();
         shared.metrics.connections.inc();
         let deadline_s = (!is_native).then(|| shared.clock.unix_s() + AUTH_DEADLINE_S);
         let (follows_auth, member, verifying) = (false, None, None);
-        Box::new(Self { shared, berth, id, credentials, is_native, follows_auth, member, deadline_s, verifying })
+        Box::new(Self {
+            shared,
+            berth,
+            id,
+            credentials,
+            is_native,
+            follows_auth,
+            member,
+            deadline_s,
+            verifying,
+        })
     }
 
     fn on_text(&mut self, text: &str, acts: &mut Acts<'_>) {
         let incoming = wire::decode(text);
         if let Some((_, held)) = &mut self.verifying {
             if held.len() == HELD {
-                return self.refuse("overloaded", wire::UNAVAILABLE, TRY_LATER, "too much at once", acts);
+                return self.refuse(
+                    "overloaded",
+                    wire::UNAVAILABLE,
+                    TRY_LATER,
+                    "too much at once",
+                    acts,
+                );
             }
             return held.push_back(text.to_owned());
         }
         match incoming {
             Incoming::Auth(auth) => self.authenticate(auth, acts),
             Incoming::Native if self.is_native || self.follows_auth => acts.native(text),
-            Incoming::Native => self.refuse("anonymous", wire::UNAUTHORIZED, UNAUTHORIZED, "unauthorized", acts),
+            Incoming::Native => self.refuse(
+                "anonymous",
+                wire::UNAUTHORIZED,
+                UNAUTHORIZED,
+                "unauthorized",
+                acts,
+            ),
             Incoming::Ping => reply(wire::PONG, acts),
             Incoming::Unknown => reply(wire::UNKNOWN_TYPE, acts),
             Incoming::Invalid => reply(wire::INVALID_JSON, acts),
@@ -80,8 +123,17 @@ impl WorkspaceGuest {
 
     fn authenticate(&mut self, auth: Auth, acts: &mut Acts<'_>) {
         let Some(token) = &auth.token else {
-            let known = self.credentials.as_ref().map(|credentials| credentials.admit(&auth));
-            let member = known.unwrap_or_else(|| self.shared.config.trusts_client_ids.then(|| trust(&auth)).flatten());
+            let known = self
+                .credentials
+                .as_ref()
+                .map(|credentials| credentials.admit(&auth));
+            let member = known.unwrap_or_else(|| {
+                self.shared
+                    .config
+                    .trusts_client_ids
+                    .then(|| trust(&auth))
+                    .flatten()
+            });
             return self.enter(member, acts);
         };
         match self.shared.verifier.open_at_once(token, &USER_CLAIMS) {
@@ -92,15 +144,25 @@ impl WorkspaceGuest {
 
     /// Asks somebody who may wait.
     fn verify(&mut self, auth: Auth, acts: &mut Acts<'_>) {
-        let (verifier, token) = (Arc::clone(&self.shared.verifier), auth.token.clone().unwrap_or_default());
+        let (verifier, token) = (
+            Arc::clone(&self.shared.verifier),
+            auth.token.clone().unwrap_or_default(),
+        );
         let asked = acts.ask(async move {
-            let opened = tokio::time::timeout(VERIFY_TIMEOUT, verifier.open(&token, &USER_CLAIMS)).await;
+            let opened =
+                tokio::time::timeout(VERIFY_TIMEOUT, verifier.open(&token, &USER_CLAIMS)).await;
             opened.unwrap_or(Err(TokenError::KeysUnavailable))
         });
         if asked {
             self.verifying = Some((auth, VecDeque::new()));
         } else {
-            self.refuse("overloaded", wire::UNAVAILABLE, TRY_LATER, "try again later", acts);
+            self.refuse(
+                "overloaded",
+                wire::UNAVAILABLE,
+                TRY_LATER,
+                "try again later",
+                acts,
+            );
         }
     }
 
@@ -116,11 +178,23 @@ impl WorkspaceGuest {
                 self.enter(member, acts);
             }
             Err(error) if error.is_temporary() => {
-                self.refuse("overloaded", wire::UNAVAILABLE, TRY_LATER, "try again later", acts);
+                self.refuse(
+                    "overloaded",
+                    wire::UNAVAILABLE,
+                    TRY_LATER,
+                    "try again later",
+                    acts,
+                );
             }
             Err(error) => {
                 tracing::debug!(reason = error.reason(), "a token was refused");
-                self.refuse("token", wire::UNAUTHORIZED, UNAUTHORIZED, "unauthorized", acts);
+                self.refuse(
+                    "token",
+                    wire::UNAUTHORIZED,
+                    UNAUTHORIZED,
+                    "unauthorized",
+                    acts,
+                );
             }
         }
     }
@@ -129,21 +203,42 @@ impl WorkspaceGuest {
     /// nothing of the new one.
     fn enter(&mut self, member: Option<Member>, acts: &mut Acts<'_>) {
         let (Some(member), Some(id)) = (member, self.id) else {
-            return self.refuse("membership", wire::UNAUTHORIZED, UNAUTHORIZED, "unauthorized", acts);
+            return self.refuse(
+                "membership",
+                wire::UNAUTHORIZED,
+                UNAUTHORIZED,
+                "unauthorized",
+                acts,
+            );
         };
         let exchange = &self.shared.exchange;
-        let identity = Identity { user: Some(member.user.clone()), session: None, role: member.role.clone() };
-        let joins =
-            [Join::new(workspace_topic(&member.workspace)).meta(&*member.user_json), Join::new(user_topic(member.user.as_str()))];
+        let identity = Identity {
+            user: Some(member.user.clone()),
+            session: None,
+            role: member.role.clone(),
+        };
+        let joins = [
+            Join::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
+            Join::new(user_topic(member.user.as_str())),
+        ];
         // An error means that the exchange has ended it: the shard learns so by itself.
         let _ = exchange.identify(id, Identity::default(), &[]);
-        self.berth.port.reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
+        self.berth
+            .port
+            .reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
         let _ = exchange.identify(id, identity, &joins);
         self.deadline_s = member.ends_at_s;
         self.member = Some(member);
     }
 
-    fn refuse(&mut self, reason: &'static str, said: &str, code: u16, text: &'static str, acts: &mut Acts<'_>) {
+    fn refuse(
+        &mut self,
+        reason: &'static str,
+        said: &str,
+        code: u16,
+        text: &'static str,
+        acts: &mut Acts<'_>,
+    ) {
         self.shared.metrics.refuse(reason);
         acts.say(said);
         acts.close(code, text);
@@ -164,7 +259,11 @@ impl Guest for WorkspaceGuest {
     }
 
     fn answered(&mut self, answer: Answered, _: Now, acts: &mut Acts<'_>) {
-        let (Ok(verified), Some((auth, held))) = (answer.downcast::<Verified>(), self.verifying.take()) else { return };
+        let (Ok(verified), Some((auth, held))) =
+            (answer.downcast::<Verified>(), self.verifying.take())
+        else {
+            return;
+        };
         let is_good = verified.is_ok();
         self.judge(&auth, *verified, acts);
         for text in held.into_iter().filter(|_| is_good) {
@@ -173,7 +272,11 @@ impl Guest for WorkspaceGuest {
     }
 
     fn on_time(&mut self, now: Now, acts: &mut Acts<'_>) {
-        if self.deadline_s.is_none_or(|deadline_s| now.unix_s < deadline_s) || self.verifying.is_some() {
+        if self
+            .deadline_s
+            .is_none_or(|deadline_s| now.unix_s < deadline_s)
+            || self.verifying.is_some()
+        {
             return;
         }
         self.deadline_s = None;

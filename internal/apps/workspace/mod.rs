@@ -47,7 +47,11 @@ struct Listed;
 
 impl Rules for Listed {
     fn presence(&self, topic: &TopicName) -> Presence {
-        if topic.as_str().starts_with(WORKSPACE) { Presence::Listed } else { Presence::Off }
+        if topic.as_str().starts_with(WORKSPACE) {
+            Presence::Listed
+        } else {
+            Presence::Off
+        }
     }
 
     fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
@@ -63,18 +67,40 @@ pub fn start(config: &Config, parts: &Parts) -> Served {
              behind a network that you trust"
         );
     }
-    let shared =
-        Shared::new(config.clone(), Arc::clone(&parts.verifier), parts.limits, parts.metrics.app(NAME), parts.clock.clone());
+    let shared = Shared::new(
+        config.clone(),
+        Arc::clone(&parts.verifier),
+        parts.limits,
+        parts.metrics.app(NAME),
+        parts.clock.clone(),
+    );
     let site = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
-    Served { sites: vec![site], piers: vec![Arc::new(pier::Entrance(shared))], ..Served::default() }
+    Served {
+        sites: vec![site],
+        piers: vec![Arc::new(pier::Entrance(shared))],
+        ..Served::default()
+    }
 }
 
 impl Shared {
-    fn new(config: Config, verifier: Arc<Verifier>, limits: Limits, metrics: AppMetrics, clock: Clock) -> Arc<Self> {
+    fn new(
+        config: Config,
+        verifier: Arc<Verifier>,
+        limits: Limits,
+        metrics: AppMetrics,
+        clock: Clock,
+    ) -> Arc<Self> {
         metrics.expect(&wire::KINDS, &guest::REFUSALS);
         let now = clock.clone();
         let exchange = Exchange::new(Listed, move || now.now().as_microsecond());
-        Arc::new(Self { exchange, config, verifier, limits, metrics, clock })
+        Arc::new(Self {
+            exchange,
+            config,
+            verifier,
+            limits,
+            metrics,
+            clock,
+        })
     }
 }
 

@@ -23,9 +23,14 @@ impl Entrance {
     /// A guest with what a token said at the door.
     fn boarding(&self, credentials: Option<Credentials>, is_native: bool) -> Boarding {
         let shared = Arc::clone(&self.0);
-        let principal = credentials.as_ref().map(|credentials| Arc::clone(&credentials.principal));
+        let principal = credentials
+            .as_ref()
+            .map(|credentials| Arc::clone(&credentials.principal));
         let make = move |berth| WorkspaceGuest::boxed(shared, berth, credentials, is_native);
-        Boarding { principal, ..Boarding::new(NAME, make).limits(self.0.limits) }
+        Boarding {
+            principal,
+            ..Boarding::new(NAME, make).limits(self.0.limits)
+        }
     }
 }
 
@@ -45,13 +50,19 @@ impl Pier for Entrance {
     fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let entrance = self.clone();
         async move {
-            let Some(token) = asked.token() else { return Ok(entrance.boarding(None, false)) };
+            let Some(token) = asked.token() else {
+                return Ok(entrance.boarding(None, false));
+            };
             match entrance.0.verifier.open(&token, &USER_CLAIMS).await {
                 Ok(opened) => Ok(entrance.boarding(Some(Credentials::of(opened)), true)),
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
                     entrance.0.metrics.refuse("token");
-                    Err(if error.is_temporary() { site::unavailable() } else { site::unauthorized() })
+                    Err(if error.is_temporary() {
+                        site::unavailable()
+                    } else {
+                        site::unauthorized()
+                    })
                 }
             }
         }

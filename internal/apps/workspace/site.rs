@@ -40,7 +40,13 @@ impl Call {
     /// None: nothing is there.
     fn of(path: &str) -> Option<Self> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
-        let id = |raw: &str| percent_decode_str(raw).decode_utf8().ok().filter(|id| is_id(id)).map(|id| id.into_owned());
+        let id = |raw: &str| {
+            percent_decode_str(raw)
+                .decode_utf8()
+                .ok()
+                .filter(|id| is_id(id))
+                .map(|id| id.into_owned())
+        };
         match segments.as_slice() {
             ["health"] => Some(Self::Health),
             ["workspaces", raw, "notify"] => id(raw).map(Self::Notify),
@@ -62,17 +68,32 @@ impl Call {
 
 impl Addresses {
     pub(super) fn new(shared: Arc<Shared>, is_alone: bool) -> Self {
-        Self { shared, is_alone, since: Instant::now() }
+        Self {
+            shared,
+            is_alone,
+            since: Instant::now(),
+        }
     }
 
     /// What is asked, by somebody who may.
     fn judge(&self, asked: &Asked) -> Result<Call, Answer> {
         let call = Call::of(asked.path()).ok_or_else(|| error(404, "Not found"))?;
-        if !call.methods().split(", ").any(|method| method == asked.method()) {
+        if !call
+            .methods()
+            .split(", ")
+            .any(|method| method == asked.method())
+        {
             return Err(error(405, "Method not allowed").with("allow", call.methods()));
         }
-        let may = call == Call::Health || asked.header_bytes(API_KEY).is_some_and(|key| self.shared.config.admits(key));
-        if may { Ok(call) } else { Err(self.refuse_key()) }
+        let may = call == Call::Health
+            || asked
+                .header_bytes(API_KEY)
+                .is_some_and(|key| self.shared.config.admits(key));
+        if may {
+            Ok(call)
+        } else {
+            Err(self.refuse_key())
+        }
     }
 
     fn refuse_key(&self) -> Answer {
@@ -84,9 +105,24 @@ impl Addresses {
         match call {
             Call::Health => self.health(),
             Call::Users(id) => self.users(&id),
-            Call::Notify(id) => self.publish(workspace_topic(&id), "data_change", wire::data_change(body), "notified"),
-            Call::Broadcast(id) => self.publish(workspace_topic(&id), "broadcast", wire::message("broadcast", body), "sent"),
-            Call::Message(id) => self.publish(user_topic(&id), "direct_message", wire::message("direct_message", body), "sent"),
+            Call::Notify(id) => self.publish(
+                workspace_topic(&id),
+                "data_change",
+                wire::data_change(body),
+                "notified",
+            ),
+            Call::Broadcast(id) => self.publish(
+                workspace_topic(&id),
+                "broadcast",
+                wire::message("broadcast", body),
+                "sent",
+            ),
+            Call::Message(id) => self.publish(
+                user_topic(&id),
+                "direct_message",
+                wire::message("direct_message", body),
+                "sent",
+            ),
         }
     }
 
@@ -98,19 +134,38 @@ impl Addresses {
     /// The ids as the clients wrote them: integers stay integers.
     fn users(&self, workspace: &str) -> Answer {
         let present = self.shared.exchange.list(&workspace_topic(workspace));
-        let ids = present.iter().filter_map(|one| serde_json::from_str::<&RawValue>(&one.entries.first()?.meta).ok());
+        let ids = present
+            .iter()
+            .filter_map(|one| serde_json::from_str::<&RawValue>(&one.entries.first()?.meta).ok());
         Answer::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
     }
 
-    fn publish(&self, topic: TopicName, kind: &'static str, frame: Result<String, BadBody>, done: &str) -> Answer {
+    fn publish(
+        &self,
+        topic: TopicName,
+        kind: &'static str,
+        frame: Result<String, BadBody>,
+        done: &str,
+    ) -> Answer {
         let frame = match frame {
             Ok(frame) => frame,
             Err(bad) => {
                 self.shared.metrics.refuse("body");
-                return error(400, if let BadBody::Shape(expected) = bad { expected } else { "Invalid JSON" });
+                return error(
+                    400,
+                    if let BadBody::Shape(expected) = bad {
+                        expected
+                    } else {
+                        "Invalid JSON"
+                    },
+                );
             }
         };
-        match self.shared.exchange.publish(Publish::new([topic], kind, frame)) {
+        match self
+            .shared
+            .exchange
+            .publish(Publish::new([topic], kind, frame))
+        {
             Ok(published) => {
                 self.shared.metrics.publish(kind, published.reached);
                 Answer::json(200, json!({"status": done}).to_string())
@@ -137,8 +192,14 @@ pub(super) fn unavailable() -> Answer {
 
 impl Site for Addresses {
     fn has(&self, path: &str) -> bool {
-        let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        path == "/api/health" || below("/api/workspaces") || below("/api/users") || (self.is_alone && below("/api"))
+        let below = |folder: &str| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        path == "/api/health"
+            || below("/api/workspaces")
+            || below("/api/users")
+            || (self.is_alone && below("/api"))
     }
 
     fn body_limit(&self) -> usize {
@@ -150,7 +211,9 @@ impl Site for Addresses {
     }
 
     fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
-        let answer = self.judge(&asked).map_or_else(|refused| refused, |call| self.act(call, &asked.body));
+        let answer = self
+            .judge(&asked)
+            .map_or_else(|refused| refused, |call| self.act(call, &asked.body));
         std::future::ready(answer).boxed()
     }
 

@@ -28,12 +28,20 @@ const KEY: &str = "a publisher's key";
 fn token(claims: &Value) -> String {
     let mut claims = claims.clone();
     claims["exp"] = json!(Clock::system().unix_s() + 3_600);
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    jsonwebtoken::encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
+    .unwrap()
 }
 
 /// Of a user in some workspaces.
 fn member_token(user: &str, workspaces: &[&str]) -> String {
-    let workspaces: Vec<_> = workspaces.iter().map(|id| json!({"workspaceId": id, "role": "admin"})).collect();
+    let workspaces: Vec<_> = workspaces
+        .iter()
+        .map(|id| json!({"workspaceId": id, "role": "admin"}))
+        .collect();
     token(&json!({"userId": user, "workspaces": workspaces}))
 }
 
@@ -65,11 +73,23 @@ impl World {
     }
 
     fn with(config: Config) -> Self {
-        let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
+        let keys = VerifierConfig {
+            secrets: vec![Secret::new(SECRET)],
+            ..VerifierConfig::default()
+        };
         let clock = Clock::system();
         let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
-        let config = Config { keys: Config::parse_keys(&Secret::new(KEY)).unwrap(), ..config };
-        let shared = Shared::new(config, verifier, Limits::default(), Metrics::new().app(NAME), clock);
+        let config = Config {
+            keys: Config::parse_keys(&Secret::new(KEY)).unwrap(),
+            ..config
+        };
+        let shared = Shared::new(
+            config,
+            verifier,
+            Limits::default(),
+            Metrics::new().app(NAME),
+            clock,
+        );
         Self {
             entrance: Entrance(Arc::clone(&shared)),
             site: Addresses::new(Arc::clone(&shared), true),
@@ -85,9 +105,21 @@ impl World {
         let boarding = self.entrance.board_now(&format!("/ws{query}"))?;
         let slot = self.next;
         self.next += 1;
-        let berth = Berth { port: self.port.clone(), address: Address { slot, generation: 1 } };
+        let berth = Berth {
+            port: self.port.clone(),
+            address: Address {
+                slot,
+                generation: 1,
+            },
+        };
         let guest = Some((boarding.make)(berth));
-        self.clients.insert(slot, Client { guest, ..Client::default() });
+        self.clients.insert(
+            slot,
+            Client {
+                guest,
+                ..Client::default()
+            },
+        );
         Ok(slot)
     }
 
@@ -96,7 +128,9 @@ impl World {
     }
 
     fn say(&mut self, client: u32, text: &str) {
-        self.call(client, |guest, acts| guest.hear(Heard::Text(text), now(), acts));
+        self.call(client, |guest, acts| {
+            guest.hear(Heard::Text(text), now(), acts)
+        });
     }
 
     fn auth(&mut self, client: u32, workspace: &Value, user: &Value, token: Option<String>) {
@@ -109,7 +143,9 @@ impl World {
 
     fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn Guest, &mut Acts<'_>)) {
         let client = self.clients.get_mut(&number).unwrap();
-        let Some(guest) = &mut client.guest else { return };
+        let Some(guest) = &mut client.guest else {
+            return;
+        };
         let mut ask = |_| false;
         let mut acts = Acts::new(&mut ask);
         call(guest.as_mut(), &mut acts);
@@ -119,8 +155,16 @@ impl World {
             }
             match act {
                 Act::Send(frame) => client.told.push(frame.payload().to_owned()),
-                Act::Behind(frame) if self.port.is_empty() => client.told.push(frame.payload().to_owned()),
-                Act::Behind(frame) => self.port.reply(Address { slot: number, generation: 1 }, frame),
+                Act::Behind(frame) if self.port.is_empty() => {
+                    client.told.push(frame.payload().to_owned())
+                }
+                Act::Behind(frame) => self.port.reply(
+                    Address {
+                        slot: number,
+                        generation: 1,
+                    },
+                    frame,
+                ),
                 Act::Native(text) => client.native.push(text),
                 Act::Enter(principal) => client.entered.push(principal.user().as_str().to_owned()),
                 Act::Close(code, _) => {
@@ -158,7 +202,11 @@ impl World {
 
     /// A call with the publisher's key.
     fn post(&self, path: &str, body: &str) -> (u16, String) {
-        self.ask(Asked::new("POST", path).with_header("X-API-Key", KEY).with_body(body.to_owned()))
+        self.ask(
+            Asked::new("POST", path)
+                .with_header("X-API-Key", KEY)
+                .with_body(body.to_owned()),
+        )
     }
 
     fn users(&self, workspace: &str) -> String {
@@ -172,16 +220,23 @@ impl World {
             Ok(()) => self.site.answer(asked).now_or_never().expect("at once"),
             Err(refused) => refused,
         };
-        (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
+        (
+            answer.status,
+            String::from_utf8(answer.body.to_vec()).unwrap(),
+        )
     }
 }
 
 impl Entrance {
     fn board_now(&self, path: &str) -> Result<crate::http::Boarding, Answer> {
-        Pier::board(self, Asked::new("GET", path)).now_or_never().expect("at once")
+        Pier::board(self, Asked::new("GET", path))
+            .now_or_never()
+            .expect("at once")
     }
 }
 
 fn now() -> Now {
-    Now { unix_s: Clock::system().unix_s() }
+    Now {
+        unix_s: Clock::system().unix_s(),
+    }
 }

@@ -41,7 +41,10 @@ impl Id {
             Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
             _ => return None,
         };
-        is_id(&text).then(|| Self { text: text.into(), json: value.to_string().into() })
+        is_id(&text).then(|| Self {
+            text: text.into(),
+            json: value.to_string().into(),
+        })
     }
 }
 
@@ -95,9 +98,19 @@ pub(super) fn decode(text: &str) -> Incoming {
     }
     let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
         // A token that is no string, say: an object, but not one of ours.
-        return if serde_json::from_str::<Value>(text).is_ok() { unreadable(text) } else { Incoming::Invalid };
+        return if serde_json::from_str::<Value>(text).is_ok() {
+            unreadable(text)
+        } else {
+            Incoming::Invalid
+        };
     };
-    let is_native = || frame.workspace_id.is_none() && frame.data.as_ref().is_some_and(|data| data["token"].is_string());
+    let is_native = || {
+        frame.workspace_id.is_none()
+            && frame
+                .data
+                .as_ref()
+                .is_some_and(|data| data["token"].is_string())
+    };
     match frame.kind.as_str() {
         Some("auth") if is_native() => Incoming::Native,
         Some("auth") => Incoming::Auth(Auth {
@@ -113,7 +126,11 @@ pub(super) fn decode(text: &str) -> Incoming {
 
 /// An object in which a member has a wrong type or comes twice: an `auth` like that convinces nobody.
 fn unreadable(text: &str) -> Incoming {
-    match serde_json::from_str::<Value>(text).ok().as_ref().and_then(|value| value["type"].as_str()) {
+    match serde_json::from_str::<Value>(text)
+        .ok()
+        .as_ref()
+        .and_then(|value| value["type"].as_str())
+    {
         Some("auth") => Incoming::Auth(Auth::default()),
         _ => Incoming::Unknown,
     }
@@ -145,7 +162,8 @@ pub(super) enum BadBody {
 
 /// The frame that a `notify` becomes.
 pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
-    let expected = BadBody::Shape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
+    let expected =
+        BadBody::Shape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
     let body: Notify<'_> = read(body, expected)?;
     let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
     if !is_name(&body.action) || !is_name(&body.entity) {
@@ -153,7 +171,9 @@ pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
     }
     let (entity, action) = (json!(body.entity), json!(body.action));
     let data = body.data.map_or("null", RawValue::get);
-    Ok(format!(r#"{{"type":"data_change","entity":{entity},"action":{action},"data":{data}}}"#))
+    Ok(format!(
+        r#"{{"type":"data_change","entity":{entity},"action":{action},"data":{data}}}"#
+    ))
 }
 
 /// The frame that a message becomes: of type `broadcast` or `direct_message`.
@@ -191,7 +211,14 @@ mod tests {
     #[test]
     fn golden_auth_of_the_document() {
         let frame = auth(r#"{"type":"auth","workspace_id":123,"user_id":456}"#);
-        assert_eq!(frame, Auth { workspace: Some(id(&json!(123))), user: Some(Some(id(&json!(456)))), token: None });
+        assert_eq!(
+            frame,
+            Auth {
+                workspace: Some(id(&json!(123))),
+                user: Some(Some(id(&json!(456)))),
+                token: None
+            }
+        );
         let frame = auth(
             r#"{"type":"auth","workspace_id":"507f1f77bcf86cd799439011","user_id":"507f191e810c19729de860ea","token":"a.b.c"}"#,
         );
@@ -202,9 +229,20 @@ mod tests {
     #[test]
     fn ids_are_compared_as_text_and_kept_as_they_came() {
         assert_eq!(id(&json!(123)).text, id(&json!("123")).text);
-        assert_eq!((&*id(&json!(123)).json, &*id(&json!("123")).json), ("123", r#""123""#));
-        for bad in [json!(""), json!(1.5), json!(null), json!(true), json!([1]), json!({}), json!("a\nb"), json!("x".repeat(129))]
-        {
+        assert_eq!(
+            (&*id(&json!(123)).json, &*id(&json!("123")).json),
+            ("123", r#""123""#)
+        );
+        for bad in [
+            json!(""),
+            json!(1.5),
+            json!(null),
+            json!(true),
+            json!([1]),
+            json!({}),
+            json!("a\nb"),
+            json!("x".repeat(129)),
+        ] {
             assert_eq!(Id::of(&bad), None, "{bad}");
         }
     }
@@ -213,7 +251,10 @@ mod tests {
     fn what_is_no_id_is_told_from_what_is_not_there() {
         assert_eq!(auth(r#"{"type":"auth"}"#), Auth::default());
         assert_eq!(auth(r#"{"type":"auth","user_id":{}}"#).user, Some(None));
-        for odd in [r#"{"type":"auth","workspace_id":1,"token":7}"#, r#"{"type":"auth","workspace_id":1,"workspace_id":2}"#] {
+        for odd in [
+            r#"{"type":"auth","workspace_id":1,"token":7}"#,
+            r#"{"type":"auth","workspace_id":1,"workspace_id":2}"#,
+        ] {
             assert_eq!(auth(odd), Auth::default(), "{odd}");
         }
     }
@@ -228,10 +269,23 @@ mod tests {
             assert_eq!(decode(native), Incoming::Native, "{native}");
         }
         assert_eq!(decode(r#" {"type":"ping","extra":1}"#), Incoming::Ping);
-        for unknown in ["{}", r#"{"type":"hello"}"#, r#"{"type":7}"#, r#"{"type":null}"#] {
+        for unknown in [
+            "{}",
+            r#"{"type":"hello"}"#,
+            r#"{"type":7}"#,
+            r#"{"type":null}"#,
+        ] {
             assert_eq!(decode(unknown), Incoming::Unknown, "{unknown}");
         }
-        for invalid in ["", "ping", "[]", "1", r#"["auth"]"#, r#"{"type":"ping""#, "null"] {
+        for invalid in [
+            "",
+            "ping",
+            "[]",
+            "1",
+            r#"["auth"]"#,
+            r#"{"type":"ping""#,
+            "null",
+        ] {
             assert_eq!(decode(invalid), Incoming::Invalid, "{invalid}");
         }
     }
@@ -248,11 +302,18 @@ mod tests {
             data_change(deleted.as_bytes()).unwrap(),
             r#"{"type":"data_change","entity":"Client","action":"delete","data":{"_id":"65"}}"#
         );
-        for (message_json, kind) in
-            [(r#""Bună""#, KINDS[1]), (r#"{"a": [1, 2e0]}"#, KINDS[2]), ("null", KINDS[1]), ("0.10", KINDS[2])]
-        {
-            let frame = message(kind, format!(r#"{{"message":{message_json}}}"#).as_bytes()).unwrap();
-            assert_eq!(frame, format!(r#"{{"type":"{kind}","message":{message_json}}}"#));
+        for (message_json, kind) in [
+            (r#""Bună""#, KINDS[1]),
+            (r#"{"a": [1, 2e0]}"#, KINDS[2]),
+            ("null", KINDS[1]),
+            ("0.10", KINDS[2]),
+        ] {
+            let frame =
+                message(kind, format!(r#"{{"message":{message_json}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                frame,
+                format!(r#"{{"type":"{kind}","message":{message_json}}}"#)
+            );
         }
     }
 
@@ -260,9 +321,11 @@ mod tests {
     fn golden_answers() {
         assert_eq!(AUTH_SUCCESS, json!({"type": "auth_success"}).to_string());
         assert_eq!(PONG, json!({"type": "pong"}).to_string());
-        for (frame, text) in
-            [(INVALID_JSON, "Invalid JSON format"), (UNKNOWN_TYPE, "Unknown message type"), (UNAUTHORIZED, "Unauthorized")]
-        {
+        for (frame, text) in [
+            (INVALID_JSON, "Invalid JSON format"),
+            (UNKNOWN_TYPE, "Unknown message type"),
+            (UNAUTHORIZED, "Unauthorized"),
+        ] {
             assert_eq!(frame, json!({"type": "error", "message": text}).to_string());
         }
     }
@@ -270,18 +333,41 @@ mod tests {
     #[test]
     fn bad_bodies_are_told_apart() {
         for text in ["", "{", "message=1", "\u{1}", r#"{"message":}"#] {
-            assert_eq!(message("broadcast", text.as_bytes()), Err(BadBody::Json), "{text}");
+            assert_eq!(
+                message("broadcast", text.as_bytes()),
+                Err(BadBody::Json),
+                "{text}"
+            );
         }
-        assert_eq!(message("broadcast", b"{\"message\":\"\xff\"}"), Err(BadBody::Json));
+        assert_eq!(
+            message("broadcast", b"{\"message\":\"\xff\"}"),
+            Err(BadBody::Json)
+        );
         for text in ["[]", "[1]", "{}", r#"{"text":1}"#, "null"] {
-            assert!(matches!(message("broadcast", text.as_bytes()), Err(BadBody::Shape(_))), "{text}");
+            assert!(
+                matches!(
+                    message("broadcast", text.as_bytes()),
+                    Err(BadBody::Shape(_))
+                ),
+                "{text}"
+            );
         }
-        for text in
-            [r#"{"type":"create"}"#, r#"{"type":"","entity":"a"}"#, r#"{"type":1,"entity":"a"}"#, r#"["create","Client",{}]"#]
-        {
-            assert!(matches!(data_change(text.as_bytes()), Err(BadBody::Shape(_))), "{text}");
+        for text in [
+            r#"{"type":"create"}"#,
+            r#"{"type":"","entity":"a"}"#,
+            r#"{"type":1,"entity":"a"}"#,
+            r#"["create","Client",{}]"#,
+        ] {
+            assert!(
+                matches!(data_change(text.as_bytes()), Err(BadBody::Shape(_))),
+                "{text}"
+            );
         }
-        assert!(data_change(br#"{"type":"update","entity":"Staff"}"#).unwrap().ends_with(r#""data":null}"#));
+        assert!(
+            data_change(br#"{"type":"update","entity":"Staff"}"#)
+                .unwrap()
+                .ends_with(r#""data":null}"#)
+        );
     }
 
     proptest! {

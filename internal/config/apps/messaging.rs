@@ -9,12 +9,19 @@ use crate::config::variable as v;
 /// Its settings; keys that it has not itself are the server's.
 pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
     let defaults = Config::new(verifier(r, server));
-    let hour = |r: &mut Reader<'_>, variable| u32::try_from(r.number(variable, 1..=10_000_000, 1000)).unwrap_or(u32::MAX);
+    let hour = |r: &mut Reader<'_>, variable| {
+        u32::try_from(r.number(variable, 1..=10_000_000, 1000)).unwrap_or(u32::MAX)
+    };
     Config {
-        vocabulary: r.parse(&v::MESSAGING_DIALECT, "head or document", Vocabulary::parse).unwrap_or_default(),
+        vocabulary: r
+            .parse(&v::MESSAGING_DIALECT, "head or document", Vocabulary::parse)
+            .unwrap_or_default(),
         messages_an_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
         typing_an_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),
-        windows: Windows { retry: r.seconds(&v::MESSAGING_RETRY_SECONDS, 1..=86_400, 600), ..defaults.windows },
+        windows: Windows {
+            retry: r.seconds(&v::MESSAGING_RETRY_SECONDS, 1..=86_400, 600),
+            ..defaults.windows
+        },
         pool_size: r.count(&v::MESSAGING_POOL_SIZE, 1..=1000, 8),
         ..defaults
     }
@@ -23,7 +30,10 @@ pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
 fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
     let secret = r.secret(&v::MESSAGING_JWT_SECRET);
     if let Some(secret) = &secret {
-        r.check(v::MESSAGING_JWT_SECRET.name, check_secret(secret, server.allow_weak_secrets));
+        r.check(
+            v::MESSAGING_JWT_SECRET.name,
+            check_secret(secret, server.allow_weak_secrets),
+        );
     }
     let public_keys = public_keys(r, &v::MESSAGING_JWT_PUBLIC_KEY);
     let jwks_url = r.text(&v::MESSAGING_JWT_JWKS_URL).map(ToOwned::to_owned);
@@ -32,7 +42,10 @@ fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
     }
     let has_own = secret.is_some() || public_keys.is_some() || jwks_url.is_some();
     let own = |variable| r.text(variable).map(ToOwned::to_owned);
-    let (issuer, audience) = (own(&v::MESSAGING_JWT_ISSUER), own(&v::MESSAGING_JWT_AUDIENCE));
+    let (issuer, audience) = (
+        own(&v::MESSAGING_JWT_ISSUER),
+        own(&v::MESSAGING_JWT_AUDIENCE),
+    );
     if has_own {
         let secrets = secret.into_iter().collect();
         return VerifierConfig {
@@ -46,6 +59,14 @@ fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
             ..server.clone()
         };
     }
-    let (issuer, audience) = (issuer.or_else(|| server.issuer.clone()), audience.or_else(|| server.audience.clone()));
-    VerifierConfig { issuer, audience, key_fields: Vec::new(), ..server.clone() }
+    let (issuer, audience) = (
+        issuer.or_else(|| server.issuer.clone()),
+        audience.or_else(|| server.audience.clone()),
+    );
+    VerifierConfig {
+        issuer,
+        audience,
+        key_fields: Vec::new(),
+        ..server.clone()
+    }
 }

@@ -10,17 +10,37 @@ use crate::config::{value, variable as v};
 /// Its settings; people read times in the zone of the streams unless they are told another one.
 pub(super) fn config(r: &mut Reader<'_>, time_zone: &str) -> Config {
     let defaults = Config::default();
-    let sessions = [v::MODULES_SESSION_SECRET, v::MODULES_SESSION_SECRET_PREVIOUS];
-    let zone = r.parse(&v::MODULES_TIMEZONE, "an IANA time zone such as Europe/Paris", value::time_zone);
+    let sessions = [
+        v::MODULES_SESSION_SECRET,
+        v::MODULES_SESSION_SECRET_PREVIOUS,
+    ];
+    let zone = r.parse(
+        &v::MODULES_TIMEZONE,
+        "an IANA time zone such as Europe/Paris",
+        value::time_zone,
+    );
     let origins = "origins such as https://panel.example.com,http://localhost:4200";
-    let roles = r.text(&v::MODULES_ADMIN_ROLES).map(|text| if text == "none" { Vec::new() } else { value::list(text) });
+    let roles = r.text(&v::MODULES_ADMIN_ROLES).map(|text| {
+        if text == "none" {
+            Vec::new()
+        } else {
+            value::list(text)
+        }
+    });
     Config {
         verifier: verifier(r),
-        session_secrets: sessions.iter().filter_map(|variable| r.secret(variable)).collect(),
-        session_cookie: r.text(&v::MODULES_SESSION_COOKIE).map_or(defaults.session_cookie, ToOwned::to_owned),
+        session_secrets: sessions
+            .iter()
+            .filter_map(|variable| r.secret(variable))
+            .collect(),
+        session_cookie: r
+            .text(&v::MODULES_SESSION_COOKIE)
+            .map_or(defaults.session_cookie, ToOwned::to_owned),
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
         session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
-        origins: r.parse(&v::MODULES_ORIGINS, origins, value::origins).unwrap_or_default(),
+        origins: r
+            .parse(&v::MODULES_ORIGINS, origins, value::origins)
+            .unwrap_or_default(),
         admin_roles: roles.unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
         trust_clients: r.boolean(&v::MODULES_TRUST_CLIENTS, false),
@@ -61,18 +81,34 @@ fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
         }
         return None;
     }
-    Some(VerifierConfig { secrets: secret.into_iter().collect(), jwks_url, issuer, audience, ..VerifierConfig::default() })
+    Some(VerifierConfig {
+        secrets: secret.into_iter().collect(),
+        jwks_url,
+        issuer,
+        audience,
+        ..VerifierConfig::default()
+    })
 }
 
 /// A statement has blanks in it, a path that ends in `.sql` is read.
 fn session_sql(r: &mut Reader<'_>) -> Option<String> {
     let text = r.text(&v::MODULES_SESSION_SQL)?;
-    if std::path::Path::new(text).extension().is_none_or(|extension| extension != "sql") {
+    if std::path::Path::new(text)
+        .extension()
+        .is_none_or(|extension| extension != "sql")
+    {
         return Some(text.to_owned());
     }
-    let expected =
-        |error: std::io::Error| format!("{text:?} could not be read ({}); expected a statement, or its file", error.kind());
-    r.check(v::MODULES_SESSION_SQL.name, std::fs::read_to_string(text).map_err(expected))
+    let expected = |error: std::io::Error| {
+        format!(
+            "{text:?} could not be read ({}); expected a statement, or its file",
+            error.kind()
+        )
+    };
+    r.check(
+        v::MODULES_SESSION_SQL.name,
+        std::fs::read_to_string(text).map_err(expected),
+    )
 }
 
 #[cfg(test)]
@@ -80,8 +116,11 @@ mod tests {
     use super::*;
     use crate::config::{Purpose, Settings, Sources};
 
-    const FIXED: [(&str, &str); 3] =
-        [("DATABASE_URL", "postgresql://u@h/d"), ("JWT_SECRET", "0123456789abcdef0123456789abcdef"), ("LATIDO_APPS", "modules")];
+    const FIXED: [(&str, &str); 3] = [
+        ("DATABASE_URL", "postgresql://u@h/d"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("LATIDO_APPS", "modules"),
+    ];
 
     fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
         let all: Vec<_> = FIXED.iter().chain(more).copied().collect();
@@ -92,12 +131,27 @@ mod tests {
     fn the_key_is_all_that_must_be_there() {
         assert!(settings(&[]).unwrap_err().contains("MODULES_API_KEY"));
         let settings = settings(&[("MODULES_API_KEY", "k")]).unwrap();
-        assert_eq!(settings.apps.iter().map(|app| app.setting.name()).collect::<Vec<_>>(), ["modules"]);
+        assert_eq!(
+            settings
+                .apps
+                .iter()
+                .map(|app| app.setting.name())
+                .collect::<Vec<_>>(),
+            ["modules"]
+        );
         let sources = Sources::of(&[("MODULES_API_KEY", "k")]);
         let config = config(&mut Reader::new(&sources), "Europe/Paris");
-        assert!(config.verifier.is_none() && !config.trust_clients && config.session_secrets.is_empty());
+        assert!(
+            config.verifier.is_none() && !config.trust_clients && config.session_secrets.is_empty()
+        );
         assert_eq!(config.time_zone, "Europe/Paris");
-        assert!(settings.streams.iter().any(|stream| stream.name == "modules_stats"), "its counts are a stream");
+        assert!(
+            settings
+                .streams
+                .iter()
+                .any(|stream| stream.name == "modules_stats"),
+            "its counts are a stream"
+        );
     }
 
     #[test]
@@ -109,7 +163,11 @@ mod tests {
             ("MODULES_TIMEZONE", "Mars"),
             ("MODULES_SESSION_SQL", "/nowhere.sql"),
         ] {
-            assert!(settings(&[key, bad]).unwrap_err().contains(bad.0), "{}", bad.0);
+            assert!(
+                settings(&[key, bad]).unwrap_err().contains(bad.0),
+                "{}",
+                bad.0
+            );
         }
     }
 }

@@ -10,7 +10,11 @@ impl Refresh {
     pub(super) fn tell_staleness(&mut self) {
         self.forget_ailing_that_nobody_watches();
         let (now, after) = (instant(), self.parts.config.stale_after);
-        let ailing = self.ailing.iter().filter_map(|ailing| ailing.since_s(now, after)).min();
+        let ailing = self
+            .ailing
+            .iter()
+            .filter_map(|ailing| ailing.since_s(now, after))
+            .min();
         let staleness = match self.outage.staleness(now, after) {
             Staleness::Fresh => ailing.map_or(Staleness::Fresh, Staleness::StaleSince),
             stale @ Staleness::StaleSince(_) => stale,
@@ -19,7 +23,9 @@ impl Refresh {
             let stale = staleness != Staleness::Fresh;
             tracing::warn!(stale, "viewers are told whether numbers may be old");
             self.metrics.stale.set(i64::from(stale));
-            self.metrics.journal.note(Kind::Staleness, if stale { "stale" } else { "fresh" }, None);
+            self.metrics
+                .journal
+                .note(Kind::Staleness, if stale { "stale" } else { "fresh" }, None);
             self.staleness = staleness;
             self.parts.hub.set_staleness(staleness);
         }
@@ -27,7 +33,14 @@ impl Refresh {
 
     fn forget_ailing_that_nobody_watches(&mut self) {
         for (stream, ailing) in (0..).map(StreamId).zip(&mut self.ailing) {
-            if ailing.has_failed() && self.shared.lock().dirty.watched().all(|topic| topic.stream != stream) {
+            if ailing.has_failed()
+                && self
+                    .shared
+                    .lock()
+                    .dirty
+                    .watched()
+                    .all(|topic| topic.stream != stream)
+            {
                 ailing.over();
             }
         }

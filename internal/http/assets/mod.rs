@@ -9,24 +9,96 @@ const SVG: &str = "image/svg+xml";
 
 /// The page at `/` and the operators', for [`crate::http::Doors::assets`].
 pub static PAGE: &[Asset] = &[
-    Asset { path: "/", content_type: HTML, bytes: include_bytes!("index.html") },
-    Asset { path: "/app.css", content_type: CSS, bytes: include_bytes!("app.css") },
-    Asset { path: "/app.js", content_type: SCRIPT, bytes: include_bytes!("app.js") },
-    Asset { path: "/card.js", content_type: SCRIPT, bytes: include_bytes!("card.js") },
-    Asset { path: "/chart.js", content_type: SCRIPT, bytes: include_bytes!("chart.js") },
-    Asset { path: "/dashboard.html", content_type: HTML, bytes: include_bytes!("dashboard.html") },
-    Asset { path: "/dashboard.css", content_type: CSS, bytes: include_bytes!("dashboard.css") },
-    Asset { path: "/dashboard.js", content_type: SCRIPT, bytes: include_bytes!("dashboard.js") },
-    Asset { path: "/dashboard-words.js", content_type: SCRIPT, bytes: include_bytes!("dashboard-words.js") },
-    Asset { path: "/board.js", content_type: SCRIPT, bytes: include_bytes!("board.js") },
-    Asset { path: "/rows.js", content_type: SCRIPT, bytes: include_bytes!("rows.js") },
-    Asset { path: "/sessions.js", content_type: SCRIPT, bytes: include_bytes!("sessions.js") },
-    Asset { path: "/spark.js", content_type: SCRIPT, bytes: include_bytes!("spark.js") },
-    Asset { path: "/link.js", content_type: SCRIPT, bytes: include_bytes!("link.js") },
-    Asset { path: "/state.js", content_type: SCRIPT, bytes: include_bytes!("state.js") },
-    Asset { path: "/status.js", content_type: SCRIPT, bytes: include_bytes!("status.js") },
-    Asset { path: "/words.js", content_type: SCRIPT, bytes: include_bytes!("words.js") },
-    Asset { path: "/favicon.svg", content_type: SVG, bytes: include_bytes!("favicon.svg") },
+    Asset {
+        path: "/",
+        content_type: HTML,
+        bytes: include_bytes!("index.html"),
+    },
+    Asset {
+        path: "/app.css",
+        content_type: CSS,
+        bytes: include_bytes!("app.css"),
+    },
+    Asset {
+        path: "/app.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("app.js"),
+    },
+    Asset {
+        path: "/card.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("card.js"),
+    },
+    Asset {
+        path: "/chart.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("chart.js"),
+    },
+    Asset {
+        path: "/dashboard.html",
+        content_type: HTML,
+        bytes: include_bytes!("dashboard.html"),
+    },
+    Asset {
+        path: "/dashboard.css",
+        content_type: CSS,
+        bytes: include_bytes!("dashboard.css"),
+    },
+    Asset {
+        path: "/dashboard.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("dashboard.js"),
+    },
+    Asset {
+        path: "/dashboard-words.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("dashboard-words.js"),
+    },
+    Asset {
+        path: "/board.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("board.js"),
+    },
+    Asset {
+        path: "/rows.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("rows.js"),
+    },
+    Asset {
+        path: "/sessions.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("sessions.js"),
+    },
+    Asset {
+        path: "/spark.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("spark.js"),
+    },
+    Asset {
+        path: "/link.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("link.js"),
+    },
+    Asset {
+        path: "/state.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("state.js"),
+    },
+    Asset {
+        path: "/status.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("status.js"),
+    },
+    Asset {
+        path: "/words.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("words.js"),
+    },
+    Asset {
+        path: "/favicon.svg",
+        content_type: SVG,
+        bytes: include_bytes!("favicon.svg"),
+    },
 ];
 
 #[cfg(test)]
@@ -34,24 +106,40 @@ mod tests {
     use super::*;
 
     fn text(path: &str) -> &'static str {
-        let asset = PAGE.iter().find(|asset| asset.path == path).unwrap_or_else(|| panic!("{path} is not embedded"));
+        let asset = PAGE
+            .iter()
+            .find(|asset| asset.path == path)
+            .unwrap_or_else(|| panic!("{path} is not embedded"));
         std::str::from_utf8(asset.bytes).unwrap()
     }
 
     /// What stands between quotes behind each `mark`.
     fn behind<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
-        text.split(mark).skip(1).filter_map(move |rest| rest.split(quote).next())
+        text.split(mark)
+            .skip(1)
+            .filter_map(move |rest| rest.split(quote).next())
     }
 
     #[test]
     fn everything_the_pages_ask_for_is_there() {
         for page in ["/", "/dashboard.html"].map(text) {
-            for attribute in ["src=\"", "rel=\"icon\" href=\"", "rel=\"stylesheet\" href=\""] {
-                assert!(behind(page, attribute, '"').map(text).count() > 0, "{attribute}");
+            for attribute in [
+                "src=\"",
+                "rel=\"icon\" href=\"",
+                "rel=\"stylesheet\" href=\"",
+            ] {
+                assert!(
+                    behind(page, attribute, '"').map(text).count() > 0,
+                    "{attribute}"
+                );
             }
         }
         for script in PAGE.iter().filter(|asset| asset.content_type == SCRIPT) {
-            for name in behind(text(script.path), "from './", '\'').chain(behind(text(script.path), "import './", '\'')) {
+            for name in behind(text(script.path), "from './", '\'').chain(behind(
+                text(script.path),
+                "import './",
+                '\'',
+            )) {
                 assert!(!text(&format!("/{name}")).is_empty());
             }
         }
@@ -61,7 +149,10 @@ mod tests {
     fn the_policy_allows_what_the_pages_do() {
         for (page, script) in [("/", "/app.js"), ("/dashboard.html", "/dashboard.js")] {
             let page = text(page);
-            assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" on"), "inline styles or handlers");
+            assert!(
+                !page.contains(" style=") && !page.contains("<style") && !page.contains(" on"),
+                "inline styles or handlers"
+            );
             let script = format!("<script type=\"module\" src=\"{script}\"></script>");
             assert!(page.matches("<script").count() == 1 && page.contains(&script));
         }

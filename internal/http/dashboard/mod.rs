@@ -38,17 +38,28 @@ const X_HAS_MORE: HeaderName = HeaderName::from_static("x-has-more");
 pub(super) fn routes(
     doors: &Arc<Doors>,
     page: &Page,
-) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static {
+) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
+{
     let (doors, page) = (Arc::clone(doors), page.clone());
     let first = path("dashboard").map(|| Generation::First);
-    let second = path("api").and(path("dashboard")).map(|| Generation::Second);
-    first.or(second).unify().and(path::tail()).and(call()).then(move |generation, tail: Tail, call: Call| {
-        let (doors, page) = (Arc::clone(&doors), page.clone());
-        async move { answer(&doors, &page, generation, tail.as_str(), &call).await }
-    })
+    let second = path("api")
+        .and(path("dashboard"))
+        .map(|| Generation::Second);
+    first.or(second).unify().and(path::tail()).and(call()).then(
+        move |generation, tail: Tail, call: Call| {
+            let (doors, page) = (Arc::clone(&doors), page.clone());
+            async move { answer(&doors, &page, generation, tail.as_str(), &call).await }
+        },
+    )
 }
 
-async fn answer(doors: &Doors, page: &Page, generation: Generation, path: &str, call: &Call) -> Result<Response, Refusal> {
+async fn answer(
+    doors: &Doors,
+    page: &Page,
+    generation: Generation,
+    path: &str,
+    call: &Call,
+) -> Result<Response, Refusal> {
     let segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
     match segments.as_slice() {
         [""] if generation == Generation::First && call.header(ACCEPT).contains("text/html") => {
@@ -63,7 +74,10 @@ async fn answer(doors: &Doors, page: &Page, generation: Generation, path: &str, 
             call.posts()?;
             close(doors, id, call).await
         }
-        [what @ ("" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status" | "status")] => {
+        [
+            what @ ("" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status"
+            | "status"),
+        ] => {
             call.reads()?;
             operator(doors, call).await?;
             show(doors, generation, what, call).await.map(varying)
@@ -76,24 +90,49 @@ async fn answer(doors: &Doors, page: &Page, generation: Generation, path: &str, 
 async fn operator(doors: &Doors, call: &Call) -> Result<Principal, Refusal> {
     check_origin(doors, call)?;
     if call.bearer().is_none() {
-        return Err(Refusal::unauthorized("Bearer", "expected an admin's token: Authorization: Bearer").counted_as("missing"));
+        return Err(Refusal::unauthorized(
+            "Bearer",
+            "expected an admin's token: Authorization: Bearer",
+        )
+        .counted_as("missing"));
     }
     let principal = authenticate(doors, call).await?;
     if !doors.policy.is_admin(&principal) {
-        debug!(peer = call.peer_address(), "somebody who is no admin asked for the dashboard");
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", "expected a token with an admin's role"));
+        debug!(
+            peer = call.peer_address(),
+            "somebody who is no admin asked for the dashboard"
+        );
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "expected a token with an admin's role",
+        ));
     }
     Ok(principal)
 }
 
-async fn show(doors: &Doors, generation: Generation, what: &str, call: &Call) -> Result<Response, Refusal> {
+async fn show(
+    doors: &Doors,
+    generation: Generation,
+    what: &str,
+    call: &Call,
+) -> Result<Response, Refusal> {
     let operations = &doors.operations;
-    let most = call.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(MOST).min(MOST);
+    let most = call
+        .query("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(MOST)
+        .min(MOST);
     let body = match what {
         "clients" => {
-            let roster = operations.clients(&call.query("q").unwrap_or_default(), most).await;
+            let roster = operations
+                .clients(&call.query("q").unwrap_or_default(), most)
+                .await;
             let mut response = json(&generation.list("clients", shapes::clients(&roster)));
-            response.headers_mut().insert(X_HAS_MORE, HeaderValue::from_static(if roster.has_more { "true" } else { "false" }));
+            response.headers_mut().insert(
+                X_HAS_MORE,
+                HeaderValue::from_static(if roster.has_more { "true" } else { "false" }),
+            );
             return Ok(response);
         }
         "rooms" => generation.list("rooms", shapes::rooms(&operations.rooms(most))),
@@ -121,13 +160,26 @@ async fn cleanup(doors: &Doors, generation: Generation, call: &Call) -> Result<R
 /// Ends one connection. `?come_back=true`: it is asked to come back.
 async fn close(doors: &Doors, id: &str, call: &Call) -> Result<Response, Refusal> {
     let operator = operator(doors, call).await?;
-    let invalid = |error: InvalidClientId| Refusal::bad_request("invalid_client", error.to_string());
+    let invalid =
+        |error: InvalidClientId| Refusal::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
     let may_return = call.query("come_back").is_some_and(|value| value == "true");
-    let reason = if may_return { CloseReason::Recalled } else { CloseReason::Dismissed };
+    let reason = if may_return {
+        CloseReason::Recalled
+    } else {
+        CloseReason::Dismissed
+    };
     let user = doors.operations.dismiss(id, reason, operator.user()).await;
-    let user = user.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "unknown_client", "no such client; it may have gone"))?;
-    Ok(json(&json!({"closed": id.to_string(), "user": user.as_str(), "code": reason.code(), "reason": reason.text()})))
+    let user = user.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "unknown_client",
+            "no such client; it may have gone",
+        )
+    })?;
+    Ok(json(
+        &json!({"closed": id.to_string(), "user": user.as_str(), "code": reason.code(), "reason": reason.text()}),
+    ))
 }
 
 fn json(body: &Value) -> Response {
@@ -136,6 +188,8 @@ fn json(body: &Value) -> Response {
 
 /// Page and JSON share an address.
 fn varying(mut response: Response) -> Response {
-    response.headers_mut().append(VARY, HeaderValue::from_static("Accept, Authorization"));
+    response
+        .headers_mut()
+        .append(VARY, HeaderValue::from_static("Accept, Authorization"));
     response
 }

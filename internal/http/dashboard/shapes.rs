@@ -43,7 +43,9 @@ impl Generation {
 }
 
 fn iso(unix_s: i64) -> String {
-    Timestamp::from_second(unix_s).unwrap_or_default().to_string()
+    Timestamp::from_second(unix_s)
+        .unwrap_or_default()
+        .to_string()
 }
 
 fn with(mut ours: Value, theirs: Value) -> Value {
@@ -74,7 +76,10 @@ pub(super) fn rooms(survey: &Survey) -> Vec<Value> {
     let room = |room| {
         let ours = room_json(room);
         let at = ours["at"].as_i64().map(iso);
-        with(ours, json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}))
+        with(
+            ours,
+            json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}),
+        )
     };
     survey.rooms.iter().map(room).collect()
 }
@@ -83,13 +88,19 @@ pub(super) fn events(operations: &Operations, generation: Generation, most: usiz
     let (events, total) = operations.events(most);
     let event = |event| {
         let ours = event_json(event);
-        let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX)).unwrap_or_default().to_string();
+        let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX))
+            .unwrap_or_default()
+            .to_string();
         let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
         match generation {
-            Generation::First => with(ours, json!({"type": event.kind.as_str(), "timestamp": at, "data": data})),
-            Generation::Second => {
-                with(ours, json!({"type": event.kind.as_str(), "timestamp": at, "payload": data, "source": "SERVER"}))
-            }
+            Generation::First => with(
+                ours,
+                json!({"type": event.kind.as_str(), "timestamp": at, "data": data}),
+            ),
+            Generation::Second => with(
+                ours,
+                json!({"type": event.kind.as_str(), "timestamp": at, "payload": data, "source": "SERVER"}),
+            ),
         }
     };
     let events: Vec<_> = events.iter().map(event).collect();
@@ -117,7 +128,10 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
     let outlook = operations.look().await;
     let report = &outlook.report;
     let problem = report.database.as_ref().err();
-    let streams = report.streams.iter().map(|stream| json!({"name": stream.name, "problem": stream.problem}));
+    let streams = report
+        .streams
+        .iter()
+        .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
         "lastCheck": iso(outlook.at_s),
@@ -137,10 +151,18 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
 pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
     let roster = operations.clients("", COUNTED).await;
     let clients = &roster.clients;
-    let of_role = |role: &str| clients.iter().filter(|client| client.role.as_deref() == Some(role)).count();
+    let of_role = |role: &str| {
+        clients
+            .iter()
+            .filter(|client| client.role.as_deref() == Some(role))
+            .count()
+    };
     let seconds: i64 = clients.iter().map(|client| now_s - client.since_s).sum();
     let minutes = seconds as f64 / 60.0 / clients.len().max(1) as f64;
-    let inactive = clients.iter().filter(|client| now_s - client.heard_s > INACTIVE_S).count();
+    let inactive = clients
+        .iter()
+        .filter(|client| now_s - client.heard_s > INACTIVE_S)
+        .count();
     let survey = operations.rooms(MOST_ACTIVE);
     let active = rooms(&survey)
         .into_iter()
@@ -183,8 +205,17 @@ mod tests {
     fn each_generation_has_its_lists() {
         let list = || vec![json!({"a": 1})];
         assert_eq!(Generation::First.list("clients", list()), json!([{"a": 1}]));
-        assert_eq!(Generation::Second.list("clients", list()), json!({"clients": [{"a": 1}]}));
-        assert_eq!((Generation::First.posted().as_u16(), Generation::Second.posted().as_u16()), (201, 202));
+        assert_eq!(
+            Generation::Second.list("clients", list()),
+            json!({"clients": [{"a": 1}]})
+        );
+        assert_eq!(
+            (
+                Generation::First.posted().as_u16(),
+                Generation::Second.posted().as_u16()
+            ),
+            (201, 202)
+        );
     }
 
     #[test]

@@ -19,12 +19,20 @@ pub(super) fn write(streams: &[Facts]) -> Value {
     several(&mut document, streams);
     if let Some(messages) = object(&mut document, "/components/messages") {
         let template = messages.shift_remove(SNAPSHOT).unwrap_or_default();
-        messages.extend(streams.iter().map(|stream| (name(stream), snapshot(stream, &template))));
+        messages.extend(
+            streams
+                .iter()
+                .map(|stream| (name(stream), snapshot(stream, &template))),
+        );
     }
     if let Some(messages) = object(&mut document, "/channels/socket/messages") {
         messages.shift_remove(SNAPSHOT);
         let reference = |stream| json!({"$ref": format!("#/components/messages/{}", name(stream))});
-        messages.extend(streams.iter().map(|stream| (name(stream), reference(stream))));
+        messages.extend(
+            streams
+                .iter()
+                .map(|stream| (name(stream), reference(stream))),
+        );
     }
     if let Some(schemas) = object(&mut document, "/components/schemas") {
         let generic = schemas.shift_remove("Data").unwrap_or_default();
@@ -35,7 +43,11 @@ pub(super) fn write(streams: &[Facts]) -> Value {
             schemas.insert(format!("Key.{}", stream.name), stream.key());
             schemas.insert(format!("Data.{}", stream.name), data);
         }
-        let names: Vec<_> = streams.iter().map(|stream| stream.name.as_str()).chain([SERVER_STREAM]).collect();
+        let names: Vec<_> = streams
+            .iter()
+            .map(|stream| stream.name.as_str())
+            .chain([SERVER_STREAM])
+            .collect();
         // Names are made of letters, digits, `_` and `-`, none of which means anything to a pattern.
         schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();
     }
@@ -59,14 +71,22 @@ fn several(value: &mut Value, streams: &[Facts]) {
             }
             items.iter_mut().for_each(|item| several(item, streams));
         }
-        Value::Object(fields) => fields.values_mut().for_each(|field| several(field, streams)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| several(field, streams)),
         _ => {}
     }
 }
 
 fn snapshot(stream: &Facts, template: &Value) -> Value {
     let data = format!("#/components/schemas/Data.{}", stream.name);
-    let mut message = filled(template, &[("{event}", &stream.event), ("#/components/schemas/Data", &data)]);
+    let mut message = filled(
+        template,
+        &[
+            ("{event}", &stream.event),
+            ("#/components/schemas/Data", &data),
+        ],
+    );
     message["name"] = stream.event.as_str().into();
     let example = json!({
         "type": stream.event, "data": stream.example_data(), "channel": stream.example_channel(), "v": 1_763_780_000_000_000_i64,

@@ -26,7 +26,12 @@ pub(super) struct Facts {
 
 /// Every stream of the server.
 pub(super) fn all(doors: &Doors) -> Vec<Facts> {
-    let Doors { catalog, config, shapes, .. } = doors;
+    let Doors {
+        catalog,
+        config,
+        shapes,
+        ..
+    } = doors;
     let facts = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| Facts {
         name: stream.name.clone(),
         event: stream.event.clone(),
@@ -42,11 +47,18 @@ pub(super) fn all(doors: &Doors) -> Vec<Facts> {
 /// The extra names and the stream's own, as the hook looks for them: an extra name wins.
 fn hooks(config: &Config, catalog: &Catalog, id: StreamId) -> Vec<String> {
     let meant = |path: &str| {
-        let extra = config.hook_paths.iter().filter(|hook| hook.path == path).find_map(|hook| catalog.find(&hook.stream));
+        let extra = config
+            .hook_paths
+            .iter()
+            .filter(|hook| hook.path == path)
+            .find_map(|hook| catalog.find(&hook.stream));
         extra.or_else(|| catalog.find(path))
     };
     let extra = config.hook_paths.iter().map(|hook| hook.path.as_str());
-    let mut names: Vec<_> = extra.chain([catalog.get(id).name.as_str()]).filter(|name| meant(name) == Some(id)).collect();
+    let mut names: Vec<_> = extra
+        .chain([catalog.get(id).name.as_str()])
+        .filter(|name| meant(name) == Some(id))
+        .collect();
     names.dedup();
     names.into_iter().map(ToOwned::to_owned).collect()
 }

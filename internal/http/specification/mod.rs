@@ -45,7 +45,13 @@ struct Written {
 impl Specification {
     /// The document of the addresses, and that of the WebSocket's messages.
     pub(super) fn pair(doors: &Arc<Doors>) -> (Arc<Self>, Arc<Self>) {
-        let of = |write| Arc::new(Self { doors: Arc::clone(doors), write, newest: Mutex::default() });
+        let of = |write| {
+            Arc::new(Self {
+                doors: Arc::clone(doors),
+                write,
+                newest: Mutex::default(),
+            })
+        };
         (of(openapi::write), of(asyncapi::write))
     }
 
@@ -74,7 +80,13 @@ impl Specification {
             _ => {
                 let text = (self.write)(&facts).to_string();
                 let tag = tag(text.as_bytes());
-                newest.insert(Written { facts, text: text.into(), tag }).clone()
+                newest
+                    .insert(Written {
+                        facts,
+                        text: text.into(),
+                        tag,
+                    })
+                    .clone()
             }
         }
     }

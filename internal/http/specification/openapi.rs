@@ -14,12 +14,20 @@ const HOOK: &str = "/notify/{hook}";
 pub(super) fn write(streams: &[Facts]) -> Value {
     let mut document = base(BASE);
     if let Some(paths) = object(&mut document, "/paths") {
-        *paths = std::mem::take(paths).into_iter().flat_map(|(path, item)| addresses(path, item, streams)).collect();
+        *paths = std::mem::take(paths)
+            .into_iter()
+            .flat_map(|(path, item)| addresses(path, item, streams))
+            .collect();
     }
     if let Some(schemas) = object(&mut document, "/components/schemas") {
-        let generic = ["Key", "Data", "Change"].map(|name| schemas.shift_remove(name).unwrap_or_default());
+        let generic =
+            ["Key", "Data", "Change"].map(|name| schemas.shift_remove(name).unwrap_or_default());
         let [_, data, change] = generic;
-        schemas.extend(streams.iter().flat_map(|stream| of_stream(stream, &data, &change)));
+        schemas.extend(
+            streams
+                .iter()
+                .flat_map(|stream| of_stream(stream, &data, &change)),
+        );
     }
     document
 }
@@ -27,10 +35,17 @@ pub(super) fn write(streams: &[Facts]) -> Value {
 /// What an address of the base becomes: itself, or one for each stream.
 fn addresses(path: String, item: Value, streams: &[Facts]) -> Vec<(String, Value)> {
     match path.as_str() {
-        READ | FOLLOW => streams.iter().map(|stream| address(stream, &path, &item, &stream.name)).collect(),
+        READ | FOLLOW => streams
+            .iter()
+            .map(|stream| address(stream, &path, &item, &stream.name))
+            .collect(),
         HOOK => {
-            let hooks = streams.iter().flat_map(|stream| stream.hooks.iter().map(move |hook| (stream, hook)));
-            hooks.map(|(stream, hook)| address(stream, &path, &item, hook)).collect()
+            let hooks = streams
+                .iter()
+                .flat_map(|stream| stream.hooks.iter().map(move |hook| (stream, hook)));
+            hooks
+                .map(|(stream, hook)| address(stream, &path, &item, hook))
+                .collect()
         }
         _ => vec![(path, item)],
     }
@@ -52,16 +67,29 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
     let mut item = filled(item, &words);
     settle_parameters(&mut item, &stream.key_field);
     if let Some(operations) = item.as_object_mut() {
-        operations.values_mut().for_each(|operation| settle_parameters(operation, &stream.key_field));
+        operations
+            .values_mut()
+            .for_each(|operation| settle_parameters(operation, &stream.key_field));
     }
-    (filled(&Value::from(path), &words).as_str().unwrap_or_default().to_owned(), item)
+    (
+        filled(&Value::from(path), &words)
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        item,
+    )
 }
 
 /// What is no question any more is no parameter, and the key has its own name.
 fn settle_parameters(of: &mut Value, key_field: &str) {
-    let Some(parameters) = of.get_mut("parameters").and_then(Value::as_array_mut) else { return };
+    let Some(parameters) = of.get_mut("parameters").and_then(Value::as_array_mut) else {
+        return;
+    };
     parameters.retain(|parameter| parameter["name"] != "stream" && parameter["name"] != "hook");
-    for parameter in parameters.iter_mut().filter(|parameter| parameter["name"] == "key") {
+    for parameter in parameters
+        .iter_mut()
+        .filter(|parameter| parameter["name"] == "key")
+    {
         parameter["name"] = key_field.into();
     }
     if parameters.is_empty() {
@@ -70,7 +98,9 @@ fn settle_parameters(of: &mut Value, key_field: &str) {
 }
 
 fn of_stream(stream: &Facts, data: &Value, change: &Value) -> [(String, Value); 3] {
-    let Facts { name, key_field, .. } = stream;
+    let Facts {
+        name, key_field, ..
+    } = stream;
     let key = format!("#/components/schemas/Key.{name}");
     let row = described(stream.data(&key, "#/components/schemas/Timestamp"), data);
     let mut properties = Map::new();
@@ -82,7 +112,11 @@ fn of_stream(stream: &Facts, data: &Value, change: &Value) -> [(String, Value); 
         "examples": [{key_field.as_str(): stream.example_key(), "action": "created"}],
     });
     let hint = described(hint, change);
-    [(format!("Key.{name}"), stream.key()), (format!("Data.{name}"), row), (format!("Change.{name}"), hint)]
+    [
+        (format!("Key.{name}"), stream.key()),
+        (format!("Data.{name}"), row),
+        (format!("Change.{name}"), hint),
+    ]
 }
 
 /// The same with the description of another.

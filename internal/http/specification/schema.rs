@@ -12,16 +12,22 @@ impl Facts {
     /// A key as clients write it, in channels and addresses.
     pub(super) fn key(&self) -> Value {
         // The prefix is made of letters, digits, `_` and `-`, none of which means anything to a pattern.
-        let Self { key_prefix: prefix, .. } = self;
+        let Self {
+            key_prefix: prefix, ..
+        } = self;
         let hex = |digits: u8| format!("[0-9A-Fa-f]{{{digits}}}");
         let mut schema = match self.key_type {
             Some(KeyType::Uuid) => {
                 let [a, b, c] = [8, 4, 12].map(hex);
                 json!({"type": "string", "pattern": format!("^({prefix})?{a}-{b}-{b}-{b}-{c}$")})
             }
-            Some(KeyType::Integer) => json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]+$")}),
+            Some(KeyType::Integer) => {
+                json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]+$")})
+            }
             // A byte is at least a character's part, so this many characters are never too few.
-            Some(KeyType::Text) => json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}),
+            Some(KeyType::Text) => {
+                json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES})
+            }
             None => json!({"type": "string", "minLength": 1}),
         };
         schema["examples"] = json!([self.example_key()]);
@@ -31,7 +37,11 @@ impl Facts {
     /// A key in a hook's body, which may be a number where keys are.
     pub(super) fn hinted_key(&self, key: &str) -> Value {
         let key = json!({"$ref": key});
-        if self.key_type == Some(KeyType::Integer) { json!({"anyOf": [key, {"type": "integer"}]}) } else { key }
+        if self.key_type == Some(KeyType::Integer) {
+            json!({"anyOf": [key, {"type": "integer"}]})
+        } else {
+            key
+        }
     }
 
     /// `data` in a frame and in an answer. Postgres can't tell which columns are never null.
@@ -39,7 +49,11 @@ impl Facts {
         let mut properties = Map::new();
         properties.insert(self.key_field.clone(), json!({"$ref": key}));
         let columns = self.columns.iter().flatten();
-        properties.extend(columns.clone().map(|column| (column.name.clone(), nullable(column.kind))));
+        properties.extend(
+            columns
+                .clone()
+                .map(|column| (column.name.clone(), nullable(column.kind))),
+        );
         properties.insert("timestamp".into(), json!({"$ref": timestamp}));
         let required: Vec<_> = properties.keys().cloned().collect();
         // Columns that are not known yet may be any.
@@ -52,7 +66,12 @@ impl Facts {
     pub(super) fn example_data(&self) -> Value {
         let mut data = Map::new();
         data.insert(self.key_field.clone(), self.example_key().into());
-        data.extend(self.columns.iter().flatten().map(|Column { name, kind }| (name.clone(), example(*kind))));
+        data.extend(
+            self.columns
+                .iter()
+                .flatten()
+                .map(|Column { name, kind }| (name.clone(), example(*kind))),
+        );
         data.insert("timestamp".into(), EXAMPLE_S.into());
         Value::Object(data)
     }

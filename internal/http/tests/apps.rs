@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 use super::world::token;
 use super::{Answer as Seen, TestServer, World, eventually, read_until};
 use crate::http::{Annex, Answer, Asked, Boarding, Config, Pier, Site};
-use crate::hub::exchange::{ConnId, Dialect, Event, Exchange, Identity, Join, Presence, Publish, Rules, TopicName};
+use crate::hub::exchange::{
+    ConnId, Dialect, Event, Exchange, Identity, Join, Presence, Publish, Rules, TopicName,
+};
 use crate::ident::UserId;
 use crate::protocol::Frame;
 use crate::shard::{Acts, Answered, Guest, Heard, Now};
@@ -78,7 +80,9 @@ impl Guest for ToyGuest {
 
 impl ToyGuest {
     fn say(&self, text: &str) {
-        self.exchange.publish(Publish::new([room()], "said", format!("{text:?}"))).unwrap();
+        self.exchange
+            .publish(Publish::new([room()], "said", format!("{text:?}")))
+            .unwrap();
     }
 }
 
@@ -96,11 +100,24 @@ impl Pier for Toy {
     fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let exchange = Arc::clone(&self.exchange);
         async move {
-            let Some(user) = asked.query("user") else { return Err(Answer::json(403, "\"who?\"")) };
+            let Some(user) = asked.query("user") else {
+                return Err(Answer::json(403, "\"who?\""));
+            };
             let user = UserId::new(&user);
             Ok(Boarding::new("toy", move |berth| {
-                let identity = Identity { user: Some(user.clone()), ..Identity::default() };
-                let id = exchange.attach(&berth.port, Dialect(9), berth.address, identity, &[Join::new(room())]).unwrap();
+                let identity = Identity {
+                    user: Some(user.clone()),
+                    ..Identity::default()
+                };
+                let id = exchange
+                    .attach(
+                        &berth.port,
+                        Dialect(9),
+                        berth.address,
+                        identity,
+                        &[Join::new(room())],
+                    )
+                    .unwrap();
                 Box::new(ToyGuest { exchange, id, user })
             })
             .subprotocol(Some("toy.v1")))
@@ -119,11 +136,20 @@ impl Site for Toy {
     }
 
     fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        if asked.header("x-no").is_some() { Err(Answer::json(401, "\"no\"")) } else { Ok(()) }
+        if asked.header("x-no").is_some() {
+            Err(Answer::json(401, "\"no\""))
+        } else {
+            Ok(())
+        }
     }
 
     fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
-        let body = Bytes::from(format!("{} {} {}", asked.method(), asked.path(), String::from_utf8_lossy(&asked.body)));
+        let body = Bytes::from(format!(
+            "{} {} {}",
+            asked.method(),
+            asked.path(),
+            String::from_utf8_lossy(&asked.body)
+        ));
         async move { Answer::json(202, body) }.boxed()
     }
 
@@ -133,7 +159,9 @@ impl Site for Toy {
 }
 
 fn server(is_theirs: bool) -> (TestServer, Toy) {
-    let toy = Toy { exchange: Arc::new(Exchange::new(Quiet, || 0)) };
+    let toy = Toy {
+        exchange: Arc::new(Exchange::new(Quiet, || 0)),
+    };
     let annex = Annex {
         apps: vec!["toy"],
         sites: vec![Arc::new(toy.clone())],
@@ -141,12 +169,22 @@ fn server(is_theirs: bool) -> (TestServer, Toy) {
         is_theirs,
         ..Annex::default()
     };
-    (TestServer::start_with(World::new(Config::default()), annex), toy)
+    (
+        TestServer::start_with(World::new(Config::default()), annex),
+        toy,
+    )
 }
 
 /// A text or binary frame of a client, short and masked with nothing.
 fn masked(opcode: u8, text: &str) -> Vec<u8> {
-    let head = [0x80 | opcode, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    let head = [
+        0x80 | opcode,
+        0x80 | u8::try_from(text.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ];
     [&head, text.as_bytes()].concat()
 }
 
@@ -158,7 +196,13 @@ async fn upgrade(server: &TestServer, path: &str) -> TcpStream {
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     let head = read_until(&mut socket, "\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 101") && head.to_lowercase().contains("sec-websocket-protocol: toy.v1"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101")
+            && head
+                .to_lowercase()
+                .contains("sec-websocket-protocol: toy.v1"),
+        "{head}"
+    );
     socket
 }
 
@@ -169,7 +213,10 @@ async fn say(socket: &mut TcpStream, text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn guests_hear_each_other_and_leave_no_ghost() {
     let (server, toy) = server(false);
-    let (mut one, mut two) = (upgrade(&server, "/toy?user=a").await, upgrade(&server, "/ws?user=b").await);
+    let (mut one, mut two) = (
+        upgrade(&server, "/toy?user=a").await,
+        upgrade(&server, "/ws?user=b").await,
+    );
     eventually(|| (toy.exchange.totals().connections == 2).then_some(())).await;
     say(&mut one, "hello").await;
     read_until(&mut one, "\"hello\"").await;
@@ -180,11 +227,17 @@ async fn guests_hear_each_other_and_leave_no_ghost() {
     read_until(&mut two, "3 bytes").await;
     say(&mut one, "behind").await;
     let seen = read_until(&mut one, "second").await;
-    assert!(seen.contains("first"), "events come before what is sent behind them: {seen:?}");
+    assert!(
+        seen.contains("first"),
+        "events come before what is sent behind them: {seen:?}"
+    );
     say(&mut one, "native").await;
     say(&mut one, "bye").await;
     let seen = read_until(&mut one, "as you wish").await;
-    assert!(!seen.contains("pong"), "the native dialect is not for whoever has no token");
+    assert!(
+        !seen.contains("pong"),
+        "the native dialect is not for whoever has no token"
+    );
     eventually(|| (toy.exchange.totals().connections == 1).then_some(())).await;
     drop(two);
     eventually(|| (toy.exchange.totals().connections == 0).then_some(())).await;
@@ -195,12 +248,21 @@ async fn an_exchange_may_dismiss_and_a_server_may_leave() {
     let (server, toy) = server(false);
     let mut dismissed = upgrade(&server, "/toy?user=a").await;
     let mut last = upgrade(&server, "/toy?user=b").await;
-    let id = eventually(|| toy.exchange.connections_of(&UserId::new("a")).first().copied()).await;
+    let id = eventually(|| {
+        toy.exchange
+            .connections_of(&UserId::new("a"))
+            .first()
+            .copied()
+    })
+    .await;
     assert!(toy.exchange.dismiss(id, "kicked"));
     read_until(&mut dismissed, "kicked").await;
     let clients = server.doors.shards.roster("b", 10).await.clients;
     assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));
-    let leaving = server.doors.shards.leave(std::time::Duration::ZERO, super::PATIENCE);
+    let leaving = server
+        .doors
+        .shards
+        .leave(std::time::Duration::ZERO, super::PATIENCE);
     let seeing = async {
         let seen = read_until(&mut last, "server restarting").await;
         assert!(seen.contains("the end is near"), "{seen:?}");
@@ -217,24 +279,58 @@ async fn an_exchange_may_dismiss_and_a_server_may_leave() {
 async fn an_apps_addresses_stand_beside_ours() {
     let (server, _) = server(false);
     let answer = server.ask("PUT /toys/a%20b?x=1", &[], "12345678").await;
-    assert_eq!((answer.status, answer.body.as_str()), (202, "PUT /toys/a%20b 12345678"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (202, "PUT /toys/a%20b 12345678")
+    );
     let answer = server.ask("POST /toys", &[], "123456789").await;
-    assert_eq!((answer.status, answer.body.as_str()), (413, "\"the body is too large\""));
-    assert_eq!(server.ask("POST /toys", &["X-No: 1"], "123456789").await.status, 401, "before the body");
-    assert_eq!(server.get("/health", &[]).await.status, 200, "ours comes first on a shared listener");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (413, "\"the body is too large\"")
+    );
+    assert_eq!(
+        server
+            .ask("POST /toys", &["X-No: 1"], "123456789")
+            .await
+            .status,
+        401,
+        "before the body"
+    );
+    assert_eq!(
+        server.get("/health", &[]).await.status,
+        200,
+        "ours comes first on a shared listener"
+    );
     let refused: Seen = server.get("/toy", &["Upgrade: websocket"]).await;
     assert_eq!(refused.status, 426);
-    let handshake = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
+    let handshake = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+    ];
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     let headers = [handshake[0], handshake[1], handshake[2], key];
-    assert_eq!(server.get("/toy", &headers).await.body, "\"who?\"", "the app's own refusal");
-    let with_token = server.get(&format!("/ws?token={}x", token("u", 60, None)), &headers).await;
-    assert_eq!(with_token.status, 401, "whoever shows a token is not the app's");
+    assert_eq!(
+        server.get("/toy", &headers).await.body,
+        "\"who?\"",
+        "the app's own refusal"
+    );
+    let with_token = server
+        .get(&format!("/ws?token={}x", token("u", 60, None)), &headers)
+        .await;
+    assert_eq!(
+        with_token.status, 401,
+        "whoever shows a token is not the app's"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_of_its_own_puts_the_app_first() {
     let (server, _) = server(true);
     assert_eq!(server.get("/health", &[]).await.status, 202);
-    assert_eq!(server.get("/ready", &[]).await.status, 200, "ours are there as well");
+    assert_eq!(
+        server.get("/ready", &[]).await.status,
+        200,
+        "ours are there as well"
+    );
 }

@@ -17,7 +17,10 @@ async fn a_connection_is_used_again() {
     let server = TestServer::with(Config::default());
     let mut socket = server.connect().await;
     for _ in 0..3 {
-        socket.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+        socket
+            .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            .await
+            .unwrap();
         read_until(&mut socket, "\"uptime\":0}").await;
     }
 }
@@ -27,15 +30,22 @@ async fn who_says_nothing_or_trickles_is_cut() {
     let server = TestServer::with(quick());
     let (mut silent, mut trickling) = (server.connect().await, server.connect().await);
     let trickle = async {
-        for byte in "GET /health HTTP/1.1\r\nX: ".bytes().chain(std::iter::repeat(b'x')) {
+        for byte in "GET /health HTTP/1.1\r\nX: "
+            .bytes()
+            .chain(std::iter::repeat(b'x'))
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
             if trickling.write_all(&[byte]).await.is_err() {
                 return;
             }
         }
     };
-    tokio::time::timeout(PATIENCE, trickle).await.expect("the trickling client is cut");
-    let heard = tokio::time::timeout(PATIENCE, silent.read_u8()).await.expect("the silent client is cut");
+    tokio::time::timeout(PATIENCE, trickle)
+        .await
+        .expect("the trickling client is cut");
+    let heard = tokio::time::timeout(PATIENCE, silent.read_u8())
+        .await
+        .expect("the silent client is cut");
     assert!(heard.is_err());
     assert_eq!(server.doors.metrics.refusals.get("slow_head"), 2);
     eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
@@ -45,7 +55,10 @@ async fn who_says_nothing_or_trickles_is_cut() {
 async fn an_idle_connection_is_cut_in_the_end() {
     let server = TestServer::with(quick());
     let mut socket = server.connect().await;
-    socket.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    socket
+        .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
     // Half a second head: idling and trickling are bounded together.
     socket.write_all(b"GET /hea").await.unwrap();
     let answer = Answer::read(&mut socket).await;
@@ -54,11 +67,21 @@ async fn an_idle_connection_is_cut_in_the_end() {
 
 #[tokio::test]
 async fn over_the_limit_there_is_an_answer_and_the_seat_comes_back() {
-    let server = TestServer::with(Config { max_connections: 2, ..Config::default() });
+    let server = TestServer::with(Config {
+        max_connections: 2,
+        ..Config::default()
+    });
     let held = [server.connect().await, server.connect().await];
     eventually(|| (server.doors.seats.taken() == 2).then_some(())).await;
     let refused = server.get("/health", &[]).await;
-    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "connection_limit", Some("5")));
+    assert_eq!(
+        (
+            refused.status,
+            refused.code().as_str(),
+            refused.header("retry-after")
+        ),
+        (503, "connection_limit", Some("5"))
+    );
     assert_eq!(server.doors.metrics.refusals.get("connection_limit"), 1);
     drop(held);
     eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
@@ -67,7 +90,10 @@ async fn over_the_limit_there_is_an_answer_and_the_seat_comes_back() {
 
 #[tokio::test]
 async fn one_address_does_not_take_all_seats() {
-    let server = TestServer::with(Config { max_connections_per_address: Some(1), ..Config::default() });
+    let server = TestServer::with(Config {
+        max_connections_per_address: Some(1),
+        ..Config::default()
+    });
     let _held = server.connect().await;
     eventually(|| (server.doors.seats.taken() == 1).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.code(), "address_limit");
@@ -76,38 +102,67 @@ async fn one_address_does_not_take_all_seats() {
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let server = TestServer::with(Config::default());
-    let answer = server.get("/health", &[&format!("X: {}", "x".repeat(20_000))]).await;
+    let answer = server
+        .get("/health", &[&format!("X: {}", "x".repeat(20_000))])
+        .await;
     assert_eq!(answer.status, 431);
 }
 
 #[tokio::test]
 async fn garbage_is_answered_and_closed() {
     let server = TestServer::with(Config::default());
-    for garbage in ["\0\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for garbage in [
+        "\0\u{1}\u{2}\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let mut socket = server.connect().await;
         socket.write_all(garbage.as_bytes()).await.unwrap();
         let mut heard = Vec::new();
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("closed").unwrap();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard))
+            .await
+            .expect("closed")
+            .unwrap();
     }
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn the_drain_ends_idle_connections_streams_and_those_that_take_too_long() {
-    let server = TestServer::with(Config { keep_alive: PATIENCE, head_timeout: PATIENCE, ..quick() });
+    let server = TestServer::with(Config {
+        keep_alive: PATIENCE,
+        head_timeout: PATIENCE,
+        ..quick()
+    });
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut idle, "uptime").await;
     let mut stream = server.connect().await;
-    let request = format!("GET /estadisticas/a/events?token={} HTTP/1.1\r\nHost: test\r\n\r\n", admin());
+    let request = format!(
+        "GET /estadisticas/a/events?token={} HTTP/1.1\r\nHost: test\r\n\r\n",
+        admin()
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut stream, "\r\n\r\n").await;
     let mut stuck = server.connect().await;
-    stuck.write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
+    stuck
+        .write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{")
+        .await
+        .unwrap();
     eventually(|| (server.doors.seats.taken() == 3).then_some(())).await;
 
     assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
-    assert!(read_until(&mut stream, "\r\n0\r\n\r\n").await.contains("retry:"));
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+    assert!(
+        read_until(&mut stream, "\r\n0\r\n\r\n")
+            .await
+            .contains("retry:")
+    );
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "nobody listens any more"
+    );
 }

@@ -18,11 +18,27 @@ use crate::session::{Context, Limits};
 use crate::shard::{self, Admitted, Caller, Clerk, Porter, Shards, Thread};
 
 fn parts(server: &TestServer) -> shard::Parts {
-    let Doors { hub, catalog, policy, verifier, clock, metrics, .. } = &*server.doors;
+    let Doors {
+        hub,
+        catalog,
+        policy,
+        verifier,
+        clock,
+        metrics,
+        ..
+    } = &*server.doors;
     shard::Parts {
         hub: Arc::clone(hub),
-        context: Context { catalog: Arc::clone(catalog), policy: Arc::clone(policy), limits: Limits::default() },
-        clerk: Clerk { verifier: Arc::clone(verifier), policy: Arc::clone(policy), catalog: Arc::clone(catalog) },
+        context: Context {
+            catalog: Arc::clone(catalog),
+            policy: Arc::clone(policy),
+            limits: Limits::default(),
+        },
+        clerk: Clerk {
+            verifier: Arc::clone(verifier),
+            policy: Arc::clone(policy),
+            catalog: Arc::clone(catalog),
+        },
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         drain: server.back.clone(),
@@ -47,7 +63,10 @@ impl Doorman {
 
 impl Porter for Doorman {
     fn welcome(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<Caller> {
-        self.0.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
+        self.0
+            .lock()
+            .unwrap()
+            .push(std::thread::current().name().unwrap_or_default().to_owned());
         None
     }
 
@@ -75,11 +94,20 @@ async fn shards_let_in_equally_many() {
             }
         }
         let mut shares = HashMap::new();
-        doorman.seen().into_iter().for_each(|thread| *shares.entry(thread).or_insert(0) += 1);
-        let (least, most) = (shares.values().min().unwrap(), shares.values().max().unwrap());
+        doorman
+            .seen()
+            .into_iter()
+            .for_each(|thread| *shares.entry(thread).or_insert(0) += 1);
+        let (least, most) = (
+            shares.values().min().unwrap(),
+            shares.values().max().unwrap(),
+        );
         assert!(shares.len() == threads && most - least <= 16, "{shares:?}");
         drop(entrance);
-        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+        assert!(
+            TcpStream::connect(address).await.is_err(),
+            "nobody listens any more"
+        );
     }
 }
 
@@ -91,11 +119,20 @@ async fn a_shard_that_cannot_accept_rests_longer_and_longer() {
     let shard = std::thread::spawn(move || {
         // Bound and not listening: each accept fails, and not for a caller's sake.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let (mut shard, doorman, mut now) = (Thread::new(parts), Arc::new(Doorman::default()), Instant::now());
-        let _entrance = shard.open(socket.try_clone().unwrap().into(), Arc::clone(&doorman) as _);
+        let (mut shard, doorman, mut now) = (
+            Thread::new(parts),
+            Arc::new(Doorman::default()),
+            Instant::now(),
+        );
+        let _entrance = shard.open(
+            socket.try_clone().unwrap().into(),
+            Arc::clone(&doorman) as _,
+        );
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
             assert!(shard.act(), "it spins");
@@ -122,7 +159,12 @@ async fn a_shard_that_cannot_accept_rests_longer_and_longer() {
 async fn what_was_said_before_anybody_looked_is_answered() {
     let server = TestServer::with(Config::default());
     let annex = Annex::default();
-    let front = Arc::new(Front::new(&server.doors, &annex, routes(&server.doors, &annex), None));
+    let front = Arc::new(Front::new(
+        &server.doors,
+        &annex,
+        routes(&server.doors, &annex),
+        None,
+    ));
     let (mut shard, socket) = (Thread::new(parts(&server)), listen());
     let address = socket.local_addr().unwrap();
     let _entrance = shard.open(socket, front);
@@ -134,13 +176,19 @@ async fn what_was_said_before_anybody_looked_is_answered() {
         }
         client
     };
-    let head = format!("GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n", admin(), UPGRADE.join("\r\n"));
+    let head = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n",
+        admin(),
+        UPGRADE.join("\r\n")
+    );
     let ping = frame(r#"{"type":"ping"}"#);
     let mut early = say(&[head.as_bytes(), &ping].concat(), false);
     // More than is read at a time, and then the end.
     let mut long = say(&[head.as_bytes(), &ping.repeat(1_000)].concat(), true);
-    let (mut other, mut refused) =
-        (say(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false), say(b"GET /ws HTTP/1.1\r\n\r\n", false));
+    let (mut other, mut refused) = (
+        say(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+        say(b"GET /ws HTTP/1.1\r\n\r\n", false),
+    );
     let (mut late, gone) = (say(b"", false), say(b"", true));
     assert!(shard.act());
     assert_eq!(shard.count(), 2, "the first, and who has not spoken");
@@ -171,19 +219,37 @@ async fn what_was_said_before_anybody_looked_is_answered() {
 
 #[tokio::test]
 async fn whom_no_shard_let_in_before_the_end_gets_an_answer() {
-    let server = TestServer::with(Config { drain_grace: Duration::from_millis(300), ..Config::default() });
-    assert!(server.doors.shards.leave(Duration::ZERO, PATIENCE).await, "without clients they end at once");
+    let server = TestServer::with(Config {
+        drain_grace: Duration::from_millis(300),
+        ..Config::default()
+    });
+    assert!(
+        server.doors.shards.leave(Duration::ZERO, PATIENCE).await,
+        "without clients they end at once"
+    );
     let mut last = Vec::new();
     for path in ["/health", "/ws"] {
         let mut socket = server.connect().await;
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
+        socket
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         last.push(socket);
     }
-    assert_eq!(server.doors.seats.taken(), 0, "nobody is there to let them in");
+    assert_eq!(
+        server.doors.seats.taken(),
+        0,
+        "nobody is there to let them in"
+    );
     server.doors.drain.stop();
-    let [health, ws] = &mut last[..] else { unreachable!() };
+    let [health, ws] = &mut last[..] else {
+        unreachable!()
+    };
     assert_eq!(Answer::read(health).await.status, 200);
     assert_eq!(Answer::read(ws).await.code(), "draining");
     assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "nobody listens any more"
+    );
 }

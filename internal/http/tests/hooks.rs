@@ -6,7 +6,9 @@ use super::*;
 const JSON: &str = "Content-Type: application/json";
 
 async fn hook(server: &TestServer, path: &str, headers: &[&str], body: &str) -> Answer {
-    server.ask(&format!("POST /notify/{path}"), headers, body).await
+    server
+        .ask(&format!("POST /notify/{path}"), headers, body)
+        .await
 }
 
 fn body(key: &str) -> String {
@@ -17,36 +19,106 @@ fn body(key: &str) -> String {
 async fn what_the_contract_says() {
     let server = TestServer::with(Config::default());
     let good = hook(&server, "cita", &[JSON], &body("negocio_123")).await;
-    assert_eq!((good.status, good.body.as_str()), (200, r#"{"status":"processed"}"#));
-    assert_eq!(hook(&server, "cita", &[], &body("negocio_123")).await.status, 200, "no content type is JSON");
-    assert_eq!(hook(&server, "estadisticas", &[JSON], r#"{"key":"x"}"#).await.status, 200);
-    assert_eq!(hook(&server, "ventas", &[JSON], r#"{"tienda_id":7}"#).await.status, 200);
-    for bad in ["{", "[]", "{}", r#"{"negocio_id":""}"#, r#"{"negocio_id":7}"#, r#"{"negocio_id":"a","action":1}"#] {
+    assert_eq!(
+        (good.status, good.body.as_str()),
+        (200, r#"{"status":"processed"}"#)
+    );
+    assert_eq!(
+        hook(&server, "cita", &[], &body("negocio_123"))
+            .await
+            .status,
+        200,
+        "no content type is JSON"
+    );
+    assert_eq!(
+        hook(&server, "estadisticas", &[JSON], r#"{"key":"x"}"#)
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        hook(&server, "ventas", &[JSON], r#"{"tienda_id":7}"#)
+            .await
+            .status,
+        200
+    );
+    for bad in [
+        "{",
+        "[]",
+        "{}",
+        r#"{"negocio_id":""}"#,
+        r#"{"negocio_id":7}"#,
+        r#"{"negocio_id":"a","action":1}"#,
+    ] {
         let refused = hook(&server, "cita", &[JSON], bad).await;
-        assert_eq!((refused.status, refused.code().as_str()), (400, "bad_hook"), "{bad}");
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (400, "bad_hook"),
+            "{bad}"
+        );
     }
-    assert_eq!(server.ask("POST /notify/cita", &[JSON], "").await.status, 400, "an empty body is not JSON");
-    assert!(hook(&server, "ventas", &[JSON], r#"{"tienda_id":"x"}"#).await.body.contains("an integer"));
+    assert_eq!(
+        server.ask("POST /notify/cita", &[JSON], "").await.status,
+        400,
+        "an empty body is not JSON"
+    );
+    assert!(
+        hook(&server, "ventas", &[JSON], r#"{"tienda_id":"x"}"#)
+            .await
+            .body
+            .contains("an integer")
+    );
     for method in ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
         let refused = server.ask(&format!("{method} /notify/cita"), &[], "").await;
-        assert_eq!((refused.status, refused.header("allow")), (405, Some("post")), "{method}");
+        assert_eq!(
+            (refused.status, refused.header("allow")),
+            (405, Some("post")),
+            "{method}"
+        );
     }
-    assert_eq!(hook(&server, "nothing", &[JSON], &body("a")).await.status, 404);
+    assert_eq!(
+        hook(&server, "nothing", &[JSON], &body("a")).await.status,
+        404
+    );
 }
 
 #[tokio::test]
 async fn what_could_not_be_read_is_an_error_within_the_deadline() {
-    let config = Config { hook_timeout: Duration::from_millis(300), ..Config::default() };
+    let config = Config {
+        hook_timeout: Duration::from_millis(300),
+        ..Config::default()
+    };
     let server = TestServer::with(config.clone());
     for key in [UNREADABLE, SLOW] {
-        assert_eq!(hook(&server, "cita", &[JSON], &body(key)).await.status, 200, "nobody watches {key}");
-        let _viewer = server.doors.hub.watch(&server.doors.catalog.resolve(&format!("estadisticas:{key}")).unwrap());
+        assert_eq!(
+            hook(&server, "cita", &[JSON], &body(key)).await.status,
+            200,
+            "nobody watches {key}"
+        );
+        let _viewer = server.doors.hub.watch(
+            &server
+                .doors
+                .catalog
+                .resolve(&format!("estadisticas:{key}"))
+                .unwrap(),
+        );
         let failed = hook(&server, "cita", &[JSON], &body(key)).await;
-        assert_eq!((failed.status, failed.code().as_str()), (500, "unsettled"), "{key}");
+        assert_eq!(
+            (failed.status, failed.code().as_str()),
+            (500, "unsettled"),
+            "{key}"
+        );
     }
-    let mut viewer = server.doors.hub.watch(&server.doors.catalog.resolve("estadisticas:a").unwrap());
+    let mut viewer = server
+        .doors
+        .hub
+        .watch(&server.doors.catalog.resolve("estadisticas:a").unwrap());
     viewer.next_frame().await;
-    assert_eq!(hook(&server, "cita", &[JSON], &body("a")).await.status, 200, "read again at once");
+    assert_eq!(
+        hook(&server, "cita", &[JSON], &body("a")).await.status,
+        200,
+        "read again at once"
+    );
 
     let server = TestServer::start(World::without_database(config));
     assert_eq!(hook(&server, "cita", &[JSON], &body("a")).await.status, 500);
@@ -54,44 +126,97 @@ async fn what_could_not_be_read_is_an_error_within_the_deadline() {
 
 #[tokio::test]
 async fn slow_and_large_bodies() {
-    let config = Config { hook_timeout: Duration::from_millis(300), ..Config::default() };
+    let config = Config {
+        hook_timeout: Duration::from_millis(300),
+        ..Config::default()
+    };
     let server = TestServer::with(config);
     let mut socket = server.connect().await;
-    socket.write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{\"nego").await.unwrap();
+    socket
+        .write_all(
+            b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{\"nego",
+        )
+        .await
+        .unwrap();
     assert_eq!(Answer::read(&mut socket).await.code(), "slow_body");
 
-    let large = format!(r#"{{"negocio_id":"a","padding":"{}"}}"#, "x".repeat(200_000));
+    let large = format!(
+        r#"{{"negocio_id":"a","padding":"{}"}}"#,
+        "x".repeat(200_000)
+    );
     let refused = hook(&server, "cita", &[JSON], &large).await;
-    assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (413, "too_large")
+    );
     let mut socket = server.connect().await;
     let head = "POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 20000\r\nExpect: 100-continue\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
-    assert_eq!(Answer::read(&mut socket).await.status, 413, "who asks first is told first");
-    assert_eq!(hook(&server, "cita", &["Content-Type: text/plain"], &body("a")).await.status, 415);
+    assert_eq!(
+        Answer::read(&mut socket).await.status,
+        413,
+        "who asks first is told first"
+    );
+    assert_eq!(
+        hook(&server, "cita", &["Content-Type: text/plain"], &body("a"))
+            .await
+            .status,
+        415
+    );
 }
 
 #[tokio::test]
 async fn a_key_is_asked_for_when_there_is_one() {
     let server = TestServer::start(World::with_hook_key());
-    let (header, bearer) = (format!("X-API-Key: {HOOK_KEY}"), format!("Authorization: Bearer {HOOK_KEY}"));
-    assert_eq!(hook(&server, "cita", &[JSON, &header], &body("a")).await.status, 200);
-    assert_eq!(hook(&server, "cita", &[JSON, &bearer], &body("a")).await.status, 200);
-    for headers in [&[JSON][..], &[JSON, "X-API-Key: wrong"], &[JSON, "Authorization: Bearer wrong"]] {
+    let (header, bearer) = (
+        format!("X-API-Key: {HOOK_KEY}"),
+        format!("Authorization: Bearer {HOOK_KEY}"),
+    );
+    assert_eq!(
+        hook(&server, "cita", &[JSON, &header], &body("a"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        hook(&server, "cita", &[JSON, &bearer], &body("a"))
+            .await
+            .status,
+        200
+    );
+    for headers in [
+        &[JSON][..],
+        &[JSON, "X-API-Key: wrong"],
+        &[JSON, "Authorization: Bearer wrong"],
+    ] {
         let refused = hook(&server, "cita", headers, &body("a")).await;
-        assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"));
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (401, "unauthorized")
+        );
     }
     assert_eq!(server.doors.metrics.refusals.get("hook_key"), 3);
 }
 
 #[tokio::test]
 async fn a_flood_is_told_to_slow_down() {
-    let config = Config { hook_burst: 2, hook_per_second: 1, ..Config::default() };
+    let config = Config {
+        hook_burst: 2,
+        hook_per_second: 1,
+        ..Config::default()
+    };
     let server = TestServer::with(config);
     let mut statuses = Vec::new();
     for _ in 0..10 {
         statuses.push(hook(&server, "cita", &[JSON], &body("a")).await);
     }
     assert_eq!(statuses[0].status, 200);
-    let refused = statuses.iter().find(|answer| answer.status == 429).expect("some are refused");
-    assert_eq!((refused.code().as_str(), refused.header("retry-after")), ("rate_limited", Some("1")));
+    let refused = statuses
+        .iter()
+        .find(|answer| answer.status == 429)
+        .expect("some are refused");
+    assert_eq!(
+        (refused.code().as_str(), refused.header("retry-after")),
+        ("rate_limited", Some("1"))
+    );
 }

@@ -10,53 +10,91 @@ fn ws(user: &str) -> String {
 
 #[tokio::test]
 async fn one_user_does_not_take_all_places_whichever_way_they_come() {
-    let server = TestServer::with(Config { max_connections_per_user: Some(2), ..Config::default() });
+    let server = TestServer::with(Config {
+        max_connections_per_user: Some(2),
+        ..Config::default()
+    });
     let mut socket = knock(&server, &ws("ana"), &UPGRADE).await;
     assert_eq!(answer(&mut socket).await.status, 101);
     // An event stream counts as well.
     let mut stream = server.connect().await;
-    let request = format!("GET /estadisticas/a/events?token={} HTTP/1.1\r\nHost: test\r\n\r\n", token("ana", 60, Some("a")));
+    let request = format!(
+        "GET /estadisticas/a/events?token={} HTTP/1.1\r\nHost: test\r\n\r\n",
+        token("ana", 60, Some("a"))
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut stream, "total_citas").await;
 
     let refused = answer(&mut knock(&server, &ws("ana"), &UPGRADE).await).await;
-    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (429, "user_limit", Some("5")));
+    assert_eq!(
+        (
+            refused.status,
+            refused.code().as_str(),
+            refused.header("retry-after")
+        ),
+        (429, "user_limit", Some("5"))
+    );
     assert_eq!(server.doors.metrics.refusals.get("user_limit"), 1);
-    assert_eq!(answer(&mut knock(&server, &ws("eva"), &UPGRADE).await).await.status, 101, "others notice nothing");
+    assert_eq!(
+        answer(&mut knock(&server, &ws("eva"), &UPGRADE).await)
+            .await
+            .status,
+        101,
+        "others notice nothing"
+    );
     let plain = format!("/estadisticas/a?token={}", token("ana", 60, Some("a")));
-    assert_eq!(server.get(&plain, &[]).await.status, 200, "a question is no stay");
+    assert_eq!(
+        server.get(&plain, &[]).await.status,
+        200,
+        "a question is no stay"
+    );
 
     drop(socket);
     let mut status = 429;
     while status == 429 {
-        status = answer(&mut knock(&server, &ws("ana"), &UPGRADE).await).await.status;
+        status = answer(&mut knock(&server, &ws("ana"), &UPGRADE).await)
+            .await
+            .status;
     }
     assert_eq!(status, 101, "the place comes back");
 }
 
 #[tokio::test]
 async fn a_rush_is_shed_before_it_hurts_who_is_there() {
-    let server = TestServer::with(Config { max_handshakes_per_second: Some(3), ..Config::default() });
+    let server = TestServer::with(Config {
+        max_handshakes_per_second: Some(3),
+        ..Config::default()
+    });
     let mut socket = knock(&server, &ws("ana"), &UPGRADE).await;
     assert_eq!(answer(&mut socket).await.status, 101);
     let mut shed = 0;
     for _ in 0..20 {
         let answer = server.get("/health", &[]).await;
         if answer.status == 503 {
-            assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("handshake_rate", Some("5")));
+            assert_eq!(
+                (answer.code().as_str(), answer.header("retry-after")),
+                ("handshake_rate", Some("5"))
+            );
             shed += 1;
         }
     }
     assert!(shed > 10, "{shed} of 20 were shed");
     assert_eq!(server.doors.metrics.refusals.get("handshake_rate"), shed);
-    socket.write_all(&frame(r#"{"type":"ping"}"#)).await.unwrap();
+    socket
+        .write_all(&frame(r#"{"type":"ping"}"#))
+        .await
+        .unwrap();
     hear(&mut socket, r#"{"type":"pong"}"#).await;
 }
 
 #[tokio::test]
 async fn a_trusted_proxy_says_whose_connection_it_is() {
     let proxies = "127.0.0.1".parse().unwrap();
-    let server = TestServer::with(Config { max_connections_per_address: Some(1), proxies, ..Config::default() });
+    let server = TestServer::with(Config {
+        max_connections_per_address: Some(1),
+        proxies,
+        ..Config::default()
+    });
     let from = async |forwarded: &str| {
         let forwarded = format!("X-Forwarded-For: {forwarded}");
         let headers: Vec<_> = UPGRADE.into_iter().chain([forwarded.as_str()]).collect();
@@ -70,17 +108,35 @@ async fn a_trusted_proxy_says_whose_connection_it_is() {
     // What a client says of itself stands left of what the proxy says.
     assert_eq!(from("203.0.113.77, 203.0.113.1").await.0, 503);
     assert_eq!(server.doors.metrics.refusals.get("address_limit"), 1);
-    assert_eq!(server.get("/health", &[]).await.status, 200, "the proxy itself has no limit");
+    assert_eq!(
+        server.get("/health", &[]).await.status,
+        200,
+        "the proxy itself has no limit"
+    );
 }
 
 #[tokio::test]
 async fn who_is_no_trusted_proxy_is_not_believed() {
-    let server = TestServer::with(Config { max_connections_per_address: Some(1), ..Config::default() });
-    let headers: Vec<_> = UPGRADE.into_iter().chain(["X-Forwarded-For: 203.0.113.1"]).collect();
+    let server = TestServer::with(Config {
+        max_connections_per_address: Some(1),
+        ..Config::default()
+    });
+    let headers: Vec<_> = UPGRADE
+        .into_iter()
+        .chain(["X-Forwarded-For: 203.0.113.1"])
+        .collect();
     let mut socket = knock(&server, &ws("ana"), &headers).await;
     assert_eq!(answer(&mut socket).await.status, 101);
-    let headers: Vec<_> = UPGRADE.into_iter().chain(["X-Forwarded-For: 203.0.113.2"]).collect();
-    assert_eq!(answer(&mut knock(&server, &ws("ana"), &headers).await).await.code(), "address_limit");
+    let headers: Vec<_> = UPGRADE
+        .into_iter()
+        .chain(["X-Forwarded-For: 203.0.113.2"])
+        .collect();
+    assert_eq!(
+        answer(&mut knock(&server, &ws("ana"), &headers).await)
+            .await
+            .code(),
+        "address_limit"
+    );
 }
 
 #[tokio::test]
@@ -88,17 +144,31 @@ async fn nothing_that_a_browser_sends_by_itself_authenticates() {
     let server = TestServer::with(Config::default());
     let token = admin();
     let ambient = [
-        format!("Cookie: token={token}; jwt={token}; session={token}; Authorization=Bearer {token}"),
+        format!(
+            "Cookie: token={token}; jwt={token}; session={token}; Authorization=Bearer {token}"
+        ),
         format!("Authorization: Basic {token}"),
         format!("Referer: https://panel.example/?token={token}"),
         format!("Origin: https://{}.example", &token[..8]),
         "X-Forwarded-User: admin".to_owned(),
         "X-Forwarded-Access-Token: admin".to_owned(),
     ];
-    let headers: Vec<_> = UPGRADE.into_iter().chain(ambient.iter().map(String::as_str)).collect();
-    for path in ["/ws", "/estadisticas/a", "/estadisticas/a/events", "/dashboard/clients"] {
+    let headers: Vec<_> = UPGRADE
+        .into_iter()
+        .chain(ambient.iter().map(String::as_str))
+        .collect();
+    for path in [
+        "/ws",
+        "/estadisticas/a",
+        "/estadisticas/a/events",
+        "/dashboard/clients",
+    ] {
         let answer = answer(&mut knock(&server, path, &headers).await).await;
-        assert!([401, 404].contains(&answer.status), "{path}: {}", answer.status);
+        assert!(
+            [401, 404].contains(&answer.status),
+            "{path}: {}",
+            answer.status
+        );
         assert!(!answer.head.contains("set-cookie"));
     }
 }

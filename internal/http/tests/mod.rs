@@ -44,8 +44,15 @@ impl TestServer {
         let listener = crate::http::bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let (address, number) = (listener.address(), world.number());
         let doors = Arc::new(world.doors);
-        doors.drain.spawn(crate::http::serve(listener, Arc::clone(&doors), annex));
-        Self { address, doors, number, back: world.back }
+        doors
+            .drain
+            .spawn(crate::http::serve(listener, Arc::clone(&doors), annex));
+        Self {
+            address,
+            doors,
+            number,
+            back: world.back,
+        }
     }
 
     fn with(config: Config) -> Self {
@@ -66,7 +73,10 @@ impl TestServer {
             head += &format!("{header}\r\n");
         }
         let mut socket = self.connect().await;
-        socket.write_all(format!("{head}\r\n{body}").as_bytes()).await.unwrap();
+        socket
+            .write_all(format!("{head}\r\n{body}").as_bytes())
+            .await
+            .unwrap();
         Answer::read(&mut socket).await
     }
 
@@ -95,18 +105,27 @@ impl Answer {
     /// Reads until the server closes.
     async fn read(socket: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes").unwrap();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes))
+            .await
+            .expect("the server closes")
+            .unwrap();
         Self::parse(&String::from_utf8(bytes).unwrap())
     }
 
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").expect("a complete head");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_lowercase(), body: body.into() }
+        Self {
+            status,
+            head: head.to_lowercase(),
+            body: body.into(),
+        }
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")))
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")))
     }
 
     fn json(&self) -> serde_json::Value {
@@ -132,7 +151,9 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
             );
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
 }
 

@@ -30,13 +30,20 @@ impl Authority {
         let own = params.self_signed(&key).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from(own.der().to_vec())).unwrap();
-        Self { folder, issuer: Issuer::new(params, key), roots }
+        Self {
+            folder,
+            issuer: Issuer::new(params, key),
+            roots,
+        }
     }
 
     /// Writes a new certificate for `localhost`; returns its bytes.
     fn sign(&self) -> Vec<u8> {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".into()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
         fs::write(self.folder.join("key.pem"), key.serialize_pem()).unwrap();
         fs::write(self.folder.join("cert.pem"), certificate.pem()).unwrap();
         certificate.der().to_vec()
@@ -61,10 +68,17 @@ impl Authority {
 
     async fn connect(&self, server: &TestServer) -> TlsStream<TcpStream> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = builder
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
         let socket = server.connect().await;
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await.unwrap()
+        TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("localhost").unwrap(), socket)
+            .await
+            .unwrap()
     }
 }
 
@@ -78,10 +92,16 @@ async fn read_until(stream: &mut TlsStream<TcpStream>, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
         while !String::from_utf8_lossy(&seen).contains(text) {
-            assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "closed before {text:?}");
+            assert_ne!(
+                stream.read_buf(&mut seen).await.unwrap(),
+                0,
+                "closed before {text:?}"
+            );
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
 }
 
@@ -95,17 +115,40 @@ async fn requests_and_websockets_come_through_and_their_seats_come_back() {
     authority.sign();
     let server = authority.server(Config::default());
     let mut plain = authority.connect(&server).await;
-    plain.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.unwrap();
+    plain
+        .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut plain, "uptime").await;
 
     let mut socket = authority.connect(&server).await;
-    let head = format!("GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n", admin(), UPGRADE.join("\r\n"));
-    socket.write_all(&[head.as_bytes(), &frame(r#"{"type":"subscribe","channel":"estadisticas:a"}"#)].concat()).await.unwrap();
-    assert!(read_until(&mut socket, r#""total_citas":0"#).await.starts_with("HTTP/1.1 101"));
+    let head = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n",
+        admin(),
+        UPGRADE.join("\r\n")
+    );
+    socket
+        .write_all(
+            &[
+                head.as_bytes(),
+                &frame(r#"{"type":"subscribe","channel":"estadisticas:a"}"#),
+            ]
+            .concat(),
+        )
+        .await
+        .unwrap();
+    assert!(
+        read_until(&mut socket, r#""total_citas":0"#)
+            .await
+            .starts_with("HTTP/1.1 101")
+    );
     server.number.becomes(7);
     read_until(&mut socket, r#""total_citas":7"#).await;
     // More than any buffer on the way.
-    let big = frame(&format!(r#"{{"type":"subscribe","channel":"{}"}}"#, "x".repeat(15_000)));
+    let big = frame(&format!(
+        r#"{{"type":"subscribe","channel":"{}"}}"#,
+        "x".repeat(15_000)
+    ));
     for _ in 0..20 {
         socket.write_all(&big).await.unwrap();
         read_until(&mut socket, "unknown_channel").await;
@@ -118,14 +161,22 @@ async fn requests_and_websockets_come_through_and_their_seats_come_back() {
 async fn who_speaks_no_tls_or_nothing_is_cut() {
     let authority = Authority::new("cut");
     authority.sign();
-    let server = authority.server(Config { head_timeout: Duration::from_millis(200), ..Config::default() });
+    let server = authority.server(Config {
+        head_timeout: Duration::from_millis(200),
+        ..Config::default()
+    });
     let mut plain = server.connect().await;
-    plain.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    plain
+        .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
     let mut silent = server.connect().await;
     for socket in [&mut plain, &mut silent] {
         let mut heard = Vec::new();
         // A reset is an end as well.
-        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("closed");
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard))
+            .await
+            .expect("closed");
         assert!(!String::from_utf8_lossy(&heard).contains("HTTP"));
     }
     eventually(|| (server.doors.metrics.refusals.get("slow_head") == 1).then_some(())).await;
@@ -141,12 +192,18 @@ async fn a_new_certificate_is_served_and_a_bad_one_is_not() {
     assert_eq!(served(&old), first);
     fs::write(authority.folder.join("cert.pem"), "no certificate").unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(served(&authority.connect(&server).await), first, "the one before stays");
+    assert_eq!(
+        served(&authority.connect(&server).await),
+        first,
+        "the one before stays"
+    );
     let second = authority.sign();
     while served(&authority.connect(&server).await) != second {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    old.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    old.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut old, "uptime").await;
 }
 
@@ -156,7 +213,9 @@ async fn the_drain_ends_tls_connections_too() {
     authority.sign();
     let server = authority.server(Config::default());
     let mut idle = authority.connect(&server).await;
-    idle.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut idle, "uptime").await;
     assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
     let mut rest = Vec::new();
@@ -167,12 +226,24 @@ async fn the_drain_ends_tls_connections_too() {
 fn files_that_are_no_good_are_named() {
     let authority = Authority::new("files");
     let problem = || Tls::open(&authority.files()).unwrap_err().to_string();
-    assert!(problem().contains("cert.pem could not be read"), "{}", problem());
+    assert!(
+        problem().contains("cert.pem could not be read"),
+        "{}",
+        problem()
+    );
     authority.sign();
     let key = fs::read(authority.folder.join("key.pem")).unwrap();
     fs::write(authority.folder.join("key.pem"), "no key").unwrap();
-    assert!(problem().ends_with("key.pem holds no private key in PEM"), "{}", problem());
+    assert!(
+        problem().ends_with("key.pem holds no private key in PEM"),
+        "{}",
+        problem()
+    );
     authority.sign();
     fs::write(authority.folder.join("key.pem"), key).unwrap();
-    assert!(problem().starts_with("certificate and key can't be used"), "{}", problem());
+    assert!(
+        problem().starts_with("certificate and key can't be used"),
+        "{}",
+        problem()
+    );
 }

@@ -3,8 +3,12 @@
 use super::world::{admin, token};
 use super::*;
 
-pub(super) const UPGRADE: [&str; 4] =
-    ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+pub(super) const UPGRADE: [&str; 4] = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
 
 pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: test\r\n");
@@ -12,14 +16,19 @@ pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> 
         head += &format!("{header}\r\n");
     }
     let mut socket = server.connect().await;
-    socket.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+    socket
+        .write_all(format!("{head}\r\n").as_bytes())
+        .await
+        .unwrap();
     socket
 }
 
 /// The answer's head; a refused client has read to its end.
 pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
     let mut text = read_until(socket, "\r\n\r\n").await;
-    let length = Answer::parse(&text).header("content-length").map_or(0, |length| length.parse().unwrap());
+    let length = Answer::parse(&text)
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
     while Answer::parse(&text).body.len() < length {
         let mut more = [0; 1024];
         let count = socket.read(&mut more).await.unwrap();
@@ -32,7 +41,11 @@ pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
 pub(super) fn frame(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap();
     let long = length.to_be_bytes();
-    let head: &[u8] = if length < 126 { &[0x81, 0x80 | long[1]] } else { &[0x81, 0x80 | 126, long[0], long[1]] };
+    let head: &[u8] = if length < 126 {
+        &[0x81, 0x80 | long[1]]
+    } else {
+        &[0x81, 0x80 | 126, long[0], long[1]]
+    };
     [head, &[0; 4], text.as_bytes()].concat()
 }
 
@@ -41,31 +54,61 @@ pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
         while !String::from_utf8_lossy(&seen).contains(text) {
-            assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0, "closed before {text:?}");
+            assert_ne!(
+                socket.read_buf(&mut seen).await.unwrap(),
+                0,
+                "closed before {text:?}"
+            );
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
 }
 
 #[tokio::test]
 async fn a_good_client_reaches_a_shard_with_all_it_said_and_keeps_its_seat() {
-    let server = TestServer::with(Config { max_connections_per_address: Some(1), ..Config::default() });
+    let server = TestServer::with(Config {
+        max_connections_per_address: Some(1),
+        ..Config::default()
+    });
     let mut socket = server.connect().await;
-    let head = format!("GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n", admin(), UPGRADE.join("\r\n"));
+    let head = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n",
+        admin(),
+        UPGRADE.join("\r\n")
+    );
     let early = frame(r#"{"type":"ping"}"#);
-    socket.write_all(&[head.as_bytes(), &early].concat()).await.unwrap();
+    socket
+        .write_all(&[head.as_bytes(), &early].concat())
+        .await
+        .unwrap();
     let mut bytes = Vec::new();
     while !bytes.ends_with(br#"{"type":"pong"}"#) {
         assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0);
     }
     let answer = Answer::parse(&String::from_utf8_lossy(&bytes));
-    assert_eq!((answer.status, answer.header("sec-websocket-accept")), (101, Some("s3pplmbitxaq9kygzzhzrbk+xoo=")));
-    assert_eq!((answer.header("upgrade"), answer.header("connection")), (Some("websocket"), Some("upgrade")));
+    assert_eq!(
+        (answer.status, answer.header("sec-websocket-accept")),
+        (101, Some("s3pplmbitxaq9kygzzhzrbk+xoo="))
+    );
+    assert_eq!(
+        (answer.header("upgrade"), answer.header("connection")),
+        (Some("websocket"), Some("upgrade"))
+    );
     assert_eq!(answer.header("sec-websocket-protocol"), None);
 
-    assert_eq!(server.doors.seats.taken(), 1, "the seat travels with the socket");
-    assert_eq!(server.get("/health", &[]).await.code(), "address_limit", "that of its address does too");
+    assert_eq!(
+        server.doors.seats.taken(),
+        1,
+        "the seat travels with the socket"
+    );
+    assert_eq!(
+        server.get("/health", &[]).await.code(),
+        "address_limit",
+        "that of its address does too"
+    );
     drop(socket);
     eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
@@ -77,7 +120,10 @@ async fn a_token_may_ride_as_a_subprotocol_and_is_not_sent_back() {
     let protocol = format!("Sec-WebSocket-Protocol: bearer, {}", admin());
     let headers: Vec<_> = UPGRADE.into_iter().chain([protocol.as_str()]).collect();
     let answer = answer(&mut knock(&server, "/ws", &headers).await).await;
-    assert_eq!((answer.status, answer.header("sec-websocket-protocol")), (101, Some("bearer")));
+    assert_eq!(
+        (answer.status, answer.header("sec-websocket-protocol")),
+        (101, Some("bearer"))
+    );
 }
 
 #[tokio::test]
@@ -87,9 +133,15 @@ async fn what_the_token_grants_goes_with_the_socket() {
     let headers: Vec<_> = UPGRADE.into_iter().chain([bearer.as_str()]).collect();
     let mut socket = knock(&server, "/ws", &headers).await;
     assert_eq!(answer(&mut socket).await.status, 101);
-    socket.write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:b"}"#)).await.unwrap();
+    socket
+        .write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:b"}"#))
+        .await
+        .unwrap();
     hear(&mut socket, r#""code":"forbidden""#).await;
-    socket.write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:a"}"#)).await.unwrap();
+    socket
+        .write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:a"}"#))
+        .await
+        .unwrap();
     hear(&mut socket, r#""type":"stats""#).await;
 }
 
@@ -98,28 +150,61 @@ async fn bad_tokens_are_refused_before_the_upgrade() {
     let server = TestServer::with(Config::default());
     for path in ["/ws", "/ws?token=", "/ws?token=nonsense"] {
         let refused = answer(&mut knock(&server, path, &UPGRADE).await).await;
-        assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"), "{path}");
-        assert!(refused.header("www-authenticate").unwrap().starts_with("bearer"));
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (401, "unauthorized"),
+            "{path}"
+        );
+        assert!(
+            refused
+                .header("www-authenticate")
+                .unwrap()
+                .starts_with("bearer")
+        );
         assert!(!refused.body.contains("nonsense"));
     }
     // A cookie is no credential.
     let cookie = format!("Cookie: token={}; access_token={}", admin(), admin());
     let headers: Vec<_> = UPGRADE.into_iter().chain([cookie.as_str()]).collect();
-    assert_eq!(answer(&mut knock(&server, "/ws", &headers).await).await.status, 401);
+    assert_eq!(
+        answer(&mut knock(&server, "/ws", &headers).await)
+            .await
+            .status,
+        401
+    );
     assert_eq!(server.doors.metrics.refusals.get("missing"), 3);
 }
 
 #[tokio::test]
 async fn other_origins_are_refused_when_there_is_a_list() {
     let origins = "https://panel.example.com".parse().unwrap();
-    let server = TestServer::with(Config { origins, ..Config::default() });
+    let server = TestServer::with(Config {
+        origins,
+        ..Config::default()
+    });
     let path = format!("/ws?token={}", admin());
-    for (origin, status) in [("https://panel.example.com", 101), ("https://evil.example", 403), ("null", 403)] {
+    for (origin, status) in [
+        ("https://panel.example.com", 101),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ] {
         let origin = format!("Origin: {origin}");
         let headers: Vec<_> = UPGRADE.into_iter().chain([origin.as_str()]).collect();
-        assert_eq!(answer(&mut knock(&server, &path, &headers).await).await.status, status, "{origin}");
+        assert_eq!(
+            answer(&mut knock(&server, &path, &headers).await)
+                .await
+                .status,
+            status,
+            "{origin}"
+        );
     }
-    assert_eq!(answer(&mut knock(&server, &path, &UPGRADE).await).await.status, 101, "programs send no origin");
+    assert_eq!(
+        answer(&mut knock(&server, &path, &UPGRADE).await)
+            .await
+            .status,
+        101,
+        "programs send no origin"
+    );
 }
 
 #[tokio::test]
@@ -127,26 +212,75 @@ async fn handshakes_that_are_none_are_told_what_was_expected() {
     let server = TestServer::with(Config::default());
     let path = format!("/ws?token={}", admin());
     let plain = server.get(&path, &[]).await;
-    assert_eq!((plain.status, plain.header("upgrade"), plain.code().as_str()), (426, Some("websocket"), "handshake"));
-    let old = answer(&mut knock(&server, &path, &[UPGRADE[0], UPGRADE[1], "Sec-WebSocket-Version: 8", UPGRADE[3]]).await).await;
-    assert_eq!((old.status, old.header("sec-websocket-version")), (426, Some("13")));
-    let keyless = answer(&mut knock(&server, &path, &[UPGRADE[0], UPGRADE[1], UPGRADE[2], "Sec-WebSocket-Key: x"]).await).await;
+    assert_eq!(
+        (plain.status, plain.header("upgrade"), plain.code().as_str()),
+        (426, Some("websocket"), "handshake")
+    );
+    let old = answer(
+        &mut knock(
+            &server,
+            &path,
+            &[
+                UPGRADE[0],
+                UPGRADE[1],
+                "Sec-WebSocket-Version: 8",
+                UPGRADE[3],
+            ],
+        )
+        .await,
+    )
+    .await;
+    assert_eq!(
+        (old.status, old.header("sec-websocket-version")),
+        (426, Some("13"))
+    );
+    let keyless = answer(
+        &mut knock(
+            &server,
+            &path,
+            &[UPGRADE[0], UPGRADE[1], UPGRADE[2], "Sec-WebSocket-Key: x"],
+        )
+        .await,
+    )
+    .await;
     assert_eq!(keyless.status, 400);
-    let twice = answer(&mut knock(&server, &path, &[UPGRADE[0], UPGRADE[1], UPGRADE[2], UPGRADE[3], UPGRADE[3]]).await).await;
+    let twice = answer(
+        &mut knock(
+            &server,
+            &path,
+            &[UPGRADE[0], UPGRADE[1], UPGRADE[2], UPGRADE[3], UPGRADE[3]],
+        )
+        .await,
+    )
+    .await;
     assert_eq!(twice.status, 400);
     let post = server.ask(&format!("POST {path}"), &UPGRADE, "").await;
     assert_eq!((post.status, post.header("allow")), (405, Some("get")));
     let ten = format!("GET {path} HTTP/1.0\r\n{}\r\n\r\n", UPGRADE.join("\r\n"));
     let mut socket = server.connect().await;
     socket.write_all(ten.as_bytes()).await.unwrap();
-    assert_eq!(Answer::read(&mut socket).await.status, 426, "HTTP/1.0 has no upgrade");
+    assert_eq!(
+        Answer::read(&mut socket).await.status,
+        426,
+        "HTTP/1.0 has no upgrade"
+    );
 }
 
 #[tokio::test]
 async fn without_its_database_or_its_time_the_server_says_come_back() {
     let server = TestServer::start(World::without_database(Config::default()));
-    let refused = answer(&mut knock(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "not_ready"));
+    let refused =
+        answer(&mut knock(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "not_ready")
+    );
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(answer(&mut knock(&server, "/ws?token=bad", &UPGRADE).await).await.status, 401, "who may never come is told so");
+    assert_eq!(
+        answer(&mut knock(&server, "/ws?token=bad", &UPGRADE).await)
+            .await
+            .status,
+        401,
+        "who may never come is told so"
+    );
 }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::auth::{
-    ApiKey, Lookup, LookupError, LookupFuture, Passport, Policy, PolicyConfig, Secret, Verifier, VerifierConfig, issue,
+    ApiKey, Lookup, LookupError, LookupFuture, Passport, Policy, PolicyConfig, Secret, Verifier,
+    VerifierConfig, issue,
 };
 use crate::clock::Clock;
 use crate::drain::Drain;
@@ -29,8 +30,16 @@ pub(super) const HOOK_KEY: &str = "a key for the hook";
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
 pub(super) const ASSETS: &[Asset] = &[
-    Asset { path: "/", content_type: "text/html; charset=utf-8", bytes: b"<!doctype html>" },
-    Asset { path: "/app.js", content_type: "text/javascript; charset=utf-8", bytes: b"'use strict'" },
+    Asset {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        bytes: b"<!doctype html>",
+    },
+    Asset {
+        path: "/app.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: b"'use strict'",
+    },
 ];
 
 /// A key that the database refuses to read, and one over which it broods.
@@ -41,18 +50,41 @@ pub(super) const BROKEN: &str = "broken";
 
 /// A token of a user who may read everything.
 pub(super) fn admin() -> String {
-    sign("admin", 3_600, Passport { role: Some("root".into()), ..Passport::default() })
+    sign(
+        "admin",
+        3_600,
+        Passport {
+            role: Some("root".into()),
+            ..Passport::default()
+        },
+    )
 }
 
 /// A token that ends in so many seconds; with a key, it grants that one.
 pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
-    sign(user, seconds, Passport { negocios: key.map(str::to_owned).into_iter().collect(), ..Passport::default() })
+    sign(
+        user,
+        seconds,
+        Passport {
+            negocios: key.map(str::to_owned).into_iter().collect(),
+            ..Passport::default()
+        },
+    )
 }
 
 fn sign(user: &str, seconds: i64, passport: Passport) -> String {
     let clock = Clock::system();
     clock.set(Timestamp::from_second(clock.unix_s() + seconds).unwrap());
-    issue(&Secret::new(SECRET), &Passport { user: user.into(), ..passport }, &clock, Duration::ZERO).unwrap()
+    issue(
+        &Secret::new(SECRET),
+        &Passport {
+            user: user.into(),
+            ..passport
+        },
+        &clock,
+        Duration::ZERO,
+    )
+    .unwrap()
 }
 
 /// What all keys show: one number.
@@ -60,7 +92,12 @@ fn sign(user: &str, seconds: i64, passport: Passport) -> String {
 struct Numbers(Arc<AtomicU32>);
 
 impl Reader for Numbers {
-    fn read<'a>(&'a self, _: &'a Stream, keys: &'a [Key], _: &'a [Date]) -> Answer<'a, Vec<Reading>> {
+    fn read<'a>(
+        &'a self,
+        _: &'a Stream,
+        keys: &'a [Key],
+        _: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
         Box::pin(async move {
@@ -70,8 +107,18 @@ impl Reader for Numbers {
             if keys.iter().any(|key| key.as_str() == SLOW) {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            let row = |key: &Key| Row { key: key.clone(), columns: columns.clone(), clock_us };
-            Ok(keys.iter().map(|key| Reading { row: row(key), took: None }).collect())
+            let row = |key: &Key| Row {
+                key: key.clone(),
+                columns: columns.clone(),
+                clock_us,
+            };
+            Ok(keys
+                .iter()
+                .map(|key| Reading {
+                    row: row(key),
+                    took: None,
+                })
+                .collect())
         })
     }
 
@@ -85,7 +132,11 @@ struct Strict;
 
 impl Lookup for Strict {
     fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
-        let answer = if user.as_str() == BROKEN { Err(LookupError("no".into())) } else { Ok(false) };
+        let answer = if user.as_str() == BROKEN {
+            Err(LookupError("no".into()))
+        } else {
+            Ok(false)
+        };
         Box::pin(async { answer })
     }
 }
@@ -94,8 +145,17 @@ struct Ready(bool);
 
 impl Readiness for Ready {
     fn report(&self) -> BoxFuture<'_, Report> {
-        let database = if self.0 { Ok(()) } else { Err("connection refused".into()) };
-        let report = Report { ready: self.0, database, listener: "up", streams: Vec::new() };
+        let database = if self.0 {
+            Ok(())
+        } else {
+            Err("connection refused".into())
+        };
+        let report = Report {
+            ready: self.0,
+            database,
+            listener: "up",
+            streams: Vec::new(),
+        };
         async { report }.boxed()
     }
 }
@@ -103,7 +163,12 @@ impl Readiness for Ready {
 /// The numbers have one column, once the database was reached.
 impl Shapes for Ready {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
-        self.0.then(|| vec![Column { name: "total_citas".into(), kind: ColumnKind::Integer }])
+        self.0.then(|| {
+            vec![Column {
+                name: "total_citas".into(),
+                kind: ColumnKind::Integer,
+            }]
+        })
     }
 }
 
@@ -153,19 +218,41 @@ impl World {
         let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
         let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
         let (back, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-        let engine = Engine::new(&engine::Config::default(), &catalog, Arc::new(engine::NoInterest), Arc::clone(&metrics));
+        let engine = Engine::new(
+            &engine::Config::default(),
+            &catalog,
+            Arc::new(engine::NoInterest),
+            Arc::clone(&metrics),
+        );
         let audience = Audience::default();
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), audience.beside(engine.observer())));
-        let keys = VerifierConfig { secrets: vec![Secret::new(SECRET)], ..VerifierConfig::default() };
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&catalog),
+            audience.beside(engine.observer()),
+        ));
+        let keys = VerifierConfig {
+            secrets: vec![Secret::new(SECRET)],
+            ..VerifierConfig::default()
+        };
         let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
-        let roles = PolicyConfig { admin_roles: vec!["root".into()], ..PolicyConfig::default() };
+        let roles = PolicyConfig {
+            admin_roles: vec!["root".into()],
+            ..PolicyConfig::default()
+        };
         let policy = Arc::new(Policy::new(roles, Arc::new(Strict)));
         let shards = Shards::start(
             shard::Config { threads: 1 },
             &shard::Parts {
                 hub: Arc::clone(&hub),
-                context: Context { catalog: Arc::clone(&catalog), policy: Arc::clone(&policy), limits: Limits::default() },
-                clerk: Clerk { verifier: Arc::clone(&verifier), policy: Arc::clone(&policy), catalog: Arc::clone(&catalog) },
+                context: Context {
+                    catalog: Arc::clone(&catalog),
+                    policy: Arc::clone(&policy),
+                    limits: Limits::default(),
+                },
+                clerk: Clerk {
+                    verifier: Arc::clone(&verifier),
+                    policy: Arc::clone(&policy),
+                    catalog: Arc::clone(&catalog),
+                },
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: back.clone(),
@@ -214,12 +301,19 @@ impl World {
             assets: ASSETS,
             extra: None,
         };
-        Self { doors, back, numbers }
+        Self {
+            doors,
+            back,
+            numbers,
+        }
     }
 
     /// Shares the number that the database shows.
     pub(super) fn number(&self) -> Number {
-        Number { numbers: self.numbers.clone(), engine: self.doors.engine.clone() }
+        Number {
+            numbers: self.numbers.clone(),
+            engine: self.doors.engine.clone(),
+        }
     }
 }
 

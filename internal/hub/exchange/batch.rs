@@ -51,16 +51,24 @@ impl Batch {
 
     /// The next client, with all there is for it in this stretch, in order. `encode` is called for an event and its addressees when
     /// nobody has encoded it for their dialect yet.
-    pub fn next<'a>(&'a mut self, encode: &Encode<'_>) -> Option<(Address, impl Iterator<Item = Work<'a>> + use<'a>)> {
+    pub fn next<'a>(
+        &'a mut self,
+        encode: &Encode<'_>,
+    ) -> Option<(Address, impl Iterator<Item = Work<'a>> + use<'a>)> {
         while self.done == self.work.len() && !self.waiting.is_empty() {
             self.load(encode);
         }
         let (to, _) = *self.work.get(self.done)?;
         let rest = &self.work[self.done..];
-        let count = rest.iter().take_while(|(address, _)| *address == to).count();
+        let count = rest
+            .iter()
+            .take_while(|(address, _)| *address == to)
+            .count();
         self.done += count;
         let pieces = &self.pieces;
-        let work = rest[..count].iter().filter_map(|(_, piece)| pieces.get(*piece as usize));
+        let work = rest[..count]
+            .iter()
+            .filter_map(|(_, piece)| pieces.get(*piece as usize));
         Some((to, work.map(Piece::work)))
     }
 
@@ -76,7 +84,9 @@ impl Batch {
             }
             let number = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
             let piece = match delivery {
-                Delivery::Event { event, dialect, .. } => event.frame_if(*dialect, |event| encode(event, to)).map(Piece::Frame),
+                Delivery::Event { event, dialect, .. } => event
+                    .frame_if(*dialect, |event| encode(event, to))
+                    .map(Piece::Frame),
                 Delivery::Reply { frame, .. } => Some(Piece::Frame(frame.clone())),
                 Delivery::End { end, .. } => Some(Piece::End(*end)),
             };
@@ -149,17 +159,26 @@ mod tests {
     const GONE: u32 = 13;
 
     fn address(slot: u32) -> Address {
-        Address { slot, generation: 0 }
+        Address {
+            slot,
+            generation: 0,
+        }
     }
 
     fn event(seq: u64, dialect: u16, to: &[u32]) -> Delivery {
         let event = Arc::new(Event::new(seq, 0, Box::default(), Body::State(Vec::new())));
-        Delivery::Event { event, dialect: Dialect(dialect), to: to.iter().map(|slot| address(*slot)).collect() }
+        Delivery::Event {
+            event,
+            dialect: Dialect(dialect),
+            to: to.iter().map(|slot| address(*slot)).collect(),
+        }
     }
 
     fn all(batch: &mut Batch) -> Vec<(u32, Vec<String>)> {
         let mut all = Vec::new();
-        let encode = |event: &Event, to: &[Address]| (to[0].slot != GONE).then(|| Frame::text(&event.seq.to_string()));
+        let encode = |event: &Event, to: &[Address]| {
+            (to[0].slot != GONE).then(|| Frame::text(&event.seq.to_string()))
+        };
         while let Some((to, work)) = batch.next(&encode) {
             let text = |work| match work {
                 Work::Frame(frame) => frame.payload().to_owned(),
@@ -173,13 +192,41 @@ mod tests {
     #[test]
     fn work_is_done_client_by_client_and_in_order() {
         let mut batch = Batch::default();
-        let end = Delivery::End { to: address(7), end: End::Dismissed("test") };
-        let reply = Delivery::Reply { to: address(2), frame: Frame::text("reply") };
-        let deliveries = vec![event(1, 0, &[9, 7]), event(1, 1, &[2]), reply, event(2, 0, &[7]), end, event(3, 1, &[2])];
-        batch.put(Taken { deliveries, overrun: false });
+        let end = Delivery::End {
+            to: address(7),
+            end: End::Dismissed("test"),
+        };
+        let reply = Delivery::Reply {
+            to: address(2),
+            frame: Frame::text("reply"),
+        };
+        let deliveries = vec![
+            event(1, 0, &[9, 7]),
+            event(1, 1, &[2]),
+            reply,
+            event(2, 0, &[7]),
+            end,
+            event(3, 1, &[2]),
+        ];
+        batch.put(Taken {
+            deliveries,
+            overrun: false,
+        });
         assert!(!batch.is_empty());
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(all(&mut batch), [(2, texts(&["1", "reply", "3"])), (7, texts(&["1", "2", "end"])), (9, texts(&["1"]))]);
+        let texts = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all(&mut batch),
+            [
+                (2, texts(&["1", "reply", "3"])),
+                (7, texts(&["1", "2", "end"])),
+                (9, texts(&["1"]))
+            ]
+        );
         assert!(batch.is_empty());
     }
 
@@ -187,11 +234,22 @@ mod tests {
     fn a_long_stretch_is_cut_between_events() {
         let mut batch = Batch::default();
         let many: Vec<_> = (0..10_000).rev().collect();
-        batch.put(Taken { deliveries: (1..=4).map(|seq| event(seq, 0, &many)).collect(), overrun: false });
+        batch.put(Taken {
+            deliveries: (1..=4).map(|seq| event(seq, 0, &many)).collect(),
+            overrun: false,
+        });
         let all = all(&mut batch);
-        assert_eq!(all.len(), 40_000, "each event by itself, for two would be more than are sorted");
+        assert_eq!(
+            all.len(),
+            40_000,
+            "each event by itself, for two would be more than are sorted"
+        );
         for slot in [0, 5_000, 9_999] {
-            let theirs: Vec<_> = all.iter().filter(|(to, _)| *to == slot).flat_map(|(_, texts)| texts).collect();
+            let theirs: Vec<_> = all
+                .iter()
+                .filter(|(to, _)| *to == slot)
+                .flat_map(|(_, texts)| texts)
+                .collect();
             assert_eq!(theirs, ["1", "2", "3", "4"]);
         }
     }
@@ -199,9 +257,19 @@ mod tests {
     #[test]
     fn what_nobody_is_left_to_encode_is_passed_over() {
         let mut batch = Batch::default();
-        batch.put(Taken { deliveries: vec![event(1, 0, &[GONE]), event(2, 0, &[GONE]), event(3, 0, &[1])], overrun: false });
+        batch.put(Taken {
+            deliveries: vec![
+                event(1, 0, &[GONE]),
+                event(2, 0, &[GONE]),
+                event(3, 0, &[1]),
+            ],
+            overrun: false,
+        });
         assert_eq!(all(&mut batch), [(1, vec!["3".to_owned()])]);
-        batch.put(Taken { deliveries: vec![event(4, 0, &[GONE])], overrun: false });
+        batch.put(Taken {
+            deliveries: vec![event(4, 0, &[GONE])],
+            overrun: false,
+        });
         assert!(all(&mut batch).is_empty() && batch.is_empty());
     }
 

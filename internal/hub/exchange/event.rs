@@ -73,7 +73,13 @@ pub struct Event {
 
 impl Event {
     pub(super) fn new(seq: u64, at_us: i64, topics: Box<[TopicName]>, body: Body) -> Self {
-        Self { seq, at_us, topics, body, frames: Mutex::default() }
+        Self {
+            seq,
+            at_us,
+            topics,
+            body,
+            frames: Mutex::default(),
+        }
     }
 
     /// The event as a dialect writes it: encoded by whoever asks first, and shared from then on.
@@ -83,7 +89,11 @@ impl Event {
     }
 
     /// The same where whoever asks may be unable to encode: then there is none, and the next one tries.
-    pub fn frame_if(&self, dialect: Dialect, encode: impl FnOnce(&Self) -> Option<Frame>) -> Option<Frame> {
+    pub fn frame_if(
+        &self,
+        dialect: Dialect,
+        encode: impl FnOnce(&Self) -> Option<Frame>,
+    ) -> Option<Frame> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == dialect) {
             return Some(frame.clone());
@@ -105,7 +115,10 @@ impl Event {
 /// Without the payload: that is somebody's, and no log's.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("seq", &self.seq).field("topics", &self.topics).finish_non_exhaustive()
+        f.debug_struct("Event")
+            .field("seq", &self.seq)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,9 +133,23 @@ pub struct Publish {
 
 impl Publish {
     /// `payload` is JSON text.
-    pub fn new(topics: impl IntoIterator<Item = TopicName>, name: impl Into<Arc<str>>, payload: impl Into<Arc<str>>) -> Self {
-        let message = Message { name: name.into(), payload: payload.into(), version: None, from: None };
-        Self { topics: topics.into_iter().collect(), except_connection: None, except_user: None, message }
+    pub fn new(
+        topics: impl IntoIterator<Item = TopicName>,
+        name: impl Into<Arc<str>>,
+        payload: impl Into<Arc<str>>,
+    ) -> Self {
+        let message = Message {
+            name: name.into(),
+            payload: payload.into(),
+            version: None,
+            from: None,
+        };
+        Self {
+            topics: topics.into_iter().collect(),
+            except_connection: None,
+            except_user: None,
+            message,
+        }
     }
 
     /// To everybody but this connection.

@@ -29,7 +29,10 @@ fn said(topic: &str, payload: &str) -> Publish {
 }
 
 fn to(slot: u32) -> Address {
-    Address { slot, generation: 0 }
+    Address {
+        slot,
+        generation: 0,
+    }
 }
 
 #[test]
@@ -37,18 +40,40 @@ fn an_overloaded_shard_refuses_before_anybody_gets_anything() {
     let exchange = exchange();
     exchange.declare(&TopicName::new("both"), 10);
     let (free, full) = (Port::new(|| {}), Port::new(|| {}));
-    exchange.attach(&free, Dialect(0), to(0), Identity::default(), &[join("both")]).unwrap();
-    exchange.attach(&full, Dialect(0), to(0), Identity::default(), &[join("both"), join("busy")]).unwrap();
+    exchange
+        .attach(
+            &free,
+            Dialect(0),
+            to(0),
+            Identity::default(),
+            &[join("both")],
+        )
+        .unwrap();
+    exchange
+        .attach(
+            &full,
+            Dialect(0),
+            to(0),
+            Identity::default(),
+            &[join("both"), join("busy")],
+        )
+        .unwrap();
     let mut mailbox = exchange.open(Identity::default(), &[join("both")]).unwrap();
     for _ in 0..PORT_EVENTS {
         exchange.publish(said("busy", "1")).unwrap();
     }
     assert_eq!(exchange.publish(said("both", "1")), Err(Overloaded));
     assert!(free.take().deliveries.is_empty() && mailbox.try_recv().is_none());
-    assert!(exchange.recent(&TopicName::new("both"), 10).is_empty(), "it did not happen");
+    assert!(
+        exchange.recent(&TopicName::new("both"), 10).is_empty(),
+        "it did not happen"
+    );
     assert_eq!(full.take().deliveries.len(), PORT_EVENTS);
     assert_eq!(exchange.publish(said("both", "1")).unwrap().reached, 3);
-    assert_eq!((free.take().deliveries.len(), full.take().deliveries.len()), (1, 1));
+    assert_eq!(
+        (free.take().deliveries.len(), full.take().deliveries.len()),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -66,17 +91,29 @@ fn a_slow_connection_ends_once_and_a_late_word_means_nothing() {
     assert_eq!(exchange.join(slow.id(), &[join("b")]), Err(JoinError::Gone));
     assert!(matches!(slow.try_recv(), Some(Err(End::TooSlow))));
     drop(slow);
-    assert_eq!(exchange.totals().connections, 1, "the next one in its place is not touched");
+    assert_eq!(
+        exchange.totals().connections,
+        1,
+        "the next one in its place is not touched"
+    );
 }
 
 #[test]
 fn too_many_topics_join_none() {
     let exchange = exchange();
     let joins: Vec<_> = (0..=TOPICS).map(|n| join(&n.to_string())).collect();
-    assert!(matches!(exchange.open(Identity::default(), &joins), Err(JoinError::TooMany)));
-    let mailbox = exchange.open(Identity::default(), &joins[..TOPICS]).unwrap();
+    assert!(matches!(
+        exchange.open(Identity::default(), &joins),
+        Err(JoinError::TooMany)
+    ));
+    let mailbox = exchange
+        .open(Identity::default(), &joins[..TOPICS])
+        .unwrap();
     assert_eq!(exchange.join(mailbox.id(), &joins), Err(JoinError::TooMany));
-    assert_eq!(exchange.join(mailbox.id(), &joins[..TOPICS]).unwrap().new, 0);
+    assert_eq!(
+        exchange.join(mailbox.id(), &joins[..TOPICS]).unwrap().new,
+        0
+    );
     assert_eq!(exchange.totals().topics, TOPICS);
     drop(mailbox);
     assert_eq!(exchange.totals(), Totals::default());
@@ -92,15 +129,22 @@ fn a_shard_is_woken_once_for_a_burst_and_under_no_lock() {
         assert_eq!(lock.totals().connections, 1);
         count.fetch_add(1, Ordering::Relaxed);
     });
-    let id = exchange.attach(&port, Dialect(0), to(3), Identity::default(), &[join("a")]).unwrap();
+    let id = exchange
+        .attach(&port, Dialect(0), to(3), Identity::default(), &[join("a")])
+        .unwrap();
     for _ in 0..3 {
         exchange.publish(said("a", "1")).unwrap();
     }
-    assert_eq!((woken.load(Ordering::Relaxed), port.take().deliveries.len()), (1, 3));
+    assert_eq!(
+        (woken.load(Ordering::Relaxed), port.take().deliveries.len()),
+        (1, 3)
+    );
     exchange.publish(said("a", "1")).unwrap();
     assert_eq!(woken.load(Ordering::Relaxed), 2);
     exchange.disconnect(id);
-    assert!(exchange.publish(said("a", "1")).unwrap().reached == 0 && port.take().deliveries.len() == 1);
+    assert!(
+        exchange.publish(said("a", "1")).unwrap().reached == 0 && port.take().deliveries.len() == 1
+    );
 }
 
 #[test]
@@ -111,7 +155,10 @@ fn a_dismissed_connection_reads_what_it_had_and_then_why() {
     assert!(exchange.dismiss(mailbox.id(), "inactive"));
     assert!(mailbox.try_recv().unwrap().is_ok());
     for _ in 0..2 {
-        assert_eq!(mailbox.try_recv().unwrap().unwrap_err(), End::Dismissed("inactive"));
+        assert_eq!(
+            mailbox.try_recv().unwrap().unwrap_err(),
+            End::Dismissed("inactive")
+        );
     }
 }
 
@@ -130,10 +177,16 @@ impl Rules for Loud {
 #[test]
 fn rules_that_panic_break_nothing() {
     let exchange = Arc::new(Exchange::new(Loud, || 1));
-    let identity = Identity { user: Some(UserId::new("u")), ..Identity::default() };
+    let identity = Identity {
+        user: Some(UserId::new("u")),
+        ..Identity::default()
+    };
     let mut mailbox = exchange.open(identity, &[join("a")]).unwrap();
     assert_eq!(exchange.list(&TopicName::new("a")).len(), 1);
-    assert!(matches!(mailbox.try_recv().unwrap().unwrap().body, Body::State(_)));
+    assert!(matches!(
+        mailbox.try_recv().unwrap().unwrap().body,
+        Body::State(_)
+    ));
     drop(mailbox);
     assert_eq!(exchange.totals(), Totals::default());
 }
@@ -145,10 +198,17 @@ async fn waiting_is_cancel_safe() {
     for n in 0..3 {
         {
             let mut next = std::pin::pin!(mailbox.recv());
-            assert!(futures_util::future::poll_immediate(&mut next).await.is_none());
+            assert!(
+                futures_util::future::poll_immediate(&mut next)
+                    .await
+                    .is_none()
+            );
             exchange.publish(said("a", &n.to_string())).unwrap();
         }
-        assert_eq!(&*mailbox.recv().await.unwrap().message().unwrap().payload, n.to_string());
+        assert_eq!(
+            &*mailbox.recv().await.unwrap().message().unwrap().payload,
+            n.to_string()
+        );
     }
 }
 
@@ -158,14 +218,30 @@ async fn under_threads_who_stays_misses_nothing() {
     const EVENTS: usize = PORT_EVENTS / 2;
     let exchange = exchange();
     let (stop, port) = (Arc::new(AtomicBool::new(false)), Port::new(|| {}));
-    exchange.attach(&port, Dialect(0), to(0), Identity::default(), &[join("a"), join("b")]).unwrap();
+    exchange
+        .attach(
+            &port,
+            Dialect(0),
+            to(0),
+            Identity::default(),
+            &[join("a"), join("b")],
+        )
+        .unwrap();
     let mut churn = Vec::new();
     for n in 0..2 {
         let (exchange, stop) = (Arc::clone(&exchange), Arc::clone(&stop));
         churn.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let user = Some(UserId::new(&format!("u{n}")));
-                let mut mailbox = exchange.open(Identity { user, ..Identity::default() }, &[join("a"), join("c")]).unwrap();
+                let mut mailbox = exchange
+                    .open(
+                        Identity {
+                            user,
+                            ..Identity::default()
+                        },
+                        &[join("a"), join("c")],
+                    )
+                    .unwrap();
                 let (mut seq, mut reads) = (0, 0);
                 while let Some(Ok(event)) = mailbox.try_recv()
                     && reads < 20
@@ -180,7 +256,9 @@ async fn under_threads_who_stays_misses_nothing() {
     // Publishers stay within what a mailbox holds, however slowly the machine lets the readers run.
     let heard = [const { AtomicUsize::new(0) }; 2].map(Arc::new);
     let readers = heard.clone().map(|heard| {
-        let mut mailbox = exchange.open(Identity::default(), &[join("b"), join("a")]).unwrap();
+        let mut mailbox = exchange
+            .open(Identity::default(), &[join("b"), join("a")])
+            .unwrap();
         tokio::spawn(async move {
             let mut seqs = Vec::new();
             while seqs.len() < 2 * EVENTS {
@@ -192,11 +270,15 @@ async fn under_threads_who_stays_misses_nothing() {
     });
     let published = Arc::new(AtomicUsize::new(0));
     let publishers = ["a", "b"].map(|topic| {
-        let (exchange, heard, published) = (Arc::clone(&exchange), heard.clone(), Arc::clone(&published));
+        let (exchange, heard, published) =
+            (Arc::clone(&exchange), heard.clone(), Arc::clone(&published));
         tokio::spawn(async move {
             for _ in 0..EVENTS {
                 let ahead = published.fetch_add(1, Ordering::Relaxed) + 1;
-                while heard.iter().any(|heard| heard.load(Ordering::Relaxed) + MAILBOX / 2 < ahead) {
+                while heard
+                    .iter()
+                    .any(|heard| heard.load(Ordering::Relaxed) + MAILBOX / 2 < ahead)
+                {
                     tokio::task::yield_now().await;
                 }
                 exchange.publish(said(topic, "1")).unwrap();
@@ -213,8 +295,25 @@ async fn under_threads_who_stays_misses_nothing() {
     stop.store(true, Ordering::Relaxed);
     churn.into_iter().for_each(|thread| thread.join().unwrap());
     let taken = port.take().deliveries.into_iter();
-    orders.push(taken.map(|delivery| if let Delivery::Event { event, .. } = delivery { event.seq } else { 0 }).collect());
+    orders.push(
+        taken
+            .map(|delivery| {
+                if let Delivery::Event { event, .. } = delivery {
+                    event.seq
+                } else {
+                    0
+                }
+            })
+            .collect(),
+    );
     assert!(orders[0].is_sorted_by(|a, b| a < b), "once and in order");
     assert!(orders[0] == orders[1] && orders[0] == orders[2]);
-    assert_eq!(exchange.totals(), Totals { connections: 1, users: 0, topics: 2 });
+    assert_eq!(
+        exchange.totals(),
+        Totals {
+            connections: 1,
+            users: 0,
+            topics: 2
+        }
+    );
 }

@@ -82,7 +82,11 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub(super) fn new(exchange: Arc<Exchange>, id: ConnId, letterbox: Arc<Letterbox>) -> Self {
-        Self { exchange, id, letterbox }
+        Self {
+            exchange,
+            id,
+            letterbox,
+        }
     }
 
     /// The connection's name, to join and publish with.
@@ -133,6 +137,8 @@ impl Drop for Mailbox {
 
 impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mailbox").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Mailbox")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -58,7 +58,10 @@ pub(super) struct Topic {
 
 impl Topic {
     pub(super) fn counts(&self) -> Counts {
-        Counts { users: self.roster.as_ref().map_or(0, |roster| roster.users()), connections: self.members.len() }
+        Counts {
+            users: self.roster.as_ref().map_or(0, |roster| roster.users()),
+            connections: self.members.len(),
+        }
     }
 }
 
@@ -88,8 +91,18 @@ impl Members {
         let place = self.enlist(&identity, index);
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        slot.conn = Some(Conn { identity, sink, seats: Vec::new(), mark: 0, since_us, place });
-        ConnId { index, generation: slot.generation }
+        slot.conn = Some(Conn {
+            identity,
+            sink,
+            seats: Vec::new(),
+            mark: 0,
+            since_us,
+            place,
+        });
+        ConnId {
+            index,
+            generation: slot.generation,
+        }
     }
 
     /// Takes a connection out that has left all its topics.
@@ -120,7 +133,11 @@ impl Members {
     }
 
     fn delist(&mut self, identity: &Identity, place: u32) {
-        let Some((user, conns)) = identity.user.as_ref().and_then(|user| Some((user, self.by_user.get_mut(user)?))) else {
+        let Some((user, conns)) = identity
+            .user
+            .as_ref()
+            .and_then(|user| Some((user, self.by_user.get_mut(user)?)))
+        else {
             return;
         };
         conns.swap_remove(place as usize);
@@ -140,7 +157,10 @@ impl Members {
     }
 
     pub(super) fn id(&self, index: u32) -> ConnId {
-        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        let generation = self
+            .slots
+            .get(index as usize)
+            .map_or(0, |slot| slot.generation);
         ConnId { index, generation }
     }
 
@@ -158,14 +178,24 @@ impl Members {
 
     /// Every connection, in no particular order.
     pub(super) fn all(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
-        (0..)
-            .zip(&self.slots)
-            .filter_map(|(index, slot)| Some((ConnId { index, generation: slot.generation }, slot.conn.as_ref()?)))
+        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+            Some((
+                ConnId {
+                    index,
+                    generation: slot.generation,
+                },
+                slot.conn.as_ref()?,
+            ))
+        })
     }
 
     /// Connections, users, topics.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.slots.len() - self.free.len(), self.by_user.len(), self.by_name.len())
+        (
+            self.slots.len() - self.free.len(),
+            self.by_user.len(),
+            self.by_name.len(),
+        )
     }
 
     pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
@@ -189,7 +219,12 @@ impl Members {
     }
 
     /// The topic of that name, made if it must be.
-    pub(super) fn open(&mut self, name: &TopicName, presence: impl FnOnce() -> Presence, since_us: i64) -> u32 {
+    pub(super) fn open(
+        &mut self,
+        name: &TopicName,
+        presence: impl FnOnce() -> Presence,
+        since_us: i64,
+    ) -> u32 {
         if let Some(index) = self.find_topic(name) {
             return index;
         }
@@ -214,8 +249,11 @@ impl Members {
 
     /// Forgets a topic that nobody sits in and nobody declared.
     pub(super) fn close_if_empty(&mut self, index: u32) {
-        let Some(topic) = self.topics.get_mut(index as usize) else { return };
-        if let Some(gone) = topic.take_if(|topic| topic.members.is_empty() && topic.ring.is_none()) {
+        let Some(topic) = self.topics.get_mut(index as usize) else {
+            return;
+        };
+        if let Some(gone) = topic.take_if(|topic| topic.members.is_empty() && topic.ring.is_none())
+        {
             self.by_name.remove(&gone.name);
             self.free_topics.push(index);
         }
@@ -223,13 +261,20 @@ impl Members {
 
     /// The connection's seat in a topic: which of its seats.
     pub(super) fn seat(&self, conn: u32, topic: u32) -> Option<usize> {
-        self.conn(conn)?.seats.iter().position(|seat| seat.topic == topic)
+        self.conn(conn)?
+            .seats
+            .iter()
+            .position(|seat| seat.topic == topic)
     }
 
     /// Seats a connection that does not sit there.
     pub(super) fn sit(&mut self, conn: u32, topic: u32) {
-        let Some(seat) = self.conn(conn).map(|conn| count(conn.seats.len())) else { return };
-        let Some(room) = self.topic_mut(topic) else { return };
+        let Some(seat) = self.conn(conn).map(|conn| count(conn.seats.len())) else {
+            return;
+        };
+        let Some(room) = self.topic_mut(topic) else {
+            return;
+        };
         room.members.push(Member { conn, seat });
         let place = count(room.members.len() - 1);
         if let Some(conn) = self.conn_mut(conn) {
@@ -249,12 +294,16 @@ impl Members {
         members.swap_remove(place as usize);
         let moved_member = members.get(place as usize).copied();
         if let Some(member) = moved_member
-            && let Some(theirs) = self.conn_mut(member.conn).and_then(|conn| conn.seats.get_mut(member.seat as usize))
+            && let Some(theirs) = self
+                .conn_mut(member.conn)
+                .and_then(|conn| conn.seats.get_mut(member.seat as usize))
         {
             theirs.place = place;
         }
         if let Some(moved) = moved_seat
-            && let Some(member) = self.topic_mut(moved.topic).and_then(|topic| topic.members.get_mut(moved.place as usize))
+            && let Some(member) = self
+                .topic_mut(moved.topic)
+                .and_then(|topic| topic.members.get_mut(moved.place as usize))
         {
             member.seat = count(seat);
         }
@@ -262,12 +311,32 @@ impl Members {
     }
 
     /// Members of the topics, each once, to `each`; who bears the mark already is passed over.
-    pub(super) fn audience(&mut self, topics: &[TopicName], mark: u64, mut each: impl FnMut(u32, &Sink)) {
-        let Self { slots, topics: rooms, by_name, .. } = self;
+    pub(super) fn audience(
+        &mut self,
+        topics: &[TopicName],
+        mark: u64,
+        mut each: impl FnMut(u32, &Sink),
+    ) {
+        let Self {
+            slots,
+            topics: rooms,
+            by_name,
+            ..
+        } = self;
         for name in topics {
-            let Some(topic) = by_name.get(name).and_then(|index| rooms.get(*index as usize)?.as_ref()) else { continue };
+            let Some(topic) = by_name
+                .get(name)
+                .and_then(|index| rooms.get(*index as usize)?.as_ref())
+            else {
+                continue;
+            };
             for member in &topic.members {
-                let Some(conn) = slots.get_mut(member.conn as usize).and_then(|slot| slot.conn.as_mut()) else { continue };
+                let Some(conn) = slots
+                    .get_mut(member.conn as usize)
+                    .and_then(|slot| slot.conn.as_mut())
+                else {
+                    continue;
+                };
                 if std::mem::replace(&mut conn.mark, mark) != mark {
                     each(member.conn, &conn.sink);
                 }

@@ -68,7 +68,10 @@ pub struct Join {
 impl Join {
     /// Without a meta: an empty object.
     pub fn new(topic: TopicName) -> Self {
-        Self { topic, meta: "{}".into() }
+        Self {
+            topic,
+            meta: "{}".into(),
+        }
     }
 
     /// With one.
@@ -167,13 +170,23 @@ pub struct Exchange {
 
 impl Exchange {
     /// An empty exchange. `now_us` tells microseconds since the Unix epoch.
-    pub fn new(rules: impl Rules + 'static, now_us: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self { order: Mutex::new(Order::new(Box::new(rules), Box::new(now_us))) }
+    pub fn new(
+        rules: impl Rules + 'static,
+        now_us: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            order: Mutex::new(Order::new(Box::new(rules), Box::new(now_us))),
+        }
     }
 
     /// A connection that lives in tokio, on these topics from the start. It is gone when the mailbox is dropped.
-    pub fn open(self: &Arc<Self>, identity: Identity, joins: &[Join]) -> Result<Mailbox, JoinError> {
-        let (id, letterbox) = self.change(|order, wakes| order.connect_mailbox(identity, joins, wakes))?;
+    pub fn open(
+        self: &Arc<Self>,
+        identity: Identity,
+        joins: &[Join],
+    ) -> Result<Mailbox, JoinError> {
+        let (id, letterbox) =
+            self.change(|order, wakes| order.connect_mailbox(identity, joins, wakes))?;
         Ok(Mailbox::new(Arc::clone(self), id, letterbox))
     }
 
@@ -204,7 +217,12 @@ impl Exchange {
     }
 
     /// Says who a connection is from now on. It leaves every topic and joins these, at once: what an identity could see stays behind.
-    pub fn identify(&self, id: ConnId, identity: Identity, joins: &[Join]) -> Result<Joined, JoinError> {
+    pub fn identify(
+        &self,
+        id: ConnId,
+        identity: Identity,
+        joins: &[Join],
+    ) -> Result<Joined, JoinError> {
         self.change(|order, wakes| order.identify(id, identity, joins, wakes))
     }
 
@@ -237,33 +255,57 @@ impl Exchange {
     /// At most `limit` of the messages that a declared topic keeps, newest first.
     pub fn recent(&self, topic: &TopicName, limit: usize) -> Vec<Arc<Event>> {
         let order = self.lock();
-        let ring = order.members.named(topic).and_then(|topic| topic.ring.as_ref());
+        let ring = order
+            .members
+            .named(topic)
+            .and_then(|topic| topic.ring.as_ref());
         ring.map(|ring| ring.newest(limit)).unwrap_or_default()
     }
 
     /// The messages of a declared topic behind `seq`, as far as they are kept.
     pub fn since(&self, topic: &TopicName, seq: u64) -> Since {
         let order = self.lock();
-        let ring = order.members.named(topic).and_then(|topic| topic.ring.as_ref());
-        ring.map_or(Since { events: Vec::new(), complete: false }, |ring| ring.since(seq))
+        let ring = order
+            .members
+            .named(topic)
+            .and_then(|topic| topic.ring.as_ref());
+        ring.map_or(
+            Since {
+                events: Vec::new(),
+                complete: false,
+            },
+            |ring| ring.since(seq),
+        )
     }
 
     /// Who is on a topic, in the order of the users' ids.
     pub fn list(&self, topic: &TopicName) -> Vec<Present> {
         let order = self.lock();
-        let roster = order.members.named(topic).and_then(|topic| topic.roster.as_ref());
+        let roster = order
+            .members
+            .named(topic)
+            .and_then(|topic| topic.roster.as_ref());
         roster.map(|roster| roster.list()).unwrap_or_default()
     }
 
     /// How many are on a topic.
     pub fn counts(&self, topic: &TopicName) -> Counts {
-        self.lock().members.named(topic).map(members::Topic::counts).unwrap_or_default()
+        self.lock()
+            .members
+            .named(topic)
+            .map(members::Topic::counts)
+            .unwrap_or_default()
     }
 
     /// A user's connections.
     pub fn connections_of(&self, user: &UserId) -> Vec<ConnId> {
         let order = self.lock();
-        order.members.of_user(user).iter().map(|index| order.members.id(*index)).collect()
+        order
+            .members
+            .of_user(user)
+            .iter()
+            .map(|index| order.members.id(*index))
+            .collect()
     }
 
     /// Every topic, in no particular order. For overviews: it copies all names.
@@ -280,7 +322,12 @@ impl Exchange {
     /// Every connection, in no particular order. For overviews: it copies all of it.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
         let order = self.lock();
-        let name = |seat: &members::Seat| order.members.topic(seat.topic).map(|topic| topic.name.clone());
+        let name = |seat: &members::Seat| {
+            order
+                .members
+                .topic(seat.topic)
+                .map(|topic| topic.name.clone())
+        };
         let summary = |(id, conn): (ConnId, &members::Conn)| ConnectionSummary {
             id,
             identity: Arc::clone(&conn.identity),
@@ -293,7 +340,11 @@ impl Exchange {
     /// How much there is.
     pub fn totals(&self) -> Totals {
         let (connections, users, topics) = self.lock().members.counts();
-        Totals { connections, users, topics }
+        Totals {
+            connections,
+            users,
+            topics,
+        }
     }
 
     /// Does something, lets go of whoever proved too slow by it, and wakes when the lock is released.

@@ -15,16 +15,47 @@ const RING: usize = 5;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Open { shard: bool, user: Option<u8>, topics: Vec<usize> },
-    Join { c: usize, topics: Vec<usize> },
-    Leave { c: usize, topic: usize },
-    Identify { c: usize, user: Option<u8>, topics: Vec<usize> },
-    Update { c: usize, topic: usize },
-    Gone { c: usize },
-    Dismiss { c: usize },
-    Publish { topics: Vec<usize>, except: Option<usize>, except_user: Option<u8>, times: usize },
-    Stall { c: usize },
-    Read { c: usize, count: usize },
+    Open {
+        shard: bool,
+        user: Option<u8>,
+        topics: Vec<usize>,
+    },
+    Join {
+        c: usize,
+        topics: Vec<usize>,
+    },
+    Leave {
+        c: usize,
+        topic: usize,
+    },
+    Identify {
+        c: usize,
+        user: Option<u8>,
+        topics: Vec<usize>,
+    },
+    Update {
+        c: usize,
+        topic: usize,
+    },
+    Gone {
+        c: usize,
+    },
+    Dismiss {
+        c: usize,
+    },
+    Publish {
+        topics: Vec<usize>,
+        except: Option<usize>,
+        except_user: Option<u8>,
+        times: usize,
+    },
+    Stall {
+        c: usize,
+    },
+    Read {
+        c: usize,
+        count: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -11,8 +11,8 @@ use crate::hub::exchange::port::weight;
 use crate::hub::exchange::presence::Presence;
 use crate::hub::exchange::ring::Ring;
 use crate::hub::exchange::{
-    Address, Body, ConnId, Delivery, Dialect, Diff, End, Entry, Event, Identity, Join, JoinError, Joined, Overloaded, Port,
-    Publish, Published, Rules, TOPICS, TopicName,
+    Address, Body, ConnId, Delivery, Dialect, Diff, End, Entry, Event, Identity, Join, JoinError,
+    Joined, Overloaded, Port, Publish, Published, Rules, TOPICS, TopicName,
 };
 
 /// Whom to wake when the lock is released.
@@ -79,9 +79,16 @@ impl Order {
 
     /// The lane of a port's connections in a dialect. There are as many as shards times dialects, so they are looked through and stay.
     pub(super) fn lane(&mut self, port: &Port, dialect: Dialect) -> u32 {
-        let known = self.lanes.iter().position(|lane| lane.dialect == dialect && lane.port.is(port));
+        let known = self
+            .lanes
+            .iter()
+            .position(|lane| lane.dialect == dialect && lane.port.is(port));
         let index = known.unwrap_or_else(|| {
-            self.lanes.push(Lane { port: port.clone(), dialect, to: Vec::new() });
+            self.lanes.push(Lane {
+                port: port.clone(),
+                dialect,
+                to: Vec::new(),
+            });
             self.lanes.len() - 1
         });
         u32::try_from(index).unwrap_or(u32::MAX)
@@ -103,15 +110,30 @@ impl Order {
         Ok(id)
     }
 
-    pub(super) fn join(&mut self, id: ConnId, joins: &[Join], wakes: &mut Wakes) -> Result<Joined, JoinError> {
+    pub(super) fn join(
+        &mut self,
+        id: ConnId,
+        joins: &[Join],
+        wakes: &mut Wakes,
+    ) -> Result<Joined, JoinError> {
         let conn = self.members.find(id).ok_or(JoinError::Gone)?;
-        let sits =
-            |join: &&Join| self.members.find_topic(&join.topic).is_some_and(|topic| self.members.seat(conn, topic).is_some());
+        let sits = |join: &&Join| {
+            self.members
+                .find_topic(&join.topic)
+                .is_some_and(|topic| self.members.seat(conn, topic).is_some())
+        };
         let new = joins.len() - joins.iter().filter(sits).count();
-        if self.members.conn(conn).is_none_or(|conn| conn.seats.len() + new > TOPICS) {
+        if self
+            .members
+            .conn(conn)
+            .is_none_or(|conn| conn.seats.len() + new > TOPICS)
+        {
             return Err(JoinError::TooMany);
         }
-        let new = joins.iter().filter(|join| self.join_one(conn, join, wakes)).count();
+        let new = joins
+            .iter()
+            .filter(|join| self.join_one(conn, join, wakes))
+            .count();
         Ok(Joined { new, seq: self.seq })
     }
 
@@ -119,12 +141,20 @@ impl Order {
     fn join_one(&mut self, conn: u32, join: &Join, wakes: &mut Wakes) -> bool {
         let since_us = self.tick();
         let rules = &self.rules;
-        let topic = self.members.open(&join.topic, || rules.presence(&join.topic), since_us);
+        let topic = self
+            .members
+            .open(&join.topic, || rules.presence(&join.topic), since_us);
         if self.members.seat(conn, topic).is_some() {
             return false;
         }
         let entry = self.entry(conn, &join.meta);
-        let Some(identity) = self.members.conn(conn).map(|conn| Arc::clone(&conn.identity)) else { return false };
+        let Some(identity) = self
+            .members
+            .conn(conn)
+            .map(|conn| Arc::clone(&conn.identity))
+        else {
+            return false;
+        };
         let mut listed = None;
         if let Some(room) = self.members.topic_mut(topic)
             && room.presence != Presence::Off
@@ -135,9 +165,16 @@ impl Order {
             self.tell(topic, diff, wakes);
         }
         self.members.sit(conn, topic);
-        let Some(room) = self.members.topic(topic) else { return true };
+        let Some(room) = self.members.topic(topic) else {
+            return true;
+        };
         if room.presence == Presence::Announced {
-            let state = Body::State(room.roster.as_ref().map(|roster| roster.list()).unwrap_or_default());
+            let state = Body::State(
+                room.roster
+                    .as_ref()
+                    .map(|roster| roster.list())
+                    .unwrap_or_default(),
+            );
             let name = room.name.clone();
             self.address(conn);
             self.deliver(Box::new([name]), state, wakes);
@@ -147,12 +184,20 @@ impl Order {
 
     fn entry(&mut self, conn: u32, meta: &Arc<str>) -> Entry {
         self.reference += 1;
-        Entry { connection: self.members.id(conn), reference: self.reference, meta: Arc::clone(meta) }
+        Entry {
+            connection: self.members.id(conn),
+            reference: self.reference,
+            meta: Arc::clone(meta),
+        }
     }
 
     pub(super) fn leave(&mut self, id: ConnId, name: &TopicName, wakes: &mut Wakes) -> bool {
-        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else { return false };
-        let Some(seat) = self.members.seat(conn, topic) else { return false };
+        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else {
+            return false;
+        };
+        let Some(seat) = self.members.seat(conn, topic) else {
+            return false;
+        };
         let left = self.stand_up(conn, seat);
         self.tell_left(left.into_iter().collect(), wakes);
         true
@@ -179,7 +224,11 @@ impl Order {
     /// A connection goes out of all its topics, and only then anybody is told.
     fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<Diff>)> {
         let mut left = Vec::new();
-        while let Some(last) = self.members.conn(conn).and_then(|conn| conn.seats.len().checked_sub(1)) {
+        while let Some(last) = self
+            .members
+            .conn(conn)
+            .and_then(|conn| conn.seats.len().checked_sub(1))
+        {
             left.extend(self.stand_up(conn, last));
         }
         left
@@ -204,7 +253,9 @@ impl Order {
 
     /// Takes a connection out, with all that it had. `end`: what it is told, unless it goes by itself.
     pub(super) fn remove(&mut self, id: ConnId, end: Option<End>, wakes: &mut Wakes) -> bool {
-        let Some(conn) = self.members.find(id) else { return false };
+        let Some(conn) = self.members.find(id) else {
+            return false;
+        };
         let left = self.leave_all(conn);
         if let (Some(gone), Some(end)) = (self.members.remove(conn), end) {
             self.dismiss(&gone.sink, end, wakes);
@@ -226,21 +277,47 @@ impl Order {
         }
     }
 
-    pub(super) fn update(&mut self, id: ConnId, name: &TopicName, meta: &Arc<str>, wakes: &mut Wakes) -> bool {
-        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else { return false };
+    pub(super) fn update(
+        &mut self,
+        id: ConnId,
+        name: &TopicName,
+        meta: &Arc<str>,
+        wakes: &mut Wakes,
+    ) -> bool {
+        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else {
+            return false;
+        };
         let entry = self.entry(conn, meta);
-        let Some(identity) = self.members.conn(conn).map(|conn| Arc::clone(&conn.identity)) else { return false };
-        let roster = self.members.topic_mut(topic).and_then(|topic| topic.roster.as_mut());
-        let Some(diff) = roster.and_then(|roster| roster.update(&identity, entry)) else { return false };
+        let Some(identity) = self
+            .members
+            .conn(conn)
+            .map(|conn| Arc::clone(&conn.identity))
+        else {
+            return false;
+        };
+        let roster = self
+            .members
+            .topic_mut(topic)
+            .and_then(|topic| topic.roster.as_mut());
+        let Some(diff) = roster.and_then(|roster| roster.update(&identity, entry)) else {
+            return false;
+        };
         self.tell(topic, diff, wakes);
         true
     }
 
     /// A change of a topic's list: to its members, if they are told, and to whomever the rules name.
     fn tell(&mut self, topic: u32, diff: Diff, wakes: &mut Wakes) {
-        let Some((name, presence)) = self.members.topic(topic).map(|topic| (topic.name.clone(), topic.presence)) else { return };
+        let Some((name, presence)) = self
+            .members
+            .topic(topic)
+            .map(|topic| (topic.name.clone(), topic.presence))
+        else {
+            return;
+        };
         // A panic there must not leave a change half made; it has spoken for itself on standard error.
-        let notices = catch_unwind(AssertUnwindSafe(|| self.rules.notices(&name, &diff))).unwrap_or_default();
+        let notices =
+            catch_unwind(AssertUnwindSafe(|| self.rules.notices(&name, &diff))).unwrap_or_default();
         if presence == Presence::Announced {
             self.gather(std::slice::from_ref(&name), None, &[]);
             self.deliver(Box::new([name]), Body::Diff(diff), wakes);
@@ -251,7 +328,11 @@ impl Order {
         }
     }
 
-    pub(super) fn publish(&mut self, publish: Publish, wakes: &mut Wakes) -> Result<Published, Overloaded> {
+    pub(super) fn publish(
+        &mut self,
+        publish: Publish,
+        wakes: &mut Wakes,
+    ) -> Result<Published, Overloaded> {
         self.gather_for(&publish);
         self.promise(publish.message.payload.len())?;
         let body = Body::Message(publish.message);
@@ -259,8 +340,13 @@ impl Order {
     }
 
     fn gather_for(&mut self, publish: &Publish) {
-        let user = publish.except_user.as_ref().map_or(Vec::new(), |user| self.members.of_user(user).to_vec());
-        let connection = publish.except_connection.and_then(|id| self.members.find(id));
+        let user = publish
+            .except_user
+            .as_ref()
+            .map_or(Vec::new(), |user| self.members.of_user(user).to_vec());
+        let connection = publish
+            .except_connection
+            .and_then(|id| self.members.find(id));
         self.gather(&publish.topics, connection, &user);
     }
 
@@ -272,7 +358,12 @@ impl Order {
                 conn.mark = self.mark;
             }
         }
-        let Self { members, lanes, letterboxes, .. } = self;
+        let Self {
+            members,
+            lanes,
+            letterboxes,
+            ..
+        } = self;
         members.audience(topics, self.mark, |conn, sink| match sink {
             Sink::Letterbox(_) => letterboxes.push(conn),
             Sink::Lane { lane, to } => lanes[*lane as usize].to.push(*to),
@@ -290,7 +381,9 @@ impl Order {
 
     /// Keeps a place on every lane of the audience, or lets the audience go.
     fn promise(&mut self, payload: usize) -> Result<(), Overloaded> {
-        let full = self.lanes.iter().position(|lane| !lane.to.is_empty() && !lane.port.promise(weight(payload, lane.to.len())));
+        let full = self.lanes.iter().position(|lane| {
+            !lane.to.is_empty() && !lane.port.promise(weight(payload, lane.to.len()))
+        });
         let Some(full) = full else { return Ok(()) };
         for lane in self.lanes[..full].iter().filter(|lane| !lane.to.is_empty()) {
             lane.port.release(weight(payload, lane.to.len()));
@@ -305,7 +398,13 @@ impl Order {
     }
 
     /// Gives the next event to the audience at hand. `promised`: every lane has kept a place.
-    fn hand_out(&mut self, topics: Box<[TopicName]>, body: Body, promised: bool, wakes: &mut Wakes) -> Published {
+    fn hand_out(
+        &mut self,
+        topics: Box<[TopicName]>,
+        body: Body,
+        promised: bool,
+        wakes: &mut Wakes,
+    ) -> Published {
         self.seq += 1;
         let at_us = self.tick();
         let event = Arc::new(Event::new(self.seq, at_us, topics, body));
@@ -313,7 +412,10 @@ impl Order {
         let mut reached = 0;
         let mut letterboxes = std::mem::take(&mut self.letterboxes);
         for conn in letterboxes.drain(..) {
-            let Some(Sink::Letterbox(letterbox)) = self.members.conn(conn).map(|conn| &conn.sink) else { continue };
+            let Some(Sink::Letterbox(letterbox)) = self.members.conn(conn).map(|conn| &conn.sink)
+            else {
+                continue;
+            };
             match letterbox.post(&event) {
                 Posted::In(waker) => {
                     reached += 1;
@@ -329,14 +431,25 @@ impl Order {
         self.letterboxes = letterboxes;
         for lane in self.lanes.iter_mut().filter(|lane| !lane.to.is_empty()) {
             reached += lane.to.len();
-            let delivery = Delivery::Event { event: Arc::clone(&event), dialect: lane.dialect, to: lane.to.as_slice().into() };
+            let delivery = Delivery::Event {
+                event: Arc::clone(&event),
+                dialect: lane.dialect,
+                to: lane.to.as_slice().into(),
+            };
             lane.to.clear();
-            let wake = if promised { lane.port.fill(delivery) } else { lane.port.force(delivery) };
+            let wake = if promised {
+                lane.port.fill(delivery)
+            } else {
+                lane.port.force(delivery)
+            };
             if wake {
                 wakes.ports.push(lane.port.clone());
             }
         }
-        Published { seq: self.seq, reached }
+        Published {
+            seq: self.seq,
+            reached,
+        }
     }
 
     /// Notes a message in its topics.
@@ -345,7 +458,13 @@ impl Order {
             return;
         }
         for name in &event.topics {
-            let Some(topic) = self.members.find_topic(name).and_then(|topic| self.members.topic_mut(topic)) else { continue };
+            let Some(topic) = self
+                .members
+                .find_topic(name)
+                .and_then(|topic| self.members.topic_mut(topic))
+            else {
+                continue;
+            };
             topic.active_us = event.at_us;
             if let Some(ring) = &mut topic.ring {
                 ring.put(event);
@@ -365,7 +484,10 @@ impl Order {
         let rules = &self.rules;
         let index = self.members.open(name, || rules.presence(name), since_us);
         if let Some(topic) = self.members.topic_mut(index) {
-            topic.ring.get_or_insert_with(|| Box::new(Ring::new(ring))).resize(ring);
+            topic
+                .ring
+                .get_or_insert_with(|| Box::new(Ring::new(ring)))
+                .resize(ring);
         }
     }
 
@@ -376,7 +498,12 @@ impl Order {
         wakes: &mut Wakes,
     ) -> Result<(ConnId, Arc<Letterbox>), JoinError> {
         let letterbox = Arc::new(Letterbox::default());
-        let id = self.connect(identity, Sink::Letterbox(Arc::clone(&letterbox)), joins, wakes)?;
+        let id = self.connect(
+            identity,
+            Sink::Letterbox(Arc::clone(&letterbox)),
+            joins,
+            wakes,
+        )?;
         Ok((id, letterbox))
     }
 }

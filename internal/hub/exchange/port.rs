@@ -62,7 +62,10 @@ impl Delivery {
     /// Bytes that it is counted with.
     fn weight(&self) -> usize {
         match self {
-            Self::Event { event, to, .. } => weight(event.message().map_or(0, |message| message.payload.len()), to.len()),
+            Self::Event { event, to, .. } => weight(
+                event.message().map_or(0, |message| message.payload.len()),
+                to.len(),
+            ),
             Self::Reply { frame, .. } => weight(frame.as_bytes().len(), 1),
             Self::End { .. } => weight(0, 1),
         }
@@ -95,7 +98,8 @@ struct Queue {
 
 impl Queue {
     fn has_room(&self, bytes: usize, times: usize) -> bool {
-        self.events == 0 || (self.events < PORT_EVENTS * times && self.bytes + bytes <= PORT_BYTES * times)
+        self.events == 0
+            || (self.events < PORT_EVENTS * times && self.bytes + bytes <= PORT_BYTES * times)
     }
 }
 
@@ -112,7 +116,10 @@ pub struct Port(Arc<Shared>);
 impl Port {
     /// `wake` is called, from any thread and under no lock of ours, when there is something again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { queue: Mutex::default(), wake: Box::new(wake) }))
+        Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Box::new(wake),
+        }))
     }
 
     /// Takes all that is to be done. What is not taken holds publishers back: a shard takes the next only when it is done with the last.
@@ -121,8 +128,13 @@ impl Port {
         let deliveries = std::mem::take(&mut queue.deliveries);
         let overrun = std::mem::take(&mut queue.overrun);
         queue.events = queue.events.saturating_sub(deliveries.len());
-        queue.bytes = queue.bytes.saturating_sub(deliveries.iter().map(Delivery::weight).sum());
-        Taken { deliveries, overrun }
+        queue.bytes = queue
+            .bytes
+            .saturating_sub(deliveries.iter().map(Delivery::weight).sum());
+        Taken {
+            deliveries,
+            overrun,
+        }
     }
 
     /// Whether there is nothing to be taken.
@@ -208,8 +220,17 @@ mod tests {
 
     fn delivery(addresses: u32) -> Delivery {
         let event = Arc::new(Event::new(1, 0, Box::default(), Body::State(Vec::new())));
-        let to = (0..addresses).map(|slot| Address { slot, generation: 0 }).collect();
-        Delivery::Event { event, dialect: Dialect(0), to }
+        let to = (0..addresses)
+            .map(|slot| Address {
+                slot,
+                generation: 0,
+            })
+            .collect();
+        Delivery::Event {
+            event,
+            dialect: Dialect(0),
+            to,
+        }
     }
 
     #[test]
@@ -245,7 +266,10 @@ mod tests {
         }
         assert!(!port.force(delivery(1)));
         let taken = port.take();
-        assert_eq!((taken.deliveries.len(), taken.overrun), (PORT_EVENTS * HEADROOM, true));
+        assert_eq!(
+            (taken.deliveries.len(), taken.overrun),
+            (PORT_EVENTS * HEADROOM, true)
+        );
         assert!(port.force(delivery(1)), "and then it goes on");
         assert!(!port.take().overrun);
     }

@@ -93,36 +93,69 @@ impl Roster {
     pub(super) fn join(&mut self, identity: &Arc<Identity>, entry: Entry) -> Option<Diff> {
         let user = identity.user.clone()?;
         let entries = self.users.entry(user.clone()).or_default();
-        let change = if entries.is_empty() { Change::Came } else { Change::More };
+        let change = if entries.is_empty() {
+            Change::Came
+        } else {
+            Change::More
+        };
         entries.push(entry.clone());
-        Some(Diff { identity: Arc::clone(identity), user, change, joined: Some(entry), left: None })
+        Some(Diff {
+            identity: Arc::clone(identity),
+            user,
+            change,
+            joined: Some(entry),
+            left: None,
+        })
     }
 
     /// Gives a connection's entry another meta and reference.
     pub(super) fn update(&mut self, identity: &Arc<Identity>, entry: Entry) -> Option<Diff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
-        let old = entries.iter_mut().find(|old| old.connection == entry.connection)?;
+        let old = entries
+            .iter_mut()
+            .find(|old| old.connection == entry.connection)?;
         let left = std::mem::replace(old, entry.clone());
-        Some(Diff { identity: Arc::clone(identity), user, change: Change::Updated, joined: Some(entry), left: Some(left) })
+        Some(Diff {
+            identity: Arc::clone(identity),
+            user,
+            change: Change::Updated,
+            joined: Some(entry),
+            left: Some(left),
+        })
     }
 
     /// Takes a connection's entry away.
     pub(super) fn leave(&mut self, identity: &Arc<Identity>, connection: ConnId) -> Option<Diff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
-        let place = entries.iter().position(|entry| entry.connection == connection)?;
+        let place = entries
+            .iter()
+            .position(|entry| entry.connection == connection)?;
         let left = entries.remove(place);
-        let change = if entries.is_empty() { Change::Went } else { Change::Fewer };
+        let change = if entries.is_empty() {
+            Change::Went
+        } else {
+            Change::Fewer
+        };
         if entries.is_empty() {
             self.users.remove(&user);
         }
-        Some(Diff { identity: Arc::clone(identity), user, change, joined: None, left: Some(left) })
+        Some(Diff {
+            identity: Arc::clone(identity),
+            user,
+            change,
+            joined: None,
+            left: Some(left),
+        })
     }
 
     /// Everybody, in the order of their ids.
     pub(super) fn list(&self) -> Vec<Present> {
-        let present = |(user, entries): (&UserId, &Vec<Entry>)| Present { user: user.clone(), entries: entries.clone() };
+        let present = |(user, entries): (&UserId, &Vec<Entry>)| Present {
+            user: user.clone(),
+            entries: entries.clone(),
+        };
         let mut list: Vec<_> = self.users.iter().map(present).collect();
         list.sort_unstable_by(|a, b| a.user.as_str().cmp(b.user.as_str()));
         list

@@ -25,7 +25,11 @@ pub struct Since {
 
 impl Ring {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, events: VecDeque::new(), forgotten: 0 }
+        Self {
+            capacity,
+            events: VecDeque::new(),
+            forgotten: 0,
+        }
     }
 
     /// Changes the capacity; the newest stay.
@@ -45,7 +49,10 @@ impl Ring {
 
     fn trim(&mut self) {
         while self.events.len() > self.capacity {
-            self.forgotten = self.events.pop_front().map_or(self.forgotten, |event| event.seq);
+            self.forgotten = self
+                .events
+                .pop_front()
+                .map_or(self.forgotten, |event| event.seq);
         }
     }
 
@@ -57,7 +64,10 @@ impl Ring {
     /// All events behind `seq`.
     pub(super) fn since(&self, seq: u64) -> Since {
         let from = self.events.partition_point(|event| event.seq <= seq);
-        Since { events: self.events.range(from..).cloned().collect(), complete: self.forgotten <= seq }
+        Since {
+            events: self.events.range(from..).cloned().collect(),
+            complete: self.forgotten <= seq,
+        }
     }
 }
 
@@ -74,17 +84,32 @@ mod tests {
     fn the_last_ones_stay_and_gaps_are_told() {
         let mut ring = Ring::new(3);
         for seq in [2, 4, 4, 6, 8] {
-            ring.put(&Arc::new(Event::new(seq, 0, Box::default(), Body::State(Vec::new()))));
+            ring.put(&Arc::new(Event::new(
+                seq,
+                0,
+                Box::default(),
+                Body::State(Vec::new()),
+            )));
         }
         assert_eq!(seqs(&ring.newest(2)), [8, 6]);
         assert_eq!(seqs(&ring.newest(9)), [8, 6, 4]);
-        for (from, expected, complete) in
-            [(0, vec![4, 6, 8], false), (2, vec![4, 6, 8], true), (6, vec![8], true), (9, vec![], true)]
-        {
+        for (from, expected, complete) in [
+            (0, vec![4, 6, 8], false),
+            (2, vec![4, 6, 8], true),
+            (6, vec![8], true),
+            (9, vec![], true),
+        ] {
             let since = ring.since(from);
-            assert_eq!((seqs(&since.events), since.complete), (expected, complete), "since {from}");
+            assert_eq!(
+                (seqs(&since.events), since.complete),
+                (expected, complete),
+                "since {from}"
+            );
         }
         ring.resize(1);
-        assert_eq!((seqs(&ring.newest(9)), ring.since(4).complete), (vec![8], false));
+        assert_eq!(
+            (seqs(&ring.newest(9)), ring.since(4).complete),
+            (vec![8], false)
+        );
     }
 }

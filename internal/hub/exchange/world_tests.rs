@@ -48,11 +48,17 @@ fn user_id(user: u8) -> UserId {
 }
 
 fn identity(user: Option<u8>) -> Identity {
-    Identity { user: user.map(user_id), ..Identity::default() }
+    Identity {
+        user: user.map(user_id),
+        ..Identity::default()
+    }
 }
 
 fn to_joins(joins: &[(usize, String)]) -> Vec<Join> {
-    joins.iter().map(|(topic, meta)| Join::new(name(*topic)).meta(meta.as_str())).collect()
+    joins
+        .iter()
+        .map(|(topic, meta)| Join::new(name(*topic)).meta(meta.as_str()))
+        .collect()
 }
 
 impl Client {
@@ -67,11 +73,24 @@ impl Client {
         self.last_seq = event.seq;
         match &event.body {
             Body::Message(message) => {
-                assert_eq!(self.expected.pop_front().as_deref(), Some(&*message.payload), "not theirs, or missed")
+                assert_eq!(
+                    self.expected.pop_front().as_deref(),
+                    Some(&*message.payload),
+                    "not theirs, or missed"
+                )
             }
             Body::State(list) => {
-                let entries = |present: &Present| present.entries.iter().map(|e| (e.connection, e.meta.to_string())).collect();
-                let list: BTreeMap<_, _> = list.iter().map(|p| (p.user.as_str().to_owned(), entries(p))).collect();
+                let entries = |present: &Present| {
+                    present
+                        .entries
+                        .iter()
+                        .map(|e| (e.connection, e.meta.to_string()))
+                        .collect()
+                };
+                let list: BTreeMap<_, _> = list
+                    .iter()
+                    .map(|p| (p.user.as_str().to_owned(), entries(p)))
+                    .collect();
                 self.lists.insert(event.topics[0].to_string(), list);
             }
             Body::Diff(diff) => self.apply(event.topics[0].as_str(), diff),
@@ -79,14 +98,26 @@ impl Client {
     }
 
     fn apply(&mut self, topic: &str, diff: &Diff) {
-        let list = self.lists.get_mut(topic).expect("the list comes before its changes");
+        let list = self
+            .lists
+            .get_mut(topic)
+            .expect("the list comes before its changes");
         let before = list.get(diff.user.as_str()).map_or(0, BTreeMap::len);
         let entries = list.entry(diff.user.as_str().to_owned()).or_default();
         if let Some(left) = &diff.left {
-            assert_eq!(entries.remove(&left.connection).as_deref(), Some(&*left.meta), "who left was there");
+            assert_eq!(
+                entries.remove(&left.connection).as_deref(),
+                Some(&*left.meta),
+                "who left was there"
+            );
         }
         if let Some(joined) = &diff.joined {
-            assert!(entries.insert(joined.connection, joined.meta.to_string()).is_none(), "who joins was not there");
+            assert!(
+                entries
+                    .insert(joined.connection, joined.meta.to_string())
+                    .is_none(),
+                "who joins was not there"
+            );
         }
         let after = entries.len();
         if after == 0 {
@@ -107,7 +138,9 @@ impl World {
     pub(super) fn new(presence: bool) -> Self {
         let exchange = Arc::new(Exchange::new(TestRules { presence }, || 7));
         exchange.declare(&name(0), RING);
-        let watch = exchange.open(Identity::default(), &[Join::new(TopicName::new(WATCH))]).unwrap();
+        let watch = exchange
+            .open(Identity::default(), &[Join::new(TopicName::new(WATCH))])
+            .unwrap();
         Self {
             exchange,
             ports: [Port::new(|| {}), Port::new(|| {})],
@@ -122,25 +155,44 @@ impl World {
     }
 
     fn pick(&self, c: usize) -> Option<usize> {
-        let live: Vec<_> = (0..self.clients.len()).filter(|i| !self.clients[*i].gone).collect();
+        let live: Vec<_> = (0..self.clients.len())
+            .filter(|i| !self.clients[*i].gone)
+            .collect();
         (!live.is_empty()).then(|| live[c % live.len()])
     }
 
     fn joins(&mut self, topics: &[usize]) -> Vec<(usize, String)> {
         self.next += 1;
-        topics.iter().map(|topic| (*topic, format!("{{\"n\":{}}}", self.next))).collect()
+        topics
+            .iter()
+            .map(|topic| (*topic, format!("{{\"n\":{}}}", self.next)))
+            .collect()
     }
 
     pub(super) fn run(&mut self, op: Op) {
         match op {
-            Op::Open { shard, user, topics } => self.open(shard, user, &topics),
+            Op::Open {
+                shard,
+                user,
+                topics,
+            } => self.open(shard, user, &topics),
             Op::Join { c, topics } => {
-                let (Some(c), joins) = (self.pick(c), self.joins(&topics)) else { return };
-                let new = joins.iter().map(|(topic, _)| topic).filter(|topic| !self.clients[c].topics.contains_key(topic));
+                let (Some(c), joins) = (self.pick(c), self.joins(&topics)) else {
+                    return;
+                };
+                let new = joins
+                    .iter()
+                    .map(|(topic, _)| topic)
+                    .filter(|topic| !self.clients[c].topics.contains_key(topic));
                 let new = new.collect::<BTreeSet<_>>().len();
-                let joined = self.exchange.join(self.clients[c].id, &to_joins(&joins)).unwrap();
+                let joined = self
+                    .exchange
+                    .join(self.clients[c].id, &to_joins(&joins))
+                    .unwrap();
                 assert_eq!(joined.new, new);
-                joins.into_iter().for_each(|(topic, meta)| self.clients[c].put(topic, meta));
+                joins
+                    .into_iter()
+                    .for_each(|(topic, meta)| self.clients[c].put(topic, meta));
             }
             Op::Leave { c, topic } => {
                 let Some(c) = self.pick(c) else { return };
@@ -148,16 +200,29 @@ impl World {
                 assert_eq!(self.exchange.leave(self.clients[c].id, &name(topic)), was);
             }
             Op::Identify { c, user, topics } => {
-                let (Some(c), joins) = (self.pick(c), self.joins(&topics)) else { return };
-                self.exchange.identify(self.clients[c].id, identity(user), &to_joins(&joins)).unwrap();
+                let (Some(c), joins) = (self.pick(c), self.joins(&topics)) else {
+                    return;
+                };
+                self.exchange
+                    .identify(self.clients[c].id, identity(user), &to_joins(&joins))
+                    .unwrap();
                 let client = &mut self.clients[c];
                 (client.user, client.topics) = (user, BTreeMap::new());
-                joins.into_iter().for_each(|(topic, meta)| client.put(topic, meta));
+                joins
+                    .into_iter()
+                    .for_each(|(topic, meta)| client.put(topic, meta));
             }
             Op::Update { c, topic } => self.update(c, topic),
             Op::Gone { c } => self.end(c, |exchange, id| exchange.disconnect(id)),
-            Op::Dismiss { c } => self.end(c, |exchange, id| assert!(exchange.dismiss(id, "cleanup"))),
-            Op::Publish { topics, except, except_user, times } => {
+            Op::Dismiss { c } => {
+                self.end(c, |exchange, id| assert!(exchange.dismiss(id, "cleanup")))
+            }
+            Op::Publish {
+                topics,
+                except,
+                except_user,
+                times,
+            } => {
                 let except = except.and_then(|c| self.pick(c));
                 for _ in 0..times {
                     self.publish(&topics, except, except_user);
@@ -179,12 +244,26 @@ impl World {
         let joins = self.joins(topics);
         let (id, outlet) = if shard {
             let slot = u32::try_from(self.clients.len()).unwrap();
-            let (to, dialect) = (Address { slot, generation: 3 }, Dialect(u16::try_from(slot % 3).unwrap()));
+            let (to, dialect) = (
+                Address {
+                    slot,
+                    generation: 3,
+                },
+                Dialect(u16::try_from(slot % 3).unwrap()),
+            );
             self.by_address.insert(to, self.clients.len());
             let port = &self.ports[slot as usize % 2];
-            (self.exchange.attach(port, dialect, to, identity(user), &to_joins(&joins)).unwrap(), Outlet::Shard)
+            (
+                self.exchange
+                    .attach(port, dialect, to, identity(user), &to_joins(&joins))
+                    .unwrap(),
+                Outlet::Shard,
+            )
         } else {
-            let mailbox = self.exchange.open(identity(user), &to_joins(&joins)).unwrap();
+            let mailbox = self
+                .exchange
+                .open(identity(user), &to_joins(&joins))
+                .unwrap();
             (mailbox.id(), Outlet::Mailbox(mailbox))
         };
         let mut client = Client {
@@ -198,7 +277,9 @@ impl World {
             stalled: false,
             gone: false,
         };
-        joins.into_iter().for_each(|(topic, meta)| client.put(topic, meta));
+        joins
+            .into_iter()
+            .for_each(|(topic, meta)| client.put(topic, meta));
         self.clients.push(client);
     }
 
@@ -206,8 +287,15 @@ impl World {
         let Some(c) = self.pick(c) else { return };
         self.next += 1;
         let meta = format!("{{\"n\":{}}}", self.next);
-        let listed = self.presence && topic < 3 && self.clients[c].user.is_some() && self.clients[c].topics.contains_key(&topic);
-        assert_eq!(self.exchange.update(self.clients[c].id, &name(topic), meta.as_str()), listed);
+        let listed = self.presence
+            && topic < 3
+            && self.clients[c].user.is_some()
+            && self.clients[c].topics.contains_key(&topic);
+        assert_eq!(
+            self.exchange
+                .update(self.clients[c].id, &name(topic), meta.as_str()),
+            listed
+        );
         if listed {
             self.clients[c].topics.insert(topic, meta);
         }
@@ -217,13 +305,20 @@ impl World {
         let Some(c) = self.pick(c) else { return };
         self.clients[c].gone = true;
         end(&self.exchange, self.clients[c].id);
-        assert!(self.exchange.join(self.clients[c].id, &[]).is_err(), "gone is gone");
+        assert!(
+            self.exchange.join(self.clients[c].id, &[]).is_err(),
+            "gone is gone"
+        );
     }
 
     fn publish(&mut self, topics: &[usize], except: Option<usize>, except_user: Option<u8>) {
         self.next += 1;
         let text = self.next.to_string();
-        let mut publish = Publish::new(topics.iter().map(|topic| name(*topic)), "said", text.as_str());
+        let mut publish = Publish::new(
+            topics.iter().map(|topic| name(*topic)),
+            "said",
+            text.as_str(),
+        );
         if let Some(c) = except {
             publish = publish.except_connection(self.clients[c].id);
         }
@@ -231,9 +326,17 @@ impl World {
             publish = publish.except_user(user_id(user));
         }
         let mut reached = 0;
-        for (index, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.gone) {
+        for (index, client) in self
+            .clients
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, client)| !client.gone)
+        {
             let theirs = client.topics.keys().any(|topic| topics.contains(topic));
-            if theirs && Some(index) != except && (except_user.is_none() || client.user != except_user) {
+            if theirs
+                && Some(index) != except
+                && (except_user.is_none() || client.user != except_user)
+            {
                 client.expected.push_back(text.clone());
                 reached += 1;
             }
@@ -243,7 +346,10 @@ impl World {
         }
         let published = self.exchange.publish(publish).unwrap();
         let slow = self.notice_the_slow();
-        assert!(published.reached <= reached && published.reached + slow >= reached, "whoever was not reached was too slow");
+        assert!(
+            published.reached <= reached && published.reached + slow >= reached,
+            "whoever was not reached was too slow"
+        );
         // Where lists change, who was reached may be too slow for the news that somebody else is gone.
         assert!(self.presence || published.reached + slow == reached);
         self.take_ports();
@@ -252,17 +358,30 @@ impl World {
 
     /// Who is gone without having been asked must have been too slow. Returns how many there are.
     fn notice_the_slow(&mut self) -> usize {
-        let there: BTreeSet<_> = self.exchange.connections().iter().map(|connection| connection.id).collect();
+        let there: BTreeSet<_> = self
+            .exchange
+            .connections()
+            .iter()
+            .map(|connection| connection.id)
+            .collect();
         let mut slow = 0;
         for client in self.clients.iter_mut().filter(|client| !client.gone) {
             let too_slow = client.stalled && client.expected.len() > MAILBOX;
-            assert!(self.presence || too_slow != there.contains(&client.id), "ended at the limit and not before");
+            assert!(
+                self.presence || too_slow != there.contains(&client.id),
+                "ended at the limit and not before"
+            );
             if there.contains(&client.id) {
                 continue;
             }
-            let Outlet::Mailbox(mailbox) = &mut client.outlet else { panic!("a shard keeps its own queues") };
+            let Outlet::Mailbox(mailbox) = &mut client.outlet else {
+                panic!("a shard keeps its own queues")
+            };
             assert!(client.stalled, "who reads is never too slow");
-            assert!(matches!(mailbox.try_recv(), Some(Err(End::TooSlow))), "and is told so");
+            assert!(
+                matches!(mailbox.try_recv(), Some(Err(End::TooSlow))),
+                "and is told so"
+            );
             client.gone = true;
             slow += 1;
         }
@@ -274,7 +393,11 @@ impl World {
             for delivery in port.take().deliveries {
                 match delivery {
                     Delivery::Event { event, to, dialect } => {
-                        assert_eq!(to.iter().collect::<BTreeSet<_>>().len(), to.len(), "each once");
+                        assert_eq!(
+                            to.iter().collect::<BTreeSet<_>>().len(),
+                            to.len(),
+                            "each once"
+                        );
                         for address in to {
                             assert_eq!(u32::from(dialect.0), address.slot % 3);
                             self.clients[self.by_address[&address]].hear(&event);
@@ -283,7 +406,11 @@ impl World {
                     Delivery::Reply { .. } => panic!("nobody replies here"),
                     Delivery::End { to, end } => {
                         let client = &self.clients[self.by_address[&to]];
-                        assert!(client.gone && client.expected.is_empty() && end == End::Dismissed("cleanup"));
+                        assert!(
+                            client.gone
+                                && client.expected.is_empty()
+                                && end == End::Dismissed("cleanup")
+                        );
                     }
                 }
             }
@@ -293,7 +420,9 @@ impl World {
     fn read(&mut self, c: usize, count: usize) {
         let client = &mut self.clients[c];
         for _ in 0..count {
-            let Outlet::Mailbox(mailbox) = &mut client.outlet else { return };
+            let Outlet::Mailbox(mailbox) = &mut client.outlet else {
+                return;
+            };
             match mailbox.try_recv() {
                 Some(Ok(event)) => client.hear(&event),
                 Some(Err(_)) => return assert!(client.gone),
@@ -310,7 +439,9 @@ impl World {
         }
         while let Some(Ok(event)) = self.watch.try_recv() {
             let notice = event.message().unwrap().payload.to_string();
-            let [topic, user, change] = notice.split(' ').collect::<Vec<_>>()[..] else { panic!("{notice}") };
+            let [topic, user, change] = notice.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{notice}")
+            };
             let entry = (topic.to_owned(), user.to_owned());
             match change {
                 "Came" => assert!(self.noticed.insert(entry), "came twice"),
@@ -328,31 +459,76 @@ impl World {
         let live: Vec<_> = self.clients.iter().filter(|client| !client.gone).collect();
         let mut noticed = BTreeSet::new();
         for (topic, topic_name) in TOPIC_NAMES.iter().copied().enumerate() {
-            let members: Vec<_> = live.iter().filter(|client| client.topics.contains_key(&topic)).collect();
+            let members: Vec<_> = live
+                .iter()
+                .filter(|client| client.topics.contains_key(&topic))
+                .collect();
             let mut truth: BTreeMap<String, BTreeMap<ConnId, String>> = BTreeMap::new();
             for client in members.iter().filter(|_| self.presence && topic < 3) {
                 let Some(user) = client.user else { continue };
-                truth.entry(user_id(user).as_str().to_owned()).or_default().insert(client.id, client.topics[&topic].clone());
+                truth
+                    .entry(user_id(user).as_str().to_owned())
+                    .or_default()
+                    .insert(client.id, client.topics[&topic].clone());
             }
-            noticed.extend(truth.keys().map(|user| (topic_name.to_owned(), user.clone())));
+            noticed.extend(
+                truth
+                    .keys()
+                    .map(|user| (topic_name.to_owned(), user.clone())),
+            );
             let list = self.exchange.list(&name(topic)).into_iter();
             let list = list.map(|p| {
-                (p.user.as_str().to_owned(), p.entries.into_iter().map(|e| (e.connection, e.meta.to_string())).collect())
+                (
+                    p.user.as_str().to_owned(),
+                    p.entries
+                        .into_iter()
+                        .map(|e| (e.connection, e.meta.to_string()))
+                        .collect(),
+                )
             });
             assert_eq!(list.collect::<BTreeMap<_, _>>(), truth);
-            let counts = Counts { users: truth.len(), connections: members.len() };
+            let counts = Counts {
+                users: truth.len(),
+                connections: members.len(),
+            };
             assert_eq!(self.exchange.counts(&name(topic)), counts);
-            for client in members.iter().filter(|client| self.presence && topic < 2 && !client.stalled) {
-                assert_eq!(client.lists[topic_name], truth, "state and changes make the truth");
+            for client in members
+                .iter()
+                .filter(|client| self.presence && topic < 2 && !client.stalled)
+            {
+                assert_eq!(
+                    client.lists[topic_name], truth,
+                    "state and changes make the truth"
+                );
             }
         }
         assert_eq!(self.noticed, noticed);
-        let ring: Vec<_> =
-            self.exchange.recent(&name(0), 99).iter().map(|event| event.message().unwrap().payload.to_string()).collect();
-        assert_eq!(ring, self.published.iter().rev().take(RING).cloned().collect::<Vec<_>>());
+        let ring: Vec<_> = self
+            .exchange
+            .recent(&name(0), 99)
+            .iter()
+            .map(|event| event.message().unwrap().payload.to_string())
+            .collect();
+        assert_eq!(
+            ring,
+            self.published
+                .iter()
+                .rev()
+                .take(RING)
+                .cloned()
+                .collect::<Vec<_>>()
+        );
         let users: BTreeSet<_> = live.iter().filter_map(|client| client.user).collect();
-        let topics: BTreeSet<_> = live.iter().flat_map(|client| client.topics.keys()).chain([&0]).collect();
-        let totals = Totals { connections: live.len() + 1, users: users.len(), topics: topics.len() + 1 };
+        let topics: BTreeSet<_> = live
+            .iter()
+            .flat_map(|client| client.topics.keys())
+            .chain([&0])
+            .collect();
+        let totals = Totals {
+            connections: live.len() + 1,
+            users: users.len(),
+            topics: topics.len() + 1,
+        };
         assert_eq!(self.exchange.totals(), totals, "no ghost is left");
     }
 }

@@ -34,7 +34,12 @@ pub struct Finding {
 
 impl Finding {
     fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { level, subject: subject.into(), detail: detail.into(), remedy: None }
+        Self {
+            level,
+            subject: subject.into(),
+            detail: detail.into(),
+            remedy: None,
+        }
     }
 
     pub(crate) fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {

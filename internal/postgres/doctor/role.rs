@@ -24,11 +24,17 @@ const POWERS: &str = "WITH ours AS (
 /// One line: what the role is, and what it could do that reading does not need.
 pub(super) async fn examine(database: &Database) -> Finding {
     match powers(database).await {
-        Ok((name, found)) if found.is_empty() => Finding::ok("role", format!("{name} may read, and nothing else")),
+        Ok((name, found)) if found.is_empty() => {
+            Finding::ok("role", format!("{name} may read, and nothing else"))
+        }
         Ok((name, found)) => {
             let remedy = "serve as a role with CONNECT on the database and SELECT on the columns that the queries read, as sql/role.sql \
                           makes it; let the owner run `latido install`";
-            Finding::warning("role", format!("{name} {}; reading needs no such power", found.join(", "))).remedy(remedy)
+            Finding::warning(
+                "role",
+                format!("{name} {}; reading needs no such power", found.join(", ")),
+            )
+            .remedy(remedy)
         }
         Err(error) => Finding::failure("role", error.to_string()),
     }
@@ -37,15 +43,26 @@ pub(super) async fn examine(database: &Database) -> Finding {
 async fn powers(database: &Database) -> Result<(String, Vec<String>), DatabaseError> {
     let rows = database.query("the doctor", POWERS, &[]).await?;
     let unreadable = |error: tokio_postgres::Error| DatabaseError::of("the doctor", &error);
-    let Some(row) = rows.first() else { return Ok((String::new(), Vec::new())) };
+    let Some(row) = rows.first() else {
+        return Ok((String::new(), Vec::new()));
+    };
     let name = row.try_get(0).map_err(unreadable)?;
     if row.try_get(1).map_err(unreadable)? {
         // Everything else follows from it.
         return Ok((name, vec!["is a superuser".to_owned()]));
     }
-    let [may, owns, writes, creates] = [2, 3, 4, 5].map(|column| row.try_get::<_, Vec<String>>(column));
-    let mut found: Vec<_> = may.map_err(unreadable)?.into_iter().map(|what| format!("may {what}")).collect();
-    for (what, names) in [("owns", owns), ("may write to", writes), ("may create in", creates)] {
+    let [may, owns, writes, creates] =
+        [2, 3, 4, 5].map(|column| row.try_get::<_, Vec<String>>(column));
+    let mut found: Vec<_> = may
+        .map_err(unreadable)?
+        .into_iter()
+        .map(|what| format!("may {what}"))
+        .collect();
+    for (what, names) in [
+        ("owns", owns),
+        ("may write to", writes),
+        ("may create in", creates),
+    ] {
         let names = names.map_err(unreadable)?;
         if !names.is_empty() {
             found.push(format!("{what} {}", listed(&names)));

@@ -25,17 +25,25 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
         Ok(prepared) => prepared,
         Err(error) => return vec![failed(stream, "query", &error)],
     };
-    let mut findings = vec![Finding::ok(subject(stream, "query"), format!("valid; its keys are {}", prepared.key_type))];
+    let mut findings = vec![Finding::ok(
+        subject(stream, "query"),
+        format!("valid; its keys are {}", prepared.key_type),
+    )];
     findings.push(match explain(database, stream, &prepared).await {
         Ok(plan) => judge(stream, &plan),
         Err(error) => failed(stream, "plan", &error),
     });
     findings.extend(check(database, stream, &prepared).await);
     if stream.authorize.is_some() {
-        findings.push(match database.allowed(stream, &UserId::new("latido doctor"), &[]).await {
-            Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
-            Err(error) => failed(stream, "authorize", &error),
-        });
+        findings.push(
+            match database
+                .allowed(stream, &UserId::new("latido doctor"), &[])
+                .await
+            {
+                Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
+                Err(error) => failed(stream, "authorize", &error),
+            },
+        );
     }
     findings
 }
@@ -55,20 +63,24 @@ async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Opt
     if stream.open_check().is_none() {
         let refused = "the database refuses the query itself: a server would read with its check";
         return Some(
-            Finding::failure(subject, refused).remedy("if it is sql/history/estadisticas.sql: run sql/history/install.sql"),
+            Finding::failure(subject, refused)
+                .remedy("if it is sql/history/estadisticas.sql: run sql/history/install.sql"),
         );
     }
     let compared = async {
         let key = a_key(database, stream, prepared).await?;
-        let differing = database.differences(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)]).await?;
+        let differing = database
+            .differences(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)])
+            .await?;
         Ok(differing.is_empty())
     };
     Some(match compared.await {
         Ok(true) => Finding::ok(subject, "says the same of one key"),
         Ok(false) => {
             let differs = "says something else of a key: a server would read with it once it comes to that key";
-            Finding::failure(subject, differs)
-                .remedy("where days are closed: SELECT latido_history.reopen(), then close them anew")
+            Finding::failure(subject, differs).remedy(
+                "where days are closed: SELECT latido_history.reopen(), then close them anew",
+            )
         }
         Err(error) => failed(stream, "check", &error),
     })
@@ -88,32 +100,57 @@ impl<'a> FromSql<'a> for Json {
 }
 
 /// Runs the query for one key that exists, if any does.
-async fn explain(database: &Database, stream: &Stream, prepared: &Prepared) -> Result<Value, DatabaseError> {
+async fn explain(
+    database: &Database,
+    stream: &Stream,
+    prepared: &Prepared,
+) -> Result<Value, DatabaseError> {
     let key = a_key(database, stream, prepared).await?;
     let values = keys::array(&prepared.keys, &[&key]);
     let todays = vec![date(2000, 1, 1)];
-    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&*values, prepared.keys.clone()), (&todays, Type::DATE_ARRAY)];
-    let used = if prepared.takes_today { &params[..] } else { &params[..1] };
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [
+        (&*values, prepared.keys.clone()),
+        (&todays, Type::DATE_ARRAY),
+    ];
+    let used = if prepared.takes_today {
+        &params[..]
+    } else {
+        &params[..1]
+    };
     let sql = format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}", prepared.read);
-    let rows = database.query(&format!("the query of stream {}", stream.name), &sql, used).await?;
+    let rows = database
+        .query(&format!("the query of stream {}", stream.name), &sql, used)
+        .await?;
     let plan = rows.first().and_then(|row| row.try_get::<_, Json>(0).ok());
     Ok(plan.map_or(Value::Null, |Json(mut plan)| plan[0].take()))
 }
 
 /// One that exists, if any does.
-async fn a_key(database: &Database, stream: &Stream, prepared: &Prepared) -> Result<Key, DatabaseError> {
+async fn a_key(
+    database: &Database,
+    stream: &Stream,
+    prepared: &Prepared,
+) -> Result<Key, DatabaseError> {
     let none = match prepared.key_type {
         KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
         KeyType::Integer | KeyType::Text => "0",
     };
-    Ok(Key::from_canonical(sample(database, stream).await?.as_deref().unwrap_or(none)))
+    Ok(Key::from_canonical(
+        sample(database, stream).await?.as_deref().unwrap_or(none),
+    ))
 }
 
 async fn sample(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
     let keyed = |table: &&Table| table.key.is_some();
-    let Some(table) = stream.tables.iter().find(keyed) else { return Ok(None) };
-    let Ok(found) = resolve::one(database, stream, table).await? else { return Ok(None) };
-    let Some(key) = &found.key else { return Ok(None) };
+    let Some(table) = stream.tables.iter().find(keyed) else {
+        return Ok(None);
+    };
+    let Ok(found) = resolve::one(database, stream, table).await? else {
+        return Ok(None);
+    };
+    let Some(key) = &found.key else {
+        return Ok(None);
+    };
     let (key, table) = (ident(&key.name), qualified(&found.schema, &found.table));
     let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
@@ -126,8 +163,11 @@ fn judge(stream: &Stream, plan: &Value) -> Finding {
     let mut scans = Vec::new();
     scanned(&plan["Plan"], &mut scans);
     if let Some((table, rows)) = scans.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
-        let detail = format!("one key reads all of {table}, {rows:.0} rows, in {ms:.1} ms; and so does every other");
-        return Finding::warning(subject, detail).remedy("create the index that is named for the table, then ANALYZE it");
+        let detail = format!(
+            "one key reads all of {table}, {rows:.0} rows, in {ms:.1} ms; and so does every other"
+        );
+        return Finding::warning(subject, detail)
+            .remedy("create the index that is named for the table, then ANALYZE it");
     }
     if ms > SLOW_MS {
         return Finding::warning(subject, format!("reading one key takes {ms:.1} ms"));
@@ -137,11 +177,15 @@ fn judge(stream: &Stream, plan: &Value) -> Finding {
 
 /// The sequential scans over large tables.
 fn scanned(node: &Value, found: &mut Vec<(String, f64)>) {
-    let rows = node["Actual Rows"].as_f64().unwrap_or_default() + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
+    let rows = node["Actual Rows"].as_f64().unwrap_or_default()
+        + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
     let rows = rows * node["Actual Loops"].as_f64().unwrap_or(1.0);
     if node["Node Type"] == "Seq Scan" && rows > SMALL {
         let name = |field: &str| node[field].as_str().unwrap_or_default().to_owned();
-        found.push((format!("{}.{}", name("Schema"), name("Relation Name")), rows));
+        found.push((
+            format!("{}.{}", name("Schema"), name("Relation Name")),
+            rows,
+        ));
     }
     for child in node["Plans"].as_array().into_iter().flatten() {
         scanned(child, found);
@@ -159,7 +203,10 @@ mod tests {
         let scan = json!({"Node Type": "Seq Scan", "Schema": "public", "Relation Name": "citas", "Actual Rows": 12.0,
                           "Rows Removed by Filter": 6000, "Actual Loops": 2});
         let mut found = Vec::new();
-        scanned(&json!({"Node Type": "Aggregate", "Plans": [{"Node Type": "Gather", "Plans": [scan]}]}), &mut found);
+        scanned(
+            &json!({"Node Type": "Aggregate", "Plans": [{"Node Type": "Gather", "Plans": [scan]}]}),
+            &mut found,
+        );
         assert_eq!(found, [("public.citas".to_owned(), 12024.0)]);
     }
 }

@@ -23,11 +23,19 @@ impl Account {
     pub(super) fn current() -> Result<Self, EmbeddedError> {
         let us = rustix::process::geteuid();
         if !us.is_root() {
-            return Ok(Self { uid: us.as_raw(), drop_to: None });
+            return Ok(Self {
+                uid: us.as_raw(),
+                drop_to: None,
+            });
         }
         ["postgres", "nobody"]
             .into_iter()
-            .find_map(|name| Some(Self { uid: id("-u", name)?, drop_to: Some((name.into(), id("-g", name)?)) }))
+            .find_map(|name| {
+                Some(Self {
+                    uid: id("-u", name)?,
+                    drop_to: Some((name.into(), id("-g", name)?)),
+                })
+            })
             .filter(|account| account.uid != 0)
             .ok_or(EmbeddedError::NoUnprivilegedUser)
     }
@@ -38,15 +46,24 @@ impl Account {
 
     /// How a sentence names it.
     pub(super) fn name(&self) -> String {
-        self.drop_to.as_ref().map_or_else(|| format!("uid {}", self.uid), |(name, _)| name.clone())
+        self.drop_to
+            .as_ref()
+            .map_or_else(|| format!("uid {}", self.uid), |(name, _)| name.clone())
     }
 
     /// A command of PostgreSQL: as this user, in its own process group (Ctrl-C in the terminal must reach us first, not
     /// the server), and with nothing of the caller's environment that could bend it.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.process_group(0).current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
-        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command
+            .process_group(0)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
+        for (name, _) in
+            env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
+        {
             command.env_remove(name);
         }
         if let Some((_, gid)) = self.drop_to {
@@ -69,7 +86,10 @@ impl Account {
     pub(super) fn create_passage(&self, path: &Path) -> Result<PathBuf, EmbeddedError> {
         let doing = || format!("creating {}", path.display());
         if !path.is_dir() {
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            if let Some(parent) = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+            {
                 self.create_passage(parent)?;
             }
             match fs::create_dir(path) {
@@ -89,19 +109,39 @@ impl Account {
         }
         let doing = || format!("running /bin/sh as {}", self.name());
         let mut shell = self.command("/bin/sh");
-        shell.args(["-c", "cd \"$1\"", "sh"]).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+        shell
+            .args(["-c", "cd \"$1\"", "sh"])
+            .arg(path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if shell.status().doing(doing)?.success() {
             return Ok(());
         }
         let closed = |dir: &&Path| fs::metadata(dir).is_ok_and(|about| about.mode() & 0o001 == 0);
         let ancestors: Vec<_> = path.ancestors().collect();
-        let blocked_by = ancestors.into_iter().rev().find(closed).unwrap_or(path).into();
-        Err(EmbeddedError::Unreachable { user: self.name(), path: path.into(), blocked_by })
+        let blocked_by = ancestors
+            .into_iter()
+            .rev()
+            .find(closed)
+            .unwrap_or(path)
+            .into();
+        Err(EmbeddedError::Unreachable {
+            user: self.name(),
+            path: path.into(),
+            blocked_by,
+        })
     }
 }
 
 /// Asks `id`, which also knows users that don't stand in `/etc/passwd` (macOS, LDAP).
 fn id(option: &str, name: &str) -> Option<u32> {
-    let output = Command::new("id").args([option, name]).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().parse().ok())?
+    let output = Command::new("id")
+        .args([option, name])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().parse().ok())?
 }

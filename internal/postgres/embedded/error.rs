@@ -70,10 +70,14 @@ pub enum EmbeddedError {
         command: String,
     },
     /// PostgreSQL refuses to run as root, and there is no user to drop to.
-    #[error("PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists; start as another user")]
+    #[error(
+        "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists; start as another user"
+    )]
     NoUnprivilegedUser,
     /// The user that the server runs as can't reach a directory.
-    #[error("the user {user} can't enter {path} because of {blocked_by}; choose a place outside it")]
+    #[error(
+        "the user {user} can't enter {path} because of {blocked_by}; choose a place outside it"
+    )]
     Unreachable {
         /// Who the server runs as.
         user: String,
@@ -137,6 +141,9 @@ pub(super) trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError> {
-        self.map_err(|error| EmbeddedError::Io { doing: doing(), source: error.into() })
+        self.map_err(|error| EmbeddedError::Io {
+            doing: doing(),
+            source: error.into(),
+        })
     }
 }

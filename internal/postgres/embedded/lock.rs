@@ -50,7 +50,9 @@ impl Lock {
             if let Some(lock) = Self::try_take(path)? {
                 return Ok(Ok(lock));
             }
-            let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+            let holder = fs::read_to_string(path)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
             let lives = holder.is_some_and(|pid| super::process::describe(pid).is_some());
             let patience = if lives { GRACE } else { CLEANING };
             if began.elapsed() > patience {
@@ -65,24 +67,41 @@ impl Lock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let mut file = options.mode(0o644).custom_flags(nofollow).open(path).doing(doing)?;
+        let mut file = options
+            .mode(0o644)
+            .custom_flags(nofollow)
+            .open(path)
+            .doing(doing)?;
         match flock(&file, operation) {
             Ok(()) => {}
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
+                return Ok(None);
+            }
             Err(error) => return Err(error).doing(doing),
         }
         // Whoever held it may have deleted the file in between: then this is a lock on nothing.
-        let same = |there: fs::Metadata, here: fs::Metadata| (there.dev(), there.ino()) == (here.dev(), here.ino());
-        if !fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| same(there, here))) {
+        let same = |there: fs::Metadata, here: fs::Metadata| {
+            (there.dev(), there.ino()) == (here.dev(), here.ino())
+        };
+        if !fs::metadata(path)
+            .is_ok_and(|there| file.metadata().is_ok_and(|here| same(there, here)))
+        {
             return Ok(None);
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", process::id())).doing(doing)?;
-        Ok(Some(Self { file, path: path.into() }))
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", process::id()))
+            .doing(doing)?;
+        Ok(Some(Self {
+            file,
+            path: path.into(),
+        }))
     }
 
     /// A handle that keeps the lock held for as long as the process that inherits it lives.
     pub(super) fn share(&self) -> Result<File, EmbeddedError> {
-        self.file.try_clone().doing(|| format!("sharing {}", self.path.display()))
+        self.file
+            .try_clone()
+            .doing(|| format!("sharing {}", self.path.display()))
     }
 
     /// Deletes the file before the lock ends, so that whoever waits for it notices.
@@ -98,6 +117,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Not merely closing: a child forked by another thread at this moment holds a copy until it calls exec.
-        let _unheld = self.file.set_len(0).and_then(|()| Ok(flock(&self.file, FlockOperation::Unlock)?));
+        let _unheld = self
+            .file
+            .set_len(0)
+            .and_then(|()| Ok(flock(&self.file, FlockOperation::Unlock)?));
     }
 }

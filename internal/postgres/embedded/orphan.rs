@@ -20,7 +20,11 @@ const PID_FILE: &str = "postmaster.pid";
 /// server of this run: an old file's number may be another's by now.
 pub(super) fn forget(data: &Path) {
     if let Some(segment) = PidFile::read(data).segment {
-        let _best_effort = Command::new("ipcrm").args(["-m", &segment]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _best_effort = Command::new("ipcrm")
+            .args(["-m", &segment])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
@@ -41,16 +45,29 @@ impl PidFile {
     pub(super) fn read(data: &Path) -> Self {
         let text = fs::read_to_string(data.join(PID_FILE)).unwrap_or_default();
         let mut lines = text.lines();
-        let pid = lines.next().and_then(|line| line.trim().trim_start_matches('-').parse().ok());
-        let segment = lines.nth(5).and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned);
-        Self { pid, segment, ready: lines.next().is_some_and(|state| state.starts_with("ready")) }
+        let pid = lines
+            .next()
+            .and_then(|line| line.trim().trim_start_matches('-').parse().ok());
+        let segment = lines
+            .nth(5)
+            .and_then(|line| line.split_whitespace().nth(1))
+            .map(str::to_owned);
+        Self {
+            pid,
+            segment,
+            ready: lines.next().is_some_and(|state| state.starts_with("ready")),
+        }
     }
 }
 
 /// Makes way for a new server: stops one that outlived its manager, or deletes a file that names somebody else.
 pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
-    let Some(pid) = PidFile::read(data).pid else { return Ok(()) };
-    let Some(process) = process::describe(pid) else { return Ok(()) };
+    let Some(pid) = PidFile::read(data).pid else {
+        return Ok(());
+    };
+    let Some(process) = process::describe(pid) else {
+        return Ok(());
+    };
     let path = data.join(PID_FILE);
     match judge(&process, data) {
         Verdict::Ours => {
@@ -59,11 +76,19 @@ pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
             Ok(())
         }
         Verdict::Unrelated => {
-            tracing::warn!(pid, command = process.command, "deleting a stale postmaster.pid that names another process");
+            tracing::warn!(
+                pid,
+                command = process.command,
+                "deleting a stale postmaster.pid that names another process"
+            );
             let doing = format!("deleting {}", path.display());
             fs::remove_file(path).map_err(|source| EmbeddedError::Io { doing, source })
         }
-        Verdict::Unclear => Err(EmbeddedError::PidFileHeld { path, pid, command: process.command }),
+        Verdict::Unclear => Err(EmbeddedError::PidFileHeld {
+            path,
+            pid,
+            command: process.command,
+        }),
     }
 }
 
@@ -94,7 +119,9 @@ fn judge(process: &Described, data: &Path) -> Verdict {
 
 fn names(command: &str, data: &Path) -> bool {
     let data = data.to_string_lossy();
-    command.split_once(data.as_ref()).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
+    command
+        .split_once(data.as_ref())
+        .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
 }
 
 /// It is not our child: all we can do is signal and look.
@@ -119,18 +146,33 @@ mod tests {
 
     fn verdict(command: &str, directory: Option<&str>) -> Verdict {
         let directory = directory.map(Into::into);
-        judge(&Described { command: command.into(), directory }, Path::new("/var/lib/latido/pg15"))
+        judge(
+            &Described {
+                command: command.into(),
+                directory,
+            },
+            Path::new("/var/lib/latido/pg15"),
+        )
     }
 
     #[test]
     fn only_a_server_of_this_directory_is_ours() {
         let bin = "/usr/lib/postgresql/15/bin/postgres";
-        assert_eq!(verdict(&format!("{bin} -D /var/lib/latido/pg15 -k /tmp/x"), None), Verdict::Ours);
+        assert_eq!(
+            verdict(&format!("{bin} -D /var/lib/latido/pg15 -k /tmp/x"), None),
+            Verdict::Ours
+        );
         assert_eq!(verdict(bin, Some("/var/lib/latido/pg15")), Verdict::Ours);
-        assert_eq!(verdict(&format!("{bin} -D /var/lib/latido/pg150"), None), Verdict::Unrelated);
+        assert_eq!(
+            verdict(&format!("{bin} -D /var/lib/latido/pg150"), None),
+            Verdict::Unrelated
+        );
         assert_eq!(verdict(bin, Some("/srv/pg")), Verdict::Unrelated);
         assert_eq!(verdict(bin, None), Verdict::Unclear);
         assert_eq!(verdict("postgres: checkpointer", None), Verdict::Unrelated);
-        assert_eq!(verdict("sleep 60", Some("/var/lib/latido/pg15")), Verdict::Unrelated);
+        assert_eq!(
+            verdict("sleep 60", Some("/var/lib/latido/pg15")),
+            Verdict::Unrelated
+        );
     }
 }

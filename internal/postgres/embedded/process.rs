@@ -44,14 +44,24 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
         return pids.filter(|&pid| parent_of(pid) == Some(parent)).collect();
     }
     let listing = ps(&["-A", "-o", "pid=,ppid="]).unwrap_or_default();
-    let pairs = listing.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
-    pairs.filter(|(_, of)| of.trim().parse() == Ok(parent)).filter_map(|(pid, _)| pid.parse().ok()).collect()
+    let pairs = listing
+        .lines()
+        .filter_map(|line| line.trim().split_once(char::is_whitespace));
+    pairs
+        .filter(|(_, of)| of.trim().parse() == Ok(parent))
+        .filter_map(|(pid, _)| pid.parse().ok())
+        .collect()
 }
 
 /// The fourth field of `stat`; the second is a name in parentheses that may hold anything.
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 fn has_proc() -> bool {
@@ -59,6 +69,13 @@ fn has_proc() -> bool {
 }
 
 fn ps(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("ps").args(arguments).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new("ps")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

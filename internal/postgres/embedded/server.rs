@@ -46,13 +46,17 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts the server and returns when it accepts connections.
-    pub(super) fn start(launch: &Launch<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
+    pub(super) fn start(
+        launch: &Launch<'_>,
+        watchdog: &mut Watchdog,
+    ) -> Result<Self, EmbeddedError> {
         let deadline = Instant::now() + LEFTOVER_PATIENCE;
         loop {
             let outcome = Self::try_start(launch, watchdog);
             match &outcome {
                 Err(EmbeddedError::Start { tail, .. })
-                    if tail.contains("pre-existing shared memory block") && Instant::now() < deadline => {}
+                    if tail.contains("pre-existing shared memory block")
+                        && Instant::now() < deadline => {}
                 _ => return outcome,
             }
             thread::sleep(Duration::from_millis(50));
@@ -61,20 +65,36 @@ impl Server {
 
     fn try_start(launch: &Launch<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
         let doing = || format!("opening {}", launch.log.display());
-        let mut log = OpenOptions::new().read(true).append(true).create(true).open(&launch.log).doing(doing)?;
+        let mut log = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&launch.log)
+            .doing(doing)?;
         if log.metadata().doing(doing)?.len() > LOG_LIMIT {
             log.set_len(0).doing(doing)?;
         }
         let begins = log.seek(SeekFrom::End(0)).doing(doing)?;
         let mut command = launch.account.command(launch.binaries.program("postgres"));
-        command.arg("-D").arg(&launch.data).arg("-k").arg(&launch.socket).args(["-p", &launch.port.to_string()]);
+        command
+            .arg("-D")
+            .arg(&launch.data)
+            .arg("-k")
+            .arg(&launch.socket)
+            .args(["-p", &launch.port.to_string()]);
         for setting in launch.settings() {
             command.args(["-c", setting]);
         }
-        command.stdout(Stdio::null()).stderr(log.try_clone().doing(doing)?);
-        let child = command.spawn().doing(|| format!("starting PostgreSQL as {}", launch.account.name()))?;
+        command
+            .stdout(Stdio::null())
+            .stderr(log.try_clone().doing(doing)?);
+        let child = command
+            .spawn()
+            .doing(|| format!("starting PostgreSQL as {}", launch.account.name()))?;
         let mut server = Self { child };
-        let ready = watchdog.guard(Some(server.pid())).and_then(|()| server.wait_ready(launch, log, begins));
+        let ready = watchdog
+            .guard(Some(server.pid()))
+            .and_then(|()| server.wait_ready(launch, log, begins));
         match ready {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -85,14 +105,23 @@ impl Server {
         }
     }
 
-    fn wait_ready(&mut self, launch: &Launch<'_>, log: File, begins: u64) -> Result<(), EmbeddedError> {
+    fn wait_ready(
+        &mut self,
+        launch: &Launch<'_>,
+        log: File,
+        begins: u64,
+    ) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START_PATIENCE;
         let reason = loop {
             let said = PidFile::read(&launch.data);
             if said.ready && said.pid == Some(self.pid()) {
                 return Ok(());
             }
-            if let Some(status) = self.child.try_wait().doing(|| "waiting for PostgreSQL".into())? {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .doing(|| "waiting for PostgreSQL".into())?
+            {
                 break format!("it ended with {status}");
             }
             if Instant::now() > deadline {
@@ -100,7 +129,11 @@ impl Server {
             }
             thread::sleep(POLL);
         };
-        Err(EmbeddedError::Start { reason, log: launch.log.clone(), tail: last_lines(log, begins) })
+        Err(EmbeddedError::Start {
+            reason,
+            log: launch.log.clone(),
+            tail: last_lines(log, begins),
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -110,7 +143,10 @@ impl Server {
     /// Asks it to stop with this signal, then less kindly, and reaps it.
     pub(super) fn stop(mut self, first: Signal) -> Result<(), EmbeddedError> {
         let doing = || "waiting for PostgreSQL to stop".to_owned();
-        for (signal, patience) in [(first, Duration::from_secs(15)), (Signal::QUIT, Duration::from_secs(7))] {
+        for (signal, patience) in [
+            (first, Duration::from_secs(15)),
+            (Signal::QUIT, Duration::from_secs(7)),
+        ] {
             let deadline = Instant::now() + patience;
             let mut told = false;
             while Instant::now() < deadline {
@@ -125,7 +161,10 @@ impl Server {
                 thread::sleep(POLL);
             }
         }
-        self.child.kill().and_then(|()| self.child.wait()).doing(doing)?;
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .doing(doing)?;
         Ok(())
     }
 
@@ -137,7 +176,9 @@ impl Server {
         for backend in backends {
             process::signal(backend, Signal::KILL);
         }
-        self.child.wait().doing(|| "waiting for PostgreSQL to die".into())?;
+        self.child
+            .wait()
+            .doing(|| "waiting for PostgreSQL to die".into())?;
         Ok(())
     }
 
@@ -162,7 +203,11 @@ impl Server {
 impl Launch<'_> {
     fn settings(&self) -> impl Iterator<Item = &'static str> {
         let always = [
-            if self.tcp { "listen_addresses=127.0.0.1" } else { "listen_addresses=" },
+            if self.tcp {
+                "listen_addresses=127.0.0.1"
+            } else {
+                "listen_addresses="
+            },
             "shared_buffers=64MB",
             "timezone=UTC",
             "log_timezone=UTC",
@@ -175,7 +220,13 @@ impl Launch<'_> {
             &["max_connections=100", "synchronous_commit=off"]
         } else {
             // Shared memory as files in the data directory: a server that is killed leaves none behind in /dev/shm.
-            &["max_connections=200", "fsync=off", "full_page_writes=off", "autovacuum=off", "dynamic_shared_memory_type=mmap"]
+            &[
+                "max_connections=200",
+                "fsync=off",
+                "full_page_writes=off",
+                "autovacuum=off",
+                "dynamic_shared_memory_type=mmap",
+            ]
         };
         always.into_iter().chain(by_storage.iter().copied())
     }
@@ -184,7 +235,9 @@ impl Launch<'_> {
 /// The end of what this start wrote.
 fn last_lines(mut log: File, begins: u64) -> String {
     let mut bytes = Vec::new();
-    let _unreadable = log.seek(SeekFrom::Start(begins)).and_then(|_| log.read_to_end(&mut bytes));
+    let _unreadable = log
+        .seek(SeekFrom::Start(begins))
+        .and_then(|_| log.read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")

@@ -27,12 +27,23 @@ impl Settings {
     /// The usual settings: look everywhere, fetch if need be, no TCP.
     #[must_use]
     pub fn new(storage: Storage) -> Self {
-        Self { bin_dir: None, fetch: true, storage, tcp_port: None, search: Search::Machine, cache_dir: default_cache_dir() }
+        Self {
+            bin_dir: None,
+            fetch: true,
+            storage,
+            tcp_port: None,
+            search: Search::Machine,
+            cache_dir: default_cache_dir(),
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), EmbeddedError> {
         let kept = matches!(self.storage, Storage::Persistent { .. });
-        if kept && self.tcp_port.is_some() { Err(EmbeddedError::TcpRefused) } else { Ok(()) }
+        if kept && self.tcp_port.is_some() {
+            Err(EmbeddedError::TcpRefused)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -75,7 +86,9 @@ pub fn default_cache_dir() -> PathBuf {
 
 /// What is named counts. Root's home never does: the server runs as another user, and `/root` is closed to it.
 fn home_for(variable: &str, under_home: &str, of_root: &str) -> PathBuf {
-    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let named = env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     if let Some(named) = named {
         return named;
     }
@@ -83,6 +96,8 @@ fn home_for(variable: &str, under_home: &str, of_root: &str) -> PathBuf {
     if user.is_root() {
         return PathBuf::from(of_root);
     }
-    let home = env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(under_home));
+    let home = env::home_dir()
+        .filter(|home| home.is_absolute())
+        .map(|home| home.join(under_home));
     home.unwrap_or_else(|| env::temp_dir().join(format!("latido-{}", user.as_raw())))
 }

@@ -26,7 +26,15 @@ pub(super) fn initdb(
     }
     account.create_dir(&unfinished)?;
     let mut command = account.command(binaries.program("initdb"));
-    command.arg("-D").arg(&unfinished).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
+    command.arg("-D").arg(&unfinished).args([
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]);
     // Segments of 4 MB make an empty cluster 31 MB instead of 39.
     command.args(["--no-instructions", "--wal-segsize=4"]);
     if !sync {
@@ -37,9 +45,17 @@ pub(super) fn initdb(
 }
 
 /// The template under `base` for these binaries, created at the first use by whichever process comes first.
-pub(super) fn ensure(binaries: &Binaries, account: &Account, base: &Path) -> Result<PathBuf, EmbeddedError> {
+pub(super) fn ensure(
+    binaries: &Binaries,
+    account: &Account,
+    base: &Path,
+) -> Result<PathBuf, EmbeddedError> {
     let identity = format!("{} {}", binaries.identity(), account.uid());
-    let template = base.join(format!("template-{}-{}", binaries.major(), short_hash(identity.as_bytes())));
+    let template = base.join(format!(
+        "template-{}-{}",
+        binaries.major(),
+        short_hash(identity.as_bytes())
+    ));
     if !template.exists() {
         let one_at_a_time = Lock::wait(&base.join("template.lock"))?;
         if !template.exists() {
@@ -52,7 +68,11 @@ pub(super) fn ensure(binaries: &Binaries, account: &Account, base: &Path) -> Res
 /// Copies the template as the server's user, who owns it and must own the copy.
 pub(super) fn copy(template: &Path, account: &Account, target: &Path) -> Result<(), EmbeddedError> {
     account.create_dir(target)?;
-    run(account.command("cp").arg("-Rp").arg(template.join(".")).arg(target))
+    run(account
+        .command("cp")
+        .arg("-Rp")
+        .arg(template.join("."))
+        .arg(target))
 }
 
 fn run(command: &mut Command) -> Result<(), EmbeddedError> {
@@ -63,5 +83,9 @@ fn run(command: &mut Command) -> Result<(), EmbeddedError> {
     }
     let said = [output.stdout, output.stderr].concat();
     let output_text = String::from_utf8_lossy(&said).trim().to_owned();
-    Err(EmbeddedError::Program { program, status: output.status.to_string(), output: output_text })
+    Err(EmbeddedError::Program {
+        program,
+        status: output.status.to_string(),
+        output: output_text,
+    })
 }

@@ -46,19 +46,40 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Starts the guard, before there is a server. `signal` is a name as in `kill -INT`.
-    pub(super) fn spawn(data: &Path, lock: &Lock, signal: &str, litter: &[&Path]) -> Result<Self, EmbeddedError> {
+    pub(super) fn spawn(
+        data: &Path,
+        lock: &Lock,
+        signal: &str,
+        litter: &[&Path],
+    ) -> Result<Self, EmbeddedError> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SCRIPT, "latido-watchdog"]).arg(data).arg(lock.path()).arg(signal).args(litter);
+        command
+            .args(["-c", SCRIPT, "latido-watchdog"])
+            .arg(data)
+            .arg(lock.path())
+            .arg(signal)
+            .args(litter);
         // Its own group, or Ctrl-C would reach it together with us.
-        command.process_group(0).current_dir("/").stdin(Stdio::piped()).stdout(lock.share()?).stderr(Stdio::null());
-        let shell = command.spawn().doing(|| "starting the watchdog with /bin/sh".into())?;
+        command
+            .process_group(0)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(lock.share()?)
+            .stderr(Stdio::null());
+        let shell = command
+            .spawn()
+            .doing(|| "starting the watchdog with /bin/sh".into())?;
         Ok(Self { shell })
     }
 
     /// Names the server to stop, or none while there isn't one.
     pub(super) fn guard(&mut self, pid: Option<u32>) -> Result<(), EmbeddedError> {
         let line = pid.map_or_else(|| "none\n".to_owned(), |pid| format!("{pid}\n"));
-        let written = self.shell.stdin.as_mut().map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()));
+        let written = self
+            .shell
+            .stdin
+            .as_mut()
+            .map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()));
         written.doing(|| "speaking to the watchdog".into())
     }
 }

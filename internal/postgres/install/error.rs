@@ -11,7 +11,9 @@ pub enum InstallError {
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
     /// Somebody holds a lock on it for long: a long transaction, a migration, a VACUUM FULL.
-    #[error("{subject} is locked by another session; nothing was changed. Try again when the long transaction on it has ended")]
+    #[error(
+        "{subject} is locked by another session; nothing was changed. Try again when the long transaction on it has ended"
+    )]
     Locked {
         /// The table.
         subject: String,
@@ -35,9 +37,10 @@ pub enum InstallError {
 impl InstallError {
     pub(super) fn of(subject: String, error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
-                Self::Forbidden { subject, message: db.message().to_owned() }
-            }
+            Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::Forbidden {
+                subject,
+                message: db.message().to_owned(),
+            },
             _ => Self::Database(DatabaseError::of(&subject, error)),
         }
     }

@@ -62,7 +62,11 @@ pub(in crate::postgres) struct KeyColumn {
 impl KeyColumn {
     /// The key of a row under that alias, as it is compared.
     fn of(&self, alias: &str) -> String {
-        let collation = if self.is_text { "::text COLLATE \"C\"" } else { "" };
+        let collation = if self.is_text {
+            "::text COLLATE \"C\""
+        } else {
+            ""
+        };
         format!("{alias}.{}{collation}", ident(&self.name))
     }
 }
@@ -88,15 +92,31 @@ impl Event {
     pub(super) fn tgtype(self, form: Form) -> i16 {
         const ROW: i16 = 1;
         const TRUNCATE: i16 = 32;
-        if form == Form::Rows && self.tgtype != TRUNCATE { self.tgtype | ROW } else { self.tgtype }
+        if form == Form::Rows && self.tgtype != TRUNCATE {
+            self.tgtype | ROW
+        } else {
+            self.tgtype
+        }
     }
 }
 
 pub(super) const EVENTS: [Event; 4] = [
-    Event { suffix: "ins", tgtype: 4 },
-    Event { suffix: "upd", tgtype: 16 },
-    Event { suffix: "del", tgtype: 8 },
-    Event { suffix: "tru", tgtype: 32 },
+    Event {
+        suffix: "ins",
+        tgtype: 4,
+    },
+    Event {
+        suffix: "upd",
+        tgtype: 16,
+    },
+    Event {
+        suffix: "del",
+        tgtype: 8,
+    },
+    Event {
+        suffix: "tru",
+        tgtype: 32,
+    },
 ];
 
 impl Watched {
@@ -106,11 +126,17 @@ impl Watched {
 
     /// The function's name: readable, and distinct through the hash of all that makes it distinct.
     pub(super) fn function(&self) -> String {
-        limited(&format!("{}_{}", self.stream, self.table), &format!("_{}", self.id()))
+        limited(
+            &format!("{}_{}", self.stream, self.table),
+            &format!("_{}", self.id()),
+        )
     }
 
     pub(super) fn trigger(&self, event: Event) -> String {
-        limited(&format!("latido_{}", self.stream), &format!("_{}_{}", self.id(), event.suffix))
+        limited(
+            &format!("latido_{}", self.stream),
+            &format!("_{}_{}", self.id(), event.suffix),
+        )
     }
 
     fn id(&self) -> String {
@@ -123,7 +149,10 @@ impl Watched {
         let stream = literal(&self.stream);
         let columns = self.columns_of("latido_r");
         let Some(key) = &self.key else {
-            return fill(include_str!("keyless.sql"), &[("stream", &stream), ("columns", &columns)]);
+            return fill(
+                include_str!("keyless.sql"),
+                &[("stream", &stream), ("columns", &columns)],
+            );
         };
         if self.form == Form::Rows {
             return self.row_body(key, &stream);
@@ -148,14 +177,21 @@ impl Watched {
         let key_of_row = format!("coalesce({new_key}, {old_key})::text");
         // As text, unless equal values of the type have equal texts; then it is cheaper.
         let same_key = if key.is_text {
-            format!("(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")")
+            format!(
+                "(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")"
+            )
         } else {
             format!("coalesce({old_key}, {new_key}) = coalesce({new_key}, {old_key})")
         };
-        let (hash_of_row, hash_of_key) =
-            (hash_sql(&format!("{stream} || ':' || {key_of_row}")), hash_sql(&format!("{stream} || ':' || latido_key")));
-        let (try_first, try_second, bytes) =
-            (try_first_sql("latido_hash"), try_second_sql("latido_hash"), MAX_KEY_BYTES.to_string());
+        let (hash_of_row, hash_of_key) = (
+            hash_sql(&format!("{stream} || ':' || {key_of_row}")),
+            hash_sql(&format!("{stream} || ':' || latido_key")),
+        );
+        let (try_first, try_second, bytes) = (
+            try_first_sql("latido_hash"),
+            try_second_sql("latido_hash"),
+            MAX_KEY_BYTES.to_string(),
+        );
         let values = [
             ("stream", stream),
             ("columns", &columns),
@@ -182,14 +218,31 @@ impl Watched {
 
     /// What counts as a change, of rows under that alias.
     fn columns_of(&self, alias: &str) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|name| format!("{alias}.{}", ident(name))).collect();
-        if columns.is_empty() { format!("{alias}.*") } else { columns.join(", ") }
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|name| format!("{alias}.{}", ident(name)))
+            .collect();
+        if columns.is_empty() {
+            format!("{alias}.*")
+        } else {
+            columns.join(", ")
+        }
     }
 
     /// Tells our functions from others, and current ones from old ones.
     pub(super) fn comment(&self) -> String {
-        let hash = hash(&format!("{}{}{}", include_str!("function.sql"), self.rights(), self.body()));
-        format!("{MARK} changes of {} for stream {}; sha256:{hash}", self.qualified(), self.stream)
+        let hash = hash(&format!(
+            "{}{}{}",
+            include_str!("function.sql"),
+            self.rights(),
+            self.body()
+        ));
+        format!(
+            "{MARK} changes of {} for stream {}; sha256:{hash}",
+            self.qualified(),
+            self.stream
+        )
     }
 
     fn section(&self) -> Section {
@@ -214,11 +267,20 @@ impl Watched {
         for (schema, name) in &self.relations {
             let [ins, upd, del, tru] = EVENTS.map(|event| ident(&self.trigger(event)));
             let table = qualified(schema, name);
-            let values =
-                [("table", table.as_str()), ("function", &function), ("ins", &ins), ("upd", &upd), ("del", &del), ("tru", &tru)];
+            let values = [
+                ("table", table.as_str()),
+                ("function", &function),
+                ("ins", &ins),
+                ("upd", &upd),
+                ("del", &del),
+                ("tru", &tru),
+            ];
             sql.push_str(&fill(triggers, &values));
         }
-        Section { subject: self.qualified(), sql }
+        Section {
+            subject: self.qualified(),
+            sql,
+        }
     }
 }
 
@@ -226,50 +288,85 @@ impl Watched {
 pub(super) fn shared_body(gated: bool) -> String {
     let (hash, each) = ("latido_hash", "k.hash");
     let gate = [
-        ("hash_of_key", hash_sql("latido_stream || ':' || latido_keys[1]")),
+        (
+            "hash_of_key",
+            hash_sql("latido_stream || ':' || latido_keys[1]"),
+        ),
         ("hash_of_each", hash_sql("latido_stream || ':' || k.key")),
         ("try_first", try_first_sql(hash)),
         ("try_second", try_second_sql(hash)),
         ("try_first_each", try_first_sql(each)),
         ("try_second_each", try_second_sql(each)),
     ];
-    let gate = fill(include_str!("gate.sql"), &gate.each_ref().map(|(name, sql)| (*name, sql.as_str())));
+    let gate = fill(
+        include_str!("gate.sql"),
+        &gate.each_ref().map(|(name, sql)| (*name, sql.as_str())),
+    );
     let gate = if gated { gate.as_str() } else { "" };
     let (keys, bytes) = (MAX_KEYS.to_string(), MAX_KEY_BYTES.to_string());
     let (payload, item) = (MAX_PAYLOAD.to_string(), MAX_ITEM.to_string());
-    let values =
-        [("max_keys", keys.as_str()), ("max_key_bytes", &bytes), ("max_payload", &payload), ("max_item", &item), ("gate", gate)];
+    let values = [
+        ("max_keys", keys.as_str()),
+        ("max_key_bytes", &bytes),
+        ("max_payload", &payload),
+        ("max_item", &item),
+        ("gate", gate),
+    ];
     fill(include_str!("changed.sql"), &values)
 }
 
 pub(super) fn shared_comment(gated: bool) -> String {
-    let hash = hash(&format!("{}{}", include_str!("shared.sql"), shared_body(gated)));
+    let hash = hash(&format!(
+        "{}{}",
+        include_str!("shared.sql"),
+        shared_body(gated)
+    ));
     format!("{MARK} sends what changed; sha256:{hash}")
 }
 
 /// Everything that installs the triggers of these tables, in order.
 pub(super) fn sections(tables: &[Watched], gated: bool) -> Vec<Section> {
-    let schema_comment = literal(&format!("{MARK} triggers for live statistics; latido uninstall removes them"));
+    let schema_comment = literal(&format!(
+        "{MARK} triggers for live statistics; latido uninstall removes them"
+    ));
     let (body, comment) = (dollar(&shared_body(gated)), literal(&shared_comment(gated)));
-    let values = [("schema_comment", schema_comment.as_str()), ("body", &body), ("comment", &comment)];
-    let shared = Section { subject: format!("schema {SCHEMA}"), sql: fill(include_str!("shared.sql"), &values) };
-    std::iter::once(shared).chain(tables.iter().map(Watched::section)).collect()
+    let values = [
+        ("schema_comment", schema_comment.as_str()),
+        ("body", &body),
+        ("comment", &comment),
+    ];
+    let shared = Section {
+        subject: format!("schema {SCHEMA}"),
+        sql: fill(include_str!("shared.sql"), &values),
+    };
+    std::iter::once(shared)
+        .chain(tables.iter().map(Watched::section))
+        .collect()
 }
 
 /// Sections as a script for psql, in one transaction.
 pub(super) fn script(settings: &str, sections: &[Section]) -> String {
-    let parts: Vec<_> = sections.iter().map(|section| section.sql.as_str()).collect();
+    let parts: Vec<_> = sections
+        .iter()
+        .map(|section| section.sql.as_str())
+        .collect();
     format!("BEGIN;\n{settings}\n\n{}\nCOMMIT;\n", parts.join("\n"))
 }
 
 pub(super) fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// `start` as far as it fits before `end`.
 fn limited(start: &str, end: &str) -> String {
     let room = MAX_NAME - end.len();
-    let cut = (0..=room.min(start.len())).rev().find(|at| start.is_char_boundary(*at)).unwrap_or(0);
+    let cut = (0..=room.min(start.len()))
+        .rev()
+        .find(|at| start.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}{end}", &start[..cut])
 }
 
@@ -280,7 +377,9 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
     while let Some(at) = rest.find('{') {
         text.push_str(&rest[..at]);
         rest = &rest[at..];
-        let found = values.iter().find_map(|(name, value)| Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?)));
+        let found = values.iter().find_map(|(name, value)| {
+            Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?))
+        });
         if let Some((value, tail)) = found {
             text.push_str(value);
             rest = tail;
@@ -301,7 +400,10 @@ mod tests {
             stream: "estadisticas".to_owned(),
             schema: "public".to_owned(),
             table: "citas".to_owned(),
-            key: Some(KeyColumn { name: "negocio_id".to_owned(), is_text: false }),
+            key: Some(KeyColumn {
+                name: "negocio_id".to_owned(),
+                is_text: false,
+            }),
             columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
             relations: vec![("public".to_owned(), "citas".to_owned())],
             form: Form::Statements,
@@ -311,18 +413,29 @@ mod tests {
     #[test]
     fn the_script_is_what_was_reviewed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/internal/postgres/install/");
-        let by_rows = Watched { form: Form::Rows, ..citas() };
-        let forms =
-            [(citas(), "golden.sql", include_str!("golden.sql")), (by_rows, "golden_rows.sql", include_str!("golden_rows.sql"))];
+        let by_rows = Watched {
+            form: Form::Rows,
+            ..citas()
+        };
+        let forms = [
+            (citas(), "golden.sql", include_str!("golden.sql")),
+            (by_rows, "golden_rows.sql", include_str!("golden_rows.sql")),
+        ];
         let scripts = forms.map(|(watched, name, reviewed)| {
-            let script = script("SET LOCAL lock_timeout = '800ms';", &sections(&[watched], true));
+            let script = script(
+                "SET LOCAL lock_timeout = '800ms';",
+                &sections(&[watched], true),
+            );
             if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
                 std::fs::write(format!("{folder}{name}"), &script).unwrap();
             }
             (script, reviewed)
         });
         for (script, reviewed) in scripts {
-            assert_eq!(script, reviewed, "run with LATIDO_UPDATE_GOLDEN=1 and review the difference");
+            assert_eq!(
+                script, reviewed,
+                "run with LATIDO_UPDATE_GOLDEN=1 and review the difference"
+            );
         }
     }
 
@@ -332,25 +445,51 @@ mod tests {
         let watched = Watched {
             stream: evil.to_owned(),
             table: format!("t\n{evil}"),
-            key: Some(KeyColumn { name: evil.to_owned(), is_text: true }),
+            key: Some(KeyColumn {
+                name: evil.to_owned(),
+                is_text: true,
+            }),
             columns: vec![evil.to_owned()],
             relations: vec![("public".to_owned(), evil.to_owned())],
             ..citas()
         };
         let section = watched.section().sql;
         let quoted = ident(evil);
-        assert!(section.contains(&format!("latido_r.{quoted}::text COLLATE")), "{section}");
-        assert!(section.contains("$latido1$"), "the body's tag differs from all that it holds");
-        assert_eq!(section.lines().filter(|line| line.starts_with("-- Stream")).count(), 1);
+        assert!(
+            section.contains(&format!("latido_r.{quoted}::text COLLATE")),
+            "{section}"
+        );
+        assert!(
+            section.contains("$latido1$"),
+            "the body's tag differs from all that it holds"
+        );
+        assert_eq!(
+            section
+                .lines()
+                .filter(|line| line.starts_with("-- Stream"))
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn names_are_short_distinct_and_stay() {
-        let long = Watched { stream: "ñ".repeat(60), table: "t".repeat(63), ..citas() };
-        for name in EVENTS.map(|event| long.trigger(event)).into_iter().chain([long.function()]) {
+        let long = Watched {
+            stream: "ñ".repeat(60),
+            table: "t".repeat(63),
+            ..citas()
+        };
+        for name in EVENTS
+            .map(|event| long.trigger(event))
+            .into_iter()
+            .chain([long.function()])
+        {
             assert!(name.len() <= MAX_NAME, "{name}");
         }
-        let other = Watched { schema: "otra".to_owned(), ..long.clone() };
+        let other = Watched {
+            schema: "otra".to_owned(),
+            ..long.clone()
+        };
         assert_ne!(long.function(), other.function());
         assert_eq!(citas().function(), "estadisticas_citas_ff86264d");
     }

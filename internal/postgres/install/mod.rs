@@ -51,12 +51,23 @@ impl Database {
         let wanted = resolve::all(self, catalog).await?;
         let found = Installed::read(self).await?;
         let mut changes = Vec::new();
-        let mut todo: Vec<Section> = found.leftovers(&wanted).iter().map(|left| left.removal()).collect();
-        changes.extend(todo.iter().map(|section| Change::Removed(section.subject.clone())));
+        let mut todo: Vec<Section> = found
+            .leftovers(&wanted)
+            .iter()
+            .map(|left| left.removal())
+            .collect();
+        changes.extend(
+            todo.iter()
+                .map(|section| Change::Removed(section.subject.clone())),
+        );
         let gated = resolve::gate(self).await?;
         let mut all = sections(&wanted, gated).into_iter();
         let shared = all.next().filter(|_| !found.shared_is(gated));
-        let tables: Vec<_> = wanted.iter().zip(all).map(|(table, section)| (found.state(table), section)).collect();
+        let tables: Vec<_> = wanted
+            .iter()
+            .zip(all)
+            .map(|(table, section)| (found.state(table), section))
+            .collect();
         todo.extend(shared);
         for (state, section) in tables {
             if state == TriggerState::Current {
@@ -73,12 +84,20 @@ impl Database {
     /// The script that [`Database::install`] would run on an empty database, for reading or for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
         let wanted = resolve::all(self, catalog).await?;
-        Ok(script(SETTINGS, &sections(&wanted, resolve::gate(self).await?)))
+        Ok(script(
+            SETTINGS,
+            &sections(&wanted, resolve::gate(self).await?),
+        ))
     }
 
     /// Runs an app's script in the first schema of the search path, unless it has run there in this very form.
     /// `marked`: one of its tables, whose comment says which form that was.
-    pub async fn install_app(&self, name: &str, marked: &str, sql: &str) -> Result<Change, InstallError> {
+    pub async fn install_app(
+        &self,
+        name: &str,
+        marked: &str,
+        sql: &str,
+    ) -> Result<Change, InstallError> {
         let subject = format!("tables of {name}");
         let section = self.app_section(name, marked, sql);
         let private = self.private_direct().await?;
@@ -87,10 +106,13 @@ impl Database {
             self.direct().local_settings(),
             literal(marked)
         );
-        let answer = private.client.simple_query(&asked).await.map_err(|error| InstallError::of(subject.clone(), &error))?;
+        let answer = private
+            .client
+            .simple_query(&asked)
+            .await
+            .map_err(|error| InstallError::of(subject.clone(), &error))?;
         let mark = app_mark(sql);
-        let is_there =
-            |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
+        let is_there = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
         if answer.iter().any(is_there) {
             return Ok(Change::Unchanged(subject));
         }
@@ -105,8 +127,13 @@ impl Database {
 
     fn app_section(&self, name: &str, marked: &str, sql: &str) -> Section {
         let (settings, mark) = (self.direct().local_settings(), literal(&app_mark(sql)));
-        let sql = format!("SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {marked} IS {mark};");
-        Section { subject: format!("tables of {name}"), sql }
+        let sql = format!(
+            "SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {marked} IS {mark};"
+        );
+        Section {
+            subject: format!("tables of {name}"),
+            sql,
+        }
     }
 
     /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.
@@ -130,7 +157,9 @@ impl Database {
         for attempt in 1.. {
             match transaction(&private.client, todo).await {
                 Ok(()) => break,
-                Err(InstallError::Locked { .. }) if attempt < ATTEMPTS => sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await,
+                Err(InstallError::Locked { .. }) if attempt < ATTEMPTS => {
+                    sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -141,29 +170,55 @@ impl Database {
 /// What tells one form of an app's script from another.
 fn app_mark(sql: &str) -> String {
     let hash = Sha256::digest(sql.as_bytes());
-    format!("latido {}", hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!(
+        "latido {}",
+        hash.iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    )
 }
 
 /// What removes all that was found, and what that is.
 fn removals(found: &Installed) -> (Vec<Section>, Vec<Change>) {
-    let mut todo: Vec<Section> = found.functions.iter().map(|function| function.removal()).collect();
-    let changes = todo.iter().map(|section| Change::Removed(section.subject.clone())).collect();
+    let mut todo: Vec<Section> = found
+        .functions
+        .iter()
+        .map(|function| function.removal())
+        .collect();
+    let changes = todo
+        .iter()
+        .map(|section| Change::Removed(section.subject.clone()))
+        .collect();
     if found.schema_is_ours {
-        todo.push(Section { subject: format!("schema {SCHEMA}"), sql: include_str!("drop_schema.sql").to_owned() });
+        todo.push(Section {
+            subject: format!("schema {SCHEMA}"),
+            sql: include_str!("drop_schema.sql").to_owned(),
+        });
     }
     (todo, changes)
 }
 
 async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallError> {
-    let begin = Section { subject: "the transaction".to_owned(), sql: format!("BEGIN READ WRITE;\n{SETTINGS}\n{ALONE}") };
-    let commit = Section { subject: "the transaction".to_owned(), sql: "COMMIT".to_owned() };
+    let begin = Section {
+        subject: "the transaction".to_owned(),
+        sql: format!("BEGIN READ WRITE;\n{SETTINGS}\n{ALONE}"),
+    };
+    let commit = Section {
+        subject: "the transaction".to_owned(),
+        sql: "COMMIT".to_owned(),
+    };
     for section in std::iter::once(&begin).chain(todo).chain([&commit]) {
         if let Err(error) = client.batch_execute(&section.sql).await {
             // It may be the connection that failed; then there is nothing to roll back.
             let _ = client.batch_execute("ROLLBACK").await;
             let locked = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
             let subject = section.subject.clone();
-            return Err(if locked { InstallError::Locked { subject } } else { InstallError::of(subject, &error) });
+            return Err(if locked {
+                InstallError::Locked { subject }
+            } else {
+                InstallError::of(subject, &error)
+            });
         }
     }
     Ok(())

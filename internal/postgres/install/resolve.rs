@@ -10,7 +10,10 @@ use crate::postgres::pool::Database;
 use crate::stream::{Catalog, Stream, Table};
 
 /// Every table of every stream, or all that is wrong with them.
-pub(super) async fn all(database: &Database, catalog: &Catalog) -> Result<Vec<Watched>, InstallError> {
+pub(super) async fn all(
+    database: &Database,
+    catalog: &Catalog,
+) -> Result<Vec<Watched>, InstallError> {
     let (mut found, mut mistakes) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
@@ -21,7 +24,11 @@ pub(super) async fn all(database: &Database, catalog: &Catalog) -> Result<Vec<Wa
             }
         }
     }
-    if mistakes.is_empty() { Ok(found) } else { Err(InstallError::Tables(mistakes)) }
+    if mistakes.is_empty() {
+        Ok(found)
+    } else {
+        Err(InstallError::Tables(mistakes))
+    }
 }
 
 /// One table; the inner error says what is wrong with it.
@@ -30,7 +37,13 @@ pub(in crate::postgres) async fn one(
     stream: &Stream,
     table: &Table,
 ) -> Result<Result<Watched, String>, DatabaseError> {
-    let rows = query(database, include_str!("find_table.sql"), &table.table, Type::TEXT).await?;
+    let rows = query(
+        database,
+        include_str!("find_table.sql"),
+        &table.table,
+        Type::TEXT,
+    )
+    .await?;
     let place = rows.first().and_then(|row| {
         Some((
             row.try_get::<_, Option<u32>>(0).ok()??,
@@ -42,21 +55,48 @@ pub(in crate::postgres) async fn one(
     let Some((oid, schema, name, kind)) = place else {
         let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
         let path = path.unwrap_or_default();
-        return Ok(Err(format!("stream {}: no table {}; looked in the schemas {path}", stream.name, table.table)));
+        return Ok(Err(format!(
+            "stream {}: no table {}; looked in the schemas {path}",
+            stream.name, table.table
+        )));
     };
     if let Some(kind) = unfit(&kind) {
-        let text = format!("stream {}: {} is {kind}; expected a table, for only tables have triggers", stream.name, table.table);
+        let text = format!(
+            "stream {}: {} is {kind}; expected a table, for only tables have triggers",
+            stream.name, table.table
+        );
         return Ok(Err(text));
     }
-    let columns: Vec<(String, String)> = pairs(&query(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
+    let columns: Vec<(String, String)> =
+        pairs(&query(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
     let (key, watched) = match choose(stream, table, &columns) {
         Ok(chosen) => chosen,
         Err(mistake) => return Ok(Err(mistake)),
     };
-    let relations = pairs(&query(database, include_str!("find_relations.sql"), &oid, Type::OID).await?);
+    let relations = pairs(
+        &query(
+            database,
+            include_str!("find_relations.sql"),
+            &oid,
+            Type::OID,
+        )
+        .await?,
+    );
     let plain = kind == "r" && relations.len() == 1 && key.is_some();
-    let form = if plain && row_triggers(database).await? { Form::Rows } else { Form::Statements };
-    Ok(Ok(Watched { stream: stream.name.clone(), schema, table: name, key, columns: watched, relations, form }))
+    let form = if plain && row_triggers(database).await? {
+        Form::Rows
+    } else {
+        Form::Statements
+    };
+    Ok(Ok(Watched {
+        stream: stream.name.clone(),
+        schema,
+        table: name,
+        key,
+        columns: watched,
+        relations,
+        form,
+    }))
 }
 
 /// Whether triggers may pass the gate row by row. As the writer, so everybody must be allowed to call what they call; as everybody is,
@@ -72,7 +112,10 @@ pub(super) async fn gate(database: &Database) -> Result<bool, DatabaseError> {
 
 async fn says_yes(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
     let rows = database.query("a look at the tables", sql, &[]).await?;
-    Ok(rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false))
+    Ok(rows
+        .first()
+        .and_then(|row| row.try_get(0).ok())
+        .unwrap_or(false))
 }
 
 async fn query(
@@ -81,11 +124,15 @@ async fn query(
     param: &(dyn tokio_postgres::types::ToSql + Sync),
     of: Type,
 ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
-    database.query("a look at the tables", sql, &[(param, of)]).await
+    database
+        .query("a look at the tables", sql, &[(param, of)])
+        .await
 }
 
 fn pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
-    rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect()
+    rows.iter()
+        .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
+        .collect()
 }
 
 /// What a `pg_class.relkind` is called, if triggers with transition tables cannot stand on it.
@@ -100,22 +147,43 @@ fn unfit(kind: &str) -> Option<&'static str> {
 }
 
 /// The key's column and the others, by the names that the table has.
-fn choose(stream: &Stream, table: &Table, has: &[(String, String)]) -> Result<(Option<KeyColumn>, Vec<String>), String> {
+fn choose(
+    stream: &Stream,
+    table: &Table,
+    has: &[(String, String)],
+) -> Result<(Option<KeyColumn>, Vec<String>), String> {
     let find = |name: &String| {
         let lower = name.to_lowercase();
-        has.iter().find(|(own, _)| own == name).or_else(|| has.iter().find(|(own, _)| *own == lower))
+        has.iter()
+            .find(|(own, _)| own == name)
+            .or_else(|| has.iter().find(|(own, _)| *own == lower))
     };
-    let missing: Vec<_> = table.key.iter().chain(&table.columns).filter(|name| find(name).is_none()).cloned().collect();
+    let missing: Vec<_> = table
+        .key
+        .iter()
+        .chain(&table.columns)
+        .filter(|name| find(name).is_none())
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         let names: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
         let (missing, names) = (missing.join(", "), names.join(", "));
-        return Err(format!("stream {}: table {} has no column {missing}; it has {names}", stream.name, table.table));
+        return Err(format!(
+            "stream {}: table {} has no column {missing}; it has {names}",
+            stream.name, table.table
+        ));
     }
     let key = match table.key.as_ref().and_then(find) {
         None => None,
         Some((name, of)) => match of.as_str() {
-            "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn { name: name.clone(), is_text: false }),
-            "text" | "varchar" => Some(KeyColumn { name: name.clone(), is_text: true }),
+            "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn {
+                name: name.clone(),
+                is_text: false,
+            }),
+            "text" | "varchar" => Some(KeyColumn {
+                name: name.clone(),
+                is_text: true,
+            }),
             _ => {
                 let expected = "uuid, bigint, integer, smallint, text or varchar";
                 return Err(format!(
@@ -125,6 +193,11 @@ fn choose(stream: &Stream, table: &Table, has: &[(String, String)]) -> Result<(O
             }
         },
     };
-    let columns = table.columns.iter().filter_map(find).map(|(name, _)| name.clone()).collect();
+    let columns = table
+        .columns
+        .iter()
+        .filter_map(find)
+        .map(|(name, _)| name.clone())
+        .collect();
     Ok((key, columns))
 }

@@ -2,7 +2,9 @@
 
 use crate::ident::StreamId;
 use crate::postgres::error::DatabaseError;
-use crate::postgres::install::generate::{EVENTS, Form, SCHEMA, SHARED, Section, Watched, shared_body, shared_comment};
+use crate::postgres::install::generate::{
+    EVENTS, Form, SCHEMA, SHARED, Section, Watched, shared_body, shared_comment,
+};
 use crate::postgres::install::resolve;
 use crate::postgres::pool::Database;
 use crate::postgres::quote::{ident, qualified};
@@ -44,12 +46,19 @@ pub struct Triggers {
 impl Triggers {
     /// The worst state among the stream's tables; a stream without tables has nothing to miss.
     pub fn of(&self, stream: StreamId) -> TriggerState {
-        self.tables.iter().filter(|t| t.stream == stream).map(|t| t.state).max().unwrap_or(TriggerState::Current)
+        self.tables
+            .iter()
+            .filter(|t| t.stream == stream)
+            .map(|t| t.state)
+            .max()
+            .unwrap_or(TriggerState::Current)
     }
 
     /// Whether every change reaches us as a notification.
     pub fn are_current(&self) -> bool {
-        self.tables.iter().all(|table| table.state == TriggerState::Current)
+        self.tables
+            .iter()
+            .all(|table| table.state == TriggerState::Current)
     }
 }
 
@@ -69,10 +78,19 @@ impl Database {
                     }
                     Err(mistake) => (TriggerState::Missing, Some(mistake)),
                 };
-                tables.push(TableTriggers { stream: id, table: table.table.clone(), state, mistake });
+                tables.push(TableTriggers {
+                    stream: id,
+                    table: table.table.clone(),
+                    state,
+                    mistake,
+                });
             }
         }
-        let leftovers = found.leftovers(&wanted).iter().map(|function| function.name.clone()).collect();
+        let leftovers = found
+            .leftovers(&wanted)
+            .iter()
+            .map(|function| function.name.clone())
+            .collect();
         Ok(Triggers { tables, leftovers })
     }
 }
@@ -109,10 +127,21 @@ impl Installed {
         let what = "a look at the triggers";
         let schema = "SELECT obj_description(oid, 'pg_namespace') LIKE 'latido:%' FROM pg_namespace WHERE nspname = 'latido'";
         let rows = database.query(what, schema, &[]).await?;
-        let schema_is_ours = rows.first().and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten()).unwrap_or(false);
-        let mut installed = Self { functions: Vec::new(), schema_is_ours };
-        for row in database.query(what, include_str!("find_installed.sql"), &[]).await? {
-            installed.add(&row).map_err(|e| DatabaseError::of(what, &e))?;
+        let schema_is_ours = rows
+            .first()
+            .and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten())
+            .unwrap_or(false);
+        let mut installed = Self {
+            functions: Vec::new(),
+            schema_is_ours,
+        };
+        for row in database
+            .query(what, include_str!("find_installed.sql"), &[])
+            .await?
+        {
+            installed
+                .add(&row)
+                .map_err(|e| DatabaseError::of(what, &e))?;
         }
         Ok(installed)
     }
@@ -122,18 +151,32 @@ impl Installed {
         let same = |last: &Function| last.name == name && last.arguments == arguments;
         if !self.functions.last().is_some_and(same) {
             let (source, comment) = (row.try_get(2)?, row.try_get(3)?);
-            self.functions.push(Function { name, arguments, source, comment, triggers: Vec::new() });
+            self.functions.push(Function {
+                name,
+                arguments,
+                source,
+                comment,
+                triggers: Vec::new(),
+            });
         }
         if let (Some(function), Some(schema)) = (self.functions.last_mut(), row.try_get(4)?) {
             let (table, name) = (row.try_get(5)?, row.try_get(6)?);
-            function.triggers.push(Trigger { schema, table, name, enabled: row.try_get(7)?, tgtype: row.try_get(8)? });
+            function.triggers.push(Trigger {
+                schema,
+                table,
+                name,
+                enabled: row.try_get(7)?,
+                tgtype: row.try_get(8)?,
+            });
         }
         Ok(())
     }
 
     /// Whether the shared function is the one that these settings ask for.
     pub(super) fn shared_is(&self, gated: bool) -> bool {
-        let same = |f: &Function| f.name == SHARED && f.source == shared_body(gated) && f.comment == shared_comment(gated);
+        let same = |f: &Function| {
+            f.name == SHARED && f.source == shared_body(gated) && f.comment == shared_comment(gated)
+        };
         self.schema_is_ours && self.functions.iter().any(same)
     }
 
@@ -144,7 +187,12 @@ impl Installed {
 
     /// The table's own part and the shared one. A gate or none: either will do.
     fn whole_state(&self, table: &Watched) -> TriggerState {
-        let [rows, statements] = [Form::Rows, Form::Statements].map(|form| self.state(&Watched { form, ..table.clone() }));
+        let [rows, statements] = [Form::Rows, Form::Statements].map(|form| {
+            self.state(&Watched {
+                form,
+                ..table.clone()
+            })
+        });
         match rows.min(statements) {
             TriggerState::Current if !self.shared_is_current() => TriggerState::Outdated,
             state => state,
@@ -153,25 +201,43 @@ impl Installed {
 
     /// The table's own part: a new shared function needs no lock on tables.
     pub(super) fn state(&self, table: &Watched) -> TriggerState {
-        let Some(function) = self.functions.iter().find(|f| f.name == table.function()) else { return TriggerState::Missing };
+        let Some(function) = self.functions.iter().find(|f| f.name == table.function()) else {
+            return TriggerState::Missing;
+        };
         if function.triggers.is_empty() {
             return TriggerState::Missing;
         }
-        let all =
-            table.relations.iter().all(|(schema, name)| EVENTS.iter().all(|event| function.fires(table, schema, name, *event)));
+        let all = table.relations.iter().all(|(schema, name)| {
+            EVENTS
+                .iter()
+                .all(|event| function.fires(table, schema, name, *event))
+        });
         let same = function.source == table.body() && function.comment == table.comment();
-        if all && same { TriggerState::Current } else { TriggerState::Outdated }
+        if all && same {
+            TriggerState::Current
+        } else {
+            TriggerState::Outdated
+        }
     }
 
     /// What belongs to none of these tables.
     pub(super) fn leftovers(&self, wanted: &[Watched]) -> Vec<&Function> {
         let names: Vec<_> = wanted.iter().map(Watched::function).collect();
-        self.functions.iter().filter(|f| f.name != SHARED && !names.contains(&f.name)).collect()
+        self.functions
+            .iter()
+            .filter(|f| f.name != SHARED && !names.contains(&f.name))
+            .collect()
     }
 }
 
 impl Function {
-    fn fires(&self, of: &Watched, schema: &str, table: &str, event: super::generate::Event) -> bool {
+    fn fires(
+        &self,
+        of: &Watched,
+        schema: &str,
+        table: &str,
+        event: super::generate::Event,
+    ) -> bool {
         let expected = Trigger {
             schema: schema.to_owned(),
             table: table.to_owned(),
@@ -186,11 +252,28 @@ impl Function {
     pub(super) fn removal(&self) -> Section {
         let triggers = self.triggers.iter();
         let mut sql: String = triggers
-            .map(|t| format!("DROP TRIGGER IF EXISTS {} ON {};\n", ident(&t.name), qualified(&t.schema, &t.table)))
+            .map(|t| {
+                format!(
+                    "DROP TRIGGER IF EXISTS {} ON {};\n",
+                    ident(&t.name),
+                    qualified(&t.schema, &t.table)
+                )
+            })
             .collect();
-        sql.push_str(&format!("DROP FUNCTION IF EXISTS {}({});\n", qualified(SCHEMA, &self.name), self.arguments));
-        let tables: Vec<_> = self.triggers.iter().map(|t| qualified(&t.schema, &t.table)).collect();
-        let subject = tables.first().cloned().unwrap_or_else(|| format!("function {}", qualified(SCHEMA, &self.name)));
+        sql.push_str(&format!(
+            "DROP FUNCTION IF EXISTS {}({});\n",
+            qualified(SCHEMA, &self.name),
+            self.arguments
+        ));
+        let tables: Vec<_> = self
+            .triggers
+            .iter()
+            .map(|t| qualified(&t.schema, &t.table))
+            .collect();
+        let subject = tables
+            .first()
+            .cloned()
+            .unwrap_or_else(|| format!("function {}", qualified(SCHEMA, &self.name)));
         Section { subject, sql }
     }
 }

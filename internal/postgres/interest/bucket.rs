@@ -23,12 +23,18 @@ pub(in crate::postgres) fn hash_sql(text: &str) -> String {
 
 /// SQL that tries for the first lock of a key with this hash, and says whether it was free.
 pub(in crate::postgres) fn try_first_sql(hash: &str) -> String {
-    format!("pg_catalog.pg_try_advisory_xact_lock({CLASS}, ({hash} & {})::int)", BUCKETS - 1)
+    format!(
+        "pg_catalog.pg_try_advisory_xact_lock({CLASS}, ({hash} & {})::int)",
+        BUCKETS - 1
+    )
 }
 
 /// The same for the second lock.
 pub(in crate::postgres) fn try_second_sql(hash: &str) -> String {
-    format!("pg_catalog.pg_try_advisory_xact_lock({CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})", BUCKETS - 1)
+    format!(
+        "pg_catalog.pg_try_advisory_xact_lock({CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
+        BUCKETS - 1
+    )
 }
 
 /// SQL whose only value says whether the database hashes as [`locks`] does. Without that its triggers must have no gate.
@@ -54,7 +60,10 @@ fn hash(bytes: &[u8]) -> u64 {
     }
     let rest = blocks.remainder();
     a = a.wrapping_add(word(rest.get(..4).unwrap_or(rest)));
-    b = b.wrapping_add(rest.get(4..).map_or(0, |rest| word(rest.get(..4).unwrap_or(rest))));
+    b = b.wrapping_add(
+        rest.get(4..)
+            .map_or(0, |rest| word(rest.get(..4).unwrap_or(rest))),
+    );
     // The lowest byte of `c` is left out: it stands for the length.
     c = c.wrapping_add(rest.get(8..).map_or(0, |rest| word(rest) << 8));
     let [b, c] = finish(a, b, c);
@@ -63,7 +72,10 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// At most four bytes, the first lowest.
 fn word(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, byte| (word << 8) | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| (word << 8) | u32::from(*byte))
 }
 
 /// lookup3's `mix`.
@@ -131,7 +143,12 @@ mod tests {
         ];
         let ends = TEXT.char_indices().map(|(at, _)| at);
         for (end, expected) in ends.zip(EXPECTED) {
-            assert_eq!(hash(&TEXT.as_bytes()[..end]).cast_signed(), expected, "{}", &TEXT[..end]);
+            assert_eq!(
+                hash(&TEXT.as_bytes()[..end]).cast_signed(),
+                expected,
+                "{}",
+                &TEXT[..end]
+            );
         }
     }
 

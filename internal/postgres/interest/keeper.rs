@@ -37,7 +37,12 @@ type Waiting = Option<BoxFuture<'static, (i32, Result<Private, DatabaseError>)>>
 impl Keeper {
     pub(super) async fn run(mut self) {
         loop {
-            if self.listening.wait_for(|state| *state == ListenerState::Listening).await.is_err() {
+            if self
+                .listening
+                .wait_for(|state| *state == ListenerState::Listening)
+                .await
+                .is_err()
+            {
                 return;
             }
             let reason = match self.hold().await {
@@ -45,10 +50,16 @@ impl Keeper {
                 Err(error) => error.to_string(),
             };
             if self.shared.up.send_replace(false) {
-                tracing::warn!(reason, "the declared interest in watched keys was lost; declaring it again");
+                tracing::warn!(
+                    reason,
+                    "the declared interest in watched keys was lost; declaring it again"
+                );
                 (self.sink)(Declared::Lost);
             } else {
-                tracing::debug!(reason, "the interest in watched keys could not be declared; trying on");
+                tracing::debug!(
+                    reason,
+                    "the interest in watched keys could not be declared; trying on"
+                );
             }
             self.shared.lock().lost();
             self.count();
@@ -59,7 +70,9 @@ impl Keeper {
     /// Holds locks until the connection is lost, or the road to the database proves not to be a direct one.
     async fn hold(&mut self) -> Result<(), DatabaseError> {
         let holder = self.database.private_direct().await?;
-        ask(&holder, "SET idle_session_timeout = 0").await.or_else(unknown_setting)?;
+        ask(&holder, "SET idle_session_timeout = 0")
+            .await
+            .or_else(unknown_setting)?;
         self.shared.up.send_replace(true);
         let (mut waiter, mut waiting): (Option<Private>, Waiting) = (None, None);
         let mut turn = 0;
@@ -95,9 +108,14 @@ impl Keeper {
         if missing.is_empty() {
             return Ok(());
         }
-        let list = missing.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let sql =
-            format!("SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({CLASS}, b)");
+        let list = missing
+            .iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let sql = format!(
+            "SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({CLASS}, b)"
+        );
         let held = ask(holder, &sql).await?;
         let mut wanted = self.shared.lock();
         let now = Instant::now();
@@ -121,9 +139,14 @@ impl Keeper {
         if idle.is_empty() {
             return Ok(());
         }
-        let list = idle.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let sql =
-            format!("SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, b)");
+        let list = idle
+            .iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let sql = format!(
+            "SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, b)"
+        );
         ask(holder, &sql).await.map(drop)
     }
 
@@ -134,7 +157,9 @@ impl Keeper {
         let bucket = *missing.get(*turn % missing.len().max(1))?;
         *turn = turn.wrapping_add(1);
         let (connection, database) = (waiter.take(), self.database.clone());
-        Some(Box::pin(async move { (bucket, wait(connection, database, bucket).await) }))
+        Some(Box::pin(async move {
+            (bucket, wait(connection, database, bucket).await)
+        }))
     }
 
     /// A wait ended: if the waiter has the lock the holder can have it too.
@@ -155,7 +180,8 @@ impl Keeper {
         if self.shared.lock().is_missing(bucket) {
             self.take(holder).await?;
         }
-        let unlock = format!("SELECT 0 WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, {bucket})");
+        let unlock =
+            format!("SELECT 0 WHERE pg_catalog.pg_advisory_unlock_shared({CLASS}, {bucket})");
         Ok(ask(&connection, &unlock).await.ok().map(|_| connection))
     }
 
@@ -168,7 +194,11 @@ impl Keeper {
 }
 
 /// Waits a while for a bucket's shared lock; a queue of one is enough to make new writers notify.
-async fn wait(connection: Option<Private>, database: Database, bucket: i32) -> Result<Private, DatabaseError> {
+async fn wait(
+    connection: Option<Private>,
+    database: Database,
+    bucket: i32,
+) -> Result<Private, DatabaseError> {
     let connection = match connection {
         Some(connection) => connection,
         None => database.private_direct().await?,
@@ -188,8 +218,9 @@ async fn wait(connection: Option<Private>, database: Database, bucket: i32) -> R
 async fn ask(private: &Private, sql: &str) -> Result<Vec<i32>, DatabaseError> {
     let what = "the declaration of interest";
     let answer = timeout(LIMIT, private.client.simple_query(sql)).await;
-    let messages =
-        answer.map_err(|_| DatabaseError::unavailable("no answer"))?.map_err(|error| DatabaseError::of(what, &error))?;
+    let messages = answer
+        .map_err(|_| DatabaseError::unavailable("no answer"))?
+        .map_err(|error| DatabaseError::of(what, &error))?;
     let integer = |message: &tokio_postgres::SimpleQueryMessage| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
@@ -199,7 +230,11 @@ async fn ask(private: &Private, sql: &str) -> Result<Vec<i32>, DatabaseError> {
 
 /// PostgreSQL 13 and older have no such setting, and no such time-out.
 fn unknown_setting(error: DatabaseError) -> Result<Vec<i32>, DatabaseError> {
-    if error.sqlstate() == Some("42704") { Ok(Vec::new()) } else { Err(error) }
+    if error.sqlstate() == Some("42704") {
+        Ok(Vec::new())
+    } else {
+        Err(error)
+    }
 }
 
 /// Resolves when the wait under way ends; never without one.

@@ -59,9 +59,19 @@ pub struct Interest {
 impl Interest {
     /// A place to declare interest in; nothing is locked before [`Interest::start`].
     pub fn new(catalog: &Catalog) -> Self {
-        let names = catalog.iter().map(|(_, stream)| stream.name.clone()).collect();
-        let shared = Shared { wanted: Mutex::default(), wake: Notify::new(), up: watch::Sender::new(false) };
-        Self { shared: Arc::new(shared), names }
+        let names = catalog
+            .iter()
+            .map(|(_, stream)| stream.name.clone())
+            .collect();
+        let shared = Shared {
+            wanted: Mutex::default(),
+            wake: Notify::new(),
+            up: watch::Sender::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+            names,
+        }
     }
 
     /// Takes and gives back locks for as long as the server runs, while `listening` says that the road to the database is a direct one.
@@ -105,20 +115,28 @@ impl Interest {
     /// The key has viewers, but is read on a timer: its locks are given back at once, unless other keys need both. False: they do, so its
     /// writers go on telling, and it is as if nothing had been asked.
     pub fn relax(&self, topic: &Topic) -> bool {
-        let relaxed = self.shared.lock().relax(self.locks(topic), topic, crate::clock::instant());
+        let relaxed = self
+            .shared
+            .lock()
+            .relax(self.locks(topic), topic, crate::clock::instant());
         self.shared.wake.notify_one();
         relaxed
     }
 
     /// The key has no viewers any more.
     pub fn remove(&self, topic: &Topic) {
-        self.shared.lock().remove(self.locks(topic), topic, crate::clock::instant());
+        self.shared
+            .lock()
+            .remove(self.locks(topic), topic, crate::clock::instant());
         self.shared.wake.notify_one();
     }
 
     fn locks(&self, topic: &Topic) -> [u16; 2] {
         let StreamId(index) = topic.stream;
-        let name = self.names.get(usize::from(index)).map_or("", String::as_str);
+        let name = self
+            .names
+            .get(usize::from(index))
+            .map_or("", String::as_str);
         bucket::locks(name, topic.key.as_str())
     }
 }
@@ -131,7 +149,9 @@ impl Shared {
 
 impl std::fmt::Debug for Interest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Interest").field("counts", &self.shared.lock().counts()).finish_non_exhaustive()
+        f.debug_struct("Interest")
+            .field("counts", &self.shared.lock().counts())
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,14 +5,23 @@ use super::*;
 impl Interest {
     /// Locks that are wanted and not held, in order.
     pub(crate) fn missing(&self) -> Vec<u16> {
-        let mut missing: Vec<_> = self.shared.lock().missing().into_iter().filter_map(|lock| u16::try_from(lock).ok()).collect();
+        let mut missing: Vec<_> = self
+            .shared
+            .lock()
+            .missing()
+            .into_iter()
+            .filter_map(|lock| u16::try_from(lock).ok())
+            .collect();
         missing.sort_unstable();
         missing
     }
 
     /// A lock was taken; the keys that are armed by it, in order.
     pub(crate) fn took(&self, lock: u16) -> Vec<Topic> {
-        let mut armed = self.shared.lock().held(i32::from(lock), crate::clock::instant());
+        let mut armed = self
+            .shared
+            .lock()
+            .held(i32::from(lock), crate::clock::instant());
         armed.sort();
         armed
     }
@@ -20,7 +29,9 @@ impl Interest {
     /// Locks that are to be given back.
     pub(crate) fn idle(&self) -> Vec<u16> {
         let idle = self.shared.lock().take_idle(crate::clock::instant());
-        idle.into_iter().filter_map(|lock| u16::try_from(lock).ok()).collect()
+        idle.into_iter()
+            .filter_map(|lock| u16::try_from(lock).ok())
+            .collect()
     }
 
     /// There is a connection to hold locks on.

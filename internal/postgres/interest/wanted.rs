@@ -45,7 +45,9 @@ impl Wanted {
     /// Writers of the key may be silent although it is watched. False: its locks are needed for others, and it keeps them.
     pub(super) fn relax(&mut self, locks: [u16; 2], topic: &Topic, now: Instant) -> bool {
         let is_its_own = |entry: &Lock| entry.topics.len() == 1 && entry.topics.contains_key(topic);
-        let frees = locks.iter().any(|lock| self.locks.get(lock).is_some_and(is_its_own));
+        let frees = locks
+            .iter()
+            .any(|lock| self.locks.get(lock).is_some_and(is_its_own));
         if frees {
             self.drop_key(locks, topic, now);
         }
@@ -54,7 +56,9 @@ impl Wanted {
 
     fn drop_key(&mut self, locks: [u16; 2], topic: &Topic, until: Instant) {
         for lock in locks {
-            let Some(entry) = self.locks.get_mut(&lock) else { continue };
+            let Some(entry) = self.locks.get_mut(&lock) else {
+                continue;
+            };
             entry.topics.remove(topic);
             if !entry.topics.is_empty() {
                 continue;
@@ -69,35 +73,58 @@ impl Wanted {
 
     /// Wanted, but not held.
     pub(super) fn missing(&self) -> Vec<i32> {
-        self.locks.iter().filter(|(_, entry)| !entry.is_held).map(|(lock, _)| i32::from(*lock)).collect()
+        self.locks
+            .iter()
+            .filter(|(_, entry)| !entry.is_held)
+            .map(|(lock, _)| i32::from(*lock))
+            .collect()
     }
 
     /// The lock was taken. Returns the keys whose writers tell from now on; if nobody wants it any more, it is given back later.
     pub(super) fn held(&mut self, lock: i32, now: Instant) -> Vec<Topic> {
-        let Ok(lock) = u16::try_from(lock) else { return Vec::new() };
-        let entry = self.locks.entry(lock).or_insert_with(|| Lock { until: Some(now + LINGER), ..Lock::default() });
+        let Ok(lock) = u16::try_from(lock) else {
+            return Vec::new();
+        };
+        let entry = self.locks.entry(lock).or_insert_with(|| Lock {
+            until: Some(now + LINGER),
+            ..Lock::default()
+        });
         entry.is_held = true;
         let others = &self.locks;
-        let armed = |(_, other): &(&Topic, &u16)| others.get(other).is_some_and(|other| other.is_held);
-        others.get(&lock).into_iter().flat_map(|entry| &entry.topics).filter(armed).map(|(topic, _)| topic.clone()).collect()
+        let armed =
+            |(_, other): &(&Topic, &u16)| others.get(other).is_some_and(|other| other.is_held);
+        others
+            .get(&lock)
+            .into_iter()
+            .flat_map(|entry| &entry.topics)
+            .filter(armed)
+            .map(|(topic, _)| topic.clone())
+            .collect()
     }
 
     /// Whether the lock is still worth waiting for.
     pub(super) fn is_missing(&self, lock: i32) -> bool {
-        let entry = u16::try_from(lock).ok().and_then(|lock| self.locks.get(&lock));
+        let entry = u16::try_from(lock)
+            .ok()
+            .and_then(|lock| self.locks.get(&lock));
         entry.is_some_and(|entry| !entry.is_held)
     }
 
     /// The connection is gone, and every lock with it.
     pub(super) fn lost(&mut self) {
         self.locks.retain(|_, lock| !lock.topics.is_empty());
-        self.locks.values_mut().for_each(|lock| lock.is_held = false);
+        self.locks
+            .values_mut()
+            .for_each(|lock| lock.is_held = false);
     }
 
     /// Forgets the locks that nobody has wanted for a while; they are to be given back.
     pub(super) fn take_idle(&mut self, now: Instant) -> Vec<i32> {
         let idle = |entry: &Lock| entry.until.is_some_and(|until| until <= now);
-        self.locks.extract_if(|_, entry| idle(entry)).map(|(lock, _)| i32::from(lock)).collect()
+        self.locks
+            .extract_if(|_, entry| idle(entry))
+            .map(|(lock, _)| i32::from(lock))
+            .collect()
     }
 
     /// When the next lock will have been idle long enough.
@@ -107,8 +134,15 @@ impl Wanted {
 
     /// Buckets of the first hash whose locks are held, and locks of both that are wanted but not held.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let held = self.locks.iter().filter(|(lock, entry)| **lock < BUCKETS && entry.is_held).count();
-        (held, self.locks.values().filter(|entry| !entry.is_held).count())
+        let held = self
+            .locks
+            .iter()
+            .filter(|(lock, entry)| **lock < BUCKETS && entry.is_held)
+            .count();
+        (
+            held,
+            self.locks.values().filter(|entry| !entry.is_held).count(),
+        )
     }
 }
 
@@ -127,7 +161,10 @@ mod tests {
     }
 
     fn topic(key: u16) -> Topic {
-        Topic { stream: StreamId(0), key: Key::from_canonical(&key.to_string()) }
+        Topic {
+            stream: StreamId(0),
+            key: Key::from_canonical(&key.to_string()),
+        }
     }
 
     proptest! {

@@ -48,17 +48,39 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         crate::keys::key(0),
         bench.count(GIANT)
     );
-    citas::run(bench.runtime(), &database, &[&giant, "VACUUM (ANALYZE) citas"])?;
+    citas::run(
+        bench.runtime(),
+        &database,
+        &[&giant, "VACUUM (ANALYZE) citas"],
+    )?;
     let latido = Latido::start(&settings)?;
     for _ in 0..bench.rounds() {
         let (_, _, last, others) = dirty(bench, &latido, &database)?;
         bench.sample("latido with a giant", "all frames after", "ms", last);
-        bench.sample("latido with a giant", "all others' frames after", "ms", others);
+        bench.sample(
+            "latido with a giant",
+            "all others' frames after",
+            "ms",
+            others,
+        );
     }
-    bench.goal(Goal::ratio("latido", "read time", "1,000 single reads", Bound::AtMost(0.125)));
+    bench.goal(Goal::ratio(
+        "latido",
+        "read time",
+        "1,000 single reads",
+        Bound::AtMost(0.125),
+    ));
     bench.goal(Goal::value("latido", "keys a batch", Bound::AtLeast(200.0)));
-    bench.goal(Goal::between("latido with a giant", "all others' frames after", ("latido", "all frames after"), Bound::Shown));
-    bench.note(format!("the giant has {GIANT} citas, every other key {}", CITAS / BUSINESSES));
+    bench.goal(Goal::between(
+        "latido with a giant",
+        "all others' frames after",
+        ("latido", "all frames after"),
+        Bound::Shown,
+    ));
+    bench.note(format!(
+        "the giant has {GIANT} citas, every other key {}",
+        CITAS / BUSINESSES
+    ));
     Ok(())
 }
 
@@ -66,7 +88,9 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 async fn singles(database: &Database) -> anyhow::Result<f64> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
-    let statement = client.prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
+    let statement = client
+        .prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY])
+        .await?;
     let today = vec![jiff::Zoned::now().date()];
     let mut times = Times::default();
     for business in 0..BUSINESSES {
@@ -79,9 +103,17 @@ async fn singles(database: &Database) -> anyhow::Result<f64> {
 }
 
 /// Changes every business at once. The reads' time in ms, keys a batch, and ms until the last frame, and until the last of another than business 0.
-fn dirty(bench: &Bench, latido: &Latido, database: &Database) -> anyhow::Result<(f64, f64, f64, f64)> {
+fn dirty(
+    bench: &Bench,
+    latido: &Latido,
+    database: &Database,
+) -> anyhow::Result<(f64, f64, f64, f64)> {
     const EACH: usize = 100;
-    let groups: Vec<Vec<usize>> = (0..BUSINESSES).collect::<Vec<_>>().chunks(EACH).map(<[usize]>::to_vec).collect();
+    let groups: Vec<Vec<usize>> = (0..BUSINESSES)
+        .collect::<Vec<_>>()
+        .chunks(EACH)
+        .map(<[usize]>::to_vec)
+        .collect();
     let mut viewers = bench.runtime().block_on(async {
         let mut viewers = Vec::new();
         for group in &groups {
@@ -123,5 +155,10 @@ fn dirty(bench: &Bench, latido: &Latido, database: &Database) -> anyhow::Result<
     let grew = |name: &str| web::metric(&after, name) - web::metric(&before, name);
     let keys = grew("latido_batch_keys_sum") / grew("latido_batch_keys_count");
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    Ok((grew("latido_read_seconds_sum") * 1e3, keys, ms(last), ms(others)))
+    Ok((
+        grew("latido_read_seconds_sum") * 1e3,
+        keys,
+        ms(last),
+        ms(others),
+    ))
 }

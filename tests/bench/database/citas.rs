@@ -22,16 +22,27 @@ pub(crate) fn database(
                   current_date - 300 + n / {businesses} % 300, '10:00', '10:30', 'pendiente'
              FROM generate_series(0, {citas} - 1) AS n"
     );
-    run(runtime, &database, &[&sql, "VACUUM (ANALYZE) citas", "CHECKPOINT"])?;
+    run(
+        runtime,
+        &database,
+        &[&sql, "VACUUM (ANALYZE) citas", "CHECKPOINT"],
+    )?;
     Ok(database)
 }
 
 /// Runs statements one after the other on a connection of their own.
-pub(crate) fn run(runtime: &Runtime, database: &Database, statements: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn run(
+    runtime: &Runtime,
+    database: &Database,
+    statements: &[&str],
+) -> anyhow::Result<()> {
     runtime.block_on(async {
         let client = connect(&database.url).await?;
         for sql in statements {
-            client.batch_execute(sql).await.with_context(|| (*sql).to_owned())?;
+            client
+                .batch_execute(sql)
+                .await
+                .with_context(|| (*sql).to_owned())?;
         }
         Ok(())
     })
@@ -61,5 +72,8 @@ pub(crate) fn reading(query: &str) -> String {
 
 /// The keys of these businesses, for that statement.
 pub(crate) fn ids(businesses: impl IntoIterator<Item = usize>) -> anyhow::Result<Vec<uuid::Uuid>> {
-    businesses.into_iter().map(|n| keys::key(n).parse().context("a key")).collect()
+    businesses
+        .into_iter()
+        .map(|n| keys::key(n).parse().context("a key"))
+        .collect()
 }

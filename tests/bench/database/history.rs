@@ -11,10 +11,11 @@ use crate::database::quantile::Times;
 use crate::report::{Bound, Goal};
 use crate::store::{Database, Durability, Store, connect};
 
-pub(crate) const SCENARIO: Scenario =
-    Scenario {
-        name: "history", about: "a read of one business with 10³ to 10⁶ citas: covering index, none, closed days", run
-    };
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "history",
+    about: "a read of one business with 10³ to 10⁶ citas: covering index, none, closed days",
+    run,
+};
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const COVERING: &str = "covering index";
@@ -24,17 +25,39 @@ const CLOSED: &str = "closed days";
 /// The first citas are of today, the others of closed days.
 const TODAY: u64 = 5_000;
 const CITAS: u64 = 100_000;
-const WRITES: [(&str, std::ops::Range<u64>); 2] =
-    [("updates of estado, today", 0..TODAY), ("updates of estado, closed days", TODAY..CITAS)];
+const WRITES: [(&str, std::ops::Range<u64>); 2] = [
+    ("updates of estado, today", 0..TODAY),
+    ("updates of estado, closed days", TODAY..CITAS),
+];
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
-    let database = citas::database(&store, bench.runtime(), "history", 100, usize::try_from(CITAS)?)?;
-    let sizes: Vec<_> = SIZES.into_iter().take(if bench.is_quick() { 3 } else { 4 }).collect();
-    let mut fill: Vec<_> = sizes.iter().enumerate().map(|(business, size)| grow(business, *size)).collect();
-    fill.push(format!("UPDATE citas SET fecha = current_date WHERE id < '{}'", id(TODAY)));
+    let database = citas::database(
+        &store,
+        bench.runtime(),
+        "history",
+        100,
+        usize::try_from(CITAS)?,
+    )?;
+    let sizes: Vec<_> = SIZES
+        .into_iter()
+        .take(if bench.is_quick() { 3 } else { 4 })
+        .collect();
+    let mut fill: Vec<_> = sizes
+        .iter()
+        .enumerate()
+        .map(|(business, size)| grow(business, *size))
+        .collect();
+    fill.push(format!(
+        "UPDATE citas SET fecha = current_date WHERE id < '{}'",
+        id(TODAY)
+    ));
     fill.push("VACUUM (ANALYZE) citas".to_owned());
-    citas::run(bench.runtime(), &database, &fill.iter().map(String::as_str).collect::<Vec<_>>())?;
+    citas::run(
+        bench.runtime(),
+        &database,
+        &fill.iter().map(String::as_str).collect::<Vec<_>>(),
+    )?;
     bench.interleave(&[COVERING, PLAIN, CLOSED], |bench, index| {
         let make: &[&str] = if *index == PLAIN {
             &["CREATE INDEX IF NOT EXISTS plain ON citas (negocio_id)", "DROP INDEX IF EXISTS citas_negocio_fecha_estado"]
@@ -59,7 +82,12 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     })?;
     for size in sizes {
         for other in [PLAIN, CLOSED] {
-            bench.goal(Goal::ratio(other, &format!("{size} citas"), COVERING, Bound::Shown));
+            bench.goal(Goal::ratio(
+                other,
+                &format!("{size} citas"),
+                COVERING,
+                Bound::Shown,
+            ));
         }
     }
     for (measure, _) in WRITES {
@@ -71,11 +99,26 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// Closes all days but the last week; the query that knows of it.
 fn close(bench: &mut Bench, database: &Database) -> anyhow::Result<String> {
-    citas::run(bench.runtime(), database, &[include_str!("../../../sql/history/install.sql")])?;
+    citas::run(
+        bench.runtime(),
+        database,
+        &[include_str!("../../../sql/history/install.sql")],
+    )?;
     let began = Instant::now();
-    citas::run(bench.runtime(), database, &["CALL latido_history.close_before(current_date - 7)"])?;
-    bench.sample(CLOSED, "the first closing", "ms", began.elapsed().as_secs_f64() * 1e3);
-    Ok(citas::reading(include_str!("../../../sql/history/estadisticas.sql")))
+    citas::run(
+        bench.runtime(),
+        database,
+        &["CALL latido_history.close_before(current_date - 7)"],
+    )?;
+    bench.sample(
+        CLOSED,
+        "the first closing",
+        "ms",
+        began.elapsed().as_secs_f64() * 1e3,
+    );
+    Ok(citas::reading(include_str!(
+        "../../../sql/history/estadisticas.sql"
+    )))
 }
 
 fn id(cita: u64) -> String {
@@ -91,10 +134,17 @@ fn grow(business: usize, size: usize) -> String {
     )
 }
 
-async fn read(database: &Database, query: &str, business: usize, times: usize) -> anyhow::Result<Times> {
+async fn read(
+    database: &Database,
+    query: &str,
+    business: usize,
+    times: usize,
+) -> anyhow::Result<Times> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
-    let statement = client.prepare_typed(query, &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
+    let statement = client
+        .prepare_typed(query, &[Type::UUID_ARRAY, Type::DATE_ARRAY])
+        .await?;
     let (ids, today) = (citas::ids([business])?, vec![jiff::Zoned::now().date()]);
     let mut taken = Times::default();
     for turn in 0..times + 1 {
@@ -108,7 +158,11 @@ async fn read(database: &Database, query: &str, business: usize, times: usize) -
 }
 
 /// Updates a second of these citas, of a column that is in the one index and not in the other, over one connection.
-async fn write(database: &Database, ids: std::ops::Range<u64>, seconds: f64) -> anyhow::Result<f64> {
+async fn write(
+    database: &Database,
+    ids: std::ops::Range<u64>,
+    seconds: f64,
+) -> anyhow::Result<f64> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET synchronous_commit = off").await?;
     let update = client.prepare_typed(

@@ -21,8 +21,11 @@ use crate::report::{Bound, Goal};
 use crate::server::{Latido, Settings};
 use crate::store::{Durability, Store, connect};
 
-pub(crate) const SCENARIO: Scenario =
-    Scenario { name: "commit-to-frame", about: "COMMIT to the frame at the client, beside the bare sum of its three steps", run };
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "commit-to-frame",
+    about: "COMMIT to the frame at the client, beside the bare sum of its three steps",
+    run,
+};
 
 const BUSINESSES: usize = 1_000;
 /// A hundred citas each.
@@ -41,12 +44,22 @@ const BESIDE: u32 = 1_000;
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Disk, None)?;
     let database = citas::database(&store, bench.runtime(), "latency", BUSINESSES, CITAS)?;
-    citas::run(bench.runtime(), &database, &["ALTER DATABASE latency SET synchronous_commit = on"])?;
-    let latido = Latido::start(&Settings { core: None, ..Settings::new(&database) })?;
+    citas::run(
+        bench.runtime(),
+        &database,
+        &["ALTER DATABASE latency SET synchronous_commit = on"],
+    )?;
+    let latido = Latido::start(&Settings {
+        core: None,
+        ..Settings::new(&database)
+    })?;
     let commits = bench.count(COMMITS);
     let crowd: Vec<usize> = (100..150).collect();
-    let beside =
-        [("quiet", 0..0), ("beside 1,000 unwatched commits/s", 200..1_000), ("beside 1,000 watched commits/s", 100..150)];
+    let beside = [
+        ("quiet", 0..0),
+        ("beside 1,000 unwatched commits/s", 200..1_000),
+        ("beside 1,000 watched commits/s", 100..150),
+    ];
     for _ in 0..bench.rounds() {
         for (name, writers) in beside.clone() {
             let (ours, bare) = bench.runtime().block_on(async {
@@ -65,8 +78,18 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         }
     }
     for (name, _) in beside {
-        bench.goal(Goal::ratio("latido", &format!("p50 {name}"), "bare sum", Bound::AtMost(1.15)));
-        bench.goal(Goal::ratio("latido", &format!("p99 {name}"), "bare sum", Bound::AtMost(3.0)));
+        bench.goal(Goal::ratio(
+            "latido",
+            &format!("p50 {name}"),
+            "bare sum",
+            Bound::AtMost(1.15),
+        ));
+        bench.goal(Goal::ratio(
+            "latido",
+            &format!("p99 {name}"),
+            "bare sum",
+            Bound::AtMost(3.0),
+        ));
     }
     bench.note(format!("from sending COMMIT; {commits} commits each, in turns of {TURN}; READ_INTERVAL_MS=0, since the first change of a key is read at once in any case"));
     Ok(())
@@ -86,7 +109,8 @@ async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times,
         for _ in 0..TURN {
             if turn % 2 == 0 {
                 let began = commit(&writer, OURS).await?;
-                let (committed, frame) = tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
+                let (committed, frame) =
+                    tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
                 committed?;
                 frame?;
                 ours.add(began.elapsed());
@@ -100,7 +124,9 @@ async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times,
 
 /// Changes a business in a transaction that only awaits its COMMIT; the time is of now.
 async fn commit(writer: &Client, business: usize) -> anyhow::Result<Instant> {
-    writer.batch_execute(&format!("BEGIN; {}", citas::toggle(business))).await?;
+    writer
+        .batch_execute(&format!("BEGIN; {}", citas::toggle(business)))
+        .await?;
     Ok(Instant::now())
 }
 
@@ -121,27 +147,47 @@ impl Steps {
         let (tell, heard) = mpsc::channel(1_024);
         tokio::spawn(async move {
             let key = crate::keys::key(BARE);
-            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-                if matches!(&message, AsyncMessage::Notification(heard) if heard.payload().contains(&key)) {
+            while let Some(Ok(message)) =
+                std::future::poll_fn(|cx| connection.poll_message(cx)).await
+            {
+                if matches!(&message, AsyncMessage::Notification(heard) if heard.payload().contains(&key))
+                {
                     // Nobody reads while others are measured.
                     let _ = tell.try_send(Instant::now());
                 }
             }
         });
         // Declares its interest as a server does, or writers stay silent.
-        let hash = format!("hashtextextended('estadisticas:{}' COLLATE \"C\", 0)", crate::keys::key(BARE));
+        let hash = format!(
+            "hashtextextended('estadisticas:{}' COLLATE \"C\", 0)",
+            crate::keys::key(BARE)
+        );
         let lock = |bits: u8, from: u16| {
-            format!("SELECT pg_advisory_lock_shared(1818326127, (({hash} >> {bits}) & 1023)::int + {from});")
+            format!(
+                "SELECT pg_advisory_lock_shared(1818326127, (({hash} >> {bits}) & 1023)::int + {from});"
+            )
         };
-        listener.batch_execute(&format!("{} {} LISTEN latido", lock(0, 0), lock(32, 1024))).await?;
+        listener
+            .batch_execute(&format!("{} {} LISTEN latido", lock(0, 0), lock(32, 1024)))
+            .await?;
         let reader = connect(url).await?;
         reader.batch_execute("SET jit = off").await?;
-        let statement = reader.prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY]).await?;
+        let statement = reader
+            .prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY])
+            .await?;
         let door = TcpListener::bind("127.0.0.1:0").await?;
         let near = TcpStream::connect(door.local_addr()?).await?;
         let (far, _) = door.accept().await?;
         near.set_nodelay(true)?;
-        Ok(Self { heard, _listener: listener, reader, statement, ids: citas::ids([BARE])?, near, far })
+        Ok(Self {
+            heard,
+            _listener: listener,
+            reader,
+            statement,
+            ids: citas::ids([BARE])?,
+            near,
+            far,
+        })
     }
 
     async fn once(&mut self, writer: &Client) -> anyhow::Result<Duration> {
@@ -151,7 +197,9 @@ impl Steps {
         let hop = heard.context("the listener ended")?.duration_since(began);
         let began = Instant::now();
         let today = vec![jiff::Zoned::now().date()];
-        self.reader.query(&self.statement, &[&self.ids, &today]).await?;
+        self.reader
+            .query(&self.statement, &[&self.ids, &today])
+            .await?;
         let mut frame = [0; FRAME];
         self.near.write_all(&frame).await?;
         self.far.read_exact(&mut frame).await?;
@@ -169,7 +217,11 @@ impl Noise {
     fn start(url: &str, businesses: std::ops::Range<usize>) -> Self {
         const CONNECTIONS: u32 = 4;
         let stop = Arc::new(AtomicBool::new(false));
-        let writers = if businesses.is_empty() { 0 } else { CONNECTIONS };
+        let writers = if businesses.is_empty() {
+            0
+        } else {
+            CONNECTIONS
+        };
         let tasks = (0..writers).map(|_| {
             let (stop, url, businesses) = (Arc::clone(&stop), url.to_owned(), businesses.clone());
             tokio::spawn(async move {
@@ -178,12 +230,17 @@ impl Noise {
                 due.set_missed_tick_behavior(MissedTickBehavior::Burst);
                 while !stop.load(Ordering::Relaxed) {
                     due.tick().await;
-                    client.batch_execute(&citas::toggle(fastrand::usize(businesses.clone()))).await?;
+                    client
+                        .batch_execute(&citas::toggle(fastrand::usize(businesses.clone())))
+                        .await?;
                 }
                 Ok(())
             })
         });
-        Self { tasks: tasks.collect(), stop }
+        Self {
+            tasks: tasks.collect(),
+            stop,
+        }
     }
 
     async fn stop(self) {

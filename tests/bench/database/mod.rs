@@ -13,5 +13,11 @@ mod writers;
 use crate::campaign::Scenario;
 
 /// In the order they run.
-pub(crate) const ALL: &[Scenario] =
-    &[latency::SCENARIO, writers::SCENARIO, writers::SLOW, storm::SCENARIO, burst::SCENARIO, history::SCENARIO];
+pub(crate) const ALL: &[Scenario] = &[
+    latency::SCENARIO,
+    writers::SCENARIO,
+    writers::SLOW,
+    storm::SCENARIO,
+    burst::SCENARIO,
+    history::SCENARIO,
+];

@@ -56,17 +56,26 @@ impl Others {
     }
 
     /// The same for as long as `goes_on`, and once at least.
-    pub(crate) async fn measure_while(&mut self, goes_on: impl Fn() -> bool) -> anyhow::Result<Times> {
+    pub(crate) async fn measure_while(
+        &mut self,
+        goes_on: impl Fn() -> bool,
+    ) -> anyhow::Result<Times> {
         let mut times = Times::default();
         loop {
             let business = self.businesses[self.turn % self.businesses.len()];
             self.turn += 1;
             let began = Instant::now();
             let sql = (self.statement)(business);
-            let writing = async { self.writer.batch_execute(&sql).await.map(|()| began.elapsed()) };
+            let writing = async {
+                self.writer
+                    .batch_execute(&sql)
+                    .await
+                    .map(|()| began.elapsed())
+            };
             let (written, frame) = tokio::join!(writing, self.viewer.next());
             self.statements.add(written?);
-            self.shown.insert(business, field(&frame?, "citas_completadas"));
+            self.shown
+                .insert(business, field(&frame?, "citas_completadas"));
             times.add(began.elapsed());
             if !goes_on() {
                 return Ok(times);
@@ -84,7 +93,10 @@ impl Others {
     pub(crate) async fn wrong(&self) -> anyhow::Result<usize> {
         let mut wrong = 0;
         for (business, shown) in &self.shown {
-            let sql = format!("SELECT count(*) FROM citas WHERE estado = 'atendida' AND negocio_id = '{}'", keys::key(*business));
+            let sql = format!(
+                "SELECT count(*) FROM citas WHERE estado = 'atendida' AND negocio_id = '{}'",
+                keys::key(*business)
+            );
             let truth: i64 = self.writer.query_one(&sql, &[]).await?.try_get(0)?;
             wrong += usize::from(*shown != Some(truth));
         }

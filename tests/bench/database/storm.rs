@@ -34,33 +34,69 @@ const QUIET: std::ops::Range<usize> = 10..30;
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
     let database = citas::database(&store, bench.runtime(), "storm", BUSINESSES, CITAS)?;
-    let settings = Settings { core: None, variables: &[("READ_INTERVAL_MS", "40")], ..Settings::new(&database) };
+    let settings = Settings {
+        core: None,
+        variables: &[("READ_INTERVAL_MS", "40")],
+        ..Settings::new(&database)
+    };
     let latido = Latido::start(&settings)?;
     let seconds = bench.seconds(10.0);
     for _ in 0..bench.rounds() {
-        let alone = bench.runtime().block_on(others(&database, latido.port, seconds / 2.0))?;
+        let alone = bench
+            .runtime()
+            .block_on(others(&database, latido.port, seconds / 2.0))?;
         sample(bench, ALONE, &alone);
         let (unwatched, beside) = bench.runtime().block_on(async {
             let storm = tokio::spawn(storm(database.url.clone(), UNWATCHED, seconds / 2.0));
             let beside = others(&database, latido.port, seconds / 2.0).await?;
             anyhow::Ok((storm.await??, beside))
         })?;
-        bench.sample(BESIDE_UNWATCHED, "commits", "/s", unwatched.0 as f64 / unwatched.1);
+        bench.sample(
+            BESIDE_UNWATCHED,
+            "commits",
+            "/s",
+            unwatched.0 as f64 / unwatched.1,
+        );
         sample(bench, BESIDE_UNWATCHED, &beside);
-        let hot = bench.runtime().block_on(beside_the_hot_key(&database, &latido, seconds))?;
+        let hot = bench
+            .runtime()
+            .block_on(beside_the_hot_key(&database, &latido, seconds))?;
         bench.sample("latido", "reads of the hot key", "/s", hot.reads / hot.took);
-        bench.sample("latido", "frames of the hot key", "/s", hot.frames as f64 / hot.took);
-        bench.sample("latido", "last frame right", "of 1", f64::from(u8::from(hot.is_right)));
+        bench.sample(
+            "latido",
+            "frames of the hot key",
+            "/s",
+            hot.frames as f64 / hot.took,
+        );
+        bench.sample(
+            "latido",
+            "last frame right",
+            "of 1",
+            f64::from(u8::from(hot.is_right)),
+        );
         bench.sample(BESIDE, "commits", "/s", hot.commits as f64 / hot.took);
         sample(bench, BESIDE, &hot.others);
     }
-    bench.goal(Goal::value("latido", "reads of the hot key", Bound::AtMost(25.0)));
+    bench.goal(Goal::value(
+        "latido",
+        "reads of the hot key",
+        Bound::AtMost(25.0),
+    ));
     bench.note("a sweep of all keys may be counted among the hot key's reads");
-    bench.goal(Goal::value("latido", "last frame right", Bound::AtLeast(1.0)));
+    bench.goal(Goal::value(
+        "latido",
+        "last frame right",
+        Bound::AtLeast(1.0),
+    ));
     bench.goal(Goal::ratio(BESIDE, "p99", ALONE, Bound::AtMost(2.0)));
     bench.goal(Goal::ratio(BESIDE, "p50", ALONE, Bound::Shown));
     bench.goal(Goal::ratio(BESIDE_UNWATCHED, "p99", ALONE, Bound::Shown));
-    bench.goal(Goal::ratio(BESIDE, "commits", BESIDE_UNWATCHED, Bound::Shown));
+    bench.goal(Goal::ratio(
+        BESIDE,
+        "commits",
+        BESIDE_UNWATCHED,
+        Bound::Shown,
+    ));
     bench.note(
         "the hot key's commits come over 8 connections with synchronous_commit off; clients, Postgres and Latido share the cores",
     );
@@ -80,14 +116,19 @@ struct Hot {
     others: Times,
 }
 
-async fn beside_the_hot_key(database: &Database, latido: &Latido, seconds: f64) -> anyhow::Result<Hot> {
+async fn beside_the_hot_key(
+    database: &Database,
+    latido: &Latido,
+    seconds: f64,
+) -> anyhow::Result<Hot> {
     let mut viewer = Viewer::watching(latido.port, &[HOT]).await?;
     let mut others = Others::watching(database, latido.port, QUIET, citas::toggle).await?;
     let before = latido.metric("latido_reads_total")?;
     let storm = tokio::spawn(storm(database.url.clone(), HOT, seconds));
     let seen = tokio::spawn(async move {
         let mut frames = Vec::new();
-        while let Ok(Ok(frame)) = tokio::time::timeout(Duration::from_secs(2), viewer.next()).await {
+        while let Ok(Ok(frame)) = tokio::time::timeout(Duration::from_secs(2), viewer.next()).await
+        {
             frames.push(frame);
         }
         frames
@@ -99,7 +140,14 @@ async fn beside_the_hot_key(database: &Database, latido: &Latido, seconds: f64) 
     let frames = seen.await?;
     let truth = truth(&connect(&database.url).await?).await?;
     let last = frames.last().and_then(|frame| field(frame, "total_citas"));
-    Ok(Hot { commits, took, reads, frames: frames.len(), is_right: last == Some(truth), others })
+    Ok(Hot {
+        commits,
+        took,
+        reads,
+        frames: frames.len(),
+        is_right: last == Some(truth),
+        others,
+    })
 }
 
 fn sample(bench: &mut Bench, subject: &str, times: &Times) {
@@ -108,7 +156,10 @@ fn sample(bench: &mut Bench, subject: &str, times: &Times) {
 }
 
 async fn truth(client: &Client) -> anyhow::Result<i64> {
-    let sql = format!("SELECT count(*) FROM citas WHERE negocio_id = '{}'", crate::keys::key(HOT));
+    let sql = format!(
+        "SELECT count(*) FROM citas WHERE negocio_id = '{}'",
+        crate::keys::key(HOT)
+    );
     Ok(client.query_one(&sql, &[]).await?.try_get(0)?)
 }
 
@@ -149,5 +200,8 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
 
 /// Commits to quiet keys one after the other, and their times to the frame.
 async fn others(database: &Database, port: u16, seconds: f64) -> anyhow::Result<Times> {
-    Others::watching(database, port, QUIET, citas::toggle).await?.measure(seconds).await
+    Others::watching(database, port, QUIET, citas::toggle)
+        .await?
+        .measure(seconds)
+        .await
 }

@@ -29,19 +29,38 @@ impl Viewer {
     }
 
     /// The same, perhaps with TLS, whose server is then `localhost`.
-    pub(crate) async fn connected(port: u16, tls: Option<Arc<ClientConfig>>, businesses: &[usize]) -> anyhow::Result<Self> {
+    pub(crate) async fn connected(
+        port: u16,
+        tls: Option<Arc<ClientConfig>>,
+        businesses: &[usize],
+    ) -> anyhow::Result<Self> {
         let negocios = businesses.iter().map(|n| keys::key(*n)).collect();
-        let passport = Passport { user: "bench".to_owned(), negocios, ..Passport::default() };
-        let token = issue(&Secret::new(keys::SECRET), &passport, &Clock::system(), Duration::from_secs(86_400))?;
+        let passport = Passport {
+            user: "bench".to_owned(),
+            negocios,
+            ..Passport::default()
+        };
+        let token = issue(
+            &Secret::new(keys::SECRET),
+            &passport,
+            &Clock::system(),
+            Duration::from_secs(86_400),
+        )?;
         // Boxed: its future is 20 kB.
         let scheme = if tls.is_some() { "wss" } else { "ws" };
-        let request = format!("{scheme}://localhost:{port}/ws?token={token}").into_client_request()?;
+        let request =
+            format!("{scheme}://localhost:{port}/ws?token={token}").into_client_request()?;
         let connector = tls.map_or(Connector::Plain, Connector::Rustls);
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("connecting")?;
-        let upgrading = tokio_tungstenite::client_async_tls_with_config(request, stream, None, Some(connector));
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .context("connecting")?;
+        let upgrading =
+            tokio_tungstenite::client_async_tls_with_config(request, stream, None, Some(connector));
         let (mut socket, _) = Box::pin(upgrading).await.context("upgrading")?;
         for business in businesses {
-            socket.send(Message::text(keys::subscribe(*business))).await?;
+            socket
+                .send(Message::text(keys::subscribe(*business)))
+                .await?;
         }
         let mut viewer = Self(socket);
         for _ in businesses {
@@ -55,7 +74,9 @@ impl Viewer {
         let frame = async {
             loop {
                 match self.0.next().await {
-                    Some(Ok(Message::Text(text))) if text.contains("\"stats\"") => return Ok(text.as_str().to_owned()),
+                    Some(Ok(Message::Text(text))) if text.contains("\"stats\"") => {
+                        return Ok(text.as_str().to_owned());
+                    }
                     Some(Ok(Message::Close(frame))) => bail!("closed: {frame:?}"),
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Err(error.into()),
@@ -63,7 +84,9 @@ impl Viewer {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, frame).await.context("no frame in time")?
+        tokio::time::timeout(PATIENCE, frame)
+            .await
+            .context("no frame in time")?
     }
 }
 

@@ -40,7 +40,10 @@ const ALWAYS: &str = "triggers that always tell";
 
 fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Result<()> {
     let Some(pgbench) = pgbench() else {
-        bench.not_run("latido", "there is no pgbench in PATH nor in /usr/lib/postgresql");
+        bench.not_run(
+            "latido",
+            "there is no pgbench in PATH nor in /usr/lib/postgresql",
+        );
         return Ok(());
     };
     let store = Store::start(Durability::Disk, None)?;
@@ -54,15 +57,25 @@ fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Re
             &format!("ALTER DATABASE writers SET commit_delay = {commit_delay_us}"),
         ],
     )?;
-    let settings = Settings { core: None, variables: &[("READ_INTERVAL_MS", "40")], ..Settings::new(&database) };
+    let settings = Settings {
+        core: None,
+        variables: &[("READ_INTERVAL_MS", "40")],
+        ..Settings::new(&database)
+    };
     let latido = Latido::start(&settings)?;
     let script = Script::new()?;
     let seconds = bench.seconds(2.0).max(1.0);
     bench.interleave(&[SOME, ALWAYS, NOBODY, NONE], |bench, variant| {
         arrange(bench, &settings, variant)?;
         let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
-        let watched = if *variant == SOME { watched } else { Vec::new() };
-        let viewer = bench.runtime().block_on(Viewer::watching(latido.port, &watched))?;
+        let watched = if *variant == SOME {
+            watched
+        } else {
+            Vec::new()
+        };
+        let viewer = bench
+            .runtime()
+            .block_on(Viewer::watching(latido.port, &watched))?;
         let listening = bench.runtime().spawn(follow(viewer));
         for &clients in crowds {
             let tps = script.run(&pgbench, &database, clients, seconds)?;
@@ -75,7 +88,12 @@ fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Re
         let measure = format!("{clients} clients");
         let promised = if clients == 1 { 0.93 } else { 0.90 };
         for variant in [NOBODY, SOME] {
-            bench.goal(Goal::ratio(variant, &measure, NONE, Bound::AtLeast(promised)));
+            bench.goal(Goal::ratio(
+                variant,
+                &measure,
+                NONE,
+                Bound::AtLeast(promised),
+            ));
         }
         bench.goal(Goal::ratio(ALWAYS, &measure, NONE, Bound::Shown));
     }
@@ -94,8 +112,15 @@ async fn follow(mut viewer: Viewer) {
 /// waited for where «nobody watches» would else be measured with keys that seem to be.
 fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<()> {
     let gate = if variant == ALWAYS { "false" } else { "true" };
-    server::install(&Settings { variables: &[("INTEREST_GATE", gate)], ..settings.clone() })?;
-    let able = if variant == NONE { "DISABLE TRIGGER USER" } else { "ENABLE TRIGGER USER" };
+    server::install(&Settings {
+        variables: &[("INTEREST_GATE", gate)],
+        ..settings.clone()
+    })?;
+    let able = if variant == NONE {
+        "DISABLE TRIGGER USER"
+    } else {
+        "ENABLE TRIGGER USER"
+    };
     let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
                    PERFORM pg_sleep(0.1); END LOOP; END $$";
     let locks = if variant == NOBODY { free } else { "SELECT" };
@@ -107,7 +132,13 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
     citas::run(
         bench.runtime(),
         settings.database,
-        &[&format!("ALTER TABLE citas {able}"), always, locks, "VACUUM citas", "CHECKPOINT"],
+        &[
+            &format!("ALTER TABLE citas {able}"),
+            always,
+            locks,
+            "VACUUM citas",
+            "CHECKPOINT",
+        ],
     )
 }
 
@@ -127,16 +158,38 @@ impl Script {
     }
 
     /// Transactions per second, once every connection has its plans and its functions: servers keep theirs for hours.
-    fn run(&self, pgbench: &PathBuf, database: &Database, clients: usize, seconds: f64) -> anyhow::Result<f64> {
+    fn run(
+        &self,
+        pgbench: &PathBuf,
+        database: &Database,
+        clients: usize,
+        seconds: f64,
+    ) -> anyhow::Result<f64> {
         let mut command = Command::new(pgbench);
-        command.args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--file"]).arg(&self.0);
+        command
+            .args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--file"])
+            .arg(&self.0);
         let time = (seconds.round() + WARM_UP as f64).to_string();
-        command.args(["--client", &clients.to_string(), "--time", &time, "--progress", "1", &database.url]);
+        command.args([
+            "--client",
+            &clients.to_string(),
+            "--time",
+            &time,
+            "--progress",
+            "1",
+            &database.url,
+        ]);
         let output = command.output().context("starting pgbench")?;
         let text = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "pgbench: {text}");
         // «progress: 3.0 s, 5123.1 tps, lat 3.1 ms …», one line a second.
-        let second = |line: &str| line.strip_prefix("progress: ")?.split(' ').nth(2)?.parse::<f64>().ok();
+        let second = |line: &str| {
+            line.strip_prefix("progress: ")?
+                .split(' ')
+                .nth(2)?
+                .parse::<f64>()
+                .ok()
+        };
         let tps: Vec<f64> = text.lines().filter_map(second).skip(WARM_UP).collect();
         ensure!(!tps.is_empty(), "pgbench said {text}");
         Ok(tps.iter().sum::<f64>() / tps.len() as f64)
@@ -145,8 +198,16 @@ impl Script {
 
 /// Where pgbench is: Debian keeps it beside the server's programs.
 fn pgbench() -> Option<PathBuf> {
-    let in_path = std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("pgbench")).collect::<Vec<_>>();
-    let debian =
-        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|dir| dir.path().join("bin/pgbench"));
-    in_path.into_iter().chain(debian).find(|path| path.is_file())
+    let in_path = std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join("pgbench"))
+        .collect::<Vec<_>>();
+    let debian = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|dir| dir.path().join("bin/pgbench"));
+    in_path
+        .into_iter()
+        .chain(debian)
+        .find(|path| path.is_file())
 }

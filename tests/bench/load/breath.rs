@@ -18,7 +18,10 @@ pub(crate) struct Breath {
 impl Breath {
     /// None is ever taken unless `is_wanted`.
     pub(crate) fn new(is_wanted: bool) -> Self {
-        Self { is_wanted, seen_to: 0 }
+        Self {
+            is_wanted,
+            seen_to: 0,
+        }
     }
 
     /// One more connection was seen to.

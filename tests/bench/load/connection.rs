@@ -41,7 +41,16 @@ impl Connection {
     /// Not connected yet.
     pub(super) fn idle(group: u16, channel: u32) -> Self {
         let stage = Stage::Closed;
-        Self { socket: None, stage, born_ns: 0, group, channel, has_snapshot: false, frames: 0, rest: Vec::new() }
+        Self {
+            socket: None,
+            stage,
+            born_ns: 0,
+            group,
+            channel,
+            has_snapshot: false,
+            frames: 0,
+            rest: Vec::new(),
+        }
     }
 
     /// Begins a new life.
@@ -56,10 +65,16 @@ impl Connection {
 ///
 /// # Errors
 /// What the server said instead of upgrading.
-pub(super) fn digest(stage: Stage, bytes: &[u8], mut hear: impl FnMut(Heard<'_>)) -> Result<usize, String> {
+pub(super) fn digest(
+    stage: Stage,
+    bytes: &[u8],
+    mut hear: impl FnMut(Heard<'_>),
+) -> Result<usize, String> {
     let mut begin = 0;
     if stage == Stage::Upgrading {
-        let Some(end) = head_end(bytes) else { return Ok(0) };
+        let Some(end) = head_end(bytes) else {
+            return Ok(0);
+        };
         check_101(&bytes[..end])?;
         hear(Heard::Upgraded);
         begin = end;

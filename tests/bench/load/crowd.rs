@@ -36,7 +36,9 @@ const OPENING_NS: u64 = 60_000_000_000;
 /// The role: reads the plan, then obeys orders until its input ends.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
-    io::stdin().read_line(&mut line).context("reading the plan")?;
+    io::stdin()
+        .read_line(&mut line)
+        .context("reading the plan")?;
     let mut crowd = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
     if crowd.plan.recedes {
         rustix::process::nice(19)?;
@@ -49,7 +51,11 @@ pub(crate) fn play() -> anyhow::Result<()> {
                 crowd.pass(seconds, IDLE)?;
                 answer(&crowd.standing())?;
             }
-            Ok(Order::Count { warmup, seconds, patient }) => answer(&crowd.count(warmup, seconds, patient)?)?,
+            Ok(Order::Count {
+                warmup,
+                seconds,
+                patient,
+            }) => answer(&crowd.count(warmup, seconds, patient)?)?,
             Ok(Order::Storm) => answer(&crowd.storm()?)?,
             Ok(Order::Close) => answer(&crowd.close_all()?)?,
             Err(TryRecvError::Empty) => drop(crowd.sweep(IDLE)?),
@@ -83,8 +89,12 @@ impl Crowd {
         let mut connections = Vec::new();
         for (number, group) in plan.groups.iter().enumerate() {
             let number = u16::try_from(number).context("so many groups")?;
-            let channel = |index: usize| u32::try_from(group.first + index % group.channels.max(1)).unwrap_or(0);
-            connections.extend((0..group.connections).map(|index| Connection::idle(number, channel(index))));
+            let channel = |index: usize| {
+                u32::try_from(group.first + index % group.channels.max(1)).unwrap_or(0)
+            };
+            connections.extend(
+                (0..group.connections).map(|index| Connection::idle(number, channel(index))),
+            );
         }
         let breath = Breath::new(plan.recedes);
         Ok(Self {
@@ -109,12 +119,18 @@ impl Crowd {
 
     /// Opens every connection, at most a window of them at once.
     fn open_all(&mut self, in_storm: bool) -> anyhow::Result<Opened> {
-        let window = if in_storm { usize::MAX } else { self.plan.window.max(1) };
+        let window = if in_storm {
+            usize::MAX
+        } else {
+            self.plan.window.max(1)
+        };
         (self.in_storm, self.handshakes) = (in_storm, Histogram::new());
         let (began, cpu) = (now_ns(), self.plan.server.map_or(0, cpu_ns));
         let mut waiting: Vec<usize> = (0..self.connections.len()).rev().collect();
         let all = self.connections.len();
-        while self.open + self.lost < all || (self.plan.await_snapshot && self.snapshots < self.open) {
+        while self.open + self.lost < all
+            || (self.plan.await_snapshot && self.snapshots < self.open)
+        {
             waiting.append(&mut self.again);
             while self.in_flight < window
                 && let Some(index) = waiting.pop()
@@ -126,7 +142,8 @@ impl Crowd {
             }
             self.sweep(IDLE)?;
             if now_ns() - began > OPENING_NS {
-                self.trouble.get_or_insert_with(|| "opening took too long".into());
+                self.trouble
+                    .get_or_insert_with(|| "opening took too long".into());
                 self.lost = all - self.open.min(self.snapshots_or_open());
                 break;
             }
@@ -140,19 +157,34 @@ impl Crowd {
     }
 
     fn snapshots_or_open(&self) -> usize {
-        if self.plan.await_snapshot { self.snapshots } else { self.open }
+        if self.plan.await_snapshot {
+            self.snapshots
+        } else {
+            self.open
+        }
     }
 
     fn count(&mut self, warmup: f64, seconds: f64, patient: bool) -> anyhow::Result<Counted> {
-        let pass = if patient { Self::pass_in_pauses } else { Self::pass_sweeping };
+        let pass = if patient {
+            Self::pass_in_pauses
+        } else {
+            Self::pass_sweeping
+        };
         pass(self, warmup)?;
         self.tally.begin(self.plan.groups.len(), self.plan.server);
-        self.connections.iter_mut().for_each(|connection| connection.frames = 0);
+        self.connections
+            .iter_mut()
+            .for_each(|connection| connection.frames = 0);
         pass(self, seconds)?;
         let mut counted = self.tally.end(self.plan.server);
         let stalled = |c: &&Connection| !self.plan.groups[usize::from(c.group)].stalled;
-        let each = self.connections.iter().filter(stalled).map(|connection| connection.frames);
-        (counted.least, counted.most) = each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+        let each = self
+            .connections
+            .iter()
+            .filter(stalled)
+            .map(|connection| connection.frames);
+        (counted.least, counted.most) =
+            each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
         (counted.lost, counted.trouble) = (self.lost, self.trouble.clone());
         Ok(counted)
     }
@@ -163,19 +195,26 @@ impl Crowd {
 
     /// Collects who has something to read, which costs next to nothing, and reads them once nobody else was added for a while.
     fn pass_in_pauses(&mut self, seconds: f64) -> anyhow::Result<()> {
-        let (end, mut ready) = (Instant::now() + Duration::from_secs_f64(seconds), BTreeSet::new());
+        let (end, mut ready) = (
+            Instant::now() + Duration::from_secs_f64(seconds),
+            BTreeSet::new(),
+        );
         let mut last = Instant::now();
         while Instant::now() < end {
             std::thread::sleep(IDLE);
             let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-            self.poll.poll(&mut events, Some(Duration::ZERO)).context("polling")?;
+            self.poll
+                .poll(&mut events, Some(Duration::ZERO))
+                .context("polling")?;
             if !events.is_empty() {
                 last = Instant::now();
                 ready.extend(events.iter().map(|event| event.token().0));
             }
             self.events = events;
             if last.elapsed() > PAUSE {
-                std::mem::take(&mut ready).into_iter().for_each(|index| self.read(index));
+                std::mem::take(&mut ready)
+                    .into_iter()
+                    .for_each(|index| self.read(index));
             }
         }
         ready.into_iter().for_each(|index| self.read(index));
@@ -219,7 +258,12 @@ impl Crowd {
     }
 
     fn standing(&self) -> Opened {
-        Opened { open: self.open, lost: self.lost, trouble: self.trouble.clone(), ..Opened::default() }
+        Opened {
+            open: self.open,
+            lost: self.lost,
+            trouble: self.trouble.clone(),
+            ..Opened::default()
+        }
     }
 
     fn pass(&mut self, seconds: f64, wait: Duration) -> anyhow::Result<()> {
@@ -236,7 +280,11 @@ impl Crowd {
         let is_stalled = self.plan.groups[usize::from(self.connections[index].group)].stalled;
         let socket = socket::connect(index, self.plan.port, is_stalled, self.plan.resets);
         let mut socket = socket.context("connecting")?;
-        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            &mut socket,
+            Token(index),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         self.connections[index].reborn(socket, now_ns());
         self.in_flight += 1;
         Ok(())
@@ -246,14 +294,18 @@ impl Crowd {
     fn sweep(&mut self, wait: Duration) -> anyhow::Result<usize> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(wait)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error).context("polling"),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(error).context("polling");
+            }
             _ => {}
         }
         let mut seen = 0;
         for event in &events {
             seen += 1;
             let index = event.token().0;
-            if self.connections[index].stage == Stage::Connecting && (event.is_writable() || event.is_error()) {
+            if self.connections[index].stage == Stage::Connecting
+                && (event.is_writable() || event.is_error())
+            {
                 self.knock(index);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -288,7 +340,9 @@ impl Crowd {
             self.plan.port,
             frames::KEY
         );
-        socket.write_all(request.as_bytes()).context("sending the request")
+        socket
+            .write_all(request.as_bytes())
+            .context("sending the request")
     }
 
     fn fail(&mut self, index: usize, why: &str) {
@@ -316,8 +370,11 @@ impl Crowd {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let connection = &self.connections[index];
-            let is_stalled = self.plan.groups[usize::from(connection.group)].stalled && connection.stage == Stage::Open;
-            let Some(socket) = connection.socket.as_ref().filter(|_| !is_stalled) else { break };
+            let is_stalled = self.plan.groups[usize::from(connection.group)].stalled
+                && connection.stage == Stage::Open;
+            let Some(socket) = connection.socket.as_ref().filter(|_| !is_stalled) else {
+                break;
+            };
             match socket::receive(socket, &mut buffer, &mut self.control) {
                 Ok((0, _)) => self.fail(index, "closed by the server"),
                 Ok((count, stamp)) => {
@@ -326,7 +383,14 @@ impl Crowd {
                         break;
                     }
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => break,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+                    ) =>
+                {
+                    break;
+                }
                 Err(error) => self.fail(index, &format!("reading: {error}")),
             }
         }
@@ -342,7 +406,9 @@ impl Crowd {
             kept.extend_from_slice(bytes);
             &kept
         };
-        match digest(self.connections[index].stage, whole, |heard| self.hear(index, heard, arrived)) {
+        match digest(self.connections[index].stage, whole, |heard| {
+            self.hear(index, heard, arrived)
+        }) {
             Ok(used) if self.connections[index].stage != Stage::Closed => {
                 self.connections[index].rest = whole[used..].to_vec();
             }
@@ -373,21 +439,33 @@ impl Crowd {
             self.snapshots += 1;
         }
         if let Some(message) = &self.plan.subscribe {
-            let message = message.replace("{ch}", &channel.to_string()).replace("{subscribe}", &keys::subscribe(channel));
+            let message = message
+                .replace("{ch}", &channel.to_string())
+                .replace("{subscribe}", &keys::subscribe(channel));
             self.send(index, 0x1, message.as_bytes());
         }
     }
 
     fn data(&mut self, index: usize, payload: &[u8], arrived: u64) {
         let connection = &mut self.connections[index];
-        let version = if connection.has_snapshot && !self.tally.is_counting() { None } else { frames::version(payload) };
+        let version = if connection.has_snapshot && !self.tally.is_counting() {
+            None
+        } else {
+            frames::version(payload)
+        };
         if version.is_some() && !connection.has_snapshot {
             connection.has_snapshot = true;
             self.snapshots += 1;
         }
         if self.tally.is_counting() {
             connection.frames += 1;
-            self.tally.frame(connection.group, connection.channel, payload, version, arrived);
+            self.tally.frame(
+                connection.group,
+                connection.channel,
+                payload,
+                version,
+                arrived,
+            );
         }
     }
 

@@ -35,15 +35,25 @@ impl<'a> Iterator for Frames<'a> {
         let rest = &self.bytes[self.used..];
         let (first, second) = (*rest.first()?, *rest.get(1)?);
         let (head, length): (usize, usize) = match second & 0x7f {
-            126 => (4, usize::from(u16::from_be_bytes(rest.get(2..4)?.try_into().ok()?))),
-            127 => (10, usize::try_from(u64::from_be_bytes(rest.get(2..10)?.try_into().ok()?)).ok()?),
+            126 => (
+                4,
+                usize::from(u16::from_be_bytes(rest.get(2..4)?.try_into().ok()?)),
+            ),
+            127 => (
+                10,
+                usize::try_from(u64::from_be_bytes(rest.get(2..10)?.try_into().ok()?)).ok()?,
+            ),
             short => (2, usize::from(short)),
         };
         let payload = rest.get(head..head.checked_add(length)?)?;
         self.used += head + length;
         Some(match (first & 0xf, first & 0x80 != 0) {
             (0..=2, true) => Frame::Data(payload),
-            (8, _) => Frame::Close(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]))),
+            (8, _) => Frame::Close(
+                payload
+                    .get(..2)
+                    .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
+            ),
             (9, _) => Frame::Ping(payload),
             _ => Frame::Other,
         })
@@ -57,7 +67,11 @@ pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
         Ok(short) if short < 126 => frame.push(0x80 | short),
         _ => {
             frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
+            frame.extend_from_slice(
+                &u16::try_from(payload.len())
+                    .unwrap_or(u16::MAX)
+                    .to_be_bytes(),
+            );
         }
     }
     frame.extend_from_slice(&[0; 4]);
@@ -76,7 +90,9 @@ pub(super) fn check_101(head: &[u8]) -> Result<(), String> {
     if !line.starts_with(b"HTTP/1.1 101") {
         return Err(String::from_utf8_lossy(line).into_owned());
     }
-    find(head, ACCEPT).map(drop).ok_or_else(|| "wrong Sec-WebSocket-Accept".into())
+    find(head, ACCEPT)
+        .map(drop)
+        .ok_or_else(|| "wrong Sec-WebSocket-Accept".into())
 }
 
 /// The stamp that the publisher put in: `"t":` and nanoseconds of the monotonic clock.
@@ -92,10 +108,18 @@ pub(super) fn version(payload: &[u8]) -> Option<u64> {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
-    digits.fold(None, |sum: Option<u64>, digit| Some(sum.unwrap_or(0).wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
+    digits.fold(None, |sum: Option<u64>, digit| {
+        Some(
+            sum.unwrap_or(0)
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(digit - b'0')),
+        )
+    })
 }

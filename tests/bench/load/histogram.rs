@@ -15,7 +15,11 @@ pub(super) struct Histogram {
 
 impl Histogram {
     pub(super) fn new() -> Self {
-        Self { counts: vec![0; 61 * 32], total: 0, most: 0 }
+        Self {
+            counts: vec![0; 61 * 32],
+            total: 0,
+            most: 0,
+        }
     }
 
     pub(super) fn add(&mut self, value: u64) {
@@ -27,7 +31,12 @@ impl Histogram {
     /// In milliseconds.
     pub(super) fn quantiles(&self) -> Quantiles {
         let ms = |ns: u64| ns as f64 / 1e6;
-        Quantiles { p50: ms(self.quantile(0.5)), p99: ms(self.quantile(0.99)), most: ms(self.most), of: self.total }
+        Quantiles {
+            p50: ms(self.quantile(0.5)),
+            p99: ms(self.quantile(0.99)),
+            most: ms(self.most),
+            of: self.total,
+        }
     }
 
     fn quantile(&self, share: f64) -> u64 {
@@ -55,5 +64,9 @@ fn slot(value: u64) -> usize {
 
 /// The smallest value of a slot.
 fn lowest(slot: u64) -> u64 {
-    if slot < STEPS { slot } else { (STEPS + slot % STEPS) << (slot / STEPS - 1) }
+    if slot < STEPS {
+        slot
+    } else {
+        (STEPS + slot % STEPS) << (slot / STEPS - 1)
+    }
 }

@@ -61,7 +61,12 @@ pub(crate) struct Group {
 impl Group {
     /// So many connections, spread over channels 0 to `channels` - 1.
     pub(crate) fn new(connections: usize, channels: usize) -> Self {
-        Self { connections, first: 0, channels, stalled: false }
+        Self {
+            connections,
+            first: 0,
+            channels,
+            stalled: false,
+        }
     }
 
     /// The same from another channel on.
@@ -112,7 +117,11 @@ pub(crate) enum Order {
     Rest { seconds: f64 },
     /// Count frames after a warm-up. Answered by [`Counted`]. `patient`: what arrives is read once nothing more does, so that the clients take
     /// no processor from a server that is sending.
-    Count { warmup: f64, seconds: f64, patient: bool },
+    Count {
+        warmup: f64,
+        seconds: f64,
+        patient: bool,
+    },
     /// Wait until the server has let everyone go, then open all at once. Answered by [`Opened`], measured from the first connection
     /// that was accepted.
     Storm,
@@ -214,7 +223,9 @@ impl Load {
     }
 
     fn start_on(core: Option<usize>, plan: &Plan) -> anyhow::Result<Self> {
-        Ok(Self { process: Process::role("load", core, plan)? })
+        Ok(Self {
+            process: Process::role("load", core, plan)?,
+        })
     }
 
     /// Starts it and opens everything; an error if not all are open at the end.
@@ -235,7 +246,12 @@ impl Load {
     pub(crate) fn all_open(&mut self) -> anyhow::Result<Opened> {
         let opened: Opened = self.order(Order::Open)?;
         let trouble = opened.trouble.as_deref().unwrap_or("timed out");
-        anyhow::ensure!(opened.lost == 0, "{} of {} connections: {trouble}", opened.lost, opened.lost + opened.open);
+        anyhow::ensure!(
+            opened.lost == 0,
+            "{} of {} connections: {trouble}",
+            opened.lost,
+            opened.lost + opened.open
+        );
         Ok(opened)
     }
 
@@ -246,12 +262,20 @@ impl Load {
 
     /// Counts frames.
     pub(crate) fn count(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
-        self.order(Order::Count { warmup, seconds, patient: false })
+        self.order(Order::Count {
+            warmup,
+            seconds,
+            patient: false,
+        })
     }
 
     /// The same of broadcasts with pauses between them, by clients that read in the pauses.
     pub(crate) fn count_in_pauses(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
-        self.order(Order::Count { warmup, seconds, patient: true })
+        self.order(Order::Count {
+            warmup,
+            seconds,
+            patient: true,
+        })
     }
 
     /// Gives an order whose answer is taken with [`Load::finished`].

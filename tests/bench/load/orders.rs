@@ -13,7 +13,9 @@ pub(super) fn orders() -> Receiver<Order> {
     let (sender, receiver) = sync_channel(4);
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            let Ok(order) = serde_json::from_str(&line) else { return };
+            let Ok(order) = serde_json::from_str(&line) else {
+                return;
+            };
             if sender.send(order).is_err() {
                 return;
             }
@@ -25,5 +27,7 @@ pub(super) fn orders() -> Receiver<Order> {
 /// The line that an order is answered with.
 pub(super) fn answer(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string(value)?).and_then(|()| out.flush()).context("answering")
+    writeln!(out, "{}", serde_json::to_string(value)?)
+        .and_then(|()| out.flush())
+        .context("answering")
 }

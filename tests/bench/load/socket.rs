@@ -16,8 +16,17 @@ const PER_ADDRESS: usize = 8_000;
 const STALLED_BUFFER: usize = 16 * 1024;
 
 /// Begins to connect connection number `index`; `resets`: its end will be a reset.
-pub(super) fn connect(index: usize, port: u16, is_stalled: bool, resets: bool) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+pub(super) fn connect(
+    index: usize,
+    port: u16,
+    is_stalled: bool,
+    resets: bool,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::IPV4,
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     if is_stalled {
         socket.set_recv_buffer_size(STALLED_BUFFER)?;
@@ -31,17 +40,28 @@ pub(super) fn connect(index: usize, port: u16, is_stalled: bool, resets: bool) -
         socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0).into())?;
     }
     match socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()) {
-        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => Err(error),
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+            Err(error)
+        }
         _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 
 /// Reads once: how many bytes, and when their last segment arrived by the wall clock (nanoseconds, 0 if it isn't said).
-pub(super) fn receive(socket: &TcpStream, buffer: &mut [u8], control: &mut Vec<u8>) -> io::Result<(usize, u64)> {
+pub(super) fn receive(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    control: &mut Vec<u8>,
+) -> io::Result<(usize, u64)> {
     let mut slices = [IoSliceMut::new(buffer)];
     control.clear();
     control.resize(control.capacity(), 0);
-    let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(control), MsgFlags::empty())?;
+    let received = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(control),
+        MsgFlags::empty(),
+    )?;
     let stamp = received.cmsgs()?.find_map(|message| match message {
         ControlMessageOwned::ScmTimestampns(time) => Some(time),
         _ => None,

@@ -51,15 +51,31 @@ impl Tally {
     }
 
     /// One data frame; `arrived` by the wall clock, 0 if the kernel did not say.
-    pub(super) fn frame(&mut self, group: u16, channel: u32, payload: &[u8], version: Option<u64>, arrived: u64) {
+    pub(super) fn frame(
+        &mut self,
+        group: u16,
+        channel: u32,
+        payload: &[u8],
+        version: Option<u64>,
+        arrived: u64,
+    ) {
         self.frames += 1;
         self.bytes += payload.len() as u64;
-        let at_ns = if arrived == 0 { now_ns() } else { arrived.wrapping_sub(self.wall_ahead) };
+        let at_ns = if arrived == 0 {
+            now_ns()
+        } else {
+            arrived.wrapping_sub(self.wall_ahead)
+        };
         if let Some(sent) = frames::stamp(payload) {
             self.delays[usize::from(group)].add(at_ns.saturating_sub(sent));
         }
         if let Some(version) = version.filter(|_| self.arrivals.len() < MOST_ARRIVALS) {
-            self.arrivals.push(Arrival { channel, version, at_ns, group });
+            self.arrivals.push(Arrival {
+                channel,
+                version,
+                at_ns,
+                group,
+            });
         }
     }
 
@@ -78,7 +94,12 @@ impl Tally {
             server_cpu_ns,
             server_rss: server.map_or(0, rss),
             client_cpu_ns,
-            groups: delays.map(|(d, s)| Delays { delay_ms: d.quantiles(), spread_ms: s.quantiles() }).collect(),
+            groups: delays
+                .map(|(d, s)| Delays {
+                    delay_ms: d.quantiles(),
+                    spread_ms: s.quantiles(),
+                })
+                .collect(),
             ..Counted::default()
         }
     }
@@ -87,7 +108,10 @@ impl Tally {
     fn spreads(&mut self) -> Vec<Histogram> {
         let mut spreads = vec![Histogram::new(); self.delays.len()];
         self.arrivals.sort_unstable();
-        for broadcast in self.arrivals.chunk_by(|a, b| (a.channel, a.version) == (b.channel, b.version)) {
+        for broadcast in self
+            .arrivals
+            .chunk_by(|a, b| (a.channel, a.version) == (b.channel, b.version))
+        {
             for arrival in broadcast {
                 spreads[usize::from(arrival.group)].add(arrival.at_ns - broadcast[0].at_ns);
             }

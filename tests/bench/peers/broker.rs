@@ -30,7 +30,8 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Connects, and publishes in a rhythm.
     pub(crate) fn start(broker: Broker, port: u16, beat: Beat) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).context("connecting to publish")?;
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", port)).context("connecting to publish")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         if broker == Broker::Nats {
@@ -43,18 +44,27 @@ impl Publisher {
                 let payload = beat::payload(channel, turn, now_ns());
                 let sent = match broker {
                     Broker::Nchan => post(&mut stream, channel, &payload),
-                    Broker::Nats => write!(stream, "PUB s.{channel} {}\r\n{payload}\r\n", payload.len()),
+                    Broker::Nats => {
+                        write!(stream, "PUB s.{channel} {}\r\n{payload}\r\n", payload.len())
+                    }
                 };
                 sent.is_ok() && !stopped.load(Ordering::Relaxed)
             });
         };
         let thread = machine::on_core(Some(machine::LOAD_CORE), || std::thread::spawn(work))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
 fn post(stream: &mut TcpStream, channel: usize, payload: &str) -> std::io::Result<()> {
-    write!(stream, "POST /pub?id=c{channel} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{payload}", payload.len())?;
+    write!(
+        stream,
+        "POST /pub?id=c{channel} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{payload}",
+        payload.len()
+    )?;
     stream.read(&mut [0; 4096]).map(drop)
 }
 

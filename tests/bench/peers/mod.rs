@@ -33,15 +33,33 @@ enum Kind {
 }
 
 /// The one that the issue compares with.
-pub(crate) const UWEBSOCKETS: Peer = Peer { name: "uWebSockets", kind: Kind::Node("uws.js") };
+pub(crate) const UWEBSOCKETS: Peer = Peer {
+    name: "uWebSockets",
+    kind: Kind::Node("uws.js"),
+};
 
 /// All others.
 pub(crate) const OTHERS: [Peer; 5] = [
-    Peer { name: "nchan", kind: Kind::Broker(Broker::Nchan) },
-    Peer { name: "node ws", kind: Kind::Node("ws.js") },
-    Peer { name: "Go gorilla", kind: Kind::Go },
-    Peer { name: "socket.io", kind: Kind::Node("socketio.js") },
-    Peer { name: "NATS", kind: Kind::Broker(Broker::Nats) },
+    Peer {
+        name: "nchan",
+        kind: Kind::Broker(Broker::Nchan),
+    },
+    Peer {
+        name: "node ws",
+        kind: Kind::Node("ws.js"),
+    },
+    Peer {
+        name: "Go gorilla",
+        kind: Kind::Go,
+    },
+    Peer {
+        name: "socket.io",
+        kind: Kind::Node("socketio.js"),
+    },
+    Peer {
+        name: "NATS",
+        kind: Kind::Broker(Broker::Nats),
+    },
 ];
 
 const PROGRAMS: [(&str, &str); 7] = [
@@ -77,23 +95,46 @@ impl Peer {
         };
         let mut broker = None;
         if let Kind::Broker(kind) = self.kind {
-            let publishing = if kind == Broker::Nats { web::free_port()? } else { port };
+            let publishing = if kind == Broker::Nats {
+                web::free_port()?
+            } else {
+                port
+            };
             broker = Some((kind, publishing));
             if kind == Broker::Nats {
                 let text = fs::read_to_string(folder.join("nats.conf"))?;
                 let path = folder.join("nats.run.conf");
-                fs::write(&path, text.replace("@PORT@", &port.to_string()).replace("@TCP@", &publishing.to_string()))?;
+                fs::write(
+                    &path,
+                    text.replace("@PORT@", &port.to_string())
+                        .replace("@TCP@", &publishing.to_string()),
+                )?;
                 command.arg("-c").arg(path);
             }
         }
-        command.env("PORT", port.to_string()).env("SECRET", keys::SECRET).env("PAYLOAD", beat::template());
-        command.env("RATE", beat.rate.to_string()).env("CH", beat.channels.to_string()).env("GOMAXPROCS", "1");
+        command
+            .env("PORT", port.to_string())
+            .env("SECRET", keys::SECRET)
+            .env("PAYLOAD", beat::template());
+        command
+            .env("RATE", beat.rate.to_string())
+            .env("CH", beat.channels.to_string())
+            .env("GOMAXPROCS", "1");
         let name = self.name.to_lowercase().replace(['.', ' '], "-");
         let mut process = Process::spawn(&name, Some(machine::SERVER_CORE), &mut command)?;
         process.drain_output();
-        let listening = || std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop);
+        let listening = || {
+            std::net::TcpStream::connect(("127.0.0.1", port))
+                .ok()
+                .map(drop)
+        };
         await_some(Duration::from_secs(5), "listening", listening)?;
-        Ok(Running { process, beat, broker, publisher: None })
+        Ok(Running {
+            process,
+            beat,
+            broker,
+            publisher: None,
+        })
     }
 
     /// How clients connect to it.
@@ -105,7 +146,10 @@ impl Peer {
                 subscribe: Some("40".into()),
                 ..plain
             },
-            Kind::Node(_) | Kind::Go => load::Plan { path: "/ws/{ch}?token={token}".into(), ..plain },
+            Kind::Node(_) | Kind::Go => load::Plan {
+                path: "/ws/{ch}?token={token}".into(),
+                ..plain
+            },
             Kind::Broker(Broker::Nats) => load::Plan {
                 path: "/".into(),
                 subscribe: Some("CONNECT {\"verbose\":false}\r\nSUB s.{ch} 1\r\n".into()),
@@ -141,7 +185,9 @@ fn unpack() -> anyhow::Result<PathBuf> {
 
 fn node(folder: &Path, script: &str) -> anyhow::Result<Command> {
     if !folder.join("node_modules").is_dir() {
-        run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder))?;
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(folder))?;
     }
     let mut command = Command::new("node");
     command.arg(folder.join(script)).current_dir(folder);
@@ -153,9 +199,15 @@ fn gorilla(folder: &Path) -> anyhow::Result<PathBuf> {
     let binary = folder.join("gorilla");
     if !binary.is_file() {
         let mut build = Command::new("go");
-        build.args(["build", "-o", "gorilla", "gorilla.go"]).current_dir(folder);
-        build.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode");
-        run(&mut build).context("needs golang-go golang-github-gorilla-websocket-dev golang-github-golang-jwt-jwt-dev")?;
+        build
+            .args(["build", "-o", "gorilla", "gorilla.go"])
+            .current_dir(folder);
+        build
+            .env("GO111MODULE", "off")
+            .env("GOPATH", "/usr/share/gocode");
+        run(&mut build).context(
+            "needs golang-go golang-github-gorilla-websocket-dev golang-github-golang-jwt-jwt-dev",
+        )?;
     }
     Ok(binary)
 }
@@ -165,7 +217,12 @@ fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
     ensure!(module.is_file(), "needs nginx-light libnginx-mod-nchan");
     let (own, conf) = (folder.join("nginx"), folder.join("nginx.run.conf"));
     fs::create_dir_all(&own)?;
-    fs::write(&conf, NGINX_CONF.replace("@PORT@", &port.to_string()).replace("@DIR@", &own.to_string_lossy()))?;
+    fs::write(
+        &conf,
+        NGINX_CONF
+            .replace("@PORT@", &port.to_string())
+            .replace("@DIR@", &own.to_string_lossy()),
+    )?;
     let mut command = Command::new("nginx");
     command.arg("-c").arg(conf);
     Ok(command)
@@ -173,7 +230,13 @@ fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("no {program} here"))?;
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let output = command
+        .output()
+        .with_context(|| format!("no {program} here"))?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }

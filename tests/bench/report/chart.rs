@@ -25,7 +25,10 @@ pub(super) fn render(report: &Report) -> String {
         y = draw_chapter(&mut body, chapter, y);
     }
     let c = &report.conditions;
-    let about = format!("{} · {} cores · {} · Linux {} · shorter is better", c.date, c.cores, c.processor, c.kernel);
+    let about = format!(
+        "{} · {} cores · {} · Linux {} · shorter is better",
+        c.date, c.cores, c.processor, c.kernel
+    );
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{}\" font-family=\"system-ui, sans-serif\" \
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -40,7 +43,11 @@ fn draw_chapter(body: &mut String, chapter: &Chapter, mut y: usize) -> usize {
     let mut drawn: Vec<&str> = Vec::new();
     for series in &chapter.series {
         let measure = series.measure.as_str();
-        let alike: Vec<_> = chapter.series.iter().filter(|other| other.measure == measure).collect();
+        let alike: Vec<_> = chapter
+            .series
+            .iter()
+            .filter(|other| other.measure == measure)
+            .collect();
         if alike.len() < 2 || drawn.contains(&measure) || !DRAWN_UNITS.contains(&series.unit) {
             continue;
         }
@@ -48,14 +55,20 @@ fn draw_chapter(body: &mut String, chapter: &Chapter, mut y: usize) -> usize {
         y += LINE + 6;
         let title = escape(&format!("{} · {measure}, {}", chapter.name, series.unit));
         // Writing to a String cannot fail.
-        let _ = writeln!(body, "<text x=\"16\" y=\"{y}\" font-weight=\"600\">{title}</text>");
+        let _ = writeln!(
+            body,
+            "<text x=\"16\" y=\"{y}\" font-weight=\"600\">{title}</text>"
+        );
         y = draw_bars(body, &alike, y);
     }
     y
 }
 
 fn draw_bars(body: &mut String, alike: &[&Series], mut y: usize) -> usize {
-    let most = alike.iter().map(|series| series.median()).fold(f64::MIN_POSITIVE, f64::max);
+    let most = alike
+        .iter()
+        .map(|series| series.median())
+        .fold(f64::MIN_POSITIVE, f64::max);
     for series in alike {
         y += LINE;
         let (value, top) = (series.median(), y - 12);
@@ -79,5 +92,7 @@ fn draw_bars(body: &mut String, alike: &[&Series], mut y: usize) -> usize {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

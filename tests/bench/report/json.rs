@@ -30,7 +30,10 @@ fn chapter(chapter: &Chapter) -> Value {
             "verdict": value.map(|value| goal.bound.verdict(value)),
         })
     });
-    let absent = chapter.absent.iter().map(|(subject, why)| json!({"subject": subject, "why": why}));
+    let absent = chapter
+        .absent
+        .iter()
+        .map(|(subject, why)| json!({"subject": subject, "why": why}));
     json!({
         "name": chapter.name, "about": chapter.about, "seconds": chapter.seconds,
         "rows": rows.collect::<Vec<_>>(), "goals": goals.collect::<Vec<_>>(),

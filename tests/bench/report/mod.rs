@@ -88,20 +88,34 @@ impl Goal {
     /// The same between two measures.
     pub(crate) fn between(subject: &str, measure: &str, other: (&str, &str), bound: Bound) -> Self {
         let against = Some((other.0.to_owned(), other.1.to_owned()));
-        Self { subject: subject.to_owned(), measure: measure.to_owned(), against, bound }
+        Self {
+            subject: subject.to_owned(),
+            measure: measure.to_owned(),
+            against,
+            bound,
+        }
     }
 
     /// The value as it is.
     pub(crate) fn value(subject: &str, measure: &str, bound: Bound) -> Self {
-        Self { subject: subject.to_owned(), measure: measure.to_owned(), against: None, bound }
+        Self {
+            subject: subject.to_owned(),
+            measure: measure.to_owned(),
+            against: None,
+            bound,
+        }
     }
 
     /// In words.
     pub(crate) fn title(&self) -> String {
         match &self.against {
             None => format!("{}: {}", self.subject, self.measure),
-            Some((other, measure)) if *measure == self.measure => format!("{}: {} ÷ {other}", self.subject, self.measure),
-            Some((other, measure)) => format!("{}: {} ÷ {other}: {measure}", self.subject, self.measure),
+            Some((other, measure)) if *measure == self.measure => {
+                format!("{}: {} ÷ {other}", self.subject, self.measure)
+            }
+            Some((other, measure)) => {
+                format!("{}: {} ÷ {other}: {measure}", self.subject, self.measure)
+            }
         }
     }
 }
@@ -135,19 +149,31 @@ impl Series {
 
     /// Smallest and largest.
     pub(crate) fn range(&self) -> (f64, f64) {
-        self.values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
+        self.values
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(*v), high.max(*v))
+            })
     }
 }
 
 impl Chapter {
     /// Adds one round's value.
     pub(crate) fn sample(&mut self, subject: &str, measure: &str, unit: &'static str, value: f64) {
-        let known = self.series.iter_mut().find(|s| s.subject == subject && s.measure == measure);
+        let known = self
+            .series
+            .iter_mut()
+            .find(|s| s.subject == subject && s.measure == measure);
         match known {
             Some(series) => series.values.push(value),
             None => {
                 let (subject, measure) = (subject.to_owned(), measure.to_owned());
-                self.series.push(Series { subject, measure, unit, values: vec![value] });
+                self.series.push(Series {
+                    subject,
+                    measure,
+                    unit,
+                    values: vec![value],
+                });
             }
         }
     }
@@ -159,17 +185,28 @@ impl Chapter {
 
     /// The series of a measure.
     pub(crate) fn find(&self, subject: &str, measure: &str) -> Option<&Series> {
-        self.series.iter().find(|s| s.subject == subject && s.measure == measure)
+        self.series
+            .iter()
+            .find(|s| s.subject == subject && s.measure == measure)
     }
 
     /// What a goal compares: the median over rounds of the ratio within a round, because absolute figures drift with the machine's
     /// neighbours and ratios of the same minute do not. None if one side was not measured.
     pub(crate) fn reached(&self, goal: &Goal) -> Option<f64> {
         let ours = self.find(&goal.subject, &goal.measure)?;
-        let Some((subject, measure)) = &goal.against else { return Some(ours.median()) };
+        let Some((subject, measure)) = &goal.against else {
+            return Some(ours.median());
+        };
         let theirs = self.find(subject, measure)?;
         let value = if ours.values.len() == theirs.values.len() {
-            median(&ours.values.iter().zip(&theirs.values).map(|(a, b)| a / b).collect::<Vec<_>>())
+            median(
+                &ours
+                    .values
+                    .iter()
+                    .zip(&theirs.values)
+                    .map(|(a, b)| a / b)
+                    .collect::<Vec<_>>(),
+            )
         } else {
             ours.median() / theirs.median()
         };

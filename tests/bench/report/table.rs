@@ -19,7 +19,11 @@ pub(super) fn render(report: &Report) -> String {
         c.kernel,
         c.congestion_control,
         report.rounds,
-        if report.quick { " · QUICK: the figures mean little" } else { "" },
+        if report.quick {
+            " · QUICK: the figures mean little"
+        } else {
+            ""
+        },
     );
     for chapter in &report.chapters {
         text.push_str(&render_chapter(chapter));
@@ -29,13 +33,25 @@ pub(super) fn render(report: &Report) -> String {
 
 /// One scenario's rows, goals and notes.
 pub(super) fn render_chapter(chapter: &Chapter) -> String {
-    let mut text = format!("\n{}: {} ({:.0} s)\n", chapter.name, chapter.about, chapter.seconds);
+    let mut text = format!(
+        "\n{}: {} ({:.0} s)\n",
+        chapter.name, chapter.about, chapter.seconds
+    );
     for series in &chapter.series {
         let (low, high) = series.range();
         let title = format!("{}: {}", series.subject, series.measure);
-        let range = if series.values.len() > 1 { format!("  ({} to {})", figure(low), figure(high)) } else { String::new() };
+        let range = if series.values.len() > 1 {
+            format!("  ({} to {})", figure(low), figure(high))
+        } else {
+            String::new()
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {title:TITLE_WIDTH$} {:>10} {}{range}", figure(series.median()), series.unit);
+        let _ = writeln!(
+            text,
+            "  {title:TITLE_WIDTH$} {:>10} {}{range}",
+            figure(series.median()),
+            series.unit
+        );
     }
     for goal in &chapter.goals {
         let (value, verdict) = match chapter.reached(goal) {
@@ -43,7 +59,11 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
             None => ("–".into(), "not measured"),
         };
         let title = format!("→ {}", goal.title());
-        let _ = writeln!(text, "  {title:TITLE_WIDTH$} {value:>10} {} {verdict}", goal.bound.title());
+        let _ = writeln!(
+            text,
+            "  {title:TITLE_WIDTH$} {value:>10} {} {verdict}",
+            goal.bound.title()
+        );
     }
     for (subject, why) in &chapter.absent {
         let _ = writeln!(text, "  {subject}: not run: {why}");

@@ -50,38 +50,92 @@ pub(super) fn attack(target: &Target) -> Attack {
     let mut all = JoinSet::new();
     let target = Arc::new(*target);
     for n in 0..300 {
-        again(&mut all, &target, n, |t, n| async move { hold(&t, 20 + n % 10, Duration::from_secs(1)).await });
+        again(&mut all, &target, n, |t, n| async move {
+            hold(&t, 20 + n % 10, Duration::from_secs(1)).await
+        });
     }
     for n in 0..120 {
-        again(&mut all, &target, n, |t, _| async move { hold(&t, 2, Duration::from_secs(2)).await });
+        again(&mut all, &target, n, |t, _| async move {
+            hold(&t, 2, Duration::from_secs(2)).await
+        });
     }
     for n in 0..40 {
-        again(&mut all, &target, n, |t, _| async move { one_user(&t).await });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, _| async move { one_user(&t).await },
+        );
     }
     for n in 0..60 {
-        again(&mut all, &target, n, |t, n| async move { deaf(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { slow_permission(&t, n).await });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { deaf(&t, n).await },
+        );
+        again(&mut all, &target, n, |t, n| async move {
+            slow_permission(&t, n).await
+        });
     }
     for n in 0..20 {
-        again(&mut all, &target, n, |t, n| async move { flood(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { bogus(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { many_channels(&t, n).await });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { flood(&t, n).await },
+        );
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { bogus(&t, n).await },
+        );
+        again(&mut all, &target, n, |t, n| async move {
+            many_channels(&t, n).await
+        });
     }
     for n in 0..40 {
-        again(&mut all, &target, n, |t, n| async move { half(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { unfinished(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { events(&t, n).await });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { half(&t, n).await },
+        );
+        again(&mut all, &target, n, |t, n| async move {
+            unfinished(&t, n).await
+        });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { events(&t, n).await },
+        );
     }
     for n in 0..8 {
-        again(&mut all, &target, n, |t, n| async move { hooks(&t, n).await });
-        again(&mut all, &target, n, |t, n| async move { tokens(&t, n).await });
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { hooks(&t, n).await },
+        );
+        again(
+            &mut all,
+            &target,
+            n,
+            |t, n| async move { tokens(&t, n).await },
+        );
     }
     Attack(all)
 }
 
 /// Number `n` of a kind, again and again.
-fn again<F>(all: &mut JoinSet<()>, target: &Arc<Target>, n: u64, act: impl Fn(Arc<Target>, u64) -> F + Send + 'static)
-where
+fn again<F>(
+    all: &mut JoinSet<()>,
+    target: &Arc<Target>,
+    n: u64,
+    act: impl Fn(Arc<Target>, u64) -> F + Send + 'static,
+) where
     F: Future<Output = Outcome> + Send,
 {
     let target = Arc::clone(target);
@@ -102,7 +156,9 @@ async fn dial(target: &Target, host: u64, receive: Option<u32>) -> std::io::Resu
     }
     let host = u8::try_from(host).map_err(std::io::Error::other)?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, target.port))).await
+    socket
+        .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, target.port)))
+        .await
 }
 
 /// What an attacker may read.
@@ -113,7 +169,13 @@ pub(super) enum May {
 }
 
 /// An upgraded connection of a user.
-pub(super) async fn open(target: &Target, host: u64, receive: Option<u32>, user: &str, may: May) -> std::io::Result<TcpStream> {
+pub(super) async fn open(
+    target: &Target,
+    host: u64,
+    receive: Option<u32>,
+    user: &str,
+    may: May,
+) -> std::io::Result<TcpStream> {
     let mut stream = dial(target, host, receive).await?;
     let token = token(user, may).map_err(std::io::Error::other)?;
     let request = format!(
@@ -123,23 +185,42 @@ pub(super) async fn open(target: &Target, host: u64, receive: Option<u32>, user:
     stream.write_all(request.as_bytes()).await?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).await?;
-    if head.ends_with(b"101") { Ok(stream) } else { Err(std::io::Error::other("refused")) }
+    if head.ends_with(b"101") {
+        Ok(stream)
+    } else {
+        Err(std::io::Error::other("refused"))
+    }
 }
 
 fn token(user: &str, may: May) -> anyhow::Result<String> {
     let role = (may == May::Everything).then(|| "admin_sistema".to_owned());
-    let passport = Passport { user: user.to_owned(), role, ..Passport::default() };
-    issue(&Secret::new(keys::SECRET), &passport, &Clock::system(), Duration::from_secs(3_600)).context("signing a token")
+    let passport = Passport {
+        user: user.to_owned(),
+        role,
+        ..Passport::default()
+    };
+    issue(
+        &Secret::new(keys::SECRET),
+        &passport,
+        &Clock::system(),
+        Duration::from_secs(3_600),
+    )
+    .context("signing a token")
 }
 
 /// The message that subscribes to a channel.
 pub(super) fn subscribe(channel: &str) -> Vec<u8> {
-    masked(0x1, format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#).as_bytes())
+    masked(
+        0x1,
+        format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#).as_bytes(),
+    )
 }
 
 /// So many channels of the large stream, from a place of `n`'s own.
 fn channels(target: &Target, n: u64, count: u64) -> Vec<String> {
-    (0..count).map(|key| format!("grande:{}", (n * count + key) % target.keys)).collect()
+    (0..count)
+        .map(|key| format!("grande:{}", (n * count + key) % target.keys))
+        .collect()
 }
 
 /// Reads until the server ends it.
@@ -167,7 +248,14 @@ async fn one_user(target: &Target) -> Outcome {
 /// Asks for a hundred large frames, again and again, and reads none.
 async fn deaf(target: &Target, n: u64) -> Outcome {
     let channels = channels(target, n, 100);
-    let mut stream = open(target, 4 + n % 2, Some(DEAF), &format!("siege-deaf-{n}"), May::Everything).await?;
+    let mut stream = open(
+        target,
+        4 + n % 2,
+        Some(DEAF),
+        &format!("siege-deaf-{n}"),
+        May::Everything,
+    )
+    .await?;
     loop {
         for channel in &channels {
             stream.write_all(&subscribe(channel)).await?;
@@ -202,7 +290,11 @@ async fn bogus(target: &Target, n: u64) -> Outcome {
     };
     let asking = async {
         for turn in 0_u64.. {
-            let bad = ["nada:1".to_owned(), format!("estadisticas:x{turn}"), stranger(n, turn)];
+            let bad = [
+                "nada:1".to_owned(),
+                format!("estadisticas:x{turn}"),
+                stranger(n, turn),
+            ];
             for channel in bad {
                 to.write_all(&subscribe(&channel)).await?;
             }
@@ -215,7 +307,10 @@ async fn bogus(target: &Target, n: u64) -> Outcome {
 
 /// The channel of a business that nobody has.
 pub(super) fn stranger(n: u64, turn: u64) -> String {
-    format!("estadisticas:00000000-0000-4000-a000-{:012x}", n << 32 | turn)
+    format!(
+        "estadisticas:00000000-0000-4000-a000-{:012x}",
+        n << 32 | turn
+    )
 }
 
 /// Permissions that only the database knows, and takes its time over: the queue of questions.
@@ -241,7 +336,9 @@ async fn many_channels(target: &Target, n: u64) -> Outcome {
 /// Half a request.
 async fn half(target: &Target, n: u64) -> Outcome {
     let mut stream = dial(target, 10 + n % 2, None).await?;
-    stream.write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Half: ").await?;
+    stream
+        .write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Half: ")
+        .await?;
     listen(&mut stream).await
 }
 
@@ -261,8 +358,11 @@ async fn unfinished(target: &Target, n: u64) -> Outcome {
 /// A stream of events that nobody reads.
 async fn events(target: &Target, n: u64) -> Outcome {
     let mut stream = dial(target, 13, Some(DEAF)).await?;
-    let token = token(&format!("siege-events-{n}"), May::Everything).map_err(std::io::Error::other)?;
-    let request = format!("GET /grande/{n}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let token =
+        token(&format!("siege-events-{n}"), May::Everything).map_err(std::io::Error::other)?;
+    let request = format!(
+        "GET /grande/{n}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     tokio::time::sleep(Duration::from_secs(20)).await;
     Ok(())
@@ -274,10 +374,23 @@ async fn hooks(target: &Target, n: u64) -> Outcome {
     let mut stream = dial(target, 14, None).await?;
     let mut buffer = vec![0; 16 * 1024];
     for turn in 0_u64.. {
-        let watched = ("grande", format!(r#"{{"grande_id":{}}}"#, (turn * 8 + n) % target.keys));
-        let unwatched =
-            (0..BUNCH).map(|k| ("cita", format!(r#"{{"negocio_id":"{}"}}"#, keys::key(usize::try_from(100 + k).unwrap_or(0)))));
-        let requests: String = std::iter::once(watched).chain(unwatched).map(|(path, body)| hook(path, &body)).collect();
+        let watched = (
+            "grande",
+            format!(r#"{{"grande_id":{}}}"#, (turn * 8 + n) % target.keys),
+        );
+        let unwatched = (0..BUNCH).map(|k| {
+            (
+                "cita",
+                format!(
+                    r#"{{"negocio_id":"{}"}}"#,
+                    keys::key(usize::try_from(100 + k).unwrap_or(0))
+                ),
+            )
+        });
+        let requests: String = std::iter::once(watched)
+            .chain(unwatched)
+            .map(|(path, body)| hook(path, &body))
+            .collect();
         stream.write_all(requests.as_bytes()).await?;
         let mut answers = 0;
         while answers <= BUNCH {
@@ -285,7 +398,10 @@ async fn hooks(target: &Target, n: u64) -> Outcome {
             if count == 0 {
                 return Ok(());
             }
-            answers += buffer[..count].windows(9).filter(|window| *window == b"HTTP/1.1 ").count() as u64;
+            answers += buffer[..count]
+                .windows(9)
+                .filter(|window| *window == b"HTTP/1.1 ")
+                .count() as u64;
         }
     }
     Ok(())
@@ -301,7 +417,10 @@ fn hook(path: &str, body: &str) -> String {
 /// New tokens for an open connection, as large as a message may be, none of them any good.
 async fn tokens(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 15, None, &format!("siege-tokens-{n}"), May::Nothing).await?;
-    let message = format!(r#"{{"type":"auth","data":{{"token":"{}"}}}}"#, "x".repeat(16_000));
+    let message = format!(
+        r#"{{"type":"auth","data":{{"token":"{}"}}}}"#,
+        "x".repeat(16_000)
+    );
     let mut buffer = vec![0; 4_096];
     loop {
         stream.write_all(&masked(0x1, message.as_bytes())).await?;

@@ -28,15 +28,32 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "bogus", 20, 20)?;
     // As many messages as anybody likes: what is measured is what they leave, not how they are slowed.
-    let variables = [("MAX_MESSAGES_PER_SECOND", "100000"), ("MESSAGE_BURST", "1000000")];
-    let settings = Settings { core: None, variables: &variables, ..Settings::new(&database) };
+    let variables = [
+        ("MAX_MESSAGES_PER_SECOND", "100000"),
+        ("MESSAGE_BURST", "1000000"),
+    ];
+    let settings = Settings {
+        core: None,
+        variables: &variables,
+        ..Settings::new(&database)
+    };
     server::install(&settings)?;
     let latido = Latido::start_installed(&settings)?;
-    let mut others = bench.runtime().block_on(Others::watching(&database, latido.port, 0..20, writer::toggle))?;
-    let alone = bench.runtime().block_on(others.measure(bench.seconds(3.0)))?;
+    let mut others = bench.runtime().block_on(Others::watching(
+        &database,
+        latido.port,
+        0..20,
+        writer::toggle,
+    ))?;
+    let alone = bench
+        .runtime()
+        .block_on(others.measure(bench.seconds(3.0)))?;
     let before = latido.process.rss();
     let each = bench.count(SUBSCRIPTIONS) / CONNECTIONS;
-    let target = Target { port: latido.port, keys: 0 };
+    let target = Target {
+        port: latido.port,
+        keys: 0,
+    };
     let over = AtomicBool::new(false);
     let (asked, beside) = bench.runtime().block_on(async {
         let all = (0..CONNECTIONS).map(|n| tokio::spawn(ask(target, n as u64, each)));
@@ -47,21 +64,57 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         };
         tokio::join!(all, others.measure_while(|| !over.load(Ordering::Relaxed)))
     });
-    let (asked, beside) = (asked.context("an attacker panicked")?.into_iter().collect::<Result<Vec<_>, _>>()?, beside?);
+    let (asked, beside) = (
+        asked
+            .context("an attacker panicked")?
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?,
+        beside?,
+    );
     let peak = latido.process.rss();
     std::thread::sleep(std::time::Duration::from_secs(2));
-    bench.sample("latido", "bogus subscriptions", "", asked.iter().sum::<usize>() as f64);
+    bench.sample(
+        "latido",
+        "bogus subscriptions",
+        "",
+        asked.iter().sum::<usize>() as f64,
+    );
     bench.sample("latido", "RSS before", "MiB", before as f64 / MIB);
     bench.sample("latido", "RSS at the end", "MiB", peak as f64 / MIB);
-    bench.sample("latido", "RSS when they have gone", "MiB", latido.process.rss() as f64 / MIB);
+    bench.sample(
+        "latido",
+        "RSS when they have gone",
+        "MiB",
+        latido.process.rss() as f64 / MIB,
+    );
     bench.sample("latido", "topics left", "", latido.metric("latido_topics")?);
     for (measure, times) in [("alone", &alone), ("beside", &beside)] {
-        bench.sample("the viewer", &format!("frames {measure}"), "", times.len() as f64);
-        bench.sample("the viewer", &format!("p50 {measure}"), "ms", times.quantile(0.5) / 1e3);
-        bench.sample("the viewer", &format!("p99 {measure}"), "ms", times.quantile(0.99) / 1e3);
+        bench.sample(
+            "the viewer",
+            &format!("frames {measure}"),
+            "",
+            times.len() as f64,
+        );
+        bench.sample(
+            "the viewer",
+            &format!("p50 {measure}"),
+            "ms",
+            times.quantile(0.5) / 1e3,
+        );
+        bench.sample(
+            "the viewer",
+            &format!("p99 {measure}"),
+            "ms",
+            times.quantile(0.99) / 1e3,
+        );
     }
     bench.goal(Goal::value("latido", "topics left", Bound::AtMost(20.0)));
-    bench.goal(Goal::between("the viewer", "p99 beside", ("the viewer", "p99 alone"), Bound::Shown));
+    bench.goal(Goal::between(
+        "the viewer",
+        "p99 beside",
+        ("the viewer", "p99 alone"),
+        Bound::Shown,
+    ));
     bench.note("measured once, whatever the rounds; half for no such stream, four tenths for no key of its kind, a tenth for a stranger's business, of which the database is asked");
     Ok(())
 }
@@ -72,14 +125,19 @@ async fn ask(target: Target, n: u64, count: usize) -> anyhow::Result<usize> {
     let (mut answered, mut buffer) = (0, vec![0; 64 * 1024]);
     let mut asked: usize = 0;
     while asked < count {
-        let batch: Vec<u8> = (asked..asked + BATCH).flat_map(|turn| subscribe(&bad(n, turn as u64))).collect();
+        let batch: Vec<u8> = (asked..asked + BATCH)
+            .flat_map(|turn| subscribe(&bad(n, turn as u64)))
+            .collect();
         stream.write_all(&batch).await?;
         asked += BATCH;
         while answered < asked {
             let read = stream.read(&mut buffer).await?;
             anyhow::ensure!(read > 0, "ended by the server after {answered} answers");
             // Each answer is an error and says so once; a word that two reads share is made up for by waiting for one less.
-            answered += buffer[..read].windows(8).filter(|window| *window == b"\"error\",").count();
+            answered += buffer[..read]
+                .windows(8)
+                .filter(|window| *window == b"\"error\",")
+                .count();
             if asked - answered < BATCH / 10 {
                 break;
             }

@@ -91,11 +91,16 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
     let name = case.name();
     let mut running = Contender::Hub { shards: 1 }.start(None, &[Beat::new(TOPICS, 5.0)])?;
-    let (mut viewers, _) = Load::open(&running.plan(vec![Group::new(bench.count(VIEWERS), TOPICS)]))?;
+    let (mut viewers, _) =
+        Load::open(&running.plan(vec![Group::new(bench.count(VIEWERS), TOPICS)]))?;
     running.publish()?;
     viewers.rest(0.5)?;
     for _ in 0..STORMS {
-        let count = Order::Count { warmup: 0.0, seconds: WINDOW, patient: false };
+        let count = Order::Count {
+            warmup: 0.0,
+            seconds: WINDOW,
+            patient: false,
+        };
         viewers.tell(count)?;
         let (crowd, size) = gather(bench, &running, way)?;
         let coming: Counted = viewers.finished()?;
@@ -105,16 +110,30 @@ fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
         std::thread::sleep(BEFORE);
         go(crowd)?;
         let going: Counted = viewers.finished()?;
-        for (measure, longest, counted) in
-            [(ALONE, "longest, alone", &alone), (GOING, "longest, they go", &going), (COMING, "longest, they come", &coming)]
-        {
-            let Some(group) = counted.groups.first() else { continue };
+        for (measure, longest, counted) in [
+            (ALONE, "longest, alone", &alone),
+            (GOING, "longest, they go", &going),
+            (COMING, "longest, they come", &coming),
+        ] {
+            let Some(group) = counted.groups.first() else {
+                continue;
+            };
             bench.sample(&name, measure, "ms", group.delay_ms.p99);
             bench.sample(&name, longest, "ms", group.delay_ms.most);
         }
         let spent = going.server_cpu_ns.saturating_sub(alone.server_cpu_ns);
-        bench.sample(&name, "server CPU for each that goes", "µs", spent as f64 / 1e3 / size as f64);
-        bench.sample(&name, "frames, going ÷ alone", "", going.frames as f64 / alone.frames.max(1) as f64);
+        bench.sample(
+            &name,
+            "server CPU for each that goes",
+            "µs",
+            spent as f64 / 1e3 / size as f64,
+        );
+        bench.sample(
+            &name,
+            "frames, going ÷ alone",
+            "",
+            going.frames as f64 / alone.frames.max(1) as f64,
+        );
     }
     Ok(())
 }
@@ -150,13 +169,18 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
         written_going.append(others.statements());
         gone.map_err(|_| anyhow::anyhow!("sending the crowd away panicked"))??;
     }
-    for (measure, longest, times) in
-        [(ALONE, "longest, alone", alone), (GOING, "longest, they go", going), (COMING, "longest, they come", coming)]
-    {
+    for (measure, longest, times) in [
+        (ALONE, "longest, alone", alone),
+        (GOING, "longest, they go", going),
+        (COMING, "longest, they come", coming),
+    ] {
         bench.sample(&name, measure, "ms", times.quantile(0.99) / 1e3);
         bench.sample(&name, longest, "ms", times.quantile(1.0) / 1e3);
     }
-    for (measure, times) in [(WRITTEN_ALONE, written_alone), (WRITTEN_GOING, written_going)] {
+    for (measure, times) in [
+        (WRITTEN_ALONE, written_alone),
+        (WRITTEN_GOING, written_going),
+    ] {
         bench.sample(&name, measure, "ms", times.quantile(0.99) / 1e3);
     }
     Ok(())
@@ -166,7 +190,12 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
 fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, usize)> {
     let size = bench.count(CROWD);
     let plan = running.plan(vec![Group::new(size, THEIRS).from(TOPICS)]);
-    let (crowd, _) = Load::open(&Plan { resets: way == Way::Reset, window: RUSH, recedes: true, ..plan })?;
+    let (crowd, _) = Load::open(&Plan {
+        resets: way == Way::Reset,
+        window: RUSH,
+        recedes: true,
+        ..plan
+    })?;
     Ok((crowd, size))
 }
 

@@ -9,7 +9,11 @@ use crate::report::{Bound, Goal};
 use crate::store::{Database, Durability, Store};
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
-    Scenario { name: "fan-out-small", about: "one topic, 1,000 viewers, 50 changes a second", run: run_small },
+    Scenario {
+        name: "fan-out-small",
+        about: "one topic, 1,000 viewers, 50 changes a second",
+        run: run_small,
+    },
     Scenario {
         name: "fan-out-large",
         about: "one topic, 10,000 viewers, 5 changes a second; connecting, memory at rest",
@@ -31,20 +35,59 @@ struct Contest {
 }
 
 fn run_small(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(bench, &Contest { viewers: 1_000, rate: 50.0, seconds: 2.5 })?;
+    compete(
+        bench,
+        &Contest {
+            viewers: 1_000,
+            rate: 50.0,
+            seconds: 2.5,
+        },
+    )?;
     bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.10)));
-    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.10)));
-    bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "floor",
+        Bound::AtMost(1.10),
+    ));
+    bench.goal(Goal::ratio(
+        "latido",
+        CPU,
+        "uWebSockets",
+        Bound::AtMost(1.0),
+    ));
     Ok(())
 }
 
 fn run_large(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(bench, &Contest { viewers: 10_000, rate: 5.0, seconds: 2.5 })?;
+    compete(
+        bench,
+        &Contest {
+            viewers: 10_000,
+            rate: 5.0,
+            seconds: 2.5,
+        },
+    )?;
     bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.05)));
-    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::AtMost(1.05)));
-    bench.goal(Goal::ratio("latido", CPU, "uWebSockets", Bound::AtMost(1.0)));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "floor",
+        Bound::AtMost(1.05),
+    ));
+    bench.goal(Goal::ratio(
+        "latido",
+        CPU,
+        "uWebSockets",
+        Bound::AtMost(1.0),
+    ));
     bench.goal(Goal::value("latido", MEMORY, Bound::AtMost(1.0)));
-    bench.goal(Goal::ratio("latido (hub)", DELAY, "floor", Bound::AtMost(1.1)));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        DELAY,
+        "floor",
+        Bound::AtMost(1.1),
+    ));
     bench.goal(Goal::ratio("latido", SPREAD, "floor", Bound::AtMost(1.1)));
     Ok(())
 }
@@ -59,9 +102,15 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
         Contender::Hub { shards: 1 },
         Contender::Peer(peers::UWEBSOCKETS),
     ];
-    bench.interleave(&ours, |bench, contender| measure(bench, contest, contender, &database))?;
+    bench.interleave(&ours, |bench, contender| {
+        measure(bench, contest, contender, &database)
+    })?;
     // The field, once: it is compared with, not tuned by.
-    let field = if bench.is_quick() { &peers::OTHERS[..0] } else { &peers::OTHERS };
+    let field = if bench.is_quick() {
+        &peers::OTHERS[..0]
+    } else {
+        &peers::OTHERS
+    };
     for peer in field.iter().copied().map(Contender::Peer) {
         if let Err(error) = measure(bench, contest, &peer, &database) {
             bench.not_run(&peer.name(), format!("{error:#}"));
@@ -72,7 +121,12 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(bench: &mut Bench, contest: &Contest, contender: &Contender, database: &Database) -> anyhow::Result<()> {
+fn measure(
+    bench: &mut Bench,
+    contest: &Contest,
+    contender: &Contender,
+    database: &Database,
+) -> anyhow::Result<()> {
     let name = contender.name();
     let viewers = bench.count(contest.viewers);
     let mut running = contender.start(Some(database), &[Beat::new(1, contest.rate)])?;
@@ -91,7 +145,11 @@ fn measure(bench: &mut Bench, contest: &Contest, contender: &Contender, database
         bench.sample(&name, SPREAD, "ms", group.spread_ms.p99);
     }
     if counted.lost > 0 {
-        bench.note(format!("{name} lost {} connections: {}", counted.lost, counted.trouble.unwrap_or_default()));
+        bench.note(format!(
+            "{name} lost {} connections: {}",
+            counted.lost,
+            counted.trouble.unwrap_or_default()
+        ));
     }
     if contest.viewers >= 10_000 {
         bench.sample(&name, MEMORY, "KiB", grown as f64 / 1024.0 / viewers as f64);

@@ -19,17 +19,39 @@ const CONNECTIONS: usize = 10_000;
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let plain = Contender::Floor { verifies: false };
     let verifying = Contender::Floor { verifies: true };
-    let (hub, uws) = (Contender::Hub { shards: 1 }, Contender::Peer(peers::UWEBSOCKETS));
-    let ways = [(plain, false), (verifying, false), (hub, false), (hub, true), (uws, false)];
-    let names: Vec<String> = ways.iter().map(|(contender, subscribes)| name(contender, *subscribes)).collect();
+    let (hub, uws) = (
+        Contender::Hub { shards: 1 },
+        Contender::Peer(peers::UWEBSOCKETS),
+    );
+    let ways = [
+        (plain, false),
+        (verifying, false),
+        (hub, false),
+        (hub, true),
+        (uws, false),
+    ];
+    let names: Vec<String> = ways
+        .iter()
+        .map(|(contender, subscribes)| name(contender, *subscribes))
+        .collect();
     let subjects: Vec<&str> = names.iter().map(String::as_str).collect();
     bench.interleave(&subjects, |bench, subject| {
-        let way = names.iter().position(|name| name == subject).map(|index| ways[index]);
-        way.map_or(Ok(()), |(contender, subscribes)| measure(bench, &contender, subscribes, subject))
+        let way = names
+            .iter()
+            .position(|name| name == subject)
+            .map(|index| ways[index]);
+        way.map_or(Ok(()), |(contender, subscribes)| {
+            measure(bench, &contender, subscribes, subject)
+        })
     })?;
     bench.goal(Goal::value("latido (hub)", CPU, Bound::AtMost(20.0)));
     bench.goal(Goal::value("latido (hub)", RATE, Bound::AtLeast(40_000.0)));
-    bench.goal(Goal::ratio("latido (hub)", CPU, "floor with HS256", Bound::Shown));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "floor with HS256",
+        Bound::Shown,
+    ));
     bench.note("connects a second of one core: 1 s of server CPU ÷ CPU a connect; the clients' core does not limit it");
     bench.note("subscribed: the subscription, its answer and the snapshot are in the CPU");
     Ok(())
@@ -37,17 +59,39 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
 fn name(contender: &Contender, subscribes: bool) -> String {
     let name = contender.name();
-    if subscribes { format!("{name}, subscribed") } else { name }
+    if subscribes {
+        format!("{name}, subscribed")
+    } else {
+        name
+    }
 }
 
-fn measure(bench: &mut Bench, contender: &Contender, subscribes: bool, name: &str) -> anyhow::Result<()> {
+fn measure(
+    bench: &mut Bench,
+    contender: &Contender,
+    subscribes: bool,
+    name: &str,
+) -> anyhow::Result<()> {
     let connections = bench.count(CONNECTIONS);
     let running = contender.start(None, &[crate::beat::Beat::new(1, 1.0)])?;
     let plan = running.plan(vec![Group::new(connections, 1)]);
-    let plan = if subscribes { plan } else { Plan { subscribe: None, await_snapshot: false, ..plan } };
+    let plan = if subscribes {
+        plan
+    } else {
+        Plan {
+            subscribe: None,
+            await_snapshot: false,
+            ..plan
+        }
+    };
     let (_load, opened) = Load::open(&plan)?;
     bench.sample(name, CPU, "µs", opened.cpu_us());
     bench.sample(name, RATE, "a second", 1e6 / opened.cpu_us());
-    bench.sample(name, "connects a second as seen", "a second", opened.open as f64 / opened.seconds);
+    bench.sample(
+        name,
+        "connects a second as seen",
+        "a second",
+        opened.open as f64 / opened.seconds,
+    );
     Ok(())
 }

@@ -39,12 +39,21 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let latido = start(&database, tls)?;
         let client = tls.map(|certified| Arc::clone(&certified.client));
         // Behind TLS nobody else has asked yet whether it is ready.
-        let ready = || bench.runtime().block_on(gather(latido.port, client.clone(), 0..1)).ok();
+        let ready = || {
+            bench
+                .runtime()
+                .block_on(gather(latido.port, client.clone(), 0..1))
+                .ok()
+        };
         await_some(Duration::from_secs(20), "a first viewer", ready)?;
-        let first = bench.runtime().block_on(gather(latido.port, client.clone(), 0..FIRST))?;
+        let first = bench
+            .runtime()
+            .block_on(gather(latido.port, client.clone(), 0..FIRST))?;
         let before = latido.process.rss();
         let count = bench.count(VIEWERS);
-        let all = bench.runtime().block_on(gather(latido.port, client, FIRST..FIRST + count))?;
+        let all = bench
+            .runtime()
+            .block_on(gather(latido.port, client, FIRST..FIRST + count))?;
         std::thread::sleep(Duration::from_secs(1));
         let grown = latido.process.rss().saturating_sub(before);
         bench.sample(subject, MEMORY, "KiB", grown as f64 / 1024.0 / count as f64);
@@ -59,14 +68,24 @@ fn start(database: &Database, tls: Option<&Certified>) -> anyhow::Result<Latido>
     match tls {
         None => Latido::start_installed(&Settings::new(database)),
         Some(certified) => {
-            let variables = [("TLS_CERT", certified.certificate.as_str()), ("TLS_KEY", certified.key.as_str())];
-            let settings = Settings { variables: &variables, ..Settings::new(database) };
+            let variables = [
+                ("TLS_CERT", certified.certificate.as_str()),
+                ("TLS_KEY", certified.key.as_str()),
+            ];
+            let settings = Settings {
+                variables: &variables,
+                ..Settings::new(database)
+            };
             Latido::start_installed(&settings)
         }
     }
 }
 
-async fn gather(port: u16, tls: Option<Arc<ClientConfig>>, numbers: std::ops::Range<usize>) -> anyhow::Result<Vec<Viewer>> {
+async fn gather(
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    numbers: std::ops::Range<usize>,
+) -> anyhow::Result<Vec<Viewer>> {
     let viewers = stream::iter(numbers).map(|number| {
         let tls = tls.clone();
         async move { Viewer::connected(port, tls, &[number % BUSINESSES]).await }
@@ -91,12 +110,20 @@ impl Certified {
             std::fs::write(&path, text).with_context(|| format!("writing {name}"))?;
             Ok(path.to_str().context("a path in UTF-8")?.to_owned())
         };
-        let (certificate, private) = (write("idle-cert.pem", own.pem())?, write("idle-key.pem", key.serialize_pem())?);
+        let (certificate, private) = (
+            write("idle-cert.pem", own.pem())?,
+            write("idle-key.pem", key.serialize_pem())?,
+        );
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from(own.der().to_vec()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let client =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
-        Ok(Self { certificate, key: private, client })
+        Ok(Self {
+            certificate,
+            key: private,
+            client,
+        })
     }
 }

@@ -23,15 +23,24 @@ const GROWTH: &str = "memory grown in the overload";
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let hub = Contender::Hub { shards: 1 };
-    let ways = [(hub, 0), (hub, STALLED), (Contender::Peer(peers::UWEBSOCKETS), 0)];
+    let ways = [
+        (hub, 0),
+        (hub, STALLED),
+        (Contender::Peer(peers::UWEBSOCKETS), 0),
+    ];
     let names = ways.map(|(contender, stalled)| match stalled {
         0 => contender.name(),
         _ => format!("{}, {stalled} stalled", contender.name()),
     });
     let subjects: Vec<&str> = names.iter().map(String::as_str).collect();
     bench.interleave(&subjects, |bench, subject| {
-        let way = names.iter().position(|name| name == subject).map(|index| ways[index]);
-        way.map_or(Ok(()), |(contender, stalled)| measure(bench, &contender, stalled, subject))
+        let way = names
+            .iter()
+            .position(|name| name == subject)
+            .map(|index| ways[index]);
+        way.map_or(Ok(()), |(contender, stalled)| {
+            measure(bench, &contender, stalled, subject)
+        })
     })?;
     for name in &names[..2] {
         bench.goal(Goal::value(name, P50, Bound::AtMost(5.0)));
@@ -42,22 +51,42 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(bench: &mut Bench, contender: &Contender, stalled: usize, name: &str) -> anyhow::Result<()> {
+fn measure(
+    bench: &mut Bench,
+    contender: &Contender,
+    stalled: usize,
+    name: &str,
+) -> anyhow::Result<()> {
     let mut running = contender.start(None, &[Beat::new(1, RATE)])?;
     let mut groups = vec![Group::new(VIEWERS - stalled, 1)];
-    groups.extend((stalled > 0).then(|| Group { stalled: true, ..Group::new(stalled, 1) }));
+    groups.extend((stalled > 0).then(|| Group {
+        stalled: true,
+        ..Group::new(stalled, 1)
+    }));
     let (mut load, _) = Load::open(&running.plan(groups))?;
     running.publish()?;
     load.rest(1.0)?;
     let before = running.process().rss();
     let counted = load.count(0.0, bench.seconds(3.0))?;
-    let Some(group) = counted.groups.first() else { return Ok(()) };
+    let Some(group) = counted.groups.first() else {
+        return Ok(());
+    };
     bench.sample(name, "delivered", "frames/s", counted.rate());
     bench.sample(name, "server CPU a frame", "µs", counted.cpu_us());
     bench.sample(name, P50, "ms", group.delay_ms.p50);
     bench.sample(name, "delay p99", "ms", group.delay_ms.p99);
     bench.sample(name, LOST, "viewers", counted.lost as f64);
-    bench.sample(name, GROWTH, "MiB", (counted.server_rss as f64 - before as f64) / f64::from(1 << 20));
-    bench.sample(name, "frames of the worst ÷ of the best", "", counted.least as f64 / counted.most.max(1) as f64);
+    bench.sample(
+        name,
+        GROWTH,
+        "MiB",
+        (counted.server_rss as f64 - before as f64) / f64::from(1 << 20),
+    );
+    bench.sample(
+        name,
+        "frames of the worst ÷ of the best",
+        "",
+        counted.least as f64 / counted.most.max(1) as f64,
+    );
     Ok(())
 }

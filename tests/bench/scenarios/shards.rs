@@ -6,8 +6,11 @@ use crate::contender::Contender;
 use crate::load::{Group, Load};
 use crate::report::{Bound, Goal};
 
-pub(crate) const SCENARIO: Scenario =
-    Scenario { name: "shards", about: "a 10,000-viewer broadcast by one shard and by two, neither bound to a core", run };
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "shards",
+    about: "a 10,000-viewer broadcast by one shard and by two, neither bound to a core",
+    run,
+};
 
 const DELAY: &str = "delay p99";
 
@@ -20,13 +23,20 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let (mut load, _) = Load::open_anywhere(&running.plan(vec![Group::new(viewers, 1)]))?;
         running.publish()?;
         let counted = load.count_in_pauses(1.0, bench.seconds(4.0))?;
-        let Some(group) = counted.groups.first() else { return Ok(()) };
+        let Some(group) = counted.groups.first() else {
+            return Ok(());
+        };
         bench.sample(&name, DELAY, "ms", group.delay_ms.p99);
         bench.sample(&name, "delay p50", "ms", group.delay_ms.p50);
         bench.sample(&name, "server CPU a frame", "µs", counted.cpu_us());
         Ok(())
     })?;
-    bench.goal(Goal::ratio("latido (hub, 2 shards)", DELAY, "latido (hub)", Bound::AtMost(0.7)));
+    bench.goal(Goal::ratio(
+        "latido (hub, 2 shards)",
+        DELAY,
+        "latido (hub)",
+        Bound::AtMost(0.7),
+    ));
     bench.note("the clients read between the broadcasts, since both cores are the server's here; the kernel stamps what arrives");
     Ok(())
 }

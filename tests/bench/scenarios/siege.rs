@@ -42,16 +42,22 @@ query     = "grande.sql"
 authorize = "lento.sql"
 key_field = "grande_id"
 "#;
-const GRANDE: &str = "SELECT u.grande_id, clock_timestamp()::text AS leido, repeat('x', 16000) AS relleno
+const GRANDE: &str =
+    "SELECT u.grande_id, clock_timestamp()::text AS leido, repeat('x', 16000) AS relleno
   FROM unnest($1::int[], $2::date[]) AS u (grande_id, hoy)";
-const LENTO: &str = "SELECT clave FROM unnest($2::text[]) AS clave, pg_sleep(0.2) WHERE $1::text = 'nadie'";
+const LENTO: &str =
+    "SELECT clave FROM unnest($2::text[]) AS clave, pg_sleep(0.2) WHERE $1::text = 'nadie'";
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "siege", VIEWED, 20)?;
     let folder = crate::folder()?.join("siege");
     std::fs::create_dir_all(&folder)?;
-    for (name, text) in [("latido.toml", STREAMS), ("grande.sql", GRANDE), ("lento.sql", LENTO)] {
+    for (name, text) in [
+        ("latido.toml", STREAMS),
+        ("grande.sql", GRANDE),
+        ("lento.sql", LENTO),
+    ] {
         std::fs::write(folder.join(name), text).with_context(|| format!("writing {name}"))?;
     }
     let config = folder.join("latido.toml");
@@ -66,7 +72,11 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ("NOTIFY_API_KEY", attackers::HOOK_KEY),
         ("RUST_LOG", "error"),
     ];
-    let settings = Settings { core: None, variables: &variables, ..Settings::new(&database) };
+    let settings = Settings {
+        core: None,
+        variables: &variables,
+        ..Settings::new(&database)
+    };
     server::install(&settings)?;
     let latido = Latido::start_installed(&settings)?;
     besiege(bench, &latido, &database)
@@ -97,23 +107,65 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
     bench.sample("the viewer", "frames, alone", "", alone.len() as f64);
     bench.sample("the viewer", "frames, beside", "", beside.len() as f64);
     bench.sample("the viewer", "p99 alone", "ms", alone.quantile(0.99) / 1e3);
-    bench.sample("the viewer", "p99 beside", "ms", beside.quantile(0.99) / 1e3);
+    bench.sample(
+        "the viewer",
+        "p99 beside",
+        "ms",
+        beside.quantile(0.99) / 1e3,
+    );
     bench.sample("the viewer", "p50 alone", "ms", alone.quantile(0.5) / 1e3);
     bench.sample("the viewer", "p50 beside", "ms", beside.quantile(0.5) / 1e3);
     let wrong = bench.runtime().block_on(others.wrong())?;
-    bench.sample("the viewer", "businesses shown wrong at the end", "", wrong as f64);
+    bench.sample(
+        "the viewer",
+        "businesses shown wrong at the end",
+        "",
+        wrong as f64,
+    );
     tell(bench, latido)?;
-    bench.goal(Goal::between("latido", "RSS at its peak", ("latido", "ceiling"), Bound::AtMost(1.0)));
-    bench.goal(Goal::between("latido", "RSS at the peak of a second siege", ("latido", "ceiling"), Bound::AtMost(1.0)));
-    bench.goal(Goal::value("the viewer", "businesses shown wrong at the end", Bound::AtMost(0.0)));
-    bench.goal(Goal::value("latido", "connections left", Bound::AtMost(1.0)));
-    bench.goal(Goal::value("latido", "subscriptions left", Bound::AtMost(VIEWED as f64)));
-    bench.goal(Goal::between("the viewer", "p99 beside", ("the viewer", "p99 alone"), Bound::Shown));
+    bench.goal(Goal::between(
+        "latido",
+        "RSS at its peak",
+        ("latido", "ceiling"),
+        Bound::AtMost(1.0),
+    ));
+    bench.goal(Goal::between(
+        "latido",
+        "RSS at the peak of a second siege",
+        ("latido", "ceiling"),
+        Bound::AtMost(1.0),
+    ));
+    bench.goal(Goal::value(
+        "the viewer",
+        "businesses shown wrong at the end",
+        Bound::AtMost(0.0),
+    ));
+    bench.goal(Goal::value(
+        "latido",
+        "connections left",
+        Bound::AtMost(1.0),
+    ));
+    bench.goal(Goal::value(
+        "latido",
+        "subscriptions left",
+        Bound::AtMost(VIEWED as f64),
+    ));
+    bench.goal(Goal::between(
+        "the viewer",
+        "p99 beside",
+        ("the viewer", "p99 alone"),
+        Bound::Shown,
+    ));
     Ok(())
 }
 
 /// Everything at once for that long: the viewer's times beside it, and the server's memory at its peak.
-fn assault(bench: &Bench, latido: &Latido, others: &mut Others, seconds: f64) -> anyhow::Result<(Times, u64)> {
+fn assault(
+    bench: &Bench,
+    latido: &Latido,
+    others: &mut Others,
+    seconds: f64,
+) -> anyhow::Result<(Times, u64)> {
     let (over, peak) = (AtomicBool::new(false), AtomicU64::new(latido.process.rss()));
     let beside = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -123,7 +175,10 @@ fn assault(bench: &Bench, latido: &Latido, others: &mut Others, seconds: f64) ->
             }
         });
         let beside = bench.runtime().block_on(async {
-            let attack = attackers::attack(&Target { port: latido.port, keys: KEYS });
+            let attack = attackers::attack(&Target {
+                port: latido.port,
+                keys: KEYS,
+            });
             let beside = others.measure(seconds).await;
             attack.stop().await;
             beside
@@ -136,18 +191,41 @@ fn assault(bench: &Bench, latido: &Latido, others: &mut Others, seconds: f64) ->
 
 /// What is left when all have gone, and why who was refused was.
 fn tell(bench: &mut Bench, latido: &Latido) -> anyhow::Result<()> {
-    bench.sample("latido", "connections left", "", latido.metric("latido_connections")?);
-    bench.sample("latido", "subscriptions left", "", latido.metric("latido_subscribers")?);
+    bench.sample(
+        "latido",
+        "connections left",
+        "",
+        latido.metric("latido_connections")?,
+    );
+    bench.sample(
+        "latido",
+        "subscriptions left",
+        "",
+        latido.metric("latido_subscribers")?,
+    );
     let metrics = latido.metrics()?;
-    for family in ["latido_refusals_total", "latido_closes_total", "latido_errors_sent_total"] {
-        let counts = metrics.lines().filter_map(|line| line.strip_prefix(family)?.split_once(' '));
+    for family in [
+        "latido_refusals_total",
+        "latido_closes_total",
+        "latido_errors_sent_total",
+    ] {
+        let counts = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(family)?.split_once(' '));
         let counts = counts
             .filter(|(_, count)| *count != "0")
-            .map(|(labels, count)| format!("{} {count}", labels.split('"').nth(1).unwrap_or_default()));
-        bench.note(format!("{family}: {}", counts.collect::<Vec<_>>().join(", ")));
+            .map(|(labels, count)| {
+                format!("{} {count}", labels.split('"').nth(1).unwrap_or_default())
+            });
+        bench.note(format!(
+            "{family}: {}",
+            counts.collect::<Vec<_>>().join(", ")
+        ));
     }
     let coalesced = latido.metric("latido_changes_coalesced_total")?;
-    bench.note(format!("changes that cost no read of their own: {coalesced}"));
+    bench.note(format!(
+        "changes that cost no read of their own: {coalesced}"
+    ));
     Ok(())
 }
 

@@ -7,8 +7,11 @@ use crate::report::{Bound, Goal};
 use crate::server::{BINARY, Latido, Settings};
 use crate::store::{Durability, Store};
 
-pub(crate) const SCENARIO: Scenario =
-    Scenario { name: "size", about: "size of the binary, start to ready with a database at hand, memory at start", run };
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "size",
+    about: "size of the binary, start to ready with a database at hand, memory at start",
+    run,
+};
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Disk, None)?;
@@ -19,9 +22,23 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     for _ in 0..bench.rounds() {
         let latido = Latido::start_installed(&settings)?;
         bench.sample("latido", "binary", "MB", bytes as f64 / 1e6);
-        bench.sample("latido", "start to ready", "ms", latido.ready_after.as_secs_f64() * 1e3);
-        bench.sample("latido", "RSS when ready", "MiB", latido.process.rss() as f64 / f64::from(1 << 20));
+        bench.sample(
+            "latido",
+            "start to ready",
+            "ms",
+            latido.ready_after.as_secs_f64() * 1e3,
+        );
+        bench.sample(
+            "latido",
+            "RSS when ready",
+            "MiB",
+            latido.process.rss() as f64 / f64::from(1 << 20),
+        );
     }
-    bench.goal(Goal::value("latido", "start to ready", Bound::AtMost(100.0)));
+    bench.goal(Goal::value(
+        "latido",
+        "start to ready",
+        Bound::AtMost(100.0),
+    ));
     Ok(())
 }

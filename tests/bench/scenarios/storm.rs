@@ -8,8 +8,11 @@ use crate::server::{Latido, Settings};
 use crate::store::{Durability, Store};
 use crate::{floor, machine, web};
 
-pub(crate) const SCENARIO: Scenario =
-    Scenario { name: "storm", about: "10,000 clients of 500 businesses reconnect at once after the server was killed", run };
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "storm",
+    about: "10,000 clients of 500 businesses reconnect at once after the server was killed",
+    run,
+};
 
 const CLIENTS: usize = 10_000;
 const BUSINESSES: usize = 500;
@@ -23,43 +26,88 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let clients = bench.count(CLIENTS);
         let port = web::free_port()?;
         if *subject == "latido" {
-            let settings = Settings { port: Some(port), variables: &[("SWEEP_SECONDS", "3600")], ..Settings::new(&database) };
+            let settings = Settings {
+                port: Some(port),
+                variables: &[("SWEEP_SECONDS", "3600")],
+                ..Settings::new(&database)
+            };
             return storm_latido(bench, &settings, clients, port);
         }
-        let plan = floor::Plan { port, beats: vec![Beat::new(BUSINESSES, 1.0)], verifies: true };
+        let plan = floor::Plan {
+            port,
+            beats: vec![Beat::new(BUSINESSES, 1.0)],
+            verifies: true,
+        };
         let start = || floor::start(&plan, Some(machine::SERVER_CORE));
         let mut process = start()?;
         let groups = vec![Group::new(clients, BUSINESSES)];
         let path = "/ws/{ch}?token={token}".to_owned();
-        let (mut load, _) = Load::open(&Plan { path, ..Plan::plain(port, process.pid(), groups) })?;
+        let (mut load, _) = Load::open(&Plan {
+            path,
+            ..Plan::plain(port, process.pid(), groups)
+        })?;
         load.tell(Order::Storm)?;
         process.kill();
         let process = start()?;
         let back: Opened = load.finished()?;
         bench.sample(subject, TIME, "ms", back.seconds * 1e3);
-        bench.sample(subject, "server CPU a client", "µs", process.cpu_ns() as f64 / 1e3 / clients as f64);
+        bench.sample(
+            subject,
+            "server CPU a client",
+            "µs",
+            process.cpu_ns() as f64 / 1e3 / clients as f64,
+        );
         bench.sample(subject, "lost", "clients", back.lost as f64);
         Ok(())
     })?;
     bench.goal(Goal::value("latido", READS, Bound::AtMost(500.0)));
     bench.goal(Goal::value("latido", "lost", Bound::AtMost(0.0)));
-    bench.goal(Goal::ratio("latido", TIME, "floor with HS256", Bound::Shown));
+    bench.goal(Goal::ratio(
+        "latido",
+        TIME,
+        "floor with HS256",
+        Bound::Shown,
+    ));
     bench.note("from the first accepted connection to the last snapshot; the floor gives no snapshot, its clients are back with their 101");
     bench.note("the clients' process signs 10,000 tokens and opens 10,000 sockets meanwhile: that is in both times");
     Ok(())
 }
 
-fn storm_latido(bench: &mut Bench, settings: &Settings, clients: usize, port: u16) -> anyhow::Result<()> {
+fn storm_latido(
+    bench: &mut Bench,
+    settings: &Settings,
+    clients: usize,
+    port: u16,
+) -> anyhow::Result<()> {
     let mut latido = Latido::start(settings)?;
-    let (mut load, _) = Load::open(&Plan::latido(port, latido.process.pid(), vec![Group::new(clients, BUSINESSES)]))?;
+    let (mut load, _) = Load::open(&Plan::latido(
+        port,
+        latido.process.pid(),
+        vec![Group::new(clients, BUSINESSES)],
+    ))?;
     load.tell(Order::Storm)?;
     latido.process.kill();
     let latido = Latido::start_installed(settings)?;
     let back: Opened = load.finished()?;
     bench.sample("latido", TIME, "ms", back.seconds * 1e3);
-    bench.sample("latido", "server CPU a client", "µs", latido.process.cpu_ns() as f64 / 1e3 / clients as f64);
+    bench.sample(
+        "latido",
+        "server CPU a client",
+        "µs",
+        latido.process.cpu_ns() as f64 / 1e3 / clients as f64,
+    );
     bench.sample("latido", "lost", "clients", back.lost as f64);
-    bench.sample("latido", READS, "keys", latido.metric("latido_reads_total")?);
-    bench.sample("latido", "statements", "statements", latido.metric("latido_read_seconds_count")?);
+    bench.sample(
+        "latido",
+        READS,
+        "keys",
+        latido.metric("latido_reads_total")?,
+    );
+    bench.sample(
+        "latido",
+        "statements",
+        "statements",
+        latido.metric("latido_read_seconds_count")?,
+    );
     Ok(())
 }

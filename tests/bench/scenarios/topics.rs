@@ -8,7 +8,11 @@ use crate::peers;
 use crate::report::{Bound, Goal};
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
-    Scenario { name: "topics", about: "1,000 topics of 10 viewers, each changing once a second", run: run_many },
+    Scenario {
+        name: "topics",
+        about: "1,000 topics of 10 viewers, each changing once a second",
+        run: run_many,
+    },
     Scenario {
         name: "fairness",
         about: "100 topics of 10 viewers, alone and beside one of 10,000 viewers that changes 5 times a second",
@@ -20,7 +24,11 @@ const CPU: &str = "server CPU a frame";
 const DELAY: &str = "small topics' delay p99";
 
 fn run_many(bench: &mut Bench) -> anyhow::Result<()> {
-    let contenders = [Contender::Floor { verifies: false }, Contender::Hub { shards: 1 }, Contender::Peer(peers::UWEBSOCKETS)];
+    let contenders = [
+        Contender::Floor { verifies: false },
+        Contender::Hub { shards: 1 },
+        Contender::Peer(peers::UWEBSOCKETS),
+    ];
     bench.interleave(&contenders, |bench, contender| {
         let name = contender.name();
         let topics = bench.count(1_000);
@@ -29,38 +37,62 @@ fn run_many(bench: &mut Bench) -> anyhow::Result<()> {
         running.publish()?;
         let counted = load.count(1.5, bench.seconds(3.0))?;
         bench.sample(&name, CPU, "µs", counted.cpu_us());
-        let Some(group) = counted.groups.first() else { return Ok(()) };
+        let Some(group) = counted.groups.first() else {
+            return Ok(());
+        };
         bench.sample(&name, "delay p99", "ms", group.delay_ms.p99);
         Ok(())
     })?;
-    bench.goal(Goal::ratio("latido (hub)", CPU, "uWebSockets", Bound::AtMost(1.0)));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "uWebSockets",
+        Bound::AtMost(1.0),
+    ));
     bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::Shown));
     Ok(())
 }
 
 fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
     let small = (Beat::new(100, 1.0), Group::new(1_000, 100));
-    let large = (Beat { first: 100, channels: 1, rate: 5.0 }, Group::new(10_000, 1).from(100));
+    let large = (
+        Beat {
+            first: 100,
+            channels: 1,
+            rate: 5.0,
+        },
+        Group::new(10_000, 1).from(100),
+    );
     let contender = Contender::Hub { shards: 1 };
-    bench.interleave(&["latido (hub), alone", "latido (hub), beside"], |bench, subject| {
-        let mut parts = vec![small.clone()];
-        if subject.ends_with("beside") {
-            parts.push(large.clone());
-        }
-        let (beats, groups): (Vec<Beat>, Vec<Group>) = parts.into_iter().unzip();
-        let mut running = contender.start(None, &beats)?;
-        let (mut load, _) = Load::open(&running.plan(groups))?;
-        running.publish()?;
-        let counted = load.count(1.0, bench.seconds(4.0))?;
-        let Some(small) = counted.groups.first() else { return Ok(()) };
-        bench.sample(subject, DELAY, "ms", small.delay_ms.p99);
-        bench.sample(subject, "small topics' delay p50", "ms", small.delay_ms.p50);
-        if let Some(large) = counted.groups.get(1) {
-            bench.sample(subject, "large topic's delay p99", "ms", large.delay_ms.p99);
-        }
-        Ok(())
-    })?;
-    bench.goal(Goal::ratio("latido (hub), beside", DELAY, "latido (hub), alone", Bound::AtMost(2.0)));
+    bench.interleave(
+        &["latido (hub), alone", "latido (hub), beside"],
+        |bench, subject| {
+            let mut parts = vec![small.clone()];
+            if subject.ends_with("beside") {
+                parts.push(large.clone());
+            }
+            let (beats, groups): (Vec<Beat>, Vec<Group>) = parts.into_iter().unzip();
+            let mut running = contender.start(None, &beats)?;
+            let (mut load, _) = Load::open(&running.plan(groups))?;
+            running.publish()?;
+            let counted = load.count(1.0, bench.seconds(4.0))?;
+            let Some(small) = counted.groups.first() else {
+                return Ok(());
+            };
+            bench.sample(subject, DELAY, "ms", small.delay_ms.p99);
+            bench.sample(subject, "small topics' delay p50", "ms", small.delay_ms.p50);
+            if let Some(large) = counted.groups.get(1) {
+                bench.sample(subject, "large topic's delay p99", "ms", large.delay_ms.p99);
+            }
+            Ok(())
+        },
+    )?;
+    bench.goal(Goal::ratio(
+        "latido (hub), beside",
+        DELAY,
+        "latido (hub), alone",
+        Bound::AtMost(2.0),
+    ));
     bench.note("for the small topics' sake small topics go first, and wait for at most 16 frames of the large one");
     Ok(())
 }

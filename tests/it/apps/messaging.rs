@@ -23,7 +23,9 @@ const SECOND: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
 /// Two conversations of Ana and Eva.
 async fn fill(client: &Client) {
     for conversation in [CONVERSATION, SECOND] {
-        let members = [ANA, EVA].map(|user| format!("('{conversation}', '{user}')")).join(",");
+        let members = [ANA, EVA]
+            .map(|user| format!("('{conversation}', '{user}')"))
+            .join(",");
         let sql = format!(
             "INSERT INTO conversations (id, type) VALUES ('{conversation}', 'direct');
              INSERT INTO conversation_members (conversation_id, user_id) VALUES {members}"
@@ -64,19 +66,29 @@ impl Device {
     /// Connected, and on no channel.
     async fn connect(app: &TestApp, user: Uuid) -> Self {
         let now = claims::now();
-        let token = app.sign(&json!({"sub": user, "device_id": "d", "iat": now, "exp": now + 3600}));
-        let url = format!("ws://{}/socket/websocket?vsn=2.0.0&token={token}", app.address());
+        let token =
+            app.sign(&json!({"sub": user, "device_id": "d", "iat": now, "exp": now + 3600}));
+        let url = format!(
+            "ws://{}/socket/websocket?vsn=2.0.0&token={token}",
+            app.address()
+        );
         // Until the feed knows where it begins the answer is 503.
         let mut attempts = 0;
         let socket = loop {
             match Socket::try_connect(&url, &[]).await {
                 Ok(socket) => break socket,
-                Err(503) if attempts < 200 => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(503) if attempts < 200 => {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await
+                }
                 Err(status) => panic!("refused with {status}"),
             }
             attempts += 1;
         };
-        Self { socket, user, reference: 0 }
+        Self {
+            socket,
+            user,
+            reference: 0,
+        }
     }
 
     /// On its user's channel and the first conversation's.
@@ -89,7 +101,9 @@ impl Device {
     }
 
     async fn join(&mut self, topic: &str) -> Value {
-        self.socket.send(&json!(["1", "1", topic, "phx_join", {}])).await;
+        self.socket
+            .send(&json!(["1", "1", topic, "phx_join", {}]))
+            .await;
         self.until("phx_reply").await
     }
 
@@ -101,7 +115,9 @@ impl Device {
     async fn push_on(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
         self.reference += 1;
         let reference = format!("p{}", self.reference);
-        self.socket.send(&json!(["1", reference, topic, event, payload])).await;
+        self.socket
+            .send(&json!(["1", reference, topic, event, payload]))
+            .await;
         loop {
             let frame = self.socket.next().await;
             if frame[1] == reference.as_str() {
@@ -135,7 +151,8 @@ impl Device {
     }
 
     async fn send(&mut self, content: &str, client_random: i32) -> Value {
-        self.push("new_message", &message(content, client_random)).await
+        self.push("new_message", &message(content, client_random))
+            .await
     }
 }
 

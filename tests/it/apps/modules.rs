@@ -6,7 +6,11 @@ use tokio_postgres::Client;
 use crate::harness::{Socket, TestApp, claims, until};
 
 const KEY: &str = "a key of this test";
-const VARIABLES: [(&str, &str); 3] = [("LATIDO_APPS", "modules"), ("MODULES_API_KEY", KEY), ("MODULES_GROUP_MS", "20")];
+const VARIABLES: [(&str, &str); 3] = [
+    ("LATIDO_APPS", "modules"),
+    ("MODULES_API_KEY", KEY),
+    ("MODULES_GROUP_MS", "20"),
+];
 
 /// `s3cret`, with a cost that no table should have.
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
@@ -22,7 +26,10 @@ async fn app() -> (TestApp, Client) {
            ('M3', NULL, NULL, 'c3', '{HASH}', NULL, false)"
     );
     client.batch_execute(&sql).await.unwrap();
-    until("the rows are known", async || summary(&app, 1, "admin").await["totalModules"] == 3).await;
+    until("the rows are known", async || {
+        summary(&app, 1, "admin").await["totalModules"] == 3
+    })
+    .await;
     (app, client)
 }
 
@@ -31,26 +38,50 @@ fn token(app: &TestApp, user: i64, role: &str) -> String {
 }
 
 async fn summary(app: &TestApp, user: i64, role: &str) -> Value {
-    let (status, body) = app.get(&format!("/api/modules/stats?token={}", token(app, user, role))).await;
+    let (status, body) = app
+        .get(&format!(
+            "/api/modules/stats?token={}",
+            token(app, user, role)
+        ))
+        .await;
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap()
 }
 
 async fn emit(app: &TestApp, key: &str, method: &str, body: &Value) -> u16 {
-    let request = app.request(reqwest::Method::POST, &format!("/api/modules/emit/{method}"));
-    request.header("x-api-key", key).body(body.to_string()).send().await.unwrap().status().as_u16()
+    let request = app.request(
+        reqwest::Method::POST,
+        &format!("/api/modules/emit/{method}"),
+    );
+    request
+        .header("x-api-key", key)
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 async fn device(app: &TestApp) -> Socket {
-    Socket::try_connect(&format!("ws://{}/esp32", app.address()), &[]).await.unwrap()
+    Socket::try_connect(&format!("ws://{}/esp32", app.address()), &[])
+        .await
+        .unwrap()
 }
 
 async fn module(app: &TestApp, id: &str) -> Socket {
     let mut socket = device(app).await;
-    socket.send(&json!({"type": "module_identify", "moduleId": id, "password": "s3cret", "uptime": 5})).await;
+    socket
+        .send(
+            &json!({"type": "module_identify", "moduleId": id, "password": "s3cret", "uptime": 5}),
+        )
+        .await;
     let connected = socket.next_of("connected").await;
     assert_eq!(connected["initialState"]["uptime"], 5);
-    assert_eq!(socket.next_of("auth_success").await["status"], "authenticated");
+    assert_eq!(
+        socket.next_of("auth_success").await["status"],
+        "authenticated"
+    );
     socket
 }
 
@@ -58,7 +89,10 @@ async fn module(app: &TestApp, id: &str) -> Socket {
 async fn a_module_comes_tells_and_goes_and_the_table_knows() {
     let (app, client) = app().await;
     let mut socket = module(&app, "M1").await;
-    until("it is online", async || summary(&app, 7, "user").await["onlineModules"] == 1).await;
+    until("it is online", async || {
+        summary(&app, 7, "user").await["onlineModules"] == 1
+    })
+    .await;
     assert_eq!(
         summary(&app, 8, "user").await,
         json!({"totalModules": 1, "onlineModules": 0, "offlineModules": 1, "moduleTypes": {"unknown": 1}})
@@ -66,36 +100,79 @@ async fn a_module_comes_tells_and_goes_and_the_table_knows() {
     socket.send(&json!({"type": "telemetry", "moduleId": "M1", "password": "s3cret", "uptime": 9, "position": "left"})).await;
     let told = "SELECT s.online AND m.status = 'online' AND s.telemetry = '{\"uptime\": 9, \"position\": \"left\"}' AND s.last_seen IS NOT NULL
                 FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    until("it is kept", async || client.query(told, &[]).await.unwrap().first().is_some_and(|row| row.get(0))).await;
-    let kept: String = client.query_one("SELECT telemetry::text FROM module_state", &[]).await.unwrap().get(0);
+    until("it is kept", async || {
+        client
+            .query(told, &[])
+            .await
+            .unwrap()
+            .first()
+            .is_some_and(|row| row.get(0))
+    })
+    .await;
+    let kept: String = client
+        .query_one("SELECT telemetry::text FROM module_state", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert!(!kept.contains("s3cret"), "a password goes nowhere");
     drop(socket);
     let gone = "SELECT NOT s.online AND m.status = 'offline' FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    until("it is gone", async || client.query(gone, &[]).await.unwrap().first().is_some_and(|row| row.get(0))).await;
+    until("it is gone", async || {
+        client
+            .query(gone, &[])
+            .await
+            .unwrap()
+            .first()
+            .is_some_and(|row| row.get(0))
+    })
+    .await;
     assert_eq!(summary(&app, 7, "user").await["onlineModules"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_get_the_close_frames_that_firmware_knows() {
     let (app, _client) = app().await;
-    let identify =
-        |id: &str, password: Value| json!({"type": "module_identify", "moduleId": id, "password": password}).to_string();
+    let identify = |id: &str, password: Value| {
+        json!({"type": "module_identify", "moduleId": id, "password": password}).to_string()
+    };
     for (text, code, reason) in [
         ("what".to_owned(), 1003, "Invalid JSON"),
-        (r#"{"type":"telemetry","moduleId":"M1","password":"s3cret"}"#.to_owned(), 1008, "Not authenticated"),
+        (
+            r#"{"type":"telemetry","moduleId":"M1","password":"s3cret"}"#.to_owned(),
+            1008,
+            "Not authenticated",
+        ),
         (identify("M1", Value::Null), 1008, "Missing credentials"),
-        (identify("M1", json!("wrong")), 1008, "Authentication failed"),
-        (identify("M9", json!("s3cret")), 1008, "Authentication failed"),
-        (identify("M3", json!("s3cret")), 1008, "Authentication failed"),
+        (
+            identify("M1", json!("wrong")),
+            1008,
+            "Authentication failed",
+        ),
+        (
+            identify("M9", json!("s3cret")),
+            1008,
+            "Authentication failed",
+        ),
+        (
+            identify("M3", json!("s3cret")),
+            1008,
+            "Authentication failed",
+        ),
     ] {
         let mut socket = device(&app).await;
-        socket.send_raw(tokio_tungstenite::tungstenite::Message::text(text.clone())).await;
+        socket
+            .send_raw(tokio_tungstenite::tungstenite::Message::text(text.clone()))
+            .await;
         assert_eq!(socket.ended().await, (code, reason.to_owned()), "{text}");
     }
     let mut old = module(&app, "M1").await;
     let _new = module(&app, "M1").await;
     assert_eq!(old.ended().await, (1000, "New session".to_owned()));
-    assert_eq!(summary(&app, 7, "user").await["onlineModules"], 1, "who is replaced was never away");
+    assert_eq!(
+        summary(&app, 7, "user").await["onlineModules"],
+        1,
+        "who is replaced was never away"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,13 +182,32 @@ async fn rows_that_anybody_changes_are_known_at_once() {
         let all = summary(&app, 1, "admin").await["totalModules"].as_i64();
         (all, summary(&app, 7, "user").await["totalModules"].as_i64()) == (Some(total), Some(anas))
     };
-    client.batch_execute("INSERT INTO modules (module_id) SELECT 'B' || n FROM generate_series(1, 500) n").await.unwrap();
+    client
+        .batch_execute(
+            "INSERT INTO modules (module_id) SELECT 'B' || n FROM generate_series(1, 500) n",
+        )
+        .await
+        .unwrap();
     until("many came at once", async || totals(503, 1).await).await;
-    client.batch_execute("UPDATE modules SET user_id = 7, claimed = true WHERE module_id IN ('B1', 'M2')").await.unwrap();
+    client
+        .batch_execute(
+            "UPDATE modules SET user_id = 7, claimed = true WHERE module_id IN ('B1', 'M2')",
+        )
+        .await
+        .unwrap();
     until("two became Ana's", async || totals(503, 3).await).await;
-    client.batch_execute("BEGIN; DELETE FROM modules WHERE module_id LIKE 'B%'; ROLLBACK").await.unwrap();
-    client.batch_execute("UPDATE modules SET module_id = 'M4' WHERE module_id = 'M2'").await.unwrap();
-    client.batch_execute("DELETE FROM modules WHERE module_id LIKE 'B%'").await.unwrap();
+    client
+        .batch_execute("BEGIN; DELETE FROM modules WHERE module_id LIKE 'B%'; ROLLBACK")
+        .await
+        .unwrap();
+    client
+        .batch_execute("UPDATE modules SET module_id = 'M4' WHERE module_id = 'M2'")
+        .await
+        .unwrap();
+    client
+        .batch_execute("DELETE FROM modules WHERE module_id LIKE 'B%'")
+        .await
+        .unwrap();
     until("they went", async || totals(3, 2).await).await;
     client.batch_execute("TRUNCATE modules").await.unwrap();
     until("all went", async || totals(0, 0).await).await;
@@ -121,23 +217,44 @@ async fn rows_that_anybody_changes_are_known_at_once() {
 async fn a_module_that_is_taken_away_loses_its_connection() {
     let (app, client) = app().await;
     let mut socket = module(&app, "M1").await;
-    client.batch_execute("UPDATE modules SET claimed = false, user_id = NULL WHERE module_id = 'M1'").await.unwrap();
-    assert_eq!(socket.ended().await, (1008, "Authentication failed".to_owned()));
+    client
+        .batch_execute("UPDATE modules SET claimed = false, user_id = NULL WHERE module_id = 'M1'")
+        .await
+        .unwrap();
+    assert_eq!(
+        socket.ended().await,
+        (1008, "Authentication failed".to_owned())
+    );
     let mut socket = module(&app, "M2").await;
-    client.batch_execute("DELETE FROM modules WHERE module_id = 'M2'").await.unwrap();
-    assert_eq!(socket.ended().await, (1008, "Authentication failed".to_owned()));
+    client
+        .batch_execute("DELETE FROM modules WHERE module_id = 'M2'")
+        .await
+        .unwrap();
+    assert_eq!(
+        socket.ended().await,
+        (1008, "Authentication failed".to_owned())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_emit_api_takes_a_key_and_known_methods() {
     let (app, _client) = app().await;
-    assert_eq!(emit(&app, "wrong", "emitModuleOnline", &json!("M1")).await, 401);
+    assert_eq!(
+        emit(&app, "wrong", "emitModuleOnline", &json!("M1")).await,
+        401
+    );
     assert_eq!(emit(&app, KEY, "emitModuleOnline", &json!("M9")).await, 404);
     assert_eq!(emit(&app, KEY, "emitEverything", &json!({})).await, 404);
     assert_eq!(emit(&app, KEY, "emitModuleOnline", &json!({})).await, 400);
-    assert_eq!(emit(&app, KEY, "emitModuleOnline", &json!({"moduleId": "M1"})).await, 200);
+    assert_eq!(
+        emit(&app, KEY, "emitModuleOnline", &json!({"moduleId": "M1"})).await,
+        200
+    );
     assert_eq!(summary(&app, 7, "user").await["onlineModules"], 1);
-    assert_eq!(emit(&app, KEY, "emitModuleOffline", &json!(["M1"])).await, 200);
+    assert_eq!(
+        emit(&app, KEY, "emitModuleOffline", &json!(["M1"])).await,
+        200
+    );
     assert_eq!(summary(&app, 7, "user").await["onlineModules"], 0);
     let (status, _) = app.get("/api/modules/emit/emitModuleOnline").await;
     assert_eq!(status, 405);
@@ -151,15 +268,28 @@ async fn the_emit_api_takes_a_key_and_known_methods() {
 async fn installing_again_changes_nothing_and_uninstalling_leaves_the_data() {
     let (app, client) = app().await;
     let variables = [("DATABASE_URL", app.database_url())];
-    let all: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).chain(VARIABLES).collect();
-    let settings =
-        || latido::config::Settings::read(&latido::config::Sources::of(&all), latido::config::Purpose::Install).unwrap();
+    let all: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .chain(VARIABLES)
+        .collect();
+    let settings = || {
+        latido::config::Settings::read(
+            &latido::config::Sources::of(&all),
+            latido::config::Purpose::Install,
+        )
+        .unwrap()
+    };
     latido::app::install(settings()).await.unwrap();
     let count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido\\_app\\_modules\\_%'";
     let triggers = async || client.query_one(count, &[]).await.unwrap().get::<_, i64>(0);
     assert_eq!(triggers().await, 4);
     latido::app::uninstall(settings()).await.unwrap();
     assert_eq!(triggers().await, 0);
-    let modules: i64 = client.query_one("SELECT count(*) FROM modules", &[]).await.unwrap().get(0);
+    let modules: i64 = client
+        .query_one("SELECT count(*) FROM modules", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(modules, 3);
 }

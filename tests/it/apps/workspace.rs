@@ -20,37 +20,60 @@ async fn start() -> TestApp {
 
 /// A token as the Node server signs it.
 fn member(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
-    let workspaces: Vec<_> = workspaces.iter().map(|id| json!({"workspaceId": id, "role": "admin"})).collect();
+    let workspaces: Vec<_> = workspaces
+        .iter()
+        .map(|id| json!({"workspaceId": id, "role": "admin"}))
+        .collect();
     app.sign(&json!({"userId": user, "workspaces": workspaces, "exp": claims::now() + 600}))
 }
 
 async fn connect(app: &TestApp) -> Socket {
-    Socket::try_connect(&app.ws_url(), &[]).await.expect("no token is needed to connect")
+    Socket::try_connect(&app.ws_url(), &[])
+        .await
+        .expect("no token is needed to connect")
 }
 
 /// A dashboard of a user in a workspace.
 async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
     let mut socket = connect(app).await;
     let token = member(app, user, &[workspace]);
-    socket.send(&json!({"type": "auth", "workspace_id": workspace, "user_id": user, "token": token})).await;
+    socket
+        .send(&json!({"type": "auth", "workspace_id": workspace, "user_id": user, "token": token}))
+        .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     socket
 }
 
 /// The publisher's call.
 async fn call(app: &TestApp, method: Method, path: &str, body: String) -> (u16, Value) {
-    let request = app.request(method, path).header("X-API-Key", KEY).header("Content-Type", "application/json");
+    let request = app
+        .request(method, path)
+        .header("X-API-Key", KEY)
+        .header("Content-Type", "application/json");
     let answer = request.body(body).send().await.expect("an answer");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
 async fn broadcast(app: &TestApp, workspace: &str, message: &Value) -> u16 {
     let body = json!({"message": message}).to_string();
-    call(app, Method::POST, &format!("/api/workspaces/{workspace}/broadcast"), body).await.0
+    call(
+        app,
+        Method::POST,
+        &format!("/api/workspaces/{workspace}/broadcast"),
+        body,
+    )
+    .await
+    .0
 }
 
 async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
-    let (status, body) = call(app, Method::GET, &format!("/api/workspaces/{workspace}/users"), String::new()).await;
+    let (status, body) = call(
+        app,
+        Method::GET,
+        &format!("/api/workspaces/{workspace}/users"),
+        String::new(),
+    )
+    .await;
     assert_eq!(status, 200, "{body}");
     body["users"].as_array().expect("a list").clone()
 }
@@ -58,20 +81,42 @@ async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_reaches_every_socket_of_the_workspace_and_no_other() {
     let app = start().await;
-    let (mut one, mut two, mut other) = (enter(&app, "1", "a").await, enter(&app, "1", "a").await, enter(&app, "2", "a").await);
-    let body = json!({"type": "update", "entity": "Client", "data": {"_id": "507f191e810c19729de860ea"}});
-    let (status, answer) = call(&app, Method::POST, "/api/workspaces/1/notify", body.to_string()).await;
+    let (mut one, mut two, mut other) = (
+        enter(&app, "1", "a").await,
+        enter(&app, "1", "a").await,
+        enter(&app, "2", "a").await,
+    );
+    let body =
+        json!({"type": "update", "entity": "Client", "data": {"_id": "507f191e810c19729de860ea"}});
+    let (status, answer) = call(
+        &app,
+        Method::POST,
+        "/api/workspaces/1/notify",
+        body.to_string(),
+    )
+    .await;
     assert_eq!((status, answer), (200, json!({"status": "notified"})));
     for socket in [&mut one, &mut two] {
         let frame = socket.next().await;
-        assert_eq!(frame, json!({"type": "data_change", "entity": "Client", "action": "update", "data": body["data"]}));
+        assert_eq!(
+            frame,
+            json!({"type": "data_change", "entity": "Client", "action": "update", "data": body["data"]})
+        );
     }
     other.assert_quiet().await;
-    let (status, _) =
-        call(&app, Method::POST, "/api/users/a/message", r#"{"message":{"type":"appointment_confirmed"}}"#.into()).await;
+    let (status, _) = call(
+        &app,
+        Method::POST,
+        "/api/users/a/message",
+        r#"{"message":{"type":"appointment_confirmed"}}"#.into(),
+    )
+    .await;
     assert_eq!(status, 200);
     for socket in [&mut one, &mut two, &mut other] {
-        assert_eq!(socket.next().await, json!({"type": "direct_message", "message": {"type": "appointment_confirmed"}}));
+        assert_eq!(
+            socket.next().await,
+            json!({"type": "direct_message", "message": {"type": "appointment_confirmed"}})
+        );
     }
     assert_eq!(users(&app, "1").await, [json!("a")]);
     assert_eq!(app.metric("latido_app_connections").await, 3.0);
@@ -86,11 +131,18 @@ async fn both_dialects_live_on_one_socket() {
     let before = socket.subscribe(&channel).await;
     // An old dashboard that shows both: its first token stays good for what it was good for.
     let token = member(&app, "507f", &["1"]);
-    socket.send(&json!({"type": "auth", "workspace_id": 1, "user_id": "507f", "token": token})).await;
-    assert_eq!(socket.next_of("auth_success").await, json!({"type": "auth_success"}));
+    socket
+        .send(&json!({"type": "auth", "workspace_id": 1, "user_id": "507f", "token": token}))
+        .await;
+    assert_eq!(
+        socket.next_of("auth_success").await,
+        json!({"type": "auth_success"})
+    );
     app.book(&app.client().await, B1, "pendiente", 0).await;
     let total = before["data"]["total_citas"].as_i64();
-    socket.stats_until(&channel, |data| data["total_citas"].as_i64() > total).await;
+    socket
+        .stats_until(&channel, |data| data["total_citas"].as_i64() > total)
+        .await;
     assert_eq!(broadcast(&app, "1", &json!("hello")).await, 200);
     assert_eq!(socket.next_of("broadcast").await["message"], "hello");
 
@@ -108,15 +160,21 @@ async fn both_dialects_live_on_one_socket() {
 async fn a_token_may_stand_in_the_address() {
     let app = start().await;
     let mut socket = app.socket(&member(&app, "7", &["1"])).await;
-    socket.send(&json!({"type": "auth", "workspace_id": "1", "user_id": 7})).await;
+    socket
+        .send(&json!({"type": "auth", "workspace_id": "1", "user_id": 7}))
+        .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     assert_eq!(users(&app, "1").await, [json!(7)]);
     let url = format!("{}?token={}x", app.ws_url(), member(&app, "7", &["1"]));
     assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401));
     // A streams' client that claims a workspace by nothing but its word.
     let mut liar = app.socket(&app.token(ADMIN_OF_B1)).await;
-    liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1})).await;
-    assert_eq!(liar.next().await, json!({"type": "error", "message": "Unauthorized"}));
+    liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
+        .await;
+    assert_eq!(
+        liar.next().await,
+        json!({"type": "error", "message": "Unauthorized"})
+    );
     assert_eq!(liar.closed().await, Some(4401));
 }
 
@@ -125,9 +183,15 @@ async fn strangers_and_garbage() {
     let app = start().await;
     let mut silent = connect(&app).await;
     let mut socket = connect(&app).await;
-    for (said, message) in [("{", "Invalid JSON format"), (r#"{"type":"x"}"#, "Unknown message type")] {
+    for (said, message) in [
+        ("{", "Invalid JSON format"),
+        (r#"{"type":"x"}"#, "Unknown message type"),
+    ] {
         socket.send_raw(Message::text(said)).await;
-        assert_eq!(socket.next().await, json!({"type": "error", "message": message}));
+        assert_eq!(
+            socket.next().await,
+            json!({"type": "error", "message": message})
+        );
     }
     socket.send_raw(Message::binary(vec![0xff; 10])).await;
     assert_eq!(socket.next().await["message"], "Invalid JSON format");
@@ -136,16 +200,26 @@ async fn strangers_and_garbage() {
     socket.send_raw(Message::text("x".repeat(20_000))).await;
     assert_eq!(socket.closed().await, Some(1009));
     let mut eager = connect(&app).await;
-    eager.send(&json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B1}")}})).await;
-    assert_eq!(eager.next().await, json!({"type": "error", "message": "Unauthorized"}));
+    eager
+        .send(&json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B1}")}}))
+        .await;
+    assert_eq!(
+        eager.next().await,
+        json!({"type": "error", "message": "Unauthorized"})
+    );
     assert_eq!(eager.closed().await, Some(4401));
     let mut flood = connect(&app).await;
     for _ in 0..900 {
         flood.send_raw(Message::text("{}")).await;
     }
     assert_eq!(flood.closed().await, Some(4429));
-    assert_eq!(silent.closed().await, Some(4401), "whoever says nothing goes after ten seconds");
-    app.assert_metric_settles("latido_app_connections", 0.0).await;
+    assert_eq!(
+        silent.closed().await,
+        Some(4401),
+        "whoever says nothing goes after ten seconds"
+    );
+    app.assert_metric_settles("latido_app_connections", 0.0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +232,10 @@ async fn whoever_is_killed_is_on_no_list() {
     assert_eq!(users(&app, "1").await, [json!("a"), json!("b"), json!("c")]);
     // Dropped without a word.
     sockets.truncate(1);
-    until("they are gone", async || users(&app, "1").await == [json!("a")]).await;
+    until("they are gone", async || {
+        users(&app, "1").await == [json!("a")]
+    })
+    .await;
     sockets.clear();
     until("all are gone", async || users(&app, "1").await.is_empty()).await;
     app.assert_metric_settles("latido_connections", 0.0).await;
@@ -175,13 +252,20 @@ async fn a_slow_client_ends_alone() {
     let mut slow = upgrade(slow, &token).await;
     let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "slow"}).to_string();
     slow.write_all(&masked(&auth)).await.unwrap();
-    until("it is in", async || users(&app, "1").await == [json!("slow")]).await;
+    until("it is in", async || {
+        users(&app, "1").await == [json!("slow")]
+    })
+    .await;
     let mut reader = enter(&app, "1", "reader").await;
     let text = "x".repeat(16 * 1024);
     const COUNT: usize = 400;
     let reading = async {
         for number in 0..COUNT {
-            assert_eq!(reader.next().await["message"]["n"], number, "every one, in order");
+            assert_eq!(
+                reader.next().await["message"]["n"],
+                number,
+                "every one, in order"
+            );
         }
     };
     let publishing = async {
@@ -190,8 +274,12 @@ async fn a_slow_client_ends_alone() {
         }
     };
     tokio::join!(reading, publishing);
-    until("the slow one is gone", async || users(&app, "1").await == [json!("reader")]).await;
-    app.assert_metric_settles(r#"latido_closes_total{reason="too_slow"}"#, 1.0).await;
+    until("the slow one is gone", async || {
+        users(&app, "1").await == [json!("reader")]
+    })
+    .await;
+    app.assert_metric_settles(r#"latido_closes_total{reason="too_slow"}"#, 1.0)
+        .await;
 }
 
 /// The request by hand, on a socket of our own.
@@ -219,18 +307,25 @@ async fn a_storm_of_reconnects_leaves_the_truth() {
         let mut sockets = join_all(names.iter().map(|name| enter(&app, "1", name))).await;
         assert_eq!(users(&app, "1").await.len(), CLIENTS);
         assert_eq!(broadcast(&app, "1", &json!(round)).await, 200);
-        join_all(sockets.iter_mut().map(|socket| async move { assert_eq!(socket.next().await["message"], round) })).await;
+        join_all(
+            sockets
+                .iter_mut()
+                .map(|socket| async move { assert_eq!(socket.next().await["message"], round) }),
+        )
+        .await;
         // All hang up at once, and come back at once.
         drop(sockets);
     }
     until("all are gone", async || users(&app, "1").await.is_empty()).await;
-    app.assert_metric_settles("latido_app_connections", 0.0).await;
+    app.assert_metric_settles("latido_app_connections", 0.0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_end_everybody_is_asked_to_come_back() {
     let mut app = start().await;
-    let mut sockets = join_all((0..20).map(|n| enter(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
+    let mut sockets =
+        join_all((0..20).map(|n| enter(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
     let closing = join_all(sockets.iter_mut().map(Socket::closed));
     let (in_time, codes) = tokio::join!(app.stop(), closing);
     assert!(in_time);
@@ -241,41 +336,81 @@ async fn at_the_end_everybody_is_asked_to_come_back() {
 async fn the_app_may_have_a_port_of_its_own() {
     let folder = Folder::new();
     let file = folder.write("latido.toml", "[apps.workspace]\nport = 0\n");
-    let settings = [("LATIDO_CONFIG", file.to_str().expect("UTF-8")), ("WORKSPACE_API_KEY", KEY)];
+    let settings = [
+        ("LATIDO_CONFIG", file.to_str().expect("UTF-8")),
+        ("WORKSPACE_API_KEY", KEY),
+    ];
     let app = TestApp::with_settings(&settings, |_| {}).await;
     let address = app.address_of("workspace");
     assert_ne!(address, app.address());
-    assert_eq!(Socket::try_connect(&app.ws_url(), &[]).await.err(), Some(401), "the main port has no such clients");
-    let mut socket = Socket::try_connect(&format!("ws://{address}/ws"), &[]).await.expect("the app's own has");
+    assert_eq!(
+        Socket::try_connect(&app.ws_url(), &[]).await.err(),
+        Some(401),
+        "the main port has no such clients"
+    );
+    let mut socket = Socket::try_connect(&format!("ws://{address}/ws"), &[])
+        .await
+        .expect("the app's own has");
     let token = member(&app, "7", &["1"]);
-    socket.send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token})).await;
+    socket
+        .send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}))
+        .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     let ask = async |path: &str| {
-        let answer = crate::harness::client().get(format!("http://{address}{path}")).send().await.expect("an answer");
-        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+        let answer = crate::harness::client()
+            .get(format!("http://{address}{path}"))
+            .send()
+            .await
+            .expect("an answer");
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.expect("JSON"),
+        )
     };
     for path in ["/health", "/api/health"] {
         let (status, body) = ask(path).await;
         assert_eq!((status, &body["status"]), (200, &json!("ok")), "{path}");
     }
-    assert_eq!(ask("/api/anything").await, (404, json!({"error": "Not found"})));
+    assert_eq!(
+        ask("/api/anything").await,
+        (404, json!({"error": "Not found"}))
+    );
     assert_eq!(app.get("/api/health").await.0, 404);
     // Bodies over the limit and bodies that never end.
-    let request = crate::harness::client().post(format!("http://{address}/api/users/7/message")).header("X-API-Key", KEY);
-    let answer = request.body("x".repeat(1024 * 1024 + 1)).send().await.expect("an answer");
+    let request = crate::harness::client()
+        .post(format!("http://{address}/api/users/7/message"))
+        .header("X-API-Key", KEY);
+    let answer = request
+        .body("x".repeat(1024 * 1024 + 1))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(
-        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON")),
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.expect("JSON")
+        ),
         (413, json!({"error": "the body is too large"}))
     );
     let mut slow = within(TcpStream::connect(address)).await.unwrap();
-    let head = format!("POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{");
+    let head = format!(
+        "POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{"
+    );
     slow.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    within(tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer)).await.unwrap();
-    assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"), "{answer:?}");
+    within(tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer))
+        .await
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"),
+        "{answer:?}"
+    );
     socket.close().await;
     assert!(Socket::try_connect(&app.ws_url(), &[]).await.is_err());
-    tokio::time::timeout(Duration::from_secs(30), app.assert_metric_settles("latido_app_connections", 0.0))
-        .await
-        .expect("in time");
+    tokio::time::timeout(
+        Duration::from_secs(30),
+        app.assert_metric_settles("latido_app_connections", 0.0),
+    )
+    .await
+    .expect("in time");
 }

@@ -18,7 +18,12 @@ use super::{Browser, DESKTOP, Look, PHONE, Page, axe, not_run};
 use crate::harness::{ADMIN_OF_B1, B1, Home, TestApp};
 
 /// A screen across the room.
-const WALL: Look = Look { width: 2560, height: 1440, is_dark: true, is_calm: false };
+const WALL: Look = Look {
+    width: 2560,
+    height: 1440,
+    is_dark: true,
+    is_calm: false,
+};
 const RUNNING: &str = "The dashboard is running: ";
 
 /// Whether it is built; it is built once for all tests, which takes a minute.
@@ -33,16 +38,37 @@ struct Dashboard {
 impl Dashboard {
     /// None: it can't be built here, which has been said.
     async fn start(server: SocketAddr) -> Option<Self> {
-        if !*BUILT.get_or_init(|| async { spawn_blocking(build).await.expect("it ends") }).await {
+        if !*BUILT
+            .get_or_init(|| async { spawn_blocking(build).await.expect("it ends") })
+            .await
+        {
             return None;
         }
         let mut command = Command::new("node");
-        command.arg(clients().join("demo/serve/main.mjs")).args(["--server", &format!("http://{server}/"), "--port", "0"]);
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("node starts");
+        command.arg(clients().join("demo/serve/main.mjs")).args([
+            "--server",
+            &format!("http://{server}/"),
+            "--port",
+            "0",
+        ]);
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node starts");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let line = spawn_blocking(move || lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(RUNNING))));
-        let line = line.await.expect("it ends").expect("it says where it is").expect("a text");
-        Some(Self { process, page: line.trim_start_matches(RUNNING).to_owned() })
+        let line = spawn_blocking(move || {
+            lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(RUNNING)))
+        });
+        let line = line
+            .await
+            .expect("it ends")
+            .expect("it says where it is")
+            .expect("a text");
+        Some(Self {
+            process,
+            page: line.trim_start_matches(RUNNING).to_owned(),
+        })
     }
 }
 
@@ -59,9 +85,18 @@ fn clients() -> PathBuf {
 
 /// Builds the libraries and the dashboard, and says aloud why not.
 fn build() -> bool {
-    let version =
-        Command::new("node").arg("--version").output().ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let numbers = version.as_deref().unwrap_or_default().trim().trim_start_matches('v').split('.').flat_map(str::parse::<u32>);
+    let version = Command::new("node")
+        .arg("--version")
+        .output()
+        .ok()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let numbers = version
+        .as_deref()
+        .unwrap_or_default()
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .flat_map(str::parse::<u32>);
     if numbers.collect::<Vec<_>>() < vec![20, 19] {
         not_run("the Angular dashboard, for want of Node 20.19 or later");
         return false;
@@ -74,20 +109,41 @@ fn build() -> bool {
 }
 
 fn npm(arguments: &[&str]) {
-    let output = Command::new("npm").args(arguments).current_dir(clients()).stdin(Stdio::null()).output().expect("npm starts");
+    let output = Command::new("npm")
+        .args(arguments)
+        .current_dir(clients())
+        .stdin(Stdio::null())
+        .output()
+        .expect("npm starts");
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "npm {arguments:?}: {}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success(),
+        "npm {arguments:?}: {}",
+        String::from_utf8_lossy(&said)
+    );
 }
 
 async fn until_live(page: &mut Page) {
-    page.until("it is live", "document.querySelector('.link')?.dataset.tone === 'good'").await;
-    page.until("it has numbers", "/\\d/.test(document.querySelector('[data-field=citas_hoy] .said')?.textContent)").await;
+    page.until(
+        "it is live",
+        "document.querySelector('.link')?.dataset.tone === 'good'",
+    )
+    .await;
+    page.until(
+        "it has numbers",
+        "/\\d/.test(document.querySelector('[data-field=citas_hoy] .said')?.textContent)",
+    )
+    .await;
 }
 
 /// A number as it is read aloud, digits with dots between.
 async fn shown(page: &mut Page, field: &str) -> i64 {
     let text = page.text(&format!("[data-field={field}] dd .said")).await;
-    text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(-1)
+    text.chars()
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap_or(-1)
 }
 
 /// It shows what the table holds; the demo's own writer goes on meanwhile.
@@ -110,18 +166,27 @@ async fn it_looks_well(page: &mut Page, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_angular_dashboard_lives_through_it_all() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let home = Home::new();
     let demo = Demo::start(&home, 0).await;
-    let Some(dashboard) = Dashboard::start(demo.address).await else { return };
+    let Some(dashboard) = Dashboard::start(demo.address).await else {
+        return;
+    };
     let mut page = browser.page(DESKTOP).await;
     page.open(&dashboard.page).await;
     until_live(&mut page).await;
     until_right(&mut page, &demo).await;
     let before = shown(&mut page, "total_citas").await;
     demo.book(500).await;
-    let digits = "document.querySelector('[data-field=total_citas] .said').textContent.replace(/\\D/g, '')";
-    page.until("five hundred more", &format!("+{digits} >= {}", before + 500)).await;
+    let digits =
+        "document.querySelector('[data-field=total_citas] .said').textContent.replace(/\\D/g, '')";
+    page.until(
+        "five hundred more",
+        &format!("+{digits} >= {}", before + 500),
+    )
+    .await;
     until_right(&mut page, &demo).await;
     on_every_screen(&mut page).await;
     page.assert_quiet(&dashboard.page).await;
@@ -129,24 +194,42 @@ async fn the_angular_dashboard_lives_through_it_all() {
     let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
-    page.until("it says so in words", "/Reconectando/.test(document.querySelector('.link [role=status]').innerText)").await;
+    page.until(
+        "it says so in words",
+        "/Reconectando/.test(document.querySelector('.link [role=status]').innerText)",
+    )
+    .await;
     page.until(
         "in amber, its numbers in grey",
         "!!document.querySelector('.link[data-tone=warn]') && !!document.querySelector('.numbers.old')",
     )
     .await;
     it_looks_well(&mut page, "angular-reconnecting").await;
-    page.until("and red, when it lasts", "document.querySelector('.link').dataset.tone === 'bad'").await;
-    assert!(page.text(".link [role=status]").await.starts_with("Sin conexión desde"));
+    page.until(
+        "and red, when it lasts",
+        "document.querySelector('.link').dataset.tone === 'bad'",
+    )
+    .await;
+    assert!(
+        page.text(".link [role=status]")
+            .await
+            .starts_with("Sin conexión desde")
+    );
     it_looks_well(&mut page, "angular-down").await;
 
     let demo = Demo::start(&home, port).await;
     page.click(".link button").await;
     until_live(&mut page).await;
     until_right(&mut page, &demo).await;
-    page.until("nothing is old any more", "!document.querySelector('.old, .notice')").await;
+    page.until(
+        "nothing is old any more",
+        "!document.querySelector('.old, .notice')",
+    )
+    .await;
     // Nothing but what the dead server could not answer.
-    let of_the_dead = |text: &String| text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502");
+    let of_the_dead = |text: &String| {
+        text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502")
+    };
     let complaints = page.complaints().await;
     assert!(complaints.iter().all(of_the_dead), "{complaints:#?}");
     demo.book(1).await;
@@ -157,16 +240,33 @@ async fn the_angular_dashboard_lives_through_it_all() {
 async fn on_every_screen(page: &mut Page) {
     for (name, look) in [
         ("angular-desktop", DESKTOP),
-        ("angular-desktop-dark", Look { is_dark: true, ..DESKTOP }),
+        (
+            "angular-desktop-dark",
+            Look {
+                is_dark: true,
+                ..DESKTOP
+            },
+        ),
         ("angular-phone", PHONE),
-        ("angular-phone-dark", Look { is_dark: true, is_calm: true, ..PHONE }),
+        (
+            "angular-phone-dark",
+            Look {
+                is_dark: true,
+                is_calm: true,
+                ..PHONE
+            },
+        ),
     ] {
         page.look(look).await;
         it_looks_well(page, name).await;
     }
     page.look(WALL).await;
     page.click(".heading .secondary").await;
-    page.until("all four", "document.querySelectorAll('.tile time').length === 4").await;
+    page.until(
+        "all four",
+        "document.querySelectorAll('.tile time').length === 4",
+    )
+    .await;
     it_looks_well(page, "angular-wall").await;
     page.look(PHONE).await;
     it_looks_well(page, "angular-wall-phone").await;
@@ -179,17 +279,23 @@ async fn on_every_screen(page: &mut Page) {
     )
     .await;
     page.click(".tools .quiet:last-child").await;
-    page.until("and Spanish", "document.documentElement.lang === 'es'").await;
+    page.until("and Spanish", "document.documentElement.lang === 'es'")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_demo_the_angular_dashboard_asks_for_a_token() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let app = TestApp::start().await;
-    let Some(dashboard) = Dashboard::start(app.address()).await else { return };
+    let Some(dashboard) = Dashboard::start(app.address()).await else {
+        return;
+    };
     let mut page = browser.page(PHONE).await;
     page.open(&dashboard.page).await;
-    page.until("it asks", "document.activeElement?.id === 'token'").await;
+    page.until("it asks", "document.activeElement?.id === 'token'")
+        .await;
     it_looks_well(&mut page, "angular-token-phone").await;
     page.look(DESKTOP).await;
     it_looks_well(&mut page, "angular-token").await;
@@ -201,14 +307,26 @@ async fn without_a_demo_the_angular_dashboard_asks_for_a_token() {
     until_live(&mut page).await;
     assert_eq!(page.text("h1").await, "Taller Vera");
     app.book(&app.client().await, B1, "pendiente", 0).await;
-    page.until("one cita", "document.querySelector('[data-field=total_citas] .said').textContent === '1'").await;
+    page.until(
+        "one cita",
+        "document.querySelector('[data-field=total_citas] .said').textContent === '1'",
+    )
+    .await;
     page.screenshot("angular-token-live").await;
     page.assert_quiet(&dashboard.page).await;
 
     app.clock().set(app.clock().now() + 2.hours());
-    page.until("its token is over", "document.querySelector('.link').dataset.tone === 'bad'").await;
+    page.until(
+        "its token is over",
+        "document.querySelector('.link').dataset.tone === 'bad'",
+    )
+    .await;
     assert_eq!(page.text(".link [role=status]").await, "Desconectado");
     it_looks_well(&mut page, "angular-closed").await;
     page.click(".notice .secondary").await;
-    page.until("it asks for another", "document.activeElement?.id === 'token'").await;
+    page.until(
+        "it asks for another",
+        "document.activeElement?.id === 'token'",
+    )
+    .await;
 }

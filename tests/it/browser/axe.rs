@@ -17,18 +17,24 @@ use crate::harness::Folder;
 
 /// The version (MPL-2.0), and the registry's own hash of its package.
 const VERSION: &str = "4.14.1";
-const INTEGRITY: &str = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==";
+const INTEGRITY: &str =
+    "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==";
 
 /// The script; none: it can't be had.
 static SCRIPT: OnceCell<Option<String>> = OnceCell::const_new();
 
 /// Asserts that it finds nothing serious in what the page shows now.
 pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
-    let script = SCRIPT.get_or_init(|| async { tokio::task::spawn_blocking(script).await.expect("it ends") }).await;
+    let script = SCRIPT
+        .get_or_init(|| async { tokio::task::spawn_blocking(script).await.expect("it ends") })
+        .await;
     let Some(script) = script else {
-        return not_run("the check of accessibility: axe-core could not be fetched with npm or curl");
+        return not_run(
+            "the check of accessibility: axe-core could not be fetched with npm or curl",
+        );
     };
-    page.eval(&format!("if (!globalThis.axe) {{ {script} }} 0")).await;
+    page.eval(&format!("if (!globalThis.axe) {{ {script} }} 0"))
+        .await;
     // What is fading at this very moment has no contrast, and is over in a second.
     let run = "(async () => {
         const animate = Element.prototype.animate;
@@ -39,8 +45,14 @@ pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
         return violations.map(({id, impact, help, nodes}) => ({id, impact, help, nodes: nodes.map((node) => node.html + ' ' + node.failureSummary)}));
     })()";
     let found = page.eval(run).await;
-    let is_grave = |violation: &&Value| violation["impact"] == "serious" || violation["impact"] == "critical";
-    let grave: Vec<_> = found.as_array().expect("a list").iter().filter(is_grave).collect();
+    let is_grave =
+        |violation: &&Value| violation["impact"] == "serious" || violation["impact"] == "critical";
+    let grave: Vec<_> = found
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(is_grave)
+        .collect();
     assert!(grave.is_empty(), "{what}: {grave:#?}");
 }
 
@@ -51,12 +63,22 @@ fn script() -> Option<String> {
     }
     let folder = Folder::new();
     let package = package(folder.path())?;
-    let unpacked =
-        Command::new("tar").arg("-xzf").arg(&package).arg("-C").arg(folder.path()).arg("package/axe.min.js").status().ok()?;
-    let script = unpacked.success().then(|| fs::read_to_string(folder.path().join("package/axe.min.js")).ok())??;
+    let unpacked = Command::new("tar")
+        .arg("-xzf")
+        .arg(&package)
+        .arg("-C")
+        .arg(folder.path())
+        .arg("package/axe.min.js")
+        .status()
+        .ok()?;
+    let script = unpacked
+        .success()
+        .then(|| fs::read_to_string(folder.path().join("package/axe.min.js")).ok())??;
     // Whole or not at all: another test may read it.
     let half = kept.with_extension(std::process::id().to_string());
-    fs::write(&half, &script).and_then(|()| fs::rename(&half, &kept)).expect("target is writable");
+    fs::write(&half, &script)
+        .and_then(|()| fs::rename(&half, &kept))
+        .expect("target is writable");
     Some(script)
 }
 
@@ -65,14 +87,24 @@ fn package(folder: &Path) -> Option<PathBuf> {
     let path = folder.join(format!("axe-core-{VERSION}.tgz"));
     let url = format!("https://registry.npmjs.org/axe-core/-/axe-core-{VERSION}.tgz");
     let mut npm = Command::new("npm");
-    npm.args(["pack", "--silent", &format!("axe-core@{VERSION}")]).current_dir(folder);
+    npm.args(["pack", "--silent", &format!("axe-core@{VERSION}")])
+        .current_dir(folder);
     let mut curl = Command::new("curl");
-    curl.args(["-fsSL", "--max-time", "60", "-o"]).arg(&path).arg(&url);
+    curl.args(["-fsSL", "--max-time", "60", "-o"])
+        .arg(&path)
+        .arg(&url);
     for command in [&mut npm, &mut curl] {
-        let _its_absence_shows = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _its_absence_shows = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         let Ok(bytes) = fs::read(&path) else { continue };
         let hash = STANDARD.encode(Sha512::digest(&bytes));
-        assert_eq!(hash, INTEGRITY, "what was fetched is not axe-core {VERSION}");
+        assert_eq!(
+            hash, INTEGRITY,
+            "what was fetched is not axe-core {VERSION}"
+        );
         return Some(path);
     }
     None

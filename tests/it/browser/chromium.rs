@@ -16,8 +16,13 @@ use super::page::{Look, Page};
 use crate::harness::{Folder, client, until};
 
 /// Names of the program, and where macOS keeps it.
-const PROGRAMS: [&str; 5] =
-    ["chromium", "chromium-browser", "google-chrome", "chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
+const PROGRAMS: [&str; 5] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
 
 /// In Spanish, without a window, and without whatever a browser asks of the internet by itself.
 const FLAGS: [&str; 14] = [
@@ -54,20 +59,37 @@ impl Browser {
         };
         let profile = Folder::new();
         let mut command = Command::new(program);
-        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
+        command
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg("about:blank");
         if getuid().is_root() {
             // Its sandbox refuses root; the pages are our own.
             command.arg("--no-sandbox");
         }
         // It has many processes; as a group they end together.
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut browser = Self { child: command.spawn().expect("chromium starts"), port: 0, profile };
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut browser = Self {
+            child: command.spawn().expect("chromium starts"),
+            port: 0,
+            profile,
+        };
         let file = browser.profile.path().join("DevToolsActivePort");
         until("chromium listens", async || {
-            assert!(browser.child.try_wait().expect("it is ours").is_none(), "chromium ended at once");
+            assert!(
+                browser.child.try_wait().expect("it is ours").is_none(),
+                "chromium ended at once"
+            );
             let text = fs::read_to_string(&file).unwrap_or_default();
             // The second line is written after the port's.
-            browser.port = text.split_once('\n').and_then(|(port, _)| port.parse().ok()).unwrap_or(0);
+            browser.port = text
+                .split_once('\n')
+                .and_then(|(port, _)| port.parse().ok())
+                .unwrap_or(0);
             browser.port != 0
         })
         .await;
@@ -77,9 +99,20 @@ impl Browser {
     /// A tab of its own.
     pub(super) async fn page(&self, look: Look) -> Page {
         let url = format!("http://127.0.0.1:{}/json/new?about:blank", self.port);
-        let answer = client().put(url).send().await.expect("an answer").text().await.expect("a text");
+        let answer = client()
+            .put(url)
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a text");
         let target: Value = serde_json::from_str(&answer).expect("a target");
-        Page::attach(target["webSocketDebuggerUrl"].as_str().expect("an address"), look).await
+        Page::attach(
+            target["webSocketDebuggerUrl"].as_str().expect("an address"),
+            look,
+        )
+        .await
     }
 }
 
@@ -103,6 +136,8 @@ fn program() -> Option<PathBuf> {
         return Some(given.into());
     }
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let candidates = PROGRAMS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let candidates = PROGRAMS
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     candidates.into_iter().find(|path| path.is_file())
 }

@@ -22,12 +22,28 @@ impl Demo {
     pub(super) async fn start(home: &Home, port: u16) -> Self {
         let state = home.folder().path().join("state");
         let port = port.to_string();
-        let variables = [("XDG_STATE_HOME", state.to_str().expect("UTF-8")), ("PORT", &port), ("SHUTDOWN_SECONDS", "4")];
+        let variables = [
+            ("XDG_STATE_HOME", state.to_str().expect("UTF-8")),
+            ("PORT", &port),
+            ("SHUTDOWN_SECONDS", "4"),
+        ];
         let process = home.start(&["demo"], &variables);
-        let line = process.prints("its database", |line| line.contains("psql ")).await;
-        let url = line.split_once("psql ").expect("it is there").1.trim().trim_matches('\'').to_owned();
+        let line = process
+            .prints("its database", |line| line.contains("psql "))
+            .await;
+        let url = line
+            .split_once("psql ")
+            .expect("it is there")
+            .1
+            .trim()
+            .trim_matches('\'')
+            .to_owned();
         let address = process.ready().await;
-        Self { process, address, database: connect(&url).await }
+        Self {
+            process,
+            address,
+            database: connect(&url).await,
+        }
     }
 
     fn page(&self) -> String {
@@ -46,19 +62,37 @@ impl Demo {
 
     pub(super) async fn total(&self) -> i64 {
         let count = format!("SELECT count(*) FROM citas WHERE negocio_id = '{BUSINESS}'");
-        self.database.query_one(&count, &[]).await.expect("a count").get(0)
+        self.database
+            .query_one(&count, &[])
+            .await
+            .expect("a count")
+            .get(0)
     }
 }
 
 /// A number of the first card, as it is shown: digits with dots between.
 async fn shown(page: &mut Page, field: &str) -> i64 {
-    let text = page.text(&format!("#cards article:first-child [data-field={field}]")).await;
-    text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(-1)
+    let text = page
+        .text(&format!("#cards article:first-child [data-field={field}]"))
+        .await;
+    text.chars()
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap_or(-1)
 }
 
 async fn until_live(page: &mut Page) {
-    page.until("it is live", "document.querySelector('#link').dataset.state === 'live'").await;
-    page.until("every card has numbers", "document.querySelectorAll('#cards article time[datetime]').length === 4").await;
+    page.until(
+        "it is live",
+        "document.querySelector('#link').dataset.state === 'live'",
+    )
+    .await;
+    page.until(
+        "every card has numbers",
+        "document.querySelectorAll('#cards article time[datetime]').length === 4",
+    )
+    .await;
 }
 
 /// The page shows what the table holds; the demo's own writer goes on meanwhile.
@@ -74,7 +108,9 @@ async fn until_right(page: &mut Page, demo: &Demo) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_page_lives_through_it_all() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let home = Home::new();
     let demo = Demo::start(&home, 0).await;
     let mut page = browser.page(DESKTOP).await;
@@ -89,8 +125,17 @@ async fn the_demo_page_lives_through_it_all() {
     let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
-    page.until("it says so in words", "/Reconectando/.test(document.querySelector('#link').innerText)").await;
-    assert_eq!(page.eval("document.querySelector('#link').getAttribute('role')").await, "status", "and says it aloud");
+    page.until(
+        "it says so in words",
+        "/Reconectando/.test(document.querySelector('#link').innerText)",
+    )
+    .await;
+    assert_eq!(
+        page.eval("document.querySelector('#link').getAttribute('role')")
+            .await,
+        "status",
+        "and says it aloud"
+    );
     axe::assert_accessible(&mut page, "reconnecting").await;
     page.screenshot("demo-reconnecting").await;
 
@@ -101,7 +146,8 @@ async fn the_demo_page_lives_through_it_all() {
     let complaints = page.complaints().await;
     let is_of_the_dead = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
-        kinds.iter().any(|kind| text.contains(kind)) || (text.starts_with("503: ") && text.ends_with("/ready\""))
+        kinds.iter().any(|kind| text.contains(kind))
+            || (text.starts_with("503: ") && text.ends_with("/ready\""))
     };
     assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
     demo.book(1).await;
@@ -112,9 +158,22 @@ async fn the_demo_page_lives_through_it_all() {
 async fn it_looks_well(page: &mut Page) {
     for (name, look) in [
         ("demo-desktop", DESKTOP),
-        ("demo-desktop-dark", Look { is_dark: true, ..DESKTOP }),
+        (
+            "demo-desktop-dark",
+            Look {
+                is_dark: true,
+                ..DESKTOP
+            },
+        ),
         ("demo-phone", PHONE),
-        ("demo-phone-dark", Look { is_dark: true, is_calm: true, ..PHONE }),
+        (
+            "demo-phone-dark",
+            Look {
+                is_dark: true,
+                is_calm: true,
+                ..PHONE
+            },
+        ),
     ] {
         page.look(look).await;
         page.assert_fits().await;
@@ -134,7 +193,11 @@ async fn numbers_follow(page: &mut Page, demo: &Demo) {
     .await;
     until_right(page, demo).await;
     page.click("#cards article:first-child .book").await;
-    page.until("it is booked", "document.querySelector('#cards .book').innerText.includes('Reservada')").await;
+    page.until(
+        "it is booked",
+        "document.querySelector('#cards .book').innerText.includes('Reservada')",
+    )
+    .await;
     page.click("#language").await;
     page.until(
         "it speaks English",
@@ -146,12 +209,18 @@ async fn numbers_follow(page: &mut Page, demo: &Demo) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_demo_the_page_asks_for_a_token() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let app = crate::harness::TestApp::start().await;
     let origin = format!("http://{}/", app.address());
     let mut page = browser.page(PHONE).await;
     page.open(&origin).await;
-    page.until("it asks", "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'").await;
+    page.until(
+        "it asks",
+        "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
+    )
+    .await;
     for (name, look) in [("token-phone", PHONE), ("token-desktop", DESKTOP)] {
         page.look(look).await;
         page.assert_fits().await;
@@ -162,9 +231,18 @@ async fn without_a_demo_the_page_asks_for_a_token() {
     page.press("Tab").await;
     page.write(crate::harness::B1).await;
     page.press("Enter").await;
-    page.until("it is live", "document.querySelector('#link').dataset.state === 'live'").await;
-    app.book(&app.client().await, crate::harness::B1, "pendiente", 0).await;
-    page.until("one cita", "document.querySelector('[data-field=total_citas]').innerText === '1'").await;
+    page.until(
+        "it is live",
+        "document.querySelector('#link').dataset.state === 'live'",
+    )
+    .await;
+    app.book(&app.client().await, crate::harness::B1, "pendiente", 0)
+        .await;
+    page.until(
+        "one cita",
+        "document.querySelector('[data-field=total_citas]').innerText === '1'",
+    )
+    .await;
     page.screenshot("token-live").await;
     page.assert_quiet(&origin).await;
 }

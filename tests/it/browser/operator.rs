@@ -10,22 +10,45 @@ const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_opens_it_without_a_word() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let home = Home::new();
     let demo = Demo::start(&home, 0).await;
     let origin = format!("http://{}/", demo.address);
     let mut page = browser.page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
     page.until("it is live", LIVE).await;
-    page.until("it shows itself", "document.querySelectorAll('#clients tbody tr').length === 1").await;
+    page.until(
+        "it shows itself",
+        "document.querySelectorAll('#clients tbody tr').length === 1",
+    )
+    .await;
     page.until("its charts move", "document.querySelector('[data-tile=memory] .line').getAttribute('d')?.includes('L') === true")
         .await;
-    page.until("the database answers", "document.querySelector('[data-health=database]').dataset.tone === 'good'").await;
+    page.until(
+        "the database answers",
+        "document.querySelector('[data-health=database]').dataset.tone === 'good'",
+    )
+    .await;
     for (name, look) in [
         ("operator-desktop", DESKTOP),
-        ("operator-desktop-dark", Look { is_dark: true, ..DESKTOP }),
+        (
+            "operator-desktop-dark",
+            Look {
+                is_dark: true,
+                ..DESKTOP
+            },
+        ),
         ("operator-phone", PHONE),
-        ("operator-phone-dark", Look { is_dark: true, is_calm: true, ..PHONE }),
+        (
+            "operator-phone-dark",
+            Look {
+                is_dark: true,
+                is_calm: true,
+                ..PHONE
+            },
+        ),
     ] {
         page.look(look).await;
         page.assert_fits().await;
@@ -33,39 +56,73 @@ async fn a_demo_opens_it_without_a_word() {
         page.screenshot(name).await;
     }
     page.click("#pause").await;
-    page.until("it pauses", "document.querySelector('#pause').getAttribute('aria-pressed') === 'true'").await;
+    page.until(
+        "it pauses",
+        "document.querySelector('#pause').getAttribute('aria-pressed') === 'true'",
+    )
+    .await;
     page.assert_quiet(&origin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_finds_a_session_and_closes_it() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let app = TestApp::start().await;
     let origin = format!("http://{}/", app.address());
-    let token = app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
-    let mut client = app.socket(&app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600}))).await;
+    let token =
+        app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
+    let mut client = app
+        .socket(&app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600})))
+        .await;
     client.subscribe(&format!("estadisticas:{B1}")).await;
 
     let mut page = browser.page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
-    page.until("it asks", "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'").await;
+    page.until(
+        "it asks",
+        "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
+    )
+    .await;
     axe::assert_accessible(&mut page, "operator-token").await;
     page.screenshot("operator-token").await;
     page.open(&format!("{origin}#elsewhere")).await;
     page.open(&format!("{origin}dashboard#token={token}")).await;
     page.until("it is live", LIVE).await;
-    assert_eq!(page.eval("location.href").await, format!("{origin}dashboard"), "the token has left the address");
-    page.until("both are there", "document.querySelectorAll('#clients tbody tr').length === 2").await;
+    assert_eq!(
+        page.eval("location.href").await,
+        format!("{origin}dashboard"),
+        "the token has left the address"
+    );
+    page.until(
+        "both are there",
+        "document.querySelectorAll('#clients tbody tr').length === 2",
+    )
+    .await;
     page.click("#filter").await;
     page.write("ana").await;
-    page.until("one is left", "document.querySelectorAll('#clients tbody tr').length === 1").await;
+    page.until(
+        "one is left",
+        "document.querySelectorAll('#clients tbody tr').length === 1",
+    )
+    .await;
     page.click(".row-end").await;
-    page.until("it asks first", "document.querySelector('#end').open").await;
+    page.until("it asks first", "document.querySelector('#end').open")
+        .await;
     axe::assert_accessible(&mut page, "operator-close").await;
     page.screenshot("operator-close").await;
     page.click("#end-stay").await;
     assert_eq!(client.closed().await, Some(4403));
-    page.until("it says so", "document.querySelector('#said').innerText.includes('ana')").await;
-    page.until("nobody is left", "document.querySelector('#clients tbody').children.length === 0").await;
+    page.until(
+        "it says so",
+        "document.querySelector('#said').innerText.includes('ana')",
+    )
+    .await;
+    page.until(
+        "nobody is left",
+        "document.querySelector('#clients tbody').children.length === 0",
+    )
+    .await;
     page.assert_quiet(&origin).await;
 }

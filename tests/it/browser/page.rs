@@ -41,8 +41,15 @@ pub(super) struct Page {
 impl Page {
     pub(super) async fn attach(url: &str, look: Look) -> Self {
         // Boxed: its future is 20 kB.
-        let (socket, _) = within(Box::pin(connect_async(url))).await.expect("the tab's socket");
-        let mut page = Self { socket, calls: 0, requests: HashMap::new(), complaints: Vec::new() };
+        let (socket, _) = within(Box::pin(connect_async(url)))
+            .await
+            .expect("the tab's socket");
+        let mut page = Self {
+            socket,
+            calls: 0,
+            requests: HashMap::new(),
+            complaints: Vec::new(),
+        };
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             page.call(&format!("{domain}.enable"), json!({})).await;
         }
@@ -54,26 +61,37 @@ impl Page {
     pub(super) async fn look(&mut self, look: Look) {
         let Look { width, height, .. } = look;
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.call("Emulation.setDeviceMetricsOverride", metrics)
+            .await;
         let features = json!([
             {"name": "prefers-color-scheme", "value": if look.is_dark { "dark" } else { "light" }},
             {"name": "prefers-reduced-motion", "value": if look.is_calm { "reduce" } else { "no-preference" }},
         ]);
-        self.call("Emulation.setEmulatedMedia", json!({"features": features})).await;
+        self.call("Emulation.setEmulatedMedia", json!({"features": features}))
+            .await;
     }
 
     /// Goes to an address.
     pub(super) async fn open(&mut self, url: &str) {
         let went = self.call("Page.navigate", json!({"url": url})).await;
         assert!(went["errorText"].is_null(), "{url}: {went}");
-        self.until("the document is there", "document.readyState === 'complete' && location.href !== 'about:blank'").await;
+        self.until(
+            "the document is there",
+            "document.readyState === 'complete' && location.href !== 'about:blank'",
+        )
+        .await;
     }
 
     /// The value of an expression, a promise's once it is kept.
     pub(super) async fn eval(&mut self, expression: &str) -> Value {
-        let parameters = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let parameters =
+            json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let answer = self.call("Runtime.evaluate", parameters).await;
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}: {}",
+            answer["exceptionDetails"]
+        );
         answer["result"]["value"].clone()
     }
 
@@ -83,7 +101,11 @@ impl Page {
         while self.eval(expression).await != true {
             if began.elapsed() > PATIENCE {
                 let text = self.eval("document.body.innerText").await;
-                panic!("never: {what} ({expression})\n{}\n{:?}", text.as_str().unwrap_or_default(), self.complaints);
+                panic!(
+                    "never: {what} ({expression})\n{}\n{:?}",
+                    text.as_str().unwrap_or_default(),
+                    self.complaints
+                );
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -91,8 +113,15 @@ impl Page {
 
     /// What the first element of that selector says.
     pub(super) async fn text(&mut self, selector: &str) -> String {
-        let text = self.eval(&format!("document.querySelector({})?.innerText", json!(selector))).await;
-        text.as_str().unwrap_or_else(|| panic!("nothing is {selector}")).to_owned()
+        let text = self
+            .eval(&format!(
+                "document.querySelector({})?.innerText",
+                json!(selector)
+            ))
+            .await;
+        text.as_str()
+            .unwrap_or_else(|| panic!("nothing is {selector}"))
+            .to_owned()
     }
 
     /// Clicks in the middle of an element, as a hand does: whatever lies over it gets the click.
@@ -104,8 +133,7 @@ impl Page {
         );
         let place = self.eval(&place).await;
         for (kind, buttons) in [("mousePressed", 1), ("mouseReleased", 0)] {
-            let event =
-                json!({"type": kind, "x": place["x"], "y": place["y"], "button": "left", "buttons": buttons, "clickCount": 1});
+            let event = json!({"type": kind, "x": place["x"], "y": place["y"], "button": "left", "buttons": buttons, "clickCount": 1});
             self.call("Input.dispatchMouseEvent", event).await;
         }
     }
@@ -119,7 +147,8 @@ impl Page {
             other => panic!("{other} has no code here"),
         };
         for kind in ["keyDown", "keyUp"] {
-            let mut event = json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
+            let mut event =
+                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
             if kind == "keyDown" && !text.is_empty() {
                 event["text"] = text.into();
             }
@@ -138,10 +167,21 @@ impl Page {
         self.eval("document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 350))))")
             .await;
         let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].clone();
-        let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
-        let picture = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true, "clip": clip})).await;
-        let bytes = STANDARD.decode(picture["data"].as_str().expect("a picture")).expect("base64");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target").join("screenshots");
+        let clip =
+            json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
+        let picture = self
+            .call(
+                "Page.captureScreenshot",
+                json!({"captureBeyondViewport": true, "clip": clip}),
+            )
+            .await;
+        let bytes = STANDARD
+            .decode(picture["data"].as_str().expect("a picture"))
+            .expect("base64");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .parent()
+            .expect("target")
+            .join("screenshots");
         fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join(format!("{name}.png"));
         fs::write(&path, bytes).expect("writable");
@@ -152,7 +192,10 @@ impl Page {
     pub(super) async fn assert_fits(&mut self) {
         let width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]";
         let width = self.eval(width).await;
-        assert!(width[0].as_u64() <= width[1].as_u64(), "the page scrolls sideways: {width}");
+        assert!(
+            width[0].as_u64() <= width[1].as_u64(),
+            "the page scrolls sideways: {width}"
+        );
     }
 
     /// What the browser complained of since the last time: errors on the console, in scripts, against the policy, of requests.
@@ -166,7 +209,9 @@ impl Page {
     pub(super) async fn assert_quiet(&mut self, origin: &str) {
         assert_eq!(self.complaints().await, Vec::<String>::new());
         let ours = |url: &&String| {
-            url.replacen("ws", "http", 1).starts_with(origin) || url.starts_with(origin) || url.starts_with("data:")
+            url.replacen("ws", "http", 1).starts_with(origin)
+                || url.starts_with(origin)
+                || url.starts_with("data:")
         };
         let foreign: Vec<_> = self.requests.values().filter(|url| !ours(url)).collect();
         assert!(foreign.is_empty(), "asked of others: {foreign:?}");
@@ -176,10 +221,17 @@ impl Page {
     async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.calls += 1;
         let message = json!({"id": self.calls, "method": method, "params": parameters});
-        within(self.socket.send(Message::text(message.to_string()))).await.expect("the tab lives");
+        within(self.socket.send(Message::text(message.to_string())))
+            .await
+            .expect("the tab lives");
         loop {
-            let message = within(self.socket.next()).await.expect("the tab lives").expect("a message");
-            let Message::Text(text) = message else { continue };
+            let message = within(self.socket.next())
+                .await
+                .expect("the tab lives")
+                .expect("a message");
+            let Message::Text(text) = message else {
+                continue;
+            };
             let mut message: Value = serde_json::from_str(&text).expect("JSON");
             if message["id"] == self.calls {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
@@ -193,21 +245,33 @@ impl Page {
         let about = &event["params"];
         let complaint = match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" | "Network.webSocketCreated" => {
-                let url = about["request"]["url"].as_str().or_else(|| about["url"].as_str()).unwrap_or_default();
-                self.requests.insert(about["requestId"].to_string(), url.to_owned());
+                let url = about["request"]["url"]
+                    .as_str()
+                    .or_else(|| about["url"].as_str())
+                    .unwrap_or_default();
+                self.requests
+                    .insert(about["requestId"].to_string(), url.to_owned());
                 return;
             }
             "Network.loadingFailed" if about["canceled"] != true => {
                 format!(
                     "failed: {} {}",
-                    self.requests.get(&about["requestId"].to_string()).map_or("?", String::as_str),
+                    self.requests
+                        .get(&about["requestId"].to_string())
+                        .map_or("?", String::as_str),
                     about["errorText"]
                 )
             }
             "Network.responseReceived" if about["response"]["status"].as_u64() >= Some(400) => {
-                format!("{}: {}", about["response"]["status"], about["response"]["url"])
+                format!(
+                    "{}: {}",
+                    about["response"]["status"], about["response"]["url"]
+                )
             }
-            "Runtime.exceptionThrown" => format!("exception: {}", about["exceptionDetails"]["exception"]["description"]),
+            "Runtime.exceptionThrown" => format!(
+                "exception: {}",
+                about["exceptionDetails"]["exception"]["description"]
+            ),
             "Runtime.consoleAPICalled" if about["type"] == "error" || about["type"] == "assert" => {
                 format!("console: {}", about["args"])
             }

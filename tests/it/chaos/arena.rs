@@ -48,10 +48,18 @@ pub(super) struct Arena {
 
 impl Arena {
     pub(super) async fn open(mut random: fastrand::Rng) -> Self {
-        let cluster = OwnCluster::start_with_tcp(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
+        let cluster =
+            OwnCluster::start_with_tcp(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
         TestApp::install_on(&cluster.url()).await;
-        let port = cluster.tcp_url().rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()?.parse().ok()).expect("a port");
-        let roads = [FaultProxy::start(port, Mode::Pass).await, FaultProxy::start(port, Mode::Refuse).await];
+        let port = cluster
+            .tcp_url()
+            .rsplit_once(':')
+            .and_then(|(_, rest)| rest.split('/').next()?.parse().ok())
+            .expect("a port");
+        let roads = [
+            FaultProxy::start(port, Mode::Pass).await,
+            FaultProxy::start(port, Mode::Refuse).await,
+        ];
         let app = TestApp::on(&url_over(&roads)).await;
         let mut arena = Self {
             cluster,
@@ -81,18 +89,32 @@ impl Arena {
             std::future::pending().await
         }));
         for _ in 0..WRITERS {
-            let (url, working, written) = (arena.cluster.url(), arena.working.subscribe(), Arc::clone(&arena.written));
-            arena.tasks.spawn(write(url, random.fork(), working, written));
+            let (url, working, written) = (
+                arena.cluster.url(),
+                arena.working.subscribe(),
+                Arc::clone(&arena.written),
+            );
+            arena
+                .tasks
+                .spawn(write(url, random.fork(), working, written));
         }
-        let (addresses, working, hooks) = (arena.address.subscribe(), arena.working.subscribe(), Arc::clone(&arena.hooks));
+        let (addresses, working, hooks) = (
+            arena.address.subscribe(),
+            arena.working.subscribe(),
+            Arc::clone(&arena.hooks),
+        );
         arena.tasks.spawn(hook(addresses, random, working, hooks));
         arena.settle("the beginning").await;
         arena
     }
 
     fn watch(&mut self, number: usize, address: watch::Receiver<Option<SocketAddr>>) {
-        let businesses = vec![business(number % BUSINESSES), business((number + 3) % BUSINESSES)];
-        let claims = json!({"id": OTHER_USER, "negocios": businesses, "exp": claims::now() + 360_000});
+        let businesses = vec![
+            business(number % BUSINESSES),
+            business((number + 3) % BUSINESSES),
+        ];
+        let claims =
+            json!({"id": OTHER_USER, "negocios": businesses, "exp": claims::now() + 360_000});
         let viewer = Viewer {
             token: claims::sign_with(claims::SECRET, &claims),
             businesses,
@@ -173,8 +195,15 @@ impl Arena {
             if sight.now.len() < 2 {
                 return Some(format!("viewer {number} sees only {:?}", sight.now));
             }
-            if let Some((business, shown)) = sight.now.iter().find(|(business, shown)| truth[*business] != **shown) {
-                return Some(format!("viewer {number}: {business} shows {shown:?}, and is {:?}", truth[business]));
+            if let Some((business, shown)) = sight
+                .now
+                .iter()
+                .find(|(business, shown)| truth[*business] != **shown)
+            {
+                return Some(format!(
+                    "viewer {number}: {business} shows {shown:?}, and is {:?}",
+                    truth[business]
+                ));
             }
         }
         None
@@ -184,7 +213,10 @@ impl Arena {
     pub(super) async fn close(mut self) -> String {
         self.tasks.abort_all();
         self.watching.iter().for_each(JoinHandle::abort);
-        assert!(self.app.stop().await, "the server in this process ends in time");
+        assert!(
+            self.app.stop().await,
+            "the server in this process ends in time"
+        );
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut seen = String::new();
         let _infallible = write!(
@@ -208,7 +240,12 @@ fn url_over(roads: &[FaultProxy; 2]) -> String {
 }
 
 /// Random statements in random transactions. Errors are the faults' doing; what was not committed did not happen.
-async fn write(url: String, mut random: fastrand::Rng, mut working: watch::Receiver<bool>, written: Arc<AtomicU64>) {
+async fn write(
+    url: String,
+    mut random: fastrand::Rng,
+    mut working: watch::Receiver<bool>,
+    written: Arc<AtomicU64>,
+) {
     let mut db = None;
     while working.wait_for(|working| *working).await.is_ok() {
         if db.as_ref().is_none_or(tokio_postgres::Client::is_closed) {
@@ -217,7 +254,11 @@ async fn write(url: String, mut random: fastrand::Rng, mut working: watch::Recei
         let pause = Duration::from_millis(random.u64(1..20));
         if let Some(db) = &db {
             // A server that is frozen answers when it thaws; a statement may have happened whatever became of its answer.
-            let done = timeout(Duration::from_secs(20), db.batch_execute(&statements(&mut random))).await;
+            let done = timeout(
+                Duration::from_secs(20),
+                db.batch_execute(&statements(&mut random)),
+            )
+            .await;
             written.fetch_add(u64::from(matches!(done, Ok(Ok(())))), Ordering::Relaxed);
         }
         sleep(pause).await;
@@ -235,7 +276,9 @@ async fn hook(
         let there = *address.borrow();
         if let Some(there) = there {
             let body = json!({"negocio_id": business(random.usize(0..BUSINESSES))}).to_string();
-            let request = http.post(format!("http://{there}/notify/cita")).header("content-type", "application/json");
+            let request = http
+                .post(format!("http://{there}/notify/cita"))
+                .header("content-type", "application/json");
             let answer = timeout(Duration::from_secs(3), request.body(body).send()).await;
             hooks.fetch_add(u64::from(matches!(answer, Ok(Ok(_)))), Ordering::Relaxed);
         }

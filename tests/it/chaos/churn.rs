@@ -30,16 +30,28 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 fn rss_kib(process: &Running) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a size");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 /// A client's short life, in one of the ways in which lives end.
 async fn visit(url: String, token: String, mut random: fastrand::Rng) {
     let mut socket = Socket::connect(&url, &token).await;
     for _ in 0..random.u8(1..5) {
-        socket.subscribe(&format!("estadisticas:{}", business(random.usize(0..BUSINESSES)))).await;
+        socket
+            .subscribe(&format!(
+                "estadisticas:{}",
+                business(random.usize(0..BUSINESSES))
+            ))
+            .await;
     }
     match random.u8(0..3) {
         0 => socket.close().await,
@@ -56,11 +68,16 @@ async fn churn_leaves_no_memory_behind() {
     let app = TestApp::start().await;
     let home = Home::new();
     let database_url = app.database_url();
-    let variables =
-        [("DATABASE_URL", database_url.as_str()), ("JWT_SECRET", claims::SECRET), ("HOST", "127.0.0.1"), ("PORT", "0")];
+    let variables = [
+        ("DATABASE_URL", database_url.as_str()),
+        ("JWT_SECRET", claims::SECRET),
+        ("HOST", "127.0.0.1"),
+        ("PORT", "0"),
+    ];
     let server = home.start(&["serve"], &variables);
     let url = format!("ws://{}/ws", server.ready().await);
-    let token = app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 360_000}));
+    let token = app
+        .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 360_000}));
     let (begun, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(3)));
     let visiting: Vec<_> = (0..AT_ONCE)
         .map(|_| {
@@ -69,7 +86,9 @@ async fn churn_leaves_no_memory_behind() {
                 let (mut visits, mut broken) = (0_u64, 0_u64);
                 while begun.elapsed() < time {
                     // A task of its own: on a starved machine a visitor may be so slow that the server gives it up.
-                    match tokio::spawn(visit(url.clone(), token.clone(), fastrand::Rng::new())).await {
+                    match tokio::spawn(visit(url.clone(), token.clone(), fastrand::Rng::new()))
+                        .await
+                    {
                         Ok(()) => visits += 1,
                         Err(_) => broken += 1,
                     }
@@ -89,7 +108,10 @@ async fn churn_leaves_no_memory_behind() {
         (visits, broken) = (visits + went_well, broken + broke_off);
     }
     let warm = &points[(points.len() as f64 * WARM_UP) as usize..];
-    let (first, last) = (warm.first().expect("points").1, warm.last().expect("points").1);
+    let (first, last) = (
+        warm.first().expect("points").1,
+        warm.last().expect("points").1,
+    );
     let (whole, late) = (slope(warm), slope(&points[points.len() / 2..]));
     let a_visit = late * 1024.0 * time.as_secs_f64() / visits as f64;
     eprintln!(
@@ -97,6 +119,12 @@ async fn churn_leaves_no_memory_behind() {
         whole * 60.0,
         late * 60.0
     );
-    assert!(broken <= visits / 100, "{broken} visits broke off, {visits} went well");
-    assert!(seconds.is_none_or(|seconds| seconds < LONG_S) || a_visit < LEAK_BYTES, "the server grows");
+    assert!(
+        broken <= visits / 100,
+        "{broken} visits broke off, {visits} went well"
+    );
+    assert!(
+        seconds.is_none_or(|seconds| seconds < LONG_S) || a_visit < LEAK_BYTES,
+        "the server grows"
+    );
 }

@@ -122,7 +122,9 @@ async fn during(arena: &Arena, mode: Mode, ms: u64) {
 }
 
 async fn terminate(arena: &Arena, random: &mut fastrand::Rng) {
-    let Some(db) = try_connect(&arena.cluster.url()).await else { return };
+    let Some(db) = try_connect(&arena.cluster.url()).await else {
+        return;
+    };
     for _ in 0..random.u8(5..30) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE pid <> pg_backend_pid() AND datname = current_database() AND random() < 0.7";
@@ -138,7 +140,10 @@ async fn fill_disk(arena: &mut Arena) {
     const ROOM_BYTES: u64 = 64 * 1024;
     let server = arena.cluster.server_pid();
     for pid in children(server).into_iter().chain([server]) {
-        let limit = Rlimit { current: Some(ROOM_BYTES), maximum: None };
+        let limit = Rlimit {
+            current: Some(ROOM_BYTES),
+            maximum: None,
+        };
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         // A backend may have ended meanwhile.
         let _gone = prlimit(pid, Resource::Fsize, limit);
@@ -154,7 +159,12 @@ fn children(parent: u32) -> Vec<u32> {
     // The name in the second field may hold anything, even a parenthesis: the fourth is the second behind the last one.
     let parent_of = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+        stat.rsplit_once(") ")?
+            .1
+            .split(' ')
+            .nth(1)?
+            .parse::<u32>()
+            .ok()
     };
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
@@ -170,7 +180,9 @@ async fn fail_over(arena: &mut Arena) {
 }
 
 async fn freeze_server(arena: &Arena, ms: u64) {
-    let Some(process) = &arena.process else { return };
+    let Some(process) = &arena.process else {
+        return;
+    };
     process.signal(Signal::STOP);
     sleep(Duration::from_millis(ms)).await;
     process.signal(Signal::CONT);
@@ -180,7 +192,12 @@ async fn freeze_server(arena: &Arena, ms: u64) {
 async fn jump(arena: &Arena, random: &mut fastrand::Rng) {
     let days = if random.bool() { 1 } else { -1 };
     let clock = arena.app.clock();
-    clock.set(clock.now().saturating_add((days * 24).hours()).expect("in range"));
+    clock.set(
+        clock
+            .now()
+            .saturating_add((days * 24).hours())
+            .expect("in range"),
+    );
     sleep(Duration::from_millis(random.u64(100..1_500))).await;
     clock.set(jiff::Timestamp::now());
 }

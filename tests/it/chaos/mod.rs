@@ -35,12 +35,16 @@ struct Survived {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the table is what this run is for; a seed is what repeats it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the table is what this run is for; a seed is what repeats it"
+)]
 async fn nothing_is_lost_and_nobody_sees_anothers() {
     let seed = number("LATIDO_SEED").unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let until = Instant::now() + Duration::from_secs(number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));
+    let until =
+        Instant::now() + Duration::from_secs(number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));
     let mut arena = Arena::open(random.fork()).await;
     let mut table: BTreeMap<&str, Survived> = BTreeMap::new();
     let mut bag = Vec::new();
@@ -58,10 +62,15 @@ async fn nothing_is_lost_and_nobody_sees_anothers() {
         survived.longest = survived.longest.max(took);
     }
     let seen = arena.close().await;
-    eprintln!("| fault | survived | right again after, mean | longest |\n| --- | --- | --- | --- |");
+    eprintln!(
+        "| fault | survived | right again after, mean | longest |\n| --- | --- | --- | --- |"
+    );
     for (fault, survived) in &table {
         let mean = survived.total / survived.times;
-        eprintln!("| {fault} | {} | {mean:.1?} | {:.1?} |", survived.times, survived.longest);
+        eprintln!(
+            "| {fault} | {} | {mean:.1?} | {:.1?} |",
+            survived.times, survived.longest
+        );
     }
     eprintln!("{seen}");
 }

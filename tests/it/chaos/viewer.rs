@@ -60,14 +60,21 @@ impl Viewer {
         }
     }
 
-    async fn connection(&self, there: SocketAddr, mut address: watch::Receiver<Option<SocketAddr>>) -> Result<(), Error> {
+    async fn connection(
+        &self,
+        there: SocketAddr,
+        mut address: watch::Receiver<Option<SocketAddr>>,
+    ) -> Result<(), Error> {
         let url = format!("ws://{there}/ws?token={}", self.token);
         let connecting = Box::pin(tokio_tungstenite::connect_async(url));
-        let Ok(connected) = timeout(PATIENCE, connecting).await else { return Ok(()) };
+        let Ok(connected) = timeout(PATIENCE, connecting).await else {
+            return Ok(());
+        };
         let (mut stream, _) = connected?;
         self.counts.connections.fetch_add(1, Ordering::Relaxed);
         for business in self.businesses.iter().chain([&self.forbidden]) {
-            let subscribe = json!({"type": "subscribe", "channel": format!("estadisticas:{business}")});
+            let subscribe =
+                json!({"type": "subscribe", "channel": format!("estadisticas:{business}")});
             stream.send(Message::text(subscribe.to_string())).await?;
         }
         loop {
@@ -94,7 +101,9 @@ impl Viewer {
     fn hear(&self, message: &Value) -> bool {
         if message["type"] == "error" {
             let code = &message["data"]["code"];
-            self.counts.refused.fetch_add(u64::from(code == "forbidden"), Ordering::Relaxed);
+            self.counts
+                .refused
+                .fetch_add(u64::from(code == "forbidden"), Ordering::Relaxed);
             return code != "forbidden";
         }
         if message["type"] != "stats" {
@@ -104,16 +113,30 @@ impl Viewer {
         let data = &message["data"];
         let business = data["negocio_id"].as_str().unwrap_or_default().to_owned();
         let version = message["v"].as_u64().unwrap_or_default();
-        let numbers = ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"];
+        let numbers = [
+            "citas_hoy",
+            "total_citas",
+            "citas_completadas",
+            "citas_canceladas",
+        ];
         let numbers = numbers.map(|name| data[name].as_i64().unwrap_or(-1));
         let mut sight = self.sight.lock().unwrap();
-        if !self.businesses.contains(&business) || message["channel"] != format!("estadisticas:{business}") {
-            sight.complaint.get_or_insert(format!("a frame of another's: {message}"));
+        if !self.businesses.contains(&business)
+            || message["channel"] != format!("estadisticas:{business}")
+        {
+            sight
+                .complaint
+                .get_or_insert(format!("a frame of another's: {message}"));
         }
-        let before = sight.versions.insert(business.clone(), version).unwrap_or_default();
+        let before = sight
+            .versions
+            .insert(business.clone(), version)
+            .unwrap_or_default();
         let repeats = before == version && !sight.now.contains_key(&business);
         if before > version || (before == version && !repeats) {
-            sight.complaint.get_or_insert(format!("version {version} after {before}: {message}"));
+            sight
+                .complaint
+                .get_or_insert(format!("version {version} after {before}: {message}"));
         }
         sight.now.insert(business, numbers);
         false

@@ -8,17 +8,32 @@ const SCHEMAS: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = 'latido
 async fn from_nothing_to_installed_and_back() {
     let place = Place::new().await;
     let client = place.database.client().await;
-    let schemas = async || client.query_one(SCHEMAS, &[]).await.unwrap().get::<_, i64>(0);
+    let schemas = async || {
+        client
+            .query_one(SCHEMAS, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+    };
 
     let before = place.home.run(&["doctor"], &place.with(&[])).await;
-    assert!(before.code == Some(1) && before.out.contains("run `latido install`"), "{before:?}");
+    assert!(
+        before.code == Some(1) && before.out.contains("run `latido install`"),
+        "{before:?}"
+    );
 
     let script = place.print(&["install", "--dry-run"]).await;
     assert_eq!(schemas().await, 0, "a dry run changes nothing");
-    client.batch_execute(&script).await.expect("the script is SQL");
+    client
+        .batch_execute(&script)
+        .await
+        .expect("the script is SQL");
     assert_eq!(schemas().await, 1);
     let unchanged = place.print(&["install"]).await;
-    assert!(unchanged.starts_with("unchanged  ") && unchanged.contains("citas"), "the script had done it all: {unchanged}");
+    assert!(
+        unchanged.starts_with("unchanged  ") && unchanged.contains("citas"),
+        "the script had done it all: {unchanged}"
+    );
 
     place.print(&["uninstall"]).await;
     assert_eq!(schemas().await, 0);
@@ -26,10 +41,16 @@ async fn from_nothing_to_installed_and_back() {
     assert!(place.print(&["install"]).await.starts_with("unchanged  "));
 
     let healthy = place.home.run(&["doctor"], &place.with(&[])).await;
-    assert!(healthy.code == Some(0) && !healthy.out.contains("FAILURE"), "{healthy:?}");
+    assert!(
+        healthy.code == Some(0) && !healthy.out.contains("FAILURE"),
+        "{healthy:?}"
+    );
     let uninstallation = place.print(&["uninstall", "--dry-run"]).await;
     assert_eq!(schemas().await, 1, "a dry run changes nothing");
-    client.batch_execute(&uninstallation).await.expect("the script is SQL");
+    client
+        .batch_execute(&uninstallation)
+        .await
+        .expect("the script is SQL");
     assert_eq!(schemas().await, 0);
     assert_eq!(place.print(&["uninstall"]).await, "nothing was installed\n");
 }
@@ -38,24 +59,72 @@ async fn from_nothing_to_installed_and_back() {
 async fn the_doctor_finds_what_would_fail() {
     let place = Place::new().await;
     place.print(&["install"]).await;
-    let weak = place.home.run(&["doctor"], &place.with(&[("JWT_SECRET", "short")])).await;
-    assert!(weak.code == Some(1) && weak.out.contains("JWT_ALLOW_WEAK_SECRET=true"), "a server would not start: {weak:?}");
-    for subject in
-        ["token secret", "TIMEZONE", "server version", "TLS", "pooler", "LISTEN", "triggers on citas", "index on citas", "plan"]
-    {
-        assert!(weak.out.contains(&format!("{subject}: ")), "{subject} in {}", weak.out);
+    let weak = place
+        .home
+        .run(&["doctor"], &place.with(&[("JWT_SECRET", "short")]))
+        .await;
+    assert!(
+        weak.code == Some(1) && weak.out.contains("JWT_ALLOW_WEAK_SECRET=true"),
+        "a server would not start: {weak:?}"
+    );
+    for subject in [
+        "token secret",
+        "TIMEZONE",
+        "server version",
+        "TLS",
+        "pooler",
+        "LISTEN",
+        "triggers on citas",
+        "index on citas",
+        "plan",
+    ] {
+        assert!(
+            weak.out.contains(&format!("{subject}: ")),
+            "{subject} in {}",
+            weak.out
+        );
     }
-    let keyless = place.home.run(&["doctor"], &place.with(&[("JWT_SECRET", "")])).await;
-    assert!(keyless.code == Some(1) && keyless.out.contains("JWT_JWKS_URL"), "{keyless:?}");
-    place.database.client().await.batch_execute("DROP TABLE citas CASCADE").await.unwrap();
+    let keyless = place
+        .home
+        .run(&["doctor"], &place.with(&[("JWT_SECRET", "")]))
+        .await;
+    assert!(
+        keyless.code == Some(1) && keyless.out.contains("JWT_JWKS_URL"),
+        "{keyless:?}"
+    );
+    place
+        .database
+        .client()
+        .await
+        .batch_execute("DROP TABLE citas CASCADE")
+        .await
+        .unwrap();
     let missing = place.home.run(&["doctor"], &place.with(&[])).await;
-    assert!(missing.code == Some(1) && missing.out.contains("FAILURE") && missing.out.contains("citas"), "{missing:?}");
+    assert!(
+        missing.code == Some(1) && missing.out.contains("FAILURE") && missing.out.contains("citas"),
+        "{missing:?}"
+    );
     let installing = place.home.run(&["install"], &place.with(&[])).await;
-    assert!(installing.code == Some(1) && installing.err.contains("no table citas"), "{installing:?}");
+    assert!(
+        installing.code == Some(1) && installing.err.contains("no table citas"),
+        "{installing:?}"
+    );
 
-    let away = place.home.run(&["doctor"], &place.with(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")])).await;
-    assert!(away.code == Some(1) && away.out.contains("FAILURE"), "{away:?}");
+    let away = place
+        .home
+        .run(
+            &["doctor"],
+            &place.with(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]),
+        )
+        .await;
+    assert!(
+        away.code == Some(1) && away.out.contains("FAILURE"),
+        "{away:?}"
+    );
     for finished in [weak, missing, installing, away] {
-        assert!(!format!("{finished:?}").contains("open-sesame"), "{finished:?}");
+        assert!(
+            !format!("{finished:?}").contains("open-sesame"),
+            "{finished:?}"
+        );
     }
 }

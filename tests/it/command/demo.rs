@@ -23,7 +23,11 @@ struct Demo {
 
 /// The state of a demo within its home, and any free port.
 fn variables(state: &str) -> [(&str, &str); 3] {
-    [("XDG_STATE_HOME", state), ("PORT", "0"), ("SHUTDOWN_SECONDS", "4")]
+    [
+        ("XDG_STATE_HOME", state),
+        ("PORT", "0"),
+        ("SHUTDOWN_SECONDS", "4"),
+    ]
 }
 
 impl Demo {
@@ -35,19 +39,39 @@ impl Demo {
         let process = home.start(&["demo"], variables);
         let behind = async |mark: &str| {
             let line = process.prints(mark, |line| line.contains(mark)).await;
-            line.split_once(mark).expect("it is there").1.trim().to_owned()
+            line.split_once(mark)
+                .expect("it is there")
+                .1
+                .trim()
+                .to_owned()
         };
         let page = behind("Latido is running: ").await;
         let watch = behind("LATIDO_TOKEN=").await;
         let token = behind("The token, good for an hour: ").await;
         let database = behind("psql ").await.trim_matches('\'').to_owned();
-        process.prints("the last line", |line| line.contains("Ctrl-C stops everything")).await;
+        process
+            .prints("the last line", |line| {
+                line.contains("Ctrl-C stops everything")
+            })
+            .await;
         process.ready().await;
-        Self { page, token, watch, database, http: client(), process }
+        Self {
+            page,
+            token,
+            watch,
+            database,
+            http: client(),
+            process,
+        }
     }
 
     async fn session(&self) -> Value {
-        let answer = self.http.get(format!("{}demo/session", self.page)).send().await.expect("an answer");
+        let answer = self
+            .http
+            .get(format!("{}demo/session", self.page))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status(), 200);
         serde_json::from_str(&answer.text().await.unwrap()).expect("JSON")
     }
@@ -56,7 +80,13 @@ impl Demo {
     async fn socket(&self, session: &Value) -> (Socket, String) {
         let url = format!("{}ws", self.page.replacen("http://", "ws://", 1));
         let socket = Socket::connect(&url, session["token"].as_str().expect("a token")).await;
-        (socket, format!("estadisticas:{}", session["negocios"][0]["id"].as_str().expect("an id")))
+        (
+            socket,
+            format!(
+                "estadisticas:{}",
+                session["negocios"][0]["id"].as_str().expect("an id")
+            ),
+        )
     }
 }
 
@@ -71,25 +101,43 @@ fn socket_folder(url: &str) -> PathBuf {
 
 /// Processes that have to do with this folder.
 fn processes_of(state: &str) -> Vec<String> {
-    processes().into_iter().map(|(.., command)| command).filter(|command| command.contains(state)).collect()
+    processes()
+        .into_iter()
+        .map(|(.., command)| command)
+        .filter(|command| command.contains(state))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     let home = Home::new();
-    let state = home.folder().path().join("state").to_str().expect("UTF-8").to_owned();
+    let state = home
+        .folder()
+        .path()
+        .join("state")
+        .to_str()
+        .expect("UTF-8")
+        .to_owned();
     an_impatient_start(&home, &state).await;
     let mut demo = Demo::start(&home, &state).await;
     the_page_is_served(&demo).await;
     the_watch_line_works(&home, &demo).await;
     numbers_move(&demo).await;
     a_booking_is_counted(&demo).await;
-    connect(&demo.database).await.batch_execute("CREATE TABLE kept ()").await.expect("a table");
+    connect(&demo.database)
+        .await
+        .batch_execute("CREATE TABLE kept ()")
+        .await
+        .expect("a table");
 
     let socket = socket_folder(&demo.database);
     assert!(socket.exists());
     let second = home.run(&["demo"], &variables(&state)).await;
-    assert_eq!((second.code, second.out.as_str()), (Some(1), ""), "{second:?}");
+    assert_eq!(
+        (second.code, second.out.as_str()),
+        (Some(1), ""),
+        "{second:?}"
+    );
     let who = format!("process {} already runs the database", demo.process.pid());
     assert!(second.err.contains(&who), "{}", second.err);
     assert!(!demo.process.has_ended());
@@ -97,9 +145,15 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
 
     demo.process.signal(Signal::KILL);
     assert_eq!(demo.process.finished().await.code, None);
-    until("its PostgreSQL is gone", async || processes_of(&state).is_empty() && !socket.exists()).await;
+    until("its PostgreSQL is gone", async || {
+        processes_of(&state).is_empty() && !socket.exists()
+    })
+    .await;
 
-    let apps = [("LATIDO_APPS", "messaging,modules"), ("MODULES_API_KEY", "a key of this test")];
+    let apps = [
+        ("LATIDO_APPS", "messaging,modules"),
+        ("MODULES_API_KEY", "a key of this test"),
+    ];
     let demo = Demo::start_with(&home, &[&variables(&state)[..], &apps].concat()).await;
     connect(&demo.database)
         .await
@@ -110,7 +164,11 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     demo.process.signal(Signal::INT);
     let finished = demo.process.finished().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    assert_eq!(processes_of(&state), Vec::<String>::new(), "it has stopped its PostgreSQL");
+    assert_eq!(
+        processes_of(&state),
+        Vec::<String>::new(),
+        "it has stopped its PostgreSQL"
+    );
     assert!(!socket.exists(), "{}", socket.display());
     assert!(!finished.err.contains(&demo.token), "{}", finished.err);
 }
@@ -118,9 +176,13 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
 /// Ended while its data is being made: what still makes it is waited for, and nothing half made is used.
 async fn an_impatient_start(home: &Home, state: &str) {
     let demo = home.start(&["demo"], &variables(state));
-    let is_unfinished = |entry: DirEntry| entry.file_name().to_string_lossy().ends_with(".unfinished");
+    let is_unfinished =
+        |entry: DirEntry| entry.file_name().to_string_lossy().ends_with(".unfinished");
     let folder = format!("{state}/latido");
-    until("initdb works", async || fs::read_dir(&folder).is_ok_and(|entries| entries.flatten().any(is_unfinished))).await;
+    until("initdb works", async || {
+        fs::read_dir(&folder).is_ok_and(|entries| entries.flatten().any(is_unfinished))
+    })
+    .await;
     demo.signal(Signal::KILL);
     demo.finished().await;
 }
@@ -129,11 +191,26 @@ async fn the_page_is_served(demo: &Demo) {
     assert!(demo.page.starts_with("http://127.0.0.1:"), "{}", demo.page);
     let answer = demo.http.get(&demo.page).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
-    let policy = answer.headers()["content-security-policy"].to_str().expect("text").to_owned();
-    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+        "{policy}"
+    );
     let page = answer.text().await.expect("text");
-    for path in page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-        let asset = demo.http.get(format!("{}{}", demo.page, path.trim_start_matches('/'))).send().await.expect("an answer");
+    for path in page
+        .split("src=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
+        let asset = demo
+            .http
+            .get(format!("{}{}", demo.page, path.trim_start_matches('/')))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(asset.status(), 200, "{path}");
     }
 }
@@ -143,9 +220,15 @@ async fn the_watch_line_works(home: &Home, demo: &Demo) {
     let (token, command) = demo.watch.split_once(' ').expect("a command");
     assert_eq!(token, demo.token);
     let mut arguments = command.split(' ');
-    assert_eq!(arguments.next(), Some(env!("CARGO_BIN_EXE_latido")), "as it was called");
+    assert_eq!(
+        arguments.next(),
+        Some(env!("CARGO_BIN_EXE_latido")),
+        "as it was called"
+    );
     let watch = home.start(&arguments.collect::<Vec<_>>(), &[("LATIDO_TOKEN", token)]);
-    watch.prints("numbers", |line| line.contains("total_citas ")).await;
+    watch
+        .prints("numbers", |line| line.contains("total_citas "))
+        .await;
 }
 
 async fn numbers_move(demo: &Demo) {
@@ -163,7 +246,11 @@ async fn numbers_move(demo: &Demo) {
         let frame = socket.next_of("stats").await;
         let mut data = frame["data"].clone();
         data["timestamp"].take();
-        if first.entry(frame["channel"].to_string()).or_insert_with(|| data.clone()) != &data {
+        if first
+            .entry(frame["channel"].to_string())
+            .or_insert_with(|| data.clone())
+            != &data
+        {
             return;
         }
     }
@@ -177,11 +264,27 @@ async fn a_booking_is_counted(demo: &Demo) {
     let id = channel.split_once(':').expect("a key").1;
     socket.subscribe(&channel).await;
     for _ in 0..3 {
-        let before: i64 = client.query_one(count, &[&id]).await.expect("a count").get(0);
-        let answer = demo.http.post(format!("{}demo/citas", demo.page)).json(&json!({"negocio_id": id})).send().await;
+        let before: i64 = client
+            .query_one(count, &[&id])
+            .await
+            .expect("a count")
+            .get(0);
+        let answer = demo
+            .http
+            .post(format!("{}demo/citas", demo.page))
+            .json(&json!({"negocio_id": id}))
+            .send()
+            .await;
         assert_eq!(answer.expect("an answer").status(), 201);
-        socket.stats_until(&channel, |data| data["total_citas"].as_i64() > Some(before)).await;
+        socket
+            .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(before))
+            .await;
     }
-    let foreign = demo.http.get(format!("{}demo/session", demo.page)).header("host", "evil.example").send().await;
+    let foreign = demo
+        .http
+        .get(format!("{}demo/session", demo.page))
+        .header("host", "evil.example")
+        .send()
+        .await;
     assert_eq!(foreign.expect("an answer").status(), 403);
 }

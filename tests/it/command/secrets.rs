@@ -39,7 +39,10 @@ impl Visited {
     async fn start() -> Self {
         let place = Place::new().await;
         let outside = Outside::start().await;
-        let (introspection, keys) = (outside.url("introspect", ADDRESS_KEYS[0]), outside.url("keys", ADDRESS_KEYS[1]));
+        let (introspection, keys) = (
+            outside.url("introspect", ADDRESS_KEYS[0]),
+            outside.url("keys", ADDRESS_KEYS[1]),
+        );
         let variables = [
             ("RUST_LOG", "trace"),
             ("LATIDO_APPS", "workspace,messaging,modules,gateway"),
@@ -61,18 +64,44 @@ impl Visited {
              INSERT INTO modules (module_id, module_code, module_password_hash, user_id, claimed) VALUES ('M1', 'c1', '{HASH}', 7, true);
              INSERT INTO session (sid, sess, expire) VALUES ('{SESSION}', '{{\"userId\": 7}}', now() + interval '1 hour')"
         );
-        place.database.client().await.batch_execute(&sql).await.unwrap();
+        place
+            .database
+            .client()
+            .await
+            .batch_execute(&sql)
+            .await
+            .unwrap();
         let server = place.start(&["serve"], &variables);
         let address = server.ready().await.to_string();
-        let line = server.says("the gateway listens", |line| line.contains("listening for apps")).await;
+        let line = server
+            .says("the gateway listens", |line| {
+                line.contains("listening for apps")
+            })
+            .await;
         let line: Value = serde_json::from_str(&line).unwrap();
         let listeners = [address, line["listener"].as_str().unwrap().to_owned()];
-        let mut secrets: Vec<_> = [HOOK_KEY, WORKSPACE_KEY, MODULES_KEY, GATEWAY_KEY, SESSION_SECRET, SESSION, HASH, SECRET]
-            .map(ToOwned::to_owned)
-            .to_vec();
+        let mut secrets: Vec<_> = [
+            HOOK_KEY,
+            WORKSPACE_KEY,
+            MODULES_KEY,
+            GATEWAY_KEY,
+            SESSION_SECRET,
+            SESSION,
+            HASH,
+            SECRET,
+        ]
+        .map(ToOwned::to_owned)
+        .to_vec();
         secrets.extend(ADDRESS_KEYS.map(ToOwned::to_owned));
         secrets.push("open-sesame".to_owned());
-        Self { place, server, outside, listeners, secrets, answers: String::new() }
+        Self {
+            place,
+            server,
+            outside,
+            listeners,
+            secrets,
+            answers: String::new(),
+        }
     }
 
     /// A good token. Each is presented once: what the issuer said of it is remembered.
@@ -81,7 +110,8 @@ impl Visited {
         claims["jti"] = json!(self.secrets.len());
         let token = claims::sign_with(SECRET, &claims);
         // Who has the signature has the token.
-        self.secrets.push(token.rsplit_once('.').unwrap().1.to_owned());
+        self.secrets
+            .push(token.rsplit_once('.').unwrap().1.to_owned());
         token
     }
 
@@ -114,7 +144,12 @@ impl Visited {
     }
 
     /// Says each of these, and hears one answer to each.
-    async fn talk(&mut self, url: &str, headers: &[(&'static str, &str)], words: &[String]) -> Result<(), u16> {
+    async fn talk(
+        &mut self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        words: &[String],
+    ) -> Result<(), u16> {
         let mut socket = Socket::try_connect(url, headers).await?;
         if url.contains("/socket.io/") {
             // Its server speaks first.
@@ -136,54 +171,94 @@ impl Visited {
     /// The native dialect and the streams' REST: tokens in every place, good ones, revoked ones, of which nobody can say anything.
     async fn streams(&mut self) {
         let ws = format!("ws://{}/ws", self.listeners[0]);
-        let moods = [(Mood::Well, None), (Mood::Revoked, Some(401)), (Mood::Broken, Some(503)), (Mood::Garbled, Some(503))];
+        let moods = [
+            (Mood::Well, None),
+            (Mood::Revoked, Some(401)),
+            (Mood::Broken, Some(503)),
+            (Mood::Garbled, Some(503)),
+        ];
         for (mood, refused) in moods {
             self.outside.be(mood);
-            let (query, protocol, bearer, later, rest) = (self.user(), self.user(), self.user(), self.user(), self.user());
+            let (query, protocol, bearer, later, rest) = (
+                self.user(),
+                self.user(),
+                self.user(),
+                self.user(),
+                self.user(),
+            );
             // The workspace's clients need no token to connect: one that is no good is not admitted all the same.
             let opened = self.talk(&format!("{ws}?token={query}"), &[], &[]).await;
             assert_eq!(opened.err(), refused, "{mood:?}");
             let protocol = format!("bearer, {protocol}");
-            assert_eq!(self.talk(&ws, &[("sec-websocket-protocol", &protocol)], &[]).await.err(), refused);
+            assert_eq!(
+                self.talk(&ws, &[("sec-websocket-protocol", &protocol)], &[])
+                    .await
+                    .err(),
+                refused
+            );
             let bearer = format!("Bearer {bearer}");
-            assert_eq!(self.talk(&ws, &[("authorization", &bearer)], &[]).await.err(), refused);
+            assert_eq!(
+                self.talk(&ws, &[("authorization", &bearer)], &[])
+                    .await
+                    .err(),
+                refused
+            );
             self.outside.be(Mood::Well);
             let good = self.user();
             let mut socket = Socket::connect(&ws, &good).await;
             self.outside.be(mood);
-            let renewals = [later, self.wrong()].map(|token| json!({"type": "auth", "data": {"token": token}}).to_string());
+            let renewals = [later, self.wrong()]
+                .map(|token| json!({"type": "auth", "data": {"token": token}}).to_string());
             self.talk_on(&mut socket, &renewals).await;
             let snapshot = self.request(Method::GET, &format!("/estadisticas/{B1}?token={rest}"));
             let status = self.ask(snapshot).await;
             assert_eq!(status, refused.unwrap_or(200));
         }
         self.outside.be(Mood::Well);
-        let signed_by_nobody = format!("eyJhbGciOiJSUzI1NiIsImtpZCI6Im5ldyJ9.eyJpZCI6MX0.{}", self.wrong());
+        let signed_by_nobody = format!(
+            "eyJhbGciOiJSUzI1NiIsImtpZCI6Im5ldyJ9.eyJpZCI6MX0.{}",
+            self.wrong()
+        );
         for mood in [Mood::Broken, Mood::Well] {
             self.outside.be(mood);
-            let refused = self.talk(&format!("{ws}?token={signed_by_nobody}"), &[], &[]).await.err();
+            let refused = self
+                .talk(&format!("{ws}?token={signed_by_nobody}"), &[], &[])
+                .await
+                .err();
             assert!(matches!(refused, Some(401 | 503)), "{refused:?}");
         }
         self.outside.be(Mood::Well);
         for key in [HOOK_KEY.to_owned(), self.wrong()] {
             for header in ["x-api-key", "authorization"] {
-                let value = if header == "authorization" { format!("Bearer {key}") } else { key.clone() };
-                let hook = self.request(Method::POST, "/notify/cita").header(header, value);
-                let status = self.ask(hook.json(&json!({"negocio_id": B1, "action": "created"}))).await;
+                let value = if header == "authorization" {
+                    format!("Bearer {key}")
+                } else {
+                    key.clone()
+                };
+                let hook = self
+                    .request(Method::POST, "/notify/cita")
+                    .header(header, value);
+                let status = self
+                    .ask(hook.json(&json!({"negocio_id": B1, "action": "created"})))
+                    .await;
                 assert_eq!(status, if key == HOOK_KEY { 200 } else { 401 });
             }
         }
     }
 
     async fn workspace(&mut self) {
-        let good = self.token(json!({"userId": "7", "workspaces": [{"workspaceId": "1", "role": "admin"}]}));
+        let good = self
+            .token(json!({"userId": "7", "workspaces": [{"workspaceId": "1", "role": "admin"}]}));
         let url = format!("ws://{}/ws", self.listeners[0]);
         for token in [good, self.wrong()] {
-            let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "7", "token": token}).to_string();
+            let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "7", "token": token})
+                .to_string();
             self.talk(&url, &[], &[auth]).await.unwrap();
         }
         for key in [WORKSPACE_KEY.to_owned(), self.wrong()] {
-            let publish = self.request(Method::POST, "/api/workspaces/1/broadcast").header("x-api-key", &key);
+            let publish = self
+                .request(Method::POST, "/api/workspaces/1/broadcast")
+                .header("x-api-key", &key);
             let status = self.ask(publish.json(&json!({"message": 1}))).await;
             assert_eq!(status == 200, key == WORKSPACE_KEY, "{status}");
         }
@@ -191,22 +266,46 @@ impl Visited {
 
     async fn messaging(&mut self) {
         let user = "aaaa0000-0000-4000-8000-000000000001";
-        let socket = format!("ws://{}/socket/websocket?vsn=2.0.0&token=", self.listeners[0]);
+        let socket = format!(
+            "ws://{}/socket/websocket?vsn=2.0.0&token=",
+            self.listeners[0]
+        );
         let joins: Vec<_> = (0..2)
             .map(|_| json!(["1", "1", format!("user:{user}"), "phx_join", {"token": self.wrong(), "params": {"token": self.wrong()}}]))
             .map(|join| join.to_string())
             .collect();
         let good = self.token(json!({"sub": user, "device_id": "d"}));
         // Until the feed knows where it begins the answer is 503.
-        until("the feed has begun", async || self.talk(&format!("{socket}{good}"), &[], &joins[..1]).await.is_ok()).await;
+        until("the feed has begun", async || {
+            self.talk(&format!("{socket}{good}"), &[], &joins[..1])
+                .await
+                .is_ok()
+        })
+        .await;
         self.outside.be(Mood::Broken);
         let unsaid = self.token(json!({"sub": user, "device_id": "d"}));
-        assert_eq!(self.talk(&format!("{socket}{unsaid}"), &[], &[]).await.err(), Some(503), "it may be a good one");
+        assert_eq!(
+            self.talk(&format!("{socket}{unsaid}"), &[], &[])
+                .await
+                .err(),
+            Some(503),
+            "it may be a good one"
+        );
         self.outside.be(Mood::Well);
         let wrong = self.wrong();
-        assert!(self.talk(&format!("{socket}{wrong}"), &[], &[]).await.is_err());
         assert!(
-            self.talk(socket.trim_end_matches("&token="), &[("authorization", &format!("Bearer {wrong}"))], &[]).await.is_err()
+            self.talk(&format!("{socket}{wrong}"), &[], &[])
+                .await
+                .is_err()
+        );
+        assert!(
+            self.talk(
+                socket.trim_end_matches("&token="),
+                &[("authorization", &format!("Bearer {wrong}"))],
+                &[]
+            )
+            .await
+            .is_err()
         );
     }
 
@@ -215,23 +314,44 @@ impl Visited {
         self.secrets.push("s3cret".to_owned());
         for password in ["s3cret".to_owned(), self.wrong()] {
             let identify = json!({"type": "module_identify", "moduleId": "M1", "password": password, "uptime": 5}).to_string();
-            self.talk(&format!("ws://{listener}/esp32"), &[], &[identify]).await.unwrap();
+            self.talk(&format!("ws://{listener}/esp32"), &[], &[identify])
+                .await
+                .unwrap();
         }
-        let signature = hmac::Hmac::<sha2::Sha256>::new_from_slice(SESSION_SECRET.as_bytes()).unwrap();
+        let signature =
+            hmac::Hmac::<sha2::Sha256>::new_from_slice(SESSION_SECRET.as_bytes()).unwrap();
         let signature = signature.chain_update(SESSION).finalize().into_bytes();
         let signature = base64::engine::general_purpose::STANDARD_NO_PAD.encode(signature);
-        let cookies = [format!("connect.sid=s:{SESSION}.{signature}"), format!("connect.sid=s:{SESSION}.{}", self.wrong())];
+        let cookies = [
+            format!("connect.sid=s:{SESSION}.{signature}"),
+            format!("connect.sid=s:{SESSION}.{}", self.wrong()),
+        ];
         self.secrets.push(signature);
         let url = format!("ws://{listener}/socket.io/?EIO=4&transport=websocket");
-        for (cookie, tokens) in cookies.into_iter().zip([[self.user(), self.user()], [self.wrong(), self.wrong()]]) {
+        for (cookie, tokens) in cookies
+            .into_iter()
+            .zip([[self.user(), self.user()], [self.wrong(), self.wrong()]])
+        {
             let [first, second] = tokens;
             let open = format!("40{}", json!({"token": first}));
-            let identify = format!("42{}", json!(["client:authenticate", {"token": second, "sessionToken": second}]));
-            self.talk(&url, &[("cookie", &cookie)], &["40".to_owned(), identify]).await.unwrap();
-            self.talk(&format!("{url}&token={second}"), &[], &[open]).await.unwrap();
-            let stats = self.request(Method::GET, &format!("/api/modules/stats?token={second}")).header("cookie", &cookie);
+            let identify = format!(
+                "42{}",
+                json!(["client:authenticate", {"token": second, "sessionToken": second}])
+            );
+            self.talk(&url, &[("cookie", &cookie)], &["40".to_owned(), identify])
+                .await
+                .unwrap();
+            self.talk(&format!("{url}&token={second}"), &[], &[open])
+                .await
+                .unwrap();
+            let stats = self
+                .request(Method::GET, &format!("/api/modules/stats?token={second}"))
+                .header("cookie", &cookie);
             self.ask(stats).await;
-            let polling = self.request(Method::GET, &format!("/socket.io/?EIO=4&transport=polling&token={first}"));
+            let polling = self.request(
+                Method::GET,
+                &format!("/socket.io/?EIO=4&transport=polling&token={first}"),
+            );
             assert_eq!(self.ask(polling.header("cookie", cookie)).await, 200);
         }
         self.outside.be(Mood::Broken);
@@ -241,24 +361,47 @@ impl Visited {
         self.outside.be(Mood::Well);
         for key in [MODULES_KEY.to_owned(), self.wrong()] {
             let body = json!({"user": {"id": 7, "name": "Ana", "password": self.wrong(), "sessionId": self.wrong()}});
-            let emit = self.request(Method::POST, "/api/modules/emit/emitUserLoggedIn").header("x-api-key", &key).json(&body);
-            assert_eq!(self.ask(emit).await, if key == MODULES_KEY { 200 } else { 401 });
+            let emit = self
+                .request(Method::POST, "/api/modules/emit/emitUserLoggedIn")
+                .header("x-api-key", &key)
+                .json(&body);
+            assert_eq!(
+                self.ask(emit).await,
+                if key == MODULES_KEY { 200 } else { 401 }
+            );
         }
     }
 
     async fn gateway(&mut self) {
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", self.listeners[1]);
+        let url = format!(
+            "ws://{}/socket.io/?EIO=4&transport=websocket",
+            self.listeners[1]
+        );
         for mood in [Mood::Well, Mood::Revoked, Mood::Broken, Mood::Garbled] {
             self.outside.be(mood);
             let token = self.wrong();
-            let say = format!("42{}", json!(["authenticate", {"token": token, "userId": 1, "role": "cliente"}]));
-            self.talk(&url, &[], &[format!("40{}", json!({"token": token})), say]).await.unwrap();
+            let say = format!(
+                "42{}",
+                json!(["authenticate", {"token": token, "userId": 1, "role": "cliente"}])
+            );
+            self.talk(&url, &[], &[format!("40{}", json!({"token": token})), say])
+                .await
+                .unwrap();
             let (key, token) = (self.wrong(), self.wrong());
-            for proof in [format!("Bearer {key}"), format!("Token {token}"), format!("Bearer {GATEWAY_KEY}")] {
+            for proof in [
+                format!("Bearer {key}"),
+                format!("Token {token}"),
+                format!("Bearer {GATEWAY_KEY}"),
+            ] {
                 // From behind a proxy: this machine itself needs no proof.
-                let asked = self.gateways(Method::GET, "/dashboard").header("x-forwarded-for", "192.0.2.1");
+                let asked = self
+                    .gateways(Method::GET, "/dashboard")
+                    .header("x-forwarded-for", "192.0.2.1");
                 let is_key = proof.ends_with(GATEWAY_KEY);
-                assert_eq!(self.ask(asked.header("authorization", proof)).await == 200, is_key);
+                assert_eq!(
+                    self.ask(asked.header("authorization", proof)).await == 200,
+                    is_key
+                );
             }
         }
         self.outside.be(Mood::Well);
@@ -266,13 +409,26 @@ impl Visited {
 
     /// What operators are shown, and what is scraped.
     async fn operators(&mut self) {
-        let admin = self.token(json!({"id": "aaaaaaaa-0000-4000-8000-000000000003", "rol": "admin_sistema"}));
+        let admin = self
+            .token(json!({"id": "aaaaaaaa-0000-4000-8000-000000000003", "rol": "admin_sistema"}));
         let wrong = self.wrong();
         for root in ["/dashboard", "/api/dashboard"] {
-            for what in ["", "/clients", "/rooms", "/events", "/stats", "/metrics", "/api-status"] {
-                let asked = self.request(Method::GET, &format!("{root}{what}")).bearer_auth(&admin);
+            for what in [
+                "",
+                "/clients",
+                "/rooms",
+                "/events",
+                "/stats",
+                "/metrics",
+                "/api-status",
+            ] {
+                let asked = self
+                    .request(Method::GET, &format!("{root}{what}"))
+                    .bearer_auth(&admin);
                 assert_eq!(self.ask(asked).await, 200, "{root}{what}");
-                let asked = self.request(Method::GET, &format!("{root}{what}?token={admin}")).bearer_auth(&wrong);
+                let asked = self
+                    .request(Method::GET, &format!("{root}{what}?token={admin}"))
+                    .bearer_auth(&wrong);
                 assert_eq!(self.ask(asked).await, 401);
                 if root == "/dashboard" {
                     let asked = self.gateways(Method::GET, &format!("{root}{what}"));
@@ -302,16 +458,32 @@ async fn what_any_door_is_shown_stays_there() {
     visited.operators().await;
     visited.outside.be(Mood::Broken);
     let asked = visited.outside.questions();
-    until("tokens in use are asked about again", async || visited.outside.questions() > asked).await;
+    until("tokens in use are asked about again", async || {
+        visited.outside.questions() > asked
+    })
+    .await;
 
-    let Visited { place, server, secrets, answers, .. } = visited;
+    let Visited {
+        place,
+        server,
+        secrets,
+        answers,
+        ..
+    } = visited;
     server.signal(Signal::TERM);
     let finished = server.finished().await;
     drop(place);
     assert_eq!(finished.code, Some(0), "{}", finished.err);
-    assert!(finished.err.contains(r#""level":"TRACE""#), "all is logged that can be");
+    assert!(
+        finished.err.contains(r#""level":"TRACE""#),
+        "all is logged that can be"
+    );
     for secret in secrets {
-        let line = finished.err.lines().chain(answers.lines()).find(|line| line.contains(&secret));
+        let line = finished
+            .err
+            .lines()
+            .chain(answers.lines())
+            .find(|line| line.contains(&secret));
         assert_eq!(line, None, "{secret} is in a log or in an answer");
     }
 }

@@ -22,8 +22,16 @@ async fn a_token_opens_it_and_a_signal_ends_it_in_order() {
         server.signal(signal);
         assert_eq!(socket.closed().await, Some(1012), "{signal:?}");
         let finished = server.finished().await;
-        assert_eq!((finished.code, finished.out.as_str()), (Some(0), ""), "{signal:?}: {finished:?}");
-        assert!(finished.err.contains(r#""message":"stopped""#), "{}", finished.err);
+        assert_eq!(
+            (finished.code, finished.out.as_str()),
+            (Some(0), ""),
+            "{signal:?}: {finished:?}"
+        );
+        assert!(
+            finished.err.contains(r#""message":"stopped""#),
+            "{}",
+            finished.err
+        );
     }
 }
 
@@ -33,25 +41,49 @@ async fn logs_are_structured_and_hold_no_secret() {
     place.print(&["install"]).await;
     let token = place.token(B1).await;
     let key = "a key that callers of the hook must present";
-    let server = place.start(&["serve"], &[("RUST_LOG", "trace"), ("NOTIFY_API_KEY", key)]);
+    let server = place.start(
+        &["serve"],
+        &[("RUST_LOG", "trace"), ("NOTIFY_API_KEY", key)],
+    );
     let address = server.ready().await;
     let url = format!("ws://{address}/ws");
 
     // A token in every place where one may stand, and one that is wrong.
     let channel = format!("estadisticas:{B1}");
-    Socket::connect(&url, &token).await.subscribe(&channel).await;
+    Socket::connect(&url, &token)
+        .await
+        .subscribe(&channel)
+        .await;
     let protocols = format!("bearer, {token}");
-    let mut socket = Socket::try_connect(&url, &[("sec-websocket-protocol", &protocols)]).await.expect("admitted");
-    socket.send(&json!({"type": "auth", "data": {"token": token}})).await;
+    let mut socket = Socket::try_connect(&url, &[("sec-websocket-protocol", &protocols)])
+        .await
+        .expect("admitted");
+    socket
+        .send(&json!({"type": "auth", "data": {"token": token}}))
+        .await;
     socket.subscribe(&channel).await;
     let forged = format!("{token}forged");
-    assert_eq!(Socket::try_connect(&format!("{url}?token={forged}"), &[]).await.err(), Some(401));
+    assert_eq!(
+        Socket::try_connect(&format!("{url}?token={forged}"), &[])
+            .await
+            .err(),
+        Some(401)
+    );
     let http = client();
-    let snapshot = http.get(format!("http://{address}/estadisticas/{B1}")).bearer_auth(&token).send().await.unwrap();
+    let snapshot = http
+        .get(format!("http://{address}/estadisticas/{B1}"))
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(snapshot.status(), 200);
     let hook = |key: &str| {
-        let request = http.post(format!("http://{address}/notify/cita")).header("x-api-key", key);
-        request.json(&json!({"negocio_id": B1, "action": "created"})).send()
+        let request = http
+            .post(format!("http://{address}/notify/cita"))
+            .header("x-api-key", key);
+        request
+            .json(&json!({"negocio_id": B1, "action": "created"}))
+            .send()
     };
     assert_eq!(hook(key).await.unwrap().status(), 200);
     assert_eq!(hook("another key, wrong").await.unwrap().status(), 401);
@@ -60,12 +92,26 @@ async fn logs_are_structured_and_hold_no_secret() {
     let finished = server.finished().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     for line in finished.err.lines() {
-        let log: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(log["level"].is_string() && log["timestamp"].is_string(), "{line}");
+        let log: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(
+            log["level"].is_string() && log["timestamp"].is_string(),
+            "{line}"
+        );
     }
-    assert!(finished.err.contains(r#""level":"TRACE""#), "all is logged that can be");
+    assert!(
+        finished.err.contains(r#""level":"TRACE""#),
+        "all is logged that can be"
+    );
     let signature = token.rsplit_once('.').expect("three parts").1;
-    for secret in [SECRET, "open-sesame", key, "another key, wrong", &token, signature] {
+    for secret in [
+        SECRET,
+        "open-sesame",
+        key,
+        "another key, wrong",
+        &token,
+        signature,
+    ] {
         let line = finished.err.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret in a log");
     }
@@ -77,9 +123,18 @@ async fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
-    let finished = place.home.run(&["serve"], &place.with(&[("PORT", &port)])).await;
+    let finished = place
+        .home
+        .run(&["serve"], &place.with(&[("PORT", &port)]))
+        .await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
-    assert!(finished.err.contains(&format!("can't listen on {address}: Address already in use")), "{}", finished.err);
+    assert!(
+        finished.err.contains(&format!(
+            "can't listen on {address}: Address already in use"
+        )),
+        "{}",
+        finished.err
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,13 +143,19 @@ async fn whether_it_lives_can_be_asked() {
     let server = place.start(&["serve"], &[]);
     let port = server.address().await.port().to_string();
     let health = async |variables: &[(&str, &str)], arguments: &[&str]| {
-        let finished = place.home.run(&[&["healthcheck"], arguments].concat(), variables).await;
+        let finished = place
+            .home
+            .run(&[&["healthcheck"], arguments].concat(), variables)
+            .await;
         assert_eq!(finished.out, "");
         finished.code
     };
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     assert_eq!(health(&[("PORT", &port)], &[]).await, Some(0));
-    until("ready", async || health(&[], &["--url", &url("/ready")]).await == Some(0)).await;
+    until("ready", async || {
+        health(&[], &["--url", &url("/ready")]).await == Some(0)
+    })
+    .await;
     assert_eq!(health(&[], &["--url", &url("/nowhere")]).await, Some(1));
     server.signal(Signal::TERM);
     assert_eq!(server.finished().await.code, Some(0));
@@ -105,13 +166,31 @@ async fn whether_it_lives_can_be_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_before_its_database_does() {
     let place = Place::new().await;
-    let server = place.start(&["serve"], &[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]);
+    let server = place.start(
+        &["serve"],
+        &[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")],
+    );
     let address = server.address().await;
     let home = &place.home;
-    home.print(&["healthcheck", "--url", &format!("http://{address}/health")], &[]).await;
-    let ready = home.run(&["healthcheck", "--url", &format!("http://{address}/ready")], &[]).await;
-    assert!(ready.code == Some(1) && ready.err.contains("503"), "{ready:?}");
+    home.print(
+        &["healthcheck", "--url", &format!("http://{address}/health")],
+        &[],
+    )
+    .await;
+    let ready = home
+        .run(
+            &["healthcheck", "--url", &format!("http://{address}/ready")],
+            &[],
+        )
+        .await;
+    assert!(
+        ready.code == Some(1) && ready.err.contains("503"),
+        "{ready:?}"
+    );
     server.signal(Signal::TERM);
     let finished = server.finished().await;
-    assert!(finished.code == Some(0) && !finished.err.contains("open-sesame"), "{finished:?}");
+    assert!(
+        finished.code == Some(0) && !finished.err.contains("open-sesame"),
+        "{finished:?}"
+    );
 }

@@ -10,10 +10,21 @@ async fn without_settings_it_says_what_it_needs() {
     let home = Home::new();
     for arguments in [&[][..], &["serve"]] {
         let finished = home.run(arguments, &[]).await;
-        assert_eq!((finished.code, finished.out.as_str()), (Some(2), ""), "{finished:?}");
-        let expected =
-            ["2 mistakes", "DATABASE_URL: missing; expected postgresql://", "JWT_SECRET: missing; expected at least 32"];
-        assert!(expected.iter().all(|text| finished.err.contains(text)), "{}", finished.err);
+        assert_eq!(
+            (finished.code, finished.out.as_str()),
+            (Some(2), ""),
+            "{finished:?}"
+        );
+        let expected = [
+            "2 mistakes",
+            "DATABASE_URL: missing; expected postgresql://",
+            "JWT_SECRET: missing; expected at least 32",
+        ];
+        assert!(
+            expected.iter().all(|text| finished.err.contains(text)),
+            "{}",
+            finished.err
+        );
     }
 }
 
@@ -32,10 +43,21 @@ async fn every_mistake_is_in_one_message_and_no_secret_is() {
         ("METRICS", "perhaps"),
     ];
     let finished = Home::new().run(&["serve"], &wrong).await;
-    assert_eq!((finished.code, finished.out.as_str()), (Some(2), ""), "{finished:?}");
+    assert_eq!(
+        (finished.code, finished.out.as_str()),
+        (Some(2), ""),
+        "{finished:?}"
+    );
     for (name, _) in wrong.iter().filter(|(name, _)| *name != "NOTIFY_API_KEY") {
-        let mistake = finished.err.lines().find(|line| line.trim_start().starts_with(&format!("{name}: ")));
-        assert!(mistake.is_some_and(|line| line.contains("expected")), "{name} in {}", finished.err);
+        let mistake = finished
+            .err
+            .lines()
+            .find(|line| line.trim_start().starts_with(&format!("{name}: ")));
+        assert!(
+            mistake.is_some_and(|line| line.contains("expected")),
+            "{name} in {}",
+            finished.err
+        );
     }
     assert!(!finished.err.contains("hunter2"), "{}", finished.err);
 }
@@ -43,15 +65,29 @@ async fn every_mistake_is_in_one_message_and_no_secret_is() {
 #[tokio::test]
 async fn a_weak_secret_is_refused_unless_allowed() {
     let home = Home::new();
-    let weak = [("DATABASE_URL", NOWHERE), ("JWT_SECRET", "opensesame"), ("HOST", "127.0.0.1"), ("PORT", "0")];
+    let weak = [
+        ("DATABASE_URL", NOWHERE),
+        ("JWT_SECRET", "opensesame"),
+        ("HOST", "127.0.0.1"),
+        ("PORT", "0"),
+    ];
     let finished = home.run(&["serve"], &weak).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
-    assert!(finished.err.contains("JWT_ALLOW_WEAK_SECRET=true") && !finished.err.contains("opensesame"), "{}", finished.err);
+    assert!(
+        finished.err.contains("JWT_ALLOW_WEAK_SECRET=true") && !finished.err.contains("opensesame"),
+        "{}",
+        finished.err
+    );
 
-    let allowed: Vec<_> = weak.into_iter().chain([("JWT_ALLOW_WEAK_SECRET", "true")]).collect();
+    let allowed: Vec<_> = weak
+        .into_iter()
+        .chain([("JWT_ALLOW_WEAK_SECRET", "true")])
+        .collect();
     let server = home.start(&["serve"], &allowed);
     server.address().await;
-    let warning = server.says("a warning", |line| line.contains("JWT_SECRET: 10 bytes")).await;
+    let warning = server
+        .says("a warning", |line| line.contains("JWT_SECRET: 10 bytes"))
+        .await;
     assert!(warning.contains(r#""level":"WARN""#), "{warning}");
     assert!(!server.said().contains("sesame"), "{}", server.said());
 }
@@ -59,26 +95,55 @@ async fn a_weak_secret_is_refused_unless_allowed() {
 #[tokio::test]
 async fn a_file_in_the_working_folder_is_read_and_weighs_least() {
     let home = Home::new();
-    let lines: String = variables(NOWHERE).iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+    let lines: String = variables(NOWHERE)
+        .iter()
+        .map(|(name, value)| format!("{name}='{value}'\n"))
+        .collect();
     home.folder().write(".env", &format!("# ours\n{lines}"));
-    assert_eq!(home.print(&["token", "--user", "ana"], &[]).await.trim().split('.').count(), 3);
+    assert_eq!(
+        home.print(&["token", "--user", "ana"], &[])
+            .await
+            .trim()
+            .split('.')
+            .count(),
+        3
+    );
     let server = home.start(&[], &[("HOST", "127.0.0.2")]);
-    assert_eq!(server.address().await.ip().to_string(), "127.0.0.2", "the environment wins over the file");
+    assert_eq!(
+        server.address().await.ip().to_string(),
+        "127.0.0.2",
+        "the environment wins over the file"
+    );
     let server = home.start(&["--host", "127.0.0.3"], &[("HOST", "127.0.0.2")]);
-    assert_eq!(server.address().await.ip().to_string(), "127.0.0.3", "a flag wins over both");
+    assert_eq!(
+        server.address().await.ip().to_string(),
+        "127.0.0.3",
+        "a flag wins over both"
+    );
 
-    home.folder().write(".env", "JWT_SECRET=two words hunter2\n");
+    home.folder()
+        .write(".env", "JWT_SECRET=two words hunter2\n");
     let finished = home.run(&["token", "--user", "ana"], &[]).await;
-    assert!(finished.code == Some(2) && finished.err.contains(".env: ") && !finished.err.contains("hunter2"), "{finished:?}");
+    assert!(
+        finished.code == Some(2)
+            && finished.err.contains(".env: ")
+            && !finished.err.contains("hunter2"),
+        "{finished:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_help_explains_every_variable() {
-    let help = Home::new().print(&["--help"], &[("JWT_SECRET", SECRET)]).await;
+    let help = Home::new()
+        .print(&["--help"], &[("JWT_SECRET", SECRET)])
+        .await;
     for variable in latido::config::VARIABLES {
         assert!(help.contains(variable.name), "{}", variable.name);
     }
     assert!(!help.contains(SECRET), "{help}");
     let unknown = Home::new().run(&["sirve"], &[]).await;
-    assert!(unknown.code == Some(2) && unknown.err.contains("--help"), "{unknown:?}");
+    assert!(
+        unknown.code == Some(2) && unknown.err.contains("--help"),
+        "{unknown:?}"
+    );
 }

@@ -29,19 +29,34 @@ struct Victim {
 
 impl Victim {
     fn start(kind: &str, scratch: &Scratch) -> Self {
-        let report = env::temp_dir().join(format!("latido-it-report-{}-{kind}", std::process::id()));
+        let report =
+            env::temp_dir().join(format!("latido-it-report-{}-{kind}", std::process::id()));
         let task = format!("{kind}|{}|{}", scratch.path().display(), report.display());
         let me = module_path!().split_once("::").expect("inside a crate").1;
         let mut command = Command::new(env::current_exe().expect("known"));
-        command.args(["--exact", &format!("{me}::a_child_that_waits_to_be_killed"), "--nocapture"]).env(CHILD, task);
+        command
+            .args([
+                "--exact",
+                &format!("{me}::a_child_that_waits_to_be_killed"),
+                "--nocapture",
+            ])
+            .env(CHILD, task);
         let process = command.stdout(Stdio::null()).spawn().expect("it starts");
-        eventually("the child's cluster runs", Duration::from_secs(30), || report.exists());
+        eventually("the child's cluster runs", Duration::from_secs(30), || {
+            report.exists()
+        });
         let text = fs::read_to_string(&report).expect("readable");
         fs::remove_file(&report).expect("removable");
         let mut lines = text.lines();
         let mut next = || lines.next().expect("a line").to_owned();
         let server = next().parse().expect("a pid");
-        Self { process, server, url: next(), socket: next().into(), data: next().into() }
+        Self {
+            process,
+            server,
+            url: next(),
+            socket: next().into(),
+            data: next().into(),
+        }
     }
 
     fn kill(&mut self) {
@@ -59,13 +74,19 @@ impl Drop for Victim {
 fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < patience, "not within {patience:?}: {what}");
+        assert!(
+            began.elapsed() < patience,
+            "not within {patience:?}: {what}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a pid");
     kill_process(pid, Signal::KILL).expect("it lived");
 }
 
@@ -75,10 +96,18 @@ fn a_child_that_waits_to_be_killed() {
     let [kind, dir, report]: [&str; 3] = task.split('|').collect::<Vec<_>>().try_into().unwrap();
     let dir = PathBuf::from(dir);
     let persistent = kind.starts_with("persistent");
-    let storage = if persistent { Storage::Persistent { dir } } else { Storage::Temporary { base: dir } };
+    let storage = if persistent {
+        Storage::Persistent { dir }
+    } else {
+        Storage::Temporary { base: dir }
+    };
     let cluster = start(&settings(storage));
     let (socket, data) = (cluster.socket_dir().display(), cluster.data_dir().display());
-    let text = format!("{}\n{}\n{socket}\n{data}\n", cluster.server_pid().unwrap(), cluster.url("postgres"));
+    let text = format!(
+        "{}\n{}\n{socket}\n{data}\n",
+        cluster.server_pid().unwrap(),
+        cluster.url("postgres")
+    );
     fs::write(format!("{report}.part"), text).unwrap();
     fs::rename(format!("{report}.part"), report).unwrap();
     thread::sleep(Duration::from_secs(60));
@@ -91,11 +120,20 @@ fn killing_us_stops_the_server_and_removes_what_was_temporary() {
     let url = victim.url.clone();
     let busy = thread::spawn(move || std::panic::catch_unwind(|| ask(&url, "SELECT pg_sleep(60)")));
     let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
-    eventually("the query runs", Duration::from_secs(5), || ask(&victim.url, active) == "1");
+    eventually("the query runs", Duration::from_secs(5), || {
+        ask(&victim.url, active) == "1"
+    });
     victim.kill();
-    eventually("the server is gone", Duration::from_secs(2), || !lives(victim.server));
-    eventually("its folders are gone", Duration::from_secs(2), || scratch.litter().is_empty() && !victim.socket.exists());
-    assert!(busy.join().unwrap().is_err(), "a query of sixty seconds can't have ended well");
+    eventually("the server is gone", Duration::from_secs(2), || {
+        !lives(victim.server)
+    });
+    eventually("its folders are gone", Duration::from_secs(2), || {
+        scratch.litter().is_empty() && !victim.socket.exists()
+    });
+    assert!(
+        busy.join().unwrap().is_err(),
+        "a query of sixty seconds can't have ended well"
+    );
 }
 
 #[test]
@@ -118,7 +156,9 @@ fn a_server_that_outlived_its_watchdog_is_stopped_by_the_next_run() {
     let settings = scratch.persistent_with_data();
     let mut victim = Victim::start("persistent-orphan", &scratch);
     let parent = victim.process.id();
-    let ours = |(_, of, command): &(u32, u32, String)| *of == parent && command.contains("latido-watchdog");
+    let ours = |(_, of, command): &(u32, u32, String)| {
+        *of == parent && command.contains("latido-watchdog")
+    };
     kill(processes().into_iter().find(ours).unwrap().0);
     victim.kill();
     assert!(lives(victim.server), "without a watchdog nobody stops it");
@@ -133,7 +173,10 @@ fn a_killed_server_recovers_at_the_same_address() {
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
     let url = cluster.url("postgres");
-    ask(&url, "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 7 AS n");
+    ask(
+        &url,
+        "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 7 AS n",
+    );
     kill(cluster.server_pid().unwrap());
     cluster.restart().unwrap();
     assert_eq!(ask(&url, "SELECT n FROM kept"), "7");
@@ -141,7 +184,10 @@ fn a_killed_server_recovers_at_the_same_address() {
     assert_eq!(cluster.server_pid(), None);
     drop(cluster);
     // A stale postmaster.pid of a dead process, and a socket folder that is gone.
-    assert_eq!(ask(&start(&settings).url("postgres"), "SELECT n FROM kept"), "7");
+    assert_eq!(
+        ask(&start(&settings).url("postgres"), "SELECT n FROM kept"),
+        "7"
+    );
 }
 
 #[test]
@@ -151,12 +197,24 @@ fn a_server_that_was_killed_for_good_leaves_nothing() {
     let data = cluster.data_dir().to_owned();
     // Line 7 of the file: the key and the number of its System V segment.
     let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
-    let segment = pid_file.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let segment = pid_file
+        .lines()
+        .nth(6)
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .to_owned();
     cluster.kill().unwrap();
     drop(cluster);
     assert_eq!(scratch.litter(), Vec::<String>::new());
     let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    assert!(!segments.lines().any(|line| line.split_whitespace().nth(1) == Some(&segment)), "{segments}");
+    assert!(
+        !segments
+            .lines()
+            .any(|line| line.split_whitespace().nth(1) == Some(&segment)),
+        "{segments}"
+    );
 }
 
 #[test]
@@ -164,7 +222,10 @@ fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
-    let (data, socket) = (cluster.data_dir().to_owned(), cluster.socket_dir().to_owned());
+    let (data, socket) = (
+        cluster.data_dir().to_owned(),
+        cluster.socket_dir().to_owned(),
+    );
     cluster.kill().unwrap();
     let pid_file = data.join("postmaster.pid");
     let about = fs::metadata(&data).unwrap();
@@ -184,7 +245,10 @@ fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
     let unharmed = lives(stranger.id());
     stranger.kill().and_then(|()| stranger.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    assert!(unharmed, "it signalled a process that has nothing to do with it");
+    assert!(
+        unharmed,
+        "it signalled a process that has nothing to do with it"
+    );
     assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
 }
 

@@ -53,7 +53,10 @@ impl TestApp {
     }
 
     /// The same with variables set.
-    pub(crate) async fn with_settings(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with_settings(
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let database = TestDatabase::create(&SQL).await;
         install(database.url(), variables).await;
         let config = config(database.url(), variables, change);
@@ -80,7 +83,8 @@ impl TestApp {
     /// The same with variables set.
     pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
-            (config.engine.sweep, config.engine.sweep_deaf) = (Duration::from_secs(3600), Duration::from_secs(3600));
+            (config.engine.sweep, config.engine.sweep_deaf) =
+                (Duration::from_secs(3600), Duration::from_secs(3600));
         });
         Self::run(Store::Elsewhere(self.database_url()), config).await
     }
@@ -91,8 +95,16 @@ impl TestApp {
     }
 
     /// The same with variables set and another configuration.
-    pub(crate) async fn on_with(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
-        Self::run(Store::Elsewhere(url.to_owned()), config(url, variables, change)).await
+    pub(crate) async fn on_with(
+        url: &str,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::run(
+            Store::Elsewhere(url.to_owned()),
+            config(url, variables, change),
+        )
+        .await
     }
 
     /// Puts the triggers in.
@@ -119,9 +131,16 @@ impl TestApp {
 
     /// A table as in the documents, with keys of that type, and no tables of users or businesses.
     pub(crate) async fn on_simple_schema(key_type: &str) -> Self {
-        let schema = format!("CREATE TABLE citas (id serial PRIMARY KEY, negocio_id {key_type}, fecha date, estado text)");
+        let schema = format!(
+            "CREATE TABLE citas (id serial PRIMARY KEY, negocio_id {key_type}, fecha date, estado text)"
+        );
         let database = TestDatabase::create(&[]).await;
-        database.client().await.batch_execute(&schema).await.expect("a schema");
+        database
+            .client()
+            .await
+            .batch_execute(&schema)
+            .await
+            .expect("a schema");
         install(database.url(), &[]).await;
         let config = config(database.url(), &[], |_| {});
         Self::run(Store::Shared(database), config).await
@@ -130,7 +149,12 @@ impl TestApp {
     /// With streams of a `latido.toml`, and more tables.
     pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
         let database = TestDatabase::create(&SQL).await;
-        database.client().await.batch_execute(schema).await.expect("a schema");
+        database
+            .client()
+            .await
+            .batch_execute(schema)
+            .await
+            .expect("a schema");
         let folder = Folder::new();
         let file = folder.write("latido.toml", toml);
         let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
@@ -141,13 +165,22 @@ impl TestApp {
 
     async fn run(store: Store, config: Config) -> Self {
         let app = Self::start_on(store, config);
-        until("ready", async || app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0).await;
+        until("ready", async || {
+            app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0
+        })
+        .await;
         app
     }
 
     fn start_on(store: Store, config: Config) -> Self {
         let app = App::start(config).expect("it starts");
-        Self { address: app.address(), clock: app.clock().clone(), app: Some(app), store, http: client() }
+        Self {
+            address: app.address(),
+            clock: app.clock().clone(),
+            app: Some(app),
+            store,
+            http: client(),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -156,7 +189,10 @@ impl TestApp {
 
     /// Where an app listens.
     pub(crate) fn address_of(&self, app: &str) -> SocketAddr {
-        self.app.as_ref().and_then(|running| running.address_of(app)).expect("it is switched on")
+        self.app
+            .as_ref()
+            .and_then(|running| running.address_of(app))
+            .expect("it is switched on")
     }
 
     pub(crate) fn ws_url(&self) -> String {
@@ -186,8 +222,13 @@ impl TestApp {
 
     /// What `latido doctor` finds, as text.
     pub(crate) async fn examine(&self, variables: &[(&str, &str)]) -> Vec<String> {
-        let findings = app::doctor(settings(&self.database_url(), variables)).await.expect("it examines");
-        findings.iter().map(|finding| format!("{finding:?}")).collect()
+        let findings = app::doctor(settings(&self.database_url(), variables))
+            .await
+            .expect("it examines");
+        findings
+            .iter()
+            .map(|finding| format!("{finding:?}"))
+            .collect()
     }
 
     /// A connection to its database.
@@ -212,18 +253,36 @@ impl TestApp {
     }
 
     /// Books a cita so many days from today (UTC).
-    pub(crate) async fn book(&self, db: &impl GenericClient, negocio: &str, estado: &str, days: i32) {
-        db.batch_execute(&booking(negocio, estado, days)).await.expect("booked");
+    pub(crate) async fn book(
+        &self,
+        db: &impl GenericClient,
+        negocio: &str,
+        estado: &str,
+        days: i32,
+    ) {
+        db.batch_execute(&booking(negocio, estado, days))
+            .await
+            .expect("booked");
     }
 
     /// Books a cita on a day.
     pub(crate) async fn book_on(&self, db: &Client, negocio: &str, estado: &str, day: &str) {
-        db.batch_execute(&insertion(negocio, estado, &format!("'{day}'"))).await.expect("booked");
+        db.batch_execute(&insertion(negocio, estado, &format!("'{day}'")))
+            .await
+            .expect("booked");
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.http.get(self.url(path)).send().await.expect("an answer");
-        (answer.status().as_u16(), answer.text().await.expect("a text"))
+        let answer = self
+            .http
+            .get(self.url(path))
+            .send()
+            .await
+            .expect("an answer");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a text"),
+        )
     }
 
     /// A request to be finished by the caller.
@@ -233,9 +292,18 @@ impl TestApp {
 
     /// The hook, as the REST API calls it.
     pub(crate) async fn notify(&self, body: &Value) -> (u16, String) {
-        let request = self.request(reqwest::Method::POST, "/notify/cita").header("content-type", "application/json");
-        let answer = request.body(body.to_string()).send().await.expect("an answer");
-        (answer.status().as_u16(), answer.text().await.expect("a text"))
+        let request = self
+            .request(reqwest::Method::POST, "/notify/cita")
+            .header("content-type", "application/json");
+        let answer = request
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a text"),
+        )
     }
 
     fn url(&self, path: &str) -> String {
@@ -246,23 +314,40 @@ impl TestApp {
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200);
-        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-        text.lines().filter(is_it).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        let is_it = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        text.lines()
+            .filter(is_it)
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
     }
 
     /// Awaits that a metric has this value.
     pub(crate) async fn assert_metric_settles(&self, name: &str, value: f64) {
-        until(&format!("{name} is {value}"), async || self.metric(name).await == value).await;
+        until(&format!("{name} is {value}"), async || {
+            self.metric(name).await == value
+        })
+        .await;
     }
 
     /// Awaits that every change committed so far has been read: a later change, of a business of its own, arrives after all of them.
     pub(crate) async fn quiesce(&self) {
         self.assert_metric_settles("latido_listener_up", 1.0).await;
         let channel = format!("estadisticas:{B2}");
-        let mut socket = self.socket(&self.sign(&json!({"id": OTHER_USER, "negocio_id": B2, "exp": claims::now() + 60}))).await;
-        let total = socket.subscribe(&channel).await["data"]["total_citas"].as_i64().expect("a number");
+        let mut socket = self
+            .socket(
+                &self.sign(&json!({"id": OTHER_USER, "negocio_id": B2, "exp": claims::now() + 60})),
+            )
+            .await;
+        let total = socket.subscribe(&channel).await["data"]["total_citas"]
+            .as_i64()
+            .expect("a number");
         self.book(&self.client().await, B2, "pendiente", 0).await;
-        socket.stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total)).await;
+        socket
+            .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total))
+            .await;
         self.assert_metric_settles("latido_dirty_keys", 0.0).await;
     }
 
@@ -277,8 +362,12 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         let Some(app) = self.app.take() else { return };
         let stopping = async { tokio::time::timeout(Duration::from_secs(30), app.stop()).await };
-        let ended = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stopping));
-        assert!(std::thread::panicking() || ended == Ok(true), "something of the server did not end: {ended:?}");
+        let ended =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stopping));
+        assert!(
+            std::thread::panicking() || ended == Ok(true),
+            "something of the server did not end: {ended:?}"
+        );
     }
 }
 
@@ -290,18 +379,30 @@ fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config
 
 /// What the variables say, of a server on that database.
 pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
-    let fixed = [("DATABASE_URL", url), ("JWT_SECRET", SECRET), ("HOST", "127.0.0.1"), ("PORT", "0")];
+    let fixed = [
+        ("DATABASE_URL", url),
+        ("JWT_SECRET", SECRET),
+        ("HOST", "127.0.0.1"),
+        ("PORT", "0"),
+    ];
     let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-    Settings::read(&Sources::of(&all), Purpose::Serve).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    Settings::read(&Sources::of(&all), Purpose::Serve)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 async fn install(url: &str, variables: &[(&str, &str)]) {
-    app::install(settings(url, variables)).await.expect("installed");
+    app::install(settings(url, variables))
+        .await
+        .expect("installed");
 }
 
 /// A statement that books a cita so many days from today (UTC).
 pub(crate) fn booking(negocio: &str, estado: &str, days: i32) -> String {
-    insertion(negocio, estado, &format!("(now() AT TIME ZONE 'UTC')::date + {days}"))
+    insertion(
+        negocio,
+        estado,
+        &format!("(now() AT TIME ZONE 'UTC')::date + {days}"),
+    )
 }
 
 fn insertion(negocio: &str, estado: &str, day: &str) -> String {
@@ -322,5 +423,8 @@ pub(crate) async fn try_connect(url: &str) -> Option<Client> {
 pub(crate) fn client() -> reqwest::Client {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client")
 }

@@ -68,14 +68,26 @@ impl TestDatabase {
     pub(crate) async fn create(sql_files: &[&str]) -> Self {
         let server = Server::shared().await;
         let admin_url = server.admin_url();
-        let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "t{}_{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let admin = connect(&admin_url).await;
         match server {
             Server::Ours(cluster) => {
                 let template = baked(cluster, &admin, sql_files).await;
                 // From 15 on: copying files beats the log when nothing is synced.
-                let strategy = if cluster.major() >= 15 { "STRATEGY FILE_COPY" } else { "" };
-                run(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template} {strategy}")).await;
+                let strategy = if cluster.major() >= 15 {
+                    "STRATEGY FILE_COPY"
+                } else {
+                    ""
+                };
+                run(
+                    &admin,
+                    &format!("CREATE DATABASE {name} TEMPLATE {template} {strategy}"),
+                )
+                .await;
             }
             // No template is left on a server that isn't ours.
             Server::Given(_) => {
@@ -83,7 +95,11 @@ impl TestDatabase {
                 apply(&server.url(&name), &read_all(sql_files)).await;
             }
         }
-        Self { url: server.url(&name), name, admin_url }
+        Self {
+            url: server.url(&name),
+            name,
+            admin_url,
+        }
     }
 
     /// Where the database is.
@@ -99,14 +115,25 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (admin_url, sql) = (self.admin_url.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let (admin_url, sql) = (
+            self.admin_url.clone(),
+            format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        );
         // We may be inside a runtime that is about to end: the drop gets a thread and a runtime of its own.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async { run(&connect(&admin_url).await, &sql).await });
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(async { run(&connect(&admin_url).await, &sql).await });
         });
         let outcome = dropping.join();
-        assert!(outcome.is_ok() || std::thread::panicking(), "the database {} was not dropped", self.name);
+        assert!(
+            outcome.is_ok() || std::thread::panicking(),
+            "the database {} was not dropped",
+            self.name
+        );
     }
 }
 
@@ -130,13 +157,21 @@ impl OwnCluster {
 
     async fn start_on(tcp_port: Option<u16>, sql_files: &[&str]) -> Self {
         let cluster = start_temporary(tcp_port).await;
-        run(&connect(&cluster.url("postgres")).await, "CREATE DATABASE latido").await;
+        run(
+            &connect(&cluster.url("postgres")).await,
+            "CREATE DATABASE latido",
+        )
+        .await;
         apply(&cluster.url("latido"), &read_all(sql_files)).await;
-        Self { cluster: Some(cluster) }
+        Self {
+            cluster: Some(cluster),
+        }
     }
 
     fn cluster(&self) -> &Cluster {
-        self.cluster.as_ref().expect("no blocking call was cancelled")
+        self.cluster
+            .as_ref()
+            .expect("no blocking call was cancelled")
     }
 
     /// Where its database is, through the socket. It stays the same over a restart.
@@ -196,7 +231,8 @@ impl OwnCluster {
 /// Connects, and drives the connection on the current runtime.
 pub(crate) async fn connect(url: &str) -> Client {
     let connecting = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) = connecting.unwrap_or_else(|error| panic!("connecting to {url}: {error}"));
+    let (client, connection) =
+        connecting.unwrap_or_else(|error| panic!("connecting to {url}: {error}"));
     tokio::spawn(connection);
     client
 }
@@ -205,14 +241,18 @@ pub(crate) async fn connect(url: &str) -> Client {
 /// for a root whose target directory is closed to the server's user.
 fn bases() -> Vec<PathBuf> {
     let name = format!("latido-{}", rustix::process::geteuid().as_raw());
-    let roomy = |dir: &&str| rustix::fs::statvfs(*dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > ROOMY_BYTES);
+    let roomy = |dir: &&str| {
+        rustix::fs::statvfs(*dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > ROOMY_BYTES)
+    };
     let memory = ["/dev/shm"].into_iter().filter(roomy);
     let places = memory.chain([env!("CARGO_TARGET_TMPDIR"), "/tmp"]);
     places.map(|place| Path::new(place).join(&name)).collect()
 }
 
 async fn start_temporary(tcp_port: Option<u16>) -> Cluster {
-    spawn_blocking(move || start_blocking(tcp_port)).await.expect("a cluster starts")
+    spawn_blocking(move || start_blocking(tcp_port))
+        .await
+        .expect("a cluster starts")
 }
 
 /// Starts a temporary cluster at the best place, for tests without a runtime.
@@ -223,7 +263,8 @@ pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
         settings.tcp_port = tcp_port;
         Cluster::start(&settings)
     });
-    let mut usable = attempts.skip_while(|outcome| matches!(outcome, Err(EmbeddedError::Unreachable { .. })));
+    let mut usable =
+        attempts.skip_while(|outcome| matches!(outcome, Err(EmbeddedError::Unreachable { .. })));
     match usable.next() {
         Some(Ok(cluster)) => cluster,
         Some(Err(error)) => panic!("{error}"),
@@ -249,14 +290,18 @@ async fn baked(cluster: &Cluster, admin: &Client, sql_files: &[&str]) -> String 
 /// Applies SQL over one connection and waits until that is closed.
 async fn apply(url: &str, sql: &[String]) {
     let connecting = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) = connecting.unwrap_or_else(|error| panic!("connecting to {url}: {error}"));
+    let (client, connection) =
+        connecting.unwrap_or_else(|error| panic!("connecting to {url}: {error}"));
     let driven = tokio::spawn(connection);
     for text in sql {
         run(&client, text).await;
     }
     // Closing is heard by the server a little later; CREATE DATABASE itself waits for that, up to 5 s.
     drop(client);
-    driven.await.expect("the connection does not panic").expect("it closes cleanly");
+    driven
+        .await
+        .expect("the connection does not panic")
+        .expect("it closes cleanly");
 }
 
 async fn run(client: &Client, sql: &str) {
@@ -268,7 +313,9 @@ async fn run(client: &Client, sql: &str) {
 
 fn read_all(sql_files: &[&str]) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |file: &&str| fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let read = |file: &&str| {
+        fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
     sql_files.iter().map(read).collect()
 }
 
@@ -277,20 +324,36 @@ fn with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return format!("{url} dbname={database}");
     };
-    let (place, parameters) = rest.split_once('?').map_or((rest, String::new()), |(a, b)| (a, format!("?{b}")));
+    let (place, parameters) = rest
+        .split_once('?')
+        .map_or((rest, String::new()), |(a, b)| (a, format!("?{b}")));
     let host = place.split_once('/').map_or(place, |(host, _)| host);
     format!("{scheme}://{host}/{database}{parameters}")
 }
 
 #[tokio::test]
 async fn each_test_has_a_database_of_its_own() {
-    let (one, two) = tokio::join!(TestDatabase::create(&["sql/schema.sql"]), TestDatabase::create(&["sql/schema.sql"]));
-    one.client().await.batch_execute("CREATE TABLE only_here ()").await.unwrap();
-    two.client().await.batch_execute("CREATE TABLE only_here ()").await.unwrap();
+    let (one, two) = tokio::join!(
+        TestDatabase::create(&["sql/schema.sql"]),
+        TestDatabase::create(&["sql/schema.sql"])
+    );
+    one.client()
+        .await
+        .batch_execute("CREATE TABLE only_here ()")
+        .await
+        .unwrap();
+    two.client()
+        .await
+        .batch_execute("CREATE TABLE only_here ()")
+        .await
+        .unwrap();
     assert_ne!(one.url(), two.url());
     let (name, admin) = (one.name.clone(), connect(&one.admin_url).await);
     drop(one);
-    let rows = admin.query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await.unwrap();
+    let rows = admin
+        .query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name])
+        .await
+        .unwrap();
     assert!(rows.is_empty(), "the database outlived its test");
 }
 
@@ -300,11 +363,23 @@ async fn an_own_cluster_comes_back_where_it_was() {
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute("CREATE TABLE kept ()").await.unwrap();
     cluster.kill().await;
-    assert!(client.simple_query("SELECT 1").await.is_err(), "the server is dead");
+    assert!(
+        client.simple_query("SELECT 1").await.is_err(),
+        "the server is dead"
+    );
     cluster.restart().await;
     assert_eq!(cluster.url(), url);
-    cluster.client().await.simple_query("SELECT * FROM kept").await.expect("what was written is recovered");
-    connect(&cluster.tcp_url()).await.simple_query("SELECT 1").await.expect("TCP is back on the same port");
+    cluster
+        .client()
+        .await
+        .simple_query("SELECT * FROM kept")
+        .await
+        .expect("what was written is recovered");
+    connect(&cluster.tcp_url())
+        .await
+        .simple_query("SELECT 1")
+        .await
+        .expect("TCP is back on the same port");
 }
 
 #[tokio::test]
@@ -321,8 +396,17 @@ async fn a_paused_cluster_answers_later() {
 
 #[test]
 fn only_the_database_of_a_url_is_replaced() {
-    assert_eq!(with_database("postgresql://u:p@h:1/a?sslmode=disable", "b"), "postgresql://u:p@h:1/b?sslmode=disable");
+    assert_eq!(
+        with_database("postgresql://u:p@h:1/a?sslmode=disable", "b"),
+        "postgresql://u:p@h:1/b?sslmode=disable"
+    );
     assert_eq!(with_database("postgres://h", "b"), "postgres://h/b");
-    assert_eq!(with_database("postgres:///a?host=/tmp/x", "b"), "postgres:///b?host=/tmp/x");
-    assert_eq!(with_database("host=h dbname=a", "b"), "host=h dbname=a dbname=b");
+    assert_eq!(
+        with_database("postgres:///a?host=/tmp/x", "b"),
+        "postgres:///b?host=/tmp/x"
+    );
+    assert_eq!(
+        with_database("host=h dbname=a", "b"),
+        "host=h dbname=a dbname=b"
+    );
 }

@@ -30,7 +30,9 @@ pub(crate) struct Finished {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { folder: Folder::new() }
+        Self {
+            folder: Folder::new(),
+        }
     }
 
     pub(crate) fn folder(&self) -> &Folder {
@@ -39,8 +41,14 @@ impl Home {
 
     fn command(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_latido"));
-        let kept = ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
-        command.env_clear().envs(kept).env("HOME", self.folder.path()).current_dir(self.folder.path());
+        let kept = ["PATH", "PG_BIN"]
+            .into_iter()
+            .filter_map(|name| Some((name, env::var_os(name)?)));
+        command
+            .env_clear()
+            .envs(kept)
+            .env("HOME", self.folder.path())
+            .current_dir(self.folder.path());
         command
             .args(arguments)
             .envs(variables.iter().copied())
@@ -68,15 +76,34 @@ impl Home {
     }
 
     /// The same, with a listening socket as systemd hands it over.
-    pub(crate) fn start_with(&self, socket: &TcpListener, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+    pub(crate) fn start_with(
+        &self,
+        socket: &TcpListener,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Running {
         let real = self.command(arguments, variables);
         let mut command = Command::new("sh");
         // The shell becomes the server: the number that it knows itself by is the server's.
-        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]).arg(real.get_program());
-        command.args(real.get_args()).env_clear().current_dir(self.folder.path());
-        command.envs(real.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+            .args([
+                "-c",
+                "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null",
+            ])
+            .arg(real.get_program());
+        command
+            .args(real.get_args())
+            .env_clear()
+            .current_dir(self.folder.path());
+        command.envs(
+            real.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let socket = OwnedFd::from(socket.try_clone().expect("a descriptor"));
-        command.stdin(socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(socket)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         Self::run_on(command)
     }
 
@@ -99,7 +126,11 @@ impl Said {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-                heard.0.lock().expect("nobody panics with it").extend_from_slice(&buffer[..n]);
+                heard
+                    .0
+                    .lock()
+                    .expect("nobody panics with it")
+                    .extend_from_slice(&buffer[..n]);
             }
         });
         said
@@ -118,7 +149,10 @@ impl Said {
     fn line(&self, satisfied: impl Fn(&str) -> bool) -> Option<String> {
         let text = self.text();
         let (complete, _) = text.rsplit_once('\n')?;
-        complete.lines().find(|line| satisfied(line)).map(ToOwned::to_owned)
+        complete
+            .lines()
+            .find(|line| satisfied(line))
+            .map(ToOwned::to_owned)
     }
 }
 
@@ -140,7 +174,10 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         kill_process(pid, signal).expect("it lives");
     }
 
@@ -148,8 +185,15 @@ impl Running {
     pub(crate) async fn finished(mut self) -> Finished {
         until("the command ends", async || self.has_ended()).await;
         let code = self.child.wait().expect("it is ours").code();
-        until("its last words", async || self.out.is_complete() && self.err.is_complete()).await;
-        Finished { code, out: self.out.text(), err: self.err.text() }
+        until("its last words", async || {
+            self.out.is_complete() && self.err.is_complete()
+        })
+        .await;
+        Finished {
+            code,
+            out: self.out.text(),
+            err: self.err.text(),
+        }
     }
 
     /// Awaits a line on its standard output.
@@ -168,7 +212,12 @@ impl Running {
             // Asked first: what it said meanwhile counts.
             let is_over = self.out.is_complete() && self.err.is_complete();
             found = said.line(&satisfied);
-            assert!(found.is_some() || !is_over, "it ended, and never said {what}: {} {}", self.out.text(), self.err.text());
+            assert!(
+                found.is_some() || !is_over,
+                "it ended, and never said {what}: {} {}",
+                self.out.text(),
+                self.err.text()
+            );
             found.is_some()
         })
         .await;
@@ -182,16 +231,29 @@ impl Running {
 
     /// Awaits the address that a server says it listens on, among its structured logs.
     pub(crate) async fn address(&self) -> SocketAddr {
-        let line = self.says("it listens", |line| line.contains(r#""message":"listening""#)).await;
+        let line = self
+            .says("it listens", |line| {
+                line.contains(r#""message":"listening""#)
+            })
+            .await;
         let log: Value = serde_json::from_str(&line).expect("JSON when not on a terminal");
-        log["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
+        log["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("an address")
     }
 
     /// The same, once it can serve: before it has reached its database, clients are told to come back.
     pub(crate) async fn ready(&self) -> SocketAddr {
         let address = self.address().await;
         let (http, url) = (client(), format!("http://{address}/ready"));
-        until("ready", async || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200)).await;
+        until("ready", async || {
+            http.get(&url)
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
         address
     }
 }

@@ -42,7 +42,9 @@ pub(crate) struct FaultProxy {
 impl FaultProxy {
     /// A proxy for a local port.
     pub(crate) async fn start(port: u16, mode: Mode) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (mode, modes) = watch::channel(mode);
         let (blows, _) = broadcast::channel(16);
@@ -56,7 +58,12 @@ impl FaultProxy {
                 tokio::spawn(carry(client, port, modes.clone(), felt.subscribe()));
             }
         });
-        Self { address, mode, blows, accepting }
+        Self {
+            address,
+            mode,
+            blows,
+            accepting,
+        }
     }
 
     /// Where clients connect.
@@ -91,8 +98,15 @@ fn reset(stream: TcpStream) {
     let _gone = stream.set_zero_linger();
 }
 
-async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>, mut blows: broadcast::Receiver<Blow>) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return reset(client) };
+async fn carry(
+    client: TcpStream,
+    port: u16,
+    modes: watch::Receiver<Mode>,
+    mut blows: broadcast::Receiver<Blow>,
+) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+        return reset(client);
+    };
     let _dead = (client.set_nodelay(true), server.set_nodelay(true));
     let (client, server) = (Arc::new(client), Arc::new(server));
     let carrying = async {
@@ -108,7 +122,9 @@ async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>, mut b
     if let Ok(server) = Arc::try_unwrap(server) {
         reset(server);
     }
-    let Ok(client) = Arc::try_unwrap(client) else { return };
+    let Ok(client) = Arc::try_unwrap(client) else {
+        return;
+    };
     if blow == Blow::HalfOpen {
         swallow(&client, &mut blows).await;
     }

@@ -12,7 +12,11 @@ impl Folder {
     /// A name that nobody has. Nothing is there yet: some tests are about who makes it.
     pub(crate) fn named() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("latido-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "latido-it-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         Self(env::temp_dir().join(name))
     }
 

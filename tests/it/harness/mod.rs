@@ -8,7 +8,9 @@ pub(crate) mod fault_proxy;
 mod folder;
 mod socket;
 
-pub(crate) use app::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking, client, settings, try_connect};
+pub(crate) use app::{
+    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking, client, settings, try_connect,
+};
 pub(crate) use command::{Home, Running};
 pub(crate) use folder::Folder;
 pub(crate) use socket::{Socket, until, within};

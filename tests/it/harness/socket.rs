@@ -19,10 +19,15 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Connects; the HTTP status if the upgrade is refused.
-    pub(crate) async fn try_connect(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+    pub(crate) async fn try_connect(
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("a URL");
         for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().expect("a header value"));
+            request
+                .headers_mut()
+                .insert(*name, value.parse().expect("a header value"));
         }
         // Boxed: its future is 20 kB.
         match within(Box::pin(tokio_tungstenite::connect_async(request))).await {
@@ -40,7 +45,9 @@ impl Socket {
     /// Connects as the old clients do: the token in the query.
     pub(crate) async fn connect(url: &str, token: &str) -> Self {
         let url = format!("{url}?token={token}");
-        Self::try_connect(&url, &[]).await.unwrap_or_else(|status| panic!("refused with {status}"))
+        Self::try_connect(&url, &[])
+            .await
+            .unwrap_or_else(|status| panic!("refused with {status}"))
     }
 
     pub(crate) async fn send(&mut self, value: &Value) {
@@ -48,7 +55,9 @@ impl Socket {
     }
 
     pub(crate) async fn send_raw(&mut self, message: Message) {
-        within(self.stream.send(message)).await.expect("the connection is open");
+        within(self.stream.send(message))
+            .await
+            .expect("the connection is open");
     }
 
     /// The same on a connection that may have ended.
@@ -58,13 +67,15 @@ impl Socket {
 
     /// Subscribes and returns the first `stats` frame.
     pub(crate) async fn subscribe(&mut self, channel: &str) -> Value {
-        self.send(&json!({"type": "subscribe", "data": {"channel": channel}})).await;
+        self.send(&json!({"type": "subscribe", "data": {"channel": channel}}))
+            .await;
         self.stats_of(channel).await
     }
 
     /// Subscribes and returns the first frame of that type.
     pub(crate) async fn subscribe_as(&mut self, channel: &str, kind: &str) -> Value {
-        self.send(&json!({"type": "subscribe", "data": {"channel": channel}})).await;
+        self.send(&json!({"type": "subscribe", "data": {"channel": channel}}))
+            .await;
         self.next_of(kind).await
     }
 
@@ -88,7 +99,9 @@ impl Socket {
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             match within(self.stream.next()).await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).expect("every frame is JSON"),
+                Some(Ok(Message::Text(text))) => {
+                    return serde_json::from_str(&text).expect("every frame is JSON");
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("expected a text frame, not {other:?}"),
             }
@@ -139,7 +152,11 @@ impl Socket {
     }
 
     /// `stats` frames until `data` satisfies the condition; asserts that versions rise on the way.
-    pub(crate) async fn stats_until(&mut self, channel: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn stats_until(
+        &mut self,
+        channel: &str,
+        satisfied: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut version = 0;
         loop {
             let frame = self.stats_of(channel).await;
@@ -175,7 +192,9 @@ impl Socket {
     pub(crate) async fn ended(&mut self) -> (u16, String) {
         loop {
             match within(self.stream.next()).await {
-                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 Some(Ok(Message::Close(None)) | Err(_)) | None => return (0, String::new()),
                 Some(Ok(_)) => {}
             }
@@ -190,7 +209,9 @@ impl Socket {
 
 /// Gives up on what never happens.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it happens in time")
 }
 
 /// Awaits a condition that nothing announces.
@@ -200,5 +221,8 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never: {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        "never: {what}"
+    );
 }

@@ -8,19 +8,28 @@ const OLD: &str = "current_date - 10";
 #[tokio::test]
 async fn a_closing_waits_for_writers_who_do_not_tell_yet() {
     let home = database().await;
-    let (client, writer, watcher) = (home.client().await, home.client().await, home.client().await);
+    let (client, writer, watcher) = (
+        home.client().await,
+        home.client().await,
+        home.client().await,
+    );
     insert(&client, 0, OLD, "atendida").await;
     writer.batch_execute("BEGIN").await.unwrap();
     insert(&writer, 0, OLD, "cancelada").await;
     let closing = tokio::spawn(async move { close(&client, -2).await });
-    let waits =
-        "(SELECT FROM pg_locks WHERE relation = 'citas'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted) AS w";
+    let waits = "(SELECT FROM pg_locks WHERE relation = 'citas'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted) AS w";
     until("it waits", async || count(&watcher, waits).await == 1).await;
     assert_eq!(count(&watcher, "latido_history.closed").await, 0);
     insert(&writer, 1, OLD, "atendida").await;
     writer.batch_execute("COMMIT").await.unwrap();
     closing.await.unwrap();
-    assert_eq!((count(&watcher, "latido_history.closed").await, count(&watcher, "latido_history.deltas").await), (2, 0));
+    assert_eq!(
+        (
+            count(&watcher, "latido_history.closed").await,
+            count(&watcher, "latido_history.deltas").await
+        ),
+        (2, 0)
+    );
     assert_same(&watcher).await;
 }
 
@@ -30,12 +39,25 @@ async fn a_closing_that_waits_too_long_changes_nothing() {
     let (client, writer) = (home.client().await, home.client().await);
     writer.batch_execute("BEGIN").await.unwrap();
     insert(&writer, 0, OLD, "cancelada").await;
-    let error = client.batch_execute("CALL latido_history.close_before(current_date, '1 ms')").await.unwrap_err();
-    assert!(error.as_db_error().unwrap().message().contains("try again later"), "{error:?}");
+    let error = client
+        .batch_execute("CALL latido_history.close_before(current_date, '1 ms')")
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .as_db_error()
+            .unwrap()
+            .message()
+            .contains("try again later"),
+        "{error:?}"
+    );
     insert(&writer, 0, OLD, "cancelada").await;
     writer.batch_execute("COMMIT").await.unwrap();
     assert_same(&client).await;
-    assert_eq!(count(&client, "latido_history.cut WHERE announced > '-infinity'").await, 0);
+    assert_eq!(
+        count(&client, "latido_history.cut WHERE announced > '-infinity'").await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -44,13 +66,19 @@ async fn what_a_fold_does_not_see_stays_to_be_added() {
     let (client, writer) = (home.client().await, home.client().await);
     insert(&client, 0, OLD, "atendida").await;
     // As if whoever closes had died between his two transactions.
-    client.batch_execute("SELECT latido_history.announce(current_date - 2)").await.unwrap();
+    client
+        .batch_execute("SELECT latido_history.announce(current_date - 2)")
+        .await
+        .unwrap();
     insert(&client, 0, OLD, "atendida").await;
     assert_same(&client).await;
     writer.batch_execute("BEGIN").await.unwrap();
     insert(&writer, 0, OLD, "cancelada").await;
     insert(&writer, 0, "current_date", "cancelada").await;
-    client.batch_execute("SELECT latido_history.fold()").await.unwrap();
+    client
+        .batch_execute("SELECT latido_history.fold()")
+        .await
+        .unwrap();
     assert_same(&client).await;
     insert(&writer, 1, OLD, "cancelada").await;
     assert_same(&writer).await;
@@ -58,7 +86,10 @@ async fn what_a_fold_does_not_see_stays_to_be_added() {
     assert_eq!(count(&client, "latido_history.deltas").await, 2);
     assert_same(&client).await;
     for _ in 0..2 {
-        client.batch_execute("SELECT latido_history.fold()").await.unwrap();
+        client
+            .batch_execute("SELECT latido_history.fold()")
+            .await
+            .unwrap();
         assert_eq!(count(&client, "latido_history.deltas").await, 0);
         assert_same(&client).await;
     }
@@ -89,12 +120,18 @@ async fn everyday_writers_leave_nothing_and_closed_days_stay_right() {
     }
     let moves = format!("UPDATE citas SET negocio_id = '{}'", business(4));
     let closed = [
-        ("UPDATE citas SET estado = 'cancelada' WHERE fecha IS NOT NULL", 3),
+        (
+            "UPDATE citas SET estado = 'cancelada' WHERE fecha IS NOT NULL",
+            3,
+        ),
         ("UPDATE citas SET fecha = NULL WHERE fecha IS NOT NULL", 3),
         ("UPDATE citas SET fecha = current_date - 9", 6),
         (moves.as_str(), 12),
         ("UPDATE citas SET fecha = current_date + 1", 6),
-        ("SET session_replication_role = replica; UPDATE citas SET fecha = '-infinity'; RESET session_replication_role", 6),
+        (
+            "SET session_replication_role = replica; UPDATE citas SET fecha = '-infinity'; RESET session_replication_role",
+            6,
+        ),
         ("SELECT latido_history.fold()", 0),
         ("DELETE FROM citas", 6),
     ];
@@ -102,7 +139,11 @@ async fn everyday_writers_leave_nothing_and_closed_days_stay_right() {
     for (sql, rows) in closed {
         client.batch_execute(sql).await.unwrap();
         before = if rows == 0 { 0 } else { before + rows };
-        assert_eq!(count(&client, "latido_history.deltas").await, before, "{sql}");
+        assert_eq!(
+            count(&client, "latido_history.deltas").await,
+            before,
+            "{sql}"
+        );
         assert_same(&client).await;
     }
 }
@@ -115,17 +156,26 @@ async fn truncate_empties_the_summary_whatever_its_transaction_sees() {
         insert(&client, 0, OLD, "atendida").await;
         close(&client, -2).await;
         client
-            .batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM latido_history.closed"))
+            .batch_execute(&format!(
+                "BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM latido_history.closed"
+            ))
             .await
             .unwrap();
         insert(&other, 1, OLD, "atendida").await;
-        other.batch_execute("SELECT latido_history.fold()").await.unwrap();
+        other
+            .batch_execute("SELECT latido_history.fold()")
+            .await
+            .unwrap();
         insert(&other, 2, OLD, "cancelada").await;
         client.batch_execute("TRUNCATE citas").await.unwrap();
         insert(&client, 3, OLD, "cancelada").await;
         client.batch_execute("COMMIT").await.unwrap();
         assert_same(&other).await;
-        assert_eq!(count(&other, "latido_history.closed").await, 0, "{isolation}");
+        assert_eq!(
+            count(&other, "latido_history.closed").await,
+            0,
+            "{isolation}"
+        );
         client.batch_execute("TRUNCATE citas").await.unwrap();
     }
 }
@@ -143,14 +193,30 @@ async fn days_close_forwards_and_open_all_at_once() {
     // One more than today, for whoever is east of the server; not more.
     close(&client, 1).await;
     for day in ["current_date + 2", "NULL", "'infinity'"] {
-        client.batch_execute(&format!("CALL latido_history.close_before({day})")).await.unwrap_err();
+        client
+            .batch_execute(&format!("CALL latido_history.close_before({day})"))
+            .await
+            .unwrap_err();
     }
     insert(&client, 0, "current_date", "atendida").await;
     assert_same(&client).await;
-    client.batch_execute("SELECT latido_history.reopen()").await.unwrap();
-    assert_eq!((count(&client, "latido_history.closed").await, count(&client, "latido_history.deltas").await), (0, 0));
+    client
+        .batch_execute("SELECT latido_history.reopen()")
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            count(&client, "latido_history.closed").await,
+            count(&client, "latido_history.deltas").await
+        ),
+        (0, 0)
+    );
     insert(&client, 0, OLD, "atendida").await;
-    assert_eq!(count(&client, "latido_history.deltas").await, 0, "nobody tells any more");
+    assert_eq!(
+        count(&client, "latido_history.deltas").await,
+        0,
+        "nobody tells any more"
+    );
     close(&client, -9).await;
     assert_same(&client).await;
     for sql in [
@@ -160,10 +226,29 @@ async fn days_close_forwards_and_open_all_at_once() {
         client.batch_execute(sql).await.unwrap_err();
         client.batch_execute("ROLLBACK").await.unwrap();
     }
-    client.batch_execute("ALTER TABLE citas DISABLE TRIGGER latido_history_upd; UPDATE citas SET estado = NULL").await.unwrap();
-    let error = client.batch_execute("SELECT latido_history.fold()").await.unwrap_err();
-    assert!(error.as_db_error().unwrap().hint().unwrap().contains("reopen"), "{error:?}");
-    client.batch_execute("SELECT latido_history.reopen()").await.unwrap();
+    client
+        .batch_execute(
+            "ALTER TABLE citas DISABLE TRIGGER latido_history_upd; UPDATE citas SET estado = NULL",
+        )
+        .await
+        .unwrap();
+    let error = client
+        .batch_execute("SELECT latido_history.fold()")
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .as_db_error()
+            .unwrap()
+            .hint()
+            .unwrap()
+            .contains("reopen"),
+        "{error:?}"
+    );
+    client
+        .batch_execute("SELECT latido_history.reopen()")
+        .await
+        .unwrap();
     close(&client, -2).await;
     assert_same(&client).await;
 }

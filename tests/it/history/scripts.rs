@@ -13,7 +13,13 @@ async fn installing_again_changes_nothing_and_removing_leaves_nothing() {
     close(&client, -3).await;
     insert(&client, 0, "current_date - 9", "cancelada").await;
     run_file(&client, INSTALL).await;
-    assert_eq!((count(&client, "latido_history.closed").await, count(&client, "latido_history.deltas").await), (1, 1));
+    assert_eq!(
+        (
+            count(&client, "latido_history.closed").await,
+            count(&client, "latido_history.deltas").await
+        ),
+        (1, 1)
+    );
     assert_same(&client).await;
     close(&client, -2).await;
     assert_same(&client).await;
@@ -36,28 +42,59 @@ async fn neither_takes_away_what_is_the_others() {
     crate::harness::TestApp::install_on(home.url()).await;
     let ours = "pg_trigger WHERE tgname LIKE 'latido_estadisticas%'";
     let theirs = "pg_trigger WHERE tgname LIKE 'latido_history%'";
-    assert_eq!((count(&client, ours).await, count(&client, theirs).await), (4, 4));
+    assert_eq!(
+        (count(&client, ours).await, count(&client, theirs).await),
+        (4, 4)
+    );
     let config = latido::postgres::Config::new(home.url());
-    latido::postgres::Database::open(&config).unwrap().uninstall().await.unwrap();
-    assert_eq!((count(&client, ours).await, count(&client, theirs).await), (0, 4));
+    latido::postgres::Database::open(&config)
+        .unwrap()
+        .uninstall()
+        .await
+        .unwrap();
+    assert_eq!(
+        (count(&client, ours).await, count(&client, theirs).await),
+        (0, 4)
+    );
     crate::harness::TestApp::install_on(home.url()).await;
     run_file(&client, REMOVE).await;
-    assert_eq!((count(&client, ours).await, count(&client, theirs).await), (4, 0));
+    assert_eq!(
+        (count(&client, ours).await, count(&client, theirs).await),
+        (4, 0)
+    );
 }
 
 #[tokio::test]
 async fn what_could_not_be_exact_is_refused() {
     let cases = [
-        ("CREATE TABLE citas (negocio_id int, fecha date, estado text) PARTITION BY RANGE (fecha)", "plain table"),
-        ("CREATE TABLE todas (negocio_id int, fecha date, estado text); CREATE TABLE citas () INHERITS (todas)", "plain table"),
-        ("CREATE VIEW citas AS SELECT 1 AS negocio_id, current_date AS fecha, '' AS estado", "plain table"),
+        (
+            "CREATE TABLE citas (negocio_id int, fecha date, estado text) PARTITION BY RANGE (fecha)",
+            "plain table",
+        ),
+        (
+            "CREATE TABLE todas (negocio_id int, fecha date, estado text); CREATE TABLE citas () INHERITS (todas)",
+            "plain table",
+        ),
+        (
+            "CREATE VIEW citas AS SELECT 1 AS negocio_id, current_date AS fecha, '' AS estado",
+            "plain table",
+        ),
         (
             "CREATE TABLE citas (negocio_id int, fecha date, estado text); ALTER TABLE citas ENABLE ROW LEVEL SECURITY",
             "row security",
         ),
-        ("CREATE TABLE citas (negocio_id int, fecha timestamptz, estado text)", "found timestamp with time zone and known"),
-        ("CREATE TABLE citas (negocio_id int, fecha date, estado int)", "found date and int4"),
-        ("CREATE TABLE citas (negocio_id int, fecha date)", "found date and <NULL>"),
+        (
+            "CREATE TABLE citas (negocio_id int, fecha timestamptz, estado text)",
+            "found timestamp with time zone and known",
+        ),
+        (
+            "CREATE TABLE citas (negocio_id int, fecha date, estado int)",
+            "found date and int4",
+        ),
+        (
+            "CREATE TABLE citas (negocio_id int, fecha date)",
+            "found date and <NULL>",
+        ),
         ("SELECT 1", "no table citas"),
     ];
     let sql = include_str!("../../../sql/history/install.sql");
@@ -66,15 +103,25 @@ async fn what_could_not_be_exact_is_refused() {
         let client = home.client().await;
         client.batch_execute(schema).await.unwrap();
         let error = client.batch_execute(sql).await.expect_err(schema);
-        assert!(error.as_db_error().unwrap().message().contains(reason), "{schema}: {error:?}");
+        assert!(
+            error.as_db_error().unwrap().message().contains(reason),
+            "{schema}: {error:?}"
+        );
         client.batch_execute("ROLLBACK").await.unwrap();
-        assert_eq!(count(&client, "pg_namespace WHERE nspname LIKE 'latido%'").await, 0);
+        assert_eq!(
+            count(&client, "pg_namespace WHERE nspname LIKE 'latido%'").await,
+            0
+        );
     }
 }
 
 #[tokio::test]
 async fn any_type_of_key_and_of_state_will_do() {
-    for (key, state) in [("bigint", "text"), ("text", "varchar(20)"), ("int", "estado_de")] {
+    for (key, state) in [
+        ("bigint", "text"),
+        ("text", "varchar(20)"),
+        ("int", "estado_de"),
+    ] {
         let home = TestDatabase::create(&[]).await;
         let client = home.client().await;
         let schema = format!(
@@ -84,8 +131,13 @@ async fn any_type_of_key_and_of_state_will_do() {
         client.batch_execute(&schema).await.unwrap();
         run_file(&client, INSTALL).await;
         close(&client, -4).await;
-        client.batch_execute("DELETE FROM citas WHERE fecha = current_date - 9").await.unwrap();
-        let sql = super::QUERY.replace("$1", &format!("ARRAY[7]::{key}[]")).replace("$2::date[]", "ARRAY[current_date]");
+        client
+            .batch_execute("DELETE FROM citas WHERE fecha = current_date - 9")
+            .await
+            .unwrap();
+        let sql = super::QUERY
+            .replace("$1", &format!("ARRAY[7]::{key}[]"))
+            .replace("$2::date[]", "ARRAY[current_date]");
         let row = client.query_one(sql.as_str(), &[]).await.unwrap();
         let numbers: Vec<i64> = (1..5).map(|column| row.get(column)).collect();
         assert_eq!(numbers, [1, 9, 9, 0], "{key}, {state}");

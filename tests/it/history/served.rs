@@ -31,7 +31,11 @@ fn configuration(folder: &Folder) -> String {
         sql("estadisticas.sql"),
         sql("authorize.sql")
     );
-    folder.write("latido.toml", &toml).to_str().unwrap().to_owned()
+    folder
+        .write("latido.toml", &toml)
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// A server that compares a few times a second.
@@ -39,7 +43,8 @@ async fn serve(url: &str) -> TestApp {
     let folder = Folder::new();
     let file = configuration(&folder);
     let often = |config: &mut latido::app::Config| {
-        (config.engine.sweep, config.engine.sweep_deaf) = (Duration::from_millis(100), Duration::from_millis(100));
+        (config.engine.sweep, config.engine.sweep_deaf) =
+            (Duration::from_millis(100), Duration::from_millis(100));
     };
     TestApp::on_with(url, &[("LATIDO_CONFIG", &file)], often).await
 }
@@ -51,7 +56,13 @@ async fn database() -> TestDatabase {
 }
 
 fn numbers(data: &Value) -> [i64; 4] {
-    ["citas_hoy", "total_citas", "citas_completadas", "citas_canceladas"].map(|name| data[name].as_i64().unwrap())
+    [
+        "citas_hoy",
+        "total_citas",
+        "citas_completadas",
+        "citas_canceladas",
+    ]
+    .map(|name| data[name].as_i64().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,25 +75,48 @@ async fn viewers_see_the_same_numbers_over_closed_days() {
     }
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
-    assert_eq!(numbers(&socket.subscribe(&channel).await["data"]), [1, 3, 3, 0]);
-    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    assert_eq!(
+        numbers(&socket.subscribe(&channel).await["data"]),
+        [1, 3, 3, 0]
+    );
+    app.assert_metric_settles("latido_interest_missing", 0.0)
+        .await;
     close(&db, -5).await;
     app.book(&db, B1, "cancelada", 0).await;
-    socket.stats_until(&channel, |data| numbers(data) == [2, 4, 3, 1]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [2, 4, 3, 1])
+        .await;
     // A closed day changes, and its viewers hear of it.
     app.book(&db, B1, "cancelada", -20).await;
-    socket.stats_until(&channel, |data| numbers(data) == [2, 5, 3, 2]).await;
-    db.batch_execute("UPDATE citas SET fecha = fecha + 9 WHERE estado = 'atendida'").await.unwrap();
-    socket.stats_until(&channel, |data| numbers(data) == [1, 5, 3, 2]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [2, 5, 3, 2])
+        .await;
+    db.batch_execute("UPDATE citas SET fecha = fecha + 9 WHERE estado = 'atendida'")
+        .await
+        .unwrap();
+    socket
+        .stats_until(&channel, |data| numbers(data) == [1, 5, 3, 2])
+        .await;
     // Today is closed as well.
     close(&db, 1).await;
     app.book(&db, B1, "atendida", 0).await;
-    socket.stats_until(&channel, |data| numbers(data) == [2, 6, 4, 2]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [2, 6, 4, 2])
+        .await;
     db.batch_execute("TRUNCATE citas").await.unwrap();
-    socket.stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0])
+        .await;
     let compared = app.metric("latido_checks_total{result=\"same\"}").await;
-    crate::harness::until("compared again", async || app.metric("latido_checks_total{result=\"same\"}").await > compared).await;
-    assert_eq!(app.metric("latido_checks_total{result=\"different\"}").await, 0.0);
+    crate::harness::until("compared again", async || {
+        app.metric("latido_checks_total{result=\"same\"}").await > compared
+    })
+    .await;
+    assert_eq!(
+        app.metric("latido_checks_total{result=\"different\"}")
+            .await,
+        0.0
+    );
     assert_eq!(app.metric("latido_checks_standing_in").await, 0.0);
     assert_eq!(app.metric("latido_read_failures_total").await, 0.0);
 }
@@ -98,18 +132,35 @@ async fn a_summary_that_is_wrong_is_noticed_and_used_no_more() {
     close(&db, -5).await;
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
-    assert_eq!(numbers(&socket.subscribe(&channel).await["data"]), [1, 2, 2, 0]);
-    crate::harness::until("compared", async || app.metric("latido_checks_total{result=\"same\"}").await > 0.0).await;
+    assert_eq!(
+        numbers(&socket.subscribe(&channel).await["data"]),
+        [1, 2, 2, 0]
+    );
+    crate::harness::until("compared", async || {
+        app.metric("latido_checks_total{result=\"same\"}").await > 0.0
+    })
+    .await;
     // No trigger tells of this: the sweep shows it, and the check takes it back.
-    db.batch_execute("UPDATE latido_history.closed SET total = 1000").await.unwrap();
-    app.assert_metric_settles("latido_checks_standing_in", 1.0).await;
-    assert_eq!(app.metric("latido_checks_total{result=\"different\"}").await, 1.0);
+    db.batch_execute("UPDATE latido_history.closed SET total = 1000")
+        .await
+        .unwrap();
+    app.assert_metric_settles("latido_checks_standing_in", 1.0)
+        .await;
+    assert_eq!(
+        app.metric("latido_checks_total{result=\"different\"}")
+            .await,
+        1.0
+    );
     app.book(&db, B1, "cancelada", -20).await;
-    socket.stats_until(&channel, |data| numbers(data) == [1, 3, 2, 1]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [1, 3, 2, 1])
+        .await;
     // It stays so, whatever becomes of the summary.
     run_file(&db, "sql/history/remove.sql").await;
     app.book(&db, B1, "cancelada", 0).await;
-    socket.stats_until(&channel, |data| numbers(data) == [2, 4, 2, 2]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [2, 4, 2, 2])
+        .await;
     assert_eq!(app.metric("latido_checks_standing_in").await, 1.0);
     assert_eq!(app.metric("latido_read_failures_total").await, 0.0);
 }
@@ -121,18 +172,30 @@ async fn a_summary_that_is_gone_is_done_without() {
     let app = serve(home.url()).await;
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
-    assert_eq!(numbers(&socket.subscribe(&channel).await["data"]), [0, 0, 0, 0]);
+    assert_eq!(
+        numbers(&socket.subscribe(&channel).await["data"]),
+        [0, 0, 0, 0]
+    );
     run_file(&db, "sql/history/remove.sql").await;
     app.book(&db, B1, "cancelada", 0).await;
-    socket.stats_until(&channel, |data| numbers(data) == [1, 1, 0, 1]).await;
-    app.assert_metric_settles("latido_checks_standing_in", 1.0).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [1, 1, 0, 1])
+        .await;
+    app.assert_metric_settles("latido_checks_standing_in", 1.0)
+        .await;
     assert_eq!(app.get("/ready").await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_that_serves_may_read_it_and_no_more() {
     // A server of its own: roles are the cluster's, not a database's.
-    let cluster = OwnCluster::start(&["sql/schema.sql", "tests/it/sql/people.sql", "sql/role.sql", INSTALL]).await;
+    let cluster = OwnCluster::start(&[
+        "sql/schema.sql",
+        "tests/it/sql/people.sql",
+        "sql/role.sql",
+        INSTALL,
+    ])
+    .await;
     TestApp::install_on(&cluster.url()).await;
     let owner = cluster.client().await;
     let url = cluster.url().replacen("postgres@", "latido@", 1);
@@ -141,15 +204,26 @@ async fn the_role_that_serves_may_read_it_and_no_more() {
     close(&owner, -5).await;
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
-    assert_eq!(numbers(&socket.subscribe(&channel).await["data"]), [0, 1, 1, 0]);
-    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    assert_eq!(
+        numbers(&socket.subscribe(&channel).await["data"]),
+        [0, 1, 1, 0]
+    );
+    app.assert_metric_settles("latido_interest_missing", 0.0)
+        .await;
     // Whoever writes citas needs no right on the summary.
     owner.batch_execute("CREATE ROLE escribe LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON citas TO escribe; GRANT USAGE ON SCHEMA public TO escribe").await.unwrap();
     let writer = connect(&cluster.url().replacen("postgres@", "escribe@", 1)).await;
-    writer.batch_execute("UPDATE citas SET estado = 'cancelada'").await.unwrap();
-    socket.stats_until(&channel, |data| numbers(data) == [0, 1, 0, 1]).await;
+    writer
+        .batch_execute("UPDATE citas SET estado = 'cancelada'")
+        .await
+        .unwrap();
+    socket
+        .stats_until(&channel, |data| numbers(data) == [0, 1, 0, 1])
+        .await;
     writer.batch_execute("TRUNCATE citas").await.unwrap();
-    socket.stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0]).await;
+    socket
+        .stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0])
+        .await;
     assert_eq!(app.metric("latido_checks_standing_in").await, 0.0);
     let thief = connect(&url).await;
     let tries = [
@@ -163,7 +237,11 @@ async fn the_role_that_serves_may_read_it_and_no_more() {
     for sql in tries {
         for client in [&thief, &writer] {
             let error = client.batch_execute(sql).await.expect_err(sql);
-            assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{sql}: {error:?}");
+            assert_eq!(
+                error.code().map(|code| code.code()),
+                Some("42501"),
+                "{sql}: {error:?}"
+            );
         }
     }
 }
@@ -174,19 +252,34 @@ async fn the_doctor_compares() {
     let db = home.client().await;
     let folder = Folder::new();
     let file = configuration(&folder);
-    db.batch_execute(&crate::harness::booking(B1, "atendida", -20)).await.unwrap();
+    db.batch_execute(&crate::harness::booking(B1, "atendida", -20))
+        .await
+        .unwrap();
     close(&db, -5).await;
     let check = async || {
         let settings = crate::harness::settings(home.url(), &[("LATIDO_CONFIG", &file)]);
         let catalog = latido::stream::Catalog::new(settings.streams);
         let findings = examine(&Database::open(&Config::new(home.url())).unwrap(), &catalog).await;
-        findings.into_iter().find(|finding| finding.subject == "stream estadisticas: check").unwrap()
+        findings
+            .into_iter()
+            .find(|finding| finding.subject == "stream estadisticas: check")
+            .unwrap()
     };
     assert_eq!(check().await.level, Level::Ok);
-    db.batch_execute("UPDATE latido_history.closed SET canceladas = 7").await.unwrap();
+    db.batch_execute("UPDATE latido_history.closed SET canceladas = 7")
+        .await
+        .unwrap();
     let wrong = check().await;
-    assert!(wrong.level == Level::Failure && wrong.remedy.unwrap().contains("reopen"), "{}", wrong.detail);
+    assert!(
+        wrong.level == Level::Failure && wrong.remedy.unwrap().contains("reopen"),
+        "{}",
+        wrong.detail
+    );
     run_file(&db, "sql/history/remove.sql").await;
     let gone = check().await;
-    assert!(gone.level == Level::Failure && gone.remedy.unwrap().contains("install.sql"), "{}", gone.detail);
+    assert!(
+        gone.level == Level::Failure && gone.remedy.unwrap().contains("install.sql"),
+        "{}",
+        gone.detail
+    );
 }

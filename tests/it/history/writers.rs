@@ -18,9 +18,15 @@ const TRANSACTIONS: usize = 80;
 const DAYS: std::ops::Range<i32> = -20..3;
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the runner shows it when the test fails: it is what replays the run")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the runner shows it when the test fails: it is what replays the run"
+)]
 async fn both_queries_say_the_same_at_every_moment() {
-    let seed = std::env::var("LATIDO_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("LATIDO_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let home = database().await;
@@ -28,15 +34,32 @@ async fn both_queries_say_the_same_at_every_moment() {
     let (looks, closings) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = [vec![0, -25, -8, 1, -1], vec![-3, -15, 0]]
         .into_iter()
-        .map(|around| tokio::spawn(compare(home.url().to_owned(), around, Arc::clone(&done), Arc::clone(&looks))))
+        .map(|around| {
+            tokio::spawn(compare(
+                home.url().to_owned(),
+                around,
+                Arc::clone(&done),
+                Arc::clone(&looks),
+            ))
+        })
         .collect();
-    let closer = tokio::spawn(close(home.url().to_owned(), random.fork(), Arc::clone(&done), Arc::clone(&closings)));
-    let writers: Vec<_> = (0..WRITERS).map(|n| tokio::spawn(write(home.url().to_owned(), n, random.fork()))).collect();
+    let closer = tokio::spawn(close(
+        home.url().to_owned(),
+        random.fork(),
+        Arc::clone(&done),
+        Arc::clone(&closings),
+    ));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|n| tokio::spawn(write(home.url().to_owned(), n, random.fork())))
+        .collect();
     for writer in writers {
         writer.await.expect("a writer ends");
     }
     // On a slow machine the others may have had few turns.
-    until("several closings", async || closings.load(Ordering::Relaxed) >= 8 && looks.load(Ordering::Relaxed) >= 20).await;
+    until("several closings", async || {
+        closings.load(Ordering::Relaxed) >= 8 && looks.load(Ordering::Relaxed) >= 20
+    })
+    .await;
     done.store(true, Ordering::Relaxed);
     for reader in readers {
         reader.await.expect("a reader ends");
@@ -46,19 +69,30 @@ async fn both_queries_say_the_same_at_every_moment() {
     assert_same(&client).await;
     super::close(&client, 1).await;
     assert_same(&client).await;
-    assert_eq!(count(&client, "latido_history.deltas").await, 0, "nothing is left to fold");
+    assert_eq!(
+        count(&client, "latido_history.deltas").await,
+        0,
+        "nothing is left to fold"
+    );
 }
 
 async fn compare(url: String, around: Vec<i32>, done: Arc<AtomicBool>, looks: Arc<AtomicUsize>) {
     let client = crate::harness::cluster::connect(&url).await;
     while !done.load(Ordering::Relaxed) {
-        let differences = differences(&client, &around).await.expect("readers are never in the way");
+        let differences = differences(&client, &around)
+            .await
+            .expect("readers are never in the way");
         assert!(differences.is_empty(), "{differences:?}");
         looks.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-async fn close(url: String, mut random: fastrand::Rng, done: Arc<AtomicBool>, closings: Arc<AtomicUsize>) {
+async fn close(
+    url: String,
+    mut random: fastrand::Rng,
+    done: Arc<AtomicBool>,
+    closings: Arc<AtomicUsize>,
+) {
     let client = crate::harness::cluster::connect(&url).await;
     let mut day = DAYS.start;
     while !done.load(Ordering::Relaxed) {
@@ -66,11 +100,15 @@ async fn close(url: String, mut random: fastrand::Rng, done: Arc<AtomicBool>, cl
         let sql = match random.u8(0..10) {
             0..3 => "SELECT latido_history.fold()".to_owned(),
             // As if it had died after its first transaction.
-            3 => format!("SELECT latido_history.announce(greatest(announced, current_date + ({day}))) FROM latido_history.cut"),
+            3 => format!(
+                "SELECT latido_history.announce(greatest(announced, current_date + ({day}))) FROM latido_history.cut"
+            ),
             // Backwards.
             4 if day % 2 == 0 => {
                 day -= 5;
-                format!("SET lock_timeout = '400ms'; SELECT latido_history.announce(current_date + ({day}))")
+                format!(
+                    "SET lock_timeout = '400ms'; SELECT latido_history.announce(current_date + ({day}))"
+                )
             }
             4 if day > -4 => {
                 day = DAYS.start;
@@ -83,7 +121,11 @@ async fn close(url: String, mut random: fastrand::Rng, done: Arc<AtomicBool>, cl
         };
         match client.batch_execute(&sql).await {
             Ok(()) => drop(closings.fetch_add(1, Ordering::Relaxed)),
-            Err(error) => assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{sql}: {error:?}"),
+            Err(error) => assert_eq!(
+                error.code(),
+                Some(&SqlState::LOCK_NOT_AVAILABLE),
+                "{sql}: {error:?}"
+            ),
         }
     }
 }
@@ -95,7 +137,11 @@ async fn write(url: String, writer: usize, mut random: fastrand::Rng) {
         let sql = transaction(writer, &mut random);
         if let Err(error) = run(&client, &sql).await {
             // A TRUNCATE between a snapshot and its statement.
-            assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{sql:?}: {error:?}");
+            assert_eq!(
+                error.code(),
+                Some(&SqlState::T_R_SERIALIZATION_FAILURE),
+                "{sql:?}: {error:?}"
+            );
         }
     }
 }
@@ -112,28 +158,65 @@ async fn run(client: &Client, sql: &[String]) -> Result<(), tokio_postgres::Erro
 }
 
 fn transaction(writer: usize, random: &mut fastrand::Rng) -> Vec<String> {
-    let mut body: Vec<_> = (0..random.usize(1..4)).map(|_| statement(writer, random)).collect();
-    let begin = ["BEGIN", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE"];
+    let mut body: Vec<_> = (0..random.usize(1..4))
+        .map(|_| statement(writer, random))
+        .collect();
+    let begin = [
+        "BEGIN",
+        "BEGIN",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    ];
     match random.u8(0..40) {
         0 => return vec!["TRUNCATE citas".to_owned()],
         1..12 => return vec![statement(writer, random)],
-        12..16 => body.extend(["SAVEPOINT a".to_owned(), statement(writer, random), "ROLLBACK TO a".to_owned()]),
-        16..20 => body.extend(["SAVEPOINT a".to_owned(), statement(writer, random), "RELEASE a".to_owned()]),
+        12..16 => body.extend([
+            "SAVEPOINT a".to_owned(),
+            statement(writer, random),
+            "ROLLBACK TO a".to_owned(),
+        ]),
+        16..20 => body.extend([
+            "SAVEPOINT a".to_owned(),
+            statement(writer, random),
+            "RELEASE a".to_owned(),
+        ]),
         20..26 => body.push(format!("SELECT pg_sleep(0.0{})", random.u8(1..6))),
         _ => {}
     }
     body.insert(0, begin[random.usize(0..begin.len())].to_owned());
-    body.push(if random.u8(0..6) == 0 { "ROLLBACK" } else { "COMMIT" }.to_owned());
+    body.push(
+        if random.u8(0..6) == 0 {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        }
+        .to_owned(),
+    );
     body
 }
 
 fn statement(writer: usize, random: &mut fastrand::Rng) -> String {
-    let or_null = |value: String, random: &mut fastrand::Rng| if random.u8(0..12) == 0 { "NULL".to_owned() } else { value };
+    let or_null = |value: String, random: &mut fastrand::Rng| {
+        if random.u8(0..12) == 0 {
+            "NULL".to_owned()
+        } else {
+            value
+        }
+    };
     let key = format!("'{}'", business(random.i32(0..BUSINESSES)));
     let key = or_null(key, random);
     let day = or_null(format!("current_date + ({})", random.i32(DAYS)), random);
-    let state = or_null(format!("'{}'", ["pendiente", "atendida", "cancelada"][random.usize(0..3)]), random);
-    let some = format!("id IN (SELECT id FROM citas WHERE escritor = {writer} ORDER BY random() LIMIT {})", random.u8(1..9));
+    let state = or_null(
+        format!(
+            "'{}'",
+            ["pendiente", "atendida", "cancelada"][random.usize(0..3)]
+        ),
+        random,
+    );
+    let some = format!(
+        "id IN (SELECT id FROM citas WHERE escritor = {writer} ORDER BY random() LIMIT {})",
+        random.u8(1..9)
+    );
     match random.u8(0..20) {
         0..5 => format!(
             "INSERT INTO citas (negocio_id, fecha, estado, escritor) SELECT {key}::uuid, {day}, {state}, {writer} FROM generate_series(1, {})",
@@ -144,9 +227,14 @@ fn statement(writer: usize, random: &mut fastrand::Rng) -> String {
         ),
         6..9 => format!("UPDATE citas SET estado = {state} WHERE {some}"),
         9..11 => format!("UPDATE citas SET negocio_id = {key} WHERE {some}"),
-        11..14 => format!("UPDATE citas SET fecha = fecha + ({}) WHERE {some}", random.i32(-9..10)),
+        11..14 => format!(
+            "UPDATE citas SET fecha = fecha + ({}) WHERE {some}",
+            random.i32(-9..10)
+        ),
         14 => format!("UPDATE citas SET fecha = {day} WHERE {some}"),
-        15 => format!("UPDATE citas SET negocio_id = {key}, fecha = {day}, estado = {state} WHERE {some}"),
+        15 => format!(
+            "UPDATE citas SET negocio_id = {key}, fecha = {day}, estado = {state} WHERE {some}"
+        ),
         16 => format!("UPDATE citas SET nota = 'x' WHERE {some}"),
         _ => format!("DELETE FROM citas WHERE {some}"),
     }

@@ -7,7 +7,10 @@ use super::{builtin, catalog, empty, table, with_schema};
 use crate::harness::cluster::OwnCluster;
 
 fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
-    findings.iter().find(|finding| finding.subject.contains(subject)).unwrap_or_else(|| panic!("{subject} in {findings:#?}"))
+    findings
+        .iter()
+        .find(|finding| finding.subject.contains(subject))
+        .unwrap_or_else(|| panic!("{subject} in {findings:#?}"))
 }
 
 #[tokio::test]
@@ -17,10 +20,17 @@ async fn a_database_as_it_should_be() {
     let client = cluster.client().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     client.batch_execute("CREATE INDEX ON citas (negocio_id, fecha, estado); CREATE ROLE plain LOGIN; GRANT SELECT ON citas, negocios, usuarios TO plain; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
-    Database::open(&Config::new(cluster.url())).unwrap().install(&builtin()).await.unwrap();
+    Database::open(&Config::new(cluster.url()))
+        .unwrap()
+        .install(&builtin())
+        .await
+        .unwrap();
     let url = cluster.url().replace("postgres@", "plain@");
     let findings = examine(&Database::open(&Config::new(url)).unwrap(), &builtin()).await;
-    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
+    assert!(
+        findings.iter().all(|finding| finding.level == Level::Ok),
+        "{findings:#?}"
+    );
     assert!(find(&findings, "plan").detail.contains("ms"));
 }
 
@@ -31,16 +41,32 @@ async fn each_lack_with_its_remedy() {
     client.batch_execute(fill).await.unwrap();
     let findings = examine(&database, &builtin()).await;
     assert_eq!(find(&findings, "role").level, Level::Warning);
-    assert_eq!(find(&findings, "triggers on citas").remedy.as_deref(), Some("run `latido install`"));
+    assert_eq!(
+        find(&findings, "triggers on citas").remedy.as_deref(),
+        Some("run `latido install`")
+    );
     let index = find(&findings, "index on citas");
-    let create = r#"CREATE INDEX CONCURRENTLY ON "public"."citas" ("negocio_id", "fecha", "estado");"#;
-    assert_eq!((index.level, index.remedy.as_deref()), (Level::Warning, Some(create)));
+    let create =
+        r#"CREATE INDEX CONCURRENTLY ON "public"."citas" ("negocio_id", "fecha", "estado");"#;
+    assert_eq!(
+        (index.level, index.remedy.as_deref()),
+        (Level::Warning, Some(create))
+    );
     let plan = find(&findings, "plan");
-    assert!(plan.level == Level::Warning && plan.detail.contains("all of public.citas"), "{plan:?}");
+    assert!(
+        plan.level == Level::Warning && plan.detail.contains("all of public.citas"),
+        "{plan:?}"
+    );
     client.batch_execute(create).await.unwrap();
     client.batch_execute("ANALYZE citas").await.unwrap();
     let findings = examine(&database, &builtin()).await;
-    assert_eq!((find(&findings, "index on citas").level, find(&findings, "plan").level), (Level::Ok, Level::Ok));
+    assert_eq!(
+        (
+            find(&findings, "index on citas").level,
+            find(&findings, "plan").level
+        ),
+        (Level::Ok, Level::Ok)
+    );
 
     let missing = examine(&database, &catalog(vec![table("nada", None, &[])])).await;
     assert_eq!(find(&missing, "triggers on nada").level, Level::Failure);
@@ -54,8 +80,30 @@ async fn what_cannot_work_fails() {
     let (_home, _client, url) = empty().await;
     let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
     assert_eq!(find(&findings, "query").level, Level::Failure);
-    let proxy = Proxy::start(&url, Manners { refuse_options: true, deaf: true, ..Manners::default() }).await;
-    let findings = examine(&Database::open(&Config::new(&proxy.url)).unwrap(), &builtin()).await;
-    assert!(find(&findings, "pooler").detail.contains("answers at DATABASE_URL"));
-    assert!(find(&findings, "LISTEN").remedy.as_ref().unwrap().contains("LISTEN_DATABASE_URL"));
+    let proxy = Proxy::start(
+        &url,
+        Manners {
+            refuse_options: true,
+            deaf: true,
+            ..Manners::default()
+        },
+    )
+    .await;
+    let findings = examine(
+        &Database::open(&Config::new(&proxy.url)).unwrap(),
+        &builtin(),
+    )
+    .await;
+    assert!(
+        find(&findings, "pooler")
+            .detail
+            .contains("answers at DATABASE_URL")
+    );
+    assert!(
+        find(&findings, "LISTEN")
+            .remedy
+            .as_ref()
+            .unwrap()
+            .contains("LISTEN_DATABASE_URL")
+    );
 }

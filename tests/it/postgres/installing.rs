@@ -14,20 +14,41 @@ use crate::harness::cluster::OwnCluster;
 async fn twice_is_once_and_nothing_stays_behind() {
     let (_home, client, database) = with_schema().await;
     let catalog = builtin();
-    assert_eq!(database.triggers(&catalog).await.unwrap().of(StreamId(0)), TriggerState::Missing);
+    assert_eq!(
+        database.triggers(&catalog).await.unwrap().of(StreamId(0)),
+        TriggerState::Missing
+    );
     let name = r#""public"."citas""#.to_owned();
-    assert_eq!(database.install(&catalog).await.unwrap(), [Change::Installed(name.clone())]);
+    assert_eq!(
+        database.install(&catalog).await.unwrap(),
+        [Change::Installed(name.clone())]
+    );
     assert!(database.triggers(&catalog).await.unwrap().are_current());
-    assert_eq!(database.install(&catalog).await.unwrap(), [Change::Unchanged(name)]);
+    assert_eq!(
+        database.install(&catalog).await.unwrap(),
+        [Change::Unchanged(name)]
+    );
 
-    client.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL").await.unwrap();
-    assert_eq!(database.triggers(&catalog).await.unwrap().of(StreamId(0)), TriggerState::Outdated);
+    client
+        .batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL")
+        .await
+        .unwrap();
+    assert_eq!(
+        database.triggers(&catalog).await.unwrap().of(StreamId(0)),
+        TriggerState::Outdated
+    );
     database.install(&catalog).await.unwrap();
     assert!(database.triggers(&catalog).await.unwrap().are_current());
 
     let objects = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'latido') + (SELECT count(*) FROM pg_trigger)
                         + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'latido')";
-    let count = async || client.query_one(objects, &[]).await.unwrap().get::<_, i64>(0);
+    let count = async || {
+        client
+            .query_one(objects, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+    };
     assert_eq!(count().await, 1 + 4 + 2);
     database.uninstall().await.unwrap();
     assert_eq!(count().await, 0);
@@ -45,22 +66,44 @@ async fn the_dry_run_is_the_very_script() {
 #[tokio::test]
 async fn what_the_catalog_dropped_is_removed_and_what_is_not_ours_stays() {
     let (_home, client, database) = with_schema().await;
-    let tables = vec![table("citas", Some("negocio_id"), &[]), table("negocios", Some("id"), &["estado"])];
+    let tables = vec![
+        table("citas", Some("negocio_id"), &[]),
+        table("negocios", Some("id"), &["estado"]),
+    ];
     database.install(&catalog(tables)).await.unwrap();
-    client.batch_execute("CREATE TABLE latido.ours (id int)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE latido.ours (id int)")
+        .await
+        .unwrap();
     let fewer = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     assert_eq!(database.triggers(&fewer).await.unwrap().leftovers.len(), 1);
     let changes = database.install(&fewer).await.unwrap();
-    assert_eq!(changes[0], Change::Removed(r#""public"."negocios""#.to_owned()));
-    assert!(database.triggers(&fewer).await.unwrap().leftovers.is_empty());
+    assert_eq!(
+        changes[0],
+        Change::Removed(r#""public"."negocios""#.to_owned())
+    );
+    assert!(
+        database
+            .triggers(&fewer)
+            .await
+            .unwrap()
+            .leftovers
+            .is_empty()
+    );
     database.uninstall().await.unwrap();
-    client.batch_execute("SELECT * FROM latido.ours").await.unwrap();
+    client
+        .batch_execute("SELECT * FROM latido.ours")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn every_mistake_is_named_at_once() {
     let (_home, client, database) = with_schema().await;
-    client.batch_execute("CREATE VIEW vista AS SELECT * FROM citas").await.unwrap();
+    client
+        .batch_execute("CREATE VIEW vista AS SELECT * FROM citas")
+        .await
+        .unwrap();
     let tables = vec![
         table("nada", Some("id"), &[]),
         table("vista", Some("negocio_id"), &[]),
@@ -68,10 +111,20 @@ async fn every_mistake_is_named_at_once() {
         table("citas", Some("fecha"), &[]),
     ];
     let error = database.install(&catalog(tables)).await.unwrap_err();
-    let InstallError::Tables(mistakes) = error else { panic!("{error}") };
-    let expected = ["no table nada", "vista is a view", "no column negocio, estadoo", "the key fecha of table citas is date"];
+    let InstallError::Tables(mistakes) = error else {
+        panic!("{error}")
+    };
+    let expected = [
+        "no table nada",
+        "vista is a view",
+        "no column negocio, estadoo",
+        "the key fecha of table citas is date",
+    ];
     for (mistake, expected) in mistakes.iter().zip(expected) {
-        assert!(mistake.contains(expected) && mistake.contains("stream estadisticas"), "{mistake}");
+        assert!(
+            mistake.contains(expected) && mistake.contains("stream estadisticas"),
+            "{mistake}"
+        );
     }
     assert_eq!(mistakes.len(), 4);
 }
@@ -79,46 +132,96 @@ async fn every_mistake_is_named_at_once() {
 #[tokio::test]
 async fn names_may_be_as_evil_as_they_like() {
     let (home, client, url) = empty().await;
-    let (schema, name, key) = (r#"Mi "Esquema""#, r#"ci'tas"; DROP TABLE x; --$latido$ \"#, "Ñegocio ID\n--");
+    let (schema, name, key) = (
+        r#"Mi "Esquema""#,
+        r#"ci'tas"; DROP TABLE x; --$latido$ \"#,
+        "Ñegocio ID\n--",
+    );
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let place = format!("{}.{}", quoted(schema), quoted(name));
-    let sql =
-        format!("CREATE SCHEMA {}; CREATE TABLE {place} ({} text, latido_keys int, key int, d int)", quoted(schema), quoted(key));
+    let sql = format!(
+        "CREATE SCHEMA {}; CREATE TABLE {place} ({} text, latido_keys int, key int, d int)",
+        quoted(schema),
+        quoted(key)
+    );
     client.batch_execute(&sql).await.unwrap();
-    let database = Database::open(&Config { gate: false, ..Config::new(&url) }).unwrap();
-    let tables = vec![table(&format!("{schema}.{name}"), Some(key), &[key, "latido_keys", "key"])];
-    let catalog = Arc::new(Catalog::new(vec![Stream { name: r#"a'b\"c$latido$"#.to_owned(), tables, ..estadisticas() }]));
+    let database = Database::open(&Config {
+        gate: false,
+        ..Config::new(&url)
+    })
+    .unwrap();
+    let tables = vec![table(
+        &format!("{schema}.{name}"),
+        Some(key),
+        &[key, "latido_keys", "key"],
+    )];
+    let catalog = Arc::new(Catalog::new(vec![Stream {
+        name: r#"a'b\"c$latido$"#.to_owned(),
+        tables,
+        ..estadisticas()
+    }]));
     database.install(&catalog).await.unwrap();
     assert!(database.triggers(&catalog).await.unwrap().are_current());
     let mut tap = Tap::open(client, &home).await;
-    let payloads = tap.payloads(&format!("INSERT INTO {place} VALUES (E'k\\'\"\\\\', 1, 2, 3)")).await;
+    let payloads = tap
+        .payloads(&format!(
+            "INSERT INTO {place} VALUES (E'k\\'\"\\\\', 1, 2, 3)"
+        ))
+        .await;
     let items: Vec<String> = serde_json::from_str(&payloads[0]).unwrap();
     assert_eq!(items, [r#"a'b\"c$latido$"#, r#"k'"\"#]);
-    assert_eq!(tap.payloads(&format!("UPDATE {place} SET key = 7")).await.len(), 1);
+    assert_eq!(
+        tap.payloads(&format!("UPDATE {place} SET key = 7"))
+            .await
+            .len(),
+        1
+    );
     database.uninstall().await.unwrap();
-    connect(&url).await.batch_execute(&format!("SELECT FROM {place}")).await.unwrap();
+    connect(&url)
+        .await
+        .batch_execute(&format!("SELECT FROM {place}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn unquoted_names_are_found_as_sql_finds_them() {
     let (_home, client, database) = with_schema().await;
-    client.batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)")
+        .await
+        .unwrap();
     for name in ["Citas", "public.CITAS", "\"citas\"", "public.\"citas\""] {
-        database.install_sql(&catalog(vec![table(name, Some("NEGOCIO_ID"), &[])])).await.unwrap();
+        database
+            .install_sql(&catalog(vec![table(name, Some("NEGOCIO_ID"), &[])]))
+            .await
+            .unwrap();
     }
     for name in ["Pedidos", "public.Pedidos", "\"Pedidos\""] {
-        database.install_sql(&catalog(vec![table(name, Some("negocioId"), &[])])).await.unwrap();
+        database
+            .install_sql(&catalog(vec![table(name, Some("negocioId"), &[])]))
+            .await
+            .unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_locked_table_is_named_and_nothing_changes() {
     let (_home, client, database) = with_schema().await;
-    client.batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES").await.unwrap();
+    client
+        .batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES")
+        .await
+        .unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
-    assert!(matches!(&error, InstallError::Locked { subject } if subject == r#""public"."citas""#), "{error}");
+    assert!(
+        matches!(&error, InstallError::Locked { subject } if subject == r#""public"."citas""#),
+        "{error}"
+    );
     client.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(database.triggers(&builtin()).await.unwrap().of(StreamId(0)), TriggerState::Missing);
+    assert_eq!(
+        database.triggers(&builtin()).await.unwrap().of(StreamId(0)),
+        TriggerState::Missing
+    );
 }
 
 #[tokio::test]
@@ -127,7 +230,12 @@ async fn a_role_that_may_not_is_told_what_it_lacks() {
     let cluster = OwnCluster::start(&[]).await;
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
-    client.batch_execute("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader").await.unwrap();
+    client
+        .batch_execute(
+            "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        )
+        .await
+        .unwrap();
     let database = Database::open(&Config::new(url.replace("postgres@", "reader@"))).unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
     assert!(matches!(error, InstallError::Forbidden { .. }), "{error}");
@@ -139,14 +247,21 @@ async fn a_role_that_may_not_is_told_what_it_lacks() {
 async fn a_database_in_another_encoding_has_no_gate() {
     let cluster = OwnCluster::start(&[]).await;
     let client = cluster.client().await;
-    let create = "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
+    let create =
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
     client.batch_execute(create).await.unwrap();
     let url = cluster.url().replace("/latido?", "/latin?");
-    connect(&url).await.batch_execute(super::SCHEMA).await.unwrap();
+    connect(&url)
+        .await
+        .batch_execute(super::SCHEMA)
+        .await
+        .unwrap();
     for (url, gated) in [(url, false), (cluster.url(), true)] {
         connect(&url)
             .await
-            .batch_execute("CREATE TABLE IF NOT EXISTS citas (negocio_id uuid, fecha date, estado text)")
+            .batch_execute(
+                "CREATE TABLE IF NOT EXISTS citas (negocio_id uuid, fecha date, estado text)",
+            )
             .await
             .unwrap();
         let database = Database::open(&Config::new(url)).unwrap();

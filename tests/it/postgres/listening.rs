@@ -28,17 +28,30 @@ impl Ears {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
         let (tx, notices) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener = Listener::start(database, catalog, &metrics, &drain, move |notice| drop(tx.send(notice)));
-        Self { notices, listener, metrics, drain }
+        let listener = Listener::start(database, catalog, &metrics, &drain, move |notice| {
+            drop(tx.send(notice))
+        });
+        Self {
+            notices,
+            listener,
+            metrics,
+            drain,
+        }
     }
 
     async fn next(&mut self) -> Notice {
-        timeout(Duration::from_secs(30), self.notices.recv()).await.expect("a notice").unwrap()
+        timeout(Duration::from_secs(30), self.notices.recv())
+            .await
+            .expect("a notice")
+            .unwrap()
     }
 }
 
 fn changed(key: &str) -> Notice {
-    Notice::Changed { stream: StreamId(0), keys: vec![Key::from_canonical(key)] }
+    Notice::Changed {
+        stream: StreamId(0),
+        keys: vec![Key::from_canonical(key)],
+    }
 }
 
 #[tokio::test]
@@ -46,36 +59,73 @@ async fn it_hears_again_after_every_cut() {
     let mut cluster = OwnCluster::start(&[]).await;
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let (database, catalog) = (Database::open(&Config { gate: false, ..Config::new(&url) }).unwrap(), builtin());
+    let (database, catalog) = (
+        Database::open(&Config {
+            gate: false,
+            ..Config::new(&url)
+        })
+        .unwrap(),
+        builtin(),
+    );
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
     let mut ears = Ears::open(&database, &catalog);
     assert_eq!(ears.next().await, Notice::Listening);
-    assert_eq!((ears.listener.state(), ears.metrics.listener_up.get()), (ListenerState::Listening, 1));
-    client.batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')")).await.unwrap();
+    assert_eq!(
+        (ears.listener.state(), ears.metrics.listener_up.get()),
+        (ListenerState::Listening, 1)
+    );
+    client
+        .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')"))
+        .await
+        .unwrap();
     assert_eq!(ears.next().await, changed(A));
 
-    client.batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()").await.unwrap();
+    client
+        .batch_execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
     assert_eq!(ears.next().await, Notice::Lost);
     assert_eq!(ears.next().await, Notice::Listening);
-    client.batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')")).await.unwrap();
+    client
+        .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')"))
+        .await
+        .unwrap();
     assert_eq!(ears.next().await, changed(B));
 
     cluster.restart().await;
     assert_eq!(ears.next().await, Notice::Lost);
     assert_eq!(ears.next().await, Notice::Listening);
     let client = connect(&url).await;
-    for payload in ["", "no json", "[", r#"["estadisticas",null]"#, r#"["estadisticas","no uuid"]"#, r#"["otra","x"]"#] {
-        client.execute("SELECT pg_notify('latido', $1)", &[&payload]).await.unwrap();
+    for payload in [
+        "",
+        "no json",
+        "[",
+        r#"["estadisticas",null]"#,
+        r#"["estadisticas","no uuid"]"#,
+        r#"["otra","x"]"#,
+    ] {
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
     }
     // What is heard together with nonsense is part of «everything»; so it is said again until it is heard alone.
     let mut heard = Vec::new();
     while heard.last() != Some(&changed(A)) {
         let payload = format!(r#"["estadisticas","{A}"]"#);
-        client.execute("SELECT pg_notify('latido', $1)", &[&payload]).await.unwrap();
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
         heard.push(ears.next().await);
     }
-    assert!(heard.contains(&Notice::Everything(None)) && !heard.contains(&Notice::Lost), "{heard:?}");
+    assert!(
+        heard.contains(&Notice::Everything(None)) && !heard.contains(&Notice::Lost),
+        "{heard:?}"
+    );
     assert!(ears.metrics.listener_reconnects.get() >= 2);
     assert_eq!(ears.drain.finish(Duration::from_secs(5)).await, 0);
 }
@@ -84,12 +134,29 @@ async fn it_hears_again_after_every_cut() {
 async fn a_pooler_makes_it_deaf_and_it_says_so() {
     let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let proxy = Proxy::start(&url, Manners { refuse_options: true, deaf: true, ..Manners::default() }).await;
-    let mut ears = Ears::open(&Database::open(&Config::new(&proxy.url)).unwrap(), &builtin());
+    let proxy = Proxy::start(
+        &url,
+        Manners {
+            refuse_options: true,
+            deaf: true,
+            ..Manners::default()
+        },
+    )
+    .await;
+    let mut ears = Ears::open(
+        &Database::open(&Config::new(&proxy.url)).unwrap(),
+        &builtin(),
+    );
     assert_eq!(ears.next().await, Notice::Deaf);
-    assert_eq!((ears.listener.state(), ears.metrics.listener_up.get()), (ListenerState::Deaf, 0));
+    assert_eq!(
+        (ears.listener.state(), ears.metrics.listener_up.get()),
+        (ListenerState::Deaf, 0)
+    );
     // Through the pooler to read, directly to listen.
-    let config = Config { listen_url: Some(url), ..Config::new(&proxy.url) };
+    let config = Config {
+        listen_url: Some(url),
+        ..Config::new(&proxy.url)
+    };
     let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
     assert_eq!(ears.next().await, Notice::Listening);
 }
@@ -97,7 +164,10 @@ async fn a_pooler_makes_it_deaf_and_it_says_so() {
 #[tokio::test]
 async fn two_databases_are_not_one() {
     let ((_one, _, one), (_other, _, other)) = (empty().await, empty().await);
-    let config = Config { listen_url: Some(other), ..Config::new(one) };
+    let config = Config {
+        listen_url: Some(other),
+        ..Config::new(one)
+    };
     let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
     assert_eq!(ears.next().await, Notice::Deaf);
 }
@@ -109,7 +179,9 @@ async fn it_starts_before_the_database_does() {
     let late = folder.path().join("late");
     let cluster = OwnCluster::start(&[]).await;
     let server: tokio_postgres::Config = cluster.url().parse().unwrap();
-    let Host::Unix(socket) = &server.get_hosts()[0] else { panic!("no socket: {server:?}") };
+    let Host::Unix(socket) = &server.get_hosts()[0] else {
+        panic!("no socket: {server:?}")
+    };
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
     let mut ears = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
@@ -122,18 +194,41 @@ async fn a_backend_that_froze_is_left() {
     let cluster = OwnCluster::start(&[]).await;
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let config = Config { statement_timeout: Duration::from_millis(300), pool_size: 1, ..Config::new(url) };
+    let config = Config {
+        statement_timeout: Duration::from_millis(300),
+        pool_size: 1,
+        ..Config::new(url)
+    };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());
     let mut ears = Ears::open(&database, &catalog);
     assert_eq!(ears.next().await, Notice::Listening);
     let others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let pids: Vec<i32> = client.query(others, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let pids: Vec<i32> = client
+        .query(others, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     let signal = |name: &str| {
         let pids = pids.iter().map(ToString::to_string);
-        assert!(std::process::Command::new("kill").arg(name).args(pids).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill")
+                .arg(name)
+                .args(pids)
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     signal("-STOP");
-    assert!(matches!(database.check().await, Err(DatabaseError::Unavailable { .. })), "its connection is frozen");
+    assert!(
+        matches!(
+            database.check().await,
+            Err(DatabaseError::Unavailable { .. })
+        ),
+        "its connection is frozen"
+    );
     database.check().await.unwrap();
     assert_eq!(ears.next().await, Notice::Lost);
     assert_eq!(ears.next().await, Notice::Listening);

@@ -29,10 +29,16 @@ async fn the_role_of_the_documents_serves() {
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(socket.subscribe(&channel).await["data"]["total_citas"], 0);
-    app.assert_metric_settles("latido_interest_missing", 0.0).await;
+    app.assert_metric_settles("latido_interest_missing", 0.0)
+        .await;
     app.book(&owner, B1, "pendiente", 0).await;
-    socket.stats_until(&channel, |data| data["total_citas"] == 1).await;
-    assert_eq!(app.notify(&serde_json::json!({"negocio_id": B1})).await.0, 200);
+    socket
+        .stats_until(&channel, |data| data["total_citas"] == 1)
+        .await;
+    assert_eq!(
+        app.notify(&serde_json::json!({"negocio_id": B1})).await.0,
+        200
+    );
     assert_eq!(app.metric("latido_corrections_total").await, 0.0);
     assert_eq!(app.metric("latido_read_failures_total").await, 0.0);
 }
@@ -60,10 +66,16 @@ async fn the_role_of_the_documents_can_do_no_more() {
         let error = thief.batch_execute(sql).await.expect_err(sql);
         let code = error.code().map(|code| code.code().to_owned());
         // No privilege, or no such thing that it could see.
-        assert!(matches!(code.as_deref(), Some("42501" | "42704")), "{sql}: {error:?}");
+        assert!(
+            matches!(code.as_deref(), Some("42501" | "42704")),
+            "{sql}: {error:?}"
+        );
     }
     let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
-    let role = findings.iter().find(|finding| finding.subject == "role").unwrap();
+    let role = findings
+        .iter()
+        .find(|finding| finding.subject == "role")
+        .unwrap();
     assert_eq!(role.level, Level::Ok, "{role:?}");
 }
 
@@ -73,21 +85,47 @@ async fn the_doctor_names_each_power_that_is_too_much() {
     let (owner, url) = (cluster.client().await, as_latido(&cluster.url()));
     let said = async || {
         let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
-        let role = findings.into_iter().find(|finding| finding.subject == "role").unwrap();
+        let role = findings
+            .into_iter()
+            .find(|finding| finding.subject == "role")
+            .unwrap();
         assert!(role.level == Level::Warning && role.remedy.unwrap().contains("sql/role.sql"));
         role.detail
     };
     let cases = [
-        ("GRANT UPDATE (estado) ON citas TO latido", "may write to citas", "REVOKE UPDATE (estado) ON citas FROM latido"),
-        ("GRANT CREATE ON SCHEMA public TO latido", "may create in public", "REVOKE CREATE ON SCHEMA public FROM latido"),
-        ("ALTER TABLE negocios OWNER TO latido", "owns negocios", "ALTER TABLE negocios OWNER TO postgres"),
-        ("ALTER ROLE latido CREATEROLE", "may create roles", "ALTER ROLE latido NOCREATEROLE"),
-        ("ALTER ROLE latido SUPERUSER", "is a superuser", "ALTER ROLE latido NOSUPERUSER"),
+        (
+            "GRANT UPDATE (estado) ON citas TO latido",
+            "may write to citas",
+            "REVOKE UPDATE (estado) ON citas FROM latido",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO latido",
+            "may create in public",
+            "REVOKE CREATE ON SCHEMA public FROM latido",
+        ),
+        (
+            "ALTER TABLE negocios OWNER TO latido",
+            "owns negocios",
+            "ALTER TABLE negocios OWNER TO postgres",
+        ),
+        (
+            "ALTER ROLE latido CREATEROLE",
+            "may create roles",
+            "ALTER ROLE latido NOCREATEROLE",
+        ),
+        (
+            "ALTER ROLE latido SUPERUSER",
+            "is a superuser",
+            "ALTER ROLE latido NOSUPERUSER",
+        ),
     ];
     for (grant, power, revoke) in cases {
         owner.batch_execute(grant).await.unwrap();
         let said = said().await;
-        assert!(said.starts_with("latido ") && said.contains(power), "{grant}: {said}");
+        assert!(
+            said.starts_with("latido ") && said.contains(power),
+            "{grant}: {said}"
+        );
         owner.batch_execute(revoke).await.unwrap();
     }
 }
@@ -102,7 +140,13 @@ async fn authorize_sql_writes_nothing() {
         CREATE FUNCTION sly() RETURNS text LANGUAGE plpgsql AS $$
         BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM negocios; RETURN 'x'; END $$";
     owner.batch_execute(functions).await.unwrap();
-    let count = async || owner.query_one("SELECT count(*) FROM negocios", &[]).await.unwrap().get::<_, i64>(0);
+    let count = async || {
+        owner
+            .query_one("SELECT count(*) FROM negocios", &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+    };
     let before = count().await;
     let writing = [
         "WITH d AS (DELETE FROM negocios RETURNING id::text) SELECT id FROM d WHERE id = $1::text OR id = ANY ($2::text[])",
@@ -110,15 +154,29 @@ async fn authorize_sql_writes_nothing() {
         "SELECT sly() WHERE $1::text IS NOT NULL AND $2::text[] IS NOT NULL",
     ];
     for sql in writing {
-        let stream = Stream { authorize: Some(sql.to_owned()), ..estadisticas() };
+        let stream = Stream {
+            authorize: Some(sql.to_owned()),
+            ..estadisticas()
+        };
         // As the owner of everything.
         let database = Database::open(&Config::new(cluster.url())).unwrap();
         let user = latido::ident::UserId::new(ADMIN_OF_B1);
-        let error = database.allowed(&stream, &user, &[latido::ident::Key::from_canonical(B1)]).await.unwrap_err();
+        let error = database
+            .allowed(&stream, &user, &[latido::ident::Key::from_canonical(B1)])
+            .await
+            .unwrap_err();
         // No query that could stand within another one; in a read-only transaction; and it stays one.
-        let reasons =
-            ["data-modifying statement must be at the top level", "read-only transaction", "must be set before any query"];
-        assert!(reasons.iter().any(|reason| error.to_string().contains(reason)), "{sql}: {error}");
+        let reasons = [
+            "data-modifying statement must be at the top level",
+            "read-only transaction",
+            "must be set before any query",
+        ];
+        assert!(
+            reasons
+                .iter()
+                .any(|reason| error.to_string().contains(reason)),
+            "{sql}: {error}"
+        );
         assert_eq!(count().await, before, "{sql}");
     }
 }

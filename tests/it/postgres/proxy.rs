@@ -28,8 +28,13 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let server: tokio_postgres::Config = upstream.parse().unwrap();
         let (user, database) = (server.get_user().unwrap(), server.get_dbname().unwrap());
-        let password = server.get_password().map(|password| format!(":{}", str::from_utf8(password).unwrap()));
-        let url = format!("postgresql://{user}{}@127.0.0.1:{port}/{database}", password.unwrap_or_default());
+        let password = server
+            .get_password()
+            .map(|password| format!(":{}", str::from_utf8(password).unwrap()));
+        let url = format!(
+            "postgresql://{user}{}@127.0.0.1:{port}/{database}",
+            password.unwrap_or_default()
+        );
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let server = server.clone();
@@ -40,11 +45,29 @@ impl Proxy {
     }
 }
 
-async fn relay(client: TcpStream, server: &tokio_postgres::Config, manners: Manners) -> std::io::Result<()> {
+async fn relay(
+    client: TcpStream,
+    server: &tokio_postgres::Config,
+    manners: Manners,
+) -> std::io::Result<()> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     match &server.get_hosts()[0] {
-        Host::Unix(folder) => between(client, UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?, manners).await,
-        Host::Tcp(host) => between(client, TcpStream::connect((host.as_str(), port)).await?, manners).await,
+        Host::Unix(folder) => {
+            between(
+                client,
+                UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?,
+                manners,
+            )
+            .await
+        }
+        Host::Tcp(host) => {
+            between(
+                client,
+                TcpStream::connect((host.as_str(), port)).await?,
+                manners,
+            )
+            .await
+        }
     }
 }
 
@@ -66,7 +89,13 @@ async fn between(
         client.write_all(&message(b'E', fields)).await?;
         return Ok(());
     }
-    server.write_all(&if manners.drop_options { without_options(&startup) } else { startup }).await?;
+    server
+        .write_all(&if manners.drop_options {
+            without_options(&startup)
+        } else {
+            startup
+        })
+        .await?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let up = pass(&mut from_client, &mut to_server, move |kind, body| {
@@ -80,12 +109,18 @@ async fn between(
         }
         Some(body.to_vec())
     });
-    let down = pass(&mut from_server, &mut to_client, move |kind, body| (!(manners.deaf && kind == b'A')).then(|| body.to_vec()));
+    let down = pass(&mut from_server, &mut to_client, move |kind, body| {
+        (!(manners.deaf && kind == b'A')).then(|| body.to_vec())
+    });
     tokio::select! { _ = up => {}, _ = down => {} }
     Ok(())
 }
 
-async fn pass<R, W>(from: &mut R, to: &mut W, change: impl Fn(u8, &[u8]) -> Option<Vec<u8>>) -> std::io::Result<()>
+async fn pass<R, W>(
+    from: &mut R,
+    to: &mut W,
+    change: impl Fn(u8, &[u8]) -> Option<Vec<u8>>,
+) -> std::io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -115,7 +150,9 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// The start-up packet with another name in place of «options», which the server takes for a setting of its own.
 fn without_options(startup: &[u8]) -> Vec<u8> {
-    let Some(at) = startup.windows(9).position(|w| w == b"\0options\0") else { return startup.to_vec() };
+    let Some(at) = startup.windows(9).position(|w| w == b"\0options\0") else {
+        return startup.to_vec();
+    };
     let value = at + 9;
     let end = value + startup[value..].iter().position(|b| *b == 0).unwrap();
     let body = [&startup[4..=at], &startup[end + 1..]].concat();

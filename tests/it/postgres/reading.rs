@@ -17,9 +17,15 @@ fn keys(texts: &[&str]) -> Vec<Key> {
     texts.iter().map(|text| Key::from_canonical(text)).collect()
 }
 
-async fn read(database: &Database, catalog: &Catalog, texts: &[&str]) -> Result<Vec<Row>, DatabaseError> {
+async fn read(
+    database: &Database,
+    catalog: &Catalog,
+    texts: &[&str],
+) -> Result<Vec<Row>, DatabaseError> {
     let stream = catalog.get(StreamId(0)).clone();
-    let mut rows = database.read(&stream, &keys(texts), &vec![TODAY; texts.len()]).await?;
+    let mut rows = database
+        .read(&stream, &keys(texts), &vec![TODAY; texts.len()])
+        .await?;
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(rows)
 }
@@ -36,7 +42,10 @@ fn plain(name: &str, query: &str) -> Catalog {
 
 /// A URL with more said in it.
 fn with_parameters(url: &str, parameters: &str) -> String {
-    format!("{url}{}{parameters}", if url.contains('?') { '&' } else { '?' })
+    format!(
+        "{url}{}{parameters}",
+        if url.contains('?') { '&' } else { '?' }
+    )
 }
 
 const ZEROS: &str = r#"{"citas_hoy":0,"total_citas":0,"citas_completadas":0,"citas_canceladas":0}"#;
@@ -51,11 +60,20 @@ async fn the_builtin_stream_on_the_users_schema() {
     client.batch_execute(&sql).await.unwrap();
     let catalog = builtin();
     database.prepare(&catalog).await.unwrap();
-    assert_eq!(catalog.get(StreamId(0)).key_type.get(), Some(&KeyType::Uuid));
+    assert_eq!(
+        catalog.get(StreamId(0)).key_type.get(),
+        Some(&KeyType::Uuid)
+    );
     let rows = read(&database, &catalog, &[A, B]).await.unwrap();
-    assert_eq!(rows[0].columns, r#"{"citas_hoy":2,"total_citas":3,"citas_completadas":1,"citas_canceladas":1}"#);
+    assert_eq!(
+        rows[0].columns,
+        r#"{"citas_hoy":2,"total_citas":3,"citas_completadas":1,"citas_canceladas":1}"#
+    );
     assert_eq!(rows[1].columns, ZEROS);
-    assert_eq!(rows[0].clock_us, rows[1].clock_us, "one statement, one moment");
+    assert_eq!(
+        rows[0].clock_us, rows[1].clock_us,
+        "one statement, one moment"
+    );
     let later = read(&database, &catalog, &[A]).await.unwrap();
     assert!(later[0].clock_us > rows[0].clock_us);
     assert_eq!(read(&database, &catalog, &[]).await.unwrap(), []);
@@ -80,11 +98,26 @@ async fn the_builtin_stream_follows_the_type_of_the_column() {
         database.prepare(&catalog).await.unwrap();
         let stream = catalog.get(StreamId(0));
         assert_eq!(stream.key_type.get(), Some(&key_type));
-        let rows = database.read(stream, &keys(&[id, none]), &[TODAY, TODAY]).await.unwrap();
-        let of = |key: &str| rows.iter().find(|row| row.key.as_str() == key).unwrap().columns.clone();
-        assert_eq!(of(id), r#"{"citas_hoy":1,"total_citas":1,"citas_completadas":1,"citas_canceladas":0}"#);
+        let rows = database
+            .read(stream, &keys(&[id, none]), &[TODAY, TODAY])
+            .await
+            .unwrap();
+        let of = |key: &str| {
+            rows.iter()
+                .find(|row| row.key.as_str() == key)
+                .unwrap()
+                .columns
+                .clone()
+        };
+        assert_eq!(
+            of(id),
+            r#"{"citas_hoy":1,"total_citas":1,"citas_completadas":1,"citas_canceladas":0}"#
+        );
         assert_eq!(of(none), ZEROS);
-        let allowed = database.allowed(stream, &UserId::new(id), &keys(&[id, none])).await.unwrap();
+        let allowed = database
+            .allowed(stream, &UserId::new(id), &keys(&[id, none]))
+            .await
+            .unwrap();
         assert_eq!(allowed, keys(&[id]));
     }
 }
@@ -105,30 +138,60 @@ async fn who_may_watch() {
     client.batch_execute(&sql).await.unwrap();
     let (catalog, both) = (builtin(), keys(&[A, B]));
     let stream = catalog.get(StreamId(0));
-    let allowed = async |who: &str| database.allowed(stream, &UserId::new(who), &both).await.unwrap();
+    let allowed = async |who: &str| {
+        database
+            .allowed(stream, &UserId::new(who), &both)
+            .await
+            .unwrap()
+    };
     assert_eq!(allowed(&user(1)).await, keys(&[A]));
     assert_eq!(allowed(&user(2)).await, both);
     assert_eq!(allowed(&user(3)).await, []);
-    for stranger in ["", "7", "no uuid", "'; DROP TABLE citas; --", "\0", &user(9)] {
+    for stranger in [
+        "",
+        "7",
+        "no uuid",
+        "'; DROP TABLE citas; --",
+        "\0",
+        &user(9),
+    ] {
         assert_eq!(allowed(stranger).await, [], "{stranger:?}");
     }
     let odd = keys(&["no uuid", A]);
-    assert_eq!(database.allowed(stream, &UserId::new(&user(1)), &odd).await.unwrap(), keys(&[A]));
+    assert_eq!(
+        database
+            .allowed(stream, &UserId::new(&user(1)), &odd)
+            .await
+            .unwrap(),
+        keys(&[A])
+    );
 }
 
 #[tokio::test]
 async fn postgres_makes_the_json() {
     let (_home, client, url) = empty().await;
-    client.batch_execute("CREATE TYPE animo AS ENUM ('bien')").await.unwrap();
+    client
+        .batch_execute("CREATE TYPE animo AS ENUM ('bien')")
+        .await
+        .unwrap();
     let database = Database::open(&Config::new(url)).unwrap();
     let query = r#"SELECT k, 12345678901234567890.10::numeric AS "Z", NULL::int AS n, '{"a" : 1}'::json AS j, hoy AS a, 'bien'::animo AS animo,
                    1.5::float8 AS f, ARRAY[1,2] AS "a b", E'"\n' AS t FROM unnest($1::smallint[], $2::date[]) AS u (k, hoy) -- the end
                    ;"#;
-    let rows = read(&database, &plain("json", query), &["7", "70000", "-3"]).await.unwrap();
-    let json =
-        r#"{"Z":12345678901234567890.10,"n":null,"j":{"a" : 1},"a":"2026-11-22","animo":"bien","f":1.5,"a b":[1,2],"t":"\"\n"}"#;
-    assert_eq!(rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["-3", "7"], "no smallint is 70000");
-    assert!(rows.iter().all(|row| row.columns == json), "{}", rows[0].columns);
+    let rows = read(&database, &plain("json", query), &["7", "70000", "-3"])
+        .await
+        .unwrap();
+    let json = r#"{"Z":12345678901234567890.10,"n":null,"j":{"a" : 1},"a":"2026-11-22","animo":"bien","f":1.5,"a b":[1,2],"t":"\"\n"}"#;
+    assert_eq!(
+        rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(),
+        ["-3", "7"],
+        "no smallint is 70000"
+    );
+    assert!(
+        rows.iter().all(|row| row.columns == json),
+        "{}",
+        rows[0].columns
+    );
 }
 
 #[tokio::test]
@@ -137,15 +200,33 @@ async fn streams_that_cannot_work_are_told_what_they_lack() {
     for (query, expected) in [
         ("SELECT 1", "$1 an array of uuid"),
         ("SELECT * FROM unnest($1::numeric[])", "$1 an array of uuid"),
-        ("SELECT k, 1 AS n FROM unnest($1::text[], $2::text[]) AS u (k, d)", "$2 date[]"),
-        ("SELECT 1 AS n, k FROM unnest($1::text[]) AS u (k)", "the key as first column"),
+        (
+            "SELECT k, 1 AS n FROM unnest($1::text[], $2::text[]) AS u (k, d)",
+            "$2 date[]",
+        ),
+        (
+            "SELECT 1 AS n, k FROM unnest($1::text[]) AS u (k)",
+            "the key as first column",
+        ),
         ("SELECT k FROM unnest($1::text[]) AS u (k)", "data columns"),
-        ("SELECT k, 1 AS timestamp FROM unnest($1::text[]) AS u (k)", "`timestamp`"),
-        ("SELECT k, 1 AS negocio_id FROM unnest($1::text[]) AS u (k)", "found negocio_id"),
-        ("SELECT k,\n 1 FROM nada, unnest($1::text[]) AS u (k)", "in line 2"),
+        (
+            "SELECT k, 1 AS timestamp FROM unnest($1::text[]) AS u (k)",
+            "`timestamp`",
+        ),
+        (
+            "SELECT k, 1 AS negocio_id FROM unnest($1::text[]) AS u (k)",
+            "found negocio_id",
+        ),
+        (
+            "SELECT k,\n 1 FROM nada, unnest($1::text[]) AS u (k)",
+            "in line 2",
+        ),
     ] {
         let error = database.prepare(&plain("una", query)).await.unwrap_err();
-        assert!(error.to_string().contains(expected) && error.to_string().contains("stream una"), "{query}: {error}");
+        assert!(
+            error.to_string().contains(expected) && error.to_string().contains("stream una"),
+            "{query}: {error}"
+        );
         assert!(!matches!(error, DatabaseError::Unavailable { .. }));
     }
 }
@@ -153,37 +234,87 @@ async fn streams_that_cannot_work_are_told_what_they_lack() {
 #[tokio::test]
 async fn a_zone_for_each_key() {
     let (_home, client, database) = with_schema().await;
-    client.batch_execute("CREATE TABLE zonas (id uuid, zona text)").await.unwrap();
-    client.batch_execute(&format!("INSERT INTO zonas VALUES ('{A}', 'America/Lima'), ('{B}', NULL)")).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE zonas (id uuid, zona text)")
+        .await
+        .unwrap();
+    client
+        .batch_execute(&format!(
+            "INSERT INTO zonas VALUES ('{A}', 'America/Lima'), ('{B}', NULL)"
+        ))
+        .await
+        .unwrap();
     let sql = "SELECT id, zona FROM zonas WHERE id = ANY ($1)".to_owned();
-    let zone = ZoneRule::Query { sql, default: "UTC".to_owned() };
-    let catalog = Catalog::new(vec![Stream { zone, ..estadisticas() }]);
-    let zones = database.zones(catalog.get(StreamId(0)), &keys(&[A, B])).await.unwrap();
-    assert_eq!(zones, [(Key::from_canonical(A), "America/Lima".to_owned())].into());
+    let zone = ZoneRule::Query {
+        sql,
+        default: "UTC".to_owned(),
+    };
+    let catalog = Catalog::new(vec![Stream {
+        zone,
+        ..estadisticas()
+    }]);
+    let zones = database
+        .zones(catalog.get(StreamId(0)), &keys(&[A, B]))
+        .await
+        .unwrap();
+    assert_eq!(
+        zones,
+        [(Key::from_canonical(A), "America/Lima".to_owned())].into()
+    );
 }
 
 #[tokio::test]
 async fn migrations_heal_by_themselves() {
     let (_home, client, url) = empty().await;
-    client.batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)")
+        .await
+        .unwrap();
     let database = Database::open(&Config::new(url)).unwrap();
     let catalog = plain("t", "SELECT * FROM t WHERE k = ANY ($1)");
-    let columns = async || read(&database, &catalog, &["1"]).await.map(|rows| rows[0].columns.clone());
+    let columns = async || {
+        read(&database, &catalog, &["1"])
+            .await
+            .map(|rows| rows[0].columns.clone())
+    };
     assert_eq!(columns().await.unwrap(), r#"{"a":2}"#);
     for (migration, expected) in [
         ("ALTER TABLE t ALTER a TYPE text", r#"{"a":"2"}"#),
         ("ALTER TABLE t ALTER k TYPE int", r#"{"a":"2"}"#),
-        ("ALTER TABLE t DROP a, ADD b int DEFAULT 7, ADD c int", r#"{"b":7,"c":null}"#),
+        (
+            "ALTER TABLE t DROP a, ADD b int DEFAULT 7, ADD c int",
+            r#"{"b":7,"c":null}"#,
+        ),
         ("ALTER TABLE t DROP c", r#"{"b":7}"#),
-        ("DROP TABLE t; CREATE TABLE t (k bigint, d int); INSERT INTO t VALUES (1, 5)", r#"{"d":5}"#),
+        (
+            "DROP TABLE t; CREATE TABLE t (k bigint, d int); INSERT INTO t VALUES (1, 5)",
+            r#"{"d":5}"#,
+        ),
     ] {
         client.batch_execute(migration).await.unwrap();
-        assert_eq!(columns().await.unwrap_or_else(|e| panic!("{migration}: {e}")), expected);
+        assert_eq!(
+            columns()
+                .await
+                .unwrap_or_else(|e| panic!("{migration}: {e}")),
+            expected
+        );
     }
-    client.batch_execute("ALTER TABLE t ALTER k TYPE text").await.unwrap();
-    assert!(matches!(columns().await, Err(DatabaseError::Unfit { .. })), "another type of key needs a restart");
-    client.batch_execute("ALTER TABLE t RENAME TO u").await.unwrap();
-    assert!(matches!(columns().await, Err(DatabaseError::Rejected { .. })));
+    client
+        .batch_execute("ALTER TABLE t ALTER k TYPE text")
+        .await
+        .unwrap();
+    assert!(
+        matches!(columns().await, Err(DatabaseError::Unfit { .. })),
+        "another type of key needs a restart"
+    );
+    client
+        .batch_execute("ALTER TABLE t RENAME TO u")
+        .await
+        .unwrap();
+    assert!(matches!(
+        columns().await,
+        Err(DatabaseError::Rejected { .. })
+    ));
 }
 
 #[tokio::test]
@@ -193,8 +324,7 @@ async fn dead_connections_are_no_failure_of_the_database() {
     client.batch_execute(super::SCHEMA).await.unwrap();
     let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
     read(&database, &catalog, &[A]).await.unwrap();
-    let kill =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'latido'";
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'latido'";
     for _ in 0..5 {
         client.batch_execute(kill).await.unwrap();
         read(&database, &catalog, &[A]).await.unwrap();
@@ -203,32 +333,65 @@ async fn dead_connections_are_no_failure_of_the_database() {
     read(&database, &catalog, &[A]).await.unwrap();
     database.check().await.unwrap();
     drop(cluster);
-    assert!(matches!(read(&database, &catalog, &[A]).await, Err(DatabaseError::Unavailable { .. })));
-    assert!(matches!(database.check().await, Err(DatabaseError::Unavailable { .. })));
+    assert!(matches!(
+        read(&database, &catalog, &[A]).await,
+        Err(DatabaseError::Unavailable { .. })
+    ));
+    assert!(matches!(
+        database.check().await,
+        Err(DatabaseError::Unavailable { .. })
+    ));
 }
 
 /// Permissions that don't come hold up no numbers, however many are asked for.
 #[tokio::test]
 async fn slow_permissions_leave_connections_to_read_with() {
     let (home, client, _) = with_schema().await;
-    let config = Config { statement_timeout: Duration::from_secs(60), pool_size: 4, ..Config::new(home.url()) };
+    let config = Config {
+        statement_timeout: Duration::from_secs(60),
+        pool_size: 4,
+        ..Config::new(home.url())
+    };
     let database = Database::open(&config).unwrap();
-    client.batch_execute("SELECT pg_advisory_lock(77)").await.unwrap();
+    client
+        .batch_execute("SELECT pg_advisory_lock(77)")
+        .await
+        .unwrap();
     let sql = "SELECT k FROM unnest($2::text[]) AS k, pg_advisory_xact_lock_shared(77) WHERE $1::text <> ''";
     let asking: Vec<_> = (0..20)
         .map(|n| {
-            let stream = Stream { authorize: Some(sql.to_owned()), ..estadisticas() };
+            let stream = Stream {
+                authorize: Some(sql.to_owned()),
+                ..estadisticas()
+            };
             let database = database.clone();
-            tokio::spawn(async move { database.allowed(&stream, &UserId::new(&n.to_string()), &keys(&[A])).await })
+            tokio::spawn(async move {
+                database
+                    .allowed(&stream, &UserId::new(&n.to_string()), &keys(&[A]))
+                    .await
+            })
         })
         .collect();
-    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted";
-    while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted";
+    while client
+        .query_one(waiting, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        < 2
+    {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(read(&database, &builtin(), &[A]).await.unwrap().len(), 1);
-    assert!(asking.iter().all(|task| !task.is_finished()), "and no permission has come by then");
-    client.batch_execute("SELECT pg_advisory_unlock(77)").await.unwrap();
+    assert!(
+        asking.iter().all(|task| !task.is_finished()),
+        "and no permission has come by then"
+    );
+    client
+        .batch_execute("SELECT pg_advisory_unlock(77)")
+        .await
+        .unwrap();
     for task in asking {
         assert_eq!(task.await.unwrap().unwrap(), keys(&[A]));
     }
@@ -237,14 +400,22 @@ async fn slow_permissions_leave_connections_to_read_with() {
 #[tokio::test]
 async fn slow_statements_end_and_free_their_connection() {
     let (_home, client, url) = empty().await;
-    let config = Config { statement_timeout: Duration::from_millis(300), pool_size: 1, ..Config::new(url) };
+    let config = Config {
+        statement_timeout: Duration::from_millis(300),
+        pool_size: 1,
+        ..Config::new(url)
+    };
     let database = Database::open(&config).unwrap();
-    let slow = plain("slow", "SELECT k, pg_sleep(60)::text AS s FROM unnest($1::int[]) AS u (k)");
+    let slow = plain(
+        "slow",
+        "SELECT k, pg_sleep(60)::text AS s FROM unnest($1::int[]) AS u (k)",
+    );
     let error = read(&database, &slow, &["1"]).await.unwrap_err();
     // The database answers; it is the statement that fails.
     assert!(matches!(error, DatabaseError::Rejected { .. }), "{error}");
     // A caller that goes away does not leave the next one waiting for its answer.
-    let abandoned = tokio::time::timeout(Duration::from_millis(50), read(&database, &slow, &["1"])).await;
+    let abandoned =
+        tokio::time::timeout(Duration::from_millis(50), read(&database, &slow, &["1"])).await;
     assert!(abandoned.is_err());
     database.check().await.unwrap();
     drop(client);
@@ -255,10 +426,20 @@ async fn reads_can_not_write() {
     let (_home, client, url) = empty().await;
     client.batch_execute("CREATE SEQUENCE s").await.unwrap();
     let direct = Database::open(&Config::new(&url)).unwrap();
-    let proxy = Proxy::start(&url, Manners { refuse_options: true, ..Manners::default() }).await;
+    let proxy = Proxy::start(
+        &url,
+        Manners {
+            refuse_options: true,
+            ..Manners::default()
+        },
+    )
+    .await;
     let pooled = Database::open(&Config::new(&proxy.url)).unwrap();
     for database in [direct, pooled] {
-        let catalog = plain("w", "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)");
+        let catalog = plain(
+            "w",
+            "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)",
+        );
         let error = read(&database, &catalog, &["1"]).await.unwrap_err();
         assert!(matches!(error, DatabaseError::Rejected { .. }), "{error}");
     }
@@ -269,9 +450,18 @@ async fn poolers_are_recognized_by_their_manners() {
     let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     for manners in [
-        Manners { refuse_options: true, ..Manners::default() },
-        Manners { drop_options: true, ..Manners::default() },
-        Manners { lose_statements: true, ..Manners::default() },
+        Manners {
+            refuse_options: true,
+            ..Manners::default()
+        },
+        Manners {
+            drop_options: true,
+            ..Manners::default()
+        },
+        Manners {
+            lose_statements: true,
+            ..Manners::default()
+        },
     ] {
         let proxy = Proxy::start(&url, manners).await;
         let (database, catalog) = (Database::open(&Config::new(&proxy.url)).unwrap(), builtin());
@@ -280,8 +470,17 @@ async fn poolers_are_recognized_by_their_manners() {
             assert_eq!(rows[0].columns, ZEROS);
         }
         assert!(database.is_pooled(), "{manners:?}");
-        let error = read(&database, &plain("x", "SELECT k, 1/0 AS n FROM unnest($1::int[]) AS u (k)"), &["1"]).await.unwrap_err();
-        assert!(matches!(&error, DatabaseError::Rejected { sqlstate, .. } if sqlstate == "22012"), "{error}");
+        let error = read(
+            &database,
+            &plain("x", "SELECT k, 1/0 AS n FROM unnest($1::int[]) AS u (k)"),
+            &["1"],
+        )
+        .await
+        .unwrap_err();
+        assert!(
+            matches!(&error, DatabaseError::Rejected { sqlstate, .. } if sqlstate == "22012"),
+            "{error}"
+        );
         database.check().await.unwrap();
     }
     let direct = Database::open(&Config::new(&url)).unwrap();
@@ -292,15 +491,48 @@ async fn poolers_are_recognized_by_their_manners() {
 #[tokio::test]
 async fn what_the_url_says_about_the_session_holds() {
     let (_home, client, url) = empty().await;
-    client.batch_execute("CREATE SCHEMA app; CREATE TABLE app.t (k int, n int); INSERT INTO app.t VALUES (1, 2)").await.unwrap();
+    client
+        .batch_execute(
+            "CREATE SCHEMA app; CREATE TABLE app.t (k int, n int); INSERT INTO app.t VALUES (1, 2)",
+        )
+        .await
+        .unwrap();
     client.batch_execute("CREATE SEQUENCE app.s").await.unwrap();
-    let proxy = Proxy::start(&url, Manners { drop_options: true, ..Manners::default() }).await;
-    for url in [with_parameters(&url, "schema=app&target_session_attrs=read-write"), with_parameters(&proxy.url, "schema=app")] {
+    let proxy = Proxy::start(
+        &url,
+        Manners {
+            drop_options: true,
+            ..Manners::default()
+        },
+    )
+    .await;
+    for url in [
+        with_parameters(&url, "schema=app&target_session_attrs=read-write"),
+        with_parameters(&proxy.url, "schema=app"),
+    ] {
         let database = Database::open(&Config::new(url)).unwrap();
-        let rows = read(&database, &plain("t", "SELECT k, n FROM t WHERE k = ANY ($1)"), &["1"]).await.unwrap();
+        let rows = read(
+            &database,
+            &plain("t", "SELECT k, n FROM t WHERE k = ANY ($1)"),
+            &["1"],
+        )
+        .await
+        .unwrap();
         assert_eq!(rows[0].columns, r#"{"n":2}"#);
-        let writing = plain("w", "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)");
-        assert!(matches!(read(&database, &writing, &["1"]).await, Err(DatabaseError::Rejected { .. })), "reads only");
-        database.install_sql(&super::catalog(vec![super::table("t", Some("k"), &["n"])])).await.unwrap();
+        let writing = plain(
+            "w",
+            "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)",
+        );
+        assert!(
+            matches!(
+                read(&database, &writing, &["1"]).await,
+                Err(DatabaseError::Rejected { .. })
+            ),
+            "reads only"
+        );
+        database
+            .install_sql(&super::catalog(vec![super::table("t", Some("k"), &["n"])]))
+            .await
+            .unwrap();
     }
 }

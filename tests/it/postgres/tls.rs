@@ -27,23 +27,41 @@ impl Server {
         let client = cluster.client().await;
         let (authority, own, key) = certificates();
         let folder = cluster.data_dir().to_owned();
-        for (name, text) in [("ca.crt", authority.as_str()), ("server.crt", &own), ("server.key", &key), ("pg_hba.conf", HBA)] {
+        for (name, text) in [
+            ("ca.crt", authority.as_str()),
+            ("server.crt", &own),
+            ("server.key", &key),
+            ("pg_hba.conf", HBA),
+        ] {
             write_as_the_server(&folder, name, text);
         }
-        client.batch_execute("CREATE ROLE keyed LOGIN PASSWORD 'open sesame'").await.unwrap();
+        client
+            .batch_execute("CREATE ROLE keyed LOGIN PASSWORD 'open sesame'")
+            .await
+            .unwrap();
         if let Err(error) = client.batch_execute("ALTER SYSTEM SET ssl = on").await {
             return without_tls(&error);
         }
         cluster.restart().await;
-        Some(Self { cluster, authority: folder.join("ca.crt"), own: folder.join("server.crt") })
+        Some(Self {
+            cluster,
+            authority: folder.join("ca.crt"),
+            own: folder.join("server.crt"),
+        })
     }
 
     /// Whether we get in, by this name of the host and with these parameters.
     async fn check(&self, user: &str, host: &str, parameters: &str) -> Result<(), DatabaseError> {
-        let url = self.cluster.tcp_url().replace("postgres@127.0.0.1", &format!("{user}@{host}"));
+        let url = self
+            .cluster
+            .tcp_url()
+            .replace("postgres@127.0.0.1", &format!("{user}@{host}"));
         assert!(url.contains(host), "{url}");
         let separator = if url.contains('?') { '&' } else { '?' };
-        Database::open(&Config::new(format!("{url}{separator}{parameters}"))).unwrap().check().await
+        Database::open(&Config::new(format!("{url}{separator}{parameters}")))
+            .unwrap()
+            .check()
+            .await
     }
 }
 
@@ -53,7 +71,10 @@ fn without_tls(error: &tokio_postgres::Error) -> Option<Server> {
         std::env::var_os("CI").is_none(),
         "this PostgreSQL has no TLS: {error}; expected one from the distribution's packages"
     );
-    let _ = writeln!(std::io::stderr(), "NOT TESTED: sslmode, since this PostgreSQL has no TLS; Debian's and Homebrew's have");
+    let _ = writeln!(
+        std::io::stderr(),
+        "NOT TESTED: sslmode, since this PostgreSQL has no TLS; Debian's and Homebrew's have"
+    );
     None
 }
 
@@ -64,7 +85,10 @@ fn certificates() -> (String, String, String) {
     let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let certificate = authority.self_signed(&authority_key).unwrap();
     let issuer = Issuer::new(authority, authority_key);
-    let own = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let own = CertificateParams::new(["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     (certificate.pem(), own.pem(), key.serialize_pem())
 }
 
@@ -78,21 +102,49 @@ fn write_as_the_server(folder: &Path, name: &str, text: &str) {
 
 #[tokio::test]
 async fn each_sslmode_checks_what_it_promises() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = Server::start().await else {
+        return;
+    };
     for parameters in ["sslmode=disable", "sslmode=prefer", "sslmode=require"] {
-        server.check("postgres", "127.0.0.1", parameters).await.unwrap();
+        server
+            .check("postgres", "127.0.0.1", parameters)
+            .await
+            .unwrap();
     }
     for roots in [&server.authority, &server.own] {
         let with_roots = |mode: &str| format!("sslmode={mode}&sslrootcert={}", roots.display());
-        server.check("postgres", "127.0.0.1", &with_roots("require")).await.unwrap();
-        server.check("postgres", "127.0.0.1", &with_roots("verify-ca")).await.unwrap();
-        server.check("postgres", "localhost", &with_roots("verify-full")).await.unwrap();
-        let error = server.check("postgres", "127.0.0.1", &with_roots("verify-full")).await.unwrap_err();
-        assert!(matches!(error, DatabaseError::Unavailable { .. }), "another name: {error}");
+        server
+            .check("postgres", "127.0.0.1", &with_roots("require"))
+            .await
+            .unwrap();
+        server
+            .check("postgres", "127.0.0.1", &with_roots("verify-ca"))
+            .await
+            .unwrap();
+        server
+            .check("postgres", "localhost", &with_roots("verify-full"))
+            .await
+            .unwrap();
+        let error = server
+            .check("postgres", "127.0.0.1", &with_roots("verify-full"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, DatabaseError::Unavailable { .. }),
+            "another name: {error}"
+        );
     }
     if Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
-        for parameters in ["sslrootcert=system", "sslmode=verify-ca", "sslmode=verify-full"] {
-            let error = server.check("postgres", "localhost", parameters).await.unwrap_err().to_string();
+        for parameters in [
+            "sslrootcert=system",
+            "sslmode=verify-ca",
+            "sslmode=verify-full",
+        ] {
+            let error = server
+                .check("postgres", "localhost", parameters)
+                .await
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("UnknownIssuer"), "{parameters}: {error}");
         }
     }
@@ -100,20 +152,38 @@ async fn each_sslmode_checks_what_it_promises() {
 
 #[tokio::test]
 async fn a_password_is_bound_to_the_certificate() {
-    let Some(server) = Server::start().await else { return };
-    let verified = format!("sslmode=verify-full&sslrootcert={}&channel_binding=require", server.authority.display());
-    server.check("keyed:open%20sesame", "localhost", &verified).await.unwrap();
-    let error = server.check("keyed:sesame", "localhost", &verified).await.unwrap_err();
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let verified = format!(
+        "sslmode=verify-full&sslrootcert={}&channel_binding=require",
+        server.authority.display()
+    );
+    server
+        .check("keyed:open%20sesame", "localhost", &verified)
+        .await
+        .unwrap();
+    let error = server
+        .check("keyed:sesame", "localhost", &verified)
+        .await
+        .unwrap_err();
     assert!(!error.to_string().contains("sesame"), "{error}");
 }
 
 #[test]
 fn certificates_that_are_missing_are_a_mistake_of_the_settings() {
     let config = Config {
-        listen_url: Some("postgresql://h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned()),
+        listen_url: Some(
+            "postgresql://h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned(),
+        ),
         ..Config::new("postgresql://h/d")
     };
     let ConfigError { setting, mistake } = Database::open(&config).unwrap_err();
     assert_eq!(setting, Setting::ListenUrl);
-    assert!(mistake.to_string().contains("`sslrootcert`: /nowhere/ca.pem"), "{mistake}");
+    assert!(
+        mistake
+            .to_string()
+            .contains("`sslrootcert`: /nowhere/ca.pem"),
+        "{mistake}"
+    );
 }

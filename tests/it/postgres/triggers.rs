@@ -41,14 +41,22 @@ impl Tap {
         let (listener, mut connection) = tokio_postgres::connect(home.url(), NoTls).await.unwrap();
         let (tx, payloads) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            while let Some(Ok(message)) =
+                std::future::poll_fn(|cx| connection.poll_message(cx)).await
+            {
                 if let AsyncMessage::Notification(n) = message {
                     let _ = tx.send(n.payload().to_owned());
                 }
             }
         });
         listener.batch_execute("LISTEN latido").await.unwrap();
-        Self { payloads, writer, marks: 0, _listener: listener, _watcher: None }
+        Self {
+            payloads,
+            writer,
+            marks: 0,
+            _listener: listener,
+            _watcher: None,
+        }
     }
 
     /// Runs SQL, and returns the payloads that it caused.
@@ -60,7 +68,10 @@ impl Tap {
     async fn since(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark {}", self.marks);
-        self.writer.execute("SELECT pg_notify('latido', $1)", &[&mark]).await.unwrap();
+        self.writer
+            .execute("SELECT pg_notify('latido', $1)", &[&mark])
+            .await
+            .unwrap();
         let mut heard = Vec::new();
         loop {
             match self.payloads.recv().await.unwrap() {
@@ -78,7 +89,11 @@ impl Tap {
 
 fn keys(payloads: &[String]) -> BTreeSet<String> {
     let parse = |payload: &String| serde_json::from_str::<Vec<Option<String>>>(payload).unwrap();
-    payloads.iter().flat_map(|payload| parse(payload).into_iter().skip(1)).map(|key| key.unwrap_or("*".to_owned())).collect()
+    payloads
+        .iter()
+        .flat_map(|payload| parse(payload).into_iter().skip(1))
+        .map(|key| key.unwrap_or("*".to_owned()))
+        .collect()
 }
 
 fn set(keys: &[&str]) -> BTreeSet<String> {
@@ -87,9 +102,19 @@ fn set(keys: &[&str]) -> BTreeSet<String> {
 
 async fn tap(gate: bool) -> (TestDatabase, Tap) {
     let (home, client, _) = with_schema().await;
-    let database = Database::open(&Config { gate, ..Config::new(home.url()) }).unwrap();
+    let database = Database::open(&Config {
+        gate,
+        ..Config::new(home.url())
+    })
+    .unwrap();
     database.install(&super::builtin()).await.unwrap();
-    assert!(database.triggers(&super::builtin()).await.unwrap().are_current());
+    assert!(
+        database
+            .triggers(&super::builtin())
+            .await
+            .unwrap()
+            .are_current()
+    );
     let mut tap = Tap::open(client, &home).await;
     tap._watcher = Some(watch_everything(&home).await);
     (home, tap)
@@ -106,14 +131,48 @@ async fn every_kind_of_statement_names_the_keys_it_changed_with(gate: bool) {
     let (_home, mut tap) = tap(gate).await;
     let insert = format!("INSERT INTO citas (negocio_id) VALUES ('{A}'), ('{A}'), ('{B}'), (NULL)");
     let messages = if gate { 2 } else { 1 };
-    assert_eq!(tap.payloads(&insert).await.len(), messages, "one message a statement, or one a key");
+    assert_eq!(
+        tap.payloads(&insert).await.len(),
+        messages,
+        "one message a statement, or one a key"
+    );
     assert_eq!(tap.keys(&insert).await, set(&[A, B]));
-    assert_eq!(tap.keys("UPDATE citas SET nota = 'x'").await, set(&[]), "a column that does not count");
-    assert_eq!(tap.keys("UPDATE citas SET estado = 'pendiente'").await, set(&[]), "the same value again");
-    assert_eq!(tap.keys(&format!("UPDATE citas SET estado = 'atendida' WHERE negocio_id = '{B}'")).await, set(&[B]));
-    assert_eq!(tap.keys(&format!("UPDATE citas SET negocio_id = '{B}' WHERE negocio_id = '{A}'")).await, set(&[A, B]));
-    assert_eq!(tap.keys(&format!("UPDATE citas SET negocio_id = '{A}' WHERE negocio_id IS NULL")).await, set(&[A]));
-    assert_eq!(tap.keys(&format!("DELETE FROM citas WHERE negocio_id = '{A}'")).await, set(&[A]));
+    assert_eq!(
+        tap.keys("UPDATE citas SET nota = 'x'").await,
+        set(&[]),
+        "a column that does not count"
+    );
+    assert_eq!(
+        tap.keys("UPDATE citas SET estado = 'pendiente'").await,
+        set(&[]),
+        "the same value again"
+    );
+    assert_eq!(
+        tap.keys(&format!(
+            "UPDATE citas SET estado = 'atendida' WHERE negocio_id = '{B}'"
+        ))
+        .await,
+        set(&[B])
+    );
+    assert_eq!(
+        tap.keys(&format!(
+            "UPDATE citas SET negocio_id = '{B}' WHERE negocio_id = '{A}'"
+        ))
+        .await,
+        set(&[A, B])
+    );
+    assert_eq!(
+        tap.keys(&format!(
+            "UPDATE citas SET negocio_id = '{A}' WHERE negocio_id IS NULL"
+        ))
+        .await,
+        set(&[A])
+    );
+    assert_eq!(
+        tap.keys(&format!("DELETE FROM citas WHERE negocio_id = '{A}'"))
+            .await,
+        set(&[A])
+    );
     assert_eq!(tap.keys("DELETE FROM citas WHERE false").await, set(&[]));
     assert_eq!(tap.keys("TRUNCATE citas").await, set(&["*"]));
 }
@@ -129,13 +188,19 @@ async fn unusual_writers_are_heard_too_with(gate: bool) {
     let (_home, mut tap) = tap(gate).await;
     let id = "00000000-0000-0000-0000-0000000000ff";
     {
-        let mut sink = pin!(tap.writer.copy_in("COPY citas (negocio_id) FROM STDIN").await.unwrap());
+        let mut sink = pin!(
+            tap.writer
+                .copy_in("COPY citas (negocio_id) FROM STDIN")
+                .await
+                .unwrap()
+        );
         sink.send(Bytes::from(format!("{A}\n{B}\n"))).await.unwrap();
         sink.close().await.unwrap();
     }
     assert_eq!(keys(&tap.since().await), set(&[A, B]));
-    let upsert =
-        format!("INSERT INTO citas (id, negocio_id) VALUES ('{id}', '{A}') ON CONFLICT (id) DO UPDATE SET estado = 'cancelada'");
+    let upsert = format!(
+        "INSERT INTO citas (id, negocio_id) VALUES ('{id}', '{A}') ON CONFLICT (id) DO UPDATE SET estado = 'cancelada'"
+    );
     assert_eq!(tap.keys(&upsert).await, set(&[A]));
     assert_eq!(tap.keys(&upsert).await, set(&[A]));
     assert_eq!(tap.keys(&upsert).await, set(&[]));
@@ -144,12 +209,18 @@ async fn unusual_writers_are_heard_too_with(gate: bool) {
          WHEN MATCHED THEN UPDATE SET negocio_id = n.negocio WHEN NOT MATCHED THEN INSERT (negocio_id) VALUES (n.negocio)"
     );
     assert_eq!(tap.keys(&merge).await, set(&[A, B]));
-    let cte = format!("WITH gone AS (DELETE FROM citas WHERE negocio_id = '{B}' RETURNING 1) SELECT count(*) FROM gone");
+    let cte = format!(
+        "WITH gone AS (DELETE FROM citas WHERE negocio_id = '{B}' RETURNING 1) SELECT count(*) FROM gone"
+    );
     assert_eq!(tap.keys(&cte).await, set(&[B]));
     let replica = format!(
         "SET session_replication_role = replica; INSERT INTO citas (negocio_id) VALUES ('{B}'); RESET session_replication_role"
     );
-    assert_eq!(tap.keys(&replica).await, set(&[B]), "as restore tools and replication scripts write");
+    assert_eq!(
+        tap.keys(&replica).await,
+        set(&[B]),
+        "as restore tools and replication scripts write"
+    );
 }
 
 #[tokio::test]
@@ -162,8 +233,15 @@ async fn what_is_rolled_back_is_not_said() {
 async fn what_is_rolled_back_is_not_said_with(gate: bool) {
     let (_home, mut tap) = tap(gate).await;
     let one = |key| format!("INSERT INTO citas (negocio_id) VALUES ('{key}');");
-    assert_eq!(tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await, set(&[]));
-    let savepoint = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT", one(A), one(B));
+    assert_eq!(
+        tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await,
+        set(&[])
+    );
+    let savepoint = format!(
+        "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT",
+        one(A),
+        one(B)
+    );
     assert_eq!(tap.keys(&savepoint).await, set(&[A]));
 }
 
@@ -175,40 +253,102 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
         CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
         ALTER TABLE citas ATTACH PARTITION citas_26 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     client.batch_execute(schema).await.unwrap();
-    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
+    let database = Database::open(&Config {
+        gate: false,
+        ..Config::new(url)
+    })
+    .unwrap();
     let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     database.install(&whole_row).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
-    assert_eq!(tap.keys("INSERT INTO citas VALUES (1, '2025-05-05'), (2, '2026-05-05')").await, set(&["1", "2"]));
-    assert_eq!(tap.keys("INSERT INTO citas_26 VALUES ('pendiente', '2026-05-05', 3)").await, set(&["3"]));
-    assert_eq!(tap.keys("UPDATE citas_26 SET estado = 'atendida' WHERE negocio_id = 3").await, set(&["3"]));
-    assert_eq!(tap.keys("UPDATE citas SET fecha = '2026-06-06' WHERE negocio_id = 1").await, set(&["1"]), "to another partition");
+    assert_eq!(
+        tap.keys("INSERT INTO citas VALUES (1, '2025-05-05'), (2, '2026-05-05')")
+            .await,
+        set(&["1", "2"])
+    );
+    assert_eq!(
+        tap.keys("INSERT INTO citas_26 VALUES ('pendiente', '2026-05-05', 3)")
+            .await,
+        set(&["3"])
+    );
+    assert_eq!(
+        tap.keys("UPDATE citas_26 SET estado = 'atendida' WHERE negocio_id = 3")
+            .await,
+        set(&["3"])
+    );
+    assert_eq!(
+        tap.keys("UPDATE citas SET fecha = '2026-06-06' WHERE negocio_id = 1")
+            .await,
+        set(&["1"]),
+        "to another partition"
+    );
     assert_eq!(tap.keys("TRUNCATE citas_25").await, set(&["*"]));
-    tap.payloads("CREATE TABLE citas_27 PARTITION OF citas FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')").await;
-    assert!(!database.triggers(&whole_row).await.unwrap().are_current(), "a new partition is noticed");
+    tap.payloads(
+        "CREATE TABLE citas_27 PARTITION OF citas FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')",
+    )
+    .await;
+    assert!(
+        !database.triggers(&whole_row).await.unwrap().are_current(),
+        "a new partition is noticed"
+    );
     database.install(&whole_row).await.unwrap();
-    assert_eq!(tap.keys("INSERT INTO citas_27 VALUES (4, '2027-05-05')").await, set(&["4"]));
+    assert_eq!(
+        tap.keys("INSERT INTO citas_27 VALUES (4, '2027-05-05')")
+            .await,
+        set(&["4"])
+    );
 }
 
 #[tokio::test]
 async fn many_and_long_keys_fit_their_messages() {
     let (home, client, url) = empty().await;
-    client.batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)").await.unwrap();
-    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
-    database.install(&catalog(vec![table("citas", Some("negocio_id"), &["estado"])])).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)")
+        .await
+        .unwrap();
+    let database = Database::open(&Config {
+        gate: false,
+        ..Config::new(url)
+    })
+    .unwrap();
+    database
+        .install(&catalog(vec![table(
+            "citas",
+            Some("negocio_id"),
+            &["estado"],
+        )]))
+        .await
+        .unwrap();
     let mut tap = Tap::open(client, &home).await;
-    let insert = |n: u32, key: &str| format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i");
-    assert_eq!(tap.keys(&insert(3000, "'negocio_' || i")).await, set(&["*"]));
+    let insert = |n: u32, key: &str| {
+        format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i")
+    };
+    assert_eq!(
+        tap.keys(&insert(3000, "'negocio_' || i")).await,
+        set(&["*"])
+    );
     assert_eq!(tap.keys(&insert(2000, "'negocio_' || i")).await.len(), 2000);
     assert_eq!(tap.keys(&insert(1, "repeat('x', 201)")).await, set(&["*"]));
     // Each byte of these becomes six in JSON, or two, or none is escaped.
     for filler in ["chr(1)", r"E'\\'", "'ñ'"] {
-        let payloads = tap.payloads(&insert(500, &format!("rpad(i::text, 200 / octet_length({filler}) - 2, {filler})"))).await;
-        assert!(payloads.iter().all(|p| p.len() < 8000) && payloads.len() > 10, "{filler}");
+        let payloads = tap
+            .payloads(&insert(
+                500,
+                &format!("rpad(i::text, 200 / octet_length({filler}) - 2, {filler})"),
+            ))
+            .await;
+        assert!(
+            payloads.iter().all(|p| p.len() < 8000) && payloads.len() > 10,
+            "{filler}"
+        );
         assert_eq!(keys(&payloads).len(), 500, "{filler}");
     }
     assert_eq!(tap.keys("UPDATE citas SET fecha = now()").await, set(&[]));
-    assert_eq!(tap.keys("UPDATE citas SET estado = 'x' WHERE negocio_id = 'negocio_7'").await, set(&["negocio_7"]));
+    assert_eq!(
+        tap.keys("UPDATE citas SET estado = 'x' WHERE negocio_id = 'negocio_7'")
+            .await,
+        set(&["negocio_7"])
+    );
 }
 
 #[tokio::test]
@@ -218,12 +358,20 @@ async fn types_without_equality_and_tables_without_a_key() {
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
         .await
         .unwrap();
-    let database = Database::open(&Config { gate: false, ..Config::new(url) }).unwrap();
-    let catalog: std::sync::Arc<Catalog> = catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
+    let database = Database::open(&Config {
+        gate: false,
+        ..Config::new(url)
+    })
+    .unwrap();
+    let catalog: std::sync::Arc<Catalog> =
+        catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
     database.install(&catalog).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
     assert_eq!(tap.keys("UPDATE ajustes SET id = 2").await, set(&[]));
-    assert_eq!(tap.keys("UPDATE ajustes SET valor = '[]'").await, set(&["*"]));
+    assert_eq!(
+        tap.keys("UPDATE ajustes SET valor = '[]'").await,
+        set(&["*"])
+    );
     assert_eq!(tap.keys("DELETE FROM ajustes WHERE false").await, set(&[]));
     assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["*"]));
 }
@@ -231,8 +379,17 @@ async fn types_without_equality_and_tables_without_a_key() {
 #[tokio::test]
 async fn row_by_row_every_type_is_compared_and_every_key_fits() {
     let (home, client, url) = empty().await;
-    client.batch_execute(r#"CREATE TABLE ajustes ("Clave ""k""" text, valor json, lugar point, nota text)"#).await.unwrap();
-    let database = Database::open(&Config { gate: true, ..Config::new(url) }).unwrap();
+    client
+        .batch_execute(
+            r#"CREATE TABLE ajustes ("Clave ""k""" text, valor json, lugar point, nota text)"#,
+        )
+        .await
+        .unwrap();
+    let database = Database::open(&Config {
+        gate: true,
+        ..Config::new(url)
+    })
+    .unwrap();
     let catalog = catalog(vec![table("ajustes", Some(r#"Clave "k""#), &[])]);
     database.install(&catalog).await.unwrap();
     let mut tap = Tap::open(client, &home).await;
@@ -242,13 +399,31 @@ async fn row_by_row_every_type_is_compared_and_every_key_fits() {
         set(&["a", "A"])
     );
     assert_eq!(tap.keys("UPDATE ajustes SET valor = valor").await, set(&[]));
-    assert_eq!(tap.keys(r#"UPDATE ajustes SET valor = '{ }' WHERE lower("Clave ""k""") = 'a'"#).await, set(&["a", "A"]));
-    assert_eq!(tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'b' WHERE "Clave ""k""" IS NULL"#).await, set(&["b"]));
-    assert_eq!(tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'B' WHERE "Clave ""k""" = 'b'"#).await, set(&["b", "B"]));
-    assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["a", "A", "B"]));
-    assert_eq!(tap.keys("INSERT INTO ajustes SELECT 'n' || i FROM generate_series(1, 3000) AS i").await.len(), 3000);
     assert_eq!(
-        tap.keys("INSERT INTO ajustes VALUES (repeat(chr(1), 200)), (repeat('x', 201))").await,
+        tap.keys(r#"UPDATE ajustes SET valor = '{ }' WHERE lower("Clave ""k""") = 'a'"#)
+            .await,
+        set(&["a", "A"])
+    );
+    assert_eq!(
+        tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'b' WHERE "Clave ""k""" IS NULL"#)
+            .await,
+        set(&["b"])
+    );
+    assert_eq!(
+        tap.keys(r#"UPDATE ajustes SET "Clave ""k""" = 'B' WHERE "Clave ""k""" = 'b'"#)
+            .await,
+        set(&["b", "B"])
+    );
+    assert_eq!(tap.keys("DELETE FROM ajustes").await, set(&["a", "A", "B"]));
+    assert_eq!(
+        tap.keys("INSERT INTO ajustes SELECT 'n' || i FROM generate_series(1, 3000) AS i")
+            .await
+            .len(),
+        3000
+    );
+    assert_eq!(
+        tap.keys("INSERT INTO ajustes VALUES (repeat(chr(1), 200)), (repeat('x', 201))")
+            .await,
         set(&[&"\u{1}".repeat(200), "*"])
     );
 }
@@ -256,8 +431,17 @@ async fn row_by_row_every_type_is_compared_and_every_key_fits() {
 #[tokio::test]
 async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
     let (home, client, url) = empty().await;
-    client.batch_execute("CREATE TABLE citas (negocio_id text, estado text)").await.unwrap();
-    let open = |gate| Database::open(&Config { gate, ..Config::new(url.clone()) }).unwrap();
+    client
+        .batch_execute("CREATE TABLE citas (negocio_id text, estado text)")
+        .await
+        .unwrap();
+    let open = |gate| {
+        Database::open(&Config {
+            gate,
+            ..Config::new(url.clone())
+        })
+        .unwrap()
+    };
     let catalog = catalog(vec![table("citas", Some("negocio_id"), &["estado"])]);
     let mut tap = Tap::open(home.client().await, &home).await;
     for gate in [true, false, true] {
@@ -269,7 +453,12 @@ async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
         let heard = tap.keys("INSERT INTO citas VALUES ('a')").await;
         assert_eq!(heard, if gate { set(&[]) } else { set(&["a"]) });
     }
-    client.batch_execute("CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas").await.unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas",
+        )
+        .await
+        .unwrap();
     assert!(!open(true).triggers(&catalog).await.unwrap().are_current());
     open(true).install(&catalog).await.unwrap();
     tap._watcher = Some(watch_everything(&home).await);
@@ -281,9 +470,15 @@ async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
         .unwrap();
     open(true).install(&catalog).await.unwrap();
     let by_row: i64 = client
-        .query_one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1", &[])
+        .query_one(
+            "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1",
+            &[],
+        )
         .await
         .unwrap()
         .get(0);
-    assert_eq!(by_row, 0, "who may not call what they do must be able to write all the same");
+    assert_eq!(
+        by_row, 0,
+        "who may not call what they do must be able to write all the same"
+    );
 }

@@ -53,7 +53,12 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     bytes
 }
 
@@ -74,7 +79,10 @@ pub(super) async fn connect(server: SocketAddr) -> (Ears, Mouth) {
         head.push(within(socket.read_u8()).await.unwrap());
     }
     let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{head}"
+    );
     let (ears, mouth) = socket.into_split();
     (Ears(ears), Mouth(mouth))
 }
@@ -94,7 +102,9 @@ impl Ears {
     /// The next message. Whatever comes is held to §5.1 (no mask), §5.2 (no reserved bits, shortest length) and §5.5 (short control frames).
     pub(super) async fn hear(&mut self) -> Said {
         // A connection that is reset after its close frame has ended as well.
-        let Ok(first) = within(self.0.read_u8()).await else { return Said::End };
+        let Ok(first) = within(self.0.read_u8()).await else {
+            return Said::End;
+        };
         let second = self.0.read_u8().await.unwrap();
         assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
         assert_eq!(second & 0x80, 0, "a server masks nothing");
@@ -103,8 +113,14 @@ impl Ears {
             127 => self.0.read_u64().await.unwrap(),
             short => short.into(),
         };
-        let shortest = [(126, 126), (127, 65_536)].into_iter().find(|(mark, _)| *mark == second).map_or(0, |(_, least)| least);
-        assert!(len >= shortest && (first & 0x08 == 0 || len <= 125), "{first:x} {len}");
+        let shortest = [(126, 126), (127, 65_536)]
+            .into_iter()
+            .find(|(mark, _)| *mark == second)
+            .map_or(0, |(_, least)| least);
+        assert!(
+            len >= shortest && (first & 0x08 == 0 || len <= 125),
+            "{first:x} {len}"
+        );
         let mut payload = vec![0; usize::try_from(len).unwrap()];
         within(self.0.read_exact(&mut payload)).await.unwrap();
         match first & 0x0F {

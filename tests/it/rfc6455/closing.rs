@@ -6,37 +6,106 @@ use super::client::{Said, close, connect, frame, server};
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_1_a_close_frame_is_answered_once_and_nothing_follows() {
     let server = server().await;
-    case(server, "7.1.1", &frame(0x81, b"a"), &[Said::Text(b"a".into())]).await;
-    let late: [&[u8]; 4] = [&close(1000, b""), &frame(0x81, b"late"), &frame(0x89, b"late"), &frame(0x00, b"late")];
+    case(
+        server,
+        "7.1.1",
+        &frame(0x81, b"a"),
+        &[Said::Text(b"a".into())],
+    )
+    .await;
+    let late: [&[u8]; 4] = [
+        &close(1000, b""),
+        &frame(0x81, b"late"),
+        &frame(0x89, b"late"),
+        &frame(0x00, b"late"),
+    ];
     for late in late {
-        case(server, "7.1.2 to 7.1.5: after it", &[&close(1000, b"bye"), late].concat(), &[Said::Close(Some(1000))]).await;
+        case(
+            server,
+            "7.1.2 to 7.1.5: after it",
+            &[&close(1000, b"bye"), late].concat(),
+            &[Said::Close(Some(1000))],
+        )
+        .await;
     }
     let within = [frame(0x01, b"half"), close(1001, b"")].concat();
-    case(server, "7.1.5: within a message", &within, &[Said::Close(Some(1001))]).await;
+    case(
+        server,
+        "7.1.5: within a message",
+        &within,
+        &[Said::Close(Some(1001))],
+    )
+    .await;
     let big = vec![b'x'; 256 * 1024];
     let behind = [frame(0x81, &big), close(1000, b""), frame(0x89, b"")].concat();
-    case(server, "7.1.6: behind a large message", &behind, &[Said::Text(big), Said::Close(Some(1000))]).await;
+    case(
+        server,
+        "7.1.6: behind a large message",
+        &behind,
+        &[Said::Text(big), Said::Close(Some(1000))],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_1_what_a_close_frame_may_hold() {
     let server = server().await;
-    case(server, "7.3.1: nothing", &frame(0x88, b""), &[Said::Close(None)]).await;
+    case(
+        server,
+        "7.3.1: nothing",
+        &frame(0x88, b""),
+        &[Said::Close(None)],
+    )
+    .await;
     fails(server, "7.3.2: half a code", &frame(0x88, &[3]), 1002).await;
-    case(server, "7.3.3: a code", &close(1000, b""), &[Said::Close(Some(1000))]).await;
-    case(server, "7.3.4: a reason", &close(1000, "Adiós".as_bytes()), &[Said::Close(Some(1000))]).await;
-    case(server, "7.3.5: 123 bytes of it", &close(1000, &[b'*'; 123]), &[Said::Close(Some(1000))]).await;
+    case(
+        server,
+        "7.3.3: a code",
+        &close(1000, b""),
+        &[Said::Close(Some(1000))],
+    )
+    .await;
+    case(
+        server,
+        "7.3.4: a reason",
+        &close(1000, "Adiós".as_bytes()),
+        &[Said::Close(Some(1000))],
+    )
+    .await;
+    case(
+        server,
+        "7.3.5: 123 bytes of it",
+        &close(1000, &[b'*'; 123]),
+        &[Said::Close(Some(1000))],
+    )
+    .await;
     fails(server, "7.3.6: 124", &close(1000, &[b'*'; 124]), 1002).await;
-    fails(server, "7.5.1: a reason that is not UTF-8", &close(1000, b"\xce\xba\xed\xa0\x80"), 1007).await;
+    fails(
+        server,
+        "7.5.1: a reason that is not UTF-8",
+        &close(1000, b"\xce\xba\xed\xa0\x80"),
+        1007,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_7_4_codes_that_may_be_sent_and_those_that_must_not() {
     let server = server().await;
-    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
-        case(server, "7.7.*", &close(code, b""), &[Said::Close(Some(code))]).await;
+    for code in [
+        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
+    ] {
+        case(
+            server,
+            "7.7.*",
+            &close(code, b""),
+            &[Said::Close(Some(code))],
+        )
+        .await;
     }
-    for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
+    for code in [
+        0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+    ] {
         fails(server, "7.9.*, 7.13.*", &close(code, b""), 1002).await;
     }
 }
@@ -44,7 +113,12 @@ async fn section_7_4_codes_that_may_be_sent_and_those_that_must_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn section_7_1_1_a_client_that_just_hangs_up_is_forgotten() {
     let server = server().await;
-    for bytes in [&b""[..], b"\x81", &frame(0x01, b"half"), &frame(0x81, &[b'x'; 70_000])[..60_000]] {
+    for bytes in [
+        &b""[..],
+        b"\x81",
+        &frame(0x01, b"half"),
+        &frame(0x81, &[b'x'; 70_000])[..60_000],
+    ] {
         let (mut ears, mut mouth) = connect(server).await;
         mouth.say(bytes, usize::MAX).await;
         drop(mouth);

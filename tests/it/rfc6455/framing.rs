@@ -9,7 +9,11 @@ const BINARY: u8 = 0x82;
 const MIB: usize = 1024 * 1024;
 
 fn echo(first: u8, payload: &[u8]) -> Said {
-    if first & 0x0F == 1 { Said::Text(payload.to_vec()) } else { Said::Binary(payload.to_vec()) }
+    if first & 0x0F == 1 {
+        Said::Text(payload.to_vec())
+    } else {
+        Said::Binary(payload.to_vec())
+    }
 }
 
 /// A message in fragments of so many bytes.
@@ -17,7 +21,9 @@ fn fragments(opcode: u8, payload: &[u8], size: usize) -> Vec<u8> {
     let count = payload.len().div_ceil(size);
     let pieces = payload.chunks(size).enumerate();
     let first = |index| if index == 0 { opcode & 0x0F } else { 0 } | if index + 1 == count { 0x80 } else { 0 };
-    pieces.flat_map(|(index, piece)| frame(first(index), piece)).collect()
+    pieces
+        .flat_map(|(index, piece)| frame(first(index), piece))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,11 +32,21 @@ async fn section_5_6_messages_of_every_length_encoding() {
     for first in [TEXT, BINARY] {
         for len in [0, 1, 125, 126, 127, 128, 65_535, 65_536] {
             let payload = vec![if first == BINARY { 0xFE } else { b'*' }; len];
-            case(server, &format!("1.*: {len} bytes"), &frame(first, &payload), &[echo(first, &payload)]).await;
+            case(
+                server,
+                &format!("1.*: {len} bytes"),
+                &frame(first, &payload),
+                &[echo(first, &payload)],
+            )
+            .await;
         }
     }
-    let many: Vec<u8> = (0..500).flat_map(|n: u32| frame(TEXT, n.to_string().as_bytes())).collect();
-    let said: Vec<_> = (0..500).map(|n: u32| Said::Text(n.to_string().into_bytes())).collect();
+    let many: Vec<u8> = (0..500)
+        .flat_map(|n: u32| frame(TEXT, n.to_string().as_bytes()))
+        .collect();
+    let said: Vec<_> = (0..500)
+        .map(|n: u32| Said::Text(n.to_string().into_bytes()))
+        .collect();
     case(server, "9.7: many small ones", &many, &said).await;
 }
 
@@ -38,12 +54,24 @@ async fn section_5_6_messages_of_every_length_encoding() {
 async fn section_5_5_2_pings_are_answered_and_pongs_are_not() {
     let server = server().await;
     for payload in [&b""[..], b"Hello", &[0, 255, 254, 0xF0], &[b'x'; 125]] {
-        case(server, "2.1 to 2.4", &frame(0x89, payload), &[Said::Pong(payload.to_vec())]).await;
+        case(
+            server,
+            "2.1 to 2.4",
+            &frame(0x89, payload),
+            &[Said::Pong(payload.to_vec())],
+        )
+        .await;
         case(server, "2.7, 2.8: unasked", &frame(0x8A, payload), &[]).await;
     }
     fails(server, "2.5: 126 bytes", &frame(0x89, &[0xFE; 126]), 1002).await;
     let ten: Vec<u8> = (0..10).flat_map(|n| frame(0x89, &[n])).collect();
-    case(server, "2.10, 2.11: ten in a row", &ten, &(0..10).map(|n| Said::Pong(vec![n])).collect::<Vec<_>>()).await;
+    case(
+        server,
+        "2.10, 2.11: ten in a row",
+        &ten,
+        &(0..10).map(|n| Said::Pong(vec![n])).collect::<Vec<_>>(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +81,23 @@ async fn section_5_2_reserved_bits_and_opcodes_fail_the_connection() {
         for opcode in [0x1, 0x2, 0x8, 0x9, 0xA] {
             fails(server, "3.*", &frame(0x80 | bits << 4 | opcode, b"x"), 1002).await;
         }
-        let behind = [frame(TEXT, b"good"), frame(0x89, b""), frame(TEXT | bits << 4, b"bad")].concat();
-        case(server, "3.2", &behind, &[echo(TEXT, b"good"), Said::Pong(vec![]), Said::Close(Some(1002))]).await;
+        let behind = [
+            frame(TEXT, b"good"),
+            frame(0x89, b""),
+            frame(TEXT | bits << 4, b"bad"),
+        ]
+        .concat();
+        case(
+            server,
+            "3.2",
+            &behind,
+            &[
+                echo(TEXT, b"good"),
+                Said::Pong(vec![]),
+                Said::Close(Some(1002)),
+            ],
+        )
+        .await;
     }
     for opcode in (0x3..0x8).chain(0xB..0x10) {
         for payload in [&b""[..], b"x"] {
@@ -74,29 +117,87 @@ async fn section_5_1_a_client_masks() {
 async fn section_5_2_lengths_are_in_their_shortest_form() {
     let server = server().await;
     fails(server, "125 in 16 bits", b"\x82\xfe\x00\x7d\0\0\0\0", 1002).await;
-    fails(server, "65535 in 64 bits", b"\x82\xff\0\0\0\0\0\0\xff\xff\0\0\0\0", 1002).await;
-    fails(server, "the top bit", b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0", 1002).await;
+    fails(
+        server,
+        "65535 in 64 bits",
+        b"\x82\xff\0\0\0\0\0\0\xff\xff\0\0\0\0",
+        1002,
+    )
+    .await;
+    fails(
+        server,
+        "the top bit",
+        b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0",
+        1002,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_4_fragments_are_one_message_and_control_frames_come_between() {
     let server = server().await;
     for first in [0x89, 0x8A] {
-        fails(server, "5.1, 5.2: a fragmented control frame", &[frame(first & 0x0F, b"a"), frame(0x80, b"b")].concat(), 1002)
-            .await;
+        fails(
+            server,
+            "5.1, 5.2: a fragmented control frame",
+            &[frame(first & 0x0F, b"a"), frame(0x80, b"b")].concat(),
+            1002,
+        )
+        .await;
     }
-    let parts = [frame(0x01, b"one "), frame(0x00, b""), frame(0x00, b"two "), frame(0x80, b"three")].concat();
-    case(server, "5.3 to 5.5", &parts, &[echo(TEXT, b"one two three")]).await;
-    let between = [frame(0x01, b"one "), frame(0x89, b"p"), frame(0x8A, b""), frame(0x80, b"two"), frame(0x89, b"q")].concat();
-    let said = [Said::Pong(b"p".into()), echo(TEXT, b"one two"), Said::Pong(b"q".into())];
+    let parts = [
+        frame(0x01, b"one "),
+        frame(0x00, b""),
+        frame(0x00, b"two "),
+        frame(0x80, b"three"),
+    ]
+    .concat();
+    case(
+        server,
+        "5.3 to 5.5",
+        &parts,
+        &[echo(TEXT, b"one two three")],
+    )
+    .await;
+    let between = [
+        frame(0x01, b"one "),
+        frame(0x89, b"p"),
+        frame(0x8A, b""),
+        frame(0x80, b"two"),
+        frame(0x89, b"q"),
+    ]
+    .concat();
+    let said = [
+        Said::Pong(b"p".into()),
+        echo(TEXT, b"one two"),
+        Said::Pong(b"q".into()),
+    ];
     case(server, "5.6 to 5.8, 5.19, 5.20", &between, &said).await;
     for continuation in [0x00, 0x80] {
-        fails(server, "5.9 to 5.14: nothing to continue", &frame(continuation, b"x"), 1002).await;
+        fails(
+            server,
+            "5.9 to 5.14: nothing to continue",
+            &frame(continuation, b"x"),
+            1002,
+        )
+        .await;
         let after = [frame(TEXT, b"whole"), frame(continuation, b"x")].concat();
-        case(server, "5.15", &after, &[echo(TEXT, b"whole"), Said::Close(Some(1002))]).await;
+        case(
+            server,
+            "5.15",
+            &after,
+            &[echo(TEXT, b"whole"), Said::Close(Some(1002))],
+        )
+        .await;
     }
     for second in [TEXT, 0x01, BINARY] {
-        fails(server, "5.16 to 5.18: a message within one", &[frame(0x01, b"a"), frame(second, b"b")].concat(), 1002).await;
+        fails(
+            server,
+            "5.16 to 5.18: a message within one",
+            &[frame(0x01, b"a"), frame(second, b"b")].concat(),
+            1002,
+        )
+        .await;
     }
 }
 
@@ -104,29 +205,73 @@ async fn section_5_4_fragments_are_one_message_and_control_frames_come_between()
 async fn section_5_4_large_messages_in_one_frame_and_in_many() {
     let server = server().await;
     for first in [TEXT, BINARY] {
-        for (len, size) in
-            [(MIB, MIB), (16 * MIB, 16 * MIB), (20 * MIB, 20 * MIB), (4 * MIB, 64), (4 * MIB, 4096), (4 * MIB, MIB)]
-        {
+        for (len, size) in [
+            (MIB, MIB),
+            (16 * MIB, 16 * MIB),
+            (20 * MIB, 20 * MIB),
+            (4 * MIB, 64),
+            (4 * MIB, 4096),
+            (4 * MIB, MIB),
+        ] {
             let payload = vec![b'*'; len];
-            case(server, &format!("9.*: {len} by {size}"), &fragments(first, &payload, size), &[echo(first, &payload)]).await;
+            case(
+                server,
+                &format!("9.*: {len} by {size}"),
+                &fragments(first, &payload, size),
+                &[echo(first, &payload)],
+            )
+            .await;
         }
         let payload = vec![b'*'; 65_536];
-        case(server, "10.1.1", &fragments(first, &payload, 1_300), &[echo(first, &payload)]).await;
+        case(
+            server,
+            "10.1.1",
+            &fragments(first, &payload, 1_300),
+            &[echo(first, &payload)],
+        )
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_7_4_1_a_message_over_the_limit_is_1009_as_soon_as_it_is_announced() {
-    let server = server_with(latido::session::Limits { message_bytes: 1_000, ..LIMITS }).await;
-    case(server, "the limit itself", &frame(BINARY, &[7; 1_000]), &[Said::Binary(vec![7; 1_000])]).await;
+    let server = server_with(latido::session::Limits {
+        message_bytes: 1_000,
+        ..LIMITS
+    })
+    .await;
+    case(
+        server,
+        "the limit itself",
+        &frame(BINARY, &[7; 1_000]),
+        &[Said::Binary(vec![7; 1_000])],
+    )
+    .await;
     fails(server, "announced", &frame(BINARY, &[7; 1_001])[..8], 1009).await;
-    fails(server, "in fragments", &fragments(BINARY, &[7; 1_001], 100), 1009).await;
-    fails(server, "for ever", b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009).await;
+    fails(
+        server,
+        "in fragments",
+        &fragments(BINARY, &[7; 1_001], 100),
+        1009,
+    )
+    .await;
+    fails(
+        server,
+        "for ever",
+        b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        1009,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_3_who_never_answers_pings_is_let_go() {
-    let server = server_with(latido::session::Limits { heartbeat_s: 1, silence_s: 2, ..LIMITS }).await;
+    let server = server_with(latido::session::Limits {
+        heartbeat_s: 1,
+        silence_s: 2,
+        ..LIMITS
+    })
+    .await;
     let (mut ears, _mouth) = connect(server).await;
     // The ping, and then the end: 4408 is ours (§7.4.2).
     let mut bytes = Vec::new();

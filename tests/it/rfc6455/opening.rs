@@ -16,7 +16,10 @@ const LINES: [&str; 5] = [
 
 async fn status(request_line: &str, lines: &[&str]) -> String {
     let mut socket = TcpStream::connect(server().await).await.unwrap();
-    socket.write_all(format!("{request_line}\r\n{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await.unwrap();
+    socket
+        .write_all(format!("{request_line}\r\n{}\r\n\r\n", lines.join("\r\n")).as_bytes())
+        .await
+        .unwrap();
     let mut answer = [0; 12];
     within(socket.read_exact(&mut answer)).await.unwrap();
     String::from_utf8(answer.to_vec()).unwrap()
@@ -31,7 +34,11 @@ async fn section_4_2_1_each_requirement_is_one() {
     // All but the first, which HTTP asks for and not the RFC.
     for missing in &LINES[1..] {
         let lines: Vec<_> = LINES.into_iter().filter(|line| line != missing).collect();
-        assert_eq!(status("GET / HTTP/1.1", &lines).await, "HTTP/1.1 400", "without {missing}");
+        assert_eq!(
+            status("GET / HTTP/1.1", &lines).await,
+            "HTTP/1.1 400",
+            "without {missing}"
+        );
     }
 }
 
@@ -40,10 +47,18 @@ async fn section_9_1_extensions_that_are_offered_are_not_taken() {
     let offer = ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"];
     let lines: Vec<_> = LINES.into_iter().chain(offer).collect();
     let mut socket = TcpStream::connect(server().await).await.unwrap();
-    socket.write_all(format!("GET / HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await.unwrap();
+    socket
+        .write_all(format!("GET / HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n")).as_bytes())
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(within(socket.read_u8()).await.unwrap());
     }
-    assert!(!String::from_utf8(answer).unwrap().to_lowercase().contains("extensions"));
+    assert!(
+        !String::from_utf8(answer)
+            .unwrap()
+            .to_lowercase()
+            .contains("extensions")
+    );
 }

@@ -10,7 +10,11 @@ fn text(bytes: &[u8]) -> Said {
 /// The bytes, one in a fragment.
 fn one_by_one(bytes: &[u8]) -> Vec<u8> {
     let pieces = bytes.iter().flat_map(|byte| frame(0x00, &[*byte]));
-    frame(0x01, b"").into_iter().chain(pieces).chain(frame(0x80, b"")).collect()
+    frame(0x01, b"")
+        .into_iter()
+        .chain(pieces)
+        .chain(frame(0x80, b""))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,12 +33,31 @@ async fn section_8_1_valid_text_comes_back_however_it_is_cut() {
         "\u{10000}",
         "\u{10ffff}",
     ];
-    let planes: Vec<String> =
-        (0..=16).flat_map(|plane| [0xFFFE, 0xFFFF].map(|last| char::from_u32(plane << 16 | last).unwrap().into())).collect();
+    let planes: Vec<String> = (0..=16)
+        .flat_map(|plane| {
+            [0xFFFE, 0xFFFF].map(|last| char::from_u32(plane << 16 | last).unwrap().into())
+        })
+        .collect();
     let words = ["", "Hello-µ@ßöäüàá-UTF-8!!", "κόσμε"];
-    for valid in edges.into_iter().chain(words).chain(planes.iter().map(String::as_str)) {
-        case(server, valid, &frame(0x81, valid.as_bytes()), &[text(valid.as_bytes())]).await;
-        case(server, valid, &one_by_one(valid.as_bytes()), &[text(valid.as_bytes())]).await;
+    for valid in edges
+        .into_iter()
+        .chain(words)
+        .chain(planes.iter().map(String::as_str))
+    {
+        case(
+            server,
+            valid,
+            &frame(0x81, valid.as_bytes()),
+            &[text(valid.as_bytes())],
+        )
+        .await;
+        case(
+            server,
+            valid,
+            &one_by_one(valid.as_bytes()),
+            &[text(valid.as_bytes())],
+        )
+        .await;
     }
 }
 
@@ -63,7 +86,13 @@ async fn section_8_1_what_is_not_utf8_is_1007() {
     invalid.extend(more.map(<[u8]>::to_vec));
     for bytes in invalid {
         fails(server, &format!("{bytes:02x?}"), &frame(0x81, &bytes), 1007).await;
-        fails(server, &format!("{bytes:02x?} by fragments"), &one_by_one(&bytes), 1007).await;
+        fails(
+            server,
+            &format!("{bytes:02x?} by fragments"),
+            &one_by_one(&bytes),
+            1007,
+        )
+        .await;
     }
 }
 
@@ -75,8 +104,25 @@ async fn section_8_1_the_first_wrong_byte_is_enough() {
     let fragment = [frame(0x01, good), frame(0x00, b"\xf4\x90\x80\x80")].concat();
     fails(server, "in a fragment", &fragment, 1007).await;
     let whole = frame(0x81, &[good, b"\xf4\x90\x80\x80", good].concat());
-    fails(server, "in the middle of a frame", &whole[..whole.len() - good.len() - 2], 1007).await;
+    fails(
+        server,
+        "in the middle of a frame",
+        &whole[..whole.len() - good.len() - 2],
+        1007,
+    )
+    .await;
     // A ping between halves of a character is no error.
-    let between = [frame(0x01, b"\xce"), frame(0x89, b"p"), frame(0x80, b"\xba")].concat();
-    case(server, "a character in two", &between, &[Said::Pong(b"p".into()), text("κ".as_bytes())]).await;
+    let between = [
+        frame(0x01, b"\xce"),
+        frame(0x89, b"p"),
+        frame(0x80, b"\xba"),
+    ]
+    .concat();
+    case(
+        server,
+        "a character in two",
+        &between,
+        &[Said::Pong(b"p".into()), text("κ".as_bytes())],
+    )
+    .await;
 }

@@ -25,10 +25,26 @@ const HOOKS: [&str; 2] = ["/notify/cita", "/notify/estadisticas"];
 
 /// Statuses that no test here brings about, and why.
 const UNSEEN: &[(&str, &str, &str)] = &[
-    ("*", "503", "the server is full or stops, or its database is away: `http`'s own tests and `draining`"),
-    ("/notify/", "408", "takes as long as the hook's deadline: `http`'s own tests"),
-    ("/metrics", "404", "tests ask for metrics all the time: `app::config`"),
-    ("/notify/", "500", "needs a database that fails: `change_path`"),
+    (
+        "*",
+        "503",
+        "the server is full or stops, or its database is away: `http`'s own tests and `draining`",
+    ),
+    (
+        "/notify/",
+        "408",
+        "takes as long as the hook's deadline: `http`'s own tests",
+    ),
+    (
+        "/metrics",
+        "404",
+        "tests ask for metrics all the time: `app::config`",
+    ),
+    (
+        "/notify/",
+        "500",
+        "needs a database that fails: `change_path`",
+    ),
 ];
 
 /// A demo's database that does as it is told.
@@ -52,12 +68,19 @@ struct Witness {
 impl Witness {
     async fn of(app: TestApp) -> Self {
         let document = Document::of(&app, "/openapi.json").await;
-        Self { app, document, seen: BTreeSet::new() }
+        Self {
+            app,
+            document,
+            seen: BTreeSet::new(),
+        }
     }
 
     /// A request to a documented address, its key put in.
     fn ask(&self, method: &str, path: &str, key: &str) -> RequestBuilder {
-        self.app.request(method.parse().expect("a method"), &path.replace("{negocio_id}", key))
+        self.app.request(
+            method.parse().expect("a method"),
+            &path.replace("{negocio_id}", key),
+        )
     }
 
     /// Sends it; the answer must have that status and be as documented for the address.
@@ -72,8 +95,12 @@ impl Witness {
         let what = format!("{method} {path} {status}");
         let Self { document, seen, .. } = self;
         // An undocumented method is answered as every method of the address is.
-        let operations = document.0["paths"][path].as_object().unwrap_or_else(|| panic!("{path} is not documented"));
-        let operation = operations.get(&method.to_lowercase()).or_else(|| operations.values().find(|item| item.is_object()));
+        let operations = document.0["paths"][path]
+            .as_object()
+            .unwrap_or_else(|| panic!("{path} is not documented"));
+        let operation = operations
+            .get(&method.to_lowercase())
+            .or_else(|| operations.values().find(|item| item.is_object()));
         let promised = document.resolve(&operation.expect("an operation")["responses"][&status]);
         assert!(promised.is_object(), "{what} is not documented");
         for (name, header) in promised["headers"].as_object().into_iter().flatten() {
@@ -81,19 +108,31 @@ impl Witness {
             let is_optional = document.resolve(header)["description"]
                 .as_str()
                 .is_some_and(|text| text.contains(", where") || text.contains("while"));
-            assert!(is_optional || answer.headers().contains_key(name), "{what}: {name} is missing");
+            assert!(
+                is_optional || answer.headers().contains_key(name),
+                "{what}: {name} is missing"
+            );
         }
         seen.insert((method.to_lowercase(), path.to_owned(), status));
-        let content_type = answer.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
-        let content_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
+        let content_type = answer
+            .headers()
+            .get("content-type")
+            .map(|value| value.to_str().expect("text").to_owned());
+        let content_type = content_type
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         if content_type == "text/event-stream" {
             return assert!(promised["content"].get(&content_type).is_some(), "{what}");
         }
         let text = answer.text().await.expect("a text");
         match promised.get("content") {
             Some(content) => {
-                let schema =
-                    &content.get(&content_type).unwrap_or_else(|| panic!("{what}: {content_type} is not documented"))["schema"];
+                let schema = &content
+                    .get(&content_type)
+                    .unwrap_or_else(|| panic!("{what}: {content_type} is not documented"))["schema"];
                 let body = if content_type == "application/json" {
                     serde_json::from_str(&text).expect("JSON")
                 } else {
@@ -107,18 +146,39 @@ impl Witness {
 
     /// Every method that is not documented is refused, and the refusal names those that are.
     async fn no_other_methods(&mut self, is_demo: bool) {
-        let paths: Vec<_> = self.document.0["paths"].as_object().expect("paths").keys().cloned().collect();
-        for path in paths.iter().filter(|path| is_demo || !path.starts_with("/demo/")) {
+        let paths: Vec<_> = self.document.0["paths"]
+            .as_object()
+            .expect("paths")
+            .keys()
+            .cloned()
+            .collect();
+        for path in paths
+            .iter()
+            .filter(|path| is_demo || !path.starts_with("/demo/"))
+        {
             let documented: BTreeSet<String> = ["GET", "POST", "PUT", "PATCH", "DELETE"]
                 .into_iter()
-                .filter(|method| self.document.0["paths"][path].get(method.to_lowercase()).is_some())
+                .filter(|method| {
+                    self.document.0["paths"][path]
+                        .get(method.to_lowercase())
+                        .is_some()
+                })
                 .map(str::to_owned)
                 .collect();
-            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(|method| !documented.contains(*method)) {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"]
+                .into_iter()
+                .filter(|method| !documented.contains(*method))
+            {
                 let answer = self.ask(method, path, B1).send().await.expect("an answer");
                 assert_eq!(answer.status(), 405, "{method} {path}");
-                let allowed = answer.headers()["allow"].to_str().expect("text").to_uppercase();
-                let allowed = allowed.split(',').map(|name| name.trim().to_owned()).filter(|name| name != "HEAD");
+                let allowed = answer.headers()["allow"]
+                    .to_str()
+                    .expect("text")
+                    .to_uppercase();
+                let allowed = allowed
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .filter(|name| name != "HEAD");
                 assert_eq!(allowed.collect::<BTreeSet<_>>(), documented, "{path}");
                 let own = documented.first().expect("a method").clone();
                 self.judge(&own, path, answer).await;
@@ -129,25 +189,78 @@ impl Witness {
     async fn the_numbers(&mut self) {
         let user = self.app.token(ADMIN_OF_B1);
         let stranger = self.app.token(OTHER_USER);
-        let admin = self.app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
+        let admin = self
+            .app
+            .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
         for path in [READ, FOLLOW] {
-            self.sees(200, "GET", path, self.ask("GET", path, B1).bearer_auth(&user)).await;
-            self.sees(200, "GET", path, self.ask("GET", &format!("{path}?token={user}"), B1)).await;
-            self.sees(400, "GET", path, self.ask("GET", path, "no-uuid").bearer_auth(&admin)).await;
+            self.sees(
+                200,
+                "GET",
+                path,
+                self.ask("GET", path, B1).bearer_auth(&user),
+            )
+            .await;
+            self.sees(
+                200,
+                "GET",
+                path,
+                self.ask("GET", &format!("{path}?token={user}"), B1),
+            )
+            .await;
+            self.sees(
+                400,
+                "GET",
+                path,
+                self.ask("GET", path, "no-uuid").bearer_auth(&admin),
+            )
+            .await;
             self.sees(401, "GET", path, self.ask("GET", path, B1)).await;
-            self.sees(403, "GET", path, self.ask("GET", path, B1).bearer_auth(&stranger)).await;
-            self.sees(404, "GET", path, self.ask("GET", path, "%ff").bearer_auth(&admin)).await;
+            self.sees(
+                403,
+                "GET",
+                path,
+                self.ask("GET", path, B1).bearer_auth(&stranger),
+            )
+            .await;
+            self.sees(
+                404,
+                "GET",
+                path,
+                self.ask("GET", path, "%ff").bearer_auth(&admin),
+            )
+            .await;
         }
         // Somebody watches, so nothing is read anew between the two.
         let mut socket = self.app.socket(&user).await;
         socket.subscribe(&format!("estadisticas:{B1}")).await;
-        let tag = self.ask("GET", READ, B1).bearer_auth(&user).send().await.expect("an answer").headers()["etag"].clone();
-        self.sees(304, "GET", READ, self.ask("GET", READ, B1).bearer_auth(&user).header("if-none-match", tag)).await;
+        let tag = self
+            .ask("GET", READ, B1)
+            .bearer_auth(&user)
+            .send()
+            .await
+            .expect("an answer")
+            .headers()["etag"]
+            .clone();
+        self.sees(
+            304,
+            "GET",
+            READ,
+            self.ask("GET", READ, B1)
+                .bearer_auth(&user)
+                .header("if-none-match", tag),
+        )
+        .await;
     }
 
     fn upgrade(&self, token: &str, key: &str) -> RequestBuilder {
-        let request = self.ask("GET", "/ws", "").bearer_auth(token).header("connection", "Upgrade");
-        request.header("upgrade", "websocket").header("sec-websocket-version", "13").header("sec-websocket-key", key)
+        let request = self
+            .ask("GET", "/ws", "")
+            .bearer_auth(token)
+            .header("connection", "Upgrade");
+        request
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", key)
     }
 
     async fn the_socket(&mut self) {
@@ -156,53 +269,150 @@ impl Witness {
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         self.sees(101, "GET", "/ws", upgrade(self, key)).await;
         self.sees(400, "GET", "/ws", upgrade(self, "short")).await;
-        self.sees(403, "GET", "/ws", upgrade(self, key).header("origin", "https://evil.example")).await;
-        self.sees(401, "GET", "/ws", self.ask("GET", "/ws", "")).await;
-        self.sees(426, "GET", "/ws", self.ask("GET", "/ws", "").bearer_auth(&user)).await;
+        self.sees(
+            403,
+            "GET",
+            "/ws",
+            upgrade(self, key).header("origin", "https://evil.example"),
+        )
+        .await;
+        self.sees(401, "GET", "/ws", self.ask("GET", "/ws", ""))
+            .await;
+        self.sees(
+            426,
+            "GET",
+            "/ws",
+            self.ask("GET", "/ws", "").bearer_auth(&user),
+        )
+        .await;
     }
 
     async fn the_hook(&mut self) {
         let body = json!({"negocio_id": B1, "action": "created"}).to_string();
         for path in HOOKS {
-            let post =
-                |witness: &Self, body: &str| witness.ask("POST", path, "").header("x-api-key", HOOK_KEY).body(body.to_owned());
+            let post = |witness: &Self, body: &str| {
+                witness
+                    .ask("POST", path, "")
+                    .header("x-api-key", HOOK_KEY)
+                    .body(body.to_owned())
+            };
             self.sees(200, "POST", path, post(self, &body)).await;
-            self.sees(200, "POST", path, self.ask("POST", path, "").bearer_auth(HOOK_KEY).body(body.clone())).await;
+            self.sees(
+                200,
+                "POST",
+                path,
+                self.ask("POST", path, "")
+                    .bearer_auth(HOOK_KEY)
+                    .body(body.clone()),
+            )
+            .await;
             for wrong in ["{", "[]", "{}", r#"{"negocio_id":7}"#] {
                 self.sees(400, "POST", path, post(self, wrong)).await;
             }
-            self.sees(401, "POST", path, self.ask("POST", path, "").body(body.clone())).await;
-            self.sees(413, "POST", path, post(self, &"x".repeat(20_000))).await;
-            self.sees(415, "POST", path, post(self, &body).header("content-type", "text/plain")).await;
+            self.sees(
+                401,
+                "POST",
+                path,
+                self.ask("POST", path, "").body(body.clone()),
+            )
+            .await;
+            self.sees(413, "POST", path, post(self, &"x".repeat(20_000)))
+                .await;
+            self.sees(
+                415,
+                "POST",
+                path,
+                post(self, &body).header("content-type", "text/plain"),
+            )
+            .await;
         }
     }
 
     async fn the_rest(&mut self) {
         for path in ["/", "/openapi.json", "/asyncapi.json"] {
             self.sees(200, "GET", path, self.ask("GET", path, "")).await;
-            self.sees(304, "GET", path, self.ask("GET", path, "").header("if-none-match", "*")).await;
+            self.sees(
+                304,
+                "GET",
+                path,
+                self.ask("GET", path, "").header("if-none-match", "*"),
+            )
+            .await;
         }
         for path in ["/health", "/ready", "/metrics"] {
             self.sees(200, "GET", path, self.ask("GET", path, "")).await;
         }
-        self.sees(200, "GET", "/metrics", self.ask("GET", "/metrics", "").header("accept", "application/openmetrics-text")).await;
+        self.sees(
+            200,
+            "GET",
+            "/metrics",
+            self.ask("GET", "/metrics", "")
+                .header("accept", "application/openmetrics-text"),
+        )
+        .await;
     }
 
     async fn the_demo(&mut self, works: &AtomicBool) {
         let business = latido::demo::BUSINESSES[0].id;
-        let post = |witness: &Self, id: &str| witness.ask("POST", "/demo/citas", "").json(&json!({"negocio_id": id}));
-        self.sees(200, "GET", "/demo/session", self.ask("GET", "/demo/session", "")).await;
-        self.sees(403, "GET", "/demo/session", self.ask("GET", "/demo/session", "").header("host", "evil.example")).await;
-        self.sees(200, "GET", "/demo/operator", self.ask("GET", "/demo/operator", "")).await;
-        self.sees(403, "GET", "/demo/operator", self.ask("GET", "/demo/operator", "").header("host", "evil.example")).await;
-        self.sees(201, "POST", "/demo/citas", post(self, business)).await;
-        self.sees(404, "POST", "/demo/citas", post(self, "nowhere")).await;
-        self.sees(403, "POST", "/demo/citas", post(self, business).header("sec-fetch-site", "cross-site")).await;
-        let raw = |witness: &Self, kind: &str| witness.ask("POST", "/demo/citas", "").header("content-type", kind).body("{");
-        self.sees(400, "POST", "/demo/citas", raw(self, "application/json")).await;
-        self.sees(415, "POST", "/demo/citas", raw(self, "text/plain")).await;
+        let post = |witness: &Self, id: &str| {
+            witness
+                .ask("POST", "/demo/citas", "")
+                .json(&json!({"negocio_id": id}))
+        };
+        self.sees(
+            200,
+            "GET",
+            "/demo/session",
+            self.ask("GET", "/demo/session", ""),
+        )
+        .await;
+        self.sees(
+            403,
+            "GET",
+            "/demo/session",
+            self.ask("GET", "/demo/session", "")
+                .header("host", "evil.example"),
+        )
+        .await;
+        self.sees(
+            200,
+            "GET",
+            "/demo/operator",
+            self.ask("GET", "/demo/operator", ""),
+        )
+        .await;
+        self.sees(
+            403,
+            "GET",
+            "/demo/operator",
+            self.ask("GET", "/demo/operator", "")
+                .header("host", "evil.example"),
+        )
+        .await;
+        self.sees(201, "POST", "/demo/citas", post(self, business))
+            .await;
+        self.sees(404, "POST", "/demo/citas", post(self, "nowhere"))
+            .await;
+        self.sees(
+            403,
+            "POST",
+            "/demo/citas",
+            post(self, business).header("sec-fetch-site", "cross-site"),
+        )
+        .await;
+        let raw = |witness: &Self, kind: &str| {
+            witness
+                .ask("POST", "/demo/citas", "")
+                .header("content-type", kind)
+                .body("{")
+        };
+        self.sees(400, "POST", "/demo/citas", raw(self, "application/json"))
+            .await;
+        self.sees(415, "POST", "/demo/citas", raw(self, "text/plain"))
+            .await;
         works.store(false, Ordering::SeqCst);
-        self.sees(503, "POST", "/demo/citas", post(self, business)).await;
+        self.sees(503, "POST", "/demo/citas", post(self, business))
+            .await;
     }
 }
 
@@ -210,7 +420,12 @@ impl Witness {
 async fn every_answer_is_as_documented() {
     let works = Arc::new(AtomicBool::new(true));
     let zone = TimeZone::UTC;
-    let demo = Demo::new(Arc::new(Obedient(Arc::clone(&works))), Clock::system(), zone, || Ok("aaa.bbb.ccc".into()));
+    let demo = Demo::new(
+        Arc::new(Obedient(Arc::clone(&works))),
+        Clock::system(),
+        zone,
+        || Ok("aaa.bbb.ccc".into()),
+    );
     let demo = demo.operated(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
     let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
@@ -234,13 +449,48 @@ async fn every_answer_is_as_documented() {
     drop(witness);
     let mut witness = Witness::of(app).await;
     witness.seen = first;
-    witness.sees(204, "GET", "/demo/session", witness.ask("GET", "/demo/session", "")).await;
-    witness.sees(204, "GET", "/demo/operator", witness.ask("GET", "/demo/operator", "")).await;
-    witness.sees(404, "POST", "/demo/citas", witness.ask("POST", "/demo/citas", "")).await;
+    witness
+        .sees(
+            204,
+            "GET",
+            "/demo/session",
+            witness.ask("GET", "/demo/session", ""),
+        )
+        .await;
+    witness
+        .sees(
+            204,
+            "GET",
+            "/demo/operator",
+            witness.ask("GET", "/demo/operator", ""),
+        )
+        .await;
+    witness
+        .sees(
+            404,
+            "POST",
+            "/demo/citas",
+            witness.ask("POST", "/demo/citas", ""),
+        )
+        .await;
     let token = witness.app.token(ADMIN_OF_B1);
     let _held = witness.app.socket(&token).await;
-    witness.sees(429, "GET", FOLLOW, witness.ask("GET", FOLLOW, B1).bearer_auth(&token)).await;
-    witness.sees(429, "GET", "/ws", witness.upgrade(&token, "dGhlIHNhbXBsZSBub25jZQ==")).await;
+    witness
+        .sees(
+            429,
+            "GET",
+            FOLLOW,
+            witness.ask("GET", FOLLOW, B1).bearer_auth(&token),
+        )
+        .await;
+    witness
+        .sees(
+            429,
+            "GET",
+            "/ws",
+            witness.upgrade(&token, "dGhlIHNhbXBsZSBub25jZQ=="),
+        )
+        .await;
     for path in HOOKS {
         let hurried = |witness: &Witness| witness.ask(Method::POST.as_str(), path, "").body("{}");
         let _taken = hurried(&witness).send().await.expect("an answer");
@@ -253,16 +503,27 @@ async fn every_answer_is_as_documented() {
 fn everything_was_seen(witness: &Witness) {
     let mut missing = BTreeSet::new();
     for (path, item) in witness.document.0["paths"].as_object().expect("paths") {
-        for (method, operation) in
-            item.as_object().expect("operations").iter().filter(|(_, operation)| operation.get("responses").is_some())
+        for (method, operation) in item
+            .as_object()
+            .expect("operations")
+            .iter()
+            .filter(|(_, operation)| operation.get("responses").is_some())
         {
-            let statuses = operation["responses"].as_object().expect("responses").keys();
+            let statuses = operation["responses"]
+                .as_object()
+                .expect("responses")
+                .keys();
             missing.extend(statuses.map(|status| (method.clone(), path.clone(), status.clone())));
         }
     }
     missing.retain(|promise| !witness.seen.contains(promise));
     missing.retain(|(_, path, status)| {
-        !UNSEEN.iter().any(|(start, code, _)| (*start == "*" || path.starts_with(start)) && status == code)
+        !UNSEEN
+            .iter()
+            .any(|(start, code, _)| (*start == "*" || path.starts_with(start)) && status == code)
     });
-    assert!(missing.is_empty(), "documented, and never seen: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "documented, and never seen: {missing:#?}"
+    );
 }

@@ -32,8 +32,14 @@ fn of_reply(reply: &Reply) -> &'static str {
 }
 
 fn replies() -> Vec<Reply> {
-    let errors = ErrorCode::ALL.into_iter().zip([None, Some("a:b".to_owned())].into_iter().cycle());
-    let errors = errors.map(|(code, channel)| Reply::Error { code, message: "no".into(), channel });
+    let errors = ErrorCode::ALL
+        .into_iter()
+        .zip([None, Some("a:b".to_owned())].into_iter().cycle());
+    let errors = errors.map(|(code, channel)| Reply::Error {
+        code,
+        message: "no".into(),
+        channel,
+    });
     let others = [
         Reply::Subscribed("estadisticas:1".into()),
         Reply::Unsubscribed("estadisticas:1".into()),
@@ -46,7 +52,10 @@ fn replies() -> Vec<Reply> {
 
 /// The names of the messages that the server receives, or sends.
 fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
-    let operations = document["operations"].as_object().expect("operations").values();
+    let operations = document["operations"]
+        .as_object()
+        .expect("operations")
+        .values();
     let mut lists = Vec::new();
     for operation in operations {
         // What is sent as an answer stands with the question.
@@ -54,8 +63,19 @@ fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
         lists.extend((operation["action"] == action).then_some(&operation["messages"]));
         lists.extend((action == "send" && !answers.is_null()).then_some(answers));
     }
-    let names = lists.into_iter().flat_map(|list| list.as_array().expect("messages"));
-    names.map(|name| name["$ref"].as_str().expect("a reference").rsplit_once('/').expect("a name").1).collect()
+    let names = lists
+        .into_iter()
+        .flat_map(|list| list.as_array().expect("messages"));
+    names
+        .map(|name| {
+            name["$ref"]
+                .as_str()
+                .expect("a reference")
+                .rsplit_once('/')
+                .expect("a name")
+                .1
+        })
+        .collect()
 }
 
 #[test]
@@ -65,22 +85,37 @@ fn every_command_is_documented_and_the_reverse() {
     for name in travelling(&document.0, "receive") {
         let message = &document.0["components"]["messages"][name];
         for example in message["examples"].as_array().expect("examples") {
-            let command = native::decode(&example["payload"].to_string()).expect("the server understands the example");
+            let command = native::decode(&example["payload"].to_string())
+                .expect("the server understands the example");
             assert_eq!(of_command(&command), name);
             seen.insert(name);
         }
     }
     // `of_command` lists what there is.
-    assert_eq!(seen, BTreeSet::from(["subscribe", "unsubscribe", "ping", "auth"]));
+    assert_eq!(
+        seen,
+        BTreeSet::from(["subscribe", "unsubscribe", "ping", "auth"])
+    );
     for (name, wrong) in [
         ("subscribe", json!({"type": "subscribe"})),
         ("subscribe", json!({"type": "subscribe", "channel": 7})),
-        ("unsubscribe", json!({"type": "unsubscribe", "data": {"channel": null}})),
+        (
+            "unsubscribe",
+            json!({"type": "unsubscribe", "data": {"channel": null}}),
+        ),
         ("auth", json!({"type": "auth", "data": {}})),
         ("ping", json!({"type": 1})),
     ] {
         assert!(native::decode(&wrong.to_string()).is_err(), "{wrong}");
-        assert!(document.problem(&document.0["components"]["messages"][name]["payload"], &wrong).is_some(), "{wrong}");
+        assert!(
+            document
+                .problem(
+                    &document.0["components"]["messages"][name]["payload"],
+                    &wrong
+                )
+                .is_some(),
+            "{wrong}"
+        );
     }
 }
 
@@ -91,12 +126,20 @@ fn every_reply_is_documented_and_the_reverse() {
     for reply in replies() {
         let name = of_reply(&reply);
         let frame = serde_json::from_str(&native::encode_reply(&reply)).expect("JSON");
-        document.check(name, &document.0["components"]["messages"][name]["payload"], &frame);
+        document.check(
+            name,
+            &document.0["components"]["messages"][name]["payload"],
+            &frame,
+        );
         seen.insert(name);
     }
     assert_eq!(seen, travelling(&document.0, "send"));
-    let all: BTreeSet<_> =
-        document.0["components"]["messages"].as_object().expect("messages").keys().map(String::as_str).collect();
+    let all: BTreeSet<_> = document.0["components"]["messages"]
+        .as_object()
+        .expect("messages")
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(all, &seen | &travelling(&document.0, "receive"));
 }
 
@@ -106,24 +149,54 @@ fn every_error_code_and_close_reason_is_documented_and_the_reverse() {
     let codes: BTreeSet<_> = ErrorCode::ALL.into_iter().map(ErrorCode::as_str).collect();
     let schema = &document["components"]["schemas"]["ErrorCode"];
     assert_eq!(codes, strings(&schema["enum"]).into_iter().collect());
-    let explained = |code: &str| schema["description"].as_str().unwrap().contains(&format!("- `{code}`: "));
-    assert!(codes.iter().all(|code| explained(code)), "every code has a meaning");
+    let explained = |code: &str| {
+        schema["description"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("- `{code}`: "))
+    };
+    assert!(
+        codes.iter().all(|code| explained(code)),
+        "every code has a meaning"
+    );
 
-    let reasons: BTreeSet<_> = CloseReason::ALL.into_iter().map(|reason| (reason.code().into(), reason.text())).collect();
-    let listed = document["channels"]["socket"]["x-close-codes"].as_array().expect("close codes");
-    let of = |entry: &'static str| move |close: &Value| close[entry].as_str().is_some_and(|text| !text.is_empty());
+    let reasons: BTreeSet<_> = CloseReason::ALL
+        .into_iter()
+        .map(|reason| (reason.code().into(), reason.text()))
+        .collect();
+    let listed = document["channels"]["socket"]["x-close-codes"]
+        .as_array()
+        .expect("close codes");
+    let of = |entry: &'static str| {
+        move |close: &Value| close[entry].as_str().is_some_and(|text| !text.is_empty())
+    };
     assert!(listed.iter().all(of("meaning")) && listed.iter().all(of("comeBack")));
-    let documented = listed.iter().map(|close| (close["code"].as_u64().unwrap(), close["text"].as_str().unwrap())).collect();
+    let documented = listed
+        .iter()
+        .map(|close| {
+            (
+                close["code"].as_u64().unwrap(),
+                close["text"].as_str().unwrap(),
+            )
+        })
+        .collect();
     assert_eq!(reasons, documented);
 }
 
 /// The one message of the document that a frame is.
 fn told(document: &Document, frame: &Value) -> String {
-    let messages = document.0["components"]["messages"].as_object().expect("messages");
+    let messages = document.0["components"]["messages"]
+        .as_object()
+        .expect("messages");
     let sent = travelling(&document.0, "send");
     let is = |message: &Value| document.problem(&message["payload"], frame).is_none();
-    let fitting: Vec<_> = messages.iter().filter(|(name, message)| sent.contains(name.as_str()) && is(message)).collect();
-    let [(name, _)] = fitting[..] else { panic!("{frame} is {} messages", fitting.len()) };
+    let fitting: Vec<_> = messages
+        .iter()
+        .filter(|(name, message)| sent.contains(name.as_str()) && is(message))
+        .collect();
+    let [(name, _)] = fitting[..] else {
+        panic!("{frame} is {} messages", fitting.len())
+    };
     name.clone()
 }
 
@@ -133,29 +206,65 @@ async fn what_comes_over_a_socket_is_as_documented() {
     let document = Document::of(&app, "/asyncapi.json").await;
     document.check_itself();
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 30}));
-    let renewed = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 600}));
+    let renewed =
+        app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 600}));
     let mut socket = app.socket(&token).await;
     assert_eq!(told(&document, &socket.next().await), "token_expiring");
     let channel = format!("estadisticas:{B1}");
     for (asked, message, answers) in [
-        ("subscribe", json!({"type": "subscribe", "channel": &channel}), &["subscribed", "snapshot.estadisticas"][..]),
-        ("subscribe", json!({"type": "subscribe", "data": {"channel": &channel}}), &["subscribed", "snapshot.estadisticas"]),
-        ("subscribe", json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B2}")}}), &["error"]),
+        (
+            "subscribe",
+            json!({"type": "subscribe", "channel": &channel}),
+            &["subscribed", "snapshot.estadisticas"][..],
+        ),
+        (
+            "subscribe",
+            json!({"type": "subscribe", "data": {"channel": &channel}}),
+            &["subscribed", "snapshot.estadisticas"],
+        ),
+        (
+            "subscribe",
+            json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B2}")}}),
+            &["error"],
+        ),
         ("ping", json!({"type": "ping"}), &["pong"]),
-        ("auth", json!({"type": "auth", "data": {"token": renewed}}), &["authenticated"]),
-        ("auth", json!({"type": "auth", "data": {"token": "x"}}), &["error"]),
-        ("unsubscribe", json!({"type": "unsubscribe", "data": {"channel": &channel}}), &["unsubscribed"]),
+        (
+            "auth",
+            json!({"type": "auth", "data": {"token": renewed}}),
+            &["authenticated"],
+        ),
+        (
+            "auth",
+            json!({"type": "auth", "data": {"token": "x"}}),
+            &["error"],
+        ),
+        (
+            "unsubscribe",
+            json!({"type": "unsubscribe", "data": {"channel": &channel}}),
+            &["unsubscribed"],
+        ),
     ] {
-        document.check(asked, &document.0["components"]["messages"][asked]["payload"], &message);
+        document.check(
+            asked,
+            &document.0["components"]["messages"][asked]["payload"],
+            &message,
+        );
         socket.send(&message).await;
         for answer in answers {
             assert_eq!(told(&document, &socket.next().await), *answer, "{message}");
         }
     }
     // The three places of the token that the document names, and no other.
-    let schemes = document.0["components"]["securitySchemes"].as_object().expect("schemes").keys().collect::<Vec<_>>();
+    let schemes = document.0["components"]["securitySchemes"]
+        .as_object()
+        .expect("schemes")
+        .keys()
+        .collect::<Vec<_>>();
     assert_eq!(schemes, ["bearer", "query", "subprotocol"]);
-    assert_eq!(strings_of_refs(&document.0["servers"]["self"]["security"]), ["bearer", "query", "subprotocol"]);
+    assert_eq!(
+        strings_of_refs(&document.0["servers"]["self"]["security"]),
+        ["bearer", "query", "subprotocol"]
+    );
     let user = app.token(ADMIN_OF_B1);
     assert!(app.socket(&user).await.subscribe(&channel).await["v"].is_u64());
 }
@@ -165,11 +274,15 @@ async fn what_operators_are_told_of_the_server_is_as_documented() {
     let app = TestApp::start().await;
     let document = Document::of(&app, "/asyncapi.json").await;
     let schema = &document.0["components"]["schemas"]["ServerChannel"];
-    let token = app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
+    let token =
+        app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut client = app.socket(&app.token(ADMIN_OF_B1)).await;
     client.subscribe(&format!("estadisticas:{B1}")).await;
-    let is_whole =
-        |state: &Value| state["now"].is_object() && state["outlook"].is_object() && state["rooms"]["rows"][0]["data"].is_object();
+    let is_whole = |state: &Value| {
+        state["now"].is_object()
+            && state["outlook"].is_object()
+            && state["rooms"]["rows"][0]["data"].is_object()
+    };
     let lists = |clients: &Value| clients["rows"][0]["channels"][0].is_string();
     for (channel, name) in [
         ("latido:servidor", "server.state"),
@@ -179,25 +292,57 @@ async fn what_operators_are_told_of_the_server_is_as_documented() {
         document.check("a channel", schema, &json!(channel));
         let mut socket = app.socket(&token).await;
         let message = json!({"type": "subscribe", "data": {"channel": channel}});
-        document.check("subscribe", &document.0["components"]["messages"]["subscribe"]["payload"], &message);
+        document.check(
+            "subscribe",
+            &document.0["components"]["messages"]["subscribe"]["payload"],
+            &message,
+        );
         socket.send(&message).await;
-        assert_eq!(told(&document, &socket.next().await), "subscribed", "{channel}");
+        assert_eq!(
+            told(&document, &socket.next().await),
+            "subscribed",
+            "{channel}"
+        );
         loop {
             let frame = socket.next().await;
-            document.check(name, &document.0["components"]["messages"][name]["payload"], &frame);
-            assert_eq!((told(&document, &frame).as_str(), frame["channel"].as_str()), (name, Some(channel)));
+            document.check(
+                name,
+                &document.0["components"]["messages"][name]["payload"],
+                &frame,
+            );
+            assert_eq!(
+                (told(&document, &frame).as_str(), frame["channel"].as_str()),
+                (name, Some(channel))
+            );
             if is_whole(&frame["data"]) || lists(&frame["data"]) {
                 break;
             }
         }
-        assert_eq!(told(&document, &client.subscribe_as(channel, "error").await), "error");
+        assert_eq!(
+            told(&document, &client.subscribe_as(channel, "error").await),
+            "error"
+        );
     }
-    for none in ["latido:", "latido:otro", "latido:servidor/x", "estadisticas:1"] {
+    for none in [
+        "latido:",
+        "latido:otro",
+        "latido:servidor/x",
+        "estadisticas:1",
+    ] {
         assert!(document.problem(schema, &json!(none)).is_some(), "{none}");
     }
 }
 
 fn strings_of_refs(list: &Value) -> Vec<&str> {
     let names = list.as_array().expect("a list").iter();
-    names.map(|name| name["$ref"].as_str().expect("a reference").rsplit_once('/').expect("a name").1).collect()
+    names
+        .map(|name| {
+            name["$ref"]
+                .as_str()
+                .expect("a reference")
+                .rsplit_once('/')
+                .expect("a name")
+                .1
+        })
+        .collect()
 }

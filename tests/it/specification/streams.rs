@@ -25,10 +25,19 @@ async fn a_configured_stream_stands_in_both_documents() {
     let messages = Document::of(&app, "/asyncapi.json").await;
     http.check_itself();
     messages.check_itself();
-    let paths: Vec<_> = http.0["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
-    for path in
-        ["/ventas/{tienda_id}", "/ventas/{tienda_id}/events", "/notify/ventas", "/notify/cita", "/estadisticas/{negocio_id}"]
-    {
+    let paths: Vec<_> = http.0["paths"]
+        .as_object()
+        .expect("paths")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    for path in [
+        "/ventas/{tienda_id}",
+        "/ventas/{tienda_id}/events",
+        "/notify/ventas",
+        "/notify/cita",
+        "/estadisticas/{negocio_id}",
+    ] {
         assert!(paths.contains(&path), "{path}: {paths:?}");
     }
     let data = &http.0["components"]["schemas"]["Data.ventas"];
@@ -53,9 +62,18 @@ async fn a_configured_stream_stands_in_both_documents() {
         .batch_execute("INSERT INTO ventas (tienda_id, importe, grande) VALUES (7, 12.50, true)")
         .await
         .expect("sold");
-    let token = app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
-    let frame = app.socket(&token).await.subscribe_as("ventas:7", "venta").await;
-    messages.check("a sale", &messages.0["components"]["messages"]["snapshot.ventas"]["payload"], &frame);
+    let token =
+        app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
+    let frame = app
+        .socket(&token)
+        .await
+        .subscribe_as("ventas:7", "venta")
+        .await;
+    messages.check(
+        "a sale",
+        &messages.0["components"]["messages"]["snapshot.ventas"]["payload"],
+        &frame,
+    );
     http.check("its data", data, &frame["data"]);
     for (body, fits) in [
         (json!({"tienda_id": 7}), true),
@@ -63,9 +81,18 @@ async fn a_configured_stream_stands_in_both_documents() {
         (json!({"key": "tienda_7"}), true),
         (json!({}), false),
     ] {
-        let answer = app.request(Method::POST, "/notify/ventas").json(&body).send().await.expect("an answer");
+        let answer = app
+            .request(Method::POST, "/notify/ventas")
+            .json(&body)
+            .send()
+            .await
+            .expect("an answer");
         let problem = http.problem(&http.0["components"]["schemas"]["Change.ventas"], &body);
-        assert_eq!((answer.status() == 200, problem.is_none()), (fits, fits), "{body}: {problem:?}");
+        assert_eq!(
+            (answer.status() == 200, problem.is_none()),
+            (fits, fits),
+            "{body}: {problem:?}"
+        );
     }
 }
 
@@ -73,18 +100,40 @@ async fn a_configured_stream_stands_in_both_documents() {
 async fn documents_are_cached_by_tag_and_may_be_read_from_anywhere() {
     let app = TestApp::start().await;
     for path in ["/openapi.json", "/asyncapi.json"] {
-        let ask = async |tag: &str| app.request(Method::GET, path).header("if-none-match", tag).send().await.expect("an answer");
+        let ask = async |tag: &str| {
+            app.request(Method::GET, path)
+                .header("if-none-match", tag)
+                .send()
+                .await
+                .expect("an answer")
+        };
         let answer = ask("\"none\"").await;
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
-        assert_eq!((header("content-type").as_str(), header("cache-control").as_str()), ("application/json", "no-cache"));
+        assert_eq!(
+            (
+                header("content-type").as_str(),
+                header("cache-control").as_str()
+            ),
+            ("application/json", "no-cache")
+        );
         assert_eq!(header("access-control-allow-origin"), "*");
         let tag = header("etag");
         let text = answer.text().await.expect("text");
         assert!(!text.contains(&app.database_url()) && !text.contains(claims::SECRET));
         let again = ask(&tag).await;
-        assert_eq!((again.status().as_u16(), again.headers()["etag"].to_str().expect("text")), (304, tag.as_str()));
+        assert_eq!(
+            (
+                again.status().as_u16(),
+                again.headers()["etag"].to_str().expect("text")
+            ),
+            (304, tag.as_str())
+        );
         assert!(again.text().await.expect("text").is_empty());
-        let head = app.request(Method::HEAD, path).send().await.expect("an answer");
+        let head = app
+            .request(Method::HEAD, path)
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(head.headers()["etag"].to_str().expect("text"), tag);
     }
 }

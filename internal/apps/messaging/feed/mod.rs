@@ -49,7 +49,11 @@ pub trait Source: Send + Sync + 'static {
     /// Conversations as they are now.
     fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
     /// The members of conversations, as pairs of conversation and user: at least those of them who are among the users.
-    fn members<'a>(&'a self, conversations: &'a [Uuid], users: &'a [Uuid]) -> Reading<'a, Vec<(Uuid, Uuid)>>;
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>>;
     /// Who shares a conversation with this user.
     fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>>;
     /// Deletes changes that nobody needs any more.
@@ -69,7 +73,11 @@ impl Source for Messages {
     fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
         Box::pin(Self::conversations(self, ids))
     }
-    fn members<'a>(&'a self, conversations: &'a [Uuid], users: &'a [Uuid]) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
         Box::pin(Self::members(self, conversations, users))
     }
     fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>> {
@@ -127,7 +135,11 @@ impl Hints {
     }
 
     async fn wait(&self) {
-        let most = if self.0.are_heard.load(Ordering::Relaxed) { SWEEP } else { POLL };
+        let most = if self.0.are_heard.load(Ordering::Relaxed) {
+            SWEEP
+        } else {
+            POLL
+        };
         let _ = timeout(most, self.0.look.notified()).await;
     }
 }
@@ -194,17 +206,37 @@ impl Feed {
 
     async fn facts(&self, changes: &[Change]) -> Result<Facts, DatabaseError> {
         let mut facts = Facts::default();
-        let is_about_message = |change: &&Change| change.kind.starts_with("message_") && change.kind != "message_deleted";
-        let messages: Vec<Uuid> = changes.iter().filter(is_about_message).filter_map(|change| change.message).collect();
+        let is_about_message = |change: &&Change| {
+            change.kind.starts_with("message_") && change.kind != "message_deleted"
+        };
+        let messages: Vec<Uuid> = changes
+            .iter()
+            .filter(is_about_message)
+            .filter_map(|change| change.message)
+            .collect();
         if !messages.is_empty() {
-            facts.messages = self.source.messages(&messages).await?.into_iter().map(|message| (message.id, message)).collect();
+            facts.messages = self
+                .source
+                .messages(&messages)
+                .await?
+                .into_iter()
+                .map(|message| (message.id, message))
+                .collect();
         }
-        let of_kind =
-            |kind: &str| changes.iter().filter(|change| change.kind == kind).map(|change| change.conversation).collect();
+        let of_kind = |kind: &str| {
+            changes
+                .iter()
+                .filter(|change| change.kind == kind)
+                .map(|change| change.conversation)
+                .collect()
+        };
         let updated: Vec<Uuid> = of_kind("conversation_updated");
         if !updated.is_empty() {
             let now = self.source.conversations(&updated).await?;
-            facts.conversations = now.into_iter().map(|conversation| (conversation.id, conversation)).collect();
+            facts.conversations = now
+                .into_iter()
+                .map(|conversation| (conversation.id, conversation))
+                .collect();
         }
         let mut wide: Vec<Uuid> = of_kind("message_added");
         wide.extend(updated);
@@ -215,7 +247,8 @@ impl Feed {
             let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
             let is_here: HashSet<Uuid> = here.iter().copied().collect();
             let found = self.source.members(&wide, &here).await?;
-            for (conversation, user) in found.into_iter().filter(|(_, user)| is_here.contains(user)) {
+            for (conversation, user) in found.into_iter().filter(|(_, user)| is_here.contains(user))
+            {
                 members.entry(conversation).or_default().push(user);
             }
             facts.members = members;
@@ -253,9 +286,19 @@ impl Feed {
     fn put_out(&self, user: Uuid, channel: &str) {
         let told = dismissal(channel, user);
         // A shard that can't take this now finds out by the answers to what the client pushes there.
-        let _ = self.exchange.publish(Publish::new([told.clone()], "phx_close", "{}"));
-        let topics = [roster(channel), Vocabulary::Document.topic(channel), Vocabulary::Head.topic(channel), told];
-        for id in self.exchange.connections_of(&UserId::new(&user.to_string())) {
+        let _ = self
+            .exchange
+            .publish(Publish::new([told.clone()], "phx_close", "{}"));
+        let topics = [
+            roster(channel),
+            Vocabulary::Document.topic(channel),
+            Vocabulary::Head.topic(channel),
+            told,
+        ];
+        for id in self
+            .exchange
+            .connections_of(&UserId::new(&user.to_string()))
+        {
             for topic in &topics {
                 self.exchange.leave(id, topic);
             }

@@ -28,8 +28,18 @@ struct Fake {
 impl Fake {
     fn answer<'a, T: Send + 'a>(&'a self, give: impl FnOnce() -> T + Send + 'a) -> Reading<'a, T> {
         Box::pin(async move {
-            let failing = self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            if failing.is_ok() { Err(DatabaseError::Unavailable { reason: "test".into() }) } else { Ok(give()) }
+            let failing = self
+                .failing
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                });
+            if failing.is_ok() {
+                Err(DatabaseError::Unavailable {
+                    reason: "test".into(),
+                })
+            } else {
+                Ok(give())
+            }
         })
     }
 }
@@ -42,21 +52,48 @@ impl Source for Fake {
         // What is given counts as seen only with the next cursor: a look that fails gets the same again.
         self.answer(|| {
             let all = self.committed.lock().unwrap();
-            let new: Vec<Change> = all.iter().skip(cursor.fake_position()).take(3).cloned().collect();
+            let new: Vec<Change> = all
+                .iter()
+                .skip(cursor.fake_position())
+                .take(3)
+                .cloned()
+                .collect();
             let cursor = cursor.fake_advanced(new.len());
             let more = cursor.fake_position() < all.len();
-            Changes { changes: new, cursor, more }
+            Changes {
+                changes: new,
+                cursor,
+                more,
+            }
         })
     }
     fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
-        self.answer(|| ids.iter().filter_map(|id| self.messages.lock().unwrap().get(id).cloned()).collect())
+        self.answer(|| {
+            ids.iter()
+                .filter_map(|id| self.messages.lock().unwrap().get(id).cloned())
+                .collect()
+        })
     }
     fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
         self.answer(Vec::new)
     }
-    fn members<'a>(&'a self, conversations: &'a [Uuid], users: &'a [Uuid]) -> Reading<'a, Vec<(Uuid, Uuid)>> {
-        let pairs = |(conversation, user): &&(Uuid, Uuid)| conversations.contains(conversation) && users.contains(user);
-        self.answer(move || self.members.lock().unwrap().iter().filter(pairs).copied().collect())
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+        let pairs = |(conversation, user): &&(Uuid, Uuid)| {
+            conversations.contains(conversation) && users.contains(user)
+        };
+        self.answer(move || {
+            self.members
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(pairs)
+                .copied()
+                .collect()
+        })
     }
     fn contacts(&self, _: Uuid) -> Reading<'_, Vec<Uuid>> {
         self.answer(Vec::new)
@@ -86,47 +123,105 @@ struct World {
 impl World {
     fn new() -> Self {
         let (fake, roll) = (Arc::new(Fake::default()), Arc::new(Roll::default()));
-        let lists = Lists { roll: Arc::clone(&roll), clock: Clock::system() };
+        let lists = Lists {
+            roll: Arc::clone(&roll),
+            clock: Clock::system(),
+        };
         let exchange = Arc::new(Exchange::new(lists, || 0));
         let source = Arc::clone(&fake);
-        let feed = Feed { source, exchange, gate: Arc::default(), roll, hints: Hints::default() };
-        Self { fake, feed, devices: Vec::new(), cursor: None, count: 0 }
+        let feed = Feed {
+            source,
+            exchange,
+            gate: Arc::default(),
+            roll,
+            hints: Hints::default(),
+        };
+        Self {
+            fake,
+            feed,
+            devices: Vec::new(),
+            cursor: None,
+            count: 0,
+        }
     }
 
     fn is_member(&self, conversation: Uuid, user: Uuid) -> bool {
-        self.fake.members.lock().unwrap().contains(&(conversation, user))
+        self.fake
+            .members
+            .lock()
+            .unwrap()
+            .contains(&(conversation, user))
     }
 
     fn connect(&mut self, user: Uuid, is_head: bool) {
-        let vocabulary = if is_head { Vocabulary::Head } else { Vocabulary::Document };
+        let vocabulary = if is_head {
+            Vocabulary::Head
+        } else {
+            Vocabulary::Document
+        };
         let mine = crate::apps::messaging::vocabulary::user_channel(user);
-        let mut joins = vec![Join::new(crate::apps::messaging::vocabulary::presence(user)), Join::new(vocabulary.topic(&mine))];
-        for conversation in (0..CONVERSATIONS).map(Uuid::from_u128).filter(|id| self.is_member(*id, user)) {
+        let mut joins = vec![
+            Join::new(crate::apps::messaging::vocabulary::presence(user)),
+            Join::new(vocabulary.topic(&mine)),
+        ];
+        for conversation in (0..CONVERSATIONS)
+            .map(Uuid::from_u128)
+            .filter(|id| self.is_member(*id, user))
+        {
             let channel = conversation_channel(conversation);
             joins.extend([vocabulary.topic(&channel), dismissal(&channel, user)].map(Join::new));
         }
-        let identity = Identity { user: Some(UserId::new(&user.to_string())), ..Identity::default() };
+        let identity = Identity {
+            user: Some(UserId::new(&user.to_string())),
+            ..Identity::default()
+        };
         let mailbox = self.feed.exchange.open(identity, &joins).unwrap();
-        self.devices.push(Device { user, mailbox, expected: HashMap::new(), heard: HashMap::new() });
+        self.devices.push(Device {
+            user,
+            mailbox,
+            expected: HashMap::new(),
+            heard: HashMap::new(),
+        });
     }
 
     fn commit(&mut self, kind: &str, conversation: Uuid, message: Option<Uuid>, user: Uuid) {
         let mut committed = self.fake.committed.lock().unwrap();
         let id = i64::try_from(committed.len()).unwrap();
         let detail = "{}".to_owned();
-        committed.push(Change { id, kind: kind.into(), conversation, message, user: Some(user), detail, at_us: 0 });
+        committed.push(Change {
+            id,
+            kind: kind.into(),
+            conversation,
+            message,
+            user: Some(user),
+            detail,
+            at_us: 0,
+        });
     }
 
     fn send(&mut self, conversation: Uuid, sender: Uuid) {
         self.count += 1;
         let id = Uuid::from_u128(self.count);
-        let message = Message { id, conversation_id: conversation, sender_id: sender, ..stored("x") };
+        let message = Message {
+            id,
+            conversation_id: conversation,
+            sender_id: sender,
+            ..stored("x")
+        };
         self.fake.messages.lock().unwrap().insert(id, message);
         self.commit("message_added", conversation, Some(id), sender);
         let members = self.fake.members.lock().unwrap();
-        for device in self.devices.iter_mut().filter(|device| members.contains(&(conversation, device.user))) {
+        for device in self
+            .devices
+            .iter_mut()
+            .filter(|device| members.contains(&(conversation, device.user)))
+        {
             let mine = crate::apps::messaging::vocabulary::user_channel(device.user);
-            device.expected.entry(conversation_channel(conversation)).or_default().push(id);
+            device
+                .expected
+                .entry(conversation_channel(conversation))
+                .or_default()
+                .push(id);
             if device.user != sender {
                 device.expected.entry(mine).or_default().push(id);
             }
@@ -140,11 +235,25 @@ impl World {
         for device in &mut self.devices {
             while let Some(event) = device.mailbox.try_recv() {
                 let event = event.expect("nobody is too slow here");
-                let Some(message) = event.message().filter(|message| &*message.name == "new_message") else { continue };
+                let Some(message) = event
+                    .message()
+                    .filter(|message| &*message.name == "new_message")
+                else {
+                    continue;
+                };
                 let payload: serde_json::Value = serde_json::from_str(&message.payload).unwrap();
-                let id = payload.get("message_id").or_else(|| payload["message"].get("id")).and_then(|id| id.as_str()).unwrap();
-                let channel = crate::apps::messaging::vocabulary::channel(&event.topics[0]).to_owned();
-                device.heard.entry(channel).or_default().push(id.parse().unwrap());
+                let id = payload
+                    .get("message_id")
+                    .or_else(|| payload["message"].get("id"))
+                    .and_then(|id| id.as_str())
+                    .unwrap();
+                let channel =
+                    crate::apps::messaging::vocabulary::channel(&event.topics[0]).to_owned();
+                device
+                    .heard
+                    .entry(channel)
+                    .or_default()
+                    .push(id.parse().unwrap());
             }
         }
     }
@@ -152,7 +261,11 @@ impl World {
     /// A member is put out, once what was said before has been heard.
     async fn remove(&mut self, conversation: Uuid, user: Uuid) {
         self.look().await;
-        self.fake.members.lock().unwrap().retain(|pair| *pair != (conversation, user));
+        self.fake
+            .members
+            .lock()
+            .unwrap()
+            .retain(|pair| *pair != (conversation, user));
         self.commit("member_removed", conversation, None, user);
     }
 }
@@ -180,20 +293,29 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 async fn play(deeds: Vec<Deed>) -> Result<(), TestCaseError> {
     let mut world = World::new();
-    let pairs = (0..CONVERSATIONS).flat_map(|conversation| (0..USERS).map(move |user| (conversation, user)));
+    let pairs = (0..CONVERSATIONS)
+        .flat_map(|conversation| (0..USERS).map(move |user| (conversation, user)));
     let members = pairs.filter(|(conversation, user)| (conversation + user) % 4 != 3);
-    *world.fake.members.lock().unwrap() = members.map(|(c, u)| (Uuid::from_u128(c), Uuid::from_u128(u))).collect();
+    *world.fake.members.lock().unwrap() = members
+        .map(|(c, u)| (Uuid::from_u128(c), Uuid::from_u128(u)))
+        .collect();
     world.look().await;
     for deed in deeds {
         match deed {
-            Deed::Send(conversation, user) => world.send(Uuid::from_u128(conversation), Uuid::from_u128(user)),
+            Deed::Send(conversation, user) => {
+                world.send(Uuid::from_u128(conversation), Uuid::from_u128(user))
+            }
             // What was committed before is another matter: pending messages.
             Deed::Connect(user, is_head) => {
                 world.look().await;
                 world.connect(Uuid::from_u128(user), is_head);
             }
             Deed::Drop(which) if which < world.devices.len() => drop(world.devices.remove(which)),
-            Deed::Remove(conversation, user) => world.remove(Uuid::from_u128(conversation), Uuid::from_u128(user)).await,
+            Deed::Remove(conversation, user) => {
+                world
+                    .remove(Uuid::from_u128(conversation), Uuid::from_u128(user))
+                    .await
+            }
             Deed::Look => world.look().await,
             Deed::Fail(times) => world.fake.failing.store(times, Ordering::Relaxed),
             Deed::Drop(_) => {}

@@ -36,7 +36,11 @@ impl Saying<'_> {
     }
 
     fn say_in(&mut self, vocabulary: Vocabulary, channel: &str, event: &str, payload: &Value) {
-        self.said.push(Publish::new([vocabulary.topic(channel)], event, payload.to_string()));
+        self.said.push(Publish::new(
+            [vocabulary.topic(channel)],
+            event,
+            payload.to_string(),
+        ));
     }
 
     /// The same in the conversation.
@@ -62,7 +66,10 @@ pub(super) fn tell(change: &Change, facts: &Facts) -> Vec<Publish> {
         ("message_edited", Some(message), _) => {
             // The mobile app knows the second name.
             for event in ["message_edited", "message_updated"] {
-                saying.tell(event, |vocabulary| json!({"message": payload::message(message, vocabulary)}));
+                saying.tell(
+                    event,
+                    |vocabulary| json!({"message": payload::message(message, vocabulary)}),
+                );
             }
         }
         ("message_deleted", ..) => deleted(&mut saying),
@@ -71,12 +78,17 @@ pub(super) fn tell(change: &Change, facts: &Facts) -> Vec<Publish> {
             read(&mut saying, user);
             receipt(&mut saying, message, user, "read");
         }
-        ("message_delivered", Some(message), Some(user)) => receipt(&mut saying, message, user, "delivered"),
+        ("message_delivered", Some(message), Some(user)) => {
+            receipt(&mut saying, message, user, "delivered")
+        }
         ("conversation_read", _, Some(user)) => membership(&mut saying, "conversation_read", user),
         ("member_added", _, Some(user)) => {
             membership(&mut saying, "member_added", user);
-            let invitation = json!({"conversation_id": change.conversation, "timestamp": saying.timestamp});
-            saying.say(&user_channel(user), "conversation_invitation", |_| invitation.clone());
+            let invitation =
+                json!({"conversation_id": change.conversation, "timestamp": saying.timestamp});
+            saying.say(&user_channel(user), "conversation_invitation", |_| {
+                invitation.clone()
+            });
         }
         ("member_removed", _, Some(user)) => {
             membership(&mut saying, "member_removed", user);
@@ -93,10 +105,21 @@ pub(super) fn tell(change: &Change, facts: &Facts) -> Vec<Publish> {
 fn added(saying: &mut Saying<'_>, message: &Message, facts: &Facts) {
     let wrapped = json!({"message": payload::message(message, Vocabulary::Head)});
     let conversation = saying.conversation.clone();
-    saying.say_in(Vocabulary::Document, &conversation, "new_message", &payload::flat(message));
+    saying.say_in(
+        Vocabulary::Document,
+        &conversation,
+        "new_message",
+        &payload::flat(message),
+    );
     saying.say_in(Vocabulary::Head, &conversation, "new_message", &wrapped);
     let notice = payload::notice(message);
-    for user in facts.members.get(&message.conversation_id).into_iter().flatten().filter(|user| **user != message.sender_id) {
+    for user in facts
+        .members
+        .get(&message.conversation_id)
+        .into_iter()
+        .flatten()
+        .filter(|user| **user != message.sender_id)
+    {
         let channel = user_channel(*user);
         saying.say_in(Vocabulary::Document, &channel, "new_message", &notice);
         saying.say_in(Vocabulary::Head, &channel, "new_message", &wrapped);
@@ -104,11 +127,17 @@ fn added(saying: &mut Saying<'_>, message: &Message, facts: &Facts) {
 }
 
 fn deleted(saying: &mut Saying<'_>) {
-    let everyone = parsed(&saying.change.detail).get("everyone").cloned().unwrap_or(Value::Bool(false));
+    let everyone = parsed(&saying.change.detail)
+        .get("everyone")
+        .cloned()
+        .unwrap_or(Value::Bool(false));
     let (message, conversation) = (saying.change.message, saying.change.conversation);
     saying.tell("message_deleted", |vocabulary| {
-        let members =
-            [("messageId", json!(message)), ("deleteForEveryone", everyone.clone()), ("conversationId", json!(conversation))];
+        let members = [
+            ("messageId", json!(message)),
+            ("deleteForEveryone", everyone.clone()),
+            ("conversationId", json!(conversation)),
+        ];
         spelled(vocabulary, members)
     });
 }
@@ -117,7 +146,11 @@ fn reaction(saying: &mut Saying<'_>, user: Uuid) {
     let detail = parsed(&saying.change.detail);
     let (message, timestamp) = (saying.change.message, saying.timestamp.clone());
     saying.tell(&saying.change.kind.clone(), |vocabulary| {
-        let members = [("messageId", json!(message)), ("userId", json!(user)), ("reaction", detail["reaction"].clone())];
+        let members = [
+            ("messageId", json!(message)),
+            ("userId", json!(user)),
+            ("reaction", detail["reaction"].clone()),
+        ];
         let mut payload = spelled(vocabulary, members);
         if vocabulary == Vocabulary::Document {
             payload["timestamp"] = json!(timestamp);
@@ -127,7 +160,11 @@ fn reaction(saying: &mut Saying<'_>, user: Uuid) {
 }
 
 fn read(saying: &mut Saying<'_>, user: Uuid) {
-    let (message, at, channel) = (saying.change.message, saying.timestamp.clone(), saying.conversation.clone());
+    let (message, at, channel) = (
+        saying.change.message,
+        saying.timestamp.clone(),
+        saying.conversation.clone(),
+    );
     let receipt = json!({"message_id": message, "user_id": user, "read_at": at});
     saying.say_in(Vocabulary::Document, &channel, "read_receipt", &receipt);
     let conversation = saying.change.conversation;
@@ -138,21 +175,29 @@ fn read(saying: &mut Saying<'_>, user: Uuid) {
 /// The sender learns how far the message has come.
 fn receipt(saying: &mut Saying<'_>, message: &Message, user: Uuid, status: &str) {
     let timestamp = saying.timestamp.clone();
-    saying.say(&user_channel(message.sender_id), "delivery_status", |vocabulary| {
-        let members = [
-            ("messageId", json!(message.id)),
-            ("userId", json!(user)),
-            ("status", json!(status)),
-            ("timestamp", json!(timestamp)),
-        ];
-        spelled(vocabulary, members)
-    });
+    saying.say(
+        &user_channel(message.sender_id),
+        "delivery_status",
+        |vocabulary| {
+            let members = [
+                ("messageId", json!(message.id)),
+                ("userId", json!(user)),
+                ("status", json!(status)),
+                ("timestamp", json!(timestamp)),
+            ];
+            spelled(vocabulary, members)
+        },
+    );
 }
 
 fn membership_payload(saying: &Saying<'_>, user: Uuid) -> impl Fn(Vocabulary) -> Value + use<> {
     let (conversation, timestamp) = (saying.change.conversation, saying.timestamp.clone());
     move |vocabulary| {
-        let members = [("conversationId", json!(conversation)), ("userId", json!(user)), ("timestamp", json!(timestamp))];
+        let members = [
+            ("conversationId", json!(conversation)),
+            ("userId", json!(user)),
+            ("timestamp", json!(timestamp)),
+        ];
         spelled(vocabulary, members)
     }
 }
@@ -165,13 +210,24 @@ fn membership(saying: &mut Saying<'_>, event: &str, user: Uuid) {
 /// One member's own settings: that member's own devices are told.
 fn settings(saying: &mut Saying<'_>, user: Uuid) {
     let detail = parsed(&saying.change.detail);
-    let (conversation, timestamp, channel) = (saying.change.conversation, saying.timestamp.clone(), user_channel(user));
+    let (conversation, timestamp, channel) = (
+        saying.change.conversation,
+        saying.timestamp.clone(),
+        user_channel(user),
+    );
     let mut say = |event: &str, name: &str, value: &Value| {
         let payload = json!({"conversation_id": conversation, name: value, "timestamp": timestamp});
         saying.say(&channel, event, |_| payload.clone());
     };
-    say("conversation_settings_updated", "settings", &detail["settings"]);
-    for (event, name) in [("conversation_archived", "archived"), ("conversation_pinned", "pinned")] {
+    say(
+        "conversation_settings_updated",
+        "settings",
+        &detail["settings"],
+    );
+    for (event, name) in [
+        ("conversation_archived", "archived"),
+        ("conversation_pinned", "pinned"),
+    ] {
         if !detail[name].is_null() {
             say(event, name, &detail[name]);
         }
@@ -179,7 +235,9 @@ fn settings(saying: &mut Saying<'_>, user: Uuid) {
 }
 
 fn updated(saying: &mut Saying<'_>, facts: &Facts) {
-    let Some(now) = facts.conversations.get(&saying.change.conversation) else { return };
+    let Some(now) = facts.conversations.get(&saying.change.conversation) else {
+        return;
+    };
     let payload = json!({
         "conversation_id": now.id,
         "updated_at": saying.timestamp,
@@ -189,7 +247,9 @@ fn updated(saying: &mut Saying<'_>, facts: &Facts) {
     });
     saying.tell("conversation_updated", |_| payload.clone());
     for user in facts.members.get(&now.id).into_iter().flatten() {
-        saying.say(&user_channel(*user), "conversation_updated", |_| payload.clone());
+        saying.say(&user_channel(*user), "conversation_updated", |_| {
+            payload.clone()
+        });
     }
 }
 

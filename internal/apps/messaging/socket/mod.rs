@@ -127,7 +127,11 @@ impl Socket {
     fn take(&mut self, push: Push, bytes: usize, now_s: i64, steps: &mut Vec<Step>) {
         if &*push.topic == "phoenix" {
             let known = &*push.event == "heartbeat";
-            let (status, response) = if known { (Status::Ok, json!({})) } else { (Status::Error, reason("unmatched topic")) };
+            let (status, response) = if known {
+                (Status::Ok, json!({}))
+            } else {
+                (Status::Error, reason("unmatched topic"))
+            };
             return self.reply(&push, status, &response, steps);
         }
         if self.busy.is_none() {
@@ -141,8 +145,15 @@ impl Socket {
     }
 
     /// What came of the operation under way. What waited goes on.
-    pub(super) fn answered(&mut self, answer: Result<Answer, Failure>, now_s: i64, steps: &mut Vec<Step>) {
-        let Some(Busy { push, manner }) = self.busy.take() else { return };
+    pub(super) fn answered(
+        &mut self,
+        answer: Result<Answer, Failure>,
+        now_s: i64,
+        steps: &mut Vec<Step>,
+    ) {
+        let Some(Busy { push, manner }) = self.busy.take() else {
+            return;
+        };
         match (manner, answer) {
             (Manner::Arrive, answer) => self.arrived(&push, answer, now_s, steps),
             (Manner::Join, Ok(answer)) => self.joined(&push, &answer, steps),
@@ -161,7 +172,10 @@ impl Socket {
 
     /// When [`Socket::on_time`] has something to do, Unix seconds.
     pub(super) fn next_time(&self) -> Option<i64> {
-        self.channels.iter().filter_map(|channel| channel.typing_until_s).min()
+        self.channels
+            .iter()
+            .filter_map(|channel| channel.typing_until_s)
+            .min()
     }
 
     /// Ends typing that nobody has ended.
@@ -176,7 +190,13 @@ impl Socket {
 
     /// A channel has ended for it, and the client was told.
     pub(super) fn put_out(&mut self, topic: &str, steps: &mut Vec<Step>) {
-        let Some(at) = self.channels.iter().position(|channel| *channel.topic == *topic) else { return };
+        let Some(at) = self
+            .channels
+            .iter()
+            .position(|channel| *channel.topic == *topic)
+        else {
+            return;
+        };
         let channel = self.channels.swap_remove(at);
         if channel.typing_until_s.is_some() {
             steps.push(Step::Typing(channel.topic, false));
@@ -192,21 +212,35 @@ impl Socket {
         match &*push.event {
             "phx_join" => self.join(push, steps),
             "phx_leave" => self.leave(&push, steps),
-            _ => match self.channels.iter().position(|channel| channel.topic == push.topic) {
+            _ => match self
+                .channels
+                .iter()
+                .position(|channel| channel.topic == push.topic)
+            {
                 None => self.reply(&push, Status::Error, &reason("unmatched topic"), steps),
                 // Meant for an earlier join: the client has forgotten it.
-                Some(at) if push.join_ref.is_some() && self.channels[at].join_ref != push.join_ref => {}
+                Some(at)
+                    if push.join_ref.is_some() && self.channels[at].join_ref != push.join_ref => {}
                 Some(at) => self.push(at, push, now_s, steps),
             },
         }
     }
 
     fn join(&mut self, push: Push, steps: &mut Vec<Step>) {
-        if let Some(at) = self.channels.iter().position(|channel| channel.topic == push.topic) {
+        if let Some(at) = self
+            .channels
+            .iter()
+            .position(|channel| channel.topic == push.topic)
+        {
             self.exit(at, steps);
         }
         if self.channels.len() >= MAX_CHANNELS {
-            return self.reply(&push, Status::Error, &reason("too many channels joined"), steps);
+            return self.reply(
+                &push,
+                Status::Error,
+                &reason("too many channels joined"),
+                steps,
+            );
         }
         match push.topic.split_once(':') {
             Some(("user", _)) if *push.topic == *user_channel(self.user) => {
@@ -216,9 +250,18 @@ impl Socket {
             }
             Some(("user", _)) => self.reply(&push, Status::Error, &reason("unauthorized"), steps),
             // Only the canonical form: broadcasts carry it, and a client knows its channel by the very name that it joined.
-            Some(("conversation", id)) => match id.parse().ok().filter(|id| *push.topic == *conversation_channel(*id)) {
+            Some(("conversation", id)) => match id
+                .parse()
+                .ok()
+                .filter(|id| *push.topic == *conversation_channel(*id))
+            {
                 Some(id) => self.ask(push, Manner::Join, Operation::Enter(id), steps),
-                None => self.reply(&push, Status::Error, &reason("conversation_not_found"), steps),
+                None => self.reply(
+                    &push,
+                    Status::Error,
+                    &reason("conversation_not_found"),
+                    steps,
+                ),
             },
             _ => self.reply(&push, Status::Error, &reason("unmatched topic"), steps),
         }
@@ -226,7 +269,11 @@ impl Socket {
 
     fn enter(&mut self, push: &Push, response: &Value, steps: &mut Vec<Step>) {
         let join_ref = push.join_ref.clone();
-        self.channels.push(Channel { topic: push.topic.clone(), join_ref, typing_until_s: None });
+        self.channels.push(Channel {
+            topic: push.topic.clone(),
+            join_ref,
+            typing_until_s: None,
+        });
         self.reply(push, Status::Ok, response, steps);
         steps.push(Step::Enter(push.topic.clone()));
     }
@@ -240,8 +287,13 @@ impl Socket {
 
     fn leave(&mut self, push: &Push, steps: &mut Vec<Step>) {
         self.reply(push, Status::Ok, &json!({}), steps);
-        let at = self.channels.iter().position(|channel| channel.topic == push.topic);
-        if let Some(at) = at.filter(|at| push.join_ref.is_none() || self.channels[*at].join_ref == push.join_ref) {
+        let at = self
+            .channels
+            .iter()
+            .position(|channel| channel.topic == push.topic);
+        if let Some(at) =
+            at.filter(|at| push.join_ref.is_none() || self.channels[*at].join_ref == push.join_ref)
+        {
             self.exit(at, steps);
         }
     }
@@ -254,7 +306,14 @@ impl Socket {
         }
         steps.push(Step::Exit(channel.topic.clone()));
         let join_ref = channel.join_ref.as_ref();
-        steps.push(Step::Say(phoenix::message(self.vsn, join_ref, join_ref, &channel.topic, "phx_close", "{}")));
+        steps.push(Step::Say(phoenix::message(
+            self.vsn,
+            join_ref,
+            join_ref,
+            &channel.topic,
+            "phx_close",
+            "{}",
+        )));
     }
 
     fn push(&mut self, at: usize, push: Push, now_s: i64, steps: &mut Vec<Step>) {
@@ -278,7 +337,9 @@ impl Socket {
     }
 
     fn lock(&mut self, event: &str, steps: &mut Vec<Step>) {
-        let Some(told) = Vocabulary::of_push(event).filter(|_| !self.is_locked) else { return };
+        let Some(told) = Vocabulary::of_push(event).filter(|_| !self.is_locked) else {
+            return;
+        };
         self.is_locked = true;
         if told != self.vocabulary {
             self.vocabulary = told;
@@ -301,11 +362,30 @@ impl Socket {
     }
 
     /// What a user's channel brings behind the answer to its join.
-    fn arrived(&self, push: &Push, answer: Result<Answer, Failure>, now_s: i64, steps: &mut Vec<Step>) {
+    fn arrived(
+        &self,
+        push: &Push,
+        answer: Result<Answer, Failure>,
+        now_s: i64,
+        steps: &mut Vec<Step>,
+    ) {
         // It may have left meanwhile.
-        let Some(channel) = self.channels.iter().find(|channel| channel.topic == push.topic) else { return };
+        let Some(channel) = self
+            .channels
+            .iter()
+            .find(|channel| channel.topic == push.topic)
+        else {
+            return;
+        };
         let mut say = |event: &str, payload: Value| {
-            let text = phoenix::message(self.vsn, channel.join_ref.as_ref(), None, &push.topic, event, &payload.to_string());
+            let text = phoenix::message(
+                self.vsn,
+                channel.join_ref.as_ref(),
+                None,
+                &push.topic,
+                event,
+                &payload.to_string(),
+            );
             steps.push(Step::Say(text));
         };
         for (event, payload) in reply::arrived(self.user, self.vocabulary, answer, now_s) {
@@ -316,7 +396,12 @@ impl Socket {
     /// Who gave no reference expects no answer.
     fn reply(&self, push: &Push, status: Status, response: &Value, steps: &mut Vec<Step>) {
         if push.reference.is_some() {
-            steps.push(Step::Say(phoenix::reply(self.vsn, push, status, &response.to_string())));
+            steps.push(Step::Say(phoenix::reply(
+                self.vsn,
+                push,
+                status,
+                &response.to_string(),
+            )));
         }
     }
 }
@@ -328,8 +413,13 @@ fn reason(reason: &str) -> Value {
 /// Says a frame a line to a socket, text and binary, and looks that it keeps what it promises.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn exercise(bytes: &[u8]) {
-    let Some((first, bytes)) = bytes.split_first() else { return };
-    let (user, vsn) = (Uuid::from_u128(1), if *first == b'2' { Vsn::V2 } else { Vsn::V1 });
+    let Some((first, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (user, vsn) = (
+        Uuid::from_u128(1),
+        if *first == b'2' { Vsn::V2 } else { Vsn::V1 },
+    );
     let (mut socket, mut steps) = (Socket::new(user, vsn, Vocabulary::Head), Vec::new());
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         match std::str::from_utf8(line) {
@@ -339,7 +429,10 @@ pub(crate) fn exercise(bytes: &[u8]) {
         if number % 3 == 0 {
             socket.answered(Err(Failure::Unavailable), 0, &mut steps);
         }
-        let asked = steps.iter().filter(|step| matches!(step, Step::Ask(_))).count();
+        let asked = steps
+            .iter()
+            .filter(|step| matches!(step, Step::Ask(_)))
+            .count();
         assert!(asked <= 2 && usize::from(socket.busy.is_some()) <= asked + 1);
         assert!(socket.waiting.len() <= MAX_WAITING && socket.channels.len() <= MAX_CHANNELS);
         steps.clear();

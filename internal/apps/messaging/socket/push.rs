@@ -62,7 +62,9 @@ pub(super) fn read(topic: &str, event: &str, payload: &Value, vocabulary: Vocabu
         Value::Null => &empty,
         _ => return Asked::Wrong(reason("invalid_payload")),
     };
-    let conversation = topic.strip_prefix("conversation:").and_then(|id| id.parse().ok());
+    let conversation = topic
+        .strip_prefix("conversation:")
+        .and_then(|id| id.parse().ok());
     let asked = match conversation {
         Some(conversation) => in_conversation(conversation, event, payload, vocabulary),
         None => of_user(event, payload),
@@ -73,32 +75,63 @@ pub(super) fn read(topic: &str, event: &str, payload: &Value, vocabulary: Vocabu
 /// Err: what the client is told.
 type Reading = Result<Asked, Value>;
 
-fn in_conversation(conversation: Uuid, event: &str, payload: &Map<String, Value>, vocabulary: Vocabulary) -> Reading {
-    let receipt = |manner, read| Ok(Asked::Operation(manner, Operation::Receipt(conversation, message_id(payload)?, read)));
+fn in_conversation(
+    conversation: Uuid,
+    event: &str,
+    payload: &Map<String, Value>,
+    vocabulary: Vocabulary,
+) -> Reading {
+    let receipt = |manner, read| {
+        Ok(Asked::Operation(
+            manner,
+            Operation::Receipt(conversation, message_id(payload)?, read),
+        ))
+    };
     match event {
         "send_message" => send(conversation, payload, Vocabulary::Document),
         "new_message" => send(conversation, payload, Vocabulary::Head),
         "typing_start" => Ok(Asked::Typing(true)),
         "typing_stop" => Ok(Asked::Typing(false)),
-        "user_typing" => Ok(Asked::Typing(payload.get("typing").and_then(Value::as_bool).unwrap_or(false))),
+        "user_typing" => Ok(Asked::Typing(
+            payload
+                .get("typing")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+        )),
         "mark_as_read" => receipt(Manner::Read(Vocabulary::Document), true),
         "message_read" | "mark_read" => receipt(Manner::Read(Vocabulary::Head), true),
         "message_delivered" => receipt(Manner::Delivered, false),
         "add_reaction" | "remove_reaction" => {
             let (message, reaction) = (message_id(payload)?, reaction(payload)?);
             let adds = event == "add_reaction";
-            let manner = if adds { Manner::React(vocabulary) } else { Manner::Unreact(vocabulary) };
-            Ok(Asked::Operation(manner, Operation::React(conversation, message, reaction, adds)))
+            let manner = if adds {
+                Manner::React(vocabulary)
+            } else {
+                Manner::Unreact(vocabulary)
+            };
+            Ok(Asked::Operation(
+                manner,
+                Operation::React(conversation, message, reaction, adds),
+            ))
         }
         "edit_message" => {
             let message = message_id(payload)?;
             let content = content(payload).map_err(|error| invalid(Vocabulary::Head, &error))?;
             let metadata = metadata(payload).map_err(|error| invalid(Vocabulary::Head, &error))?;
-            Ok(Asked::Operation(Manner::Edit, Operation::Edit(conversation, message, content.into(), metadata)))
+            Ok(Asked::Operation(
+                Manner::Edit,
+                Operation::Edit(conversation, message, content.into(), metadata),
+            ))
         }
         "delete_message" => {
-            let everyone = payload.get("delete_for_everyone").and_then(Value::as_bool).unwrap_or(false);
-            Ok(Asked::Operation(Manner::Delete, Operation::Delete(conversation, message_id(payload)?, everyone)))
+            let everyone = payload
+                .get("delete_for_everyone")
+                .and_then(Value::as_bool)
+                .unwrap_or(false);
+            Ok(Asked::Operation(
+                Manner::Delete,
+                Operation::Delete(conversation, message_id(payload)?, everyone),
+            ))
         }
         _ => Err(reason("unknown_event")),
     }
@@ -107,17 +140,34 @@ fn in_conversation(conversation: Uuid, event: &str, payload: &Map<String, Value>
 fn of_user(event: &str, payload: &Map<String, Value>) -> Reading {
     match event {
         "ping" => Ok(Asked::Known(json!({"pong": payload.get("timestamp")}))),
-        "update_status" => Ok(Asked::Status(status(payload).ok_or_else(|| reason("invalid_status"))?, true)),
+        "update_status" => Ok(Asked::Status(
+            status(payload).ok_or_else(|| reason("invalid_status"))?,
+            true,
+        )),
         // It has no answer, so what is wrong with it can't be told.
-        "update_presence" => Ok(status(payload).map_or(Asked::Nothing, |status| Asked::Status(status, false))),
+        "update_presence" => {
+            Ok(status(payload).map_or(Asked::Nothing, |status| Asked::Status(status, false)))
+        }
         "mark_all_read" => {
-            let ids = payload.get("conversation_ids").and_then(Value::as_array).filter(|ids| ids.len() <= MAX_MARKED);
+            let ids = payload
+                .get("conversation_ids")
+                .and_then(Value::as_array)
+                .filter(|ids| ids.len() <= MAX_MARKED);
             let ids = ids.and_then(|ids| ids.iter().map(uuid).collect::<Option<Vec<_>>>());
-            Ok(Asked::Operation(Manner::MarkAll, Operation::ReadAll(ids.ok_or_else(|| reason("invalid_payload"))?)))
+            Ok(Asked::Operation(
+                Manner::MarkAll,
+                Operation::ReadAll(ids.ok_or_else(|| reason("invalid_payload"))?),
+            ))
         }
         "mark_conversation_read" => {
-            let id = payload.get("conversation_id").and_then(uuid).ok_or_else(|| reason("invalid_payload"))?;
-            Ok(Asked::Operation(Manner::MarkOne, Operation::ReadAll(vec![id])))
+            let id = payload
+                .get("conversation_id")
+                .and_then(uuid)
+                .ok_or_else(|| reason("invalid_payload"))?;
+            Ok(Asked::Operation(
+                Manner::MarkOne,
+                Operation::ReadAll(vec![id]),
+            ))
         }
         "get_unread_messages" => Ok(Asked::Operation(Manner::Unread, Operation::Unread)),
         "get_conversations" => Ok(Asked::Operation(Manner::List, Operation::List)),
@@ -127,7 +177,9 @@ fn of_user(event: &str, payload: &Map<String, Value>) -> Reading {
 
 fn status(payload: &Map<String, Value>) -> Option<String> {
     let status = payload.get("status")?.as_str()?;
-    ["online", "away", "busy", "offline"].contains(&status).then(|| status.to_owned())
+    ["online", "away", "busy", "offline"]
+        .contains(&status)
+        .then(|| status.to_owned())
 }
 
 fn uuid(value: &Value) -> Option<Uuid> {
@@ -135,16 +187,20 @@ fn uuid(value: &Value) -> Option<Uuid> {
 }
 
 fn message_id(payload: &Map<String, Value>) -> Result<Uuid, Value> {
-    payload
-        .get("message_id")
-        .and_then(uuid)
-        .ok_or_else(|| json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}))
+    payload.get("message_id").and_then(uuid).ok_or_else(
+        || json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}),
+    )
 }
 
 fn reaction(payload: &Map<String, Value>) -> Result<String, Value> {
-    let text = payload.get("reaction").and_then(Value::as_str).unwrap_or_default();
-    let fits = !text.is_empty() && text.chars().count() <= MAX_REACTION_CHARS && !text.contains('\0');
-    fits.then(|| text.to_owned()).ok_or_else(|| json!({"errors": {"reaction": ["should be 1 to 10 characters"]}}))
+    let text = payload
+        .get("reaction")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let fits =
+        !text.is_empty() && text.chars().count() <= MAX_REACTION_CHARS && !text.contains('\0');
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| json!({"errors": {"reaction": ["should be 1 to 10 characters"]}}))
 }
 
 /// A member of a payload that is not what it should be: its name, and what is wrong. `too_large` has a reason of its own.
@@ -164,7 +220,10 @@ fn invalid(vocabulary: Vocabulary, Invalid(name, what): &Invalid) -> Value {
 
 fn send(conversation: Uuid, payload: &Map<String, Value>, vocabulary: Vocabulary) -> Reading {
     let draft = draft(payload).map_err(|error| invalid(vocabulary, &error))?;
-    Ok(Asked::Operation(Manner::Send(vocabulary), Operation::Send(conversation, Box::new(draft))))
+    Ok(Asked::Operation(
+        Manner::Send(vocabulary),
+        Operation::Send(conversation, Box::new(draft)),
+    ))
 }
 
 fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
@@ -175,7 +234,10 @@ fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
             .filter(|kind| ["text", "media", "system"].contains(kind))
             .ok_or(Invalid("message_type", "should be text, media or system"))?,
     };
-    let client_random = payload.get("client_random").and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok());
+    let client_random = payload
+        .get("client_random")
+        .and_then(Value::as_i64)
+        .and_then(|number| i32::try_from(number).ok());
     let reply_to = match payload.get("reply_to_id") {
         None | Some(Value::Null) => None,
         Some(id) => Some(uuid(id).ok_or(Invalid("reply_to_id", "is invalid"))?),
@@ -184,7 +246,8 @@ fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
         kind: kind.to_owned(),
         content: content(payload)?.into(),
         metadata: metadata(payload)?.unwrap_or_else(|| "{}".to_owned()),
-        client_random: client_random.ok_or(Invalid("client_random", "should be an integer of 32 bits"))?,
+        client_random: client_random
+            .ok_or(Invalid("client_random", "should be an integer of 32 bits"))?,
         reply_to,
         signature: short(payload, "signature")?,
         sender_public_key: short(payload, "sender_public_key")?,
@@ -192,7 +255,10 @@ fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
 }
 
 fn content(payload: &Map<String, Value>) -> Result<String, Invalid> {
-    let content = payload.get("content").and_then(Value::as_str).unwrap_or_default();
+    let content = payload
+        .get("content")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     match content.len() {
         0 => Err(Invalid("content", "can't be blank")),
         1..=MAX_CONTENT_BYTES => Ok(content.to_owned()),
@@ -207,7 +273,10 @@ fn metadata(payload: &Map<String, Value>) -> Result<Option<String>, Invalid> {
         Some(Value::Object(metadata)) => {
             let text = json!(metadata).to_string();
             let fits = text.len() <= MAX_CONTENT_BYTES && !text.contains("\\u0000");
-            fits.then_some(Some(text)).ok_or(Invalid("metadata", "should be at most 65536 bytes, without NUL"))
+            fits.then_some(Some(text)).ok_or(Invalid(
+                "metadata",
+                "should be at most 65536 bytes, without NUL",
+            ))
         }
         Some(_) => Err(Invalid("metadata", "should be an object")),
     }
@@ -216,7 +285,9 @@ fn metadata(payload: &Map<String, Value>) -> Result<Option<String>, Invalid> {
 fn short(payload: &Map<String, Value>, name: &'static str) -> Result<Option<String>, Invalid> {
     match payload.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.len() <= MAX_SIGNATURE_BYTES && !text.contains('\0') => Ok(Some(text.clone())),
+        Some(Value::String(text)) if text.len() <= MAX_SIGNATURE_BYTES && !text.contains('\0') => {
+            Ok(Some(text.clone()))
+        }
         Some(_) => Err(Invalid("signature", "is invalid")),
     }
 }

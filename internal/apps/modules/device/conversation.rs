@@ -32,7 +32,11 @@ impl Close {
             Self::NewSession => 1000,
             Self::InvalidJson => 1003,
             Self::ServerError => 1011,
-            Self::Timeout | Self::MissingCredentials | Self::Failed | Self::NotAuthenticated | Self::NoPong => 1008,
+            Self::Timeout
+            | Self::MissingCredentials
+            | Self::Failed
+            | Self::NotAuthenticated
+            | Self::NoPong => 1008,
         }
     }
 
@@ -58,7 +62,10 @@ pub(in crate::apps::modules) enum Effect {
     /// Close, and hear nothing more.
     Close(Close),
     /// Check a password; the answer comes back through [`Conversation::judged`].
-    Check { module: ModuleId, password: Option<Secret> },
+    Check {
+        module: ModuleId,
+        password: Option<Secret>,
+    },
     /// The module has something to say.
     Report(ModuleId, Report),
 }
@@ -68,9 +75,18 @@ enum State {
     /// Nobody yet.
     Stranger { until: Millis },
     /// A password is being checked; what came along with it waits.
-    Checking { module: ModuleId, digest: Option<Digest>, first: Report },
+    Checking {
+        module: ModuleId,
+        digest: Option<Digest>,
+        first: Report,
+    },
     /// This module.
-    Known { module: ModuleId, digest: Option<Digest>, ping_at: Millis, pong_by: Option<Millis> },
+    Known {
+        module: ModuleId,
+        digest: Option<Digest>,
+        ping_at: Millis,
+        pong_by: Option<Millis>,
+    },
     /// Closed.
     Gone,
 }
@@ -88,7 +104,14 @@ pub(in crate::apps::modules) struct Conversation {
 
 impl Conversation {
     pub(in crate::apps::modules) fn new(now: Millis, trusting: bool, digests: Digests) -> Self {
-        Self { state: State::Stranger { until: now + IDENTIFY_MS }, proved: None, trusting, digests }
+        Self {
+            state: State::Stranger {
+                until: now + IDENTIFY_MS,
+            },
+            proved: None,
+            trusting,
+            digests,
+        }
     }
 
     /// The module, once that is proved, to the connection's end.
@@ -111,8 +134,16 @@ impl Conversation {
             State::Stranger { .. } => self.introduce(heard),
             // Impatient firmware repeats itself while its password is being checked.
             State::Checking { .. } => None,
-            State::Known { module, digest, ping_at, pong_by } => {
-                let same_module = heard.module.as_deref().is_none_or(|claimed| *claimed == **module);
+            State::Known {
+                module,
+                digest,
+                ping_at,
+                pong_by,
+            } => {
+                let same_module = heard
+                    .module
+                    .as_deref()
+                    .is_none_or(|claimed| *claimed == **module);
                 let same_password = match (&heard.password, digest) {
                     (Some(password), Some(digest)) => self.digests.of(password).matches(digest),
                     _ => true,
@@ -128,24 +159,48 @@ impl Conversation {
     }
 
     fn introduce(&mut self, heard: Heard) -> Option<Effect> {
-        let Report::Identify(_) = heard.report else { return self.close(Close::NotAuthenticated) };
-        let (Some(module), password) = (heard.module, heard.password) else { return self.close(Close::MissingCredentials) };
+        let Report::Identify(_) = heard.report else {
+            return self.close(Close::NotAuthenticated);
+        };
+        let (Some(module), password) = (heard.module, heard.password) else {
+            return self.close(Close::MissingCredentials);
+        };
         if password.is_none() && !self.trusting {
             return self.close(Close::MissingCredentials);
         }
         let module: ModuleId = module.into();
         let digest = password.as_ref().map(|password| self.digests.of(password));
-        self.state = State::Checking { module: module.clone(), digest, first: heard.report };
+        self.state = State::Checking {
+            module: module.clone(),
+            digest,
+            first: heard.report,
+        };
         Some(Effect::Check { module, password })
     }
 
     /// What came of the check. Good: what it said when it came is to be reported now.
-    pub(in crate::apps::modules) fn judged(&mut self, verdict: Result<bool, ()>, now: Millis) -> Option<Effect> {
-        let State::Checking { module, digest, first } = std::mem::replace(&mut self.state, State::Gone) else { return None };
+    pub(in crate::apps::modules) fn judged(
+        &mut self,
+        verdict: Result<bool, ()>,
+        now: Millis,
+    ) -> Option<Effect> {
+        let State::Checking {
+            module,
+            digest,
+            first,
+        } = std::mem::replace(&mut self.state, State::Gone)
+        else {
+            return None;
+        };
         match verdict {
             Ok(true) => {
                 self.proved = Some(module.clone());
-                self.state = State::Known { module: module.clone(), digest, ping_at: now + PING_MS, pong_by: None };
+                self.state = State::Known {
+                    module: module.clone(),
+                    digest,
+                    ping_at: now + PING_MS,
+                    pong_by: None,
+                };
                 Some(Effect::Report(module, first))
             }
             Ok(false) => Some(Effect::Close(Close::Failed)),
@@ -157,7 +212,9 @@ impl Conversation {
     pub(in crate::apps::modules) fn next_time(&self) -> Option<Millis> {
         match &self.state {
             State::Stranger { until } => Some(*until),
-            State::Known { ping_at, pong_by, .. } => Some(pong_by.unwrap_or(*ping_at)),
+            State::Known {
+                ping_at, pong_by, ..
+            } => Some(pong_by.unwrap_or(*ping_at)),
             State::Checking { .. } | State::Gone => None,
         }
     }
@@ -166,8 +223,14 @@ impl Conversation {
     pub(in crate::apps::modules) fn on_time(&mut self, now: Millis) -> Option<Effect> {
         match &mut self.state {
             State::Stranger { until } if now >= *until => self.close(Close::Timeout),
-            State::Known { pong_by: Some(by), .. } if now >= *by => self.close(Close::NoPong),
-            State::Known { ping_at, pong_by: pong_by @ None, .. } if now >= *ping_at => {
+            State::Known {
+                pong_by: Some(by), ..
+            } if now >= *by => self.close(Close::NoPong),
+            State::Known {
+                ping_at,
+                pong_by: pong_by @ None,
+                ..
+            } if now >= *ping_at => {
                 (*ping_at, *pong_by) = (now + PING_MS, Some(now + PONG_MS));
                 Some(Effect::Send(frame::ping(now).to_string()))
             }

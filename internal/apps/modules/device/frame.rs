@@ -34,7 +34,11 @@ pub(in crate::apps::modules) enum Report {
     /// That it is there.
     Heartbeat,
     /// What became of a command.
-    Answer { command: String, status: String, position: Value },
+    Answer {
+        command: String,
+        status: String,
+        position: Value,
+    },
     /// Something that we do not know. It was there, no more.
     Unknown,
 }
@@ -52,7 +56,9 @@ pub(in crate::apps::modules) fn read_event(event: &str, payload: &Value) -> Hear
     let fields = match payload {
         Value::Object(fields) => fields.clone(),
         // The oldest identify with the bare name of the module.
-        Value::String(module) => Map::from_iter([("moduleId".to_owned(), Value::from(module.as_str()))]),
+        Value::String(module) => {
+            Map::from_iter([("moduleId".to_owned(), Value::from(module.as_str()))])
+        }
         _ => Map::new(),
     };
     let kind = match event {
@@ -70,7 +76,11 @@ fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
         Some(Value::String(password)) => Some(Secret::new(password)),
         _ => None,
     };
-    let module = fields.remove("moduleId").or_else(|| fields.remove("module_id")).as_ref().and_then(id_text);
+    let module = fields
+        .remove("moduleId")
+        .or_else(|| fields.remove("module_id"))
+        .as_ref()
+        .and_then(id_text);
     let said = fields.remove("type");
     // In a Socket.IO payload `type` is the type of the module.
     let kind = match kind {
@@ -78,10 +88,16 @@ fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
             said.map(|said| fields.entry("moduleType").or_insert(said));
             kind.to_owned()
         }
-        None => said.and_then(|said| said.as_str().map(ToOwned::to_owned)).unwrap_or_default(),
+        None => said
+            .and_then(|said| said.as_str().map(ToOwned::to_owned))
+            .unwrap_or_default(),
     };
     fields.remove("timestamp");
-    Heard { module, password, report: report(&kind, fields) }
+    Heard {
+        module,
+        password,
+        report: report(&kind, fields),
+    }
 }
 
 fn report(kind: &str, fields: Map<String, Value>) -> Report {
@@ -108,13 +124,27 @@ fn nested(mut fields: Map<String, Value>) -> Map<String, Value> {
 
 /// Firmware says `status`, the simulator `success`.
 fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&str>) -> Report {
-    let command = fields.get("command").and_then(Value::as_str).or(command).filter(|command| is_command(command));
-    let success = fields.get("success").and_then(Value::as_bool).map(|success| if success { "success" } else { "error" });
-    let said = fields.get("status").and_then(Value::as_str).filter(|said| is_id(said));
+    let command = fields
+        .get("command")
+        .and_then(Value::as_str)
+        .or(command)
+        .filter(|command| is_command(command));
+    let success = fields
+        .get("success")
+        .and_then(Value::as_bool)
+        .map(|success| if success { "success" } else { "error" });
+    let said = fields
+        .get("status")
+        .and_then(Value::as_str)
+        .filter(|said| is_id(said));
     let status = said.or(success).or(status).unwrap_or("success");
     let position = fields.get("position").cloned().unwrap_or(Value::Null);
     match command {
-        Some(command) => Report::Answer { command: command.to_owned(), status: status.to_owned(), position },
+        Some(command) => Report::Answer {
+            command: command.to_owned(),
+            status: status.to_owned(),
+            position,
+        },
         None => Report::Unknown,
     }
 }
@@ -134,12 +164,22 @@ pub(in crate::apps::modules) fn greetings(uptime: &Value, position: &Value) -> [
 }
 
 /// A command as `/esp32` has it.
-pub(in crate::apps::modules) fn command(module: &str, command: &str, params: &Value, now: Millis) -> Value {
+pub(in crate::apps::modules) fn command(
+    module: &str,
+    command: &str,
+    params: &Value,
+    now: Millis,
+) -> Value {
     json!({"type": "command", "data": {"command": command, "moduleId": module, "params": params}, "timestamp": iso(now)})
 }
 
 /// The same as all Socket.IO devices read it: each finds its own shape in it.
-pub(in crate::apps::modules) fn command_event(module: &str, command: &str, params: &Value, now: Millis) -> Value {
+pub(in crate::apps::modules) fn command_event(
+    module: &str,
+    command: &str,
+    params: &Value,
+    now: Millis,
+) -> Value {
     json!({
         "type": "command", "moduleId": module, "command": command, "params": params,
         "payload": {"command": command, "params": params}, "timestamp": iso(now),

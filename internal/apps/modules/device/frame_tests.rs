@@ -7,15 +7,38 @@ fn object(value: Value) -> Map<String, Value> {
 #[test]
 fn frames_of_firmware_and_simulators() {
     let of = |text: &str| read(text).unwrap();
-    let heard =
-        of(r#"{"type":"module_identify","moduleId":"M1","password":"pw","moduleType":"Coaster","uptime":5,"timestamp":1}"#);
-    assert_eq!((heard.module.as_deref(), heard.password.as_ref().map(Secret::expose)), (Some("M1"), Some("pw")));
-    assert_eq!(heard.report, Report::Identify(object(json!({"moduleType": "Coaster", "uptime": 5}))));
-    let heard = of(r#"{"type":"telemetry","moduleId":7,"password":"pw","uptime":5,"position":"left","isMoving":true}"#);
+    let heard = of(
+        r#"{"type":"module_identify","moduleId":"M1","password":"pw","moduleType":"Coaster","uptime":5,"timestamp":1}"#,
+    );
+    assert_eq!(
+        (
+            heard.module.as_deref(),
+            heard.password.as_ref().map(Secret::expose)
+        ),
+        (Some("M1"), Some("pw"))
+    );
+    assert_eq!(
+        heard.report,
+        Report::Identify(object(json!({"moduleType": "Coaster", "uptime": 5})))
+    );
+    let heard = of(
+        r#"{"type":"telemetry","moduleId":7,"password":"pw","uptime":5,"position":"left","isMoving":true}"#,
+    );
     assert_eq!(heard.module.as_deref(), Some("7"));
-    assert_eq!(heard.report, Report::Telemetry(object(json!({"uptime": 5, "position": "left", "isMoving": true}))));
-    assert_eq!(of(r#"{"type":"status_response","uptime":5}"#).report, Report::Telemetry(object(json!({"uptime": 5}))));
-    for beat in [r#"{"type":"heartbeat"}"#, r#"{"type":"pong","timestamp":1}"#] {
+    assert_eq!(
+        heard.report,
+        Report::Telemetry(object(
+            json!({"uptime": 5, "position": "left", "isMoving": true})
+        ))
+    );
+    assert_eq!(
+        of(r#"{"type":"status_response","uptime":5}"#).report,
+        Report::Telemetry(object(json!({"uptime": 5})))
+    );
+    for beat in [
+        r#"{"type":"heartbeat"}"#,
+        r#"{"type":"pong","timestamp":1}"#,
+    ] {
         assert_eq!(of(beat).report, Report::Heartbeat);
     }
     let answer = |command: &str, status: &str, position: Value| Report::Answer {
@@ -28,10 +51,22 @@ fn frames_of_firmware_and_simulators() {
         said(r#"{"type":"command_response","command":"left","status":"ok","position":"left"}"#),
         answer("left", "ok", json!("left"))
     );
-    assert_eq!(said(r#"{"type":"command_response","command":"left","success":true}"#), answer("left", "success", Value::Null));
-    assert_eq!(said(r#"{"type":"command_response","command":"left","success":false}"#), answer("left", "error", Value::Null));
-    assert_eq!(said(r#"{"type":"reset_response","success":true}"#), answer("reset", "success", Value::Null));
-    assert_eq!(said(r#"{"type":"command_error","command":"left","error":"jam"}"#), answer("left", "error", Value::Null));
+    assert_eq!(
+        said(r#"{"type":"command_response","command":"left","success":true}"#),
+        answer("left", "success", Value::Null)
+    );
+    assert_eq!(
+        said(r#"{"type":"command_response","command":"left","success":false}"#),
+        answer("left", "error", Value::Null)
+    );
+    assert_eq!(
+        said(r#"{"type":"reset_response","success":true}"#),
+        answer("reset", "success", Value::Null)
+    );
+    assert_eq!(
+        said(r#"{"type":"command_error","command":"left","error":"jam"}"#),
+        answer("left", "error", Value::Null)
+    );
     assert_eq!(said(r#"{"type":"what"}"#), Report::Unknown);
     for bad in ["", "[]", "7", "{", r#""telemetry""#] {
         assert!(read(bad).is_none(), "{bad}");
@@ -40,16 +75,46 @@ fn frames_of_firmware_and_simulators() {
 
 #[test]
 fn events_of_older_firmware() {
-    let heard = read_event("module_identify", &json!({"moduleId": "M1", "type": "Coaster"}));
-    assert_eq!((heard.module.as_deref(), heard.password.is_none()), (Some("M1"), true));
-    assert_eq!(heard.report, Report::Identify(object(json!({"moduleType": "Coaster"}))));
-    let heard = read_event("esp_register", &json!({"moduleId": "A1", "moduleType": "Audio", "password": "pw"}));
-    assert_eq!(heard.report, Report::Identify(object(json!({"moduleType": "Audio"}))));
+    let heard = read_event(
+        "module_identify",
+        &json!({"moduleId": "M1", "type": "Coaster"}),
+    );
+    assert_eq!(
+        (heard.module.as_deref(), heard.password.is_none()),
+        (Some("M1"), true)
+    );
+    assert_eq!(
+        heard.report,
+        Report::Identify(object(json!({"moduleType": "Coaster"})))
+    );
+    let heard = read_event(
+        "esp_register",
+        &json!({"moduleId": "A1", "moduleType": "Audio", "password": "pw"}),
+    );
+    assert_eq!(
+        heard.report,
+        Report::Identify(object(json!({"moduleType": "Audio"})))
+    );
     assert!(heard.password.is_some());
-    assert_eq!(read_event("module_identify", &json!("M1")).module.as_deref(), Some("M1"));
-    assert_eq!(read_event("esp_telemetry", &json!({"uptime": 3})).report, Report::Telemetry(object(json!({"uptime": 3}))));
+    assert_eq!(
+        read_event("module_identify", &json!("M1"))
+            .module
+            .as_deref(),
+        Some("M1")
+    );
+    assert_eq!(
+        read_event("esp_telemetry", &json!({"uptime": 3})).report,
+        Report::Telemetry(object(json!({"uptime": 3})))
+    );
     let ack = read_event("esp_ack", &json!({"command": "play"})).report;
-    assert_eq!(ack, Report::Answer { command: "play".into(), status: "success".into(), position: Value::Null });
+    assert_eq!(
+        ack,
+        Report::Answer {
+            command: "play".into(),
+            status: "success".into(),
+            position: Value::Null
+        }
+    );
 }
 
 #[test]
@@ -62,13 +127,21 @@ fn a_password_goes_nowhere() {
 fn what_modules_are_told() {
     let [connected, success] = greetings(&json!(5), &json!("left"));
     let state = r#""initialState":{"uptime":5,"position":"left"}}"#;
-    assert_eq!(connected.to_string(), format!(r#"{{"type":"connected","status":"authenticated","message":"Connected",{state}"#));
-    assert_eq!(success.to_string(), format!(r#"{{"type":"auth_success","status":"authenticated",{state}"#));
+    assert_eq!(
+        connected.to_string(),
+        format!(r#"{{"type":"connected","status":"authenticated","message":"Connected",{state}"#)
+    );
+    assert_eq!(
+        success.to_string(),
+        format!(r#"{{"type":"auth_success","status":"authenticated",{state}"#)
+    );
     let now = 1_763_803_431_007;
     let at = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
     assert_eq!(
         command("M1", "left", &json!({"speed": 2}), now).to_string(),
-        format!(r#"{{"type":"command","data":{{"command":"left","moduleId":"M1","params":{{"speed":2}}}},{at}"#)
+        format!(
+            r#"{{"type":"command","data":{{"command":"left","moduleId":"M1","params":{{"speed":2}}}},{at}"#
+        )
     );
     assert_eq!(
         command_event("M1", "left", &json!({}), now).to_string(),
@@ -76,5 +149,8 @@ fn what_modules_are_told() {
             r#"{{"type":"command","moduleId":"M1","command":"left","params":{{}},"payload":{{"command":"left","params":{{}}}},{at}"#
         )
     );
-    assert_eq!(ping(now).to_string(), r#"{"type":"ping","timestamp":1763803431007}"#);
+    assert_eq!(
+        ping(now).to_string(),
+        r#"{"type":"ping","timestamp":1763803431007}"#
+    );
 }

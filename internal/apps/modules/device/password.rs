@@ -17,16 +17,24 @@ const DECOY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWrEddaC
 /// hash the answer is no, after as long.
 pub(in crate::apps::modules) fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
     let is_fit = |hash: &&Secret| cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
-    let fit = hash.filter(is_fit).filter(|_| password.expose().len() <= MAX_BYTES);
+    let fit = hash
+        .filter(is_fit)
+        .filter(|_| password.expose().len() <= MAX_BYTES);
     let against = fit.map_or(DECOY, Secret::expose);
-    let short = if password.expose().len() <= MAX_BYTES { password.expose() } else { "" };
+    let short = if password.expose().len() <= MAX_BYTES {
+        password.expose()
+    } else {
+        ""
+    };
     bcrypt::verify(short, against).unwrap_or(false) && fit.is_some()
 }
 
 /// `$2b$10$…` → 10.
 fn cost(hash: &str) -> Option<u32> {
     let mut parts = hash.split('$').skip(1);
-    parts.next().filter(|version| matches!(*version, "2a" | "2b" | "2x" | "2y"))?;
+    parts
+        .next()
+        .filter(|version| matches!(*version, "2a" | "2b" | "2x" | "2y"))?;
     parts.next()?.parse().ok()
 }
 
@@ -54,11 +62,21 @@ pub(in crate::apps::modules) struct Digests(Hmac<Sha256>);
 impl Digests {
     pub(in crate::apps::modules) fn new(key: &[u8; 32]) -> Self {
         // HMAC takes keys of any length; this one is never refused.
-        Self(Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")))
+        Self(
+            Hmac::new_from_slice(key)
+                .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")),
+        )
     }
 
     pub(in crate::apps::modules) fn of(&self, password: &Secret) -> Digest {
-        Digest(self.0.clone().chain_update(password.expose()).finalize().into_bytes().into())
+        Digest(
+            self.0
+                .clone()
+                .chain_update(password.expose())
+                .finalize()
+                .into_bytes()
+                .into(),
+        )
     }
 }
 
@@ -84,8 +102,16 @@ mod tests {
             bcrypt::verify("", DECOY).unwrap() && !verify(&Secret::new(""), None),
             "a decoy takes as long, and opens nothing"
         );
-        for bad in ["", "s3cret", "$2b$31$CwTycUXWue0Thq9StjUM0uJ8lXcHUr6R6ZxB5J1l1oBqgJ1b0uKuW", "$argon2id$v=19$"] {
-            assert!(!verify(&Secret::new("s3cret"), Some(&Secret::new(bad))), "{bad}");
+        for bad in [
+            "",
+            "s3cret",
+            "$2b$31$CwTycUXWue0Thq9StjUM0uJ8lXcHUr6R6ZxB5J1l1oBqgJ1b0uKuW",
+            "$argon2id$v=19$",
+        ] {
+            assert!(
+                !verify(&Secret::new("s3cret"), Some(&Secret::new(bad))),
+                "{bad}"
+            );
         }
     }
 
@@ -94,7 +120,13 @@ mod tests {
         // bcryptjs 2.4 writes $2a$, its successor and the native module $2b$, PHP $2y$.
         let hash = bcrypt::hash("s3cret", 4).unwrap();
         for version in ["$2a$", "$2b$", "$2y$"] {
-            assert!(verify(&Secret::new("s3cret"), Some(&Secret::new(hash.replacen("$2b$", version, 1)))), "{version}");
+            assert!(
+                verify(
+                    &Secret::new("s3cret"),
+                    Some(&Secret::new(hash.replacen("$2b$", version, 1)))
+                ),
+                "{version}"
+            );
         }
     }
 
@@ -102,7 +134,15 @@ mod tests {
     fn a_digest_stands_for_a_password() {
         let digests = Digests::new(&[7; 32]);
         let digest = digests.of(&Secret::new("a"));
-        assert!(digest.matches(&digests.of(&Secret::new("a"))) && !digest.matches(&digests.of(&Secret::new("b"))));
-        assert!(!Digests::new(&[8; 32]).of(&Secret::new("a")).matches(&digest), "keyed");
+        assert!(
+            digest.matches(&digests.of(&Secret::new("a")))
+                && !digest.matches(&digests.of(&Secret::new("b")))
+        );
+        assert!(
+            !Digests::new(&[8; 32])
+                .of(&Secret::new("a"))
+                .matches(&digest),
+            "keyed"
+        );
     }
 }

@@ -30,7 +30,14 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let id = 0..IDS.len();
-    let auth = (0usize..8, id.clone(), id.clone(), any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    let auth = (
+        0usize..8,
+        id.clone(),
+        id.clone(),
+        any::<bool>(),
+        prop::bool::weighted(0.9),
+        prop::bool::weighted(0.9),
+    );
     prop_oneof![
         3 => Just(Step::Connect),
         5 => auth.prop_map(|(client, workspace, user, as_number, is_user, is_member)| {
@@ -59,17 +66,42 @@ fn play(steps: &[Step]) {
         match *step {
             Step::Connect => {
                 world.connect("").unwrap();
-                model.push(Expected { is_open: true, ..Expected::default() });
+                model.push(Expected {
+                    is_open: true,
+                    ..Expected::default()
+                });
             }
-            Step::Auth { client, workspace, user, as_number, is_user, is_member } => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open) else { continue };
+            Step::Auth {
+                client,
+                workspace,
+                user,
+                as_number,
+                is_user,
+                is_member,
+            } => {
+                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
+                else {
+                    continue;
+                };
                 let holder = if is_user { IDS[user] } else { "somebody else" };
-                let token = member_token(holder, &[if is_member { IDS[workspace] } else { "elsewhere" }]);
+                let token = member_token(
+                    holder,
+                    &[if is_member {
+                        IDS[workspace]
+                    } else {
+                        "elsewhere"
+                    }],
+                );
                 let id = |id: &str| match id.parse::<u64>() {
                     Ok(number) if as_number => json!(number),
                     _ => json!(id),
                 };
-                world.auth(u32::try_from(client).unwrap(), &id(IDS[workspace]), &id(IDS[user]), Some(token));
+                world.auth(
+                    u32::try_from(client).unwrap(),
+                    &id(IDS[workspace]),
+                    &id(IDS[user]),
+                    Some(token),
+                );
                 if is_user && is_member {
                     expected.place = Some((workspace, user));
                     expected.frames.push(r#"{"type":"auth_success"}"#.into());
@@ -79,25 +111,47 @@ fn play(steps: &[Step]) {
                 }
             }
             Step::Disconnect(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open) else { continue };
+                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
+                else {
+                    continue;
+                };
                 world.disconnect(u32::try_from(client).unwrap());
                 expected.is_open = false;
                 expected.place = None;
             }
             Step::ToWorkspace(id) => {
-                world.post(&format!("/api/workspaces/{}/broadcast", IDS[id]), &format!(r#"{{"message":{number}}}"#));
-                for expected in model.iter_mut().filter(|expected| expected.place.is_some_and(|(workspace, _)| workspace == id)) {
-                    expected.frames.push(format!(r#"{{"type":"broadcast","message":{number}}}"#));
+                world.post(
+                    &format!("/api/workspaces/{}/broadcast", IDS[id]),
+                    &format!(r#"{{"message":{number}}}"#),
+                );
+                for expected in model
+                    .iter_mut()
+                    .filter(|expected| expected.place.is_some_and(|(workspace, _)| workspace == id))
+                {
+                    expected
+                        .frames
+                        .push(format!(r#"{{"type":"broadcast","message":{number}}}"#));
                 }
             }
             Step::ToUser(id) => {
-                world.post(&format!("/api/users/{}/message", IDS[id]), &format!(r#"{{"message":{number}}}"#));
-                for expected in model.iter_mut().filter(|expected| expected.place.is_some_and(|(_, user)| user == id)) {
-                    expected.frames.push(format!(r#"{{"type":"direct_message","message":{number}}}"#));
+                world.post(
+                    &format!("/api/users/{}/message", IDS[id]),
+                    &format!(r#"{{"message":{number}}}"#),
+                );
+                for expected in model
+                    .iter_mut()
+                    .filter(|expected| expected.place.is_some_and(|(_, user)| user == id))
+                {
+                    expected
+                        .frames
+                        .push(format!(r#"{{"type":"direct_message","message":{number}}}"#));
                 }
             }
             Step::Ping(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open) else { continue };
+                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
+                else {
+                    continue;
+                };
                 world.say(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
                 expected.frames.push(r#"{"type":"pong"}"#.into());
             }
@@ -112,8 +166,18 @@ fn play(steps: &[Step]) {
             assert_eq!(*told, expected.frames, "client {number}");
         } else {
             // It may have missed the last, but got nothing else, but for a last word.
-            let told: Vec<_> = told.iter().filter(|frame| !frame.contains("Unauthorized")).collect();
-            assert!(expected.frames.iter().take(told.len()).eq(told.iter().copied()), "client {number}: {told:?}");
+            let told: Vec<_> = told
+                .iter()
+                .filter(|frame| !frame.contains("Unauthorized"))
+                .collect();
+            assert!(
+                expected
+                    .frames
+                    .iter()
+                    .take(told.len())
+                    .eq(told.iter().copied()),
+                "client {number}: {told:?}"
+            );
         }
     }
 }
@@ -121,12 +185,23 @@ fn play(steps: &[Step]) {
 /// Presence is right at every moment.
 fn look(world: &World, model: &[Expected]) {
     for (workspace, id) in IDS.iter().enumerate() {
-        let there = |user: usize| model.iter().any(|expected| expected.place == Some((workspace, user)));
-        let mut users: Vec<_> = (0..IDS.len()).filter(|user| there(*user)).map(|user| IDS[user]).collect();
+        let there = |user: usize| {
+            model
+                .iter()
+                .any(|expected| expected.place == Some((workspace, user)))
+        };
+        let mut users: Vec<_> = (0..IDS.len())
+            .filter(|user| there(*user))
+            .map(|user| IDS[user])
+            .collect();
         users.sort_unstable();
         let listed: serde_json::Value = serde_json::from_str(&world.users(id)).unwrap();
-        let listed: Vec<_> =
-            listed["users"].as_array().unwrap().iter().map(|id| id.as_str().map_or(id.to_string(), Into::into)).collect();
+        let listed: Vec<_> = listed["users"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().map_or(id.to_string(), Into::into))
+            .collect();
         assert_eq!(listed, users, "workspace {id}");
     }
     let open = model.iter().filter(|expected| expected.is_open).count();

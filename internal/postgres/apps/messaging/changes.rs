@@ -60,8 +60,14 @@ impl Messages {
     pub async fn cursor(&self) -> Result<Cursor, DatabaseError> {
         let sql = "SELECT pg_current_snapshot()::text, coalesce(max(id), 0) FROM messaging_changes";
         let rows = self.rows("the last change", sql, &[]).await?;
-        let row = rows.first().ok_or_else(|| DatabaseError::unfit("the last change", "one row", "none"))?;
-        Ok(Cursor { snapshot: text(row, 0)?, last: row.try_get(1).unwrap_or_default(), page: None })
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::unfit("the last change", "one row", "none"))?;
+        Ok(Cursor {
+            snapshot: text(row, 0)?,
+            last: row.try_get(1).unwrap_or_default(),
+            page: None,
+        })
     }
 
     /// What happened behind the cursor, at most 200 at a time.
@@ -80,17 +86,30 @@ impl Messages {
         let after = cursor.page.as_ref().map_or(-1, |(_, after)| *after);
         let params = values![cursor.snapshot => TEXT, cursor.last => INT8, bound => TEXT, after => INT8, PAGE => INT8];
         let rows = self.rows("the changes", sql, params).await?;
-        let row = rows.first().ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
         let bound = text(row, 0)?;
         let changes: Vec<Change> = rows.iter().filter_map(Change::read).collect();
         let highest = changes.last().map_or(after, |change| change.id);
         let more = changes.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
         let cursor = if more {
-            Cursor { page: Some((bound, highest)), ..cursor.clone() }
+            Cursor {
+                page: Some((bound, highest)),
+                ..cursor.clone()
+            }
         } else {
-            Cursor { snapshot: bound, last: cursor.last.max(highest), page: None }
+            Cursor {
+                snapshot: bound,
+                last: cursor.last.max(highest),
+                page: None,
+            }
         };
-        Ok(Changes { changes, cursor, more })
+        Ok(Changes {
+            changes,
+            cursor,
+            more,
+        })
     }
 
     /// Deletes what is older than a day: no server that runs is so far behind.
@@ -117,14 +136,19 @@ impl Change {
 }
 
 fn text(row: &Row, column: usize) -> Result<String, DatabaseError> {
-    row.try_get(column).map_err(|error| DatabaseError::unfit("the changes", "a snapshot", error.to_string()))
+    row.try_get(column)
+        .map_err(|error| DatabaseError::unfit("the changes", "a snapshot", error.to_string()))
 }
 
 /// For models of the store: a cursor that is a position in a list.
 #[cfg(test)]
 impl Cursor {
     pub(crate) fn fake() -> Self {
-        Self { snapshot: String::new(), last: 0, page: None }
+        Self {
+            snapshot: String::new(),
+            last: 0,
+            page: None,
+        }
     }
 
     pub(crate) fn fake_position(&self) -> usize {
@@ -132,6 +156,9 @@ impl Cursor {
     }
 
     pub(crate) fn fake_advanced(&self, by: usize) -> Self {
-        Self { last: self.last + i64::try_from(by).unwrap_or_default(), ..self.clone() }
+        Self {
+            last: self.last + i64::try_from(by).unwrap_or_default(),
+            ..self.clone()
+        }
     }
 }

@@ -67,11 +67,21 @@ impl Messages {
         Self { database }
     }
 
-    async fn rows(&self, what: &str, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, DatabaseError> {
+    async fn rows(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, DatabaseError> {
         self.database.query(what, sql, params).await
     }
 
-    async fn reason(&self, what: &str, sql: &str, params: &Params<'_>) -> Result<Option<String>, DatabaseError> {
+    async fn reason(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Option<String>, DatabaseError> {
         let rows = self.rows(what, sql, params).await?;
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
@@ -83,17 +93,37 @@ impl Messages {
     }
 
     /// A conversation, if the user is one of its members: None of both, else; the flag tells whether it is there at all.
-    pub async fn conversation(&self, user: Uuid, id: Uuid) -> Result<(bool, Option<Conversation>), DatabaseError> {
-        let sql =
-            "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
-        let rows = self.rows("a membership", sql, values![user => UUID, id => UUID]).await?;
-        let Some(row) = rows.first() else { return Ok((false, None)) };
-        Ok((true, row.try_get(4).unwrap_or(false).then(|| Conversation::read(row))))
+    pub async fn conversation(
+        &self,
+        user: Uuid,
+        id: Uuid,
+    ) -> Result<(bool, Option<Conversation>), DatabaseError> {
+        let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
+        let rows = self
+            .rows("a membership", sql, values![user => UUID, id => UUID])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok((false, None));
+        };
+        Ok((
+            true,
+            row.try_get(4)
+                .unwrap_or(false)
+                .then(|| Conversation::read(row)),
+        ))
     }
 
     /// Stores a message, or finds the one that this is a retry of.
-    pub async fn send(&self, user: Uuid, conversation: Uuid, draft: &Draft, retry: Duration) -> Result<Outcome, DatabaseError> {
-        let sql = rows::outcome("messaging_send($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9, make_interval(secs => $10))");
+    pub async fn send(
+        &self,
+        user: Uuid,
+        conversation: Uuid,
+        draft: &Draft,
+        retry: Duration,
+    ) -> Result<Outcome, DatabaseError> {
+        let sql = rows::outcome(
+            "messaging_send($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9, make_interval(secs => $10))",
+        );
         let params = values![
             user => UUID, conversation => UUID, draft.kind => TEXT, draft.content => BYTEA, draft.metadata => TEXT,
             draft.client_random => INT4, draft.reply_to => UUID, draft.signature => TEXT, draft.sender_public_key => TEXT,
@@ -111,7 +141,9 @@ impl Messages {
         (content, metadata): (&[u8], Option<&str>),
         within: Duration,
     ) -> Result<Outcome, DatabaseError> {
-        let sql = rows::outcome("messaging_edit($1, $2, $3, $4, $5::text::jsonb, make_interval(secs => $6))");
+        let sql = rows::outcome(
+            "messaging_edit($1, $2, $3, $4, $5::text::jsonb, make_interval(secs => $6))",
+        );
         let params = values![
             user => UUID, conversation => UUID, message => UUID, content => BYTEA, metadata => TEXT, within.as_secs_f64() => FLOAT8,
         ];
@@ -128,8 +160,7 @@ impl Messages {
         within: Duration,
     ) -> Result<Outcome, DatabaseError> {
         let sql = rows::outcome("messaging_delete($1, $2, $3, $4, make_interval(secs => $5))");
-        let params =
-            values![user => UUID, conversation => UUID, message => UUID, everyone => BOOL, within.as_secs_f64() => FLOAT8];
+        let params = values![user => UUID, conversation => UUID, message => UUID, everyone => BOOL, within.as_secs_f64() => FLOAT8];
         Outcome::first(&self.rows("a deleted message", &sql, params).await?)
     }
 
@@ -142,13 +173,28 @@ impl Messages {
         read: bool,
     ) -> Result<Option<String>, DatabaseError> {
         let sql = "SELECT reason FROM messaging_receipt($1, $2, $3, $4)";
-        self.reason("a receipt", sql, values![user => UUID, conversation => UUID, message => UUID, read => BOOL]).await
+        self.reason(
+            "a receipt",
+            sql,
+            values![user => UUID, conversation => UUID, message => UUID, read => BOOL],
+        )
+        .await
     }
 
     /// Marks everything in a conversation as read: how many messages. None: not a member.
-    pub async fn read_all(&self, user: Uuid, conversation: Uuid) -> Result<Option<i64>, DatabaseError> {
+    pub async fn read_all(
+        &self,
+        user: Uuid,
+        conversation: Uuid,
+    ) -> Result<Option<i64>, DatabaseError> {
         let sql = "SELECT messaging_read_all($1, $2)";
-        let rows = self.rows("a read conversation", sql, values![user => UUID, conversation => UUID]).await?;
+        let rows = self
+            .rows(
+                "a read conversation",
+                sql,
+                values![user => UUID, conversation => UUID],
+            )
+            .await?;
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
@@ -165,7 +211,13 @@ impl Messages {
         let rows = self.rows("a reaction", sql, params).await?;
         let made = |row: &Row| {
             let (id, at_us) = (row.try_get(1).ok()?, row.try_get(2).ok()?);
-            Some(Reaction { id, message_id: message, user_id: user, reaction: reaction.to_owned(), at_us })
+            Some(Reaction {
+                id,
+                message_id: message,
+                user_id: user,
+                reaction: reaction.to_owned(),
+                at_us,
+            })
         };
         let reason = |row: &Row| row.try_get::<_, Option<String>>(0).ok().flatten();
         match rows.first().map(|row| (reason(row), made(row))) {
@@ -184,7 +236,12 @@ impl Messages {
         reaction: &str,
     ) -> Result<Option<String>, DatabaseError> {
         let sql = "SELECT reason FROM messaging_unreact($1, $2, $3, $4)";
-        self.reason("a reaction", sql, values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT]).await
+        self.reason(
+            "a reaction",
+            sql,
+            values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT],
+        )
+        .await
     }
 
     /// The user's conversations, the most recently active first.
@@ -197,42 +254,69 @@ impl Messages {
 
     /// The newest messages to the user that nobody has said to have been delivered, at most so many, oldest first.
     pub async fn pending(&self, user: Uuid, most: i64) -> Result<Vec<Message>, DatabaseError> {
-        self.missing("pending messages", "d.delivered_at IS NOT NULL", user, most).await
+        self.missing("pending messages", "d.delivered_at IS NOT NULL", user, most)
+            .await
     }
 
     /// The newest messages that the user has not read, oldest first.
     pub async fn unread(&self, user: Uuid) -> Result<Vec<Message>, DatabaseError> {
-        self.missing("unread messages", "d.read_at IS NOT NULL", user, MAX_UNREAD).await
+        self.missing("unread messages", "d.read_at IS NOT NULL", user, MAX_UNREAD)
+            .await
     }
 
-    async fn missing(&self, what: &str, done: &str, user: Uuid, most: i64) -> Result<Vec<Message>, DatabaseError> {
+    async fn missing(
+        &self,
+        what: &str,
+        done: &str,
+        user: Uuid,
+        most: i64,
+    ) -> Result<Vec<Message>, DatabaseError> {
         let sql = rows::missing(done);
-        let rows = self.rows(what, &sql, values![user => UUID, most => INT8]).await?;
+        let rows = self
+            .rows(what, &sql, values![user => UUID, most => INT8])
+            .await?;
         Ok(rows.iter().rev().map(|row| Message::read(row, 0)).collect())
     }
 
     /// These messages as they are now; those that are gone are absent.
     pub async fn messages(&self, ids: &[Uuid]) -> Result<Vec<Message>, DatabaseError> {
         let sql = rows::messages("messages m WHERE m.id = ANY($1)");
-        let rows = self.rows("changed messages", &sql, values![ids => UUID_ARRAY]).await?;
+        let rows = self
+            .rows("changed messages", &sql, values![ids => UUID_ARRAY])
+            .await?;
         Ok(rows.iter().map(|row| Message::read(row, 0)).collect())
     }
 
     /// These conversations as they are now.
     pub async fn conversations(&self, ids: &[Uuid]) -> Result<Vec<Conversation>, DatabaseError> {
         let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active FROM conversations c WHERE c.id = ANY($1)";
-        let rows = self.rows("changed conversations", sql, values![ids => UUID_ARRAY]).await?;
+        let rows = self
+            .rows("changed conversations", sql, values![ids => UUID_ARRAY])
+            .await?;
         Ok(rows.iter().map(Conversation::read).collect())
     }
 
     /// The members of these conversations, as pairs of conversation and user; with few `users`, of these alone. With many it is cheaper
     /// to look at what comes than to send them all.
-    pub async fn members(&self, conversations: &[Uuid], users: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
+    pub async fn members(
+        &self,
+        conversations: &[Uuid],
+        users: &[Uuid],
+    ) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
         let sql = "SELECT conversation_id, user_id FROM conversation_members
                    WHERE conversation_id = ANY($1) AND is_active AND ($2::uuid[] IS NULL OR user_id = ANY($2))";
         let few = (users.len() <= FEW_USERS).then_some(users);
-        let rows = self.rows("members", sql, values![conversations => UUID_ARRAY, few => UUID_ARRAY]).await?;
-        Ok(rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect())
+        let rows = self
+            .rows(
+                "members",
+                sql,
+                values![conversations => UUID_ARRAY, few => UUID_ARRAY],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
+            .collect())
     }
 
     /// Who shares a conversation with this user: at most 5,000.
@@ -241,7 +325,9 @@ impl Messages {
                    JOIN conversation_members theirs USING (conversation_id)
                    WHERE ours.user_id = $1 AND ours.is_active AND theirs.is_active AND theirs.user_id <> $1
                    LIMIT $2";
-        let rows = self.rows("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8]).await?;
+        let rows = self
+            .rows("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8])
+            .await?;
         Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
     }
 }

@@ -146,7 +146,10 @@ pub(super) fn messages(from: &str) -> String {
 
 /// Calls a function that gives reason, freshness and message.
 pub(super) fn outcome(call: &str) -> String {
-    format!("SELECT f.reason, coalesce(f.fresh, false), {} FROM {call} f", message_columns!("(f.message)"))
+    format!(
+        "SELECT f.reason, coalesce(f.fresh, false), {} FROM {call} f",
+        message_columns!("(f.message)")
+    )
 }
 
 /// The user's newest messages for which nobody has noted that it is `done`.
@@ -181,7 +184,10 @@ pub(super) fn summaries() -> String {
 
 /// A column that a statement of ours always gives; what SQL put into an older table may lack a value.
 fn column<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
-    row.try_get::<_, Option<T>>(index).ok().flatten().unwrap_or_default()
+    row.try_get::<_, Option<T>>(index)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 impl Message {
@@ -207,7 +213,12 @@ impl Message {
 
 impl Conversation {
     pub(super) fn read(row: &Row) -> Self {
-        Self { id: column(row, 0), kind: column(row, 1), metadata: column(row, 2), is_active: column(row, 3) }
+        Self {
+            id: column(row, 0),
+            kind: column(row, 1),
+            metadata: column(row, 2),
+            is_active: column(row, 3),
+        }
     }
 }
 
@@ -228,11 +239,18 @@ impl Summary {
 impl Outcome {
     pub(super) fn first(rows: &[Row]) -> Result<Self, DatabaseError> {
         let Some(row) = rows.first() else {
-            return Err(DatabaseError::unfit("a function of sql/apps/messaging.sql", "one row", "none"));
+            return Err(DatabaseError::unfit(
+                "a function of sql/apps/messaging.sql",
+                "one row",
+                "none",
+            ));
         };
         Ok(match row.try_get::<_, Option<String>>(0).ok().flatten() {
             Some(reason) => Self::Refused(reason),
-            None => Self::Done { message: Box::new(Message::read(row, 2)), fresh: column(row, 1) },
+            None => Self::Done {
+                message: Box::new(Message::read(row, 2)),
+                fresh: column(row, 1),
+            },
         })
     }
 }

@@ -42,8 +42,12 @@ impl Database {
                 (backoff, told) = (Backoff::default(), false);
             }
             match end {
-                End::Broken(reason) if told => tracing::debug!(reason, "still cannot listen for changes of modules"),
-                End::Broken(reason) => tracing::warn!(reason, "cannot listen for changes of modules; trying on"),
+                End::Broken(reason) if told => {
+                    tracing::debug!(reason, "still cannot listen for changes of modules")
+                }
+                End::Broken(reason) => {
+                    tracing::warn!(reason, "cannot listen for changes of modules; trying on")
+                }
                 End::Deaf => {
                     if !told {
                         tracing::warn!(
@@ -94,11 +98,19 @@ async fn gather(line: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, E
             },
         }
         taken += 1;
-        message = if taken == MAX_GATHERED { None } else { line.at_hand().await? };
+        message = if taken == MAX_GATHERED {
+            None
+        } else {
+            line.at_hand().await?
+        };
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(if everything { Some(Heard::Everything) } else { (!ids.is_empty()).then_some(Heard::Rows(ids)) })
+    Ok(if everything {
+        Some(Heard::Everything)
+    } else {
+        (!ids.is_empty()).then_some(Heard::Rows(ids))
+    })
 }
 
 fn payload(message: &AsyncMessage) -> Option<&str> {

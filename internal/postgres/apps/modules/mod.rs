@@ -62,7 +62,9 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("claimed", &self.claimed).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("claimed", &self.claimed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,21 +116,32 @@ impl Database {
             "SELECT latido_s.user_id::text, coalesce(latido_s.is_admin::text, 'false')::boolean, latido_s.nickname::text \
              FROM (\n{sql}\n) AS latido_s WHERE latido_s.user_id IS NOT NULL LIMIT 1"
         );
-        Self { database: database.clone(), session_sql: session_sql.into(), writer: Arc::default() }
+        Self {
+            database: database.clone(),
+            session_sql: session_sql.into(),
+            writer: Arc::default(),
+        }
     }
 
     /// At most `limit` modules behind that id.
     ///
     /// # Errors
     /// The database is away, or has no such tables.
-    pub async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<StoredModule>, DatabaseError> {
+    pub async fn page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!(
             "SELECT {COLUMNS} WHERE $1::text IS NULL OR m.module_id::text COLLATE \"C\" > $1 \
              ORDER BY m.module_id::text COLLATE \"C\" LIMIT $2"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
-        let rows = self.database.query("the list of modules", &sql, &params).await?;
+        let rows = self
+            .database
+            .query("the list of modules", &sql, &params)
+            .await?;
         rows.iter().map(stored).collect()
     }
 
@@ -138,7 +151,10 @@ impl Database {
     /// As [`Self::page`].
     pub async fn named(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!("SELECT {COLUMNS} WHERE m.module_id::text = ANY ($1)");
-        let rows = self.database.query("modules", &sql, &[(&ids, Type::TEXT_ARRAY)]).await?;
+        let rows = self
+            .database
+            .query("modules", &sql, &[(&ids, Type::TEXT_ARRAY)])
+            .await?;
         rows.iter().map(stored).collect()
     }
 
@@ -149,11 +165,23 @@ impl Database {
     pub async fn credentials(&self, module: &str) -> Result<Option<Credentials>, DatabaseError> {
         const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
         let what = "a module's credentials";
-        let rows = self.database.query(what, SQL, &[(&module, Type::TEXT)]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let hash: Option<String> = row.try_get(0).map_err(|error| DatabaseError::of(what, &error))?;
-        let claimed = row.try_get(1).map_err(|error| DatabaseError::of(what, &error))?;
-        Ok(Some(Credentials { password_hash: hash, claimed }))
+        let rows = self
+            .database
+            .query(what, SQL, &[(&module, Type::TEXT)])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let hash: Option<String> = row
+            .try_get(0)
+            .map_err(|error| DatabaseError::of(what, &error))?;
+        let claimed = row
+            .try_get(1)
+            .map_err(|error| DatabaseError::of(what, &error))?;
+        Ok(Some(Credentials {
+            password_hash: hash,
+            claimed,
+        }))
     }
 
     /// Whose a session is. None: it has ended, or nobody has logged in.
@@ -162,11 +190,20 @@ impl Database {
     /// The database is away, or the statement does not fit it.
     pub async fn session(&self, id: &str) -> Result<Option<SessionRow>, DatabaseError> {
         let what = "the session's statement";
-        let rows = self.database.query(what, &self.session_sql, &[(&id, Type::TEXT)]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let rows = self
+            .database
+            .query(what, &self.session_sql, &[(&id, Type::TEXT)])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         let of = |error| DatabaseError::of(what, &error);
         let (user, is_admin) = (row.try_get(0).map_err(of)?, row.try_get(1).map_err(of)?);
-        Ok(Some(SessionRow { user, is_admin, nickname: row.try_get(2).map_err(of)? }))
+        Ok(Some(SessionRow {
+            user,
+            is_admin,
+            nickname: row.try_get(2).map_err(of)?,
+        }))
     }
 
     /// Gives an unclaimed module to a user who knows its code; whether it could. One that has no code can't be claimed.
@@ -184,7 +221,12 @@ impl Database {
         );
         self.write("a claim", async |client| {
             let messages = client.simple_query(&sql).await?;
-            let changed = |message: &_| matches!(message, tokio_postgres::SimpleQueryMessage::CommandComplete(1..));
+            let changed = |message: &_| {
+                matches!(
+                    message,
+                    tokio_postgres::SimpleQueryMessage::CommandComplete(1..)
+                )
+            };
             Ok(messages.iter().any(changed))
         })
         .await
@@ -208,9 +250,18 @@ impl Database {
                 telemetry = coalesce(excluded.telemetry, s.telemetry), updated_at = excluded.updated_at";
         let ids: Vec<&str> = states.iter().map(|state| &*state.id).collect();
         let online: Vec<bool> = states.iter().map(|state| state.online).collect();
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of the next 200,000 years are exact")]
-        let seen: Vec<Option<f64>> = states.iter().map(|state| state.last_seen_ms.map(|ms| ms as f64)).collect();
-        let telemetry: Vec<Option<&str>> = states.iter().map(|state| state.telemetry.as_deref()).collect();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds of the next 200,000 years are exact"
+        )]
+        let seen: Vec<Option<f64>> = states
+            .iter()
+            .map(|state| state.last_seen_ms.map(|ms| ms as f64))
+            .collect();
+        let telemetry: Vec<Option<&str>> = states
+            .iter()
+            .map(|state| state.telemetry.as_deref())
+            .collect();
         self.write("the modules' state", async |client| {
             let params: [(&(dyn ToSql + Sync), Type); 4] = [
                 (&ids, Type::TEXT_ARRAY),
@@ -230,7 +281,10 @@ impl Database {
     pub async fn begin(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";
-        self.write("the modules' state", async |client| client.batch_execute(SQL).await).await
+        self.write("the modules' state", async |client| {
+            client.batch_execute(SQL).await
+        })
+        .await
     }
 
     /// Runs one statement on the writing connection, which is opened when needed. A connection that failed is not used again.
@@ -245,7 +299,8 @@ impl Database {
             None => self.database.private_direct().await?,
         };
         let result = tokio::time::timeout(WRITE_LIMIT, work(&private.client)).await;
-        let result = result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
+        let result =
+            result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
         let answer = result.map_err(|error| DatabaseError::of(what, &error))?;
         *writer = Some(private);
         Ok(answer)

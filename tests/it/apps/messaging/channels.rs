@@ -9,7 +9,10 @@ use crate::harness::{Socket, TestApp, claims};
 /// Asks for an answer that has nothing to do with anything, and tells what came before it.
 async fn meanwhile(device: &mut Device) -> Vec<Value> {
     let topic = format!("user:{}", device.user);
-    device.socket.send(&json!(["1", "unread", topic, "get_unread_messages", {}])).await;
+    device
+        .socket
+        .send(&json!(["1", "unread", topic, "get_unread_messages", {}]))
+        .await;
     let mut frames = Vec::new();
     loop {
         let frame = device.socket.next().await;
@@ -27,15 +30,33 @@ async fn two_users_on_three_devices_see_every_message_once_and_in_order() {
     let mut eva = Device::joined(&app, EVA).await;
     let mut phone = Device::joined(&app, EVA).await;
     for n in 0..20 {
-        let (from, content) = if n % 2 == 0 { (&mut ana, format!("a{n}")) } else { (&mut eva, format!("e{n}")) };
+        let (from, content) = if n % 2 == 0 {
+            (&mut ana, format!("a{n}"))
+        } else {
+            (&mut eva, format!("e{n}"))
+        };
         let answer = from.send(&content, n).await;
         assert_eq!(answer["response"]["message"]["content"], content.as_str());
     }
-    let sql = format!("INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{ANA}', 'last')");
+    let sql = format!(
+        "INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{ANA}', 'last')"
+    );
     db.batch_execute(&sql).await.unwrap();
-    let expected: Vec<_> =
-        (0..20).map(|n| if n % 2 == 0 { format!("a{n}") } else { format!("e{n}") }).chain(["last".to_owned()]).collect();
-    assert_eq!(phone.heard_until("last").await, expected, "written by SQL as well");
+    let expected: Vec<_> = (0..20)
+        .map(|n| {
+            if n % 2 == 0 {
+                format!("a{n}")
+            } else {
+                format!("e{n}")
+            }
+        })
+        .chain(["last".to_owned()])
+        .collect();
+    assert_eq!(
+        phone.heard_until("last").await,
+        expected,
+        "written by SQL as well"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +66,10 @@ async fn a_retry_is_answered_with_the_original_and_not_broadcast() {
     let mut eva = Device::joined(&app, EVA).await;
     let first = ana.send("hola", 7).await;
     let again = ana.send("hola", 7).await;
-    assert_eq!(first["response"]["message"]["id"], again["response"]["message"]["id"]);
+    assert_eq!(
+        first["response"]["message"]["id"],
+        again["response"]["message"]["id"]
+    );
     ana.send("otra", 7).await;
     assert_eq!(eva.heard_until("otra").await, ["hola", "otra"]);
 }
@@ -64,9 +88,15 @@ async fn two_servers_on_one_database_both_deliver() {
     eva.send("last", 9).await;
     for device in [&mut eva, &mut here] {
         let heard = device.heard_until("last").await;
-        assert!(heard.ends_with(&["last".to_owned()]) && heard.len() <= 6, "{heard:?}");
+        assert!(
+            heard.ends_with(&["last".to_owned()]) && heard.len() <= 6,
+            "{heard:?}"
+        );
     }
-    assert_eq!(ana.heard_until("last").await.last().map(String::as_str), Some("last"));
+    assert_eq!(
+        ana.heard_until("last").await.last().map(String::as_str),
+        Some("last")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,12 +110,23 @@ async fn a_removed_member_is_out_at_once() {
     ana.send("secret", 1).await;
     ana.heard_until("secret").await;
     let heard = meanwhile(&mut eva).await;
-    assert!(heard.iter().all(|frame| frame[3] != "new_message"), "{heard:?}");
+    assert!(
+        heard.iter().all(|frame| frame[3] != "new_message"),
+        "{heard:?}"
+    );
     for event in ["new_message", "typing_start"] {
-        assert_eq!(eva.push(event, &message("x", 1)).await["response"]["reason"], "unmatched topic");
+        assert_eq!(
+            eva.push(event, &message("x", 1)).await["response"]["reason"],
+            "unmatched topic"
+        );
     }
-    assert_eq!(eva.join(&channel(CONVERSATION)).await["response"]["reason"], "not_authorized");
-    db.batch_execute("UPDATE conversation_members SET is_active = true").await.unwrap();
+    assert_eq!(
+        eva.join(&channel(CONVERSATION)).await["response"]["reason"],
+        "not_authorized"
+    );
+    db.batch_execute("UPDATE conversation_members SET is_active = true")
+        .await
+        .unwrap();
     assert_eq!(eva.join(&channel(CONVERSATION)).await["status"], "ok");
     ana.send("again", 2).await;
     assert_eq!(eva.heard_until("again").await, ["again"]);
@@ -107,10 +148,15 @@ async fn what_was_missed_is_pending_until_it_is_said_to_have_come() {
         eva.socket.close().await;
     }
     let mut eva = Device::joined(&app, EVA).await;
-    let answer = eva.push("message_delivered", &json!({"message_id": id})).await;
+    let answer = eva
+        .push("message_delivered", &json!({"message_id": id}))
+        .await;
     assert_eq!(answer["response"], json!({"status": "delivered"}));
     let status = ana.until("delivery_status").await;
-    assert_eq!((&status["messageId"], &status["status"]), (&id, &json!("delivered")));
+    assert_eq!(
+        (&status["messageId"], &status["status"]),
+        (&id, &json!("delivered"))
+    );
     let answer = eva.push("message_read", &json!({"message_id": id})).await;
     assert_eq!(answer["response"], json!({"status": "read"}));
     assert_eq!(ana.until("message_read").await["messageId"], id);
@@ -126,20 +172,54 @@ async fn a_message_lives_through_everything_that_is_done_to_it() {
     let mut eva = Device::joined(&app, EVA).await;
     let id = ana.send("hola", 1).await["response"]["message"]["id"].clone();
     let heart = json!({"message_id": id, "reaction": "❤"});
-    assert_eq!(eva.push("add_reaction", &heart).await["response"]["reaction"]["reaction"], "❤");
+    assert_eq!(
+        eva.push("add_reaction", &heart).await["response"]["reaction"]["reaction"],
+        "❤"
+    );
     assert_eq!(ana.until("reaction_added").await["userId"], EVA.to_string());
-    assert_eq!(eva.push("remove_reaction", &heart).await["response"], json!({"status": "removed"}));
+    assert_eq!(
+        eva.push("remove_reaction", &heart).await["response"],
+        json!({"status": "removed"})
+    );
     ana.until("reaction_removed").await;
-    let edited = ana.push("edit_message", &json!({"message_id": id, "content": "nueva"})).await;
+    let edited = ana
+        .push(
+            "edit_message",
+            &json!({"message_id": id, "content": "nueva"}),
+        )
+        .await;
     assert_eq!(edited["response"]["message"]["content"], "nueva");
-    assert_eq!(eva.until("message_edited").await["message"]["content"], "nueva");
-    assert_eq!(eva.until("message_updated").await["message"]["content"], "nueva");
-    let gone = ana.push("delete_message", &json!({"message_id": id, "delete_for_everyone": true})).await;
+    assert_eq!(
+        eva.until("message_edited").await["message"]["content"],
+        "nueva"
+    );
+    assert_eq!(
+        eva.until("message_updated").await["message"]["content"],
+        "nueva"
+    );
+    let gone = ana
+        .push(
+            "delete_message",
+            &json!({"message_id": id, "delete_for_everyone": true}),
+        )
+        .await;
     assert_eq!(gone["response"]["message"]["isDeleted"], true);
-    assert_eq!(eva.until("message_deleted").await["deleteForEveryone"], true);
-    let other = eva.push_on(&format!("user:{EVA}"), "mark_conversation_read", &json!({"conversation_id": CONVERSATION})).await;
+    assert_eq!(
+        eva.until("message_deleted").await["deleteForEveryone"],
+        true
+    );
+    let other = eva
+        .push_on(
+            &format!("user:{EVA}"),
+            "mark_conversation_read",
+            &json!({"conversation_id": CONVERSATION}),
+        )
+        .await;
     assert_eq!(other["response"], json!({"messages_marked": 1}));
-    assert_eq!(ana.until("conversation_read").await["userId"], EVA.to_string());
+    assert_eq!(
+        ana.until("conversation_read").await["userId"],
+        EVA.to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,17 +229,33 @@ async fn the_older_vocabulary_has_its_own_names_and_shapes() {
     let mut eva = Device::joined(&app, EVA).await;
     let mut new = Device::joined(&app, EVA).await;
     // Its first push tells that it is of the newer kind.
-    new.push_on(&format!("user:{EVA}"), "update_status", &json!({"status": "away"})).await;
+    new.push_on(
+        &format!("user:{EVA}"),
+        "update_status",
+        &json!({"status": "away"}),
+    )
+    .await;
     let sent = ana.push("send_message", &message("hola", 1)).await;
     let id = sent["response"]["message_id"].clone();
     let told = eva.until("new_message").await;
-    assert_eq!((&told["message_id"], &told["content"]), (&id, &json!("aG9sYQ==")), "flat, and in base64");
-    assert_eq!(new.heard_until("hola").await, ["hola"], "and otherwise to others");
-    ana.socket.send(&json!(["1", "9", channel(CONVERSATION), "typing_start", {}])).await;
+    assert_eq!(
+        (&told["message_id"], &told["content"]),
+        (&id, &json!("aG9sYQ==")),
+        "flat, and in base64"
+    );
+    assert_eq!(
+        new.heard_until("hola").await,
+        ["hola"],
+        "and otherwise to others"
+    );
+    ana.socket
+        .send(&json!(["1", "9", channel(CONVERSATION), "typing_start", {}]))
+        .await;
     assert_eq!(eva.until("typing_indicator").await["action"], "start");
     assert_eq!(new.until("user_typing").await["typing"], true);
     // Nobody says that it ends.
-    app.clock().set(app.clock().now() + jiff::SignedDuration::from_secs(11));
+    app.clock()
+        .set(app.clock().now() + jiff::SignedDuration::from_secs(11));
     assert_eq!(eva.until("typing_indicator").await["action"], "stop");
     let read = eva.push("mark_as_read", &json!({"message_id": id})).await;
     assert_eq!(read["response"], json!({"marked_read": true}));
@@ -171,17 +267,30 @@ async fn presence_is_a_list_and_then_its_changes() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let state = ana.until("presence_state").await;
-    assert_eq!(state[ANA.to_string()]["metas"].as_array().map(Vec::len), Some(1), "oneself included");
+    assert_eq!(
+        state[ANA.to_string()]["metas"].as_array().map(Vec::len),
+        Some(1),
+        "oneself included"
+    );
     let eva = Device::joined(&app, EVA).await;
     let diff = ana.until("presence_diff").await;
-    assert_eq!(diff["joins"][EVA.to_string()]["metas"][0]["conversation_id"], CONVERSATION.to_string());
+    assert_eq!(
+        diff["joins"][EVA.to_string()]["metas"][0]["conversation_id"],
+        CONVERSATION.to_string()
+    );
     assert_eq!(ana.until("user_joined").await["user_id"], EVA.to_string());
     let told = ana.until("user_presence_changed").await;
-    assert_eq!((&told["user_id"], &told["status"]), (&json!(EVA), &json!("online")));
+    assert_eq!(
+        (&told["user_id"], &told["status"]),
+        (&json!(EVA), &json!("online"))
+    );
     eva.socket.close().await;
     assert!(ana.until("presence_diff").await["leaves"][EVA.to_string()].is_object());
     ana.until("user_left").await;
-    assert_eq!(ana.until("user_presence_changed").await["status"], "offline");
+    assert_eq!(
+        ana.until("user_presence_changed").await["status"],
+        "offline"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,15 +301,18 @@ async fn a_lost_listener_loses_no_message() {
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE 'LISTEN%' OR query = '')";
         db.batch_execute(kill).await.unwrap();
-        let sql =
-            format!("INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{EVA}', 'm{n}')");
+        let sql = format!(
+            "INSERT INTO messages (conversation_id, sender_id, content) VALUES ('{CONVERSATION}', '{EVA}', 'm{n}')"
+        );
         db.batch_execute(&sql).await.unwrap();
     }
     assert_eq!(ana.heard_until("m4").await, ["m0", "m1", "m2", "m3", "m4"]);
 }
 
 async fn status(app: &TestApp, path: &str, headers: &[(&'static str, &str)]) -> u16 {
-    Socket::try_connect(&format!("ws://{}{path}", app.address()), headers).await.map_or_else(|status| status, |_| 101)
+    Socket::try_connect(&format!("ws://{}{path}", app.address()), headers)
+        .await
+        .map_or_else(|status| status, |_| 101)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,9 +322,23 @@ async fn the_door() {
     let now = claims::now();
     let good = app.sign(&json!({"sub": ANA, "exp": now + 60}));
     for path in ["/socket/websocket", "/messaging/socket/websocket"] {
-        assert_eq!(status(&app, &format!("{path}?token={good}&vsn=2.0.0&user_id=x"), &[]).await, 101);
-        assert_eq!(status(&app, &format!("{path}?token={good}"), &[]).await, 101);
-        assert_eq!(status(&app, &format!("{path}?token={good}&vsn=9.0.0"), &[]).await, 403);
+        assert_eq!(
+            status(
+                &app,
+                &format!("{path}?token={good}&vsn=2.0.0&user_id=x"),
+                &[]
+            )
+            .await,
+            101
+        );
+        assert_eq!(
+            status(&app, &format!("{path}?token={good}"), &[]).await,
+            101
+        );
+        assert_eq!(
+            status(&app, &format!("{path}?token={good}&vsn=9.0.0"), &[]).await,
+            403
+        );
         assert_eq!(status(&app, path, &[]).await, 403);
     }
     for claims in [
@@ -221,18 +347,36 @@ async fn the_door() {
         json!({"sub": ANA, "exp": now - 60}),
         json!({"sub": ANA}),
     ] {
-        assert_eq!(status(&app, &format!("/socket/websocket?token={}", app.sign(&claims)), &[]).await, 403, "{claims}");
+        assert_eq!(
+            status(
+                &app,
+                &format!("/socket/websocket?token={}", app.sign(&claims)),
+                &[]
+            )
+            .await,
+            403,
+            "{claims}"
+        );
     }
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, &good);
     let offered = format!("phoenix, base64url.bearer.phx.{encoded}");
-    assert_eq!(status(&app, "/socket/websocket?vsn=2.0.0", &[("sec-websocket-protocol", &offered)]).await, 101);
+    assert_eq!(
+        status(
+            &app,
+            "/socket/websocket?vsn=2.0.0",
+            &[("sec-websocket-protocol", &offered)]
+        )
+        .await,
+        101
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_ends_with_4001() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
-    app.clock().set(app.clock().now() + jiff::SignedDuration::from_secs(3700));
+    app.clock()
+        .set(app.clock().now() + jiff::SignedDuration::from_secs(3700));
     assert_eq!(ana.socket.closed().await, Some(4001));
 }
 
@@ -240,9 +384,18 @@ async fn an_expired_token_ends_with_4001() {
 async fn strangers_stay_outside() {
     let (app, _db) = served(&[]).await;
     let mut other = Device::connect(&app, OTHER).await;
-    assert_eq!(other.join(&channel(CONVERSATION)).await["response"]["reason"], "not_authorized");
-    assert_eq!(other.join(&channel(Uuid::nil())).await["response"]["reason"], "conversation_not_found");
-    assert_eq!(other.join(&format!("user:{ANA}")).await["response"]["reason"], "unauthorized");
+    assert_eq!(
+        other.join(&channel(CONVERSATION)).await["response"]["reason"],
+        "not_authorized"
+    );
+    assert_eq!(
+        other.join(&channel(Uuid::nil())).await["response"]["reason"],
+        "conversation_not_found"
+    );
+    assert_eq!(
+        other.join(&format!("user:{ANA}")).await["response"]["reason"],
+        "unauthorized"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +407,11 @@ async fn too_many_messages_are_refused_with_the_time_to_wait() {
     }
     let answer = ana.send("x", 3).await;
     assert_eq!(answer["response"]["reason"], "rate_limit_exceeded");
-    assert!(answer["response"]["retry_after"].as_i64().is_some_and(|seconds| seconds > 0));
+    assert!(
+        answer["response"]["retry_after"]
+            .as_i64()
+            .is_some_and(|seconds| seconds > 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,8 +426,20 @@ async fn a_stopping_server_says_come_back() {
 async fn doctor_tells_whether_the_tables_are_there() {
     let (app, db) = served(&[]).await;
     let findings = app.examine(&[("LATIDO_APPS", "messaging")]).await;
-    assert!(findings.iter().any(|finding| finding.contains("messaging") && finding.contains("tables are there")), "{findings:?}");
-    db.batch_execute("DROP TABLE messaging_changes").await.unwrap();
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.contains("messaging") && finding.contains("tables are there")),
+        "{findings:?}"
+    );
+    db.batch_execute("DROP TABLE messaging_changes")
+        .await
+        .unwrap();
     let findings = app.examine(&[("LATIDO_APPS", "messaging")]).await;
-    assert!(findings.iter().any(|finding| finding.contains("latido install")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.contains("latido install")),
+        "{findings:?}"
+    );
 }

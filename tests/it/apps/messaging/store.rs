@@ -23,7 +23,11 @@ fn draft(content: &str, client_random: i32) -> Draft {
 }
 
 async fn send(store: &Messages, user: Uuid, content: &str, random: i32) -> (Message, bool) {
-    match store.send(user, CONVERSATION, &draft(content, random), HOUR).await.unwrap() {
+    match store
+        .send(user, CONVERSATION, &draft(content, random), HOUR)
+        .await
+        .unwrap()
+    {
         Outcome::Done { message, fresh } => (*message, fresh),
         Outcome::Refused(why) => panic!("refused: {why}"),
     }
@@ -41,69 +45,265 @@ async fn a_retry_is_stored_once_and_a_collision_of_numbers_twice() {
     let (_home, client, store) = stored().await;
     let attempts = (0..8).map(|_| send(&store, ANA, "hola", 7));
     let answers = futures_util::future::join_all(attempts).await;
-    assert_eq!(answers.iter().filter(|(_, fresh)| *fresh).count(), 1, "eight attempts at once");
-    assert!(answers.iter().all(|(message, _)| message.id == answers[0].0.id && message.content == b"hola"));
-    assert!(send(&store, ANA, "otra", 7).await.1, "another message that happens to have the number");
+    assert_eq!(
+        answers.iter().filter(|(_, fresh)| *fresh).count(),
+        1,
+        "eight attempts at once"
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|(message, _)| message.id == answers[0].0.id && message.content == b"hola")
+    );
+    assert!(
+        send(&store, ANA, "otra", 7).await.1,
+        "another message that happens to have the number"
+    );
     assert!(send(&store, EVA, "hola", 7).await.1, "somebody else's");
     let first = answers[0].0.id;
-    let edit = store.edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR).await.unwrap();
+    let edit = store
+        .edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR)
+        .await
+        .unwrap();
     assert!(matches!(edit, Outcome::Done { fresh: true, .. }));
     let (again, fresh) = send(&store, ANA, "hola", 7).await;
-    assert_eq!((again.id, again.content, fresh), (first, b"nueva".to_vec(), false), "a late retry of an edited message");
-    client.batch_execute("UPDATE messages SET sent_at = now() - interval '2 hours'").await.unwrap();
-    assert!(send(&store, ANA, "hola", 7).await.1, "outside of the window it is said again");
+    assert_eq!(
+        (again.id, again.content, fresh),
+        (first, b"nueva".to_vec(), false),
+        "a late retry of an edited message"
+    );
+    client
+        .batch_execute("UPDATE messages SET sent_at = now() - interval '2 hours'")
+        .await
+        .unwrap();
+    assert!(
+        send(&store, ANA, "hola", 7).await.1,
+        "outside of the window it is said again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_asks_whether_the_message_is_of_the_conversation() {
     let (_home, _client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
-    let elsewhere = Draft { reply_to: Some(id), ..draft("x", 2) };
-    assert_eq!(refused(store.send(ANA, SECOND, &elsewhere, HOUR).await.unwrap()), "reply_to_id");
-    assert_eq!(refused(store.edit(ANA, SECOND, id, (b"x", None), HOUR).await.unwrap()), "not_found");
-    assert_eq!(refused(store.delete(ANA, SECOND, id, true, HOUR).await.unwrap()), "message_not_found");
-    assert_eq!(store.receipt(EVA, SECOND, id, true).await.unwrap().as_deref(), Some("message_not_found"));
-    assert_eq!(store.react(EVA, SECOND, id, "❤").await.unwrap().unwrap_err(), "message_not_found");
-    assert!(store.react(EVA, CONVERSATION, id, "❤").await.unwrap().is_ok());
-    assert_eq!(store.react(EVA, CONVERSATION, id, "❤").await.unwrap().unwrap_err(), "duplicate");
-    assert_eq!(store.unreact(EVA, SECOND, id, "❤").await.unwrap().as_deref(), Some("reaction_not_found"));
-    assert_eq!(store.unreact(EVA, CONVERSATION, id, "❤").await.unwrap(), None);
+    let elsewhere = Draft {
+        reply_to: Some(id),
+        ..draft("x", 2)
+    };
+    assert_eq!(
+        refused(store.send(ANA, SECOND, &elsewhere, HOUR).await.unwrap()),
+        "reply_to_id"
+    );
+    assert_eq!(
+        refused(
+            store
+                .edit(ANA, SECOND, id, (b"x", None), HOUR)
+                .await
+                .unwrap()
+        ),
+        "not_found"
+    );
+    assert_eq!(
+        refused(store.delete(ANA, SECOND, id, true, HOUR).await.unwrap()),
+        "message_not_found"
+    );
+    assert_eq!(
+        store
+            .receipt(EVA, SECOND, id, true)
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("message_not_found")
+    );
+    assert_eq!(
+        store
+            .react(EVA, SECOND, id, "❤")
+            .await
+            .unwrap()
+            .unwrap_err(),
+        "message_not_found"
+    );
+    assert!(
+        store
+            .react(EVA, CONVERSATION, id, "❤")
+            .await
+            .unwrap()
+            .is_ok()
+    );
+    assert_eq!(
+        store
+            .react(EVA, CONVERSATION, id, "❤")
+            .await
+            .unwrap()
+            .unwrap_err(),
+        "duplicate"
+    );
+    assert_eq!(
+        store
+            .unreact(EVA, SECOND, id, "❤")
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("reaction_not_found")
+    );
+    assert_eq!(
+        store.unreact(EVA, CONVERSATION, id, "❤").await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_can_do_nothing() {
     let (_home, client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
-    assert_eq!(store.conversation(OTHER, CONVERSATION).await.unwrap(), (true, None));
-    assert_eq!(store.conversation(OTHER, Uuid::nil()).await.unwrap(), (false, None));
-    assert_eq!(refused(store.send(OTHER, CONVERSATION, &draft("x", 1), HOUR).await.unwrap()), "forbidden");
-    assert_eq!(refused(store.edit(OTHER, CONVERSATION, id, (b"x", None), HOUR).await.unwrap()), "unauthorized");
-    assert_eq!(refused(store.edit(EVA, CONVERSATION, id, (b"x", None), HOUR).await.unwrap()), "forbidden");
-    assert_eq!(refused(store.delete(EVA, CONVERSATION, id, true, HOUR).await.unwrap()), "forbidden");
-    assert_eq!(store.receipt(OTHER, CONVERSATION, id, true).await.unwrap().as_deref(), Some("forbidden"));
-    assert_eq!(store.react(OTHER, CONVERSATION, id, "x").await.unwrap().unwrap_err(), "forbidden");
-    assert_eq!(store.unreact(OTHER, CONVERSATION, id, "x").await.unwrap().as_deref(), Some("forbidden"));
+    assert_eq!(
+        store.conversation(OTHER, CONVERSATION).await.unwrap(),
+        (true, None)
+    );
+    assert_eq!(
+        store.conversation(OTHER, Uuid::nil()).await.unwrap(),
+        (false, None)
+    );
+    assert_eq!(
+        refused(
+            store
+                .send(OTHER, CONVERSATION, &draft("x", 1), HOUR)
+                .await
+                .unwrap()
+        ),
+        "forbidden"
+    );
+    assert_eq!(
+        refused(
+            store
+                .edit(OTHER, CONVERSATION, id, (b"x", None), HOUR)
+                .await
+                .unwrap()
+        ),
+        "unauthorized"
+    );
+    assert_eq!(
+        refused(
+            store
+                .edit(EVA, CONVERSATION, id, (b"x", None), HOUR)
+                .await
+                .unwrap()
+        ),
+        "forbidden"
+    );
+    assert_eq!(
+        refused(
+            store
+                .delete(EVA, CONVERSATION, id, true, HOUR)
+                .await
+                .unwrap()
+        ),
+        "forbidden"
+    );
+    assert_eq!(
+        store
+            .receipt(OTHER, CONVERSATION, id, true)
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("forbidden")
+    );
+    assert_eq!(
+        store
+            .react(OTHER, CONVERSATION, id, "x")
+            .await
+            .unwrap()
+            .unwrap_err(),
+        "forbidden"
+    );
+    assert_eq!(
+        store
+            .unreact(OTHER, CONVERSATION, id, "x")
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("forbidden")
+    );
     assert_eq!(store.read_all(OTHER, CONVERSATION).await.unwrap(), None);
-    assert!(store.summaries(OTHER).await.unwrap().is_empty() && store.pending(OTHER, 50).await.unwrap().is_empty());
-    client.batch_execute(&format!("UPDATE conversation_members SET is_active = false WHERE user_id = '{EVA}'")).await.unwrap();
-    assert_eq!(store.conversation(EVA, CONVERSATION).await.unwrap(), (true, None), "no more");
-    client.batch_execute("UPDATE conversations SET is_active = false").await.unwrap();
-    assert_eq!(refused(store.send(ANA, CONVERSATION, &draft("x", 1), HOUR).await.unwrap()), "forbidden");
+    assert!(
+        store.summaries(OTHER).await.unwrap().is_empty()
+            && store.pending(OTHER, 50).await.unwrap().is_empty()
+    );
+    client
+        .batch_execute(&format!(
+            "UPDATE conversation_members SET is_active = false WHERE user_id = '{EVA}'"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.conversation(EVA, CONVERSATION).await.unwrap(),
+        (true, None),
+        "no more"
+    );
+    client
+        .batch_execute("UPDATE conversations SET is_active = false")
+        .await
+        .unwrap();
+    assert_eq!(
+        refused(
+            store
+                .send(ANA, CONVERSATION, &draft("x", 1), HOUR)
+                .await
+                .unwrap()
+        ),
+        "forbidden"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn editing_and_deleting_end_with_time() {
     let (_home, client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
-    client.batch_execute("UPDATE messages SET sent_at = now() - interval '25 hours'").await.unwrap();
+    client
+        .batch_execute("UPDATE messages SET sent_at = now() - interval '25 hours'")
+        .await
+        .unwrap();
     let (day, two) = (HOUR * 24, HOUR * 48);
-    assert_eq!(refused(store.edit(ANA, CONVERSATION, id, (b"x", None), day).await.unwrap()), "message_not_editable");
-    let Outcome::Done { message, .. } = store.delete(ANA, CONVERSATION, id, true, two).await.unwrap() else { panic!() };
+    assert_eq!(
+        refused(
+            store
+                .edit(ANA, CONVERSATION, id, (b"x", None), day)
+                .await
+                .unwrap()
+        ),
+        "message_not_editable"
+    );
+    let Outcome::Done { message, .. } = store
+        .delete(ANA, CONVERSATION, id, true, two)
+        .await
+        .unwrap()
+    else {
+        panic!()
+    };
     assert!(message.is_deleted && message.delete_for_everyone && message.content.is_empty());
-    assert_eq!(refused(store.delete(ANA, CONVERSATION, id, true, two).await.unwrap()), "message_not_deletable");
+    assert_eq!(
+        refused(
+            store
+                .delete(ANA, CONVERSATION, id, true, two)
+                .await
+                .unwrap()
+        ),
+        "message_not_deletable"
+    );
     let late = send(&store, ANA, "otra", 2).await.0.id;
-    client.batch_execute("UPDATE messages SET sent_at = now() - interval '49 hours'").await.unwrap();
-    assert_eq!(refused(store.delete(ANA, CONVERSATION, late, true, two).await.unwrap()), "message_not_deletable");
+    client
+        .batch_execute("UPDATE messages SET sent_at = now() - interval '49 hours'")
+        .await
+        .unwrap();
+    assert_eq!(
+        refused(
+            store
+                .delete(ANA, CONVERSATION, late, true, two)
+                .await
+                .unwrap()
+        ),
+        "message_not_deletable"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,19 +313,57 @@ async fn what_is_pending_and_what_is_unread() {
     for n in 0..4 {
         ids.push(send(&store, ANA, &n.to_string(), n).await.0.id);
     }
-    let contents =
-        |messages: Vec<Message>| messages.into_iter().map(|m| String::from_utf8(m.content).unwrap()).collect::<String>();
-    assert_eq!(contents(store.pending(EVA, 3).await.unwrap()), "123", "the newest, oldest first");
-    assert_eq!(contents(store.pending(ANA, 9).await.unwrap()), "", "not one's own");
-    assert_eq!(store.receipt(EVA, CONVERSATION, ids[1], false).await.unwrap(), None);
-    assert_eq!(store.receipt(EVA, CONVERSATION, ids[2], true).await.unwrap(), None);
+    let contents = |messages: Vec<Message>| {
+        messages
+            .into_iter()
+            .map(|m| String::from_utf8(m.content).unwrap())
+            .collect::<String>()
+    };
+    assert_eq!(
+        contents(store.pending(EVA, 3).await.unwrap()),
+        "123",
+        "the newest, oldest first"
+    );
+    assert_eq!(
+        contents(store.pending(ANA, 9).await.unwrap()),
+        "",
+        "not one's own"
+    );
+    assert_eq!(
+        store
+            .receipt(EVA, CONVERSATION, ids[1], false)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        store
+            .receipt(EVA, CONVERSATION, ids[2], true)
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(contents(store.pending(EVA, 9).await.unwrap()), "03");
     assert_eq!(contents(store.unread(EVA).await.unwrap()), "013");
     let summaries = store.summaries(EVA).await.unwrap();
     let first = &summaries[0];
-    assert_eq!((first.conversation.id, first.unread_count, first.member_count), (CONVERSATION, 3, 2), "the active one first");
-    assert_eq!(first.last_message.as_ref().map(|last| last.id), Some(ids[3]));
-    assert_eq!(store.messages(&[ids[2]]).await.unwrap()[0].delivery_status, "read");
+    assert_eq!(
+        (
+            first.conversation.id,
+            first.unread_count,
+            first.member_count
+        ),
+        (CONVERSATION, 3, 2),
+        "the active one first"
+    );
+    assert_eq!(
+        first.last_message.as_ref().map(|last| last.id),
+        Some(ids[3])
+    );
+    assert_eq!(
+        store.messages(&[ids[2]]).await.unwrap()[0].delivery_status,
+        "read"
+    );
     assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(3));
     assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(0));
     assert!(store.unread(EVA).await.unwrap().is_empty());
@@ -136,7 +374,12 @@ async fn seen(store: &Messages, cursor: &mut Cursor) -> Vec<(String, i64)> {
     let mut seen = Vec::new();
     loop {
         let batch = store.changes(cursor).await.unwrap();
-        seen.extend(batch.changes.into_iter().map(|change| (change.kind, change.id)));
+        seen.extend(
+            batch
+                .changes
+                .into_iter()
+                .map(|change| (change.kind, change.id)),
+        );
         *cursor = batch.cursor;
         if !batch.more {
             return seen;
@@ -167,7 +410,10 @@ async fn every_change_is_seen_once_however_transactions_overlap() {
     late.batch_execute("COMMIT").await.unwrap();
     let last = seen(&store, &mut cursor).await;
     assert_eq!(last.len(), 2);
-    assert!(last.iter().all(|(_, id)| *id < first[0].1), "they drew their numbers before");
+    assert!(
+        last.iter().all(|(_, id)| *id < first[0].1),
+        "they drew their numbers before"
+    );
     assert_eq!(seen(&store, &mut cursor).await, []);
 }
 
@@ -189,7 +435,12 @@ async fn writers_of_one_conversation_commit_in_the_order_of_their_numbers() {
             _ = &mut all => true,
             () = tokio::time::sleep(Duration::from_millis(2)) => false,
         };
-        numbers.extend(seen(&store, &mut cursor).await.into_iter().map(|(_, id)| id));
+        numbers.extend(
+            seen(&store, &mut cursor)
+                .await
+                .into_iter()
+                .map(|(_, id)| id),
+        );
         if done {
             break;
         }
@@ -202,7 +453,10 @@ async fn writers_of_one_conversation_commit_in_the_order_of_their_numbers() {
 async fn the_schema_may_be_run_again() {
     let (_home, client, store) = stored().await;
     send(&store, ANA, "hola", 1).await;
-    client.batch_execute(latido::postgres::apps::messaging::SCHEMA).await.unwrap();
+    client
+        .batch_execute(latido::postgres::apps::messaging::SCHEMA)
+        .await
+        .unwrap();
     assert!(!send(&store, ANA, "hola", 1).await.1);
     store.check().await.unwrap();
 }

@@ -28,8 +28,15 @@ impl Outside {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (mood, questions) = (Arc::new(Mutex::new(Mood::Well)), Arc::new(AtomicUsize::new(0)));
-        let outside = Self { port, mood: Arc::clone(&mood), questions: Arc::clone(&questions) };
+        let (mood, questions) = (
+            Arc::new(Mutex::new(Mood::Well)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let outside = Self {
+            port,
+            mood: Arc::clone(&mood),
+            questions: Arc::clone(&questions),
+        };
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
@@ -63,7 +70,11 @@ async fn answer(mut socket: TcpStream, mood: &Mutex<Mood>, questions: &AtomicUsi
     let mut said = Vec::new();
     // A GET ends with its head, a POST with the JSON behind it.
     while !said.ends_with(b"\r\n\r\n") && !said.ends_with(b"}") {
-        if socket.read_buf(&mut said).await.is_ok_and(|count| count == 0) {
+        if socket
+            .read_buf(&mut said)
+            .await
+            .is_ok_and(|count| count == 0)
+        {
             return;
         }
         if said.starts_with(b"POST") && said.ends_with(b"\r\n\r\n") {
@@ -83,7 +94,10 @@ async fn answer(mut socket: TcpStream, mood: &Mutex<Mood>, questions: &AtomicUsi
         Mood::Well => (200, r#"{"id":1,"rol":"cliente"}"#),
         Mood::Revoked => (401, said.as_str()),
     };
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     // Whoever asked may have gone.
     let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
 }

@@ -12,61 +12,158 @@ const GONE: &str = "0-999999-1";
 
 impl Witness {
     pub(super) async fn the_operators(&mut self) {
-        let admin = self.app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 60}));
+        let admin = self
+            .app
+            .sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 60}));
         // Lists are to have something in them, and the first second is to be over.
         let mut watcher = self.app.socket(&admin).await;
         watcher.subscribe(&format!("estadisticas:{B1}")).await;
-        let stats = async || self.ask("GET", "/dashboard/stats", "").bearer_auth(&admin).send().await.expect("an answer");
-        let is_over = |stats: Value| stats["now"].is_object() && stats["rooms"]["rows"][0]["data"].is_object();
-        until("a second is over", async || is_over(stats().await.json().await.expect("JSON"))).await;
+        let stats = async || {
+            self.ask("GET", "/dashboard/stats", "")
+                .bearer_auth(&admin)
+                .send()
+                .await
+                .expect("an answer")
+        };
+        let is_over = |stats: Value| {
+            stats["now"].is_object() && stats["rooms"]["rows"][0]["data"].is_object()
+        };
+        until("a second is over", async || {
+            is_over(stats().await.json().await.expect("JSON"))
+        })
+        .await;
         for (start, posted) in [("/dashboard", 201), ("/api/dashboard", 202)] {
-            self.sees(posted, "POST", &format!("{start}/cleanup"), self.post(start, "cleanup", &admin)).await;
+            self.sees(
+                posted,
+                "POST",
+                &format!("{start}/cleanup"),
+                self.post(start, "cleanup", &admin),
+            )
+            .await;
             self.refused("POST", &format!("{start}/cleanup")).await;
-            for what in ["", "/clients", "/rooms", "/events", "/stats", "/metrics", "/status", "/api-status"] {
+            for what in [
+                "",
+                "/clients",
+                "/rooms",
+                "/events",
+                "/stats",
+                "/metrics",
+                "/status",
+                "/api-status",
+            ] {
                 let path = format!("{start}{what}");
-                self.sees(200, "GET", &path, self.ask("GET", &path, "").bearer_auth(&admin)).await;
-                self.sees(200, "GET", &path, self.ask("GET", &format!("{path}?limit=1&q=ana"), "").bearer_auth(&admin)).await;
+                self.sees(
+                    200,
+                    "GET",
+                    &path,
+                    self.ask("GET", &path, "").bearer_auth(&admin),
+                )
+                .await;
+                self.sees(
+                    200,
+                    "GET",
+                    &path,
+                    self.ask("GET", &format!("{path}?limit=1&q=ana"), "")
+                        .bearer_auth(&admin),
+                )
+                .await;
                 self.refused("GET", &path).await;
             }
-            self.closes("DELETE", &format!("{start}/clients/{{id}}"), &admin).await;
-            self.closes("POST", &format!("{start}/clients/{{id}}/close"), &admin).await;
+            self.closes("DELETE", &format!("{start}/clients/{{id}}"), &admin)
+                .await;
+            self.closes("POST", &format!("{start}/clients/{{id}}/close"), &admin)
+                .await;
         }
-        let page = |witness: &Self| witness.ask("GET", "/dashboard", "").header("accept", "text/html");
+        let page = |witness: &Self| {
+            witness
+                .ask("GET", "/dashboard", "")
+                .header("accept", "text/html")
+        };
         self.sees(200, "GET", "/dashboard", page(self)).await;
-        self.sees(304, "GET", "/dashboard", page(self).header("if-none-match", "*")).await;
+        self.sees(
+            304,
+            "GET",
+            "/dashboard",
+            page(self).header("if-none-match", "*"),
+        )
+        .await;
     }
 
     fn post(&self, start: &str, what: &str, token: &str) -> RequestBuilder {
-        self.ask("POST", &format!("{start}/{what}"), "").bearer_auth(token)
+        self.ask("POST", &format!("{start}/{what}"), "")
+            .bearer_auth(token)
     }
 
     /// Whoever is no operator, has no good token, has it in the address, or comes from another's page.
     async fn refused(&mut self, method: &str, path: &str) {
         let user = self.app.token(ADMIN_OF_B1);
         let at = path.replace("{id}", GONE);
-        self.sees(401, method, path, self.ask(method, &at, "")).await;
-        self.sees(401, method, path, self.ask(method, &format!("{at}?token={user}"), "")).await;
-        self.sees(401, method, path, self.ask(method, &at, "").bearer_auth("x.y.z")).await;
-        self.sees(403, method, path, self.ask(method, &at, "").bearer_auth(&user)).await;
-        self.sees(403, method, path, self.ask(method, &at, "").bearer_auth(&user).header("origin", EVIL)).await;
+        self.sees(401, method, path, self.ask(method, &at, ""))
+            .await;
+        self.sees(
+            401,
+            method,
+            path,
+            self.ask(method, &format!("{at}?token={user}"), ""),
+        )
+        .await;
+        self.sees(
+            401,
+            method,
+            path,
+            self.ask(method, &at, "").bearer_auth("x.y.z"),
+        )
+        .await;
+        self.sees(
+            403,
+            method,
+            path,
+            self.ask(method, &at, "").bearer_auth(&user),
+        )
+        .await;
+        self.sees(
+            403,
+            method,
+            path,
+            self.ask(method, &at, "")
+                .bearer_auth(&user)
+                .header("origin", EVIL),
+        )
+        .await;
     }
 
     async fn closes(&mut self, method: &str, path: &str, admin: &str) {
         self.refused(method, path).await;
-        let close = |witness: &Self, id: &str| witness.ask(method, &path.replace("{id}", id), "").bearer_auth(admin);
+        let close = |witness: &Self, id: &str| {
+            witness
+                .ask(method, &path.replace("{id}", id), "")
+                .bearer_auth(admin)
+        };
         self.sees(400, method, path, close(self, "nobody")).await;
         self.sees(404, method, path, close(self, GONE)).await;
         for (query, code) in [("", 4403), ("?come_back=true", 1012)] {
             let user = format!("{}-{code}", path.len());
-            let token = self.app.sign(&json!({"id": user, "exp": claims::now() + 60}));
+            let token = self
+                .app
+                .sign(&json!({"id": user, "exp": claims::now() + 60}));
             let mut client = self.app.socket(&token).await;
             client.send(&json!({"type": "ping"})).await;
             client.next_of("pong").await;
-            let list = self.ask("GET", &format!("/dashboard/clients?q={user}"), "").bearer_auth(admin).send().await;
+            let list = self
+                .ask("GET", &format!("/dashboard/clients?q={user}"), "")
+                .bearer_auth(admin)
+                .send()
+                .await;
             let list: Value = list.expect("an answer").json().await.expect("JSON");
             let id = list[0]["id"].as_str().expect("an id");
             let at = path.replace("{id}", id) + query;
-            self.sees(200, method, path, self.ask(method, &at, "").bearer_auth(admin)).await;
+            self.sees(
+                200,
+                method,
+                path,
+                self.ask(method, &at, "").bearer_auth(admin),
+            )
+            .await;
             assert_eq!(client.closed().await, Some(code), "{at}");
         }
     }

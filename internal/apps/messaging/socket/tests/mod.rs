@@ -22,7 +22,10 @@ struct World {
 
 impl World {
     fn new(vocabulary: Vocabulary) -> Self {
-        Self { socket: Socket::new(ME, Vsn::V2, vocabulary), steps: Vec::new() }
+        Self {
+            socket: Socket::new(ME, Vsn::V2, vocabulary),
+            steps: Vec::new(),
+        }
     }
 
     /// With the conversation joined under the reference 1.
@@ -58,7 +61,10 @@ impl World {
             _ => None,
         });
         let told = frames.map(|frame| match frame[3].as_str() {
-            Some("phx_reply") => (frame[4]["status"].as_str().unwrap().to_owned(), frame[4]["response"].clone()),
+            Some("phx_reply") => (
+                frame[4]["status"].as_str().unwrap().to_owned(),
+                frame[4]["response"].clone(),
+            ),
             event => (event.unwrap().to_owned(), frame[4].clone()),
         });
         told.collect()
@@ -72,7 +78,12 @@ impl World {
 }
 
 fn entered() -> Answer {
-    let conversation = Conversation { id: Uuid::from_u128(0xc), kind: "group".into(), metadata: "{}".into(), is_active: true };
+    let conversation = Conversation {
+        id: Uuid::from_u128(0xc),
+        kind: "group".into(),
+        metadata: "{}".into(),
+        is_active: true,
+    };
     Answer::Entered(true, Some(conversation))
 }
 
@@ -91,18 +102,36 @@ fn heartbeats_are_answered_whatever_is_under_way() {
     world.push("add_reaction", &json!({"message_id": ID, "reaction": "❤"}));
     world.take();
     world.hear(r#"[null,"9","phoenix","heartbeat",{}]"#);
-    assert_eq!(world.take(), [Step::Say(r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#.into())]);
+    assert_eq!(
+        world.take(),
+        [Step::Say(
+            r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#.into()
+        )]
+    );
 }
 
 #[test]
 fn only_ones_own_user_channel() {
     let mut world = World::new(Vocabulary::Head);
     world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    let reply =
-        format!(r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#);
-    assert_eq!(world.take(), [Step::Say(reply), Step::Enter(MY_CHANNEL.into()), Step::Ask(Operation::Arrive)]);
+    let reply = format!(
+        r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#
+    );
+    assert_eq!(
+        world.take(),
+        [
+            Step::Say(reply),
+            Step::Enter(MY_CHANNEL.into()),
+            Step::Ask(Operation::Arrive)
+        ]
+    );
     let summary = Summary {
-        conversation: Conversation { id: Uuid::from_u128(0xc), kind: "direct".into(), metadata: "{}".into(), is_active: true },
+        conversation: Conversation {
+            id: Uuid::from_u128(0xc),
+            kind: "direct".into(),
+            metadata: "{}".into(),
+            is_active: true,
+        },
         settings: "{}".into(),
         member_count: 2,
         unread_count: 1,
@@ -112,13 +141,25 @@ fn only_ones_own_user_channel() {
     world.answer(Ok(Answer::Arrived(vec![summary], vec![stored("hola")])));
     let said = world.said();
     let names: Vec<_> = said.iter().map(|(event, _)| event.as_str()).collect();
-    assert_eq!(names, ["conversation_summaries", "pending_message", "sync_complete"]);
-    assert_eq!((&said[0].1["summaries"][0]["unread_count"], &said[2].1["pending_count"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        names,
+        ["conversation_summaries", "pending_message", "sync_complete"]
+    );
+    assert_eq!(
+        (
+            &said[0].1["summaries"][0]["unread_count"],
+            &said[2].1["pending_count"]
+        ),
+        (&json!(1), &json!(1))
+    );
     for (topic, why) in [
         ("user:00000000-0000-0000-0000-000000000002", "unauthorized"),
         ("user:00000000-0000-0000-0000-00000000000A", "unauthorized"),
         ("conversation:7", "conversation_not_found"),
-        ("conversation:00000000-0000-0000-0000-00000000000C", "conversation_not_found"),
+        (
+            "conversation:00000000-0000-0000-0000-00000000000C",
+            "conversation_not_found",
+        ),
         ("room:1", "unmatched topic"),
     ] {
         world.hear(&json!(["2", "2", topic, "phx_join", {}]).to_string());
@@ -139,7 +180,10 @@ fn a_join_that_brings_nothing_says_so() {
 fn members_enter_and_others_hear_why_not() {
     let mut world = World::new(Vocabulary::Head);
     world.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
-    assert_eq!(world.take(), [Step::Ask(Operation::Enter(Uuid::from_u128(0xc)))]);
+    assert_eq!(
+        world.take(),
+        [Step::Ask(Operation::Enter(Uuid::from_u128(0xc)))]
+    );
     world.answer(Ok(entered()));
     let steps = world.take();
     assert_eq!(steps[1], Step::Enter(CHANNEL.into()));
@@ -158,7 +202,11 @@ fn members_enter_and_others_hear_why_not() {
         world.answer(Ok(Answer::Entered(exists, None)));
         assert_eq!(world.reply(), error(json!({"reason": why})));
         world.push("typing_start", &json!({}));
-        assert_eq!(world.reply(), error(json!({"reason": "unmatched topic"})), "it did not come in");
+        assert_eq!(
+            world.reply(),
+            error(json!({"reason": "unmatched topic"})),
+            "it did not come in"
+        );
     }
 }
 
@@ -168,7 +216,10 @@ fn a_second_join_closes_the_first() {
     world.hear(&format!(r#"["5","5","{CHANNEL}","phx_join",{{}}]"#));
     let steps = world.take();
     assert_eq!(steps[0], Step::Exit(CHANNEL.into()));
-    assert_eq!(steps[1], Step::Say(format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#)));
+    assert_eq!(
+        steps[1],
+        Step::Say(format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#))
+    );
     world.answer(Ok(entered()));
     world.take();
     world.push("typing_start", &json!({}));
@@ -181,7 +232,14 @@ fn leaving_is_answered_and_closes() {
     world.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
     let reply = format!(r#"["1","7","{CHANNEL}","phx_reply",{{"status":"ok","response":{{}}}}]"#);
     let close = format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#);
-    assert_eq!(world.take(), [Step::Say(reply), Step::Exit(CHANNEL.into()), Step::Say(close)]);
+    assert_eq!(
+        world.take(),
+        [
+            Step::Say(reply),
+            Step::Exit(CHANNEL.into()),
+            Step::Say(close)
+        ]
+    );
     world.hear(&format!(r#"["1","8","{CHANNEL}","phx_leave",{{}}]"#));
     assert_eq!(world.reply(), ok(json!({})));
 }
@@ -196,21 +254,33 @@ fn a_hundred_channels_and_no_more() {
     }
     world.take();
     world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    assert_eq!(world.reply(), error(json!({"reason": "too many channels joined"})));
+    assert_eq!(
+        world.reply(),
+        error(json!({"reason": "too many channels joined"}))
+    );
 }
 
 #[test]
 fn one_operation_at_a_time_and_in_order() {
     let mut world = World::joined(Vocabulary::Head);
-    let message = |n: i32| json!({"message_type": "text", "content": format!("{n}"), "client_random": n});
+    let message =
+        |n: i32| json!({"message_type": "text", "content": format!("{n}"), "client_random": n});
     for n in 0..3 {
         world.push("new_message", &message(n));
     }
     for n in 0..3 {
         let steps = world.take();
-        let Some(Step::Ask(Operation::Send(_, draft))) = steps.last() else { panic!("{steps:?}") };
-        assert_eq!((steps.len(), draft.client_random), (if n == 0 { 1 } else { 2 }, n));
-        world.answer(Ok(Answer::Message(Outcome::Done { message: Box::new(stored("x")), fresh: true })));
+        let Some(Step::Ask(Operation::Send(_, draft))) = steps.last() else {
+            panic!("{steps:?}")
+        };
+        assert_eq!(
+            (steps.len(), draft.client_random),
+            (if n == 0 { 1 } else { 2 }, n)
+        );
+        world.answer(Ok(Answer::Message(Outcome::Done {
+            message: Box::new(stored("x")),
+            fresh: true,
+        })));
     }
     for n in 0..100 {
         world.push("new_message", &message(n));
@@ -227,13 +297,20 @@ fn one_operation_at_a_time_and_in_order() {
 fn the_first_telling_push_fixes_the_vocabulary() {
     let mut world = World::joined(Vocabulary::Head);
     world.push("typing_start", &json!({}));
-    assert_eq!(world.take(), [Step::Typing(CHANNEL.into(), true)], "both say so");
+    assert_eq!(
+        world.take(),
+        [Step::Typing(CHANNEL.into(), true)],
+        "both say so"
+    );
     world.push("mark_as_read", &json!({"message_id": ID}));
     assert_eq!(world.take()[0], Step::Speak(Vocabulary::Document));
     world.answer(Ok(Answer::Done(None)));
     world.take();
     world.push("message_read", &json!({"message_id": ID}));
-    assert!(matches!(world.take()[..], [Step::Ask(_)]), "once is for good");
+    assert!(
+        matches!(world.take()[..], [Step::Ask(_)]),
+        "once is for good"
+    );
 }
 
 #[test]
@@ -245,7 +322,10 @@ fn typing_ends_by_itself() {
     world.socket.on_time(NOW + TYPING_S - 1, &mut world.steps);
     assert_eq!(world.take(), []);
     world.socket.on_time(NOW + TYPING_S, &mut world.steps);
-    assert_eq!((world.take(), world.socket.next_time()), (vec![Step::Typing(CHANNEL.into(), false)], None));
+    assert_eq!(
+        (world.take(), world.socket.next_time()),
+        (vec![Step::Typing(CHANNEL.into(), false)], None)
+    );
     world.push("typing_stop", &json!({}));
     assert_eq!(world.take(), [], "it had ended");
     world.push("typing_start", &json!({}));

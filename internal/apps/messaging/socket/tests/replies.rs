@@ -6,12 +6,23 @@ use super::*;
 
 #[test]
 fn golden_replies_of_every_push() {
-    let message = || Answer::Message(Outcome::Done { message: Box::new(stored("hola")), fresh: true });
+    let message = || {
+        Answer::Message(Outcome::Done {
+            message: Box::new(stored("hola")),
+            fresh: true,
+        })
+    };
     let head = json!({"message": crate::apps::messaging::payload::message(&stored("hola"), Vocabulary::Head)});
     let send = json!({"message_type": "text", "content": "hola", "client_random": 7});
     let reaction = || {
         let (message_id, user_id) = (Uuid::from_u128(0xa), ME);
-        Answer::Reacted(Ok(Reaction { id: Uuid::from_u128(5), message_id, user_id, reaction: "❤".into(), at_us: 0 }))
+        Answer::Reacted(Ok(Reaction {
+            id: Uuid::from_u128(5),
+            message_id,
+            user_id,
+            reaction: "❤".into(),
+            at_us: 0,
+        }))
     };
     let shown = json!({"reaction": {"id": Uuid::from_u128(5), "messageId": ID, "userId": ME, "reaction": "❤", "insertedAt": "1970-01-01T00:00:00Z"}});
     let about = json!({"message_id": ID});
@@ -22,14 +33,56 @@ fn golden_replies_of_every_push() {
     let sent = ok(json!({"message_id": ID, "sent_at": "2023-11-14T22:13:20Z"}));
     for (vocabulary, event, payload, answer, expected) in [
         (d, "send_message", &send, message(), sent),
-        (d, "send_message", &send, refused("forbidden"), no("not_a_member")),
+        (
+            d,
+            "send_message",
+            &send,
+            refused("forbidden"),
+            no("not_a_member"),
+        ),
         (h, "new_message", &send, message(), ok(head.clone())),
-        (h, "new_message", &send, refused("forbidden"), no("not_authorized")),
-        (d, "mark_as_read", &about, Answer::Done(None), ok(json!({"marked_read": true}))),
-        (h, "message_read", &about, Answer::Done(None), ok(json!({"status": "read"}))),
-        (h, "mark_read", &about, Answer::Done(Some("message_not_found".into())), no("message_not_found")),
-        (h, "message_delivered", &about, Answer::Done(None), ok(json!({"status": "delivered"}))),
-        (d, "add_reaction", &heart, reaction(), ok(json!({"reaction_added": true}))),
+        (
+            h,
+            "new_message",
+            &send,
+            refused("forbidden"),
+            no("not_authorized"),
+        ),
+        (
+            d,
+            "mark_as_read",
+            &about,
+            Answer::Done(None),
+            ok(json!({"marked_read": true})),
+        ),
+        (
+            h,
+            "message_read",
+            &about,
+            Answer::Done(None),
+            ok(json!({"status": "read"})),
+        ),
+        (
+            h,
+            "mark_read",
+            &about,
+            Answer::Done(Some("message_not_found".into())),
+            no("message_not_found"),
+        ),
+        (
+            h,
+            "message_delivered",
+            &about,
+            Answer::Done(None),
+            ok(json!({"status": "delivered"})),
+        ),
+        (
+            d,
+            "add_reaction",
+            &heart,
+            reaction(),
+            ok(json!({"reaction_added": true})),
+        ),
         (h, "add_reaction", &heart, reaction(), ok(shown)),
         (
             h,
@@ -38,10 +91,34 @@ fn golden_replies_of_every_push() {
             Answer::Reacted(Err("duplicate".into())),
             error(json!({"errors": {"reaction": ["has already been taken"]}})),
         ),
-        (d, "remove_reaction", &heart, Answer::Done(None), ok(json!({"reaction_removed": true}))),
-        (h, "remove_reaction", &heart, Answer::Done(None), ok(json!({"status": "removed"}))),
-        (h, "remove_reaction", &heart, Answer::Done(Some("reaction_not_found".into())), no("reaction_not_found")),
-        (h, "edit_message", &json!({"message_id": ID, "content": "x"}), message(), ok(head.clone())),
+        (
+            d,
+            "remove_reaction",
+            &heart,
+            Answer::Done(None),
+            ok(json!({"reaction_removed": true})),
+        ),
+        (
+            h,
+            "remove_reaction",
+            &heart,
+            Answer::Done(None),
+            ok(json!({"status": "removed"})),
+        ),
+        (
+            h,
+            "remove_reaction",
+            &heart,
+            Answer::Done(Some("reaction_not_found".into())),
+            no("reaction_not_found"),
+        ),
+        (
+            h,
+            "edit_message",
+            &json!({"message_id": ID, "content": "x"}),
+            message(),
+            ok(head.clone()),
+        ),
         (
             h,
             "edit_message",
@@ -49,8 +126,20 @@ fn golden_replies_of_every_push() {
             refused("message_not_editable"),
             no("message_not_editable"),
         ),
-        (h, "delete_message", &json!({"message_id": ID, "delete_for_everyone": true}), message(), ok(head)),
-        (h, "delete_message", &about, refused("message_not_deletable"), no("message_not_deletable")),
+        (
+            h,
+            "delete_message",
+            &json!({"message_id": ID, "delete_for_everyone": true}),
+            message(),
+            ok(head),
+        ),
+        (
+            h,
+            "delete_message",
+            &about,
+            refused("message_not_deletable"),
+            no("message_not_deletable"),
+        ),
     ] {
         let mut world = World::joined(vocabulary);
         world.push(event, payload);
@@ -73,20 +162,61 @@ fn golden_replies_on_a_users_channel() {
         }
         world.said()
     };
-    assert_eq!(push("ping", json!({"timestamp": 5}), None), [ok(json!({"pong": 5}))]);
-    assert_eq!(push("update_status", json!({"status": "busy"}), None), [ok(json!({"status": "busy"}))]);
-    assert_eq!(push("update_status", json!({"status": "x"}), None), [error(json!({"reason": "invalid_status"}))]);
+    assert_eq!(
+        push("ping", json!({"timestamp": 5}), None),
+        [ok(json!({"pong": 5}))]
+    );
+    assert_eq!(
+        push("update_status", json!({"status": "busy"}), None),
+        [ok(json!({"status": "busy"}))]
+    );
+    assert_eq!(
+        push("update_status", json!({"status": "x"}), None),
+        [error(json!({"reason": "invalid_status"}))]
+    );
     assert_eq!(push("update_presence", json!({"status": "away"}), None), []);
-    assert_eq!(push("nonsense", json!({}), None), [error(json!({"reason": "unknown_event"}))]);
-    assert_eq!(push("ping", json!(7), None), [error(json!({"reason": "invalid_payload"}))]);
+    assert_eq!(
+        push("nonsense", json!({}), None),
+        [error(json!({"reason": "unknown_event"}))]
+    );
+    assert_eq!(
+        push("ping", json!(7), None),
+        [error(json!({"reason": "invalid_payload"}))]
+    );
     let id = Uuid::from_u128(0xc);
     let marked = || Answer::Marked(vec![(id, Some(3))]);
-    let results = json!({"results": [{"conversation_id": id, "status": "ok", "messages_marked": 3}]});
-    assert_eq!(push("mark_all_read", json!({"conversation_ids": [id]}), Some(marked())), [ok(results)]);
-    let read = push("mark_conversation_read", json!({"conversation_id": id}), Some(marked()));
+    let results =
+        json!({"results": [{"conversation_id": id, "status": "ok", "messages_marked": 3}]});
+    assert_eq!(
+        push(
+            "mark_all_read",
+            json!({"conversation_ids": [id]}),
+            Some(marked())
+        ),
+        [ok(results)]
+    );
+    let read = push(
+        "mark_conversation_read",
+        json!({"conversation_id": id}),
+        Some(marked()),
+    );
     assert_eq!(read, [ok(json!({"messages_marked": 3}))]);
-    assert_eq!(push("get_conversations", json!({}), Some(Answer::Conversations(vec![]))), [ok(json!({"conversations": []}))]);
-    assert_eq!(push("get_unread_messages", json!({}), Some(Answer::Messages(vec![]))), [ok(json!({"unread_messages": []}))]);
+    assert_eq!(
+        push(
+            "get_conversations",
+            json!({}),
+            Some(Answer::Conversations(vec![]))
+        ),
+        [ok(json!({"conversations": []}))]
+    );
+    assert_eq!(
+        push(
+            "get_unread_messages",
+            json!({}),
+            Some(Answer::Messages(vec![]))
+        ),
+        [ok(json!({"unread_messages": []}))]
+    );
 }
 
 #[test]
@@ -96,31 +226,85 @@ fn what_is_wrong_is_named() {
     let large = "x".repeat(65_537);
     for (name, value, document, head) in [
         ("content", json!(""), "validation_failed", "invalid_payload"),
-        ("content", json!(large), "message_too_large", "message_too_large"),
+        (
+            "content",
+            json!(large),
+            "message_too_large",
+            "message_too_large",
+        ),
         ("content", json!(7), "validation_failed", "invalid_payload"),
-        ("client_random", json!(2_147_483_648_i64), "validation_failed", "invalid_payload"),
-        ("client_random", json!(null), "validation_failed", "invalid_payload"),
-        ("message_type", json!("other"), "validation_failed", "invalid_payload"),
-        ("metadata", json!([]), "validation_failed", "invalid_payload"),
-        ("metadata", json!({"a": "\0"}), "validation_failed", "invalid_payload"),
-        ("reply_to_id", json!("x"), "validation_failed", "invalid_payload"),
-        ("signature", json!(7), "validation_failed", "invalid_signature"),
+        (
+            "client_random",
+            json!(2_147_483_648_i64),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "client_random",
+            json!(null),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "message_type",
+            json!("other"),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "metadata",
+            json!([]),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "metadata",
+            json!({"a": "\0"}),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "reply_to_id",
+            json!("x"),
+            "validation_failed",
+            "invalid_payload",
+        ),
+        (
+            "signature",
+            json!(7),
+            "validation_failed",
+            "invalid_signature",
+        ),
     ] {
         let mut payload = good.clone();
         payload[name] = value;
         for (event, why) in [("send_message", document), ("new_message", head)] {
             world.push(event, &payload);
             let (status, response) = world.reply();
-            assert_eq!((status.as_str(), &response["reason"]), ("error", &json!(why)), "{event} {name}");
+            assert_eq!(
+                (status.as_str(), &response["reason"]),
+                ("error", &json!(why)),
+                "{event} {name}"
+            );
             assert!(response["errors"][name].is_array(), "{name}: {response}");
         }
     }
     world.push("new_message", &good);
     world.take();
     world.answer(Err(Failure::Limited(30)));
-    assert_eq!(world.reply(), error(json!({"reason": "rate_limit_exceeded", "retry_after": 30})));
-    world.push("add_reaction", &json!({"message_id": ID, "reaction": "12345678901"}));
+    assert_eq!(
+        world.reply(),
+        error(json!({"reason": "rate_limit_exceeded", "retry_after": 30}))
+    );
+    world.push(
+        "add_reaction",
+        &json!({"message_id": ID, "reaction": "12345678901"}),
+    );
     assert!(world.reply().1["errors"]["reaction"].is_array());
     world.push("whatever", &json!({}));
-    assert_eq!(world.reply(), error(json!({"reason": "unknown_event"})), "and no crash");
+    assert_eq!(
+        world.reply(),
+        error(json!({"reason": "unknown_event"})),
+        "and no crash"
+    );
 }
