@@ -1,47 +1,54 @@
-//! Whether a stream as a whole can't be read although the database answers: its query is broken, or its tables are locked.
+//! The health of a stream: whether it cannot be read although the database responds, because its
+//! query is broken or its tables are locked.
 //!
-//! One key that fails says nothing of the others, so it is no reason to tell every viewer that numbers may be old. It is the stream when
-//! all its watched keys fail, or, sooner where there are many, when several that were well fail and for a while no read succeeds.
+//! One failing key does not prove that the others fail, so it is no reason to warn every viewer
+//! that numbers may be old. The stream counts as unhealthy when all its watched keys fail. Where
+//! there are many keys, it counts sooner: when several healthy keys fail and no read succeeds for a
+//! while.
 
 use std::time::{Duration, Instant};
 
-/// Keys that were well and failed, without a success in between, before it may be the stream.
+/// The number of newly failing keys, without a success in between, from which the stream itself may
+/// be the cause.
 const ENOUGH: u32 = 2;
 
-/// One stream's state.
+/// The health of one stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ailing {
     newly_failed: u32,
-    /// Every watched key failed.
+    /// True if all watched keys failed.
     all: bool,
-    /// The first failure since a read succeeded: for durations, and Unix seconds for people.
+    /// The first failure since the last successful read: an instant for durations, and Unix seconds
+    /// for display.
     since: Option<(Instant, i64)>,
 }
 
 impl Ailing {
-    /// A read succeeded.
+    /// Records a successful read, which resets the state.
     pub(super) fn over(&mut self) {
         *self = Self::default();
     }
 
-    /// A key that was read alone was refused. `was_well`: its last read had not failed; `all_fail`: every watched key's has, now.
-    pub(super) fn failed(&mut self, was_well: bool, all_fail: bool, now: Instant, unix_s: i64) {
-        self.newly_failed += u32::from(was_well);
+    /// Records a rejected read of a single key. `was_healthy`: its previous read had not failed.
+    /// `all_fail`: the last reads of all watched keys have failed.
+    pub(super) fn failed(&mut self, was_healthy: bool, all_fail: bool, now: Instant, unix_s: i64) {
+        self.newly_failed += u32::from(was_healthy);
         self.all |= all_fail;
         self.since.get_or_insert((now, unix_s));
     }
 
-    /// Whether a read failed and none has succeeded since.
+    /// Returns whether a read failed and none has succeeded since.
     pub(super) fn has_failed(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Since when the stream can't be read, Unix seconds. `after`: how long several keys must fail before it is taken for the stream.
+    /// Returns the time since which the stream cannot be read, in Unix seconds. `after` is the time
+    /// for which several keys must fail before the stream counts as the cause.
     pub(super) fn since_s(&self, now: Instant, after: Duration) -> Option<i64> {
-        let lasts =
+        let is_lasting =
             |since| self.newly_failed >= ENOUGH && now.saturating_duration_since(since) >= after;
         self.since
-            .filter(|(since, _)| self.all || lasts(*since))
+            .filter(|(since, _)| self.all || is_lasting(*since))
             .map(|(_, unix_s)| unix_s)
     }
 }
@@ -51,37 +58,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_is_not_the_stream() {
+    fn one_failing_key_does_not_fail_the_stream() {
         let (start, after) = (Instant::now(), Duration::from_secs(1));
         let later = start + after;
-        let mut ailing = Ailing::default();
-        ailing.failed(true, false, start, 100);
-        ailing.failed(false, false, later, 101);
-        assert_eq!(ailing.since_s(later, after), None, "the same key again");
-        ailing.failed(true, false, later, 101);
+        let mut health = Ailing::default();
+        health.failed(true, false, start, 100);
+        health.failed(false, false, later, 101);
+        assert_eq!(health.since_s(later, after), None, "the same key again");
+        health.failed(true, false, later, 101);
         assert_eq!(
-            ailing.since_s(later, after),
+            health.since_s(later, after),
             Some(100),
             "another one, and none succeeded"
         );
-        ailing.over();
+        health.over();
         assert_eq!(
-            (ailing.since_s(later, after), ailing.has_failed()),
+            (health.since_s(later, after), health.has_failed()),
             (None, false)
         );
-        ailing.failed(true, false, later, 101);
-        ailing.failed(true, false, later, 101);
+        health.failed(true, false, later, 101);
+        health.failed(true, false, later, 101);
         assert_eq!(
-            ailing.since_s(later, after),
+            health.since_s(later, after),
             None,
-            "two of a batch that are parted from it, just now"
+            "two keys that were just separated from a batch"
         );
-        ailing.failed(false, true, later, 101);
-        ailing.failed(false, false, later, 101);
+        health.failed(false, true, later, 101);
+        health.failed(false, false, later, 101);
         assert_eq!(
-            ailing.since_s(later, after),
+            health.since_s(later, after),
             Some(101),
-            "all that were watched, whoever came since"
+            "all watched keys failed, also with later ones"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What one statement reads, and how that ended.
+//! A batch of keys that one statement reads, and the outcome of that statement.
 
 use std::time::Instant;
 
@@ -9,52 +9,53 @@ use crate::ident::{StreamId, Topic};
 #[derive(Debug)]
 pub(super) struct Taken<W> {
     pub(super) topic: Topic,
-    /// Why it is read.
+    /// The sources of the hints that caused this read.
     pub(super) sources: Sources,
-    /// When the oldest of these hints came.
+    /// The time at which the oldest of these hints arrived.
     pub(super) since: Instant,
-    /// Who waits for this read.
+    /// The tasks that wait for this read.
     pub(super) waiters: Vec<W>,
-    /// What its part of the read took, once that is known.
+    /// The measured cost of this key's part of the read, once it is known.
     pub(super) weight: Weight,
-    /// Read on a timer.
+    /// True if the key is polled on a timer.
     pub(super) hot: bool,
-    /// Whether the read found something new.
+    /// True if the read found a changed row.
     pub(super) changed: bool,
 }
 
-/// Whether a key may share a statement.
+/// The cost of reading a key, which decides whether it may share a statement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Weight {
-    /// Nobody measured it.
+    /// The cost was not measured.
     #[default]
     Unknown,
-    /// As keys are.
+    /// A usual cost: the key may share a statement.
     Light,
-    /// So much that others would wait for it: it is read by a statement of its own.
+    /// A cost so high that other keys would wait for it: the key is read by a statement of its own.
     Giant,
 }
 
-/// Keys of one stream to be read by one statement.
+/// Keys of one stream that one statement reads.
 #[derive(Debug)]
 pub(super) struct Batch<W> {
     pub(super) stream: StreamId,
     pub(super) keys: Vec<Taken<W>>,
     pub(super) started: Instant,
-    /// A key that is slow or failing, apart from the others.
+    /// True if the batch is a single slow or failing key, read apart from the others.
     pub(super) solo: bool,
 }
 
-/// How a batch ended.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Read.
+    /// All keys of the batch were read.
     Done {
-        /// The statement took far longer than its number of keys explains.
+        /// True if the statement took far longer than its number of keys explains.
         slow: bool,
     },
-    /// The database could not be asked: all keys wait again.
+    /// The database could not be reached: all keys of the batch wait again.
     Unavailable,
-    /// The database refused the statement: its keys are tried one by one; one that is alone already is tried later.
+    /// The database refused the statement. The keys of a larger batch are retried one by one; a key
+    /// that was alone is retried later.
     Rejected,
 }

@@ -1,7 +1,8 @@
-//! Which day it is for each key, and when that changes.
+//! The local date of each key, and the time at which it changes.
 //!
-//! A zone's date can change without any row changing, so somebody must look. Dates are computed from the zone's rules, never from
-//! «the hour is zero»: midnight may be skipped, or come twice.
+//! A zone's date can change without a change of any row, so a timer must check it. Dates are
+//! computed from the zone's rules and never from «the hour is zero»: midnight may be skipped or
+//! occur twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,20 +14,20 @@ use jiff::{Timestamp, ToSpan};
 use crate::ident::{Map, StreamId, Topic};
 use crate::stream::{Catalog, ZoneRule};
 
-/// The zones of all keys that are watched.
+/// The time zones of all watched keys.
 pub(super) struct Calendar {
     database: TimeZoneDatabase,
-    /// Per stream: the zone of keys that have none of their own.
+    /// The zone of keys without a zone of their own, indexed by stream.
     defaults: Vec<Arc<str>>,
     zones: Map<Arc<str>, Zone>,
-    /// Zones that a query gave to watched keys.
+    /// The zones that a stream's zone query returned for watched keys.
     by_key: Map<Topic, Arc<str>>,
 }
 
 struct Zone {
     rules: TimeZone,
     today: Date,
-    /// The first instant of the next day, as it was computed when `today` was.
+    /// The first instant of the next day, computed together with `today`.
     ends: Timestamp,
 }
 
@@ -56,7 +57,7 @@ impl Calendar {
         calendar
     }
 
-    /// Loads a zone's rules; false: there is no such zone.
+    /// Loads a zone's rules. Returns `false` if the zone does not exist.
     fn open(&mut self, name: &Arc<str>, now: Timestamp) -> bool {
         if self.zones.contains_key(name) {
             return true;
@@ -68,7 +69,7 @@ impl Calendar {
         true
     }
 
-    /// Today of a key.
+    /// Returns the current local date of a key.
     pub(super) fn today(&mut self, topic: &Topic, now: Timestamp) -> Date {
         let name = self
             .by_key
@@ -80,7 +81,8 @@ impl Calendar {
         }
     }
 
-    /// Notes the zones that the stream's query gave to these keys. A key without one, or with a name that is none, has the default.
+    /// Sets the zones that the stream's query returned for these keys. A key without a zone, or
+    /// with an unknown zone name, gets the default.
     pub(super) fn set_zones(
         &mut self,
         topics: &[Topic],
@@ -105,12 +107,13 @@ impl Calendar {
         }
     }
 
-    /// Whether the key's zone must be asked for.
+    /// Returns whether the key's zone must be read from the database.
     pub(super) fn lacks_zone(&self, topic: &Topic) -> bool {
         !self.by_key.contains_key(topic)
     }
 
-    /// Forgets what queries said of zones, so that it is asked again; `None`: of every key.
+    /// Drops the queried zone of one key, or of every key if `topic` is `None`, so that it is read
+    /// again.
     pub(super) fn forget(&mut self, topic: Option<&Topic>) {
         match topic {
             Some(topic) => drop(self.by_key.remove(topic)),
@@ -118,31 +121,31 @@ impl Calendar {
         }
     }
 
-    /// The earliest end of a day.
+    /// Returns the earliest end of a day in any zone.
     pub(super) fn next_midnight(&self) -> Option<Timestamp> {
         self.zones.values().map(|zone| zone.ends).min()
     }
 
-    /// Looks at the clock. Returns the default-zone streams and the keys for which it is another day than when last looked; a clock that
-    /// was set back counts as well.
+    /// Updates all zones to `now`. Returns the streams whose default zone has a new date, and the
+    /// keys with a zone of their own that has one. A clock that was set back also counts.
     pub(super) fn roll(&mut self, now: Timestamp) -> (Vec<StreamId>, Vec<Topic>) {
-        let mut turned = Vec::new();
+        let mut changed = Vec::new();
         for (name, zone) in &mut self.zones {
             let fresh = Zone::new(zone.rules.clone(), now);
             if fresh.today != zone.today {
-                turned.push(Arc::clone(name));
+                changed.push(Arc::clone(name));
             }
             *zone = fresh;
         }
         let streams = (0..)
             .map(StreamId)
             .zip(&self.defaults)
-            .filter(|(_, name)| turned.contains(name))
+            .filter(|(_, name)| changed.contains(name))
             .map(|(id, _)| id);
         let keys = self
             .by_key
             .iter()
-            .filter(|(_, name)| turned.contains(name))
+            .filter(|(_, name)| changed.contains(name))
             .map(|(topic, _)| topic.clone());
         (streams.collect(), keys.collect())
     }
@@ -156,8 +159,9 @@ impl Zone {
     }
 }
 
-/// The first instant whose date in the zone is later than `today`. Where midnight does not exist this is the first instant after the gap;
-/// where it comes twice, the earlier one (<https://docs.rs/jiff/latest/jiff/struct.Zoned.html#method.start_of_day>).
+/// Returns the first instant whose date in the zone is later than `today`. If midnight does not
+/// exist, this is the first instant after the gap; if it occurs twice, the earlier one
+/// (<https://docs.rs/jiff/latest/jiff/struct.Zoned.html#method.start_of_day>).
 fn start_of_next_day(rules: &TimeZone, today: Date) -> Result<Timestamp, jiff::Error> {
     Ok(today
         .checked_add(1.day())?
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn guayaquil_turns_at_five_in_the_morning_utc() {
+    fn date_in_guayaquil_changes_at_five_utc() {
         let before = at("2026-11-22T04:55:00Z");
         let mut calendar = Calendar::new(
             &catalog(ZoneRule::Fixed("America/Guayaquil".into())),
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_its_own_zone_or_the_default() {
+    fn key_has_its_own_zone_or_the_default() {
         let now = at("2026-11-22T04:55:00Z");
         let rule = ZoneRule::Query {
             sql: String::new(),
@@ -239,9 +243,10 @@ mod tests {
         assert_eq!((streams.len(), keys.len()), (1, 3));
     }
 
-    /// Every zone, every day of some years: the next midnight is the first instant of another date.
+    /// Checks some years of six zones day by day: the next midnight is the first instant of another
+    /// date.
     #[test]
-    fn midnight_is_right_where_clocks_are_changed() {
+    fn midnight_is_right_with_daylight_saving_time() {
         for name in [
             "America/Santiago",
             "America/Havana",

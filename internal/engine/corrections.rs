@@ -1,37 +1,38 @@
-//! Counts the changes that only the sweep found: each is a change that no trigger told of.
+//! Counts the changes that only the sweep found. Each of them is a change without a trigger's
+//! notification.
 
 use std::time::{Duration, Instant};
 
 use crate::ident::{Map, Topic};
 
-/// A notification that is merely late arrives within this; then the sweep was no correction.
+/// The time within which a late notification may still arrive. If it does, no change was missed.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Changes found by the sweep whose notification may still arrive.
+/// The changes found by the sweep whose notification may still arrive.
 #[derive(Debug, Default)]
 pub(super) struct Corrections {
     suspected: Map<Topic, Instant>,
 }
 
 impl Corrections {
-    /// The sweep alone found that this key had changed.
+    /// Records a change that only the sweep found.
     pub(super) fn suspect(&mut self, topic: &Topic, now: Instant) {
         self.suspected.entry(topic.clone()).or_insert(now + LATE);
     }
 
-    /// A hint for the key arrived after all.
+    /// Clears the suspicion for a key whose hint arrived after all.
     pub(super) fn explain(&mut self, topic: &Topic) {
         if !self.suspected.is_empty() {
             self.suspected.remove(topic);
         }
     }
 
-    /// When the next suspicion becomes a certainty.
+    /// Returns the time at which the next suspicion becomes certain.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.suspected.values().min().copied()
     }
 
-    /// The keys whose change nobody told of in time.
+    /// Takes the keys whose notification did not arrive in time.
     pub(super) fn take_certain(&mut self, now: Instant) -> Vec<Topic> {
         self.suspected
             .extract_if(|_, due| *due <= now)
@@ -53,15 +54,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_stays_unexplained_is_a_correction() {
+    fn only_changes_without_a_late_hint_are_missed() {
         let start = Instant::now();
-        let mut corrections = Corrections::default();
-        corrections.suspect(&topic("a"), start);
-        corrections.suspect(&topic("b"), start);
-        corrections.explain(&topic("a"));
-        assert_eq!(corrections.take_certain(start + LATE / 2), []);
-        assert_eq!(corrections.next_due(), Some(start + LATE));
-        assert_eq!(corrections.take_certain(start + LATE), [topic("b")]);
-        assert_eq!(corrections.next_due(), None);
+        let mut missed = Corrections::default();
+        missed.suspect(&topic("a"), start);
+        missed.suspect(&topic("b"), start);
+        missed.explain(&topic("a"));
+        assert_eq!(missed.take_certain(start + LATE / 2), []);
+        assert_eq!(missed.next_due(), Some(start + LATE));
+        assert_eq!(missed.take_certain(start + LATE), [topic("b")]);
+        assert_eq!(missed.next_due(), None);
     }
 }

@@ -1,7 +1,11 @@
-//! The dirty set: which watched keys must be read, when, and together with which others.
+//! The dirty set: the watched keys that must be read, with the time and the batch of each read.
 //!
-//! Pure: time comes in as an argument, nothing waits. What must hold after every call (and is tested as a model):
-//! a key is read by at most one statement at a time; a key marked while it is read is read again afterwards; a key that nobody watches is never read.
+//! Pure: time is an argument and nothing blocks. A model test checks these invariants after every
+//! call:
+//!
+//! - At most one statement at a time reads a key.
+//! - A key that is marked while it is read is read again afterwards.
+//! - A key without viewers is never read.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
@@ -13,48 +17,53 @@ use crate::engine::key::{KeyState, Waiting};
 use crate::engine::{Pace, Source};
 use crate::ident::{Map, StreamId, Topic};
 
-/// How long after a hook its key is read again, where nothing else would tell of the commit.
+/// The time after a hook's hint during which its key is read again, if no notification would report
+/// the commit.
 const REMIND_FOR: Duration = Duration::from_secs(2);
-/// The first of these reads; the distances double.
+/// The delay of the first recheck. Each later delay is twice as long.
 const REMIND_FIRST: Duration = Duration::from_millis(100);
-/// How many giants are remembered after their last viewer left.
+/// The largest number of heavy keys that are remembered after their last viewer left.
 const GIANTS: usize = 1024;
-/// How many keys without viewers may stand in the queues beside as many as have some.
+/// The number of keys without viewers that the queues may hold in addition to twice the watched
+/// keys.
 const ABANDONED: usize = 1024;
 
-/// What became of a hint.
+/// The outcome of a hint for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Nobody watches the key.
+    /// The key has no viewers.
     Unwatched,
-    /// It was waiting already.
+    /// The key was marked already.
     Coalesced,
-    /// It waits now.
+    /// The key is marked now.
     Marked,
 }
 
-/// See the module's documentation. `W` is whoever waits for a read.
+/// The dirty set; see the module's documentation. `W` is the type of the waiters for a read.
 #[derive(Debug)]
 pub(super) struct Dirty<W> {
     pace: Pace,
     keys: Map<Topic, KeyState<W>>,
-    /// Kept apart from `keys`: a topic may lose its viewers and find new ones while its read is under way.
+    /// The keys that a statement reads now. Kept apart from `keys`: a topic may lose its viewers
+    /// and find new ones while its read is under way.
     reading: HashSet<Topic>,
-    /// Keys that were too much for a batch when they were last read. Kept apart as well, so that a viewer who comes back finds it known.
+    /// The keys that were too costly for a batch when they were last read. Also kept apart from
+    /// `keys`, so that the cost is still known when a viewer comes back.
     giants: HashSet<Topic>,
-    /// In one of the three queues below. Kept apart from `keys` too, so that viewers who come and go can't fill the queues.
+    /// The keys in one of the three queues below. Also kept apart from `keys`, so that viewers who
+    /// come and go cannot fill the queues.
     queued: HashSet<Topic>,
-    /// Waiting and due, in the order they came, per stream.
+    /// The queue of each stream: keys that are due, in the order in which they were marked.
     ready: Vec<VecDeque<Topic>>,
-    /// The same for keys that are read alone.
+    /// The queue of due keys that are read alone.
     solo: VecDeque<Topic>,
-    /// Waiting until their time has come.
+    /// The marked keys that are not due yet, ordered by their time.
     delayed: BinaryHeap<Reverse<(Instant, Topic)>>,
-    /// Hints to give later: at most one of the hook a key, and one for its first read.
+    /// The hints to add later: at most one recheck after a hook and one first read for each key.
     reminders: BinaryHeap<Reverse<(Instant, Topic)>>,
-    /// The stream that is served next.
+    /// The index of the stream that is served next.
     turn: usize,
-    /// Keys that became hot, or are no more.
+    /// The keys that should start or stop polling, not yet taken.
     turns: Vec<(Topic, Turn)>,
 }
 
@@ -75,7 +84,7 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// The topic has viewers from now on. It is read once it is marked.
+    /// Adds a topic that has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
         let share = if self.giants.contains(topic) {
             1
@@ -87,7 +96,8 @@ impl<W> Dirty<W> {
             .or_insert_with(|| KeyState::new(share));
     }
 
-    /// Reads the key at `at`, unless [`Dirty::armed`] comes first.
+    /// Schedules the key's first read at `at`, unless [`DirtySet::notifications_enabled`] comes
+    /// first.
     pub(super) fn provide(&mut self, topic: &Topic, at: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.provisional = Some(at);
@@ -95,7 +105,8 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// The key's writers tell of their changes from now on; what they changed before is to be read.
+    /// Marks a key whose writers send notifications from now on, because earlier changes may have
+    /// sent none.
     pub(super) fn armed(&mut self, topic: &Topic, now: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.provisional = None;
@@ -104,7 +115,7 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// Reads the key on a timer from now on, until [`Dirty::armed`] says that its writers tell.
+    /// Starts polling: reads the key on a timer until [`DirtySet::notifications_enabled`].
     pub(super) fn time(&mut self, topic: &Topic, now: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.heat.start(now);
@@ -112,17 +123,17 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// The keys of which writers should tell again, or no more; each once.
+    /// Takes the keys whose writers should stop or resume notifications; each key once.
     pub(super) fn take_turns(&mut self) -> Vec<(Topic, Turn)> {
         std::mem::take(&mut self.turns)
     }
 
-    /// Nobody watches the topic any more. Its waiters are dropped: there is nothing to wait for.
+    /// Removes a topic without viewers. Its waiters are dropped, since no read follows.
     pub(super) fn unwatch(&mut self, topic: &Topic) {
         self.keys.remove(topic);
     }
 
-    /// The key may have changed.
+    /// Marks a key that may have changed.
     pub(super) fn mark(&mut self, topic: &Topic, source: Source, now: Instant) -> Mark {
         let Some(state) = self.keys.get_mut(topic) else {
             return Mark::Unwatched;
@@ -143,7 +154,8 @@ impl<W> Dirty<W> {
         Mark::Marked
     }
 
-    /// Adds somebody who waits for the next read of a key that was just marked. False: nobody watches it.
+    /// Adds a waiter for the next read of a key that was just marked. Returns `false` if the key
+    /// has no viewers.
     pub(super) fn wait(&mut self, topic: &Topic, waiter: W) -> bool {
         let waiting = self
             .keys
@@ -155,7 +167,8 @@ impl<W> Dirty<W> {
         })
     }
 
-    /// Gives the hint again and again, at growing distances, for [`REMIND_FOR`]: the hook's caller may not have committed yet.
+    /// Schedules repeated marks of the key, at growing intervals, for [`RECHECK_FOR`]: the request
+    /// to the hook may precede the commit.
     pub(super) fn remind(&mut self, topic: &Topic, now: Instant) {
         if let Some(state) = self.keys.get_mut(topic)
             && state.hooked.replace(now).is_none()
@@ -165,7 +178,7 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// The reminder of a key is due: mark it, and set the next one.
+    /// Marks a key whose scheduled time has come, and schedules the next recheck.
     fn remind_again(&mut self, topic: Topic, now: Instant) {
         let Some(state) = self.keys.get_mut(&topic) else {
             return;
@@ -185,7 +198,7 @@ impl<W> Dirty<W> {
         self.mark(&topic, Source::Hook, now);
     }
 
-    /// Marks every watched key, or those of one stream.
+    /// Marks every watched key, or those of one stream. Returns the number of newly marked keys.
     pub(super) fn mark_all(
         &mut self,
         stream: Option<StreamId>,
@@ -204,22 +217,23 @@ impl<W> Dirty<W> {
             .count()
     }
 
-    /// Watched topics.
+    /// Returns all topics that have viewers.
     pub(super) fn watched(&self) -> impl Iterator<Item = &Topic> {
         self.keys.keys()
     }
 
-    /// How many keys wait to be read.
+    /// Returns the number of keys that wait to be read.
     pub(super) fn waiting(&self) -> usize {
         self.keys.values().filter(|s| s.waiting.is_some()).count()
     }
 
-    /// Whether the key's last read was refused.
+    /// Returns whether the database rejected the key's last read.
     pub(super) fn is_failing(&self, topic: &Topic) -> bool {
         self.keys.get(topic).is_some_and(|state| state.failures > 0)
     }
 
-    /// Whether every watched key of the stream failed alone: then it is the stream that fails.
+    /// Returns whether every watched key of the stream failed alone, which means that the stream
+    /// itself fails.
     pub(super) fn all_failing(&self, stream: StreamId) -> bool {
         let mut failing = self
             .keys
@@ -230,7 +244,8 @@ impl<W> Dirty<W> {
         failing.peek().is_some() && failing.all(|fails| fails)
     }
 
-    /// Puts a waiting key into the queue it belongs to, unless it is read just now: [`Dirty::finish`] does it then.
+    /// Puts a marked key into its queue, unless it is being read; then [`DirtySet::finish`] does
+    /// it.
     fn enqueue(&mut self, topic: &Topic, now: Instant) {
         let Some(state) = self.keys.get(topic) else {
             return;
@@ -251,7 +266,8 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// Drops queued keys that nobody watches any more; otherwise they go when their turn comes, which it doesn't while the database is away.
+    /// Removes queued keys without viewers. Otherwise they would stay until their turn, which does
+    /// not come while the database is away.
     fn forget_abandoned(&mut self) {
         let keys = &self.keys;
         self.queued.retain(|topic| keys.contains_key(topic));
@@ -265,7 +281,7 @@ impl<W> Dirty<W> {
             .retain(|Reverse((_, topic))| keys.contains_key(topic));
     }
 
-    /// Moves what has become due into the queues.
+    /// Moves keys that have become due into the queues.
     fn promote(&mut self, now: Instant) {
         while let Some(Reverse((at, topic))) = self.reminders.pop() {
             if at > now {
@@ -284,7 +300,8 @@ impl<W> Dirty<W> {
         }
     }
 
-    /// When something that is not yet due will be. What is due already only waits for a lane.
+    /// Returns the next time at which a key becomes due. Keys that are due already only wait for a
+    /// free slot.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let earliest =
             |heap: &BinaryHeap<Reverse<(Instant, Topic)>>| heap.peek().map(|Reverse((at, _))| *at);
@@ -294,7 +311,8 @@ impl<W> Dirty<W> {
             .min()
     }
 
-    /// The next keys to read together: of a stream for which `free` says that its lane is, streams in turn, keys in the order they came.
+    /// Takes the next keys to read together. Considers only streams for which `free` returns
+    /// `true`. Streams take turns; keys keep the order in which they were marked.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -321,7 +339,7 @@ impl<W> Dirty<W> {
         None
     }
 
-    /// The next key that is read alone.
+    /// Takes the next key that is read alone.
     pub(super) fn take_solo(&mut self, now: Instant) -> Option<Batch<W>> {
         self.promote(now);
         while let Some(topic) = self.solo.pop_front() {
@@ -357,7 +375,8 @@ impl<W> Dirty<W> {
         keys
     }
 
-    /// A key out of its queue, unless it lost its viewers meanwhile, or (watched anew) is still being read.
+    /// Takes a key out of its queue. Returns `None` if it has lost its viewers, or was watched anew
+    /// while a statement still reads it.
     fn take_key(&mut self, topic: Topic) -> Option<Taken<W>> {
         self.queued.remove(&topic);
         let state = self.keys.get_mut(&topic)?;
@@ -391,14 +410,17 @@ impl<W> Dirty<W> {
     fn remember(&mut self, key: &Taken<W>) {
         match key.weight {
             Weight::Giant if self.giants.len() < GIANTS => {
-                drop(self.giants.insert(key.topic.clone()))
+                self.giants.insert(key.topic.clone());
             }
-            Weight::Light => drop(self.giants.remove(&key.topic)),
+            Weight::Light => {
+                self.giants.remove(&key.topic);
+            }
             Weight::Giant | Weight::Unknown => {}
         }
     }
 
-    /// Takes a batch back. Returns the waiters who can be told, and whether their read succeeded.
+    /// Takes a finished batch back. Returns the waiters to notify, and whether their read
+    /// succeeded.
     pub(super) fn finish(
         &mut self,
         batch: Batch<W>,
@@ -407,12 +429,12 @@ impl<W> Dirty<W> {
     ) -> (Vec<W>, bool) {
         let alone = batch.keys.len() == 1;
         let shared = (batch.keys.len() / 2).max(1);
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         for key in batch.keys {
             self.reading.remove(&key.topic);
             self.remember(&key);
             let Some(state) = self.keys.get_mut(&key.topic) else {
-                told.extend(key.waiters);
+                notified.extend(key.waiters);
                 continue;
             };
             state.not_before = Some(batch.started + self.pace.min_interval);
@@ -429,10 +451,10 @@ impl<W> Dirty<W> {
                         let took = now.saturating_duration_since(batch.started);
                         state.not_before = state.not_before.max(Some(now + pause(took, key.hot)));
                     }
-                    told.extend(key.waiters);
-                    let turn = state.heat.read(key.changed, now, self.pace.hot_from);
+                    notified.extend(key.waiters);
+                    let change = state.heat.read(key.changed, now, self.pace.hot_from);
                     self.turns
-                        .extend(turn.map(|turn| (key.topic.clone(), turn)));
+                        .extend(change.map(|change| (key.topic.clone(), change)));
                     if state.heat.is_timed() {
                         state.wait_again(Source::Timer.into(), now, Vec::new());
                     }
@@ -448,27 +470,29 @@ impl<W> Dirty<W> {
                         .backoff
                         .saturating_mul(1 << state.failures.min(16))
                         .min(self.pace.max_backoff);
-                    // What takes seconds to fail, at a time-out, must not keep the database busy more than half of the time.
+                    // A read that fails after seconds, by a time-out, must not keep the database
+                    // busy more than half of the time.
                     let pause = pause.max(now.saturating_duration_since(batch.started));
                     state.failures = state.failures.saturating_add(1);
                     state.not_before = Some(now + pause);
                     state.wait_again(key.sources, key.since, Vec::new());
-                    told.extend(key.waiters);
+                    notified.extend(key.waiters);
                 }
                 Outcome::Unavailable => {
                     state.not_before = None;
                     state.wait_again(key.sources, key.since, Vec::new());
-                    told.extend(key.waiters);
+                    notified.extend(key.waiters);
                 }
             }
             self.enqueue(&key.topic, now);
         }
-        (told, matches!(outcome, Outcome::Done { .. }))
+        (notified, matches!(outcome, Outcome::Done { .. }))
     }
 }
 
-/// How long a giant that changes all the time rests after a read that took so long: it keeps the database busy half of the time at most, and a
-/// tenth if it is read on a timer, for then it never stops. Nobody waits more than a second for that.
+/// Returns the pause after a read of a heavy key that took `took`. A heavy key that changes all the
+/// time keeps the database busy at most half of the time. A polled one never stops, so it gets a
+/// tenth, but its pause grows to at most one second.
 fn pause(took: Duration, hot: bool) -> Duration {
     if hot {
         took.max((took * 9).min(Duration::from_secs(1)))

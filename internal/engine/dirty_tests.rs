@@ -1,4 +1,4 @@
-//! The dirty set against a model: random hints, viewers, failures and time.
+//! Tests the dirty set against a model with random hints, viewers, failures and time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A key whose writers tell already.
+/// Adds a key whose writers notify already.
 fn watch(dirty: &mut Dirty<u32>, topic: &Topic, now: Instant) {
     dirty.watch(topic);
     dirty.armed(topic, now);
@@ -61,11 +61,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the specification says of a run so far.
+/// The state that the specification requires after the steps so far.
 #[derive(Default)]
 struct Model {
     watched: HashSet<Topic>,
-    /// Marked, and not yet read by a statement that started later and succeeded.
+    /// The keys that are marked and not yet read by a statement that started later and succeeded.
     owed: HashSet<Topic>,
     reading: Vec<Batch<u32>>,
     last_start: HashMap<Topic, Instant>,
@@ -77,7 +77,7 @@ impl Model {
     fn took(&mut self, batch: Batch<u32>, now: Instant) -> Result<(), TestCaseError> {
         prop_assert!(!batch.keys.is_empty() && batch.keys.len() <= pace().batch_keys);
         for key in &batch.keys {
-            prop_assert!(self.watched.contains(&key.topic), "nobody watches it");
+            prop_assert!(self.watched.contains(&key.topic), "it has no viewers");
             prop_assert_eq!(key.topic.stream, batch.stream);
             let reading = self
                 .reading
@@ -154,12 +154,12 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         .filter(|t| model.watched.contains(t));
                     model.owed.extend(again);
                 }
-                let (told, succeeded) = dirty.finish(batch, outcome, now);
+                let (notified, succeeded) = dirty.finish(batch, outcome, now);
                 prop_assert_eq!(succeeded, matches!(outcome, Outcome::Done { .. }));
-                for waiter in told {
+                for waiter in notified {
                     prop_assert!(
                         model.waiting.contains(&waiter) && model.told.insert(waiter),
-                        "told once"
+                        "each waiter is notified once"
                     );
                 }
             }
@@ -171,7 +171,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     settle(dirty, model, now)
 }
 
-/// With the database well again, all that is owed is read within bounded time, and then nothing more.
+/// Lets the database recover: all owed keys are read within bounded time, and no read follows.
 fn settle(mut dirty: Dirty<u32>, mut model: Model, mut now: Instant) -> Result<(), TestCaseError> {
     for batch in std::mem::take(&mut model.reading) {
         dirty.finish(batch, Outcome::Done { slow: false }, now);
@@ -198,13 +198,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn keeps_its_promises(steps in prop::collection::vec(step(), 1..80)) {
+    fn dirty_set_matches_the_model(steps in prop::collection::vec(step(), 1..80)) {
         run(steps)?;
     }
 }
 
 #[test]
-fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
+fn first_change_is_read_at_once_and_a_burst_at_the_interval() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
     watch(&mut dirty, &topic(0, 1), start);
@@ -222,7 +222,7 @@ fn the_first_change_is_read_at_once_and_a_storm_at_the_interval() {
 }
 
 #[test]
-fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
+fn hot_key_is_polled_until_notifications_are_enabled() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(
         Pace {
@@ -256,19 +256,19 @@ fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
         assert_eq!(
             read(&mut dirty, start + ms(n * 40), true),
             Some(vec![]),
-            "though nobody tells"
+            "without a notification"
         );
     }
-    let cool: Vec<_> = (10..40)
+    let stops: Vec<_> = (10..40)
         .filter_map(|n| read(&mut dirty, start + ms(n * 40), false))
         .flatten()
         .collect();
-    assert_eq!(cool, [(topic(0, 1), Turn::Cool)]);
+    assert_eq!(stops, [(topic(0, 1), Turn::Cool)]);
     dirty.armed(&topic(0, 1), start + ms(1_600));
     assert_eq!(
         read(&mut dirty, start + ms(1_600), false),
         Some(vec![]),
-        "what was changed in silence"
+        "reads changes made without a notification"
     );
     assert_eq!(
         (dirty.waiting(), dirty.next_due()),
@@ -278,7 +278,7 @@ fn a_hot_key_is_read_on_a_timer_until_its_writers_tell() {
 }
 
 #[test]
-fn a_giant_on_a_timer_keeps_the_database_busy_a_tenth_of_the_time() {
+fn polled_heavy_key_uses_at_most_a_tenth_of_the_time() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(
         Pace {
@@ -302,7 +302,7 @@ fn a_giant_on_a_timer_keeps_the_database_busy_a_tenth_of_the_time() {
     assert_eq!(
         dirty.next_due(),
         Some(start + ms(40)),
-        "told of: half of the time, and no oftener than all"
+        "notified: half of the time, at the usual interval"
     );
     dirty.time(&topic(0, 1), start + ms(10));
     for (took, pause) in [
@@ -318,7 +318,7 @@ fn a_giant_on_a_timer_keeps_the_database_busy_a_tenth_of_the_time() {
 }
 
 #[test]
-fn a_hot_stream_does_not_starve_another() {
+fn busy_stream_does_not_starve_another() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 2);
     (0..9).for_each(|n| watch(&mut dirty, &topic(0, n), now));
@@ -330,7 +330,7 @@ fn a_hot_stream_does_not_starve_another() {
 }
 
 #[test]
-fn a_giant_ends_up_alone_and_the_others_together() {
+fn heavy_key_ends_up_alone_and_the_others_together() {
     let mut now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(
         Pace {
@@ -339,24 +339,24 @@ fn a_giant_ends_up_alone_and_the_others_together() {
         },
         1,
     );
-    let giant = topic(0, 3);
+    let heavy_key = topic(0, 3);
     (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
     for _ in 0..12 {
         now += ms(100);
         dirty.mark_all(None, Source::Resync, now);
         while let Some(batch) = dirty.take(now, |_| true).or_else(|| dirty.take_solo(now)) {
-            let slow = batch.keys.iter().any(|k| k.topic == giant);
+            let slow = batch.keys.iter().any(|k| k.topic == heavy_key);
             dirty.finish(batch, Outcome::Done { slow }, now);
         }
     }
     now += ms(100);
     dirty.mark_all(None, Source::Resync, now);
     assert_eq!(dirty.take(now, |_| true).unwrap().keys.len(), 7);
-    assert_eq!(dirty.take_solo(now).unwrap().keys[0].topic, giant);
+    assert_eq!(dirty.take_solo(now).unwrap().keys[0].topic, heavy_key);
 }
 
 #[test]
-fn the_hooks_reminders_end() {
+fn rechecks_after_a_hook_end() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
     watch(&mut dirty, &topic(0, 1), start);
@@ -377,7 +377,7 @@ fn the_hooks_reminders_end() {
 }
 
 #[test]
-fn viewers_who_come_and_go_do_not_fill_the_queues() {
+fn short_lived_viewers_do_not_fill_the_queues() {
     let now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
     for n in 0..50_000 {
@@ -388,7 +388,7 @@ fn viewers_who_come_and_go_do_not_fill_the_queues() {
 }
 
 #[test]
-fn the_first_read_waits_for_the_writers_but_not_for_long() {
+fn first_read_waits_for_notifications_but_not_for_long() {
     let start = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(pace(), 1);
     dirty.watch(&topic(0, 1));
@@ -410,12 +410,12 @@ fn the_first_read_waits_for_the_writers_but_not_for_long() {
     dirty.armed(&topic(0, 2), start + ms(500));
     assert!(
         dirty.take(start + ms(500), |_| true).is_some(),
-        "but what came too early is"
+        "but a key that was read too early is read again"
     );
 }
 
 #[test]
-fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
+fn measured_heavy_key_is_read_alone_until_it_is_light() {
     let mut now = Instant::now();
     let mut dirty: Dirty<u32> = Dirty::new(
         Pace {
@@ -424,12 +424,12 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
         },
         1,
     );
-    let giant = topic(0, 3);
+    let heavy_key = topic(0, 3);
     (0..8).for_each(|n| watch(&mut dirty, &topic(0, n), now));
-    let weighed = |mut batch: Batch<u32>, heavy: Weight| {
+    let with_cost = |mut batch: Batch<u32>, cost: Weight| {
         for key in &mut batch.keys {
-            key.weight = if key.topic == giant {
-                heavy
+            key.weight = if key.topic == heavy_key {
+                cost
             } else {
                 Weight::Light
             };
@@ -437,34 +437,34 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
         batch
     };
     let batch = dirty.take(now, |_| true).unwrap();
-    assert_eq!(batch.keys.len(), 8, "nobody knows yet");
+    assert_eq!(batch.keys.len(), 8, "no cost is known yet");
     dirty.finish(
-        weighed(batch, Weight::Giant),
+        with_cost(batch, Weight::Giant),
         Outcome::Done { slow: false },
         now,
     );
-    // Its viewers leave and come back.
-    dirty.unwatch(&giant);
-    watch(&mut dirty, &giant, now);
-    for heavy in [Weight::Giant, Weight::Light] {
+    // The viewers leave and come back.
+    dirty.unwatch(&heavy_key);
+    watch(&mut dirty, &heavy_key, now);
+    for cost in [Weight::Giant, Weight::Light] {
         now += ms(1_000);
         dirty.mark_all(None, Source::Resync, now);
         let others = dirty.take(now, |_| true).unwrap();
         assert_eq!(others.keys.len(), 7, "all others together, at once");
-        dirty.finish(weighed(others, heavy), Outcome::Done { slow: false }, now);
+        dirty.finish(with_cost(others, cost), Outcome::Done { slow: false }, now);
         let alone = dirty.take_solo(now).unwrap();
-        assert_eq!(alone.keys[0].topic, giant);
+        assert_eq!(alone.keys[0].topic, heavy_key);
         let end = now + ms(300);
-        dirty.finish(weighed(alone, heavy), Outcome::Done { slow: false }, end);
-        dirty.mark(&giant, Source::Trigger, end);
+        dirty.finish(with_cost(alone, cost), Outcome::Done { slow: false }, end);
+        dirty.mark(&heavy_key, Source::Trigger, end);
         let again = dirty.take(end, |_| true).or_else(|| dirty.take_solo(end));
         assert_eq!(
             again.is_none(),
-            heavy == Weight::Giant,
-            "a giant rests as long as it was read"
+            cost == Weight::Giant,
+            "the pause of a heavy key is as long as its read"
         );
         if let Some(batch) = again {
-            dirty.finish(weighed(batch, heavy), Outcome::Done { slow: false }, end);
+            dirty.finish(with_cost(batch, cost), Outcome::Done { slow: false }, end);
         }
         now = end;
     }
@@ -473,12 +473,12 @@ fn a_measured_giant_is_alone_from_its_first_read_on_and_while_it_is_one() {
     assert_eq!(
         dirty.take(now, |_| true).unwrap().keys.len(),
         8,
-        "a giant that shrank is one of many again"
+        "a heavy key that shrank is in the batch again"
     );
 }
 
 impl<W> Dirty<W> {
-    /// Whether the key is marked, or will be without anybody's doing.
+    /// Returns whether the key is marked, or will be by a timer.
     pub(in crate::engine) fn is_pending(&self, topic: &Topic) -> bool {
         self.keys
             .get(topic)

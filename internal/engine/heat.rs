@@ -1,43 +1,46 @@
-//! When telling of a key's changes costs more than looking: a hot key is read on a timer, and its writers may be silent meanwhile.
+//! Detects hot keys: keys for which notifications cost more than polling. A hot key is read on a
+//! timer, and its writers need not notify meanwhile.
 //!
-//! A committing NOTIFY takes a lock of the whole database, and each wakes the server, which reads the key no more often than
-//! `Pace::min_interval` allows. Far beyond that rate the notifications say nothing that the next read would not find.
+//! A committing NOTIFY takes a lock of the whole database. Each notification wakes the server,
+//! which reads the key at most once per `ReadPacing::min_interval`. Far beyond that rate, a
+//! notification adds nothing that the next read would not find.
 
 use std::time::{Duration, Instant};
 
-/// Notifications are counted over this.
+/// The time window in which notifications are counted.
 const WINDOW: Duration = Duration::from_secs(1);
-/// A key that has not changed for so long is hot no more.
+/// The time without a change after which a key is no longer hot.
 const REST: Duration = Duration::from_secs(1);
 
-/// What is to be said of a key to those who declare interest.
+/// A change of polling that must be passed on to the watch interest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Writers may be silent: the key is read on a timer.
+    /// The key is hot: poll it, and let its writers skip notifications.
     Hot,
-    /// Writers should tell again.
+    /// The key has cooled down: its writers should notify again.
     Cool,
 }
 
-/// How one key is told of.
+/// The hot-key state of one key.
 #[derive(Debug, Default)]
 pub(super) struct Heat {
-    /// Since when, and how many notifications came.
+    /// The start of the current window, and the number of notifications in it.
     counted: Option<(Instant, u32)>,
     timed: Option<Timed>,
 }
 
-/// A key that is read on a timer.
+/// The state of a key that is polled on a timer.
 #[derive(Debug)]
 struct Timed {
-    /// When it was last seen to have changed.
+    /// The time of the last read that found a change.
     changed: Instant,
-    /// Its writers are being told to tell.
+    /// True if [`PollingChange::StopPolling`] was returned already, so that notifications are being
+    /// enabled.
     cooling: bool,
 }
 
 impl Heat {
-    /// A notification came.
+    /// Records a notification for the key.
     pub(super) fn told(&mut self, now: Instant) {
         match &mut self.counted {
             Some((since, count)) if now.saturating_duration_since(*since) < WINDOW => {
@@ -47,7 +50,9 @@ impl Heat {
         }
     }
 
-    /// The key was read, and had changed or not.
+    /// Records a read and whether it found a change. Returns a change of polling if one is due.
+    /// `hot_from` is the number of notifications in a second that makes a key hot; `None` disables
+    /// polling.
     pub(super) fn read(
         &mut self,
         changed: bool,
@@ -60,8 +65,8 @@ impl Heat {
                 None
             }
             Some(timed) => {
-                let rests = now.saturating_duration_since(timed.changed) >= REST;
-                (rests && !std::mem::replace(&mut timed.cooling, rests)).then_some(Turn::Cool)
+                let is_quiet = now.saturating_duration_since(timed.changed) >= REST;
+                (is_quiet && !std::mem::replace(&mut timed.cooling, is_quiet)).then_some(Turn::Cool)
             }
             None => {
                 let is_hot = self
@@ -75,7 +80,7 @@ impl Heat {
         }
     }
 
-    /// Reads on a timer begin.
+    /// Starts polling the key on a timer.
     pub(super) fn start(&mut self, now: Instant) {
         self.timed = Some(Timed {
             changed: now,
@@ -83,12 +88,12 @@ impl Heat {
         });
     }
 
-    /// Its writers tell.
+    /// Stops polling: the key's writers notify again.
     pub(super) fn end(&mut self) {
         self.timed = None;
     }
 
-    /// Whether the key is read on a timer.
+    /// Returns whether the key is polled on a timer.
     pub(super) fn is_timed(&self) -> bool {
         self.timed.is_some()
     }
@@ -105,36 +110,42 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_hot_when_many_tell_within_a_second() {
+    fn key_is_hot_after_many_notifications_in_a_second() {
         let start = Instant::now();
-        let (mut heat, mut slow) = (Heat::default(), Heat::default());
+        let (mut frequent, mut slow) = (Heat::default(), Heat::default());
         for n in 0..3 {
-            assert_eq!(heat.read(true, start, FROM), None, "told {n} times");
-            heat.told(start + ms(n * 400));
+            assert_eq!(
+                frequent.read(true, start, FROM),
+                None,
+                "after {n} notifications"
+            );
+            frequent.told(start + ms(n * 400));
             slow.told(start + ms(n * 1_000));
         }
-        assert_eq!(heat.read(true, start + ms(801), FROM), Some(Turn::Hot));
+        assert_eq!(frequent.read(true, start + ms(801), FROM), Some(Turn::Hot));
         assert_eq!(
-            heat.read(true, start + ms(802), FROM),
+            frequent.read(true, start + ms(802), FROM),
             None,
-            "refused: it is counted anew"
+            "after a refusal the count starts anew"
         );
         assert_eq!(slow.read(true, start + ms(2_001), FROM), None);
     }
 
     #[test]
-    fn it_cools_down_once_when_it_has_not_changed_for_a_while() {
+    fn polling_stops_once_after_a_quiet_period() {
         let start = Instant::now();
-        let mut heat = Heat::default();
-        heat.start(start);
-        let turns: Vec<_> = (0..40)
-            .map(|n| heat.read(n < 10, start + ms(n * 50), FROM))
+        let mut detector = Heat::default();
+        detector.start(start);
+        let changes: Vec<_> = (0..40)
+            .map(|n| detector.read(n < 10, start + ms(n * 50), FROM))
             .collect();
-        let cool = turns.iter().position(|turn| *turn == Some(Turn::Cool));
-        assert_eq!(cool, Some(29), "a second after the last change");
-        assert_eq!(turns.iter().flatten().count(), 1);
-        assert!(heat.is_timed(), "until its writers tell");
-        heat.end();
-        assert!(!heat.is_timed());
+        let stop = changes
+            .iter()
+            .position(|change| *change == Some(Turn::Cool));
+        assert_eq!(stop, Some(29), "a second after the last change");
+        assert_eq!(changes.iter().flatten().count(), 1);
+        assert!(detector.is_timed(), "until notifications are enabled");
+        detector.end();
+        assert!(!detector.is_timed());
     }
 }

@@ -1,20 +1,24 @@
-//! How the engine says which keys it watches, so that writers of all others can stay silent.
+//! The engine's declaration of watched keys, which lets writers of all other keys skip
+//! notifications.
 
 use crate::ident::Topic;
 
-/// Whether writers of a key tell of their changes.
+/// The state of notifications for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arming {
-    /// They do: what is read now is followed by a hint at every change.
+    /// Writers notify: after a read, every change sends a hint.
     Armed,
-    /// They will in a moment, and [`crate::engine::Engine::armed`] will say so: a read before that could miss a silent change.
+    /// Writers will notify soon, and a call of [`crate::engine::Engine::notifications_enabled`]
+    /// will follow. A read before that call could miss a change without a notification.
     Soon,
-    /// Nobody can say: notifications don't arrive, or not now. Reading at once is as good as reading later.
+    /// The state cannot be determined: notifications do not arrive, or not now. Reading at once is
+    /// as good as reading later.
     Unknown,
 }
 
 impl From<Option<bool>> for Arming {
-    /// What [`crate::postgres::Interest::add`] says: whether the locks are held, if they can be had at all.
+    /// Converts the result of [`crate::postgres::WatchLocks::add`]: whether the locks are held, or
+    /// `None` if they cannot be taken now.
     fn from(held: Option<bool>) -> Self {
         match held {
             Some(true) => Self::Armed,
@@ -24,22 +28,24 @@ impl From<Option<bool>> for Arming {
     }
 }
 
-/// Declares interest in keys. Called under the engine's lock: must not block, and must not call back.
+/// Declares interest in keys. The engine calls it under its lock, so implementations must not block
+/// and must not call the engine.
 pub trait Interest: Send + Sync {
-    /// The key has viewers.
+    /// Declares that the key has viewers.
     fn watch(&self, topic: &Topic) -> Arming;
 
-    /// It has none any more.
+    /// Declares that the key has no viewers any more.
     fn unwatch(&self, topic: &Topic);
 
-    /// It has, but writers need not tell: it is read on a timer until it is watched again. False: they tell all the same.
+    /// Lets writers skip notifications although the key has viewers: it is polled until the next
+    /// `watch`. Returns `false` if its writers notify in any case.
     fn relax(&self, topic: &Topic) -> bool {
         let _ = topic;
         false
     }
 }
 
-/// For databases whose writers always tell.
+/// An implementation for databases whose writers always notify.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoInterest;
 

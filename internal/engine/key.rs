@@ -1,11 +1,12 @@
-//! What the dirty set knows of one watched key.
+//! The state of one watched key in the dirty set.
 
 use std::time::Instant;
 
 use crate::engine::Sources;
 use crate::engine::heat::Heat;
 
-/// A key that is to be read.
+/// A key that is marked and not yet read: the sources of its hints, the time of the oldest hint,
+/// and its waiters.
 #[derive(Debug)]
 pub(super) struct Waiting<W> {
     pub(super) sources: Sources,
@@ -13,23 +14,25 @@ pub(super) struct Waiting<W> {
     pub(super) waiters: Vec<W>,
 }
 
-/// A watched key.
+/// The state of a watched key.
 #[derive(Debug)]
 pub(super) struct KeyState<W> {
     pub(super) waiting: Option<Waiting<W>>,
     pub(super) not_before: Option<Instant>,
     pub(super) failures: u32,
-    /// Most keys this one may share a statement with: halved when its batch was slow, doubled when it was not.
+    /// The largest number of keys that may share a statement with this one. Halved after a slow
+    /// batch, doubled after a fast one.
     pub(super) share: usize,
-    /// When the hook last named it, while reminders follow.
+    /// The time of the hook's last hint, while rechecks are still scheduled.
     pub(super) hooked: Option<Instant>,
-    /// When to read it although its writers have not yet been told that it is watched.
+    /// The time to read the key even if its writers' notifications are not enabled by then.
     pub(super) provisional: Option<Instant>,
     pub(super) heat: Heat,
 }
 
 impl<W> KeyState<W> {
-    /// A key that nothing is known of, except how many may share a statement with it.
+    /// Creates the state of a key without history. `share` is the largest number of keys in its
+    /// statement.
     pub(super) fn new(share: usize) -> Self {
         Self {
             waiting: None,
@@ -42,7 +45,7 @@ impl<W> KeyState<W> {
         }
     }
 
-    /// Merges a failed read's reasons with those that came meanwhile.
+    /// Merges the hints and waiters of a failed read with those that arrived meanwhile.
     pub(super) fn wait_again(&mut self, sources: Sources, since: Instant, mut waiters: Vec<W>) {
         let waiting = self.waiting.get_or_insert_with(|| Waiting {
             sources,

@@ -1,18 +1,20 @@
-//! How many statements of a stream run at once. Pure.
+//! The slots for concurrent statements of each stream. Pure.
 //!
-//! One, as a rule: what becomes dirty meanwhile waits for the next, and so batches make themselves. But a statement that drags on, with a
-//! giant in it that nobody knew, must not hold up every other key of its stream: once it is overdue a second one may start beside it.
+//! Usually a stream has one statement at a time. Keys that become dirty meanwhile wait for the next
+//! one, and so batches form by themselves. A statement that takes long, because of a heavy key that
+//! was not known, must not delay all other keys of its stream. Once it is overdue, a second
+//! statement may start.
 
 use std::time::{Duration, Instant};
 
 use crate::ident::StreamId;
 
-/// A batch that has run for this long does not hold its stream's lane any more.
+/// The running time after which a batch no longer blocks its stream.
 const OVERDUE: Duration = Duration::from_millis(20);
-/// Most batches of one stream at once, the overdue ones among them.
+/// The largest number of concurrent batches of one stream, including overdue ones.
 const LANES: usize = 3;
 
-/// By stream, when the batches that run were started.
+/// The start times of the running batches, indexed by stream.
 #[derive(Debug)]
 pub(super) struct Lanes(Vec<Vec<Instant>>);
 
@@ -25,7 +27,7 @@ impl Lanes {
         self.0[usize::from(stream.0)].push(now);
     }
 
-    /// A batch that was started then has ended.
+    /// Releases the slot of a batch that was started at `started`.
     pub(super) fn end(&mut self, stream: StreamId, started: Instant) {
         let running = &mut self.0[usize::from(stream.0)];
         if let Some(at) = running.iter().position(|start| *start == started) {
@@ -33,7 +35,7 @@ impl Lanes {
         }
     }
 
-    /// Whether a batch of the stream may start.
+    /// Returns whether a batch of the stream may start.
     pub(super) fn is_free(&self, stream: StreamId, now: Instant) -> bool {
         let running = &self.0[usize::from(stream.0)];
         running.len() < LANES
@@ -42,7 +44,7 @@ impl Lanes {
                 .all(|start| now.saturating_duration_since(*start) >= OVERDUE)
     }
 
-    /// When a lane becomes free although nothing ended.
+    /// Returns the next time at which a slot becomes free although no batch ended.
     pub(super) fn next_free(&self, now: Instant) -> Option<Instant> {
         let blocked = self.0.iter().filter(|running| running.len() < LANES);
         let last = blocked
@@ -57,24 +59,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overdue_batch_lets_a_few_others_pass() {
+    fn overdue_batch_does_not_block_its_stream() {
         let (a, b, start) = (StreamId(0), StreamId(1), Instant::now());
-        let mut lanes = Lanes::new(2);
-        assert!(lanes.is_free(a, start) && lanes.next_free(start).is_none());
-        lanes.start(a, start);
-        assert!(!lanes.is_free(a, start) && lanes.is_free(b, start));
-        assert_eq!(lanes.next_free(start), Some(start + OVERDUE));
+        let mut slots = Lanes::new(2);
+        assert!(slots.is_free(a, start) && slots.next_free(start).is_none());
+        slots.start(a, start);
+        assert!(!slots.is_free(a, start) && slots.is_free(b, start));
+        assert_eq!(slots.next_free(start), Some(start + OVERDUE));
         let late = start + OVERDUE;
-        assert!(lanes.is_free(a, late) && lanes.next_free(late).is_none());
-        lanes.start(a, late);
-        lanes.start(a, late + OVERDUE);
+        assert!(slots.is_free(a, late) && slots.next_free(late).is_none());
+        slots.start(a, late);
+        slots.start(a, late + OVERDUE);
         let later = late + 2 * OVERDUE;
-        assert!(!lanes.is_free(a, later), "but no more than that");
-        assert!(
-            lanes.next_free(later).is_none(),
-            "and nobody is woken for nothing"
-        );
-        lanes.end(a, start);
-        assert!(lanes.is_free(a, later));
+        assert!(!slots.is_free(a, later), "but no more than that");
+        assert!(slots.next_free(later).is_none(), "and no timer is needed");
+        slots.end(a, start);
+        assert!(slots.is_free(a, later));
     }
 }

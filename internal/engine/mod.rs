@@ -1,8 +1,10 @@
-//! From «this key may have changed» to a published snapshot, with one query for any number of hints and viewers.
+//! Turns change hints into published snapshots, with one query for any number of hints and viewers.
 //!
-//! [`Engine`] is the one door: hints come in from any thread and are merged into the dirty set. One actor ([`Engine::run`]) takes
-//! batches out of it, reads each with one statement, and publishes what differs. It also owns the two things that change numbers
-//! without a row changing: midnight, and doubt (the sweep, and the resync after missed notifications).
+//! [`Engine`] is the single entry point. Hints arrive from any thread and are merged into the dirty
+//! set. One actor ([`Engine::run`]) takes batches out of it, reads each batch with one statement
+//! and publishes the rows that differ. The actor also owns the two things that change numbers
+//! without a row changing: midnight, and doubt (the sweep, and the resync after missed
+//! notifications).
 
 mod ailing;
 mod batch;
@@ -46,23 +48,25 @@ pub(crate) use refresh::simulated::Actor;
 pub use source::Source;
 use source::Sources;
 
-/// How long the first read of a key waits for its writers to be told that it is watched. Usually that takes a fraction of a millisecond,
-/// and tens of them when ten thousand clients come back at once, which is no moment to read each key twice. A long transaction that
-/// changed the key in silence can hold it up for longer; then the key is read now, and again.
+/// The longest time that the first read of a key waits for its writers' notifications to be
+/// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
+/// milliseconds when ten thousand clients come back at once, which is no moment to read each key
+/// twice. A long transaction that changed the key without a notification can take longer; then the
+/// key is read now, and once more afterwards.
 const ARMING: Duration = Duration::from_millis(100);
 
-/// How the engine works.
+/// The engine's settings: pacing, sweeps, staleness and slots for slow keys.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How keys are gathered and paced.
+    /// The limits on batch size, read interval and retries.
     pub pace: Pace,
-    /// How often everything watched is read again while notifications arrive.
+    /// The interval at which all watched keys are read again while notifications arrive.
     pub sweep: Duration,
-    /// The same while none do.
+    /// The interval of the sweep while notifications do not arrive.
     pub sweep_deaf: Duration,
-    /// How long the database may be away before viewers are told.
+    /// The length of a database outage after which viewers are notified that numbers may be old.
     pub stale_after: Duration,
-    /// How many slow or failing keys may be read beside the batches.
+    /// The number of slow or failing keys that may be read at a time, in addition to the batches.
     pub solo_lanes: usize,
 }
 
@@ -78,12 +82,12 @@ impl Default for Config {
     }
 }
 
-/// The key could not be read now. It stays marked and will be.
+/// The error for a key that could not be read now. It stays marked and is read later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the statistics could not be read; the change stays marked and is retried")]
 pub struct Unsettled;
 
-/// Whoever waits for a read: told whether it succeeded.
+/// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
 type Waiter = oneshot::Sender<bool>;
 
 struct State {
@@ -92,24 +96,26 @@ struct State {
 }
 
 struct Shared {
-    /// Written by every source of hints, emptied by the actor; held for look-ups only.
+    /// The dirty set and the suspected missed changes. All sources of hints write it and the actor
+    /// empties it. The lock is held for look-ups only.
     state: Mutex<State>,
-    /// Rung when something was added to `state` that the actor should look at.
+    /// The signal that `state` has something new for the actor.
     wake: Notify,
-    /// Triggers are installed and their notifications arrive, so that nothing else is needed. Relaxed: a hint for pacing alone.
+    /// True if all triggers are installed and their notifications arrive, so that no other source
+    /// of hints is needed. Relaxed: it only steers pacing.
     covered: AtomicBool,
     interest: Arc<dyn Interest>,
     metrics: Arc<Metrics>,
 }
 
-/// The one door for hints. Clones share one engine.
+/// The entry point for change hints. Clones share one engine.
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
 }
 
 impl Engine {
-    /// An engine that takes hints from now on, and acts on them once it [runs](Engine::run).
+    /// Creates an engine that accepts hints at once and acts on them once it [runs](Engine::run).
     pub fn new(
         config: &Config,
         catalog: &Catalog,
@@ -139,7 +145,7 @@ impl Engine {
         }
     }
 
-    /// What tells this engine, as the hub's observer, which topics have viewers.
+    /// Returns this engine as an observer of the hub, which reports the topics that have viewers.
     pub fn observer(&self) -> Box<dyn Observer> {
         Box::new(self.clone())
     }
@@ -149,7 +155,7 @@ impl Engine {
         refresh::Refresh::new(self.shared, parts).run().await;
     }
 
-    /// This key may have changed.
+    /// Records a hint that this key may have changed.
     pub fn changed(&self, topic: &Topic, source: Source) {
         let mut state = self.lock();
         state.corrections.explain(topic);
@@ -158,7 +164,8 @@ impl Engine {
         self.note(mark, source);
     }
 
-    /// The writers of these keys tell of their changes from now on: what they changed in silence is read now.
+    /// Marks these keys for a read: their writers send notifications from now on, and changes made
+    /// before without a notification must be read.
     pub fn armed(&self, topics: &[Topic]) {
         let now = instant();
         let mut state = self.lock();
@@ -169,33 +176,34 @@ impl Engine {
         self.shared.wake.notify_one();
     }
 
-    /// Every watched key may have changed; or every one of a stream.
+    /// Marks every watched key, or every watched key of one stream.
     pub fn everything(&self, stream: Option<StreamId>, source: Source) {
         self.lock().dirty.mark_all(stream, source, instant());
         self.shared.metrics.changes_received.add(source.as_str());
         self.shared.wake.notify_one();
     }
 
-    /// The hook's hint: resolves when the key was read, or at once if nobody watches it. Where triggers don't cover its caller, the key
-    /// is read again a few times, since the caller may not have committed yet.
+    /// Records the hook's hint. The future resolves when the key was read, or at once if it has no
+    /// viewers. If triggers do not cover the writer, the key is read again a few times, because the
+    /// request to the hook may precede the commit.
     pub fn settle(
         &self,
         topic: &Topic,
     ) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let now = instant();
         let mut state = self.lock();
         state.corrections.explain(topic);
         let mark = state.dirty.mark(topic, Source::Hook, now);
-        state.dirty.wait(topic, tell);
+        state.dirty.wait(topic, sender);
         if !self.shared.covered.load(Ordering::Relaxed) {
             state.dirty.remind(topic, now);
         }
         drop(state);
         self.note(mark, Source::Hook);
-        // An error of the channel: the last viewer left meanwhile, and with him the need to read.
+        // The channel fails when the last viewer left meanwhile; then the read is not needed.
         async move {
-            if told.await.unwrap_or(true) {
+            if result.await.unwrap_or(true) {
                 Ok(())
             } else {
                 Err(Unsettled)
@@ -203,13 +211,13 @@ impl Engine {
         }
     }
 
-    /// Says whether triggers are installed and notifications arrive.
+    /// Sets whether all triggers are installed and their notifications arrive.
     pub fn set_covered(&self, covered: bool) {
         self.shared.covered.store(covered, Ordering::Relaxed);
         self.shared.wake.notify_one();
     }
 
-    /// How many keys wait to be read.
+    /// Returns the number of keys that wait to be read.
     pub fn dirty_keys(&self) -> usize {
         self.lock().dirty.waiting()
     }
@@ -234,17 +242,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has writers of keys that became hot fall silent, and those of keys that cooled down tell again.
+    /// Stops notifications for keys that became hot, and enables them again for keys that cooled
+    /// down.
     fn turn(&self, dirty: &mut Dirty<Waiter>, now: Instant) {
-        for (topic, turn) in dirty.take_turns() {
-            match turn {
+        for (topic, change) in dirty.take_turns() {
+            match change {
                 Turn::Hot => {
                     if self.interest.relax(&topic) {
                         self.metrics.hot_keys.inc();
                         dirty.time(&topic, now);
                     }
                 }
-                // While they are being told, the timer goes on.
+                // Polling continues until notifications are enabled again.
                 Turn::Cool => match self.interest.watch(&topic) {
                     Arming::Armed | Arming::Unknown => dirty.armed(&topic, now),
                     Arming::Soon => {}
@@ -254,7 +263,8 @@ impl Shared {
     }
 }
 
-/// Called under the hub's lock, which is always taken before the engine's.
+/// The hub calls these methods under its lock. The lock order is: the hub's lock first, then the
+/// engine's.
 impl Observer for Engine {
     fn watched(&self, topic: &Topic) {
         let now = instant();

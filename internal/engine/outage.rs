@@ -1,25 +1,27 @@
-//! Whether the database answers, and when it is asked again if it does not.
+//! The health of the database: whether it responds, and the time of the next attempt if it does
+//! not.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::Staleness;
 
-/// First pause after a failure; doubled up to [`LONGEST`], with jitter.
+/// The first pause after a failure. It doubles up to [`LONGEST_PAUSE`], with jitter.
 const FIRST: Duration = Duration::from_millis(50);
-/// Longest pause: the most that recovery is noticed late.
+/// The longest pause, which bounds the delay until a recovery is noticed.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Pure but for the jitter.
+/// The state of an outage. Pure except for the jitter.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// When the first read failed since the last that did not: for durations, and Unix seconds for people.
+    /// The start of the first failed read since the last success: an instant for durations, and
+    /// Unix seconds for display.
     since: Option<(Instant, i64)>,
     failures: u32,
     retry_at: Option<Instant>,
 }
 
 impl Outage {
-    /// A read that was started at `started` got no answer.
+    /// Records a read that was started at `started` and got no response.
     pub(super) fn failed(&mut self, started: Instant, now: Instant, unix_s: i64) {
         let elapsed =
             i64::try_from(now.saturating_duration_since(started).as_secs()).unwrap_or_default();
@@ -31,17 +33,17 @@ impl Outage {
         self.retry_at = Some(now + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 
-    /// The database answered.
+    /// Records a response of the database and ends the outage.
     pub(super) fn over(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether reads must wait, and until when.
+    /// Returns the time until which reads must wait, or `None` if they may start now.
     pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
         self.retry_at.filter(|at| *at > now)
     }
 
-    /// What viewers should know.
+    /// Returns the staleness to publish. Outages shorter than `stale_after` count as fresh.
     pub(super) fn staleness(&self, now: Instant, stale_after: Duration) -> Staleness {
         match self.since {
             Some((since, unix_s)) if now.saturating_duration_since(since) >= stale_after => {
@@ -57,18 +59,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn viewers_are_told_only_of_what_lasts() {
+    fn only_lasting_outages_are_published() {
         let start = Instant::now();
         let after = Duration::from_secs(1);
-        let mut outage = Outage::default();
-        outage.failed(start, start, 1_000);
-        assert!(outage.pause(start).is_some());
-        assert_eq!(outage.staleness(start, after), Staleness::Fresh);
+        let mut health = Outage::default();
+        health.failed(start, start, 1_000);
+        assert!(health.pause(start).is_some());
+        assert_eq!(health.staleness(start, after), Staleness::Fresh);
         let later = start + Duration::from_secs(3);
-        outage.failed(later, later, 1_003);
-        assert_eq!(outage.staleness(later, after), Staleness::StaleSince(1_000));
-        outage.over();
-        assert_eq!(outage.staleness(later, after), Staleness::Fresh);
-        assert_eq!(outage.pause(start), None);
+        health.failed(later, later, 1_003);
+        assert_eq!(health.staleness(later, after), Staleness::StaleSince(1_000));
+        health.over();
+        assert_eq!(health.staleness(later, after), Staleness::Fresh);
+        assert_eq!(health.pause(start), None);
     }
 }

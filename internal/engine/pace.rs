@@ -1,19 +1,21 @@
-//! How fast keys are read, and how many together.
+//! The limits on the rate of reads and on the size of batches.
 
 use std::time::Duration;
 
-/// How keys are gathered and paced.
+/// The limits on batch size, read interval, retries and notification rate.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Most keys in one statement.
+    /// The largest number of keys in one statement.
     pub batch_keys: usize,
-    /// Least time between the starts of two reads of one key.
+    /// The shortest time between the starts of two reads of one key.
     pub min_interval: Duration,
-    /// A key whose own statement is rejected is tried again after this, doubled at each failure up to [`Pace::max_backoff`].
+    /// The first pause after the database rejected a key's own statement. It doubles at each
+    /// failure up to [`ReadPacing::max_backoff`].
     pub backoff: Duration,
-    /// Longest pause between tries.
+    /// The longest pause between attempts.
     pub max_backoff: Duration,
-    /// From how many notifications a second on a key is read every [`Pace::min_interval`] instead of being told of; none: never.
+    /// The number of notifications in a second from which a key is polled every
+    /// [`ReadPacing::min_interval`] instead of being notified. `None` disables polling.
     pub hot_from: Option<u32>,
 }
 
@@ -30,7 +32,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// With another interval between the reads of one key.
+    /// Returns the same limits with another interval between the reads of one key.
     pub fn with_interval(self, min_interval: Duration) -> Self {
         Self {
             min_interval,
@@ -40,7 +42,8 @@ impl Pace {
     }
 }
 
-/// Ten times as many as are read, and no fewer than 200, which cost next to nothing. Where reads follow each other without a pause a timer would
+/// Returns ten times the largest number of reads in a second, but at least 200, since that many
+/// notifications cost next to nothing. Returns `None` for an interval of zero: a poll timer would
 /// never rest.
 fn hot_from(min_interval: Duration) -> Option<u32> {
     let reads = Duration::from_secs(1)

@@ -1,4 +1,4 @@
-//! What the actor works with.
+//! The dependencies of the engine's actor.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use crate::engine::{Config, Reader};
 use crate::hub::Hub;
 use crate::stream::Catalog;
 
-/// What the engine works with.
+/// The dependencies of the engine's actor, assembled by the wiring.
 pub struct Parts {
-    /// How.
+    /// The engine's settings, see [`Config`].
     pub config: Config,
-    /// The streams.
+    /// The catalog of all configured streams.
     pub catalog: Arc<Catalog>,
-    /// Where rows go.
+    /// The hub that rows are published to.
     pub hub: Arc<Hub>,
-    /// Where rows come from.
+    /// The database reader that rows come from.
     pub reader: Arc<dyn Reader>,
-    /// Which day it is.
+    /// The wall clock, which gives each zone's date.
     pub clock: Clock,
-    /// When to stop.
+    /// The shutdown signal that ends the actor.
     pub drain: Drain,
 }
 

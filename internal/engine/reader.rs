@@ -1,4 +1,4 @@
-//! What the engine asks of a database; the seam at which a simulator takes its place.
+//! The engine's interface to the database. A simulator implements it in tests.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,32 +10,34 @@ use jiff::civil::Date;
 use crate::ident::Key;
 use crate::stream::{Row, Stream};
 
-/// A boxed answer: the trait must be object-safe.
+/// The boxed result of a read, because the trait must be object-safe.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
-/// Why there is no answer.
+/// The reason for a failed read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The database can't be asked now; asking again later may help.
+    /// The database cannot be reached now; a later attempt may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// The database refuses this statement, or it ran too long.
+    /// The database refused this statement, or the statement ran into its time-out.
     #[error("{0}")]
     Rejected(String),
 }
 
-/// A row, and what it took to read.
+/// A row and the time that reading it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The row.
+    /// The row as the database returned it.
     pub row: Row,
-    /// What the database took between the row before it in the same statement and this one; for the first, since the statement began.
+    /// The time in the database between the previous row of the statement and this one; for the
+    /// first row, since the start of the statement. `None` if unknown.
     pub took: Option<Duration>,
 }
 
-/// Reads streams.
+/// Reads the rows and zones of a stream's keys.
 pub trait Reader: Send + Sync {
-    /// One row per key, in any order; `todays[i]` is today of `keys[i]`. Must end, within seconds, whatever the database does.
+    /// Reads one row per key, in any order; `todays[i]` is the local date of `keys[i]`. The future
+    /// must end within seconds, regardless of the database's state.
     fn read<'a>(
         &'a self,
         stream: &'a Stream,
@@ -43,7 +45,8 @@ pub trait Reader: Send + Sync {
         todays: &'a [Date],
     ) -> Answer<'a, Vec<Reading>>;
 
-    /// The keys among these of which the stream's query and its check say different things at one moment.
+    /// Returns those keys for which the stream's query and its verification query give different
+    /// results in one snapshot.
     fn differences<'a>(
         &'a self,
         _stream: &'a Stream,
@@ -53,7 +56,7 @@ pub trait Reader: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// The zone names of those keys that have one.
+    /// Returns the zone names of those keys that have one.
     fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key])
     -> Answer<'a, HashMap<Key, String>>;
 }

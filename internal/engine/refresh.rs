@@ -1,4 +1,4 @@
-//! The actor: takes batches out of the dirty set, reads, compares, publishes.
+//! The engine's actor: takes batches out of the dirty set, reads, compares and publishes.
 
 mod audit;
 mod staleness;
@@ -28,17 +28,19 @@ use crate::telemetry::{Kind, Metrics};
 pub(super) use audit::CHECK_RESULTS;
 use audit::Rounds;
 
-/// The clock is looked at this often at least, so that a step of the wall clock or a suspended machine can't hide a midnight.
+/// The longest sleep of the actor, so that a step of the wall clock or a suspended machine cannot
+/// hide a midnight.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
 
 enum Event {
     Stop,
-    /// A hint came, or a deadline passed.
+    /// A hint arrived, or a deadline passed.
     Woken,
-    /// The zones of a batch's keys are known; now it can be read.
+    /// The zones of a batch's keys are known, so the batch can be read.
     Zoned(Batch<Waiter>, Result<HashMap<Key, String>, ReadError>),
     Read(Batch<Waiter>, Result<Vec<Reading>, ReadError>),
-    /// Of these keys, those that differ from what the stream's check says.
+    /// The verified topics, and those of their keys that differ from the stream's verification
+    /// query.
     Audited(Vec<Topic>, Result<Vec<Key>, ReadError>),
 }
 
@@ -48,18 +50,19 @@ pub(super) struct Refresh {
     metrics: Arc<Metrics>,
     calendar: Calendar,
     outage: Outage,
-    /// By stream.
+    /// The health of each stream, indexed by stream.
     ailing: Vec<Ailing>,
-    /// Statements under way: one batch a stream as a rule, and a few solos.
+    /// The statements under way: usually one batch for each stream, and a few single keys.
     running: FuturesUnordered<BoxFuture<'static, Event>>,
     lanes: Lanes,
     solos: usize,
     next_sweep: Instant,
     rounds: Rounds,
-    /// By stream.
+    /// The typical read cost, indexed by stream.
     usual: Vec<Usual>,
     staleness: Staleness,
-    /// When reads were last started. What was held back then is due by that clock, or it would be missed if its time came right after.
+    /// The time at which reads were last started. Deadlines are computed from it: a key held back
+    /// at that time would be missed if it became due between that time and the current one.
     looked: Instant,
 }
 
@@ -116,7 +119,7 @@ impl Refresh {
         }
     }
 
-    /// When to look again although nothing happens; `None` while nobody watches anything.
+    /// Returns the time of the next timer, or `None` while no key has viewers.
     fn deadline(&self) -> Option<Instant> {
         let now = self.looked;
         let state = self.shared.lock();
@@ -128,8 +131,8 @@ impl Refresh {
         drop(state);
         let clock = watching.then(|| now + self.until_midnight().min(LONGEST_NAP));
         let sweep = watching.then_some(self.next_sweep);
-        let lane = self.lanes.next_free(now);
-        [reads, retry, corrections, clock, sweep, lane]
+        let slot = self.lanes.next_free(now);
+        [reads, retry, corrections, clock, sweep, slot]
             .into_iter()
             .flatten()
             .min()
@@ -141,7 +144,7 @@ impl Refresh {
         Duration::try_from(midnight.duration_since(now)).unwrap_or_default()
     }
 
-    /// Midnight, the sweep, and suspicions that became certain.
+    /// Handles midnights, the sweep, and suspected missed changes that became certain.
     fn look_at_the_clock(&mut self) {
         let now = instant();
         let (streams, keys) = self.calendar.roll(self.parts.clock.now());
@@ -154,7 +157,8 @@ impl Refresh {
         self.next_sweep = self.next_sweep.min(now + sweep);
         let mut state = self.shared.lock();
         if state.dirty.watched().next().is_none() {
-            // Nothing to sweep: the next viewer's first read is not followed by a sweep at once.
+            // Nothing to sweep. The deadline moves, so that no sweep directly follows the next
+            // viewer's first read.
             self.next_sweep = now + sweep;
             self.calendar.forget(None);
         }
@@ -164,31 +168,32 @@ impl Refresh {
         for key in &keys {
             state.dirty.mark(key, Source::Rollover, now);
         }
-        let sweeps = now >= self.next_sweep;
-        if sweeps {
+        let is_sweep_due = now >= self.next_sweep;
+        if is_sweep_due {
             self.next_sweep = now + sweep;
-            // Zones are asked for again, too: a business may have moved.
+            // The zones are read again as well, because a business may have moved.
             self.calendar.forget(None);
             state.dirty.mark_all(None, Source::Sweep, now);
         }
-        let certain = state.corrections.take_certain(now);
+        let missed = state.corrections.take_certain(now);
         drop(state);
-        if sweeps {
+        if is_sweep_due {
             self.audit();
         }
-        self.metrics.corrections.inc_by(certain.len() as u64);
-        // Where triggers or notifications are known to be missing that was said, and this is how it was meant to be.
-        if let (Some(topic), true) = (certain.first(), covered) {
+        self.metrics.corrections.inc_by(missed.len() as u64);
+        // While triggers or notifications are known to be missing, a log entry exists already and
+        // such changes are expected.
+        if let (Some(topic), true) = (missed.first(), covered) {
             let stream = &self.parts.catalog.get(topic.stream).name;
-            let (keys, key) = (certain.len(), topic.key.as_str());
+            let (keys, key) = (missed.len(), topic.key.as_str());
             self.metrics
                 .journal
                 .note(Kind::Correction, "sweep", Some(key));
-            tracing::warn!(%stream, keys, key, "the sweep found changes that no trigger told of: something writes around them");
+            tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
         }
     }
 
-    /// Fills every free lane.
+    /// Starts reads until no slot or no due key is left.
     fn start_reads(&mut self) {
         let now = instant();
         self.looked = now;
@@ -215,7 +220,8 @@ impl Refresh {
         }
     }
 
-    /// While the database is away one statement at a time finds out whether it is back; what is due meanwhile waits for its answer.
+    /// Returns whether a probe is under way. While the database is away, one statement at a time
+    /// finds out whether it is back, and due keys wait for its result.
     fn awaits_probe(&self, now: Instant) -> bool {
         self.outage.staleness(now, Duration::ZERO) != Staleness::Fresh && !self.running.is_empty()
     }
@@ -300,21 +306,21 @@ impl Refresh {
             .keys
             .first()
             .filter(|_| batch.keys.len() == 1 && outcome == Outcome::Rejected);
-        let was_well = alone.map(|key| !state.dirty.is_failing(&key.topic));
+        let was_healthy = alone.map(|key| !state.dirty.is_failing(&key.topic));
         let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
         self.shared.turn(&mut state.dirty, now);
-        let all_fail = was_well.is_some() && state.dirty.all_failing(stream);
+        let all_fail = was_healthy.is_some() && state.dirty.all_failing(stream);
         drop(state);
-        if let Some(was_well) = was_well {
+        if let Some(was_healthy) = was_healthy {
             self.ailing[usize::from(stream.0)].failed(
-                was_well,
+                was_healthy,
                 all_fail,
                 now,
                 self.parts.clock.unix_s(),
             );
         }
         for waiter in waiters {
-            // Whoever waited may have gone.
+            // The receiver may be gone already.
             let _ = waiter.send(succeeded);
         }
     }
@@ -334,7 +340,7 @@ impl Refresh {
             }
             ReadError::Rejected(_) => {
                 self.metrics.read_failures.add("rejected");
-                // The database answers.
+                // A rejection proves that the database responds.
                 self.outage.over();
                 if keys == 1 {
                     let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
@@ -362,7 +368,8 @@ impl Refresh {
             .collect();
         for taken in &mut batch.keys {
             let key = &taken.topic.key;
-            // A query without the LATERAL form says nothing of a key without rows; its viewers still learn that they are served.
+            // A query without the LATERAL form returns no row for a key without data. Its viewers
+            // still get a frame, so that they know that they are served.
             let absent = || Row {
                 key: key.clone(),
                 columns: "{}".to_owned(),
@@ -383,7 +390,8 @@ impl Refresh {
             Published::Changed(_) if taken.sources.is_only(Source::Sweep) => {
                 self.shared.lock().corrections.suspect(&taken.topic, now)
             }
-            // Nobody told of what a timer finds, so nobody knows since when it was so.
+            // A polled change has no notification, so there is no change-to-frame latency to
+            // record.
             Published::Changed(_) if !taken.sources.is_only(Source::Timer) => self
                 .metrics
                 .change_to_frame_seconds
@@ -395,11 +403,12 @@ impl Refresh {
         }
     }
 
-    /// Learns what each key of the batch takes. True if it took far longer than that explains.
+    /// Records the cost of each key of the batch. Returns `true` if the batch took far longer than
+    /// these costs explain.
     fn weigh(&mut self, batch: &mut Batch<Waiter>, rows: &[Reading], now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(batch.started);
         let mut unexplained = elapsed;
-        // Before the first of several rows a statement may have done the work for all.
+        // The first of several rows may include the work for all of them, so its time is not used.
         let known = rows
             .iter()
             .skip(usize::from(rows.len() > 1))

@@ -1,4 +1,5 @@
-//! The actor, driven by a simulator: no runtime, no timer; time and answers come when the simulator says so.
+//! The actor under the control of a simulator: no runtime and no timers. The simulator provides
+//! time and query results.
 
 use futures_util::FutureExt;
 
@@ -6,23 +7,24 @@ use super::*;
 use crate::engine::Engine;
 use crate::ident::Topic;
 
-/// So many steps without time passing are a loop that never rests.
+/// The number of steps without passing time that counts as an endless loop.
 const RESTLESS: usize = 1_000;
 
-/// An engine that does only what it is told to, by whoever owns it.
+/// An engine that acts only when its owner calls it.
 pub(crate) struct Actor(Refresh);
 
 impl Actor {
-    /// The actor of an engine.
+    /// Creates the actor of an engine.
     pub(crate) fn new(engine: &Engine, parts: Parts) -> Self {
         Self(Refresh::new(Arc::clone(&engine.shared), parts))
     }
 
-    /// Does whatever [`Refresh::run`] would do before time passes. False: it would never rest.
+    /// Does everything that [`EngineActor::run`] would do before time passes. Returns `false` if it
+    /// would never rest.
     pub(crate) fn act(&mut self) -> bool {
         for _ in 0..RESTLESS {
-            let answered = self.0.running.next().now_or_never().flatten();
-            let event = match answered {
+            let result = self.0.running.next().now_or_never().flatten();
+            let event = match result {
                 Some(event) => event,
                 None if self.0.shared.wake.notified().now_or_never().is_some() => Event::Woken,
                 None if self.deadline().is_some_and(|at| at <= instant()) => Event::Woken,
@@ -33,12 +35,12 @@ impl Actor {
         false
     }
 
-    /// When it acts although nothing happens.
+    /// Returns the time of the next timer, or `None` if there is none.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
     }
 
-    /// Whether the key is marked, or will be without anybody's doing.
+    /// Returns whether the key is marked, or will be by a timer.
     pub(crate) fn is_pending(&self, topic: &Topic) -> bool {
         self.0.shared.lock().dirty.is_pending(topic)
     }

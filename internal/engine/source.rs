@@ -1,24 +1,24 @@
-//! Why a key is read.
+//! The sources of change hints: the reasons to read a key.
 
 use std::ops::BitOrAssign;
 
-/// Where a hint that a key may have changed came from.
+/// The source of a hint that a key may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Source {
-    /// A topic's first viewer.
+    /// The first viewer of a topic subscribed.
     Subscribe = 1,
-    /// A notification by a trigger.
+    /// A trigger sent a notification.
     Trigger = 2,
-    /// `POST /notify/…`.
+    /// A client called the hook, `POST /notify/…`.
     Hook = 4,
-    /// The slow re-read of everything watched.
+    /// The periodic re-read of all watched keys.
     Sweep = 8,
     /// Midnight in the business's zone.
     Rollover = 16,
-    /// Everything watched, since notifications may have been missed.
+    /// A re-read of all watched keys, because notifications may have been missed.
     Resync = 32,
-    /// The timer of a key that changes too often to be told of.
+    /// The poll timer of a key that changes too often for notifications.
     Timer = 64,
 }
 
@@ -33,7 +33,7 @@ impl Source {
         Self::Timer,
     ];
 
-    /// The metric's label.
+    /// Returns the label used in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Subscribe => "subscribe",
@@ -47,7 +47,7 @@ impl Source {
     }
 }
 
-/// A set of sources.
+/// A set of hint sources, as a bit mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Sources(u8);
 
@@ -56,7 +56,7 @@ impl Sources {
         self.0 |= source as u8;
     }
 
-    /// Whether `source` is the only one.
+    /// Returns whether `source` is the only element.
     pub(super) fn is_only(self, source: Source) -> bool {
         self.0 == source as u8
     }

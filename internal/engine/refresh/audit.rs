@@ -1,4 +1,5 @@
-//! A few keys at each sweep: does a stream's query still say what its check says? If not, the check stands in for it until the server ends.
+//! Compares a few keys at each sweep: a stream's query against its verification query. If they
+//! differ, the verification query replaces the query until the server ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,34 +12,35 @@ use crate::ident::{Key, Topic};
 use crate::protocol::Staleness;
 use crate::telemetry::Kind;
 
-/// Keys that are compared at a sweep. Each costs the plain read that the query is there to save.
+/// The number of keys that are compared at a sweep. Each costs the plain read that the query is
+/// meant to save.
 const KEYS: usize = 4;
 
 const SAME: &str = "same";
 const DIFFERENT: &str = "different";
 const FAILED: &str = "failed";
-/// How a comparison ends: metric labels.
+/// The results of a comparison, as metric labels.
 pub(in crate::engine) const CHECK_RESULTS: [&str; 3] = [SAME, DIFFERENT, FAILED];
 
-/// Whose turn it is.
+/// The rotation that gives every watched key its turn.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     last: Option<Topic>,
-    /// One comparison at a time.
+    /// True if a comparison is under way; only one runs at a time.
     running: bool,
-    /// The last one failed, and that was said.
+    /// True if the last comparison failed and the failure was logged.
     failed: bool,
 }
 
 impl Rounds {
-    /// The next keys of one stream, in their order, and from the beginning after the last.
+    /// Takes the next keys of one stream, in their order, and starts over after the last.
     fn take<'a, I: Iterator<Item = &'a Topic>>(&mut self, watched: impl Fn() -> I) -> Vec<Topic> {
-        let mut few = first(watched().filter(|topic| self.last.as_ref() < Some(*topic)));
-        if few.is_empty() {
-            few = first(watched());
+        let mut topics = first(watched().filter(|topic| self.last.as_ref() < Some(*topic)));
+        if topics.is_empty() {
+            topics = first(watched());
         }
-        let stream = few.first().map(|topic| topic.stream);
-        let taken: Vec<Topic> = few
+        let stream = topics.first().map(|topic| topic.stream);
+        let taken: Vec<Topic> = topics
             .into_iter()
             .filter(|topic| Some(topic.stream) == stream)
             .cloned()
@@ -48,22 +50,22 @@ impl Rounds {
     }
 }
 
-/// The first [`KEYS`], without sorting the rest.
+/// Returns the first [`KEYS_PER_SWEEP`] topics, without sorting the others.
 fn first<'a>(topics: impl Iterator<Item = &'a Topic>) -> BTreeSet<&'a Topic> {
-    let mut few = BTreeSet::new();
+    let mut smallest = BTreeSet::new();
     for topic in topics {
-        if few.len() < KEYS || few.last().is_some_and(|last| topic < *last) {
-            few.insert(topic);
+        if smallest.len() < KEYS || smallest.last().is_some_and(|last| topic < *last) {
+            smallest.insert(topic);
         }
-        if few.len() > KEYS {
-            few.pop_last();
+        if smallest.len() > KEYS {
+            smallest.pop_last();
         }
     }
-    few
+    smallest
 }
 
 impl Refresh {
-    /// Starts a comparison, unless one is under way, or the database away.
+    /// Starts a comparison, unless one is under way or the database is away.
     pub(super) fn audit(&mut self) {
         self.count_standing_in();
         let open: BTreeSet<_> = self
@@ -94,7 +96,7 @@ impl Refresh {
         };
         self.rounds.running = true;
         let (now, reader) = (self.parts.clock.now(), Arc::clone(&self.parts.reader));
-        // Both queries are told the same day; whether it is the right one does not matter here.
+        // Both queries get the same date; whether it is the right one does not matter here.
         let todays: Vec<_> = topics
             .iter()
             .map(|topic| self.calendar.today(topic, now))
@@ -106,7 +108,8 @@ impl Refresh {
         }));
     }
 
-    /// Also of checks that took over when the database refused the query: nobody told the engine of them.
+    /// Updates the gauge of active verification queries. It counts the streams anew, because one
+    /// may also become active without the engine, when the database refuses the query.
     fn count_standing_in(&self) {
         let standing_in = self
             .parts
@@ -157,7 +160,7 @@ impl Refresh {
                 .journal
                 .note(Kind::Correction, "check", Some(key));
             self.count_standing_in();
-            // What viewers were shown may be wrong.
+            // Viewers may have received wrong numbers, so all keys are read again.
             self.shared
                 .lock()
                 .dirty
@@ -179,36 +182,36 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_turn() {
+    fn every_key_is_verified_in_turn() {
         let mut topics: Vec<_> = (0..10)
             .map(|n| topic(0, n))
             .chain((0..3).map(|n| topic(1, n)))
             .collect();
         topics.reverse();
         let mut rounds = Rounds::default();
-        let mut turn = |topics: &[Topic]| -> Vec<String> {
+        let mut next = |topics: &[Topic]| -> Vec<String> {
             rounds
                 .take(|| topics.iter())
                 .iter()
                 .map(|t| format!("{}{}", t.stream.0, t.key.as_str()))
                 .collect()
         };
-        assert_eq!(turn(&topics), ["0000", "0001", "0002", "0003"]);
-        assert_eq!(turn(&topics), ["0004", "0005", "0006", "0007"]);
-        assert_eq!(turn(&topics), ["0008", "0009"], "of one stream");
-        assert_eq!(turn(&topics), ["1000", "1001", "1002"]);
+        assert_eq!(next(&topics), ["0000", "0001", "0002", "0003"]);
+        assert_eq!(next(&topics), ["0004", "0005", "0006", "0007"]);
+        assert_eq!(next(&topics), ["0008", "0009"], "of one stream");
+        assert_eq!(next(&topics), ["1000", "1001", "1002"]);
         assert_eq!(
-            turn(&topics),
+            next(&topics),
             ["0000", "0001", "0002", "0003"],
             "from the beginning"
         );
         topics.retain(|t| t.stream.0 == 1);
-        assert_eq!(turn(&topics), ["1000", "1001", "1002"]);
-        assert!(turn(&[]).is_empty());
+        assert_eq!(next(&topics), ["1000", "1001", "1002"]);
+        assert!(next(&[]).is_empty());
         assert_eq!(
-            turn(&topics),
+            next(&topics),
             ["1000", "1001", "1002"],
-            "after nobody was there"
+            "after a round without viewers"
         );
     }
 }

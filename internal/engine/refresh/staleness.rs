@@ -1,4 +1,4 @@
-//! Whether viewers must know that their numbers may be old.
+//! Publishes whether viewers' numbers may be old.
 
 use super::Refresh;
 use crate::clock::instant;
@@ -10,18 +10,18 @@ impl Refresh {
     pub(super) fn tell_staleness(&mut self) {
         self.forget_ailing_that_nobody_watches();
         let (now, after) = (instant(), self.parts.config.stale_after);
-        let ailing = self
+        let unhealthy = self
             .ailing
             .iter()
-            .filter_map(|ailing| ailing.since_s(now, after))
+            .filter_map(|health| health.since_s(now, after))
             .min();
         let staleness = match self.outage.staleness(now, after) {
-            Staleness::Fresh => ailing.map_or(Staleness::Fresh, Staleness::StaleSince),
+            Staleness::Fresh => unhealthy.map_or(Staleness::Fresh, Staleness::StaleSince),
             stale @ Staleness::StaleSince(_) => stale,
         };
         if staleness != self.staleness {
             let stale = staleness != Staleness::Fresh;
-            tracing::warn!(stale, "viewers are told whether numbers may be old");
+            tracing::warn!(stale, "viewers are notified whether numbers may be old");
             self.metrics.stale.set(i64::from(stale));
             self.metrics
                 .journal
@@ -32,8 +32,8 @@ impl Refresh {
     }
 
     fn forget_ailing_that_nobody_watches(&mut self) {
-        for (stream, ailing) in (0..).map(StreamId).zip(&mut self.ailing) {
-            if ailing.has_failed()
+        for (stream, health) in (0..).map(StreamId).zip(&mut self.ailing) {
+            if health.has_failed()
                 && self
                     .shared
                     .lock()
@@ -41,7 +41,7 @@ impl Refresh {
                     .watched()
                     .all(|topic| topic.stream != stream)
             {
-                ailing.over();
+                health.over();
             }
         }
     }
