@@ -1,4 +1,4 @@
-//! The hub against what viewers must see.
+//! Tests of the hub from the viewers' perspective.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,11 +57,11 @@ fn topic(key: &str) -> Topic {
 }
 
 #[test]
-fn names_of_one_topic_share_a_snapshot_and_get_a_frame_each() {
+fn names_of_one_topic_share_a_snapshot_but_get_own_frames() {
     let (hub, log) = hub();
-    let outlet = hub.add_outlet(|| {});
-    let plain = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
-    let alias = hub.subscribe(outlet.id(), &channel("estadisticas:negocio_7"));
+    let shard = hub.add_outlet(|| {});
+    let plain = hub.subscribe(shard.id(), &channel("estadisticas:7"));
+    let alias = hub.subscribe(shard.id(), &channel("estadisticas:negocio_7"));
     assert_eq!(
         log.0.lock().unwrap().as_slice(),
         [(topic("7"), true)],
@@ -72,7 +72,7 @@ fn names_of_one_topic_share_a_snapshot_and_get_a_frame_each() {
         hub.publish(&topic("7"), &row("7", 1, 50)),
         Published::First(Version(50))
     ));
-    let pending = outlet.take();
+    let pending = shard.take();
     assert!(
         pending.frames[&plain.room]
             .frame
@@ -92,14 +92,14 @@ fn names_of_one_topic_share_a_snapshot_and_get_a_frame_each() {
 }
 
 #[test]
-fn only_differences_are_sent_and_the_newest_replaces_what_was_not_taken() {
+fn only_changes_are_sent_and_newest_replaces_pending_frame() {
     let (hub, _) = hub();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let outlet = hub.add_outlet(move || {
+    let shard = hub.add_outlet(move || {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let room = hub.subscribe(outlet.id(), &channel("estadisticas:7")).room;
+    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
     hub.publish(&topic("7"), &row("7", 1, 50));
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 1, 60)),
@@ -110,28 +110,28 @@ fn only_differences_are_sent_and_the_newest_replaces_what_was_not_taken() {
         Published::Changed(Version(51)),
         "a clock set back"
     );
-    let pending = outlet.take();
+    let pending = shard.take();
     assert_eq!(
         (pending.frames.len(), pending.frames[&room].version),
         (1, Version(51))
     );
     assert_eq!(wakes.load(Ordering::Relaxed), 1, "one wake-up for a burst");
-    assert!(outlet.take().frames.is_empty());
+    assert!(shard.take().frames.is_empty());
 }
 
 #[test]
-fn a_topic_that_comes_back_goes_on_behind_its_old_versions() {
+fn returning_topic_continues_after_its_old_versions() {
     let (hub, log) = hub();
-    let outlet = hub.add_outlet(|| {});
-    let first = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
+    let shard = hub.add_outlet(|| {});
+    let first = hub.subscribe(shard.id(), &channel("estadisticas:7"));
     hub.publish(&topic("7"), &row("7", 1, 1_000));
-    hub.unsubscribe(outlet.id(), first.room);
+    hub.unsubscribe(shard.id(), first.room);
     assert_eq!(log.0.lock().unwrap().last(), Some(&(topic("7"), false)));
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 2_000)),
         Published::Unwatched
     );
-    let again = hub.subscribe(outlet.id(), &channel("estadisticas:7"));
+    let again = hub.subscribe(shard.id(), &channel("estadisticas:7"));
     assert!(again.latest.is_none() && again.room != first.room);
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 900)),
@@ -140,39 +140,39 @@ fn a_topic_that_comes_back_goes_on_behind_its_old_versions() {
 }
 
 #[test]
-fn viewers_are_told_of_staleness_once_and_new_ones_too() {
+fn staleness_is_sent_once_and_to_new_viewers() {
     let (hub, _) = hub();
-    let outlet = hub.add_outlet(|| {});
+    let shard = hub.add_outlet(|| {});
     hub.set_staleness(Staleness::Fresh);
-    assert!(outlet.take().status.is_none());
+    assert!(shard.take().status.is_none());
     hub.set_staleness(Staleness::StaleSince(5));
     hub.set_staleness(Staleness::StaleSince(5));
-    assert!(outlet.take().status.is_some());
+    assert!(shard.take().status.is_some());
     assert!(
-        hub.subscribe(outlet.id(), &channel("estadisticas:7"))
+        hub.subscribe(shard.id(), &channel("estadisticas:7"))
             .stale
             .is_some()
     );
     hub.set_staleness(Staleness::Fresh);
     assert!(
-        hub.subscribe(outlet.id(), &channel("estadisticas:7"))
+        hub.subscribe(shard.id(), &channel("estadisticas:7"))
             .stale
             .is_none()
     );
 }
 
 #[tokio::test]
-async fn a_watcher_sees_the_newest_and_leaves_when_dropped() {
+async fn async_subscriber_gets_newest_frame_and_leaves_on_drop() {
     let (hub, log) = hub();
-    let mut watcher = hub.watch(&channel("estadisticas:7"));
+    let mut subscriber = hub.watch(&channel("estadisticas:7"));
     hub.publish(&topic("7"), &row("7", 1, 1));
     hub.publish(&topic("7"), &row("7", 2, 2));
-    assert_eq!(watcher.next_frame().await.version, Version(2));
+    assert_eq!(subscriber.next_frame().await.version, Version(2));
     let mut late = hub.watch(&channel("estadisticas:7"));
     assert_eq!(late.next_frame().await.version, Version(2));
     hub.set_staleness(Staleness::StaleSince(9));
     assert!(matches!(late.next().await, Update::Status(_)));
-    drop((watcher, late));
+    drop((subscriber, late));
     assert_eq!(
         log.0.lock().unwrap().as_slice(),
         [(topic("7"), true), (topic("7"), false)]
@@ -181,48 +181,50 @@ async fn a_watcher_sees_the_newest_and_leaves_when_dropped() {
 }
 
 proptest! {
-    /// Whatever viewers do: each room's frames have rising versions, counts are right, and first and last viewers are told apart.
+    /// For any sequence of steps, the versions in each room rise, the counts are right, and the
+    /// observer is notified of first and last viewers alternately.
     #[test]
     fn counts_and_order_hold(steps in prop::collection::vec((0u8..4, 0usize..2, 0usize..3, 0u32..3), 1..120)) {
         let (hub, log) = hub();
-        let outlets = [hub.add_outlet(|| {}), hub.add_outlet(|| {})];
+        let shards = [hub.add_outlet(|| {}), hub.add_outlet(|| {})];
         let names = ["estadisticas:1", "estadisticas:negocio_1", "estadisticas:2"];
-        let mut seats: Vec<(usize, usize, RoomId)> = Vec::new();
+        let mut subscriptions: Vec<(usize, usize, RoomId)> = Vec::new();
         let mut seen: std::collections::HashMap<(usize, RoomId), Version> = std::collections::HashMap::new();
-        for (what, o, name, n) in steps {
-            match what {
+        for (action, o, name, n) in steps {
+            match action {
                 0 => {
-                    let subscribed = hub.subscribe(outlets[o].id(), &channel(names[name]));
-                    seats.push((o, name, subscribed.room));
+                    let subscribed = hub.subscribe(shards[o].id(), &channel(names[name]));
+                    subscriptions.push((o, name, subscribed.room));
                 }
                 1 => {
-                    if let Some(index) = seats.iter().position(|(so, sn, _)| (*so, *sn) == (o, name)) {
-                        hub.unsubscribe(outlets[o].id(), seats.swap_remove(index).2);
+                    if let Some(index) = subscriptions.iter().position(|(shard, channel, _)| (*shard, *channel) == (o, name)) {
+                        hub.unsubscribe(shards[o].id(), subscriptions.swap_remove(index).2);
                     }
                 }
                 2 => drop(hub.publish(&channel(names[name]).topic, &row("1", n, 7))),
                 _ => {
-                    for (room, frame) in outlets[o].take().frames {
+                    for (room, frame) in shards[o].take().frames {
                         let before = seen.insert((o, room), frame.version).unwrap_or_default();
                         prop_assert!(frame.version > before);
                     }
                 }
             }
-            let mut topics: Vec<_> = seats.iter().map(|(_, name, _)| *name == 2).collect();
+            let mut topics: Vec<_> = subscriptions.iter().map(|(_, name, _)| *name == 2).collect();
             topics.sort_unstable();
             topics.dedup();
-            prop_assert_eq!(hub.counts(), (topics.len(), seats.len()));
+            prop_assert_eq!(hub.counts(), (topics.len(), subscriptions.len()));
         }
         let log = log.0.lock().unwrap();
         for key in ["1", "2"] {
-            let turns: Vec<_> = log.iter().filter(|(t, _)| *t == topic(key)).map(|(_, on)| *on).collect();
-            prop_assert!(turns.iter().enumerate().all(|(i, on)| *on == (i % 2 == 0)), "they alternate");
+            let notifications: Vec<_> = log.iter().filter(|(t, _)| *t == topic(key)).map(|(_, on)| *on).collect();
+            prop_assert!(notifications.iter().enumerate().all(|(i, on)| *on == (i % 2 == 0)), "they alternate");
         }
     }
 }
 
 impl Hub {
-    /// The columns of a watched topic's last snapshot, if there was one. None: nobody watches it.
+    /// Returns the columns of a watched topic's last snapshot, or `Some(None)` if it has none yet.
+    /// Returns `None` if the topic has no viewers.
     pub(crate) fn shown(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
         self.lock().topics.get(topic).map(|state| {
             state
@@ -232,7 +234,7 @@ impl Hub {
         })
     }
 
-    /// The version of a watched topic's last snapshot, if there was one.
+    /// Returns the version of a watched topic's last snapshot, if there is one.
     pub(crate) fn version_shown(&self, topic: &Topic) -> Option<Version> {
         self.lock()
             .topics

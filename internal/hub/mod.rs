@@ -1,10 +1,13 @@
-//! Who watches what, and the newest frame of each.
+//! The viewers of every topic and the newest frame of each.
 //!
-//! The hub never awaits and never touches a socket. It keeps, per topic, the last snapshot, and per channel name (a *room*) the frame
-//! encoded from it. Shards have an [`Outlet`] each, in which a newer frame of a room replaces an older one that was not yet taken:
-//! the outlet is bounded by the number of rooms, however fast the publisher is. Clients that live in tokio hold a [`Watcher`].
+//! The hub never awaits and never touches a socket. For each topic it keeps the last snapshot, and
+//! for each channel name (a *room*) the frame encoded from it. Each shard has [`ShardFrames`], in
+//! which a newer frame of a room replaces an older one that the shard has not yet taken. Its size
+//! is therefore bounded by the number of rooms, however fast topics are published. Clients that run
+//! as Tokio tasks hold an [`AsyncSubscriber`].
 //!
-//! One mutex guards all of it. It is held for hash look-ups and one small encoding, never across a system call.
+//! One mutex guards all of it. It is held for hash look-ups and one small encoding, never across a
+//! system call.
 
 pub mod exchange;
 mod outlet;
@@ -24,37 +27,38 @@ use rooms::Rooms;
 pub use survey::{RoomView, Survey};
 pub use watcher::{Update, Watcher};
 
-/// A frame with its place in the topic's order.
+/// An encoded frame with the version of its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned {
-    /// Of the snapshot in it.
+    /// The version of the snapshot in the frame.
     pub version: Version,
-    /// Encoded under the room's name.
+    /// The frame, encoded under the room's name.
     pub frame: Frame,
 }
 
-/// Told, under the hub's lock and so in order, when a topic gains its first viewer and loses its last.
+/// An observer of first and last viewers. The hub calls it under its lock, so the calls arrive in
+/// order.
 pub trait Observer: Send + Sync {
-    /// The topic has a viewer now and must be read.
+    /// Notifies that the topic has gained its first viewer and must be read.
     fn watched(&self, topic: &Topic);
-    /// Nobody is left.
+    /// Notifies that the topic has lost its last viewer.
     fn unwatched(&self, topic: &Topic);
 }
 
-/// What became of a row.
+/// The outcome of publishing a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// Nobody watches this topic any more.
+    /// The topic has no viewers any more.
     Unwatched,
-    /// Equal to the last snapshot: nothing was sent.
+    /// The row equals the last snapshot, so nothing was sent.
     Unchanged,
-    /// The topic's first snapshot.
+    /// The row is the topic's first snapshot; it was sent to all viewers.
     First(Version),
-    /// Sent to all viewers.
+    /// The row differs from the last snapshot and was sent to all viewers.
     Changed(Version),
 }
 
-/// See the module's documentation.
+/// The registry of viewers and newest frames; see the module's documentation.
 pub struct Hub {
     catalog: Arc<Catalog>,
     observer: Box<dyn Observer>,
@@ -67,19 +71,20 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// What a new viewer needs to know.
+/// The initial data for a new viewer.
 #[derive(Debug)]
 pub struct Subscribed {
-    /// Where its frames will come from.
+    /// The room whose frames the viewer will get.
     pub room: RoomId,
-    /// The newest frame, unless none was ever read: then it follows as soon as it is.
+    /// The newest frame. With `None` the topic has not been read yet, and the first frame follows
+    /// later.
     pub latest: Option<Versioned>,
-    /// The status frame to send along while the database can't be read.
+    /// The status frame to send along while the database cannot be read.
     pub stale: Option<Frame>,
 }
 
 impl Hub {
-    /// An empty hub.
+    /// Creates a hub without shards or viewers.
     pub fn new(catalog: Arc<Catalog>, observer: Box<dyn Observer>) -> Self {
         Self {
             catalog,
@@ -88,15 +93,16 @@ impl Hub {
         }
     }
 
-    /// Registers a shard. `wake` is called, from any thread, when its outlet stops being empty.
+    /// Registers a shard. The hub calls `wake`, from any thread, when the shard's pending frames
+    /// stop being empty.
     pub fn add_outlet(&self, wake: impl Fn() + Send + Sync + 'static) -> Outlet {
         self.lock().add_outlet(Box::new(wake))
     }
 
-    /// Adds one viewer of `channel` behind an outlet.
-    pub fn subscribe(&self, outlet: OutletId, channel: &Channel) -> Subscribed {
+    /// Adds one viewer of `channel` on a shard.
+    pub fn subscribe(&self, shard: OutletId, channel: &Channel) -> Subscribed {
         let mut rooms = self.lock();
-        let (room, first) = rooms.join(channel, Some(outlet));
+        let (room, first) = rooms.join(channel, Some(shard));
         if first {
             self.observer.watched(&channel.topic);
         }
@@ -109,22 +115,22 @@ impl Hub {
         }
     }
 
-    /// Takes one viewer of a room away again.
-    pub fn unsubscribe(&self, outlet: OutletId, room: RoomId) {
+    /// Removes one viewer of a room from a shard.
+    pub fn unsubscribe(&self, shard: OutletId, room: RoomId) {
         let mut rooms = self.lock();
-        if let Some(topic) = rooms.leave(room, Some(outlet)) {
+        if let Some(topic) = rooms.leave(room, Some(shard)) {
             self.observer.unwatched(&topic);
         }
     }
 
-    /// Adds a viewer that lives in tokio; it leaves when dropped.
+    /// Adds a viewer that runs as a Tokio task. It is removed when it is dropped.
     pub fn watch(self: &Arc<Self>, channel: &Channel) -> Watcher {
         let mut rooms = self.lock();
         let (room, first) = rooms.join(channel, None);
         if first {
             self.observer.watched(&channel.topic);
         }
-        // Encoding first: the receiver is handed out with the newest frame in it.
+        // Encode first, so that the receiver already holds the newest frame.
         let _ = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
         let (frames, status) = rooms.receivers(room);
         let stale = rooms.stale_frame().is_some();
@@ -138,34 +144,38 @@ impl Hub {
         }
     }
 
-    /// Compares a row with the topic's last snapshot, and if it differs gives it a version and hands it to every viewer.
+    /// Compares a row with the topic's last snapshot. If it differs, the row gets a version and is
+    /// handed to every viewer.
     pub fn publish(&self, topic: &Topic, row: &Row) -> Published {
         self.lock().publish(topic, row, |channel, snapshot| {
             self.encode(channel, snapshot)
         })
     }
 
-    /// Tells every viewer whether the numbers may be old. Repeating the same is silent.
+    /// Notifies every viewer that the data is stale or fresh again. Repeating the current state
+    /// sends nothing.
     pub fn set_staleness(&self, staleness: Staleness) {
         self.lock()
             .set_staleness(staleness, &native::encode_staleness(staleness));
     }
 
-    /// Topics with a viewer, and viewers in all.
+    /// Returns the number of topics with a viewer, and the number of viewers.
     pub fn counts(&self) -> (usize, usize) {
         self.lock().counts()
     }
 
-    /// The rooms with the most viewers, at most so many. Looks at a bounded number of rooms, because it holds the lock meanwhile.
-    pub fn survey(&self, most: usize) -> Survey {
-        self.lock().survey(most)
+    /// Returns at most `limit` rooms, those with the most viewers. The number of rooms examined is
+    /// bounded, because the lock is held meanwhile.
+    pub fn survey(&self, limit: usize) -> Survey {
+        self.lock().survey(limit)
     }
 
     fn encode(&self, channel: &Channel, snapshot: &crate::stream::Snapshot) -> Frame {
         native::encode_snapshot(self.catalog.get(channel.topic.stream), channel, snapshot)
     }
 
-    /// A panic elsewhere must not stop every stream: no operation leaves the rooms half-changed.
+    /// Locks the rooms. A panic elsewhere must not stop every stream, and no operation leaves the
+    /// rooms half-changed, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Rooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! A shard's end of the hub.
+//! The frames that the hub has ready for a shard.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,26 +7,27 @@ use crate::hub::{RoomId, Versioned};
 use crate::ident::Map;
 use crate::protocol::Frame;
 
-/// Which shard.
+/// The index of a shard in the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OutletId(pub(super) usize);
 
-/// What a shard has not yet taken: at most one frame a room and one status.
+/// The frames that a shard has not yet taken: at most one per room, and one status.
 #[derive(Debug, Default)]
 pub struct Pending {
     /// The newest frame of each room that changed.
     pub frames: Map<RoomId, Versioned>,
-    /// The newest status, for every session.
+    /// The newest status frame, which goes to every session.
     pub status: Option<Frame>,
 }
 
-/// Written by whoever publishes, emptied by the shard's thread. A plain mutex: it is held for one insertion or one swap.
+/// The state shared by publishers, which write it, and the shard's thread, which empties it. A
+/// plain mutex suffices: it is held for one insertion or one swap.
 pub(super) struct Shared {
     pending: Mutex<Pending>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The shard's handle on its pending frames.
+/// A shard's handle to its pending frames.
 #[derive(Clone)]
 pub struct Outlet {
     id: OutletId,
@@ -44,12 +45,12 @@ impl Outlet {
         }
     }
 
-    /// The id to subscribe with.
+    /// Returns the id with which the shard subscribes.
     pub fn id(&self) -> OutletId {
         self.id
     }
 
-    /// Takes all that is pending.
+    /// Takes everything that is pending.
     pub fn take(&self) -> Pending {
         std::mem::take(
             &mut *self
@@ -70,7 +71,8 @@ impl Outlet {
         self.change(|pending| pending.status = Some(status.clone()));
     }
 
-    /// Wakes the shard only when there was nothing before: one wake-up for a burst.
+    /// Changes the pending frames. Wakes the shard only if nothing was pending before, so that a
+    /// burst causes one wake-up.
     fn change(&self, change: impl FnOnce(&mut Pending)) {
         let mut pending = self
             .shared
@@ -88,6 +90,6 @@ impl Outlet {
 
 impl fmt::Debug for Outlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Outlet").field(&self.id.0).finish()
+        f.debug_tuple("ShardFrames").field(&self.id.0).finish()
     }
 }

@@ -1,4 +1,5 @@
-//! The hub's state: topics, the rooms of each, who is behind them. No lock and no time in sight.
+//! The hub's state: topics, their rooms, and the number of viewers. It contains no lock and no
+//! clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,26 +11,27 @@ use crate::ident::{Channel, Topic, Version};
 use crate::protocol::{Frame, Staleness};
 use crate::stream::{Row, SERVER, Snapshot};
 
-/// A channel name with viewers. Never used twice, so that a late message for a room that is gone means nothing.
+/// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
+/// closed room has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(u64);
 
 pub(super) struct Room {
     pub(super) channel: Channel,
-    /// Encoded when first needed, dropped when a newer snapshot comes while no outlet watches.
+    /// The newest frame, encoded when it is first needed.
     latest: Option<Versioned>,
-    /// Viewers behind each outlet, by its index; zero: none.
+    /// The number of viewers on each shard, by the shard's index.
     outlets: Vec<u32>,
-    /// Viewers in tokio, made when the first one comes.
+    /// The channel to viewers in Tokio tasks, created for the first of them.
     watchers: Option<watch::Sender<Option<Versioned>>>,
-    /// All viewers.
+    /// The number of all viewers of the room.
     pub(super) viewers: u32,
 }
 
 #[derive(Default)]
 pub(super) struct TopicState {
     pub(super) latest: Option<Snapshot>,
-    /// Usually one; more when clients use several names for it.
+    /// The topic's rooms: usually one, and more when clients use several names for it.
     rooms: Vec<RoomId>,
 }
 
@@ -40,7 +42,8 @@ pub(super) struct Rooms {
     outlets: Vec<Outlet>,
     next_id: u64,
     viewers: usize,
-    /// Highest version of any topic that lost its viewers: a topic that comes back starts behind it, so no version is ever used twice.
+    /// The highest version of any topic that lost its viewers. A topic that gains viewers again
+    /// continues after it, so no version is ever used twice.
     retired: Version,
     status: watch::Sender<Option<Frame>>,
     staleness: Staleness,
@@ -64,13 +67,13 @@ impl Default for Rooms {
 
 impl Rooms {
     pub(super) fn add_outlet(&mut self, wake: Box<dyn Fn() + Send + Sync>) -> Outlet {
-        let outlet = Outlet::new(self.outlets.len(), wake);
-        self.outlets.push(outlet.clone());
-        outlet
+        let shard = Outlet::new(self.outlets.len(), wake);
+        self.outlets.push(shard.clone());
+        shard
     }
 
-    /// Adds a viewer; says whether it is the topic's first.
-    pub(super) fn join(&mut self, channel: &Channel, outlet: Option<OutletId>) -> (RoomId, bool) {
+    /// Adds a viewer. Returns the room, and `true` if this is the topic's first viewer.
+    pub(super) fn join(&mut self, channel: &Channel, shard: Option<OutletId>) -> (RoomId, bool) {
         let id = match self.by_name.get(&channel.name) {
             Some(id) => *id,
             None => self.open(channel),
@@ -82,7 +85,7 @@ impl Rooms {
             && self.rooms[&id].viewers == 0;
         if let Some(room) = self.rooms.get_mut(&id) {
             room.viewers += 1;
-            if let Some(OutletId(index)) = outlet {
+            if let Some(OutletId(index)) = shard {
                 if room.outlets.len() <= index {
                     room.outlets.resize(index + 1, 0);
                 }
@@ -113,10 +116,10 @@ impl Rooms {
         id
     }
 
-    /// Takes a viewer away; returns the topic if it was its last.
-    pub(super) fn leave(&mut self, id: RoomId, outlet: Option<OutletId>) -> Option<Topic> {
+    /// Removes a viewer. Returns the topic if this was its last viewer.
+    pub(super) fn leave(&mut self, id: RoomId, shard: Option<OutletId>) -> Option<Topic> {
         let room = self.rooms.get_mut(&id)?;
-        if let Some(count) = outlet.and_then(|OutletId(index)| room.outlets.get_mut(index)) {
+        if let Some(count) = shard.and_then(|OutletId(index)| room.outlets.get_mut(index)) {
             *count = count.saturating_sub(1);
         }
         room.viewers = room.viewers.saturating_sub(1);
@@ -131,7 +134,8 @@ impl Rooms {
         if !topic.rooms.is_empty() {
             return None;
         }
-        // The server's own topics count by its own clock, which may be ahead of the database's.
+        // System topics get their versions from the server's clock, which may be ahead of the
+        // database's.
         if room.channel.topic.stream != SERVER {
             let version = topic
                 .latest
@@ -143,7 +147,7 @@ impl Rooms {
         Some(room.channel.topic)
     }
 
-    /// The room's newest frame, encoded now if nobody needed it before.
+    /// Returns the room's newest frame, and encodes it if that has not happened yet.
     pub(super) fn latest(
         &mut self,
         id: RoomId,
@@ -157,13 +161,13 @@ impl Rooms {
                 frame: encode(snapshot),
             });
         }
-        if let Some(watchers) = &room.watchers {
-            watchers.send_if_modified(|seen| replace_older(seen, room.latest.as_ref()));
+        if let Some(subscribers) = &room.watchers {
+            subscribers.send_if_modified(|seen| replace_older(seen, room.latest.as_ref()));
         }
         room.latest.clone()
     }
 
-    /// Where a viewer in tokio listens: the room's frames, and the status.
+    /// Returns the receivers of a viewer in a Tokio task: the room's frames, and the status.
     pub(super) fn receivers(
         &mut self,
         id: RoomId,
@@ -210,16 +214,16 @@ impl Rooms {
                 version: snapshot.version,
                 frame: encode(&room.channel, &snapshot),
             };
-            for (outlet, _) in self
+            for (shard, _) in self
                 .outlets
                 .iter()
                 .zip(&room.outlets)
                 .filter(|(_, count)| **count > 0)
             {
-                outlet.put(*id, versioned.clone());
+                shard.put(*id, versioned.clone());
             }
-            if let Some(watchers) = &room.watchers {
-                watchers.send_replace(Some(versioned.clone()));
+            if let Some(subscribers) = &room.watchers {
+                subscribers.send_replace(Some(versioned.clone()));
             }
             room.latest = Some(versioned);
         }
@@ -238,12 +242,12 @@ impl Rooms {
         }
         self.staleness = staleness;
         self.status.send_replace(Some(frame.clone()));
-        for outlet in &self.outlets {
-            outlet.put_status(frame);
+        for shard in &self.outlets {
+            shard.put_status(frame);
         }
     }
 
-    /// The frame a new viewer must see, if the numbers may be old.
+    /// Returns the status frame that a new viewer must get if the data may be stale.
     pub(super) fn stale_frame(&self) -> Option<Frame> {
         match self.staleness {
             Staleness::Fresh => None,
@@ -256,7 +260,7 @@ impl Rooms {
     }
 }
 
-/// Whether a watch channel's value had to be brought up to date.
+/// Brings the value of a watch channel up to date. Returns `true` if it was older.
 fn replace_older(seen: &mut Option<Versioned>, latest: Option<&Versioned>) -> bool {
     let newer = latest.map(|l| l.version) > seen.as_ref().map(|s| s.version);
     if newer {

@@ -1,4 +1,4 @@
-//! A look at the rooms, for operators.
+//! Statistics of the rooms, for operators.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,45 +7,46 @@ use std::sync::Arc;
 use crate::hub::rooms::{Room, Rooms};
 use crate::stream::{SERVER, Snapshot};
 
-/// Rooms looked at. The lock is held meanwhile, and so many take well under a millisecond.
+/// The maximum number of rooms examined. The lock is held meanwhile; this many take well under a
+/// millisecond.
 const LOOKED_AT: usize = 10_000;
 
-/// What is seen of a room.
+/// A summary of one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomView {
-    /// The channel's name.
+    /// The name of the room's channel.
     pub name: Arc<str>,
-    /// All its viewers.
+    /// The number of all viewers of the room.
     pub viewers: u32,
-    /// The newest snapshot; none if none was ever read.
+    /// The newest snapshot, or `None` if the topic has not been read yet.
     pub latest: Option<Snapshot>,
 }
 
 /// The rooms with the most viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// In falling order of viewers.
+    /// The rooms, by falling number of viewers.
     pub rooms: Vec<RoomView>,
-    /// Rooms there are; the server's own are not counted.
+    /// The number of existing rooms, without those of system topics.
     pub total: usize,
-    /// Viewers of all rooms that were looked at.
+    /// The number of viewers in all rooms that were examined.
     pub viewers: u64,
-    /// Whether all rooms were looked at; there may be too many.
+    /// `true` if all rooms were examined; otherwise there were too many.
     pub is_complete: bool,
 }
 
 impl Rooms {
-    pub(super) fn survey(&self, most: usize) -> Survey {
-        let mut largest = BinaryHeap::with_capacity(most.min(self.rooms.len()) + 1);
-        let (mut viewers, mut own) = (0, 0);
+    pub(super) fn survey(&self, limit: usize) -> Survey {
+        let mut largest = BinaryHeap::with_capacity(limit.min(self.rooms.len()) + 1);
+        let (mut viewers, mut system_rooms) = (0, 0);
         for (id, room) in self.rooms.iter().take(LOOKED_AT) {
             if room.channel.topic.stream == SERVER {
-                own += 1;
+                system_rooms += 1;
                 continue;
             }
             viewers += u64::from(room.viewers);
             largest.push(Reverse((room.viewers, Reverse(*id))));
-            if largest.len() > most {
+            if largest.len() > limit {
                 largest.pop();
             }
         }
@@ -55,7 +56,7 @@ impl Rooms {
             .filter_map(|Reverse((_, Reverse(id)))| self.rooms.get(&id));
         Survey {
             rooms: rooms.map(|room| self.view(room)).collect(),
-            total: self.rooms.len() - own,
+            total: self.rooms.len() - system_rooms,
             viewers,
             is_complete: self.rooms.len() <= LOOKED_AT,
         }

@@ -1,4 +1,4 @@
-//! A viewer that lives in tokio: an SSE response, a REST request.
+//! A viewer that runs as a Tokio task: an SSE response or a REST request.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use crate::hub::{Hub, RoomId, Versioned};
 use crate::protocol::Frame;
 
-/// Sees a room's newest frame; what was replaced before it looked is gone, as for every viewer. Leaves the room when dropped.
+/// A viewer of one room that yields the newest frame. Frames replaced before it polls are lost, as
+/// for every viewer. Dropping it removes it from the room.
 #[derive(Debug)]
 pub struct Watcher {
     hub: Arc<Hub>,
@@ -16,12 +17,12 @@ pub struct Watcher {
     status: watch::Receiver<Option<Frame>>,
 }
 
-/// What a watcher waited for.
+/// A frame or a status that an [`AsyncSubscriber`] received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
-    /// A new snapshot.
+    /// A frame with a new snapshot of the topic.
     Frame(Versioned),
-    /// Whether numbers may be old.
+    /// A status frame: the data is stale, or fresh again.
     Status(Frame),
 }
 
@@ -33,7 +34,7 @@ impl Watcher {
         mut status: watch::Receiver<Option<Frame>>,
         stale: bool,
     ) -> Self {
-        // The current frame counts as unseen; so does a status that says «stale».
+        // The current frame counts as unseen, and so does a status that reports stale data.
         frames.mark_changed();
         if stale {
             status.mark_changed();
@@ -46,7 +47,7 @@ impl Watcher {
         }
     }
 
-    /// The next frame or status. Cancel-safe.
+    /// Waits for the next frame or status. Cancel-safe.
     pub async fn next(&mut self) -> Update {
         loop {
             tokio::select! {
@@ -66,7 +67,7 @@ impl Watcher {
         }
     }
 
-    /// The next snapshot, passing over statuses. Cancel-safe.
+    /// Waits for the next snapshot and skips status frames. Cancel-safe.
     pub async fn next_frame(&mut self) -> Versioned {
         loop {
             if let Update::Frame(frame) = self.next().await {

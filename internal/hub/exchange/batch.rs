@@ -1,22 +1,25 @@
-//! How a shard works through what it took: client by client, so that several events for one client leave in one write. Pure.
+//! The order in which a shard delivers what it drained from its queue: client by client, so that
+//! several events for one client leave in one write. Pure code.
 
 use std::collections::VecDeque;
 
 use crate::hub::exchange::{Address, Delivery, End, Event, MAILBOX, Taken};
 use crate::protocol::Frame;
 
-/// So many addressees are sorted together, at the most: 1 ms or so. A single event with more needs no sorting.
+/// The maximum number of recipients that are sorted together, which takes about 1 ms. A single
+/// event with more recipients needs no sorting.
 const SORTED: usize = 16_384;
 
-/// Writes an event for these, who speak the same dialect. None: none of them is there any more.
+/// A function that encodes an event for clients with the same encoding. It returns `None` if all of
+/// them are gone.
 pub type Encode<'a> = dyn Fn(&Event, &[Address]) -> Option<Frame> + 'a;
 
-/// What is to be done for a client.
+/// One delivery for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work<'a> {
-    /// Send it.
+    /// Send this frame to the client.
     Frame(&'a Frame),
-    /// Close it.
+    /// Close the client's connection.
     End(End),
 }
 
@@ -26,31 +29,33 @@ enum Piece {
     End(End),
 }
 
-/// What a shard has taken and not yet done. While it is not empty the shard takes no more, and that is what holds publishers back.
+/// The deliveries that a shard has drained but not finished. While any remain, the shard drains no
+/// more; this holds publishers back.
 #[derive(Debug, Default)]
 pub struct Batch {
     waiting: VecDeque<Delivery>,
-    /// Encoded once each.
+    /// The encoded deliveries, each encoded only once.
     pieces: Vec<Piece>,
-    /// For whom, and which piece; sorted by client, and for each in order.
+    /// The client and the index of its piece, sorted by client and then by delivery order.
     work: Vec<(Address, u32)>,
-    /// Work that is done.
+    /// The number of finished entries in `deliveries`.
     done: usize,
 }
 
 impl Batch {
-    /// Adds what was taken. An overrun is the shard's to handle: it ends every client of that port, and drops the batch.
-    pub fn put(&mut self, taken: Taken) {
-        self.waiting.extend(taken.deliveries);
+    /// Adds drained deliveries. The shard handles an overrun itself: it disconnects every client of
+    /// that queue and drops the batch.
+    pub fn put(&mut self, drained: Taken) {
+        self.waiting.extend(drained.deliveries);
     }
 
-    /// Whether everything is done.
+    /// Returns `true` if all deliveries are finished.
     pub fn is_empty(&self) -> bool {
         self.done == self.work.len() && self.waiting.is_empty()
     }
 
-    /// The next client, with all there is for it in this stretch, in order. `encode` is called for an event and its addressees when
-    /// nobody has encoded it for their dialect yet.
+    /// Returns the next client with all its deliveries of the current stretch, in order. Calls
+    /// `encode` for an event that has no frame for the recipients' encoding yet.
     pub fn next<'a>(
         &'a mut self,
         encode: &Encode<'_>,
@@ -66,13 +71,13 @@ impl Batch {
             .count();
         self.done += count;
         let pieces = &self.pieces;
-        let work = rest[..count]
+        let deliveries = rest[..count]
             .iter()
             .filter_map(|(_, piece)| pieces.get(*piece as usize));
-        Some((to, work.map(Piece::work)))
+        Some((to, deliveries.map(Piece::work)))
     }
 
-    /// Spreads the next deliveries out.
+    /// Expands the next deliveries into one entry per recipient.
     fn load(&mut self, encode: &Encode<'_>) {
         self.pieces.clear();
         self.work.clear();
@@ -82,7 +87,7 @@ impl Batch {
             if !self.work.is_empty() && self.work.len() + to.len() > SORTED {
                 break;
             }
-            let number = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+            let index = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
             let piece = match delivery {
                 Delivery::Event { event, dialect, .. } => event
                     .frame_if(*dialect, |event| encode(event, to))
@@ -91,7 +96,7 @@ impl Batch {
                 Delivery::End { end, .. } => Some(Piece::End(*end)),
             };
             if let Some(piece) = piece {
-                self.work.extend(to.iter().map(|to| (*to, number)));
+                self.work.extend(to.iter().map(|to| (*to, index)));
                 self.pieces.push(piece);
             }
             self.waiting.pop_front();
@@ -111,18 +116,22 @@ impl Piece {
     }
 }
 
-/// A client has more than [`MAILBOX`] events to get: end it.
+/// The error for a client with more than [`MAX_MAILBOX_EVENTS`] pending events. It must be
+/// disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooSlow;
 
-/// Events for a client whose socket is full. Shared frames, not bytes of its own.
+/// The events for a client whose socket is full. It holds shared frames, not copies.
 #[derive(Debug, Default)]
 pub struct Backlog {
     frames: VecDeque<Frame>,
 }
 
 impl Backlog {
-    /// Adds a frame behind the others.
+    /// Adds a frame at the end of the queue.
+    ///
+    /// # Errors
+    /// Returns an error if the client already has [`MAX_MAILBOX_EVENTS`] pending frames.
     pub fn push(&mut self, frame: &Frame) -> Result<(), TooSlow> {
         if self.frames.len() == MAILBOX {
             return Err(TooSlow);
@@ -131,12 +140,13 @@ impl Backlog {
         Ok(())
     }
 
-    /// Whether nothing waits.
+    /// Returns `true` if no frame is pending.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// Moves frames to the end of `out`, to leave in one write: until `out` holds `bytes` or more, or none is left. Returns how many.
+    /// Appends frames to `out` for one write, until `out` holds at least `bytes` bytes or no frame
+    /// is left. Returns the number of frames.
     pub fn drain_into(&mut self, out: &mut Vec<u8>, bytes: usize) -> usize {
         let before = self.frames.len();
         while out.len() < bytes
@@ -155,7 +165,7 @@ mod tests {
     use super::*;
     use crate::hub::exchange::{Body, Dialect};
 
-    /// The slot of a client that is there no more.
+    /// The slot of a client that has disconnected.
     const GONE: u32 = 13;
 
     fn address(slot: u32) -> Address {
@@ -165,11 +175,11 @@ mod tests {
         }
     }
 
-    fn event(seq: u64, dialect: u16, to: &[u32]) -> Delivery {
+    fn event(seq: u64, encoding: u16, to: &[u32]) -> Delivery {
         let event = Arc::new(Event::new(seq, 0, Box::default(), Body::State(Vec::new())));
         Delivery::Event {
             event,
-            dialect: Dialect(dialect),
+            dialect: Dialect(encoding),
             to: to.iter().map(|slot| address(*slot)).collect(),
         }
     }
@@ -179,18 +189,18 @@ mod tests {
         let encode = |event: &Event, to: &[Address]| {
             (to[0].slot != GONE).then(|| Frame::text(&event.seq.to_string()))
         };
-        while let Some((to, work)) = batch.next(&encode) {
-            let text = |work| match work {
+        while let Some((to, deliveries)) = batch.next(&encode) {
+            let text = |delivery| match delivery {
                 Work::Frame(frame) => frame.payload().to_owned(),
                 Work::End(_) => "end".to_owned(),
             };
-            all.push((to.slot, work.map(text).collect()));
+            all.push((to.slot, deliveries.map(text).collect()));
         }
         all
     }
 
     #[test]
-    fn work_is_done_client_by_client_and_in_order() {
+    fn deliveries_are_grouped_by_client_and_in_order() {
         let mut batch = Batch::default();
         let end = Delivery::End {
             to: address(7),
@@ -231,31 +241,31 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stretch_is_cut_between_events() {
+    fn long_stretch_is_cut_between_events() {
         let mut batch = Batch::default();
-        let many: Vec<_> = (0..10_000).rev().collect();
+        let slots: Vec<_> = (0..10_000).rev().collect();
         batch.put(Taken {
-            deliveries: (1..=4).map(|seq| event(seq, 0, &many)).collect(),
+            deliveries: (1..=4).map(|seq| event(seq, 0, &slots)).collect(),
             overrun: false,
         });
         let all = all(&mut batch);
         assert_eq!(
             all.len(),
             40_000,
-            "each event by itself, for two would be more than are sorted"
+            "each event separately, because two exceed the sort limit"
         );
         for slot in [0, 5_000, 9_999] {
-            let theirs: Vec<_> = all
+            let received: Vec<_> = all
                 .iter()
                 .filter(|(to, _)| *to == slot)
                 .flat_map(|(_, texts)| texts)
                 .collect();
-            assert_eq!(theirs, ["1", "2", "3", "4"]);
+            assert_eq!(received, ["1", "2", "3", "4"]);
         }
     }
 
     #[test]
-    fn what_nobody_is_left_to_encode_is_passed_over() {
+    fn events_without_encodable_recipients_are_skipped() {
         let mut batch = Batch::default();
         batch.put(Taken {
             deliveries: vec![
@@ -274,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_has_its_limit_and_leaves_in_stretches() {
+    fn backlog_is_limited_and_drains_in_stretches() {
         let mut backlog = Backlog::default();
         let frame = Frame::text("12345678");
         for _ in 0..MAILBOX {

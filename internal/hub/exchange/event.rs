@@ -1,4 +1,4 @@
-//! What is said on event topics: a message or a change of presence, with its place in the order.
+//! The events of event topics: a message or a change of presence, with its position in the order.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,17 +7,17 @@ use crate::hub::exchange::{ConnId, Diff, Present};
 use crate::ident::{UserId, Version};
 use crate::protocol::Frame;
 
-/// The name of an event topic within its exchange.
+/// The name of an event topic on its bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(Arc<str>);
 
 impl TopicName {
-    /// Wraps a name.
+    /// Wraps the name of a topic.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,45 +29,47 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// A wire protocol, as the hub knows it: a number that whoever wires the protocols gives out, each to one.
+/// The id of a wire encoding. The wiring code assigns a distinct number to each protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dialect(pub u16);
 
-/// What somebody says.
+/// A message that an app publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The event's name.
+    /// The event name on the wire.
     pub name: Arc<str>,
-    /// JSON text, passed on untouched.
+    /// The payload as JSON text, delivered unchanged.
     pub payload: Arc<str>,
-    /// Orders it against a snapshot from elsewhere, where there is one.
+    /// The version that orders the message against a snapshot from another source, if there is one.
     pub version: Option<Version>,
-    /// Who says it, where that matters.
+    /// The user who sent the message, if that matters.
     pub from: Option<UserId>,
 }
 
-/// What happened.
+/// The content of an event.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// Somebody published.
+    /// A message that was published.
     Message(Message),
-    /// Who is there: the first that a new member of an announced topic hears of it, and to nobody else.
+    /// The presence list of an announced topic. Only a new member gets it, as its first event
+    /// there.
     State(Vec<Present>),
-    /// What changed in it since.
+    /// A change of the presence list.
     Diff(Diff),
 }
 
-/// Shared by everybody who gets it.
+/// An event, shared by all its recipients.
 pub struct Event {
-    /// Its place in the exchange's order: strictly increasing over all topics, never reused.
+    /// The sequence number on the bus: strictly increasing over all topics and never reused.
     pub seq: u64,
-    /// When, in microseconds since the Unix epoch; never less than that of the event before.
+    /// The time in microseconds since the Unix epoch, never less than that of the event before.
     pub at_us: i64,
-    /// Where it was published, in the publisher's order. A dialect that puts one topic's name into its frames takes the first.
+    /// The topics, in the publisher's order. An encoding that names only one topic uses the first.
     pub topics: Box<[TopicName]>,
-    /// What happened.
+    /// The content: a message, or a presence list or change.
     pub body: Body,
-    /// Few: as many as there are dialects among the audience. Locked by a shard's thread once a delivery, never by the publisher.
+    /// The encoded frames, at most one per encoding. A shard's thread locks them once per delivery;
+    /// the publisher never does.
     frames: Mutex<Vec<(Dialect, Frame)>>,
 }
 
@@ -82,28 +84,30 @@ impl Event {
         }
     }
 
-    /// The event as a dialect writes it: encoded by whoever asks first, and shared from then on.
-    pub fn frame(&self, dialect: Dialect, encode: impl FnOnce(&Self) -> Frame) -> Frame {
-        let encoded = self.frame_if(dialect, |event| Some(encode(event)));
+    /// Returns the event in an encoding. The first call encodes it, and later calls share the
+    /// frame.
+    pub fn frame(&self, encoding: Dialect, encode: impl FnOnce(&Self) -> Frame) -> Frame {
+        let encoded = self.frame_if(encoding, |event| Some(encode(event)));
         encoded.unwrap_or_else(|| Frame::text(""))
     }
 
-    /// The same where whoever asks may be unable to encode: then there is none, and the next one tries.
+    /// Fallible variant of [`BusEvent::encoded_frame`]. Returns `None` if `encode` cannot encode
+    /// the event; the next call tries again.
     pub fn frame_if(
         &self,
-        dialect: Dialect,
+        encoding: Dialect,
         encode: impl FnOnce(&Self) -> Option<Frame>,
     ) -> Option<Frame> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == dialect) {
+        if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == encoding) {
             return Some(frame.clone());
         }
         let frame = encode(self)?;
-        frames.push((dialect, frame.clone()));
+        frames.push((encoding, frame.clone()));
         Some(frame)
     }
 
-    /// The message, if it is one.
+    /// Returns the message, or `None` for a presence event.
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
             Body::Message(message) => Some(message),
@@ -112,17 +116,17 @@ impl Event {
     }
 }
 
-/// Without the payload: that is somebody's, and no log's.
+/// Omits the payload, because it is private data and must not reach a log.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
+        f.debug_struct("BusEvent")
             .field("seq", &self.seq)
             .field("topics", &self.topics)
             .finish_non_exhaustive()
     }
 }
 
-/// A message with its audience: the union of the topics' members, less the exceptions.
+/// A message with its recipients: the members of all its topics, without the exceptions.
 #[derive(Debug, Clone)]
 pub struct Publish {
     pub(super) topics: Vec<TopicName>,
@@ -132,7 +136,7 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// `payload` is JSON text.
+    /// Creates a message for the members of `topics`. `payload` must be JSON text.
     pub fn new(
         topics: impl IntoIterator<Item = TopicName>,
         name: impl Into<Arc<str>>,
@@ -152,28 +156,28 @@ impl Publish {
         }
     }
 
-    /// To everybody but this connection.
+    /// Excludes this connection from the recipients.
     #[must_use]
     pub fn except_connection(mut self, id: ConnId) -> Self {
         self.except_connection = Some(id);
         self
     }
 
-    /// To everybody but this user, on whatever connection.
+    /// Excludes all connections of this user from the recipients.
     #[must_use]
     pub fn except_user(mut self, user: UserId) -> Self {
         self.except_user = Some(user);
         self
     }
 
-    /// With a version.
+    /// Sets the version that orders the message against a snapshot.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.message.version = Some(version);
         self
     }
 
-    /// With its author.
+    /// Sets the user who sent the message.
     #[must_use]
     pub fn from(mut self, user: UserId) -> Self {
         self.message.from = Some(user);
@@ -186,15 +190,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_encoded_once_a_dialect() {
+    fn frame_is_encoded_once_per_encoding() {
         let event = Event::new(1, 0, Box::default(), Body::State(Vec::new()));
         let mut count = 0;
-        for dialect in [0, 1, 0, 1, 1].map(Dialect) {
-            let frame = event.frame(dialect, |_| {
+        for encoding in [0, 1, 0, 1, 1].map(Dialect) {
+            let frame = event.frame(encoding, |_| {
                 count += 1;
-                Frame::text(&format!("{}", dialect.0))
+                Frame::text(&format!("{}", encoding.0))
             });
-            assert_eq!(frame.payload(), dialect.0.to_string());
+            assert_eq!(frame.payload(), encoding.0.to_string());
         }
         assert_eq!(count, 2);
     }

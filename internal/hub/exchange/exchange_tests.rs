@@ -1,4 +1,4 @@
-//! The exchange's edges one by one, and under threads.
+//! Tests of the event bus: single edge cases, and concurrent use from several threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -36,40 +36,38 @@ fn to(slot: u32) -> Address {
 }
 
 #[test]
-fn an_overloaded_shard_refuses_before_anybody_gets_anything() {
-    let exchange = exchange();
-    exchange.declare(&TopicName::new("both"), 10);
+fn overloaded_shard_refuses_event_before_any_delivery() {
+    let bus = exchange();
+    bus.declare(&TopicName::new("both"), 10);
     let (free, full) = (Port::new(|| {}), Port::new(|| {}));
-    exchange
-        .attach(
-            &free,
-            Dialect(0),
-            to(0),
-            Identity::default(),
-            &[join("both")],
-        )
-        .unwrap();
-    exchange
-        .attach(
-            &full,
-            Dialect(0),
-            to(0),
-            Identity::default(),
-            &[join("both"), join("busy")],
-        )
-        .unwrap();
-    let mut mailbox = exchange.open(Identity::default(), &[join("both")]).unwrap();
+    bus.attach(
+        &free,
+        Dialect(0),
+        to(0),
+        Identity::default(),
+        &[join("both")],
+    )
+    .unwrap();
+    bus.attach(
+        &full,
+        Dialect(0),
+        to(0),
+        Identity::default(),
+        &[join("both"), join("busy")],
+    )
+    .unwrap();
+    let mut mailbox = bus.open(Identity::default(), &[join("both")]).unwrap();
     for _ in 0..PORT_EVENTS {
-        exchange.publish(said("busy", "1")).unwrap();
+        bus.publish(said("busy", "1")).unwrap();
     }
-    assert_eq!(exchange.publish(said("both", "1")), Err(Overloaded));
+    assert_eq!(bus.publish(said("both", "1")), Err(Overloaded));
     assert!(free.take().deliveries.is_empty() && mailbox.try_recv().is_none());
     assert!(
-        exchange.recent(&TopicName::new("both"), 10).is_empty(),
-        "it did not happen"
+        bus.recent(&TopicName::new("both"), 10).is_empty(),
+        "the event was not recorded"
     );
     assert_eq!(full.take().deliveries.len(), PORT_EVENTS);
-    assert_eq!(exchange.publish(said("both", "1")).unwrap().reached, 3);
+    assert_eq!(bus.publish(said("both", "1")).unwrap().reached, 3);
     assert_eq!(
         (free.take().deliveries.len(), full.take().deliveries.len()),
         (1, 1)
@@ -77,82 +75,83 @@ fn an_overloaded_shard_refuses_before_anybody_gets_anything() {
 }
 
 #[test]
-fn a_slow_connection_ends_once_and_a_late_word_means_nothing() {
-    let exchange = exchange();
-    let mut slow = exchange.open(Identity::default(), &[join("a")]).unwrap();
+fn slow_connection_ends_once_and_later_calls_have_no_effect() {
+    let bus = exchange();
+    let mut slow = bus.open(Identity::default(), &[join("a")]).unwrap();
     for _ in 0..MAILBOX {
-        assert_eq!(exchange.publish(said("a", "1")).unwrap().reached, 1);
+        assert_eq!(bus.publish(said("a", "1")).unwrap().reached, 1);
     }
-    assert_eq!(exchange.publish(said("a", "1")).unwrap().reached, 0);
-    assert_eq!(exchange.totals(), Totals::default());
-    let next = exchange.open(Identity::default(), &[join("a")]).unwrap();
+    assert_eq!(bus.publish(said("a", "1")).unwrap().reached, 0);
+    assert_eq!(bus.totals(), Totals::default());
+    let next = bus.open(Identity::default(), &[join("a")]).unwrap();
     assert_ne!(next.id(), slow.id());
-    assert!(!exchange.dismiss(slow.id(), "late"), "it is gone already");
-    assert_eq!(exchange.join(slow.id(), &[join("b")]), Err(JoinError::Gone));
+    assert!(
+        !bus.dismiss(slow.id(), "late"),
+        "it is already disconnected"
+    );
+    assert_eq!(bus.join(slow.id(), &[join("b")]), Err(JoinError::Gone));
     assert!(matches!(slow.try_recv(), Some(Err(End::TooSlow))));
     drop(slow);
     assert_eq!(
-        exchange.totals().connections,
+        bus.totals().connections,
         1,
-        "the next one in its place is not touched"
+        "the next connection in its slot is not affected"
     );
 }
 
 #[test]
 fn too_many_topics_join_none() {
-    let exchange = exchange();
+    let bus = exchange();
     let joins: Vec<_> = (0..=TOPICS).map(|n| join(&n.to_string())).collect();
     assert!(matches!(
-        exchange.open(Identity::default(), &joins),
+        bus.open(Identity::default(), &joins),
         Err(JoinError::TooMany)
     ));
-    let mailbox = exchange
-        .open(Identity::default(), &joins[..TOPICS])
-        .unwrap();
-    assert_eq!(exchange.join(mailbox.id(), &joins), Err(JoinError::TooMany));
-    assert_eq!(
-        exchange.join(mailbox.id(), &joins[..TOPICS]).unwrap().new,
-        0
-    );
-    assert_eq!(exchange.totals().topics, TOPICS);
+    let mailbox = bus.open(Identity::default(), &joins[..TOPICS]).unwrap();
+    assert_eq!(bus.join(mailbox.id(), &joins), Err(JoinError::TooMany));
+    assert_eq!(bus.join(mailbox.id(), &joins[..TOPICS]).unwrap().new, 0);
+    assert_eq!(bus.totals().topics, TOPICS);
     drop(mailbox);
-    assert_eq!(exchange.totals(), Totals::default());
+    assert_eq!(bus.totals(), Totals::default());
 }
 
 #[test]
-fn a_shard_is_woken_once_for_a_burst_and_under_no_lock() {
-    let exchange = exchange();
-    let (woken, lock) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&exchange));
-    let count = Arc::clone(&woken);
-    let port = Port::new(move || {
-        // Whoever is woken may look at once.
-        assert_eq!(lock.totals().connections, 1);
+fn shard_is_woken_once_per_burst_and_without_lock() {
+    let bus = exchange();
+    let (wake_count, observed_bus) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&bus));
+    let count = Arc::clone(&wake_count);
+    let queue = Port::new(move || {
+        // A shard that is woken may take the bus's lock at once.
+        assert_eq!(observed_bus.totals().connections, 1);
         count.fetch_add(1, Ordering::Relaxed);
     });
-    let id = exchange
-        .attach(&port, Dialect(0), to(3), Identity::default(), &[join("a")])
+    let id = bus
+        .attach(&queue, Dialect(0), to(3), Identity::default(), &[join("a")])
         .unwrap();
     for _ in 0..3 {
-        exchange.publish(said("a", "1")).unwrap();
+        bus.publish(said("a", "1")).unwrap();
     }
     assert_eq!(
-        (woken.load(Ordering::Relaxed), port.take().deliveries.len()),
+        (
+            wake_count.load(Ordering::Relaxed),
+            queue.take().deliveries.len()
+        ),
         (1, 3)
     );
-    exchange.publish(said("a", "1")).unwrap();
-    assert_eq!(woken.load(Ordering::Relaxed), 2);
-    exchange.disconnect(id);
+    bus.publish(said("a", "1")).unwrap();
+    assert_eq!(wake_count.load(Ordering::Relaxed), 2);
+    bus.disconnect(id);
     assert!(
-        exchange.publish(said("a", "1")).unwrap().reached == 0 && port.take().deliveries.len() == 1
+        bus.publish(said("a", "1")).unwrap().reached == 0 && queue.take().deliveries.len() == 1
     );
 }
 
 #[test]
-fn a_dismissed_connection_reads_what_it_had_and_then_why() {
-    let exchange = exchange();
-    let mut mailbox = exchange.open(Identity::default(), &[join("a")]).unwrap();
-    exchange.publish(said("a", "1")).unwrap();
-    assert!(exchange.dismiss(mailbox.id(), "inactive"));
+fn kicked_connection_reads_queued_events_then_reason() {
+    let bus = exchange();
+    let mut mailbox = bus.open(Identity::default(), &[join("a")]).unwrap();
+    bus.publish(said("a", "1")).unwrap();
+    assert!(bus.dismiss(mailbox.id(), "inactive"));
     assert!(mailbox.try_recv().unwrap().is_ok());
     for _ in 0..2 {
         assert_eq!(
@@ -170,31 +169,31 @@ impl Rules for Loud {
     }
 
     fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
-        panic!("rules of a test")
+        panic!("panic of a test policy")
     }
 }
 
 #[test]
-fn rules_that_panic_break_nothing() {
-    let exchange = Arc::new(Exchange::new(Loud, || 1));
+fn panicking_policy_breaks_nothing() {
+    let bus = Arc::new(Exchange::new(Loud, || 1));
     let identity = Identity {
         user: Some(UserId::new("u")),
         ..Identity::default()
     };
-    let mut mailbox = exchange.open(identity, &[join("a")]).unwrap();
-    assert_eq!(exchange.list(&TopicName::new("a")).len(), 1);
+    let mut mailbox = bus.open(identity, &[join("a")]).unwrap();
+    assert_eq!(bus.list(&TopicName::new("a")).len(), 1);
     assert!(matches!(
         mailbox.try_recv().unwrap().unwrap().body,
         Body::State(_)
     ));
     drop(mailbox);
-    assert_eq!(exchange.totals(), Totals::default());
+    assert_eq!(bus.totals(), Totals::default());
 }
 
 #[tokio::test]
-async fn waiting_is_cancel_safe() {
-    let exchange = exchange();
-    let mut mailbox = exchange.open(Identity::default(), &[join("a")]).unwrap();
+async fn recv_is_cancel_safe() {
+    let bus = exchange();
+    let mut mailbox = bus.open(Identity::default(), &[join("a")]).unwrap();
     for n in 0..3 {
         {
             let mut next = std::pin::pin!(mailbox.recv());
@@ -203,7 +202,7 @@ async fn waiting_is_cancel_safe() {
                     .await
                     .is_none()
             );
-            exchange.publish(said("a", &n.to_string())).unwrap();
+            bus.publish(said("a", &n.to_string())).unwrap();
         }
         assert_eq!(
             &*mailbox.recv().await.unwrap().message().unwrap().payload,
@@ -212,28 +211,28 @@ async fn waiting_is_cancel_safe() {
     }
 }
 
-/// Publishers, readers, and others that come and go: who stays gets every event, once, in one order that all share.
+/// With concurrent publishers, readers and short-lived connections, every connection that stays
+/// gets every event, once and in one common order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn under_threads_who_stays_misses_nothing() {
+async fn connections_that_stay_miss_nothing_under_concurrency() {
     const EVENTS: usize = PORT_EVENTS / 2;
-    let exchange = exchange();
-    let (stop, port) = (Arc::new(AtomicBool::new(false)), Port::new(|| {}));
-    exchange
-        .attach(
-            &port,
-            Dialect(0),
-            to(0),
-            Identity::default(),
-            &[join("a"), join("b")],
-        )
-        .unwrap();
+    let bus = exchange();
+    let (stop, queue) = (Arc::new(AtomicBool::new(false)), Port::new(|| {}));
+    bus.attach(
+        &queue,
+        Dialect(0),
+        to(0),
+        Identity::default(),
+        &[join("a"), join("b")],
+    )
+    .unwrap();
     let mut churn = Vec::new();
     for n in 0..2 {
-        let (exchange, stop) = (Arc::clone(&exchange), Arc::clone(&stop));
+        let (bus, stop) = (Arc::clone(&bus), Arc::clone(&stop));
         churn.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let user = Some(UserId::new(&format!("u{n}")));
-                let mut mailbox = exchange
+                let mut mailbox = bus
                     .open(
                         Identity {
                             user,
@@ -249,54 +248,60 @@ async fn under_threads_who_stays_misses_nothing() {
                     assert!(event.seq > seq);
                     (seq, reads) = (event.seq, reads + 1);
                 }
-                exchange.leave(mailbox.id(), &TopicName::new("a"));
+                bus.leave(mailbox.id(), &TopicName::new("a"));
             }
         }));
     }
-    // Publishers stay within what a mailbox holds, however slowly the machine lets the readers run.
-    let heard = [const { AtomicUsize::new(0) }; 2].map(Arc::new);
-    let readers = heard.clone().map(|heard| {
-        let mut mailbox = exchange
+    // Publishers stay within a mailbox's capacity, however slowly the readers run.
+    let received = [const { AtomicUsize::new(0) }; 2].map(Arc::new);
+    let readers = received.clone().map(|received| {
+        let mut mailbox = bus
             .open(Identity::default(), &[join("b"), join("a")])
             .unwrap();
         tokio::spawn(async move {
             let mut seqs = Vec::new();
             while seqs.len() < 2 * EVENTS {
-                seqs.push(mailbox.recv().await.expect("who reads is not too slow").seq);
-                heard.store(seqs.len(), Ordering::Relaxed);
+                seqs.push(
+                    mailbox
+                        .recv()
+                        .await
+                        .expect("a reading client is not too slow")
+                        .seq,
+                );
+                received.store(seqs.len(), Ordering::Relaxed);
             }
             seqs
         })
     });
     let published = Arc::new(AtomicUsize::new(0));
     let publishers = ["a", "b"].map(|topic| {
-        let (exchange, heard, published) =
-            (Arc::clone(&exchange), heard.clone(), Arc::clone(&published));
+        let (bus, received, published) =
+            (Arc::clone(&bus), received.clone(), Arc::clone(&published));
         tokio::spawn(async move {
             for _ in 0..EVENTS {
                 let ahead = published.fetch_add(1, Ordering::Relaxed) + 1;
-                while heard
+                while received
                     .iter()
-                    .any(|heard| heard.load(Ordering::Relaxed) + MAILBOX / 2 < ahead)
+                    .any(|received| received.load(Ordering::Relaxed) + MAILBOX / 2 < ahead)
                 {
                     tokio::task::yield_now().await;
                 }
-                exchange.publish(said(topic, "1")).unwrap();
+                bus.publish(said(topic, "1")).unwrap();
             }
         })
     });
-    let mut orders = Vec::new();
+    let mut sequences = Vec::new();
     for reader in readers {
-        orders.push(reader.await.unwrap());
+        sequences.push(reader.await.unwrap());
     }
     for publisher in publishers {
         publisher.await.unwrap();
     }
     stop.store(true, Ordering::Relaxed);
     churn.into_iter().for_each(|thread| thread.join().unwrap());
-    let taken = port.take().deliveries.into_iter();
-    orders.push(
-        taken
+    let drained = queue.take().deliveries.into_iter();
+    sequences.push(
+        drained
             .map(|delivery| {
                 if let Delivery::Event { event, .. } = delivery {
                     event.seq
@@ -306,10 +311,10 @@ async fn under_threads_who_stays_misses_nothing() {
             })
             .collect(),
     );
-    assert!(orders[0].is_sorted_by(|a, b| a < b), "once and in order");
-    assert!(orders[0] == orders[1] && orders[0] == orders[2]);
+    assert!(sequences[0].is_sorted_by(|a, b| a < b), "once and in order");
+    assert!(sequences[0] == sequences[1] && sequences[0] == sequences[2]);
     assert_eq!(
-        exchange.totals(),
+        bus.totals(),
         Totals {
             connections: 1,
             users: 0,

@@ -1,4 +1,5 @@
-//! The end of a connection that lives in tokio: a bounded queue that is never waited for.
+//! The receiving end of a connection in a Tokio task: a bounded queue, for which no publisher ever
+//! waits.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -7,17 +8,17 @@ use std::task::{Context, Poll, Waker};
 
 use crate::hub::exchange::{ConnId, Event, Exchange};
 
-/// Events that a connection may be behind. The next one ends it.
+/// The maximum number of queued events of one connection. The next event disconnects it.
 pub const MAILBOX: usize = 256;
-/// Room for so many that a connection keeps when it has read them all.
+/// The capacity, in events, that a mailbox keeps after it has been emptied.
 const KEPT: usize = 8;
 
-/// Why a connection was ended from this side.
+/// The reason why the server ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It did not take its events.
+    /// The connection did not take its events in time.
     TooSlow,
-    /// The app wanted so, and says why.
+    /// The app ended the connection, for the given reason.
     Dismissed(&'static str),
 }
 
@@ -25,23 +26,24 @@ pub enum End {
 struct Letters {
     events: VecDeque<Arc<Event>>,
     end: Option<End>,
-    /// Who waits for the next one.
+    /// The waker of the task that waits for the next event.
     waker: Option<Waker>,
 }
 
-/// Filled under the exchange's lock, emptied by the connection's task. A plain mutex below the exchange's: held for one push or one pop.
+/// The queue of a mailbox. It is filled under the bus's lock and emptied by the connection's task.
+/// In the lock order, its mutex comes after that of the bus; it is held for one push or one pop.
 #[derive(Default)]
 pub(super) struct Letterbox {
     letters: Mutex<Letters>,
 }
 
-/// What became of an event for a mailbox.
+/// The outcome of pushing an event to a mailbox.
 pub(super) enum Posted {
-    /// It is in; somebody may have to be woken.
+    /// The event is queued. The task must be woken if there is a waker.
     In(Option<Waker>),
-    /// It was one too many: the connection has just ended.
+    /// The queue was full, and the connection has just been ended.
     Overflow(Option<Waker>),
-    /// The connection had ended before.
+    /// The connection had already ended.
     Ended,
 }
 
@@ -51,29 +53,31 @@ impl Letterbox {
     }
 
     pub(super) fn post(&self, event: &Arc<Event>) -> Posted {
-        let mut letters = self.lock();
-        if letters.end.is_some() {
+        let mut state = self.lock();
+        if state.end.is_some() {
             return Posted::Ended;
         }
-        if letters.events.len() == MAILBOX {
-            letters.end = Some(End::TooSlow);
-            // Whoever is to be closed needs them no more; a slow client must not keep them in memory.
-            letters.events = VecDeque::new();
-            return Posted::Overflow(letters.waker.take());
+        if state.events.len() == MAILBOX {
+            state.end = Some(End::TooSlow);
+            // The connection is to be closed, so it needs the events no more. A slow client must
+            // not keep them in memory.
+            state.events = VecDeque::new();
+            return Posted::Overflow(state.waker.take());
         }
-        letters.events.push_back(Arc::clone(event));
-        Posted::In(letters.waker.take())
+        state.events.push_back(Arc::clone(event));
+        Posted::In(state.waker.take())
     }
 
-    /// Ends it, unless it has ended; what is queued is still read before.
+    /// Ends the connection unless it has already ended. Queued events can still be read before the
+    /// end.
     pub(super) fn end(&self, end: End) -> Option<Waker> {
-        let mut letters = self.lock();
-        letters.end.get_or_insert(end);
-        letters.waker.take()
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        state.waker.take()
     }
 }
 
-/// A connection of an exchange. It leaves all its topics when dropped.
+/// A connection of an event bus in a Tokio task. Dropping it leaves all topics.
 pub struct Mailbox {
     exchange: Arc<Exchange>,
     id: ConnId,
@@ -81,51 +85,54 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(exchange: Arc<Exchange>, id: ConnId, letterbox: Arc<Letterbox>) -> Self {
+    pub(super) fn new(bus: Arc<Exchange>, id: ConnId, queue: Arc<Letterbox>) -> Self {
         Self {
-            exchange,
+            exchange: bus,
             id,
-            letterbox,
+            letterbox: queue,
         }
     }
 
-    /// The connection's name, to join and publish with.
+    /// Returns the connection's id, needed to join and to publish.
     pub fn id(&self) -> ConnId {
         self.id
     }
 
-    /// The next event, in order. Cancel-safe. An end is final: it comes behind the last event, and from then on it is all there is;
-    /// a connection that was too slow loses what is still queued.
+    /// Waits for the next event, in order. Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns the reason once the connection has ended and its queued events are read. Every later
+    /// call returns it again. A connection that was too slow loses its queued events.
     pub fn recv(&mut self) -> impl Future<Output = Result<Arc<Event>, End>> + Send {
         poll_fn(|context| self.poll_recv(context))
     }
 
-    /// The same for hand-written futures.
+    /// Polls for the next event. Variant of [`Mailbox::recv`] for hand-written futures.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Event>, End>> {
-        let mut letters = self.letterbox.lock();
-        if let Some(event) = letters.events.pop_front() {
+        let mut state = self.letterbox.lock();
+        if let Some(event) = state.events.pop_front() {
             return Poll::Ready(Ok(event));
         }
-        if let Some(end) = letters.end {
+        if let Some(end) = state.end {
             return Poll::Ready(Err(end));
         }
-        if letters.events.capacity() > KEPT {
-            letters.events = VecDeque::new();
+        if state.events.capacity() > KEPT {
+            state.events = VecDeque::new();
         }
-        let old = match &mut letters.waker {
+        let old = match &mut state.waker {
             Some(waker) if waker.will_wake(context.waker()) => None,
             waker => waker.replace(context.waker().clone()),
         };
-        drop(letters);
-        // Dropping a waker may run code of a stranger: never under a lock.
+        drop(state);
+        // Dropping a waker may run foreign code, so it must not happen under a lock.
         drop(old);
         Poll::Pending
     }
 
-    /// The next event if there is one already.
+    /// Returns the next event if one is queued, or the end of the connection.
     pub fn try_recv(&mut self) -> Option<Result<Arc<Event>, End>> {
-        let mut letters = self.letterbox.lock();
-        letters.events.pop_front().map(Ok).or(letters.end.map(Err))
+        let mut state = self.letterbox.lock();
+        state.events.pop_front().map(Ok).or(state.end.map(Err))
     }
 }
 

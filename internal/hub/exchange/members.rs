@@ -1,4 +1,5 @@
-//! Who is connected and sits where: two slabs that point at each other, so that joining and leaving cost the same however many there are.
+//! The connections and their topics: two slabs that refer to each other by index, so that joining
+//! and leaving take constant time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,23 +10,24 @@ use crate::hub::exchange::ring::Ring;
 use crate::hub::exchange::{Address, ConnId, Counts, Identity, TopicName};
 use crate::ident::UserId;
 
-/// How a connection gets its events.
+/// The queue through which a connection gets its events.
 #[derive(Clone)]
 pub(super) enum Sink {
-    /// By itself, in tokio.
+    /// The connection's own mailbox, in a Tokio task.
     Letterbox(Arc<Letterbox>),
-    /// Through its shard: which of the lanes, and where there.
+    /// The queue of the connection's shard: the index of the fan-out group, and the slot on the
+    /// shard.
     Lane { lane: u32, to: Address },
 }
 
-/// A connection's place in a topic.
+/// A connection's membership of one topic.
 #[derive(Clone, Copy)]
 pub(super) struct Seat {
     pub(super) topic: u32,
     place: u32,
 }
 
-/// A topic's member: the connection, and which of its seats this is.
+/// A topic's member: the connection, and the index in its list of memberships.
 #[derive(Clone, Copy)]
 pub(super) struct Member {
     pub(super) conn: u32,
@@ -36,10 +38,10 @@ pub(super) struct Conn {
     pub(super) identity: Arc<Identity>,
     pub(super) sink: Sink,
     pub(super) seats: Vec<Seat>,
-    /// The last audience it was counted in or excepted from.
+    /// The number of the last fan-out that included or excluded the connection.
     pub(super) mark: u64,
     pub(super) since_us: i64,
-    /// Among the user's connections.
+    /// The position among the user's connections.
     place: u32,
 }
 
@@ -47,19 +49,22 @@ pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) members: Vec<Member>,
     pub(super) presence: Presence,
-    /// Made when the first member comes that is listed.
+    /// The presence list, created with the first listed member.
     pub(super) roster: Option<Box<Roster>>,
-    /// Some for a topic that was declared: that one stays.
+    /// The retained messages. A topic with a history stays open without members.
     pub(super) ring: Option<Box<Ring>>,
     pub(super) since_us: i64,
-    /// Of the last message.
+    /// The time of the last message, in microseconds since the Unix epoch.
     pub(super) active_us: i64,
 }
 
 impl Topic {
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            users: self.roster.as_ref().map_or(0, |roster| roster.users()),
+            users: self
+                .roster
+                .as_ref()
+                .map_or(0, |presence_map| presence_map.users()),
             connections: self.members.len(),
         }
     }
@@ -67,7 +72,7 @@ impl Topic {
 
 #[derive(Default)]
 struct Slot {
-    /// How often the slot was given away.
+    /// The number of times that the slot was assigned.
     generation: u32,
     conn: Option<Conn>,
 }
@@ -83,21 +88,26 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn connect(&mut self, identity: Arc<Identity>, sink: Sink, since_us: i64) -> ConnId {
+    pub(super) fn connect(
+        &mut self,
+        identity: Arc<Identity>,
+        target: Sink,
+        connected_us: i64,
+    ) -> ConnId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             count(self.slots.len() - 1)
         });
-        let place = self.enlist(&identity, index);
+        let user_position = self.enlist(&identity, index);
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
         slot.conn = Some(Conn {
             identity,
-            sink,
+            sink: target,
             seats: Vec::new(),
             mark: 0,
-            since_us,
-            place,
+            since_us: connected_us,
+            place: user_position,
         });
         ConnId {
             index,
@@ -105,7 +115,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection out that has left all its topics.
+    /// Removes a connection that has already left all its topics.
     pub(super) fn remove(&mut self, index: u32) -> Option<Conn> {
         let conn = self.slots.get_mut(index as usize)?.conn.take()?;
         self.delist(&conn.identity, conn.place);
@@ -113,15 +123,15 @@ impl Members {
         Some(conn)
     }
 
-    /// Gives a connection another identity.
+    /// Replaces the identity of a connection.
     pub(super) fn identify(&mut self, index: u32, identity: Arc<Identity>) {
         let Some(conn) = self.conn(index) else { return };
-        let (old, place) = (Arc::clone(&conn.identity), conn.place);
-        self.delist(&old, place);
-        let place = self.enlist(&identity, index);
+        let (old, user_position) = (Arc::clone(&conn.identity), conn.place);
+        self.delist(&old, user_position);
+        let user_position = self.enlist(&identity, index);
         if let Some(conn) = self.conn_mut(index) {
             conn.identity = identity;
-            conn.place = place;
+            conn.place = user_position;
         }
     }
 
@@ -132,7 +142,7 @@ impl Members {
         count(conns.len() - 1)
     }
 
-    fn delist(&mut self, identity: &Identity, place: u32) {
+    fn delist(&mut self, identity: &Identity, position: u32) {
         let Some((user, conns)) = identity
             .user
             .as_ref()
@@ -140,17 +150,17 @@ impl Members {
         else {
             return;
         };
-        conns.swap_remove(place as usize);
+        conns.swap_remove(position as usize);
         if conns.is_empty() {
             self.by_user.remove(user);
-        } else if let Some(moved) = conns.get(place as usize).copied()
+        } else if let Some(moved) = conns.get(position as usize).copied()
             && let Some(conn) = self.conn_mut(moved)
         {
-            conn.place = place;
+            conn.place = position;
         }
     }
 
-    /// The index of a connection that is still there.
+    /// Returns the index of a connection that still exists.
     pub(super) fn find(&self, id: ConnId) -> Option<u32> {
         let slot = self.slots.get(id.index as usize)?;
         (slot.generation == id.generation && slot.conn.is_some()).then_some(id.index)
@@ -176,7 +186,7 @@ impl Members {
         self.by_user.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// Every connection, in no particular order.
+    /// Returns every connection, in no particular order.
     pub(super) fn all(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| {
             Some((
@@ -189,7 +199,7 @@ impl Members {
         })
     }
 
-    /// Connections, users, topics.
+    /// Returns the number of connections, users and topics.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (
             self.slots.len() - self.free.len(),
@@ -218,12 +228,12 @@ impl Members {
         self.topic(self.find_topic(name)?)
     }
 
-    /// The topic of that name, made if it must be.
+    /// Returns the topic with this name, and creates it if necessary.
     pub(super) fn open(
         &mut self,
         name: &TopicName,
         presence: impl FnOnce() -> Presence,
-        since_us: i64,
+        opened_us: i64,
     ) -> u32 {
         if let Some(index) = self.find_topic(name) {
             return index;
@@ -235,8 +245,8 @@ impl Members {
             presence: presence(),
             roster: None,
             ring: None,
-            since_us,
-            active_us: since_us,
+            since_us: opened_us,
+            active_us: opened_us,
         };
         let index = self.free_topics.pop().unwrap_or_else(|| {
             self.topics.push(None);
@@ -247,70 +257,82 @@ impl Members {
         index
     }
 
-    /// Forgets a topic that nobody sits in and nobody declared.
+    /// Removes a topic that has no members and no history.
     pub(super) fn close_if_empty(&mut self, index: u32) {
         let Some(topic) = self.topics.get_mut(index as usize) else {
             return;
         };
-        if let Some(gone) = topic.take_if(|topic| topic.members.is_empty() && topic.ring.is_none())
+        if let Some(closed) =
+            topic.take_if(|topic| topic.members.is_empty() && topic.ring.is_none())
         {
-            self.by_name.remove(&gone.name);
+            self.by_name.remove(&closed.name);
             self.free_topics.push(index);
         }
     }
 
-    /// The connection's seat in a topic: which of its seats.
+    /// Returns the index of a topic in the connection's list of memberships.
     pub(super) fn seat(&self, conn: u32, topic: u32) -> Option<usize> {
         self.conn(conn)?
             .seats
             .iter()
-            .position(|seat| seat.topic == topic)
+            .position(|membership| membership.topic == topic)
     }
 
-    /// Seats a connection that does not sit there.
+    /// Adds a connection to a topic of which it is not a member.
     pub(super) fn sit(&mut self, conn: u32, topic: u32) {
-        let Some(seat) = self.conn(conn).map(|conn| count(conn.seats.len())) else {
+        let Some(membership) = self.conn(conn).map(|conn| count(conn.seats.len())) else {
             return;
         };
-        let Some(room) = self.topic_mut(topic) else {
+        let Some(joined) = self.topic_mut(topic) else {
             return;
         };
-        room.members.push(Member { conn, seat });
-        let place = count(room.members.len() - 1);
+        joined.members.push(Member {
+            conn,
+            seat: membership,
+        });
+        let position = count(joined.members.len() - 1);
         if let Some(conn) = self.conn_mut(conn) {
-            conn.seats.push(Seat { topic, place });
+            conn.seats.push(Seat {
+                topic,
+                place: position,
+            });
         }
     }
 
-    /// Frees one of a connection's seats, and tells whoever was moved for it where they are now. Returns the topic.
-    pub(super) fn stand_up(&mut self, conn: u32, seat: usize) -> Option<u32> {
-        let seats = &mut self.conn_mut(conn)?.seats;
-        if seat >= seats.len() {
+    /// Removes one of a connection's memberships. `swap_remove` moves another membership and
+    /// another member, so their indices are corrected. Returns the topic.
+    pub(super) fn stand_up(&mut self, conn: u32, membership: usize) -> Option<u32> {
+        let memberships = &mut self.conn_mut(conn)?.seats;
+        if membership >= memberships.len() {
             return None;
         }
-        let Seat { topic, place } = seats.swap_remove(seat);
-        let moved_seat = seats.get(seat).copied();
+        let Seat {
+            topic,
+            place: position,
+        } = memberships.swap_remove(membership);
+        let moved_membership = memberships.get(membership).copied();
         let members = &mut self.topic_mut(topic)?.members;
-        members.swap_remove(place as usize);
-        let moved_member = members.get(place as usize).copied();
+        members.swap_remove(position as usize);
+        let moved_member = members.get(position as usize).copied();
         if let Some(member) = moved_member
-            && let Some(theirs) = self
+            && let Some(moved) = self
                 .conn_mut(member.conn)
                 .and_then(|conn| conn.seats.get_mut(member.seat as usize))
         {
-            theirs.place = place;
+            moved.place = position;
         }
-        if let Some(moved) = moved_seat
+        if let Some(moved) = moved_membership
             && let Some(member) = self
                 .topic_mut(moved.topic)
                 .and_then(|topic| topic.members.get_mut(moved.place as usize))
         {
-            member.seat = count(seat);
+            member.seat = count(membership);
         }
         Some(topic)
     }
 
-    /// Members of the topics, each once, to `each`; who bears the mark already is passed over.
+    /// Calls `each` once for every member of the topics. Connections already marked with `mark` are
+    /// skipped.
     pub(super) fn audience(
         &mut self,
         topics: &[TopicName],
@@ -319,14 +341,14 @@ impl Members {
     ) {
         let Self {
             slots,
-            topics: rooms,
+            topics: all_topics,
             by_name,
             ..
         } = self;
         for name in topics {
             let Some(topic) = by_name
                 .get(name)
-                .and_then(|index| rooms.get(*index as usize)?.as_ref())
+                .and_then(|index| all_topics.get(*index as usize)?.as_ref())
             else {
                 continue;
             };
@@ -345,7 +367,8 @@ impl Members {
     }
 }
 
-/// Indices are 32 bits wide: there are never more connections than file descriptors.
+/// Converts a length to an index. 32 bits suffice, because there are never more connections than
+/// file descriptors.
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

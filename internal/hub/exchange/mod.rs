@@ -1,17 +1,25 @@
-//! Event topics: who is connected, who is on which topic, what is said there.
+//! Event topics: connections, their topics, and the events published there.
 //!
-//! A state topic ([`crate::hub::Hub`]) has a newest frame, and nothing else matters. An event topic has a past: every member gets every
-//! event, once and in order, or is ended as too slow. The two share no lock and no structure; who uses no event topics pays nothing.
+//! Only the newest frame of a state topic ([`crate::hub::Hub`]) matters. The events of an event
+//! topic all matter: every member gets every event, once and in order, or is disconnected as too
+//! slow. The two share no lock and no data structure, so clients without event topics pay nothing
+//! for them.
 //!
-//! An exchange is one tenant's: names, users, audiences and the order never reach beyond it, so nothing can leak between two apps, and
-//! neither waits for the other. A *connection* lives in tokio and has a [`Mailbox`], or on a shard and is reached through the shard's
-//! [`Port`]. Who may join or publish is the app's matter; topics like «everybody of a role» are topics that the app joins for a
-//! connection when it connects or is identified.
+//! An event bus belongs to one tenant. Names, users, recipients and the order never reach beyond
+//! it, so nothing can leak between two apps, and neither waits for the other. A *connection* runs
+//! as a Tokio task and has a [`Mailbox`], or it lives on a shard and is reached through the shard's
+//! [`EventQueue`]. The app decides which connection may join or publish. A topic such as «all users
+//! of a role» is one that the app joins for a connection when it connects or gets an identity.
 //!
-//! **One lock**, because the order is the point: presence and messages on any topics come to any connection in the order in which they
-//! happened, and a list of who is there fits between two events without a gap. A lock a topic could not give that to a union of topics.
-//! It is held for look-ups and pushes, never across a system call: whoever is to be woken is woken when it is released. Below it are
-//! the mailboxes' and ports' own locks, each held for one push or one pop, and nobody who holds one takes another.
+//! **One lock**, because the order is the point. Presence and messages on any topics reach any
+//! connection in the order in which they happened, and a presence list fits between two events
+//! without a gap. A lock per topic could not give that to a union of topics. The lock is held for
+//! look-ups and pushes, never across a system call: tasks and shards are woken after it is
+//! released.
+//!
+//! The lock order: below the lock of the event bus are the locks of the mailboxes and of the
+//! shards' event queues. Each is held for one push or one pop, and no code that holds one of them
+//! takes another.
 
 mod batch;
 mod event;
@@ -35,38 +43,43 @@ pub use port::{Address, Delivery, PORT_BYTES, PORT_EVENTS, Port, Taken};
 pub use presence::{Change, Counts, Diff, Entry, Presence, Present};
 pub use ring::Since;
 
-/// Topics that one connection may be on, those included that the app joins for it. Apps have lower limits for what clients ask.
+/// The maximum number of topics of one connection, including those that the app joins for it. Apps
+/// have lower limits for the topics that clients request.
 pub const TOPICS: usize = 512;
 
-/// A connection of an exchange. Never reused: one that is gone stays gone, whoever has its place now.
+/// The id of a connection of an event bus. Ids are never reused, even when another connection takes
+/// the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     index: u32,
     generation: u32,
 }
 
-/// Who is behind a connection. Built by an authenticator; nothing in it is a client's own claim.
+/// The identity of a connection's user. An authenticator builds it; none of it is a client's own
+/// claim.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// None until somebody has identified; then it appears on no list.
+    /// The user, or `None` until the connection is identified. Without a user it appears on no
+    /// presence list.
     pub user: Option<UserId>,
-    /// The device or session, where the system has such.
+    /// The device or session, if the system has them.
     pub session: Option<Arc<str>>,
-    /// The role, where the system has roles.
+    /// The role, if the system has roles.
     pub role: Option<Arc<str>>,
 }
 
-/// A topic to join, with what the list says of the connection there.
+/// A request to join a topic, with the metadata of the connection's presence entry.
 #[derive(Debug, Clone)]
 pub struct Join {
-    /// Which.
+    /// The name of the topic to join.
     pub topic: TopicName,
-    /// JSON text, shown in lists; it means nothing where presence is off.
+    /// The metadata as JSON text, shown in presence lists. It has no effect on a topic without
+    /// presence.
     pub meta: Arc<str>,
 }
 
 impl Join {
-    /// Without a meta: an empty object.
+    /// Creates a request without metadata (an empty object).
     pub fn new(topic: TopicName) -> Self {
         Self {
             topic,
@@ -74,7 +87,7 @@ impl Join {
         }
     }
 
-    /// With one.
+    /// Sets the metadata, a JSON text.
     #[must_use]
     pub fn meta(mut self, meta: impl Into<Arc<str>>) -> Self {
         self.meta = meta.into();
@@ -82,213 +95,238 @@ impl Join {
     }
 }
 
-/// What came of joining.
+/// The outcome of joining topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {
-    /// Topics that the connection was not on before.
+    /// The number of topics that the connection was not on before.
     pub new: usize,
-    /// Events up to this number happened before; what comes behind it is delivered.
+    /// The number of the last event before the join. All later events are delivered.
     pub seq: u64,
 }
 
-/// Why a connection could not join.
+/// The reason why a connection could not join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
-    /// It has ended.
+    /// The connection has ended before the request.
     #[error("the connection is gone")]
     Gone,
-    /// It would be on more than [`TOPICS`]; it has joined none of the new ones.
+    /// The connection would be on more than [`MAX_TOPICS`]. It has joined none of the new ones.
     #[error("too many topics on one connection")]
     TooMany,
 }
 
-/// What came of publishing.
+/// The outcome of publishing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The event's number.
+    /// The event's sequence number on its bus.
     pub seq: u64,
-    /// Connections that it is on its way to.
+    /// The number of connections for which the event was queued.
     pub reached: usize,
 }
 
-/// A shard does not take its events. Nothing of this one was delivered to anybody, nor noted: say 503, and publish again later.
+/// The error for a shard that does not take its events. The event was neither delivered nor
+/// recorded. The app should answer 503, and the client may publish again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a shard is too far behind; publish again later")]
 pub struct Overloaded;
 
-/// What an app says about its topics. It is asked under the exchange's lock: it answers from its arguments, at once, and never calls back.
+/// The rules of an app for its topics. The bus calls them under its lock: they must answer from
+/// their arguments, at once, and must not call back into the bus.
 pub trait Rules: Send + Sync {
-    /// What a topic does about presence; asked when it opens.
+    /// Returns the presence mode of a topic. The bus calls it when the topic opens.
     fn presence(&self, topic: &TopicName) -> Presence;
 
-    /// What else is said when a listed topic's list changes: delivered right behind the change, before anything that happens later. A
-    /// notice can't be refused, so each change should have few.
+    /// Returns messages to publish because the presence list of a topic changed. They are delivered
+    /// right after the change, before any later event. They cannot be refused, so each change
+    /// should cause only a few.
     fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish>;
 }
 
-/// A topic as it is now.
+/// The current state of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSummary {
-    /// Its name.
+    /// The topic's name on its bus.
     pub name: TopicName,
-    /// Who is there.
+    /// The number of its users and connections.
     pub counts: Counts,
-    /// When it opened, microseconds since the Unix epoch.
+    /// The time when the topic opened, in microseconds since the Unix epoch.
     pub since_us: i64,
-    /// When the last message came, or else when it opened; microseconds since the Unix epoch.
+    /// The time of the last message, or of the opening if there is none, in microseconds since the
+    /// Unix epoch.
     pub active_us: i64,
 }
 
-/// A connection as it is now.
+/// The current state of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionSummary {
-    /// Which.
+    /// The id of the connection.
     pub id: ConnId,
-    /// Who.
+    /// The current identity of the connection.
     pub identity: Arc<Identity>,
-    /// Where, in no particular order.
+    /// The topics it has joined, in no particular order.
     pub topics: Vec<TopicName>,
-    /// When it connected, microseconds since the Unix epoch.
+    /// The time when it connected, in microseconds since the Unix epoch.
     pub since_us: i64,
 }
 
-/// How much there is.
+/// The totals of an event bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Connections.
+    /// The number of open connections.
     pub connections: usize,
-    /// Different users.
+    /// The number of different users.
     pub users: usize,
-    /// Topics with a member, or declared.
+    /// The number of topics that have a member or retain their history.
     pub topics: usize,
 }
 
-/// See the module's documentation.
+/// The event topics of one tenant; see the module's documentation.
 pub struct Exchange {
     order: Mutex<Order>,
 }
 
 impl Exchange {
-    /// An empty exchange. `now_us` tells microseconds since the Unix epoch.
+    /// Creates an empty event bus. `now_us` returns the time in microseconds since the Unix epoch.
     pub fn new(
-        rules: impl Rules + 'static,
+        policy: impl Rules + 'static,
         now_us: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> Self {
         Self {
-            order: Mutex::new(Order::new(Box::new(rules), Box::new(now_us))),
+            order: Mutex::new(Order::new(Box::new(policy), Box::new(now_us))),
         }
     }
 
-    /// A connection that lives in tokio, on these topics from the start. It is gone when the mailbox is dropped.
+    /// Adds a connection that runs as a Tokio task and joins these topics. Dropping the mailbox
+    /// removes the connection.
     pub fn open(
         self: &Arc<Self>,
         identity: Identity,
         joins: &[Join],
     ) -> Result<Mailbox, JoinError> {
-        let (id, letterbox) =
-            self.change(|order, wakes| order.connect_mailbox(identity, joins, wakes))?;
-        Ok(Mailbox::new(Arc::clone(self), id, letterbox))
+        let (id, queue) =
+            self.change(|state, wakes| state.connect_mailbox(identity, joins, wakes))?;
+        Ok(Mailbox::new(Arc::clone(self), id, queue))
     }
 
-    /// A connection that lives on a shard, on these topics from the start. The shard calls [`Exchange::disconnect`] when it ends.
+    /// Adds a connection that lives on a shard and joins these topics. The shard must call
+    /// [`EventBus::disconnect`] when the connection ends.
     pub fn attach(
         &self,
-        port: &Port,
-        dialect: Dialect,
-        to: Address,
+        queue: &Port,
+        encoding: Dialect,
+        slot: Address,
         identity: Identity,
         joins: &[Join],
     ) -> Result<ConnId, JoinError> {
-        self.change(|order, wakes| {
-            let lane = order.lane(port, dialect);
-            order.connect(identity, Sink::Lane { lane, to }, joins, wakes)
+        self.change(|state, wakes| {
+            let group = state.lane(queue, encoding);
+            state.connect(
+                identity,
+                Sink::Lane {
+                    lane: group,
+                    to: slot,
+                },
+                joins,
+                wakes,
+            )
         })
     }
 
-    /// Puts a connection on topics, all or none. Those that it is on already stay as they are. On an announced topic the list of who is
-    /// there is the first that it gets.
+    /// Joins topics: all of them or none. Topics that the connection has already joined stay
+    /// unchanged. On an announced topic, the presence list is the first event that the connection
+    /// gets.
     pub fn join(&self, id: ConnId, joins: &[Join]) -> Result<Joined, JoinError> {
-        self.change(|order, wakes| order.join(id, joins, wakes))
+        self.change(|state, wakes| state.join(id, joins, wakes))
     }
 
-    /// Takes a connection off a topic; whether it was there.
+    /// Removes a connection from a topic. Returns `true` if it was a member.
     pub fn leave(&self, id: ConnId, topic: &TopicName) -> bool {
-        self.change(|order, wakes| order.leave(id, topic, wakes))
+        self.change(|state, wakes| state.leave(id, topic, wakes))
     }
 
-    /// Says who a connection is from now on. It leaves every topic and joins these, at once: what an identity could see stays behind.
+    /// Replaces the identity of a connection. It leaves every topic and joins these in one step, so
+    /// that it keeps nothing that the old identity could see.
     pub fn identify(
         &self,
         id: ConnId,
         identity: Identity,
         joins: &[Join],
     ) -> Result<Joined, JoinError> {
-        self.change(|order, wakes| order.identify(id, identity, joins, wakes))
+        self.change(|state, wakes| state.identify(id, identity, joins, wakes))
     }
 
-    /// Gives a connection's entry on a topic another meta; whether it has one there.
+    /// Replaces the metadata of a connection's presence entry. Returns `true` if it has an entry on
+    /// the topic.
     pub fn update(&self, id: ConnId, topic: &TopicName, meta: impl Into<Arc<str>>) -> bool {
         let meta = meta.into();
-        self.change(|order, wakes| order.update(id, topic, &meta, wakes))
+        self.change(|state, wakes| state.update(id, topic, &meta, wakes))
     }
 
-    /// A connection has ended by itself. Nothing of it is left when this returns. Repeating it is silent.
+    /// Removes a connection that has ended by itself. Nothing of it is left when this returns.
+    /// Repeating the call has no effect.
     pub fn disconnect(&self, id: ConnId) {
-        self.change(|order, wakes| order.remove(id, None, wakes));
+        self.change(|state, wakes| state.remove(id, None, wakes));
     }
 
-    /// Ends a connection, and tells its owner why, behind what is queued for it; whether it was there.
-    pub fn dismiss(&self, id: ConnId, why: &'static str) -> bool {
-        self.change(|order, wakes| order.remove(id, Some(End::Dismissed(why)), wakes))
+    /// Disconnects a connection and delivers the reason after its queued events. Returns `true` if
+    /// it was connected.
+    pub fn dismiss(&self, id: ConnId, reason: &'static str) -> bool {
+        self.change(|state, wakes| state.remove(id, Some(End::Dismissed(reason)), wakes))
     }
 
-    /// Gives an event to every member of its topics, each connection once. Never waits: who can't take it is ended.
+    /// Queues an event for every member of its topics, once per connection. Never waits: a
+    /// connection whose mailbox is full is disconnected.
     pub fn publish(&self, publish: Publish) -> Result<Published, Overloaded> {
-        self.change(|order, wakes| order.publish(publish, wakes))
+        self.change(|state, wakes| state.publish(publish, wakes))
     }
 
-    /// Makes a topic keep its last `ring` messages, and stay even when it is empty. For names of the app's own choice, never a client's.
-    pub fn declare(&self, topic: &TopicName, ring: usize) {
-        self.lock().declare(topic, ring);
+    /// Makes a topic retain its last `limit` messages, and stay open even without members. Only for
+    /// names that the app chooses, never for a client's.
+    pub fn declare(&self, topic: &TopicName, limit: usize) {
+        self.lock().declare(topic, limit);
     }
 
-    /// At most `limit` of the messages that a declared topic keeps, newest first.
+    /// Returns at most `limit` of the messages that a topic retains, newest first.
     pub fn recent(&self, topic: &TopicName, limit: usize) -> Vec<Arc<Event>> {
-        let order = self.lock();
-        let ring = order
+        let state = self.lock();
+        let history = state
             .members
             .named(topic)
             .and_then(|topic| topic.ring.as_ref());
-        ring.map(|ring| ring.newest(limit)).unwrap_or_default()
+        history
+            .map(|history| history.newest(limit))
+            .unwrap_or_default()
     }
 
-    /// The messages of a declared topic behind `seq`, as far as they are kept.
+    /// Returns the retained messages of a topic after `seq`.
     pub fn since(&self, topic: &TopicName, seq: u64) -> Since {
-        let order = self.lock();
-        let ring = order
+        let state = self.lock();
+        let history = state
             .members
             .named(topic)
             .and_then(|topic| topic.ring.as_ref());
-        ring.map_or(
+        history.map_or(
             Since {
                 events: Vec::new(),
                 complete: false,
             },
-            |ring| ring.since(seq),
+            |history| history.since(seq),
         )
     }
 
-    /// Who is on a topic, in the order of the users' ids.
+    /// Returns the users present on a topic, sorted by user id.
     pub fn list(&self, topic: &TopicName) -> Vec<Present> {
-        let order = self.lock();
-        let roster = order
+        let state = self.lock();
+        let presence_map = state
             .members
             .named(topic)
             .and_then(|topic| topic.roster.as_ref());
-        roster.map(|roster| roster.list()).unwrap_or_default()
+        presence_map
+            .map(|presence_map| presence_map.list())
+            .unwrap_or_default()
     }
 
-    /// How many are on a topic.
+    /// Returns the number of users and connections on a topic.
     pub fn counts(&self, topic: &TopicName) -> Counts {
         self.lock()
             .members
@@ -297,18 +335,19 @@ impl Exchange {
             .unwrap_or_default()
     }
 
-    /// A user's connections.
+    /// Returns all connections of one user.
     pub fn connections_of(&self, user: &UserId) -> Vec<ConnId> {
-        let order = self.lock();
-        order
+        let state = self.lock();
+        state
             .members
             .of_user(user)
             .iter()
-            .map(|index| order.members.id(*index))
+            .map(|index| state.members.id(*index))
             .collect()
     }
 
-    /// Every topic, in no particular order. For overviews: it copies all names.
+    /// Returns every topic, in no particular order. It copies all names, so it is meant for
+    /// overviews only.
     pub fn topics(&self) -> Vec<TopicSummary> {
         let summary = |topic: &members::Topic| TopicSummary {
             name: topic.name.clone(),
@@ -319,13 +358,14 @@ impl Exchange {
         self.lock().members.topics().map(summary).collect()
     }
 
-    /// Every connection, in no particular order. For overviews: it copies all of it.
+    /// Returns every connection, in no particular order. It copies all data, so it is meant for
+    /// overviews only.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
-        let order = self.lock();
-        let name = |seat: &members::Seat| {
-            order
+        let state = self.lock();
+        let name = |membership: &members::Seat| {
+            state
                 .members
-                .topic(seat.topic)
+                .topic(membership.topic)
                 .map(|topic| topic.name.clone())
         };
         let summary = |(id, conn): (ConnId, &members::Conn)| ConnectionSummary {
@@ -334,10 +374,10 @@ impl Exchange {
             topics: conn.seats.iter().filter_map(name).collect(),
             since_us: conn.since_us,
         };
-        order.members.all().map(summary).collect()
+        state.members.all().map(summary).collect()
     }
 
-    /// How much there is.
+    /// Returns the number of connections, users and topics.
     pub fn totals(&self) -> Totals {
         let (connections, users, topics) = self.lock().members.counts();
         Totals {
@@ -347,18 +387,20 @@ impl Exchange {
         }
     }
 
-    /// Does something, lets go of whoever proved too slow by it, and wakes when the lock is released.
-    fn change<R>(&self, act: impl FnOnce(&mut Order, &mut Wakes) -> R) -> R {
+    /// Runs a change under the lock, removes the connections that overflowed because of it, and
+    /// wakes recipients after the lock is released.
+    fn change<R>(&self, apply: impl FnOnce(&mut Order, &mut Wakes) -> R) -> R {
         let mut wakes = Wakes::default();
-        let mut order = self.lock();
-        let result = act(&mut order, &mut wakes);
-        order.settle(&mut wakes);
-        drop(order);
+        let mut state = self.lock();
+        let result = apply(&mut state, &mut wakes);
+        state.settle(&mut wakes);
+        drop(state);
         wakes.fire();
         result
     }
 
-    /// A panic elsewhere must not stop every topic: of what is called under this lock only the rules are not ours, and theirs are caught.
+    /// Locks the state. A panic elsewhere must not stop every topic. The policy is the only foreign
+    /// code called under this lock, and its panics are caught.
     fn lock(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -366,7 +408,7 @@ impl Exchange {
 
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange").finish_non_exhaustive()
+        f.debug_struct("EventBus").finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The exchange against a model that is too simple to be wrong: every connection has a list of what it must be told.
+//! The event bus compared with a simple model: each connection has a list of the events that it
+//! must receive.
 
 use proptest::prelude::*;
 
@@ -9,7 +10,7 @@ use world::World;
 mod world;
 
 const TOPIC_NAMES: [&str; 4] = ["a", "b", "c", "d"];
-/// Gets a notice of every change on every list.
+/// The topic that gets a message for every change of every presence list.
 const WATCH: &str = "watch";
 const RING: usize = 5;
 
@@ -77,7 +78,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Everything is announced, listed or off, by the topic's name; or all is off.
+/// The topic's name decides the presence mode; without `presence`, all topics have it off.
 struct TestRules {
     presence: bool,
 }
@@ -92,7 +93,12 @@ impl Rules for TestRules {
     }
 
     fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish> {
-        let text = format!("{} {} {:?}", topic, diff.user.as_str(), diff.change);
+        let change = match diff.change {
+            Change::Came => "joined",
+            Change::Went => "left",
+            Change::More | Change::Updated | Change::Fewer => "changed",
+        };
+        let text = format!("{} {} {change}", topic, diff.user.as_str());
         vec![Publish::new([TopicName::new(WATCH)], "notice", text)]
     }
 }
@@ -113,12 +119,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn everyone_gets_what_is_theirs_and_nothing_else(ops in prop::collection::vec(op(), 1..60)) {
+    fn every_connection_gets_exactly_its_events(ops in prop::collection::vec(op(), 1..60)) {
         walk(false, ops);
     }
 
     #[test]
-    fn lists_and_their_changes_make_the_truth(ops in prop::collection::vec(op(), 1..60)) {
+    fn presence_lists_and_changes_match_the_model(ops in prop::collection::vec(op(), 1..60)) {
         walk(true, ops);
     }
 }

@@ -1,4 +1,5 @@
-//! What happens under the exchange's lock, one thing after another: that is the order.
+//! The state under the lock of the event bus. The order of the changes made to it is the order of
+//! the events.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +16,7 @@ use crate::hub::exchange::{
     Joined, Overloaded, Port, Publish, Published, Rules, TOPICS, TopicName,
 };
 
-/// Whom to wake when the lock is released.
+/// The tasks and shards to wake after the lock is released.
 #[derive(Default)]
 pub(super) struct Wakes {
     wakers: Vec<Waker>,
@@ -29,11 +30,11 @@ impl Wakes {
     }
 }
 
-/// Connections of one shard that speak one dialect.
+/// The connections of one shard that use one encoding.
 struct Lane {
     port: Port,
     dialect: Dialect,
-    /// Of the audience at hand.
+    /// The recipients of the current event.
     to: Vec<Address>,
 }
 
@@ -42,24 +43,24 @@ pub(super) struct Order {
     rules: Box<dyn Rules>,
     now_us: Box<dyn Fn() -> i64 + Send + Sync>,
     lanes: Vec<Lane>,
-    /// Mailboxes of the audience at hand.
+    /// The connections with a mailbox among the recipients of the current event.
     letterboxes: Vec<u32>,
-    /// The last event's number, and time.
+    /// The sequence number of the last event; `at_us` is its time.
     pub(super) seq: u64,
     at_us: i64,
-    /// Counts audiences.
+    /// The number of the current fan-out.
     mark: u64,
-    /// Counts presence entries.
+    /// The reference of the last presence entry.
     reference: u64,
-    /// Whose mailbox has overflowed: they leave before the lock is released.
+    /// The connections whose mailbox has overflowed. They are removed before the lock is released.
     overflowed: VecDeque<ConnId>,
 }
 
 impl Order {
-    pub(super) fn new(rules: Box<dyn Rules>, now_us: Box<dyn Fn() -> i64 + Send + Sync>) -> Self {
+    pub(super) fn new(policy: Box<dyn Rules>, now_us: Box<dyn Fn() -> i64 + Send + Sync>) -> Self {
         Self {
             members: Members::default(),
-            rules,
+            rules: policy,
             now_us,
             lanes: Vec::new(),
             letterboxes: Vec::new(),
@@ -71,22 +72,24 @@ impl Order {
         }
     }
 
-    /// Now, and never before what happened last.
+    /// Returns the current time, in microseconds, but never less than that of the last event.
     fn tick(&mut self) -> i64 {
         self.at_us = self.at_us.max((self.now_us)());
         self.at_us
     }
 
-    /// The lane of a port's connections in a dialect. There are as many as shards times dialects, so they are looked through and stay.
-    pub(super) fn lane(&mut self, port: &Port, dialect: Dialect) -> u32 {
+    /// Returns the index of the group for a queue and an encoding, and creates it if necessary.
+    /// There are at most shards times encodings groups, so a linear search suffices, and groups are
+    /// never removed.
+    pub(super) fn lane(&mut self, queue: &Port, encoding: Dialect) -> u32 {
         let known = self
             .lanes
             .iter()
-            .position(|lane| lane.dialect == dialect && lane.port.is(port));
+            .position(|group| group.dialect == encoding && group.port.is(queue));
         let index = known.unwrap_or_else(|| {
             self.lanes.push(Lane {
-                port: port.clone(),
-                dialect,
+                port: queue.clone(),
+                dialect: encoding,
                 to: Vec::new(),
             });
             self.lanes.len() - 1
@@ -97,15 +100,17 @@ impl Order {
     pub(super) fn connect(
         &mut self,
         identity: Identity,
-        sink: Sink,
+        target: Sink,
         joins: &[Join],
         wakes: &mut Wakes,
     ) -> Result<ConnId, JoinError> {
         if joins.len() > TOPICS {
             return Err(JoinError::TooMany);
         }
-        let since_us = self.tick();
-        let id = self.members.connect(Arc::new(identity), sink, since_us);
+        let connected_us = self.tick();
+        let id = self
+            .members
+            .connect(Arc::new(identity), target, connected_us);
         self.join(id, joins, wakes)?;
         Ok(id)
     }
@@ -117,12 +122,12 @@ impl Order {
         wakes: &mut Wakes,
     ) -> Result<Joined, JoinError> {
         let conn = self.members.find(id).ok_or(JoinError::Gone)?;
-        let sits = |join: &&Join| {
+        let is_member = |join: &&Join| {
             self.members
                 .find_topic(&join.topic)
                 .is_some_and(|topic| self.members.seat(conn, topic).is_some())
         };
-        let new = joins.len() - joins.iter().filter(sits).count();
+        let new = joins.len() - joins.iter().filter(is_member).count();
         if self
             .members
             .conn(conn)
@@ -137,13 +142,14 @@ impl Order {
         Ok(Joined { new, seq: self.seq })
     }
 
-    /// Members hear of the newcomer, then the newcomer is a member, then it hears of all members: nothing is missed or told twice.
+    /// Joins one topic. First the members are notified, then the connection becomes a member, then
+    /// it gets the presence list. So it misses no change and gets none twice.
     fn join_one(&mut self, conn: u32, join: &Join, wakes: &mut Wakes) -> bool {
-        let since_us = self.tick();
-        let rules = &self.rules;
+        let opened_us = self.tick();
+        let policy = &self.rules;
         let topic = self
             .members
-            .open(&join.topic, || rules.presence(&join.topic), since_us);
+            .open(&join.topic, || policy.presence(&join.topic), opened_us);
         if self.members.seat(conn, topic).is_some() {
             return false;
         }
@@ -156,26 +162,30 @@ impl Order {
             return false;
         };
         let mut listed = None;
-        if let Some(room) = self.members.topic_mut(topic)
-            && room.presence != Presence::Off
+        if let Some(listed_topic) = self.members.topic_mut(topic)
+            && listed_topic.presence != Presence::Off
         {
-            listed = room.roster.get_or_insert_default().join(&identity, entry);
+            listed = listed_topic
+                .roster
+                .get_or_insert_default()
+                .join(&identity, entry);
         }
         if let Some(diff) = listed {
             self.tell(topic, diff, wakes);
         }
         self.members.sit(conn, topic);
-        let Some(room) = self.members.topic(topic) else {
+        let Some(joined) = self.members.topic(topic) else {
             return true;
         };
-        if room.presence == Presence::Announced {
+        if joined.presence == Presence::Announced {
             let state = Body::State(
-                room.roster
+                joined
+                    .roster
                     .as_ref()
-                    .map(|roster| roster.list())
+                    .map(|presence_map| presence_map.list())
                     .unwrap_or_default(),
             );
-            let name = room.name.clone();
+            let name = joined.name.clone();
             self.address(conn);
             self.deliver(Box::new([name]), state, wakes);
         }
@@ -195,21 +205,22 @@ impl Order {
         let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else {
             return false;
         };
-        let Some(seat) = self.members.seat(conn, topic) else {
+        let Some(membership) = self.members.seat(conn, topic) else {
             return false;
         };
-        let left = self.stand_up(conn, seat);
+        let left = self.stand_up(conn, membership);
         self.tell_left(left.into_iter().collect(), wakes);
         true
     }
 
-    /// Frees a seat, and takes the connection off the topic's list.
-    fn stand_up(&mut self, conn: u32, seat: usize) -> Option<(u32, Option<Diff>)> {
-        let topic = self.members.stand_up(conn, seat)?;
+    /// Removes a membership together with the connection's presence entry.
+    fn stand_up(&mut self, conn: u32, membership: usize) -> Option<(u32, Option<Diff>)> {
+        let topic = self.members.stand_up(conn, membership)?;
         let id = self.members.id(conn);
         let identity = Arc::clone(&self.members.conn(conn)?.identity);
-        let roster = self.members.topic_mut(topic)?.roster.as_mut();
-        Some((topic, roster.and_then(|roster| roster.leave(&identity, id))))
+        let presence_map = self.members.topic_mut(topic)?.roster.as_mut();
+        let diff = presence_map.and_then(|presence_map| presence_map.leave(&identity, id));
+        Some((topic, diff))
     }
 
     fn tell_left(&mut self, left: Vec<(u32, Option<Diff>)>, wakes: &mut Wakes) {
@@ -221,7 +232,7 @@ impl Order {
         }
     }
 
-    /// A connection goes out of all its topics, and only then anybody is told.
+    /// Removes a connection from all its topics. Members are notified only afterwards.
     fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<Diff>)> {
         let mut left = Vec::new();
         while let Some(last) = self
@@ -251,27 +262,31 @@ impl Order {
         self.join(id, joins, wakes)
     }
 
-    /// Takes a connection out, with all that it had. `end`: what it is told, unless it goes by itself.
-    pub(super) fn remove(&mut self, id: ConnId, end: Option<End>, wakes: &mut Wakes) -> bool {
+    /// Removes a connection with all its memberships and delivers `reason` to it. `None` means that
+    /// the connection ended by itself.
+    pub(super) fn remove(&mut self, id: ConnId, reason: Option<End>, wakes: &mut Wakes) -> bool {
         let Some(conn) = self.members.find(id) else {
             return false;
         };
         let left = self.leave_all(conn);
-        if let (Some(gone), Some(end)) = (self.members.remove(conn), end) {
-            self.dismiss(&gone.sink, end, wakes);
+        if let (Some(removed), Some(reason)) = (self.members.remove(conn), reason) {
+            self.dismiss(&removed.sink, reason, wakes);
         }
         self.tell_left(left, wakes);
         true
     }
 
-    fn dismiss(&self, sink: &Sink, end: End, wakes: &mut Wakes) {
-        match sink {
-            Sink::Letterbox(letterbox) => wakes.wakers.extend(letterbox.end(end)),
-            Sink::Lane { lane, to } => {
-                if let Some(lane) = self.lanes.get(*lane as usize)
-                    && lane.port.force(Delivery::End { to: *to, end })
+    fn dismiss(&self, target: &Sink, reason: End, wakes: &mut Wakes) {
+        match target {
+            Sink::Letterbox(mailbox) => wakes.wakers.extend(mailbox.end(reason)),
+            Sink::Lane { lane: group, to } => {
+                if let Some(group) = self.lanes.get(*group as usize)
+                    && group.port.force(Delivery::End {
+                        to: *to,
+                        end: reason,
+                    })
                 {
-                    wakes.ports.push(lane.port.clone());
+                    wakes.ports.push(group.port.clone());
                 }
             }
         }
@@ -295,36 +310,40 @@ impl Order {
         else {
             return false;
         };
-        let roster = self
+        let presence_map = self
             .members
             .topic_mut(topic)
             .and_then(|topic| topic.roster.as_mut());
-        let Some(diff) = roster.and_then(|roster| roster.update(&identity, entry)) else {
+        let Some(diff) =
+            presence_map.and_then(|presence_map| presence_map.update(&identity, entry))
+        else {
             return false;
         };
         self.tell(topic, diff, wakes);
         true
     }
 
-    /// A change of a topic's list: to its members, if they are told, and to whomever the rules name.
+    /// Announces a change of a topic's presence list to its members, if the mode says so, and to
+    /// the recipients that the policy names.
     fn tell(&mut self, topic: u32, diff: Diff, wakes: &mut Wakes) {
-        let Some((name, presence)) = self
+        let Some((name, mode)) = self
             .members
             .topic(topic)
             .map(|topic| (topic.name.clone(), topic.presence))
         else {
             return;
         };
-        // A panic there must not leave a change half made; it has spoken for itself on standard error.
-        let notices =
+        // A panic in the policy must not leave a change half made. The panic hook has already
+        // printed it to standard error.
+        let messages =
             catch_unwind(AssertUnwindSafe(|| self.rules.notices(&name, &diff))).unwrap_or_default();
-        if presence == Presence::Announced {
+        if mode == Presence::Announced {
             self.gather(std::slice::from_ref(&name), None, &[]);
             self.deliver(Box::new([name]), Body::Diff(diff), wakes);
         }
-        for notice in notices {
-            self.gather_for(&notice);
-            self.deliver(notice.topics.into(), Body::Message(notice.message), wakes);
+        for publish in messages {
+            self.gather_for(&publish);
+            self.deliver(publish.topics.into(), Body::Message(publish.message), wakes);
         }
     }
 
@@ -350,7 +369,8 @@ impl Order {
         self.gather(&publish.topics, connection, &user);
     }
 
-    /// Collects the audience at hand. Who is excepted is marked beforehand as counted.
+    /// Collects the recipients of the current event. Excluded connections are marked as visited
+    /// beforehand.
     fn gather(&mut self, topics: &[TopicName], connection: Option<u32>, user: &[u32]) {
         self.mark += 1;
         for conn in connection.iter().chain(user) {
@@ -360,35 +380,39 @@ impl Order {
         }
         let Self {
             members,
-            lanes,
-            letterboxes,
+            lanes: groups,
+            letterboxes: mailboxes,
             ..
         } = self;
-        members.audience(topics, self.mark, |conn, sink| match sink {
-            Sink::Letterbox(_) => letterboxes.push(conn),
-            Sink::Lane { lane, to } => lanes[*lane as usize].to.push(*to),
+        members.audience(topics, self.mark, |conn, target| match target {
+            Sink::Letterbox(_) => mailboxes.push(conn),
+            Sink::Lane { lane: group, to } => groups[*group as usize].to.push(*to),
         });
     }
 
-    /// The audience at hand is this one connection.
+    /// Makes one connection the only recipient of the current event.
     fn address(&mut self, conn: u32) {
         match self.members.conn(conn).map(|conn| &conn.sink) {
             Some(Sink::Letterbox(_)) => self.letterboxes.push(conn),
-            Some(Sink::Lane { lane, to }) => self.lanes[*lane as usize].to.push(*to),
+            Some(Sink::Lane { lane: group, to }) => self.lanes[*group as usize].to.push(*to),
             None => {}
         }
     }
 
-    /// Keeps a place on every lane of the audience, or lets the audience go.
-    fn promise(&mut self, payload: usize) -> Result<(), Overloaded> {
-        let full = self.lanes.iter().position(|lane| {
-            !lane.to.is_empty() && !lane.port.promise(weight(payload, lane.to.len()))
+    /// Reserves capacity in the queue of every group with recipients. If one is full, releases the
+    /// others and clears the recipients.
+    fn promise(&mut self, payload_bytes: usize) -> Result<(), Overloaded> {
+        let full = self.lanes.iter().position(|group| {
+            !group.to.is_empty() && !group.port.promise(weight(payload_bytes, group.to.len()))
         });
         let Some(full) = full else { return Ok(()) };
-        for lane in self.lanes[..full].iter().filter(|lane| !lane.to.is_empty()) {
-            lane.port.release(weight(payload, lane.to.len()));
+        for group in self.lanes[..full]
+            .iter()
+            .filter(|group| !group.to.is_empty())
+        {
+            group.port.release(weight(payload_bytes, group.to.len()));
         }
-        self.lanes.iter_mut().for_each(|lane| lane.to.clear());
+        self.lanes.iter_mut().for_each(|group| group.to.clear());
         self.letterboxes.clear();
         Err(Overloaded)
     }
@@ -397,12 +421,13 @@ impl Order {
         self.hand_out(topics, body, false, wakes);
     }
 
-    /// Gives the next event to the audience at hand. `promised`: every lane has kept a place.
+    /// Queues the next event for the collected recipients. With `is_reserved`, every group has a
+    /// reservation.
     fn hand_out(
         &mut self,
         topics: Box<[TopicName]>,
         body: Body,
-        promised: bool,
+        is_reserved: bool,
         wakes: &mut Wakes,
     ) -> Published {
         self.seq += 1;
@@ -410,13 +435,13 @@ impl Order {
         let event = Arc::new(Event::new(self.seq, at_us, topics, body));
         self.record(&event);
         let mut reached = 0;
-        let mut letterboxes = std::mem::take(&mut self.letterboxes);
-        for conn in letterboxes.drain(..) {
-            let Some(Sink::Letterbox(letterbox)) = self.members.conn(conn).map(|conn| &conn.sink)
+        let mut mailboxes = std::mem::take(&mut self.letterboxes);
+        for conn in mailboxes.drain(..) {
+            let Some(Sink::Letterbox(mailbox)) = self.members.conn(conn).map(|conn| &conn.sink)
             else {
                 continue;
             };
-            match letterbox.post(&event) {
+            match mailbox.post(&event) {
                 Posted::In(waker) => {
                     reached += 1;
                     wakes.wakers.extend(waker);
@@ -428,22 +453,22 @@ impl Order {
                 Posted::Ended => {}
             }
         }
-        self.letterboxes = letterboxes;
-        for lane in self.lanes.iter_mut().filter(|lane| !lane.to.is_empty()) {
-            reached += lane.to.len();
+        self.letterboxes = mailboxes;
+        for group in self.lanes.iter_mut().filter(|group| !group.to.is_empty()) {
+            reached += group.to.len();
             let delivery = Delivery::Event {
                 event: Arc::clone(&event),
-                dialect: lane.dialect,
-                to: lane.to.as_slice().into(),
+                dialect: group.dialect,
+                to: group.to.as_slice().into(),
             };
-            lane.to.clear();
-            let wake = if promised {
-                lane.port.fill(delivery)
+            group.to.clear();
+            let wake = if is_reserved {
+                group.port.fill(delivery)
             } else {
-                lane.port.force(delivery)
+                group.port.force(delivery)
             };
             if wake {
-                wakes.ports.push(lane.port.clone());
+                wakes.ports.push(group.port.clone());
             }
         }
         Published {
@@ -452,7 +477,7 @@ impl Order {
         }
     }
 
-    /// Notes a message in its topics.
+    /// Records a message in the history of its topics.
     fn record(&mut self, event: &Arc<Event>) {
         if event.message().is_none() {
             return;
@@ -466,28 +491,29 @@ impl Order {
                 continue;
             };
             topic.active_us = event.at_us;
-            if let Some(ring) = &mut topic.ring {
-                ring.put(event);
+            if let Some(history) = &mut topic.ring {
+                history.put(event);
             }
         }
     }
 
-    /// Lets go of every connection that has just proved too slow. To tell the others may overflow one more, but never one twice.
+    /// Removes every connection whose mailbox has just overflowed. The announcements may overflow
+    /// others, but each connection only once.
     pub(super) fn settle(&mut self, wakes: &mut Wakes) {
         while let Some(id) = self.overflowed.pop_front() {
             self.remove(id, None, wakes);
         }
     }
 
-    pub(super) fn declare(&mut self, name: &TopicName, ring: usize) {
-        let since_us = self.tick();
-        let rules = &self.rules;
-        let index = self.members.open(name, || rules.presence(name), since_us);
+    pub(super) fn declare(&mut self, name: &TopicName, limit: usize) {
+        let opened_us = self.tick();
+        let policy = &self.rules;
+        let index = self.members.open(name, || policy.presence(name), opened_us);
         if let Some(topic) = self.members.topic_mut(index) {
             topic
                 .ring
-                .get_or_insert_with(|| Box::new(Ring::new(ring)))
-                .resize(ring);
+                .get_or_insert_with(|| Box::new(Ring::new(limit)))
+                .resize(limit);
         }
     }
 
@@ -497,13 +523,8 @@ impl Order {
         joins: &[Join],
         wakes: &mut Wakes,
     ) -> Result<(ConnId, Arc<Letterbox>), JoinError> {
-        let letterbox = Arc::new(Letterbox::default());
-        let id = self.connect(
-            identity,
-            Sink::Letterbox(Arc::clone(&letterbox)),
-            joins,
-            wakes,
-        )?;
-        Ok((id, letterbox))
+        let queue = Arc::new(Letterbox::default());
+        let id = self.connect(identity, Sink::Letterbox(Arc::clone(&queue)), joins, wakes)?;
+        Ok((id, queue))
     }
 }

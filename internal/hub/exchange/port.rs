@@ -1,4 +1,4 @@
-//! The end of all connections that live on one shard: a bounded queue of events, each with the list of those it is for.
+//! The event queue of a shard: a bounded queue of events, each with the list of its recipients.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,52 +6,56 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::hub::exchange::{Dialect, End, Event};
 use crate::protocol::Frame;
 
-/// Events that a shard may be behind before publishers are refused.
+/// The maximum number of queued events of a shard. Beyond it, publishers are refused.
 pub const PORT_EVENTS: usize = 4096;
-/// Bytes of payloads and addresses that a shard may be behind before publishers are refused. A single event always fits an empty queue.
+/// The maximum size of queued payloads and recipient lists of a shard, in bytes. Beyond it,
+/// publishers are refused. A single event always fits an empty queue.
 pub const PORT_BYTES: usize = 16 << 20;
-/// What can't be refused (presence, ends) goes on to so many times these limits.
+/// The factor on both limits for deliveries that cannot be refused (presence changes and
+/// disconnects).
 const HEADROOM: usize = 2;
 
-/// A connection's place on its shard. The shard compares the generation, so that nothing meant for a slot's last owner reaches the next.
+/// A connection's slot on its shard. The shard compares the generation, so that nothing meant for
+/// the slot's last owner reaches the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
-    /// Index among the shard's connections.
+    /// The index among the shard's connections.
     pub slot: u32,
-    /// How often the slot was given away.
+    /// The number of times that the slot was assigned.
     pub generation: u32,
 }
 
-/// One thing for a shard to do, in order.
+/// One delivery for a shard, to be handled in order.
 #[derive(Debug, Clone)]
 pub enum Delivery {
-    /// Send this event, as this dialect writes it ([`Event::frame`]), to each of these once.
+    /// An event to send once to each recipient, in this encoding ([`BusEvent::encoded_frame`]).
     Event {
-        /// Shared with everybody else who gets it.
+        /// The event, shared with all other recipients.
         event: Arc<Event>,
-        /// Of all the addressees.
+        /// The encoding of all recipients.
         dialect: Dialect,
-        /// Each once, in no particular order.
+        /// The recipients, without duplicates and in no particular order.
         to: Box<[Address]>,
     },
-    /// An answer of the connection's own app, behind the events before it.
+    /// A reply of the connection's own app, sent after the events before it.
     Reply {
-        /// For whom.
+        /// The connection that gets the reply.
         to: Address,
-        /// As it leaves.
+        /// The encoded frame of the reply.
         frame: Frame,
     },
-    /// The exchange has let go of this connection: close it, behind what was queued for it.
+    /// A disconnect: the bus has removed the connection. The shard must close it after the
+    /// deliveries queued before.
     End {
-        /// Whose.
+        /// The connection to close.
         to: Address,
-        /// Why.
+        /// The reason for the disconnect.
         end: End,
     },
 }
 
 impl Delivery {
-    /// For whom.
+    /// Returns the recipients of the delivery.
     pub fn to(&self) -> &[Address] {
         match self {
             Self::Event { to, .. } => to,
@@ -59,7 +63,7 @@ impl Delivery {
         }
     }
 
-    /// Bytes that it is counted with.
+    /// Returns the size, in bytes, that counts towards the queue's limit.
     fn weight(&self) -> usize {
         match self {
             Self::Event { event, to, .. } => weight(
@@ -72,49 +76,53 @@ impl Delivery {
     }
 }
 
-/// What an event of so many payload bytes for so many connections is counted with.
-pub(super) fn weight(payload: usize, addresses: usize) -> usize {
-    payload + addresses * size_of::<Address>()
+/// Returns the counted size of an event, in bytes, for its payload and recipients.
+pub(super) fn weight(payload_bytes: usize, recipients: usize) -> usize {
+    payload_bytes + recipients * size_of::<Address>()
 }
 
-/// All that a shard has to do.
+/// Everything that a shard has drained from its queue.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// In order.
+    /// The deliveries, in order.
     pub deliveries: Vec<Delivery>,
-    /// The shard was away for so long that something was not kept: every connection that came through this port is behind for good and
-    /// must be ended as too slow, after the deliveries or instead of them.
+    /// `true` if the shard was so far behind that a delivery was lost. Every connection of this
+    /// queue has then missed something and must be disconnected as too slow, after the deliveries
+    /// or instead of them.
     pub overrun: bool,
 }
 
 #[derive(Default)]
 struct Queue {
     deliveries: Vec<Delivery>,
-    /// Those and what is promised to publishers that are just delivering.
+    /// The number of queued deliveries and of reservations by publishers.
     events: usize,
     bytes: usize,
     overrun: bool,
 }
 
 impl Queue {
-    fn has_room(&self, bytes: usize, times: usize) -> bool {
+    fn has_room(&self, bytes: usize, factor: usize) -> bool {
         self.events == 0
-            || (self.events < PORT_EVENTS * times && self.bytes + bytes <= PORT_BYTES * times)
+            || (self.events < PORT_EVENTS * factor && self.bytes + bytes <= PORT_BYTES * factor)
     }
 }
 
-/// Filled by exchanges, emptied by the shard's thread. A plain mutex below the exchanges': held for one push or one swap.
+/// The state shared by the buses, which fill it, and the shard's thread, which empties it. In the
+/// lock order, its mutex comes after those of the buses; it is held for one push or one swap.
 struct Shared {
     queue: Mutex<Queue>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A shard's door for events, made once a shard and shared by all its connections, whichever exchange they are in. Clones are the same port.
+/// The event queue of one shard, shared by all its connections on all buses. Clones refer to the
+/// same queue.
 #[derive(Clone)]
 pub struct Port(Arc<Shared>);
 
 impl Port {
-    /// `wake` is called, from any thread and under no lock of ours, when there is something again.
+    /// Creates a queue. It calls `wake`, from any thread and without holding a lock, when it stops
+    /// being empty.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
             queue: Mutex::default(),
@@ -122,13 +130,14 @@ impl Port {
         }))
     }
 
-    /// Takes all that is to be done. What is not taken holds publishers back: a shard takes the next only when it is done with the last.
+    /// Takes all queued deliveries. Deliveries that stay queued hold publishers back, so a shard
+    /// drains again only after it has finished the last ones.
     pub fn take(&self) -> Taken {
-        let mut queue = self.lock();
-        let deliveries = std::mem::take(&mut queue.deliveries);
-        let overrun = std::mem::take(&mut queue.overrun);
-        queue.events = queue.events.saturating_sub(deliveries.len());
-        queue.bytes = queue
+        let mut state = self.lock();
+        let deliveries = std::mem::take(&mut state.deliveries);
+        let overrun = std::mem::take(&mut state.overrun);
+        state.events = state.events.saturating_sub(deliveries.len());
+        state.bytes = state
             .bytes
             .saturating_sub(deliveries.iter().map(Delivery::weight).sum());
         Taken {
@@ -137,13 +146,14 @@ impl Port {
         }
     }
 
-    /// Whether there is nothing to be taken.
+    /// Returns `true` if there is nothing to drain.
     pub fn is_empty(&self) -> bool {
-        let queue = self.lock();
-        queue.deliveries.is_empty() && !queue.overrun
+        let state = self.lock();
+        state.deliveries.is_empty() && !state.overrun
     }
 
-    /// Queues an answer behind the events that are on their way. For the shard itself, which takes it when its turn comes.
+    /// Queues a reply behind the pending events. The shard itself calls this, and drains the reply
+    /// in its turn.
     pub fn reply(&self, to: Address, frame: Frame) {
         if self.force(Delivery::Reply { to, frame }) {
             self.wake();
@@ -158,47 +168,48 @@ impl Port {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Keeps a place for a delivery of this weight; `false`: there is none.
+    /// Reserves capacity for a delivery of `weight` bytes. Returns `false` if there is none.
     pub(super) fn promise(&self, weight: usize) -> bool {
-        let mut queue = self.lock();
-        let room = !queue.overrun && queue.has_room(weight, 1);
-        if room {
-            queue.events += 1;
-            queue.bytes += weight;
+        let mut state = self.lock();
+        let has_capacity = !state.overrun && state.has_room(weight, 1);
+        if has_capacity {
+            state.events += 1;
+            state.bytes += weight;
         }
-        room
+        has_capacity
     }
 
-    /// Gives a promised place back.
+    /// Releases a reservation without using it.
     pub(super) fn release(&self, weight: usize) {
-        let mut queue = self.lock();
-        queue.events = queue.events.saturating_sub(1);
-        queue.bytes = queue.bytes.saturating_sub(weight);
+        let mut state = self.lock();
+        state.events = state.events.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(weight);
     }
 
-    /// Fills a promised place; says whether to wake.
+    /// Queues a delivery for which capacity is reserved. Returns `true` if the shard must be woken.
     pub(super) fn fill(&self, delivery: Delivery) -> bool {
-        let mut queue = self.lock();
-        let wake = queue.deliveries.is_empty() && !queue.overrun;
-        queue.deliveries.push(delivery);
+        let mut state = self.lock();
+        let wake = state.deliveries.is_empty() && !state.overrun;
+        state.deliveries.push(delivery);
         wake
     }
 
-    /// Adds what can't be refused, or if the shard is hopelessly behind, notes that. Says whether to wake.
+    /// Queues a delivery that cannot be refused. If even the higher limit is reached, marks the
+    /// queue as overrun instead. Returns `true` if the shard must be woken.
     pub(super) fn force(&self, delivery: Delivery) -> bool {
-        let mut queue = self.lock();
-        if queue.overrun {
+        let mut state = self.lock();
+        if state.overrun {
             return false;
         }
         let weight = delivery.weight();
-        if !queue.has_room(weight, HEADROOM) {
-            queue.overrun = true;
-            return queue.deliveries.is_empty();
+        if !state.has_room(weight, HEADROOM) {
+            state.overrun = true;
+            return state.deliveries.is_empty();
         }
-        let wake = queue.deliveries.is_empty();
-        queue.events += 1;
-        queue.bytes += weight;
-        queue.deliveries.push(delivery);
+        let wake = state.deliveries.is_empty();
+        state.events += 1;
+        state.bytes += weight;
+        state.deliveries.push(delivery);
         wake
     }
 
@@ -209,7 +220,7 @@ impl Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").finish_non_exhaustive()
+        f.debug_struct("EventQueue").finish_non_exhaustive()
     }
 }
 
@@ -218,9 +229,9 @@ mod tests {
     use super::*;
     use crate::hub::exchange::Body;
 
-    fn delivery(addresses: u32) -> Delivery {
+    fn delivery(recipients: u32) -> Delivery {
         let event = Arc::new(Event::new(1, 0, Box::default(), Body::State(Vec::new())));
-        let to = (0..addresses)
+        let to = (0..recipients)
             .map(|slot| Address {
                 slot,
                 generation: 0,
@@ -234,43 +245,43 @@ mod tests {
     }
 
     #[test]
-    fn promises_count_until_taken() {
-        let port = Port::new(|| {});
+    fn reservations_count_until_drained() {
+        let queue = Port::new(|| {});
         for _ in 0..PORT_EVENTS {
-            assert!(port.promise(8));
+            assert!(queue.promise(8));
         }
-        assert!(!port.promise(8), "full of promises");
-        port.release(8);
-        assert!(port.promise(8));
+        assert!(!queue.promise(8), "full of reservations");
+        queue.release(8);
+        assert!(queue.promise(8));
         for n in 0..PORT_EVENTS {
-            assert_eq!(port.fill(delivery(1)), n == 0, "one wake-up for a burst");
+            assert_eq!(queue.fill(delivery(1)), n == 0, "one wake-up for a burst");
         }
-        assert!(!port.promise(8));
-        assert_eq!(port.take().deliveries.len(), PORT_EVENTS);
-        let queue = port.lock();
-        assert_eq!((queue.events, queue.bytes), (0, 0), "nothing is left");
+        assert!(!queue.promise(8));
+        assert_eq!(queue.take().deliveries.len(), PORT_EVENTS);
+        let state = queue.lock();
+        assert_eq!((state.events, state.bytes), (0, 0), "nothing is left");
     }
 
     #[test]
-    fn one_huge_event_fits_an_empty_queue_only() {
-        let port = Port::new(|| {});
-        assert!(port.promise(PORT_BYTES * 3));
-        assert!(!port.promise(1));
+    fn one_huge_event_fits_only_an_empty_queue() {
+        let queue = Port::new(|| {});
+        assert!(queue.promise(PORT_BYTES * 3));
+        assert!(!queue.promise(1));
     }
 
     #[test]
-    fn what_cannot_be_refused_overruns_in_the_end() {
-        let port = Port::new(|| {});
+    fn forced_deliveries_overrun_at_the_higher_limit() {
+        let queue = Port::new(|| {});
         for _ in 0..PORT_EVENTS * HEADROOM {
-            port.force(delivery(1));
+            queue.force(delivery(1));
         }
-        assert!(!port.force(delivery(1)));
-        let taken = port.take();
+        assert!(!queue.force(delivery(1)));
+        let drained = queue.take();
         assert_eq!(
-            (taken.deliveries.len(), taken.overrun),
+            (drained.deliveries.len(), drained.overrun),
             (PORT_EVENTS * HEADROOM, true)
         );
-        assert!(port.force(delivery(1)), "and then it goes on");
-        assert!(!port.take().overrun);
+        assert!(queue.force(delivery(1)), "draining clears the overrun");
+        assert!(!queue.take().overrun);
     }
 }

@@ -1,4 +1,4 @@
-//! Who is on a topic: users, with one entry for each of their connections.
+//! The presence list of a topic: its users, with one entry for each of their connections.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,79 +6,80 @@ use std::sync::Arc;
 use crate::hub::exchange::{ConnId, Identity};
 use crate::ident::UserId;
 
-/// What a topic does about presence.
+/// The presence mode of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Presence {
-    /// Nothing is kept.
+    /// The topic keeps no presence list.
     #[default]
     Off,
     /// Members with a user are listed and counted.
     Listed,
-    /// And members are told: the whole list when they join, then every change. Every join then costs a list, so this is for topics of
-    /// hundreds, not of ten thousands.
+    /// Members are listed and also notified: they get the whole list when they join, and then every
+    /// change. Every join costs a full list, so this mode suits topics with hundreds of members,
+    /// not tens of thousands.
     Announced,
 }
 
-/// One connection of a user on a topic.
+/// The presence entry of one connection of a user on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The connection.
+    /// The connection that the entry belongs to.
     pub connection: ConnId,
-    /// Unlike that of any other entry there is or was in the exchange; an entry that changes gets a new one.
+    /// A number that no other entry of the bus has or had. An updated entry gets a new one.
     pub reference: u64,
-    /// JSON text of the connection's choice, passed on untouched.
+    /// The connection's metadata as JSON text, delivered unchanged.
     pub meta: Arc<str>,
 }
 
-/// A user on a topic.
+/// A user who is present on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
-    /// Who.
+    /// The id of the user.
     pub user: UserId,
-    /// One for each connection, oldest first; never empty.
+    /// One entry for each connection, oldest first; never empty.
     pub entries: Vec<Entry>,
 }
 
-/// What a change means for the user.
+/// The meaning of a presence change for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The first connection: the user was not there, and is.
+    /// The user's first connection joined.
     Came,
-    /// One connection more.
+    /// A further connection of the user joined.
     More,
-    /// A connection has another meta now.
+    /// The metadata of a connection changed.
     Updated,
-    /// One connection less, and there are others.
+    /// A connection left, and the user has others.
     Fewer,
-    /// The last connection: the user was there, and is no more.
+    /// The user's last connection left.
     Went,
 }
 
-/// One change of one entry.
+/// One change of one presence entry.
 #[derive(Debug, Clone)]
 pub struct Diff {
-    /// Who the connection was when it changed.
+    /// The connection's identity at the time of the change.
     pub identity: Arc<Identity>,
-    /// Whose entry.
+    /// The user whose entry changed.
     pub user: UserId,
-    /// What it means.
+    /// The meaning of the change for the user.
     pub change: Change,
-    /// The entry that is there now and was not before.
+    /// The entry that was added, if any.
     pub joined: Option<Entry>,
-    /// The entry that was there and is no more.
+    /// The entry that was removed, if any.
     pub left: Option<Entry>,
 }
 
-/// How many are on a topic.
+/// The number of users and connections on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Different users that are listed.
+    /// The number of different users on the presence list.
     pub users: usize,
-    /// Connections, listed or not.
+    /// The number of connections, listed or not.
     pub connections: usize,
 }
 
-/// A topic's list.
+/// The presence list of one topic.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     users: HashMap<UserId, Vec<Entry>>,
@@ -108,7 +109,7 @@ impl Roster {
         })
     }
 
-    /// Gives a connection's entry another meta and reference.
+    /// Replaces the metadata and the reference of a connection's entry.
     pub(super) fn update(&mut self, identity: &Arc<Identity>, entry: Entry) -> Option<Diff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
@@ -125,14 +126,14 @@ impl Roster {
         })
     }
 
-    /// Takes a connection's entry away.
+    /// Removes the entry of a connection.
     pub(super) fn leave(&mut self, identity: &Arc<Identity>, connection: ConnId) -> Option<Diff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
-        let place = entries
+        let position = entries
             .iter()
             .position(|entry| entry.connection == connection)?;
-        let left = entries.remove(place);
+        let left = entries.remove(position);
         let change = if entries.is_empty() {
             Change::Went
         } else {
@@ -150,7 +151,7 @@ impl Roster {
         })
     }
 
-    /// Everybody, in the order of their ids.
+    /// Returns all users with their entries, sorted by user id.
     pub(super) fn list(&self) -> Vec<Present> {
         let present = |(user, entries): (&UserId, &Vec<Entry>)| Present {
             user: user.clone(),

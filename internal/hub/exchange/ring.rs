@@ -1,4 +1,4 @@
-//! The last events of a topic.
+//! The retained last events of a topic.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::hub::exchange::Event;
 pub(super) struct Ring {
     capacity: usize,
     events: VecDeque<Arc<Event>>,
-    /// The highest number that fell out again.
+    /// The highest sequence number that was evicted.
     forgotten: u64,
 }
 
-/// What a ring still has of a stretch of the order.
+/// The retained part of a topic's events after some sequence number.
 #[derive(Debug, Clone)]
 pub struct Since {
-    /// Oldest first.
+    /// The events, oldest first.
     pub events: Vec<Arc<Event>>,
-    /// Whether that is all of it; otherwise some fell out meanwhile.
+    /// `true` if no event of the range was evicted.
     pub complete: bool,
 }
 
@@ -32,13 +32,13 @@ impl Ring {
         }
     }
 
-    /// Changes the capacity; the newest stay.
+    /// Changes the capacity and keeps the newest events.
     pub(super) fn resize(&mut self, capacity: usize) {
         self.capacity = capacity;
         self.trim();
     }
 
-    /// Adds an event that is newer than all; the same once more is silent.
+    /// Adds an event that is newer than all others. Adding the newest event again has no effect.
     pub(super) fn put(&mut self, event: &Arc<Event>) {
         if self.events.back().is_some_and(|last| last.seq >= event.seq) {
             return;
@@ -56,12 +56,12 @@ impl Ring {
         }
     }
 
-    /// At most `limit` events, newest first.
+    /// Returns at most `limit` events, newest first.
     pub(super) fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
         self.events.iter().rev().take(limit).cloned().collect()
     }
 
-    /// All events behind `seq`.
+    /// Returns all retained events after `seq`.
     pub(super) fn since(&self, seq: u64) -> Since {
         let from = self.events.partition_point(|event| event.seq <= seq);
         Since {
@@ -81,34 +81,34 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_stay_and_gaps_are_told() {
-        let mut ring = Ring::new(3);
+    fn newest_events_stay_and_gaps_are_reported() {
+        let mut history = Ring::new(3);
         for seq in [2, 4, 4, 6, 8] {
-            ring.put(&Arc::new(Event::new(
+            history.put(&Arc::new(Event::new(
                 seq,
                 0,
                 Box::default(),
                 Body::State(Vec::new()),
             )));
         }
-        assert_eq!(seqs(&ring.newest(2)), [8, 6]);
-        assert_eq!(seqs(&ring.newest(9)), [8, 6, 4]);
+        assert_eq!(seqs(&history.newest(2)), [8, 6]);
+        assert_eq!(seqs(&history.newest(9)), [8, 6, 4]);
         for (from, expected, complete) in [
             (0, vec![4, 6, 8], false),
             (2, vec![4, 6, 8], true),
             (6, vec![8], true),
             (9, vec![], true),
         ] {
-            let since = ring.since(from);
+            let slice = history.since(from);
             assert_eq!(
-                (seqs(&since.events), since.complete),
+                (seqs(&slice.events), slice.complete),
                 (expected, complete),
                 "since {from}"
             );
         }
-        ring.resize(1);
+        history.resize(1);
         assert_eq!(
-            (seqs(&ring.newest(9)), ring.since(4).complete),
+            (seqs(&history.newest(9)), history.since(4).complete),
             (vec![8], false)
         );
     }

@@ -1,4 +1,4 @@
-//! The model itself: connections, what each must be told, and what it was told.
+//! The model: connections, the events that each must receive, and the events that it received.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -9,20 +9,20 @@ pub(super) enum Outlet {
     Shard,
 }
 
-/// A connection, and what it must be told.
+/// A connection of the model, with the events that it must receive.
 pub(super) struct Client {
     id: ConnId,
     outlet: Outlet,
     user: Option<u8>,
-    /// Where it is, with its meta there.
+    /// The joined topics, with the connection's metadata there.
     topics: BTreeMap<usize, String>,
-    /// Messages on their way, oldest first.
+    /// The messages not yet received, oldest first.
     expected: VecDeque<String>,
-    /// The lists as it knows them, from the state it was given and the changes since.
+    /// The presence lists as the client knows them, from the first list and the changes since.
     lists: HashMap<String, BTreeMap<String, BTreeMap<ConnId, String>>>,
     last_seq: u64,
     pub(super) stalled: bool,
-    /// The model has it as gone.
+    /// `true` once the model has removed the connection.
     gone: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     by_address: HashMap<Address, usize>,
     watch: Mailbox,
-    /// Who is on which list, by the notices.
+    /// The presence lists derived from the policy's messages.
     noticed: BTreeSet<(String, String)>,
     published: Vec<String>,
     presence: bool,
@@ -62,12 +62,12 @@ fn to_joins(joins: &[(usize, String)]) -> Vec<Join> {
 }
 
 impl Client {
-    /// Joins: where it is already its meta stays.
+    /// Joins a topic. If it has joined before, its metadata stays.
     fn put(&mut self, topic: usize, meta: String) {
         self.topics.entry(topic).or_insert(meta);
     }
 
-    /// Reads one event as a client would, and compares.
+    /// Receives one event as a client would and compares it with the model.
     fn hear(&mut self, event: &Event) {
         assert!(event.seq > self.last_seq, "out of order, or twice");
         self.last_seq = event.seq;
@@ -76,7 +76,7 @@ impl Client {
                 assert_eq!(
                     self.expected.pop_front().as_deref(),
                     Some(&*message.payload),
-                    "not theirs, or missed"
+                    "not for this client, or missed"
                 )
             }
             Body::State(list) => {
@@ -108,7 +108,7 @@ impl Client {
             assert_eq!(
                 entries.remove(&left.connection).as_deref(),
                 Some(&*left.meta),
-                "who left was there"
+                "the removed entry existed"
             );
         }
         if let Some(joined) = &diff.joined {
@@ -116,7 +116,7 @@ impl Client {
                 entries
                     .insert(joined.connection, joined.meta.to_string())
                     .is_none(),
-                "who joins was not there"
+                "the added entry is new"
             );
         }
         let after = entries.len();
@@ -136,17 +136,17 @@ impl Client {
 
 impl World {
     pub(super) fn new(presence: bool) -> Self {
-        let exchange = Arc::new(Exchange::new(TestRules { presence }, || 7));
-        exchange.declare(&name(0), RING);
-        let watch = exchange
+        let bus = Arc::new(Exchange::new(TestRules { presence }, || 7));
+        bus.declare(&name(0), RING);
+        let notice_mailbox = bus
             .open(Identity::default(), &[Join::new(TopicName::new(WATCH))])
             .unwrap();
         Self {
-            exchange,
+            exchange: bus,
             ports: [Port::new(|| {}), Port::new(|| {})],
             clients: Vec::new(),
             by_address: HashMap::new(),
-            watch,
+            watch: notice_mailbox,
             noticed: BTreeSet::new(),
             published: Vec::new(),
             presence,
@@ -213,10 +213,8 @@ impl World {
                     .for_each(|(topic, meta)| client.put(topic, meta));
             }
             Op::Update { c, topic } => self.update(c, topic),
-            Op::Gone { c } => self.end(c, |exchange, id| exchange.disconnect(id)),
-            Op::Dismiss { c } => {
-                self.end(c, |exchange, id| assert!(exchange.dismiss(id, "cleanup")))
-            }
+            Op::Gone { c } => self.end(c, |bus, id| bus.disconnect(id)),
+            Op::Dismiss { c } => self.end(c, |bus, id| assert!(bus.dismiss(id, "cleanup"))),
             Op::Publish {
                 topics,
                 except,
@@ -242,9 +240,9 @@ impl World {
 
     fn open(&mut self, shard: bool, user: Option<u8>, topics: &[usize]) {
         let joins = self.joins(topics);
-        let (id, outlet) = if shard {
+        let (id, transport) = if shard {
             let slot = u32::try_from(self.clients.len()).unwrap();
-            let (to, dialect) = (
+            let (to, encoding) = (
                 Address {
                     slot,
                     generation: 3,
@@ -252,10 +250,10 @@ impl World {
                 Dialect(u16::try_from(slot % 3).unwrap()),
             );
             self.by_address.insert(to, self.clients.len());
-            let port = &self.ports[slot as usize % 2];
+            let queue = &self.ports[slot as usize % 2];
             (
                 self.exchange
-                    .attach(port, dialect, to, identity(user), &to_joins(&joins))
+                    .attach(queue, encoding, to, identity(user), &to_joins(&joins))
                     .unwrap(),
                 Outlet::Shard,
             )
@@ -268,7 +266,7 @@ impl World {
         };
         let mut client = Client {
             id,
-            outlet,
+            outlet: transport,
             user,
             topics: BTreeMap::new(),
             expected: VecDeque::new(),
@@ -307,7 +305,7 @@ impl World {
         end(&self.exchange, self.clients[c].id);
         assert!(
             self.exchange.join(self.clients[c].id, &[]).is_err(),
-            "gone is gone"
+            "a disconnected client stays disconnected"
         );
     }
 
@@ -332,8 +330,8 @@ impl World {
             .enumerate()
             .filter(|(_, client)| !client.gone)
         {
-            let theirs = client.topics.keys().any(|topic| topics.contains(topic));
-            if theirs
+            let is_member = client.topics.keys().any(|topic| topics.contains(topic));
+            if is_member
                 && Some(index) != except
                 && (except_user.is_none() || client.user != except_user)
             {
@@ -348,17 +346,19 @@ impl World {
         let slow = self.notice_the_slow();
         assert!(
             published.reached <= reached && published.reached + slow >= reached,
-            "whoever was not reached was too slow"
+            "a client that was not reached was too slow"
         );
-        // Where lists change, who was reached may be too slow for the news that somebody else is gone.
+        // If presence lists change, a recipient may overflow because of the announcement that
+        // another client was disconnected.
         assert!(self.presence || published.reached + slow == reached);
         self.take_ports();
         self.read_all();
     }
 
-    /// Who is gone without having been asked must have been too slow. Returns how many there are.
+    /// Marks clients that the bus removed without a request; each must have been too slow. Returns
+    /// their number.
     fn notice_the_slow(&mut self) -> usize {
-        let there: BTreeSet<_> = self
+        let connected: BTreeSet<_> = self
             .exchange
             .connections()
             .iter()
@@ -368,19 +368,19 @@ impl World {
         for client in self.clients.iter_mut().filter(|client| !client.gone) {
             let too_slow = client.stalled && client.expected.len() > MAILBOX;
             assert!(
-                self.presence || too_slow != there.contains(&client.id),
+                self.presence || too_slow != connected.contains(&client.id),
                 "ended at the limit and not before"
             );
-            if there.contains(&client.id) {
+            if connected.contains(&client.id) {
                 continue;
             }
             let Outlet::Mailbox(mailbox) = &mut client.outlet else {
                 panic!("a shard keeps its own queues")
             };
-            assert!(client.stalled, "who reads is never too slow");
+            assert!(client.stalled, "a reading client is never too slow");
             assert!(
                 matches!(mailbox.try_recv(), Some(Err(End::TooSlow))),
-                "and is told so"
+                "it gets the reason"
             );
             client.gone = true;
             slow += 1;
@@ -389,8 +389,8 @@ impl World {
     }
 
     fn take_ports(&mut self) {
-        for port in self.ports.clone() {
-            for delivery in port.take().deliveries {
+        for queue in self.ports.clone() {
+            for delivery in queue.take().deliveries {
                 match delivery {
                     Delivery::Event { event, to, dialect } => {
                         assert_eq!(
@@ -403,7 +403,7 @@ impl World {
                             self.clients[self.by_address[&address]].hear(&event);
                         }
                     }
-                    Delivery::Reply { .. } => panic!("nobody replies here"),
+                    Delivery::Reply { .. } => panic!("the model sends no replies"),
                     Delivery::End { to, end } => {
                         let client = &self.clients[self.by_address[&to]];
                         assert!(
@@ -444,14 +444,14 @@ impl World {
             };
             let entry = (topic.to_owned(), user.to_owned());
             match change {
-                "Came" => assert!(self.noticed.insert(entry), "came twice"),
-                "Went" => assert!(self.noticed.remove(&entry), "went twice"),
+                "joined" => assert!(self.noticed.insert(entry), "joined twice"),
+                "left" => assert!(self.noticed.remove(&entry), "left twice"),
                 _ => assert!(self.noticed.contains(&entry)),
             }
         }
     }
 
-    /// Compares all lists: the model's, the exchange's, the members', the notices'.
+    /// Compares the presence lists of the model, the bus, the members and the policy's messages.
     pub(super) fn check(&mut self) {
         self.notice_the_slow();
         self.take_ports();
@@ -463,16 +463,16 @@ impl World {
                 .iter()
                 .filter(|client| client.topics.contains_key(&topic))
                 .collect();
-            let mut truth: BTreeMap<String, BTreeMap<ConnId, String>> = BTreeMap::new();
+            let mut expected_list: BTreeMap<String, BTreeMap<ConnId, String>> = BTreeMap::new();
             for client in members.iter().filter(|_| self.presence && topic < 3) {
                 let Some(user) = client.user else { continue };
-                truth
+                expected_list
                     .entry(user_id(user).as_str().to_owned())
                     .or_default()
                     .insert(client.id, client.topics[&topic].clone());
             }
             noticed.extend(
-                truth
+                expected_list
                     .keys()
                     .map(|user| (topic_name.to_owned(), user.clone())),
             );
@@ -486,9 +486,9 @@ impl World {
                         .collect(),
                 )
             });
-            assert_eq!(list.collect::<BTreeMap<_, _>>(), truth);
+            assert_eq!(list.collect::<BTreeMap<_, _>>(), expected_list);
             let counts = Counts {
-                users: truth.len(),
+                users: expected_list.len(),
                 connections: members.len(),
             };
             assert_eq!(self.exchange.counts(&name(topic)), counts);
@@ -497,20 +497,20 @@ impl World {
                 .filter(|client| self.presence && topic < 2 && !client.stalled)
             {
                 assert_eq!(
-                    client.lists[topic_name], truth,
-                    "state and changes make the truth"
+                    client.lists[topic_name], expected_list,
+                    "list and changes match the model"
                 );
             }
         }
         assert_eq!(self.noticed, noticed);
-        let ring: Vec<_> = self
+        let history: Vec<_> = self
             .exchange
             .recent(&name(0), 99)
             .iter()
             .map(|event| event.message().unwrap().payload.to_string())
             .collect();
         assert_eq!(
-            ring,
+            history,
             self.published
                 .iter()
                 .rev()
@@ -529,6 +529,6 @@ impl World {
             users: users.len(),
             topics: topics.len() + 1,
         };
-        assert_eq!(self.exchange.totals(), totals, "no ghost is left");
+        assert_eq!(self.exchange.totals(), totals, "no connection is left over");
     }
 }
