@@ -1,4 +1,4 @@
-//! One connection, as its shard keeps it.
+//! The state that a shard keeps for one connection.
 
 use std::sync::Arc;
 
@@ -9,136 +9,137 @@ use crate::shard::guests::Visitor;
 use crate::shard::outbox::Outbox;
 use crate::websocket::Reader;
 
-/// How often a connection whose token may be revoked is looked at, in seconds.
+/// The interval of the revocation checks of a connection's token, in seconds.
 const REVOCATION_LOOK_S: u32 = 2;
 
-/// Where a connection is in its life.
+/// The stage in the life of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
     Open,
-    /// The close frame is on its way or sent; what still comes in is thrown away until the end of stream or this second.
+    /// The close frame is sent or queued. Further input is discarded until the end of the stream,
+    /// or until `until_s`, in seconds since the shard started.
     Closing {
         reason: CloseReason,
         until_s: u32,
     },
-    /// Nothing more to do but to forget it.
+    /// The connection has ended; only its removal is left.
     Dead(CloseReason),
 }
 
-/// Who speaks for a client. A guest's part lies in a box, and the place of the box where the conversation would be: nobody else pays for it.
+/// The protocol state of a client. An app connection's state is boxed, in the place of the session,
+/// so that native clients do not pay for it.
 pub(super) enum Voice {
     Native(Conversation),
     Guest(Box<Visitor>),
 }
 
-/// Small on purpose: this, the subscriptions' names and places, and four bytes for the socket are all that an idle client costs.
+/// One client of a shard. The size matters: an idle client costs this struct, the names and slots
+/// of its subscriptions, and four bytes for its socket.
 pub(super) struct Client {
     pub(super) generation: u32,
     pub(super) life: Life,
     pub(super) voice: Voice,
     pub(super) reader: Reader,
-    /// Some while the socket is full.
+    /// The unsent bytes; `Some` while the socket is full.
     pub(super) outbox: Option<Box<Outbox>>,
-    /// There may be more to read; it waits until the socket takes answers again.
+    /// Set if input may be left unread. The shard reads it once the socket accepts responses again.
     pub(super) unread: bool,
-    /// Which of the shard's interpreters listens to it, from 1; 0: none.
+    /// The index of the shard's in-band upgrade for this client, counted from 1; 0 means none.
     pub(super) tongue: u8,
-    /// Second of its arrival.
+    /// The second in which the connection was established.
     pub(super) since_s: u32,
-    /// Second of the last byte from the client.
+    /// The second in which the last byte from the client arrived.
     pub(super) heard_s: u32,
-    /// Pinged since then.
+    /// Set from the ping until the next byte arrives.
     pub(super) pinged: bool,
-    /// Second at which the timer wheel looks at this client.
+    /// The second for which the timer wheel holds this client's entry.
     pub(super) armed_s: u32,
-    /// Count this connection against the limits until it is dropped.
+    /// Held so that the connection counts against the limits until it is dropped.
     pub(super) _permit: Permits,
 }
 
 impl Client {
-    /// The native dialect's side, unless it is a guest that does not speak it.
+    /// Returns the native session, or `None` for an app connection without one.
     pub(super) fn conversation(&self) -> Option<&Conversation> {
         match &self.voice {
-            Voice::Native(conversation) => Some(conversation),
-            Voice::Guest(visitor) => visitor.native.as_ref(),
+            Voice::Native(session) => Some(session),
+            Voice::Guest(app) => app.native.as_ref(),
         }
     }
 
     pub(super) fn conversation_mut(&mut self) -> Option<&mut Conversation> {
         match &mut self.voice {
-            Voice::Native(conversation) => Some(conversation),
-            Voice::Guest(visitor) => visitor.native.as_mut(),
+            Voice::Native(session) => Some(session),
+            Voice::Guest(app) => app.native.as_mut(),
         }
     }
 
-    /// Its places in the rooms.
+    /// Returns the client's positions in the rooms.
     pub(super) fn seats(&self) -> impl Iterator<Item = Seat> {
         self.conversation()
             .into_iter()
             .flat_map(Conversation::seats)
     }
 
-    /// The channels that it holds or is being asked about.
+    /// Returns the channels that are subscribed or waiting for a permission check.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
         self.conversation()
             .into_iter()
             .flat_map(Conversation::channels)
     }
 
-    /// Who is there, as far as that is known.
+    /// Returns the user, or `None` while an app connection is unauthenticated.
     pub(super) fn user(&self) -> Option<&UserId> {
         match &self.voice {
-            Voice::Native(conversation) => Some(conversation.principal().user()),
-            Voice::Guest(visitor) => visitor
+            Voice::Native(session) => Some(session.principal().user()),
+            Voice::Guest(app) => app
                 .user()
-                .or_else(|| Some(visitor.native.as_ref()?.principal().user())),
+                .or_else(|| Some(app.native.as_ref()?.principal().user())),
         }
     }
 
-    /// What it speaks, for operators.
+    /// Returns the name of the protocol, for administrators.
     pub(super) fn dialect(&self) -> &'static str {
         match &self.voice {
             Voice::Native(_) => "native",
-            Voice::Guest(visitor) => visitor.tenant,
+            Voice::Guest(app) => app.tenant,
         }
     }
 
-    /// Its limits, where `limits` are those of every client.
+    /// Returns the limits of this client; `limits` are the default ones.
     pub(super) fn limits<'a>(&'a self, limits: &'a Limits) -> &'a Limits {
         match &self.voice {
             Voice::Native(_) => limits,
-            Voice::Guest(visitor) => &visitor.limits,
+            Voice::Guest(app) => &app.limits,
         }
     }
 
-    /// Unix second at which the clock means something to it.
+    /// Returns the next Unix second at which the session or the handler has a timer.
     fn next_time(&self, limits: &Limits) -> i64 {
         match &self.voice {
-            Voice::Native(conversation) => conversation.next_time(limits),
-            Voice::Guest(visitor) => {
-                let native = visitor
-                    .native
-                    .as_ref()
-                    .map(|conversation| conversation.next_time(limits));
-                let own = visitor.guest.as_ref().and_then(|guest| guest.next_time());
+            Voice::Native(session) => session.next_time(limits),
+            Voice::Guest(app) => {
+                let native = app.native.as_ref().map(|session| session.next_time(limits));
+                let own = app.guest.as_ref().and_then(|handler| handler.next_time());
                 native.into_iter().chain(own).min().unwrap_or(i64::MAX)
             }
         }
     }
 
-    /// The second at which something is due, if nothing happens before. `ahead_s`: what the wall clock is ahead of the shard's seconds.
+    /// Returns the second at which something is due if nothing happens before. `now_s` is on the
+    /// shard's clock, `unix_s` on the wall clock.
     pub(super) fn next_deadline(&self, limits: &Limits, now_s: u32, unix_s: i64) -> u32 {
         if let Life::Closing { until_s, .. } = self.life {
             return until_s;
         }
         let limits = self.limits(limits);
         let is_pinged = self.pinged || limits.heartbeat_s >= limits.silence_s;
-        let silence = self.heard_s.saturating_add(if is_pinged {
+        let idle = self.heard_s.saturating_add(if is_pinged {
             limits.silence_s
         } else {
             limits.heartbeat_s
         });
-        let behind = self
+        let slow = self
             .outbox
             .as_ref()
             .map_or(u32::MAX, |outbox| outbox.since_s + limits.behind_s);
@@ -146,13 +147,13 @@ impl Client {
         let token = now_s.saturating_add(u32::try_from(token_in).unwrap_or(u32::MAX));
         let revoked = if self
             .conversation()
-            .is_some_and(|conversation| conversation.principal().may_be_revoked())
+            .is_some_and(|session| session.principal().may_be_revoked())
         {
             now_s + REVOCATION_LOOK_S
         } else {
             u32::MAX
         };
-        silence.min(behind).min(token).min(revoked)
+        idle.min(slow).min(token).min(revoked)
     }
 }
 
@@ -161,9 +162,9 @@ mod tests {
     use super::*;
     use crate::auth::Principal;
 
-    /// Two cache lines and a few bytes a client; a principal's texts come on top.
+    /// A client takes two cache lines and a few bytes; the strings of its principal come on top.
     #[test]
-    fn an_idle_client_is_small() {
+    fn idle_client_fits_its_size_limit() {
         assert!(size_of::<Client>() <= 136, "{}", size_of::<Client>());
         assert!(size_of::<Principal>() <= 80, "{}", size_of::<Principal>());
         assert!(size_of::<Reader>() <= 16, "{}", size_of::<Reader>());

@@ -1,10 +1,14 @@
-//! Clients who have gone, whose sockets are still to be closed.
+//! Removed clients whose sockets are still to be closed.
 //!
-//! close(2) is the dearest thing that a shard asks for, and the only one that nobody waits for: with the end of the stream, its answers and
-//! what the kernel frees long after it, it costs 6 to 15 µs, and thousands in a row keep a core in softirqs for a millisecond at a time. So
-//! whoever goes is forgotten at once, and its socket is closed in its turn: the first few of a step in the same round, those of a crowd some
-//! at a time, while frames and newcomers go first. The answer to a close frame waits with it: left to the kernel for so long, thousands of
-//! them would be sent by one timer, and hold everybody up for 0.2 s.
+//! close(2) is the most expensive call of a shard, and the only one that nothing waits for. With
+//! the end of the stream, its acknowledgements and the memory that the kernel frees long after it,
+//! one call costs 6 to 15 µs; thousands in a row keep a core in softirqs for a millisecond at a
+//! time. Therefore a client is removed at once, and its socket is closed later. The first few of a
+//! step are closed in the same tick. After a mass disconnect the rest follows a few at a time, with
+//! frames and new connections going first.
+//!
+//! The reply to a close frame waits with the socket. If the kernel held thousands of such replies,
+//! one timer would send them all and delay everything for 0.2 s.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,32 +18,35 @@ use std::time::Duration;
 use crate::shard::outbox::{Outbox, receive, send_last};
 use crate::shard::worker::Worker;
 
-/// Sockets are counted by steps of this length.
+/// The length of a step, the interval over which closed sockets are counted.
 const STEP: Duration = Duration::from_millis(1);
-/// Sockets that are closed in one step: an eighth of a core at most.
+/// The sockets closed in one step; they take an eighth of a core at most.
 const IN_A_STEP: usize = 8;
-/// Of a long queue more are, one in so many: 10,000 are seen off in little more than a second, and no queue grows for ever.
+/// A divisor of the queue length: of a long queue, this share is closed per step. 10,000 sockets
+/// are closed in little more than a second, and no queue grows without bound.
 const ONE_IN: usize = 1024;
 
-/// Buffers that somebody may go on sending after a close frame, and still have its answer.
+/// The buffers that are read from a client that keeps sending after its close frame, so that it
+/// still receives the reply.
 const READS: usize = 4;
 
-/// Somebody who has gone.
+/// A socket that waits to be closed.
 #[derive(Debug)]
 pub(super) struct Departed {
-    /// Still holds the socket.
+    /// The slot that still holds the socket.
     pub(super) slot: u32,
-    /// What is kept for it, above all the answer to its close frame: it leaves with the end of the stream.
+    /// The unsent bytes, above all the reply to a close frame. They leave together with the end of
+    /// the stream.
     pub(super) last_words: Option<Box<Outbox>>,
 }
 
-/// Who has gone, in their order.
+/// The sockets that wait to be closed, in order of removal.
 #[derive(Debug)]
 pub(super) struct Departures {
     waiting: VecDeque<Departed>,
-    /// When the step began, since the shard started.
+    /// The start of the current step, in time since the shard started.
     step: Duration,
-    /// How many more may be closed in it.
+    /// The sockets that may still be closed in the current step.
     left: usize,
 }
 
@@ -52,16 +59,16 @@ impl Departures {
         }
     }
 
-    pub(super) fn put(&mut self, departed: Departed) {
-        self.waiting.push_back(departed);
+    pub(super) fn put(&mut self, socket: Departed) {
+        self.waiting.push_back(socket);
     }
 
-    /// How many wait.
+    /// Returns the number of waiting sockets.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The next one, if it may be closed by `now`.
+    /// Takes the next socket, if the step at `now` allows one more.
     fn next(&mut self, now: Duration) -> Option<Departed> {
         if self.waiting.is_empty() {
             return None;
@@ -73,7 +80,7 @@ impl Departures {
         self.waiting.pop_front()
     }
 
-    /// How long none is to be closed; None: none waits.
+    /// Returns the time until the next socket may be closed, or `None` if the queue is empty.
     pub(super) fn next_in(&self, now: Duration) -> Option<Duration> {
         let pause = if self.left > 0 {
             Duration::ZERO
@@ -85,39 +92,48 @@ impl Departures {
 }
 
 impl Worker {
-    /// Closes sockets of clients who have gone, as many as may be by now.
+    /// Closes as many waiting sockets as the current step allows.
     pub(super) fn see_off(&mut self) {
         if self.departures.waiting.is_empty() {
             return;
         }
         let now = self.elapsed();
-        while let Some(departed) = self.departures.next(now) {
-            self.part(departed);
+        while let Some(socket) = self.departures.next(now) {
+            self.part(socket);
             self.seen_to();
         }
     }
 
-    /// Closes all of them, for the shard ends or their descriptors are wanted; whether there were any.
+    /// Closes all waiting sockets, because the shard ends or their descriptors are needed. Returns
+    /// whether there were any.
     pub(super) fn see_all_off(&mut self) -> bool {
         let waiting = std::mem::take(&mut self.departures.waiting);
         let were_any = !waiting.is_empty();
-        waiting.into_iter().for_each(|departed| self.part(departed));
+        waiting.into_iter().for_each(|socket| self.part(socket));
         were_any
     }
 
-    fn part(&mut self, Departed { slot, last_words }: Departed) {
-        if let Some(mut words) = last_words
+    fn part(
+        &mut self,
+        Departed {
+            slot,
+            last_words: unsent,
+        }: Departed,
+    ) {
+        if let Some(mut outbox) = unsent
             && let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref)
         {
-            // The kernel resets a connection that is closed with bytes unread. What comes after a close frame is nobody's.
+            // The kernel resets a connection that is closed with unread bytes. Input after a close
+            // frame is irrelevant, so it is discarded.
             for _ in 0..READS {
                 if receive(socket, &mut self.buffer).is_none_or(|count| count == 0) {
                     break;
                 }
             }
-            let (_, bytes) = words.flush(socket, send_last, self.now_s);
+            let (_, bytes) = outbox.flush(socket, send_last, self.now_s);
             self.parts.metrics.bytes_sent.inc_by(bytes as u64);
-            // Whatever comes now, the words are on their way. An error: it is gone already.
+            // The bytes are on their way in any case. An error means that the connection is gone
+            // already.
             let _: io::Result<()> = socket.shutdown(Shutdown::Write);
         }
         self.close_slot(slot);
@@ -131,46 +147,47 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whoever goes is seen off once, in order and in time; never more in a step than a step has room for.
+        /// Every socket is closed once, in order and without delay; no step closes more than its
+        /// limit.
         #[test]
-        fn each_goes_once_in_order_and_no_step_is_too_long(crowds in prop::collection::vec((0usize..3_000, 0u64..3_000), 1..20)) {
-            let (mut departures, mut now) = (Departures::new(), Duration::from_secs(1));
+        fn every_socket_closes_once_in_order_within_step_limits(bursts in prop::collection::vec((0usize..3_000, 0u64..3_000), 1..20)) {
+            let (mut queue, mut now) = (Departures::new(), Duration::from_secs(1));
             let (mut put, mut seen) = (0u32, Vec::new());
-            for (crowd, pause_us) in crowds {
-                for _ in 0..crowd {
-                    departures.put(Departed { slot: put, last_words: None });
+            for (burst, pause_us) in bursts {
+                for _ in 0..burst {
+                    queue.put(Departed { slot: put, last_words: None });
                     put += 1;
                 }
-                let most = IN_A_STEP.max(departures.waiting.len() / ONE_IN);
+                let most = IN_A_STEP.max(queue.waiting.len() / ONE_IN);
                 let before = seen.len();
-                seen.extend(std::iter::from_fn(|| departures.next(now)).map(|departed| departed.slot));
+                seen.extend(std::iter::from_fn(|| queue.next(now)).map(|socket| socket.slot));
                 prop_assert!(seen.len() - before <= most);
                 now += Duration::from_micros(pause_us);
             }
             let mut steps = 0;
-            while let Some(pause) = departures.next_in(now) {
+            while let Some(pause) = queue.next_in(now) {
                 now += pause;
-                seen.extend(std::iter::from_fn(|| departures.next(now)).map(|departed| departed.slot));
+                seen.extend(std::iter::from_fn(|| queue.next(now)).map(|socket| socket.slot));
                 steps += 1;
-                prop_assert!(steps <= 1 + seen.len() / IN_A_STEP, "nobody waits for nothing");
+                prop_assert!(steps <= 1 + seen.len() / IN_A_STEP, "no step is empty");
             }
             prop_assert_eq!(seen, (0..put).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn a_crowd_of_ten_thousand_is_gone_soon() {
-        let (mut departures, mut now) = (Departures::new(), Duration::from_secs(1));
+    fn ten_thousand_sockets_close_within_1300_ms() {
+        let (mut queue, mut now) = (Departures::new(), Duration::from_secs(1));
         (0..10_000).for_each(|slot| {
-            departures.put(Departed {
+            queue.put(Departed {
                 slot,
                 last_words: None,
             })
         });
         let began = now;
-        while let Some(pause) = departures.next_in(now) {
+        while let Some(pause) = queue.next_in(now) {
             now += pause;
-            while departures.next(now).is_some() {}
+            while queue.next(now).is_some() {}
         }
         assert!(
             now - began < Duration::from_millis(1_300),

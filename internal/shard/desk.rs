@@ -1,4 +1,5 @@
-//! What a shard can't answer itself, because it must await: it asks here, and the answer comes back as a command.
+//! Requests of a shard that must await: it queues them here, and the response comes back as a
+//! command.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,36 +15,36 @@ use crate::shard::guest::{Answered, Asking};
 use crate::shard::inbox::{Command, Inbox};
 use crate::stream::Catalog;
 
-/// Questions that may wait; beyond that the client is told to ask again later.
+/// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
 const QUEUE: usize = 4096;
-/// Questions that are worked on at a time; the database's pool is smaller still.
+/// The requests handled concurrently; the database pool is smaller still.
 const AT_ONCE: usize = 64;
-/// A client has its answer within this, waiting for its turn included; then the answer is to ask again later. A guest's future has a deadline
-/// of its own.
+/// The time within which a client gets its response, including the time in the queue. After it the
+/// response is an error that allows a retry. An app's future has its own deadline.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// What whoever brings a token is told then.
+/// The error message for a token that could not be checked in time.
 pub(super) const BUSY: &str = "the server is busy; send the token again later";
 
-/// What came of a question.
+/// The response to a request.
 pub(super) enum Answer {
-    /// Whether the user may read the channel; `None`: the database could not be asked.
+    /// The result of a permission check, or `None` if the database was unavailable.
     Allowed(Channel, Option<bool>),
-    /// Who the new token says is there, or why it says nothing.
+    /// The principal of a new token, or the reason for its rejection.
     Verified(Result<Principal, Unverified>),
-    /// What a guest's future gave.
+    /// The output of an app's future.
     Guest(Answered),
 }
 
-/// What is asked.
+/// A request that must await.
 pub(super) enum Question {
     MayRead(UserId, Channel),
-    /// Holds a token: never printed.
+    /// A token to verify. It is a secret and must never be logged.
     Verify(String),
-    /// A guest's own.
+    /// A future of an app's handler.
     Guest(Asking),
 }
 
-/// A question and who asks.
+/// A request with its sender.
 pub(super) struct Asked {
     pub(super) inbox: Arc<Inbox>,
     pub(super) slot: u32,
@@ -52,60 +53,62 @@ pub(super) struct Asked {
     pub(super) question: Question,
 }
 
-/// Where shards put their questions; full means «later».
+/// The sending half of a request queue; a full queue means that the client must retry later.
 pub(super) type Desk = mpsc::Sender<Asked>;
 
-/// What answers them.
+/// The handler of all requests.
 #[derive(Debug, Clone)]
 pub struct Clerk {
-    /// Verifies tokens.
+    /// The verifier of new tokens.
     pub verifier: Arc<Verifier>,
-    /// Knows who may read what.
+    /// The policy that decides which user may read a topic.
     pub policy: Arc<Policy>,
-    /// The streams.
+    /// The catalog of the streams.
     pub catalog: Arc<Catalog>,
 }
 
-/// Opens the desk.
-pub(super) fn open(clerk: Clerk, drain: &Drain) -> Desk {
-    let (desk, questions) = mpsc::channel(QUEUE);
+/// Opens a request queue and starts its task, which runs until the server stops.
+pub(super) fn open(handler: Clerk, drain: &Drain) -> Desk {
+    let (queue, requests) = mpsc::channel(QUEUE);
     let tasks = drain.clone();
-    drain.spawn_until_stop(serve(questions, clerk, tasks));
-    desk
+    drain.spawn_until_stop(serve(requests, handler, tasks));
+    queue
 }
 
-async fn serve(mut questions: mpsc::Receiver<Asked>, clerk: Clerk, drain: Drain) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(asked) = questions.recv().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+async fn serve(mut requests: mpsc::Receiver<Asked>, handler: Clerk, drain: Drain) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(request) = requests.recv().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
-        let clerk = clerk.clone();
+        let handler = handler.clone();
         drain.spawn_until_stop(async move {
-            clerk.answer(asked).await;
-            drop(place);
+            handler.answer(request).await;
+            drop(permit);
         });
     }
 }
 
 impl Clerk {
-    async fn answer(&self, asked: Asked) {
+    async fn answer(&self, request: Asked) {
         let Asked {
             inbox,
             slot,
             generation,
-            since,
-            question,
-        } = asked;
-        let left = ANSWER_WITHIN.saturating_sub(instant().saturating_duration_since(since));
-        let command = match question {
+            since: queued_at,
+            question: request,
+        } = request;
+        let remaining =
+            ANSWER_WITHIN.saturating_sub(instant().saturating_duration_since(queued_at));
+        let command = match request {
             Question::MayRead(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
-                let allowed = in_time(left, self.policy.ask(&user, stream, &channel.topic)).await;
+                let allowed =
+                    in_time(remaining, self.policy.ask(&user, stream, &channel.topic)).await;
                 Command::asked(slot, generation, channel, allowed.and_then(Result::ok))
             }
             Question::Verify(token) => {
-                let verified = in_time(left, self.verifier.verify(&token))
+                let verified = in_time(remaining, self.verifier.verify(&token))
                     .await
                     .map(|verified| verified.map_err(unverified));
                 let verified = verified.unwrap_or_else(|| Err(Unverified::Later(BUSY.to_owned())));
@@ -125,12 +128,13 @@ impl Clerk {
     }
 }
 
-/// Waits so long and no longer; whoever has waited too long for a turn does not take it.
-async fn in_time<T>(left: Duration, answer: impl Future<Output = T>) -> Option<T> {
-    if left.is_zero() {
+/// Awaits a response for at most `remaining`. A request that has waited too long is not
+/// started.
+async fn in_time<T>(remaining: Duration, response: impl Future<Output = T>) -> Option<T> {
+    if remaining.is_zero() {
         return None;
     }
-    tokio::time::timeout(left, answer).await.ok()
+    tokio::time::timeout(remaining, response).await.ok()
 }
 
 fn unverified(error: TokenError) -> Unverified {

@@ -19,25 +19,25 @@ use crate::shard::{Arrival, Asks, Entrant, Parts, Permits, Thread};
 use crate::stream::{KeyType, Stream};
 use crate::telemetry::Metrics;
 
-/// Counts who asks, and never answers.
+/// A permission source that counts its requests and never responds.
 #[derive(Default)]
-struct Silence(AtomicUsize);
+struct NeverResponds(AtomicUsize);
 
-impl Lookup for Silence {
+impl Lookup for NeverResponds {
     fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(std::future::pending())
     }
 }
 
-struct Nobody;
+struct IgnoreWatches;
 
-impl Observer for Nobody {
+impl Observer for IgnoreWatches {
     fn watched(&self, _: &Topic) {}
     fn unwatched(&self, _: &Topic) {}
 }
 
-fn clerk(lookup: Arc<dyn Lookup>) -> Clerk {
+fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
     let stream = Stream {
         authorize: Some(String::new()),
         ..Stream::fake("estadisticas", Some(KeyType::Integer))
@@ -52,32 +52,34 @@ fn clerk(lookup: Arc<dyn Lookup>) -> Clerk {
 }
 
 #[tokio::test]
-async fn who_waits_long_is_told_to_ask_again_and_nobody_asks_for_who_waited_too_long() {
-    let silence = Arc::new(Silence::default());
-    let clerk = clerk(Arc::clone(&silence) as Arc<dyn Lookup>);
+async fn requests_time_out_and_expired_ones_are_not_started() {
+    let lookup = Arc::new(NeverResponds::default());
+    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn Lookup>);
     let (poll, drain) = (Poll::new().unwrap(), Drain::new());
     let inbox = Arc::new(Inbox::new(Arc::new(
         Waker::new(poll.registry(), Token(0)).unwrap(),
     )));
-    let ask = |number: usize, waited: Duration| {
-        let channel = clerk
+    let request = |number: usize, waited: Duration| {
+        let channel = handler
             .catalog
             .resolve(&format!("estadisticas:{number}"))
             .unwrap();
-        let question = Question::MayRead(UserId::new("ana"), channel);
+        let kind = Question::MayRead(UserId::new("ana"), channel);
         Asked {
             inbox: Arc::clone(&inbox),
             slot: 0,
             generation: 0,
             since: instant() - waited,
-            question,
+            question: kind,
         }
     };
-    let desk = open(clerk.clone(), &drain);
-    // More than are worked on at a time, all with little time left: none waits for the others' turn to end.
+    let queue = open(handler.clone(), &drain);
+    // More requests than are handled concurrently, all close to their deadline: none waits for the
+    // others to finish.
     for number in 0..AT_ONCE + 10 {
         assert!(
-            desk.try_send(ask(number, ANSWER_WITHIN - Duration::from_millis(200)))
+            queue
+                .try_send(request(number, ANSWER_WITHIN - Duration::from_millis(200)))
                 .is_ok()
         );
     }
@@ -95,16 +97,16 @@ async fn who_waits_long_is_told_to_ask_again_and_nobody_asks_for_who_waited_too_
         }
         tokio::task::yield_now().await;
     }
-    let asked = silence.0.load(Ordering::SeqCst);
+    let asked = lookup.0.load(Ordering::SeqCst);
     assert!(asked >= AT_ONCE);
-    assert!(desk.try_send(ask(1_000, ANSWER_WITHIN)).is_ok());
+    assert!(queue.try_send(request(1_000, ANSWER_WITHIN)).is_ok());
     while inbox.take().is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(
-        silence.0.load(Ordering::SeqCst),
+        lookup.0.load(Ordering::SeqCst),
         asked,
-        "nobody is asked for who waits no more"
+        "an expired request is not started"
     );
     drain.stop();
 }
@@ -121,9 +123,9 @@ impl Client {
             verifier,
             policy,
             catalog,
-        } = clerk(Arc::new(Silence::default()));
+        } = request_handler(Arc::new(NeverResponds::default()));
         let thread = Thread::new(Parts {
-            hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(Nobody))),
+            hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches))),
             context: Context {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
@@ -138,9 +140,9 @@ impl Client {
             metrics: Arc::new(Metrics::new()),
             drain: Drain::new(),
         });
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let socket = TcpStream::from(OwnedFd::from(theirs));
+        let (client, server) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from(OwnedFd::from(server));
         socket.set_nonblocking(true).unwrap();
         let principal = Principal::new(
             UserId::new("ana"),
@@ -157,7 +159,7 @@ impl Client {
         });
         Self {
             thread,
-            socket: ours,
+            socket: client,
         }
     }
 
@@ -175,7 +177,7 @@ impl Client {
         self.say(&json!({"type": "subscribe", "channel": format!("estadisticas:{number}")}));
     }
 
-    /// All that has come, as text: frames of JSON, one behind the other.
+    /// Returns all received frames as text: JSON objects, concatenated.
     fn heard(&mut self) -> String {
         assert!(self.thread.act());
         let mut bytes = Vec::new();
@@ -189,10 +191,14 @@ impl Client {
 }
 
 #[test]
-fn a_full_desk_is_said_and_who_is_here_brings_a_new_token_all_the_same() {
+fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
     let mut client = Client::connect();
     (0..DESK).for_each(|number| client.subscribe(number));
-    assert_eq!(client.heard(), "", "all of them are being asked");
+    assert_eq!(
+        client.heard(),
+        "",
+        "all of them wait for a permission check"
+    );
     client.subscribe(DESK);
     let answer = client.heard();
     assert!(
@@ -202,14 +208,14 @@ fn a_full_desk_is_said_and_who_is_here_brings_a_new_token_all_the_same() {
     );
     client.say(&json!({"type": "auth", "data": {"token": "new"}}));
     assert_eq!(client.heard(), "");
-    let questions: Vec<_> = std::iter::from_fn(|| client.thread.question()).collect();
-    assert_eq!(questions.len(), DESK + 1);
-    for asked in questions {
-        match asked.question() {
-            Asks::MayRead(_, channel) => asked.allowed(channel, Some(true)),
+    let requests: Vec<_> = std::iter::from_fn(|| client.thread.question()).collect();
+    assert_eq!(requests.len(), DESK + 1);
+    for request in requests {
+        match request.question() {
+            Asks::MayRead(_, channel) => request.allowed(channel, Some(true)),
             Asks::Verify(token) => {
                 assert_eq!(token, "new");
-                asked.undecided();
+                request.undecided();
             }
         }
     }
@@ -222,11 +228,11 @@ fn a_full_desk_is_said_and_who_is_here_brings_a_new_token_all_the_same() {
     assert_eq!(
         answer.matches(r#""type":"subscribed""#).count(),
         DESK,
-        "what was asked first is answered as ever"
+        "earlier requests still get their response"
     );
     client.subscribe(DESK);
     assert!(
         client.thread.question().is_some(),
-        "what was put off may be asked again"
+        "a rejected subscription may be requested again"
     );
 }

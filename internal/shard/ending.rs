@@ -1,4 +1,4 @@
-//! How connections end: deadlines, close frames, and the server's own end.
+//! The end of connections: deadlines, close frames, and the shutdown of the server.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -10,17 +10,18 @@ use crate::shard::outbox::Outbox;
 use crate::shard::worker::Worker;
 use crate::websocket::{close_frame, ping_frame};
 
-/// How long a client may take to answer our close frame, in seconds.
+/// The time in which a client must answer the server's close frame, in seconds.
 const CLOSING_S: u32 = 3;
-/// How often a batch of clients is asked to leave.
+/// The interval between two batches of clients that a shutdown closes.
 const LEAVE_EVERY: Duration = Duration::from_millis(20);
-/// So many leave at once without being spread.
+/// The smallest batch; so few clients need not be spread.
 const LEAVE_AT_LEAST: usize = 64;
 
-/// The server stops: clients are asked to leave in batches, so that they don't come back all at once.
+/// The schedule of a shutdown: clients are closed in batches, so that they do not reconnect all at
+/// once.
 #[derive(Debug)]
 pub(super) struct Leaving {
-    /// The next slot to be asked.
+    /// The first slot of the next batch.
     slot: u32,
     batch: usize,
     next: Instant,
@@ -44,37 +45,39 @@ impl Leaving {
 }
 
 impl Worker {
-    /// Asks the next batch of clients to leave; when all have gone the shard ends.
+    /// Closes the next batch of clients. The shard ends when all have left.
     pub(super) fn leave_step(&mut self) {
-        let Some(mut leaving) = self.leaving.take() else {
+        let Some(mut schedule) = self.leaving.take() else {
             return;
         };
-        if instant() >= leaving.next {
-            let mut asked = 0;
-            while asked < leaving.batch && (leaving.slot as usize) < self.clients.len() {
-                let slot = leaving.slot;
-                leaving.slot += 1;
+        if instant() >= schedule.next {
+            let mut closed = 0;
+            while closed < schedule.batch && (schedule.slot as usize) < self.clients.len() {
+                let slot = schedule.slot;
+                schedule.slot += 1;
                 self.with_client(slot, |worker, client| {
                     if client.life == Life::Open {
-                        asked += 1;
-                        worker.tell(slot, client, |guest, _, acts| guest.leaving(acts));
+                        closed += 1;
+                        worker.tell(slot, client, |handler, _, actions| handler.leaving(actions));
                         worker.close(slot, client, CloseReason::Restarting);
                     }
                 });
                 self.seen_to();
             }
-            if leaving.slot as usize >= self.clients.len() {
-                // Connections that were being upgraded when we began may still arrive in slots that were passed.
-                leaving.slot = 0;
+            if schedule.slot as usize >= self.clients.len() {
+                // A connection whose upgrade was in progress when the shutdown began may still
+                // arrive in a slot that was passed.
+                schedule.slot = 0;
             }
-            leaving.next = instant() + LEAVE_EVERY;
+            schedule.next = instant() + LEAVE_EVERY;
         }
-        // Who only waits to be closed is when the shard ends, all at once.
+        // Sockets that only wait to be closed need no more batches; they are closed together when
+        // the shard ends.
         self.stop |= self.count() == self.departures.len();
-        self.leaving = Some(leaving);
+        self.leaving = Some(schedule);
     }
 
-    /// Looks at every client for which the wheel has a reminder.
+    /// Runs the timers of every client that is due in the timer wheel.
     pub(super) fn look_at_the_clock(&mut self) {
         let mut due = Vec::new();
         self.wheel.take(self.now_s, &mut due);
@@ -117,20 +120,22 @@ impl Worker {
             }
         }
         let unix_s = self.parts.clock.unix_s();
-        self.tell(slot, client, |guest, now, acts| guest.on_time(now, acts));
-        let is_guest = matches!(client.voice, Voice::Guest(_));
-        let Some(conversation) = client.conversation_mut() else {
+        self.tell(slot, client, |handler, now, actions| {
+            handler.on_time(now, actions)
+        });
+        let is_app = matches!(client.voice, Voice::Guest(_));
+        let Some(session) = client.conversation_mut() else {
             return;
         };
-        match conversation.on_time(unix_s, &limits) {
+        match session.on_time(unix_s, &limits) {
             Effect::None => {}
-            // Guests that never used the native dialect may not know its frames.
-            Effect::Reply(_) if is_guest && conversation.channels().len() == 0 => {}
+            // An app client that never used the native protocol may not understand its frames.
+            Effect::Reply(_) if is_app && session.channels().len() == 0 => {}
             effect => self.apply(slot, client, effect),
         }
     }
 
-    /// Ends a connection from our side.
+    /// Closes a connection from the server's side.
     pub(super) fn close(&mut self, slot: u32, client: &mut Client, reason: CloseReason) {
         self.close_with(
             slot,
@@ -140,8 +145,9 @@ impl Worker {
         );
     }
 
-    /// Ends a connection with this close frame: no more broadcasts, and what is on its way still leaves. Who closed first has its answer when
-    /// its socket is closed, in [its turn](crate::shard::departures).
+    /// Closes a connection with this close frame. It gets no more broadcasts, but queued bytes
+    /// still leave. If the client closed first, the reply leaves when its socket is closed by the
+    /// [close queue](crate::shard::close_queue).
     pub(super) fn close_with(
         &mut self,
         slot: u32,
@@ -153,8 +159,8 @@ impl Worker {
             return;
         }
         self.leave_rooms(client);
-        if let Some(conversation) = client.conversation_mut() {
-            conversation.leave_all();
+        if let Some(session) = client.conversation_mut() {
+            session.leave_all();
         }
         self.depart(client, reason);
         if reason == CloseReason::Client && client.outbox.is_none() {
@@ -177,8 +183,11 @@ impl Worker {
         }
     }
 
-    /// The close frame is sent. A client that closed first has had its answer; otherwise its answer is awaited, so that the kernel does not
-    /// reset the connection, and drop our close frame, over bytes that were not read.
+    /// Finishes the closing handshake after the close frame was sent.
+    ///
+    /// A client that closed first has its reply by now. Otherwise the client's reply is awaited:
+    /// closing with unread bytes would make the kernel reset the connection and drop the server's
+    /// close frame.
     pub(super) fn finish_closing(&mut self, slot: u32, client: &mut Client) {
         if let Life::Closing {
             reason: CloseReason::Client,

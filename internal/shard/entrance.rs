@@ -1,7 +1,8 @@
-//! Listening sockets, where shards let people in by turns.
+//! Listening sockets at which the shards accept connections in turn.
 //!
-//! One shard at a time stands at an entrance. It keeps whom it accepts, so nobody is carried from thread to thread; and after a bounded number
-//! it calls the next, so that each has its share, and one caller wakes one shard.
+//! One shard at a time is registered at a listener. It keeps the connections that it accepts, so
+//! none moves between threads. After a bounded number it passes the turn to the next shard. Each
+//! shard gets its share this way, and a new connection wakes one shard only.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,22 +18,24 @@ use crate::shard::Porter;
 use crate::shard::inbox::{Command, Inbox};
 use crate::shard::worker::Worker;
 
-/// Callers that are let in before a shard's clients have their turn, and before the next shard has its own.
+/// The connections that a shard accepts before its clients are served, and before the next shard
+/// takes over.
 const A_TURN: usize = 16;
-/// First and longest pause after an accept that failed for want of files or memory.
+/// The first and the longest pause after an accept that failed for lack of descriptors or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// The poll's name for the first entrance; further ones count down, and slots count up.
+/// The poll token of the first listener. Further listeners count down; the tokens of slots count
+/// up.
 const FIRST: usize = usize::MAX - 1;
 
-/// A listening socket that the shards watch. Closed when dropped.
+/// A listening socket that the shards serve. Dropping it closes the socket.
 #[derive(Debug)]
 pub struct Entrance(Arc<Porch>);
 
 impl Entrance {
-    /// Takes the socket back; when this returns, no shard accepts from it any more. Whoever was connected by the kernel and is not accepted
-    /// yet is the caller's. None: it was taken before.
+    /// Takes the socket back. When this returns, no shard accepts from it any more; the connections
+    /// in its backlog are left to the code that calls this. Returns `None` if it was taken before.
     pub fn close(&self) -> Option<TcpListener> {
-        self.0.lock().take().map(|open| open.socket.into())
+        self.0.lock().take().map(|listener| listener.socket.into())
     }
 }
 
@@ -42,17 +45,17 @@ impl Drop for Entrance {
     }
 }
 
-/// An entrance as shards see it.
+/// The part of a listener that the shards share.
 pub(super) struct Porch {
     token: Token,
-    /// None: closed. Held for one system call.
+    /// The listening socket, or `None` once it is closed. The lock is held for one system call.
     open: Mutex<Option<Open>>,
-    /// All shards', and how many were called so far.
+    /// The inboxes of all shards, and the number of turns given so far.
     inboxes: Vec<Arc<Inbox>>,
     calls: AtomicUsize,
 }
 
-/// What accept(2) says.
+/// The result of one accept(2) call.
 type Accepted = io::Result<(mio::net::TcpStream, SocketAddr)>;
 
 struct Open {
@@ -62,43 +65,43 @@ struct Open {
 
 impl std::fmt::Debug for Porch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Porch")
+        f.debug_struct("SharedListener")
             .field("token", &self.token)
             .finish_non_exhaustive()
     }
 }
 
 impl Porch {
-    /// Opens the entrance of this number, and calls the first shard.
+    /// Starts to serve the listener with this number, and gives the first turn.
     pub(super) fn open(
         number: usize,
         socket: TcpListener,
-        porter: Arc<dyn Porter>,
+        handler: Arc<dyn Porter>,
         inboxes: Vec<Arc<Inbox>>,
     ) -> Entrance {
-        let open = Mutex::new(Some(Open {
+        let listener = Mutex::new(Some(Open {
             socket: mio::net::TcpListener::from_std(socket),
-            porter,
+            porter: handler,
         }));
-        let porch = Arc::new(Self {
+        let shared = Arc::new(Self {
             token: Token(FIRST - number),
-            open,
+            open: listener,
             inboxes,
             calls: AtomicUsize::new(number),
         });
-        porch.call_next();
-        Entrance(porch)
+        shared.call_next();
+        Entrance(shared)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the next shard that has not ended to stand here.
+    /// Gives the turn to the next shard that has not ended.
     fn call_next(self: &Arc<Self>) {
         for _ in 0..self.inboxes.len() {
-            let turn = self.calls.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-            if self.inboxes[turn]
+            let index = self.calls.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+            if self.inboxes[index]
                 .put(Command::Stand(Arc::clone(self)))
                 .is_none()
             {
@@ -107,10 +110,10 @@ impl Porch {
         }
     }
 
-    /// Has a poll watch the socket; false: it is closed.
+    /// Registers the socket with a poll. Returns `false` if it is closed.
     fn watch(&self, registry: &Registry) -> io::Result<bool> {
-        let mut open = self.lock();
-        let Some(Open { socket, .. }) = &mut *open else {
+        let mut listener = self.lock();
+        let Some(Open { socket, .. }) = &mut *listener else {
             return Ok(false);
         };
         registry.register(socket, self.token, Interest::READABLE)?;
@@ -120,37 +123,40 @@ impl Porch {
     fn unwatch(&self, registry: &Registry) -> io::Result<()> {
         self.lock()
             .as_mut()
-            .map_or(Ok(()), |open| registry.deregister(&mut open.socket))
+            .map_or(Ok(()), |listener| registry.deregister(&mut listener.socket))
     }
 
-    /// The next caller, and who is to judge it; None: closed.
+    /// Accepts one connection. Returns it with its handler, or `None` if the listener is closed.
     fn accept(&self) -> Option<(Accepted, Arc<dyn Porter>)> {
-        let open = self.lock();
-        let Open { socket, porter } = open.as_ref()?;
-        Some((socket.accept(), Arc::clone(porter)))
+        let listener = self.lock();
+        let Open {
+            socket,
+            porter: handler,
+        } = listener.as_ref()?;
+        Some((socket.accept(), Arc::clone(handler)))
     }
 }
 
-/// A shard's place at an entrance.
+/// A shard's registration at a listener.
 #[derive(Debug)]
 pub(super) struct Post {
     porch: Arc<Porch>,
-    /// There may be somebody: the poll says so once.
+    /// Set if a connection may be waiting; the poll reports it only once.
     pub(super) ready: bool,
-    /// Let in since the shard was called.
+    /// The connections accepted since this shard got the turn.
     let_in: usize,
     back_off: BackOff,
-    /// Nobody can be let in before.
+    /// The end of the pause after a failed accept, if there is one.
     pub(super) rests_until: Option<Instant>,
 }
 
 impl Worker {
-    /// Takes the place at an entrance.
-    pub(super) fn stand(&mut self, porch: Arc<Porch>) {
-        match porch.watch(self.poll.registry()) {
+    /// Registers this shard at a listener for its turn.
+    pub(super) fn stand(&mut self, listener: Arc<Porch>) {
+        match listener.watch(self.poll.registry()) {
             Ok(true) => {
                 self.posts.push(Post {
-                    porch,
+                    porch: listener,
                     ready: false,
                     let_in: 0,
                     back_off: BackOff::default(),
@@ -165,93 +171,106 @@ impl Worker {
         }
     }
 
-    /// Somebody stands at an entrance.
+    /// Notes that a connection waits at the listener with this token.
     pub(super) fn on_knock(&mut self, token: Token) {
-        if let Some(post) = self.posts.iter_mut().find(|post| post.porch.token == token) {
-            // Whoever rests looks by itself when it is over.
-            post.ready = post.rests_until.is_none();
+        if let Some(registration) = self
+            .posts
+            .iter_mut()
+            .find(|registration| registration.porch.token == token)
+        {
+            // During a pause nothing is accepted; its end sets the flag.
+            registration.ready = registration.rests_until.is_none();
         }
     }
 
-    /// Lets callers in, a bounded number.
+    /// Accepts connections at all listeners of this shard, a bounded number at each.
     pub(super) fn attend(&mut self) {
-        let mut posts = std::mem::take(&mut self.posts);
-        // Closed ones and those that another shard stands at go.
-        posts.retain_mut(|post| self.attend_one(post));
-        self.posts = posts;
+        let mut listeners = std::mem::take(&mut self.posts);
+        // Drops closed listeners, and those whose turn went to another shard.
+        listeners.retain_mut(|registration| self.attend_one(registration));
+        self.posts = listeners;
     }
 
-    /// Whether the shard stays there.
-    fn attend_one(&mut self, post: &mut Post) -> bool {
-        if post.rests_until.is_some_and(|until| instant() >= until) {
-            (post.ready, post.rests_until) = (true, None);
+    /// Accepts the connections of one listener, up to the end of the turn. Returns whether the
+    /// shard stays registered there.
+    fn attend_one(&mut self, registration: &mut Post) -> bool {
+        if registration
+            .rests_until
+            .is_some_and(|until| instant() >= until)
+        {
+            (registration.ready, registration.rests_until) = (true, None);
         }
         for _ in 0..A_TURN {
-            if !post.ready || post.let_in == A_TURN {
+            if !registration.ready || registration.let_in == A_TURN {
                 break;
             }
-            let Some((accepted, porter)) = post.porch.accept() else {
+            let Some((accepted, handler)) = registration.porch.accept() else {
                 return false;
             };
             match accepted {
                 Ok((socket, address)) => {
-                    post.back_off.end();
-                    post.let_in += 1;
-                    if let Some(caller) = porter.welcome(socket.into(), address) {
-                        self.receive_caller(caller, porter);
+                    registration.back_off.end();
+                    registration.let_in += 1;
+                    if let Some(connection) = handler.welcome(socket.into(), address) {
+                        self.receive_caller(connection, handler);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => post.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    registration.ready = false
+                }
                 Err(error) if is_the_peers(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
-                // Descriptors may be what it wants.
+                // Closing the sockets in the close queue may free the missing descriptors.
                 Err(_) if self.see_all_off() => {}
                 Err(error) => {
                     let open = self.parts.metrics.connections.get();
-                    let pause = post
+                    let pause = registration
                         .back_off
                         .pause(&error, usize::try_from(open).unwrap_or(0));
-                    (post.ready, post.rests_until) = (false, Some(instant() + pause));
+                    (registration.ready, registration.rests_until) =
+                        (false, Some(instant() + pause));
                 }
             }
         }
-        if post.let_in < A_TURN {
+        if registration.let_in < A_TURN {
             return true;
         }
-        post.let_in = 0;
-        if post.porch.inboxes.len() == 1 || post.porch.unwatch(self.poll.registry()).is_err() {
+        registration.let_in = 0;
+        if registration.porch.inboxes.len() == 1
+            || registration.porch.unwatch(self.poll.registry()).is_err()
+        {
             return true;
         }
-        post.porch.call_next();
+        registration.porch.call_next();
         false
     }
 
-    /// How long nothing is to be done for those at the entrances.
+    /// Returns the time until the next accept, or `None` if no listener needs one.
     pub(super) fn next_caller_in(&self) -> Option<Duration> {
-        let next = |post: &Post| match post.rests_until {
+        let next = |registration: &Post| match registration.rests_until {
             Some(until) => Some(until.saturating_duration_since(instant())),
-            None => post.ready.then_some(Duration::ZERO),
+            None => registration.ready.then_some(Duration::ZERO),
         };
         self.posts.iter().filter_map(next).min()
     }
 }
 
-/// The pauses of whoever can't accept.
+/// The pauses between failed accepts, with exponential growth.
 #[derive(Debug, Default)]
 pub struct BackOff {
-    /// None: the last accept went well.
+    /// The last pause, or `None` if the last accept succeeded.
     last: Option<Duration>,
 }
 
 impl BackOff {
-    /// An accept went well.
+    /// Resets the pause after a successful accept.
     pub fn end(&mut self) {
         self.last = None;
     }
 
-    /// How long to rest after this error, twice as long as the last time: 20 ms to 1 s. The first of a row is logged; `open`: how many
-    /// connections there are.
+    /// Returns the pause after this error: 20 ms first, then doubled up to 1 s. The first error of
+    /// a run is logged with `open`, the number of open connections.
     pub fn pause(&mut self, error: &io::Error, open: usize) -> Duration {
         if self.last.is_none() {
             tracing::warn!(%error, open, "can't accept connections; trying again with growing pauses");
@@ -264,8 +283,11 @@ impl BackOff {
     }
 }
 
-/// Errors of the connection that was to be accepted (accept(2) hands them on); the next one may be fine. Any other, above all the want
-/// of file descriptors, would come again at once, so whoever accepts must [rest](BackOff).
+/// Returns whether an error concerns the accepted connection only, as accept(2) passes such errors
+/// on; the next accept may succeed.
+///
+/// Any other error, above all a lack of file descriptors, would repeat at once. The accepting loop
+/// must [pause](AcceptBackoff) after it.
 pub fn is_the_peers(error: &io::Error) -> bool {
     let Some(errno) = Errno::from_io_error(error) else {
         return false;

@@ -1,7 +1,8 @@
-//! A connection that speaks another dialect than ours, as its shard sees it.
+//! The interface between a shard and the apps whose protocols it serves.
 //!
-//! An app implements [`Guest`] once for its dialect; the shard owns the socket, the limits and the queues, and calls it for what was
-//! heard. Nothing here waits: what must be awaited is asked with [`Acts::ask`], and the answer comes back as a call.
+//! An app implements [`ProtocolHandler`] once for its protocol. The shard owns the socket, the
+//! limits and the queues, and calls the handler for each message. A handler never blocks: work that
+//! must await runs through [`Actions::spawn`], and its result comes back as a call.
 
 use std::any::Any;
 use std::fmt;
@@ -16,113 +17,125 @@ use crate::ident::UserId;
 use crate::protocol::Frame;
 use crate::session::Limits;
 
-/// What a future of [`Acts::ask`] gave.
+/// The output of a future passed to [`Actions::spawn`].
 pub type Answered = Box<dyn Any + Send>;
 
-/// The same, still to come.
+/// A future passed to [`Actions::spawn`], with its output boxed.
 pub(super) type Asking = BoxFuture<'static, Answered>;
 
-/// One connection's dialect. Called on the shard's thread: it never blocks and never waits. Dropped when the connection ends, whoever ended
-/// it: then it calls [`disconnect`](crate::hub::exchange::Exchange::disconnect).
+/// The protocol of one app connection.
+///
+/// It is called on the shard's thread, so it must neither block nor wait. The shard drops it when
+/// the connection ends, for any reason; its destructor then calls `EventBus::disconnect`.
 pub trait Guest: Send {
-    /// The client said something.
-    fn hear(&mut self, heard: Heard<'_>, now: Now, acts: &mut Acts<'_>);
+    /// Handles a message from the client.
+    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>);
 
-    /// What a future of [`Acts::ask`] gave, in the order in which they ended.
-    fn answered(&mut self, answer: Answered, now: Now, acts: &mut Acts<'_>);
+    /// Handles the output of a future passed to [`Actions::spawn`]. The outputs arrive in the order
+    /// in which the futures completed.
+    fn answered(&mut self, result: Answered, now: Now, actions: &mut Acts<'_>);
 
-    /// The clock has reached [`Guest::next_time`]; or it has not, and nothing is due.
-    fn on_time(&mut self, _now: Now, _acts: &mut Acts<'_>) {}
+    /// Handles a timer. The call may come before [`ProtocolHandler::next_timer`]; then nothing is
+    /// due.
+    fn on_time(&mut self, _now: Now, _actions: &mut Acts<'_>) {}
 
-    /// When [`Guest::on_time`] should be called, Unix seconds; looked at after every call of this guest. None: never.
+    /// Returns the time of the next [`ProtocolHandler::on_timer`] call in Unix seconds, or `None`
+    /// if no timer is set. The shard reads it after every call of this handler.
     fn next_time(&self) -> Option<i64> {
         None
     }
 
-    /// Writes an event of its exchange. The frame goes to every addressee of the same [`Dialect`](crate::hub::exchange::Dialect), so
-    /// nothing of this one connection may be in it.
+    /// Encodes an event of the app's bus.
+    ///
+    /// The frame is sent to every recipient with the same `EncodingId`, so it must not contain
+    /// anything specific to this connection.
     fn encode(&self, event: &Event) -> Frame;
 
-    /// Who is there, once that is known; for operators.
+    /// Returns the user once the connection is authenticated, for administrators.
     fn user(&self) -> Option<&UserId>;
 
-    /// The client has sent too much, and what it sends is thrown away until the rate is within its limits: called once for a row of them.
-    fn flooded(&mut self, _acts: &mut Acts<'_>) {}
+    /// Reports that the client exceeded its message rate. The shard drops its messages until the
+    /// rate is within the limit again, and calls this once per run of dropped messages.
+    fn flooded(&mut self, _actions: &mut Acts<'_>) {}
 
-    /// The server stops: the connection is closed with 1012 behind what is said here.
-    fn leaving(&mut self, _acts: &mut Acts<'_>) {}
+    /// Reports that the server stops. Frames sent here leave before the connection is closed with
+    /// code 1012.
+    fn leaving(&mut self, _actions: &mut Acts<'_>) {}
 
-    /// The code and the text of the close frame when the exchange [dismissed](crate::hub::exchange::Exchange::dismiss) the connection.
-    fn farewell(&self, why: &'static str) -> (u16, &'static str) {
-        (4403, why)
+    /// Returns the code and the text of the close frame after the event bus disconnected the
+    /// connection through `EventBus::kick`.
+    fn farewell(&self, reason: &'static str) -> (u16, &'static str) {
+        (4403, reason)
     }
 }
 
-/// What a client said.
+/// A complete message from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// A text message, whole.
+    /// A complete text message, valid UTF-8.
     Text(&'a str),
-    /// A binary message, whole.
+    /// A complete binary message, unmasked.
     Binary(&'a [u8]),
 }
 
-/// The time of a call.
+/// The time at which a handler is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Unix seconds.
+    /// The wall-clock time in Unix seconds.
     pub unix_s: i64,
 }
 
-/// Where a guest's events go: what [`attach`](crate::hub::exchange::Exchange::attach) wants.
+/// The destination of a handler's events, as `EventBus::connect_on_shard` expects it.
 #[derive(Debug, Clone)]
 pub struct Berth {
-    /// Its shard's, for its exchange.
+    /// The queue between the shard and the app's event bus.
     pub port: Port,
-    /// Its own place.
+    /// The slot of this connection on its shard.
     pub address: Address,
 }
 
-/// Makes a guest, on the thread of its shard.
+/// Creates the handler of a connection, on the thread of its shard.
 pub type MakeGuest = Box<dyn FnOnce(Berth) -> Box<dyn Guest> + Send>;
 
-/// A connection that becomes a guest.
+/// The specification of an app connection: its handler, limits and handshake.
 pub struct Boarding {
-    /// The app's name: the label for operators, and one exchange for each name.
+    /// The app's name. It is the label in metrics and logs, and identifies the event bus.
     pub tenant: &'static str,
-    /// Makes the guest.
+    /// Creates the handler on the shard.
     pub make: MakeGuest,
-    /// Its limits; None: those of every client. A heartbeat as long as the silence or longer: no pings of ours.
+    /// The connection's own limits, or `None` for the default limits. The shard sends no pings if
+    /// the heartbeat is not shorter than the idle timeout.
     pub limits: Option<Limits>,
-    /// Who a token says is there: with it, the connection speaks the native dialect as well.
+    /// The verified principal. With it, the connection also speaks the native protocol.
     pub principal: Option<Arc<Principal>>,
-    /// The subprotocol to answer with, of those that were offered.
+    /// The subprotocol to confirm in the handshake, one of those that the client offered.
     pub subprotocol: Option<&'static str>,
 }
 
 impl Boarding {
-    /// With every client's limits, no subprotocol, and no native dialect.
+    /// Creates a specification with the default limits, without a subprotocol and without the
+    /// native protocol.
     pub fn new(
-        tenant: &'static str,
-        make: impl FnOnce(Berth) -> Box<dyn Guest> + Send + 'static,
+        app: &'static str,
+        factory: impl FnOnce(Berth) -> Box<dyn Guest> + Send + 'static,
     ) -> Self {
         Self {
-            tenant,
-            make: Box::new(make),
+            tenant: app,
+            make: Box::new(factory),
             limits: None,
             principal: None,
             subprotocol: None,
         }
     }
 
-    /// With limits of its own.
+    /// Replaces the default limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// With a subprotocol.
+    /// Sets the subprotocol of the handshake response.
     #[must_use]
     pub fn subprotocol(mut self, subprotocol: Option<&'static str>) -> Self {
         self.subprotocol = subprotocol;
@@ -132,100 +145,110 @@ impl Boarding {
 
 impl fmt::Debug for Boarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Boarding")
-            .field("tenant", &self.tenant)
+        f.debug_struct("HandlerSpec")
+            .field("app", &self.tenant)
             .finish_non_exhaustive()
     }
 }
 
-/// Makes guests of clients of the native dialect that turn out to speak an app's as well.
+/// Attaches an app's handler to native connections on which the app's messages arrive.
 pub trait Interpreter: Send + Sync {
-    /// Whether this message, which means nothing in the native dialect, is the app's.
+    /// Returns whether this message, which is invalid in the native protocol, belongs to the app.
     fn knows(&self, text: &str) -> bool;
 
-    /// The guest. The client goes on with the native dialect as it was, and keeps its message size.
+    /// Returns the specification of the handler. The native session stays active and keeps its
+    /// message size limit.
     fn board(&self, principal: &Arc<Principal>) -> Boarding;
 }
 
-/// One thing that a guest wants done.
+/// One action that a handler requested.
 #[derive(Debug)]
 pub enum Act {
-    /// See [`Acts::send`].
+    /// The action of [`Actions::send`].
     Send(Frame),
-    /// See [`Acts::send_behind`].
+    /// The action of [`Actions::send_after_events`].
     Behind(Frame),
-    /// See [`Acts::close`].
+    /// The action of [`Actions::close`].
     Close(u16, &'static str),
-    /// See [`Acts::enter`].
+    /// The action of [`Actions::attach_native_session`].
     Enter(Arc<Principal>),
-    /// See [`Acts::native`].
+    /// The action of [`Actions::forward_native`].
     Native(String),
 }
 
-/// What a guest wants done, in order, as soon as its call returns.
+/// The actions that a handler requests. The shard applies them in order, as soon as the handler
+/// returns.
 pub struct Acts<'a> {
     acts: Vec<Act>,
     ask: &'a mut dyn FnMut(Asking) -> bool,
 }
 
 impl<'a> Acts<'a> {
-    /// `ask` takes a future, or says that it can't. For the shard, and for tests of guests.
-    pub fn new(ask: &'a mut dyn FnMut(BoxFuture<'static, Answered>) -> bool) -> Self {
+    /// Creates an empty list. `spawn` takes a future, and returns `false` if it cannot. For the
+    /// shard, and for tests of handlers.
+    pub fn new(spawn: &'a mut dyn FnMut(BoxFuture<'static, Answered>) -> bool) -> Self {
         Self {
             acts: Vec::new(),
-            ask,
+            ask: spawn,
         }
     }
 
-    /// What is to be done.
+    /// Returns the requested actions in order.
     pub fn into_acts(self) -> Vec<Act> {
         self.acts
     }
 
-    /// Sends a frame: behind all that was queued for a slow client, and before any event that is published later.
+    /// Sends a frame after everything that is queued for a slow client, and before any event
+    /// published later.
     pub fn send(&mut self, frame: Frame) {
         self.acts.push(Act::Send(frame));
     }
 
-    /// The same for a text.
+    /// Sends a text frame, like [`Actions::send`].
     pub fn say(&mut self, text: &str) {
         self.send(Frame::text(text));
     }
 
-    /// Sends a frame behind every event that was published for this connection so far, delivered or not: an answer after which nothing
-    /// from before may come.
+    /// Sends a frame after every event published for this connection so far, delivered or not. Use
+    /// it for a response after which no earlier event may arrive.
     pub fn send_behind(&mut self, frame: Frame) {
         self.acts.push(Act::Behind(frame));
     }
 
-    /// Closes the connection, behind what was sent. Codes: RFC 6455 §7.4.
+    /// Closes the connection after the frames already sent. The codes are those of RFC 6455 section
+    /// 7.4.
     pub fn close(&mut self, code: u16, reason: &'static str) {
         self.acts.push(Act::Close(code, reason));
     }
 
-    /// From now on the connection speaks the native dialect too, as this principal. Subscriptions of somebody else's are given up; of
-    /// one's own, those that the new token does not grant.
+    /// Attaches a native session for this principal.
+    ///
+    /// For another user than before, all subscriptions are cancelled; for the same user, only those
+    /// that the new token does not grant.
     pub fn enter(&mut self, principal: Arc<Principal>) {
         self.acts.push(Act::Enter(principal));
     }
 
-    /// Gives a message to the native dialect. Nothing happens unless the connection speaks it.
+    /// Forwards a message to the native session. It has no effect if the connection has none.
     pub fn native(&mut self, text: impl Into<String>) {
         self.acts.push(Act::Native(text.into()));
     }
 
-    /// Runs a future on the runtime; what it gives comes back through [`Guest::answered`], unless the connection has ended. It sets its
-    /// own deadline. `false`: too many are under way; say so to the client.
+    /// Runs a future on the runtime. Its output comes back through
+    /// [`ProtocolHandler::on_async_result`], unless the connection has ended by then. The future
+    /// sets its own deadline.
+    ///
+    /// Returns `false` if too many are pending; report that to the client.
     #[must_use]
     pub fn ask<T: Any + Send>(&mut self, future: impl Future<Output = T> + Send + 'static) -> bool {
-        (self.ask)(Box::pin(future.map(|answer| Box::new(answer) as Answered)))
+        (self.ask)(Box::pin(future.map(|output| Box::new(output) as Answered)))
     }
 }
 
 impl fmt::Debug for Acts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acts")
-            .field("acts", &self.acts.len())
+        f.debug_struct("Actions")
+            .field("actions", &self.acts.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! Guests on their shard: what they hear, what they want done, and the events of their exchanges.
+//! App connections on their shard: calls to their handlers, the requested actions, and the delivery
+//! of events.
 
 use std::sync::Arc;
 
@@ -17,34 +18,37 @@ use crate::shard::inbox;
 use crate::shard::worker::Worker;
 use crate::websocket::{Message, close_frame, pong_frame};
 
-/// Clients that get their events in one turn, of all exchanges together: half a millisecond or so.
+/// The clients that receive events in one tick, over all event buses. They take about half a
+/// millisecond.
 pub(super) const CLIENTS_A_TURN: usize = 256;
-/// Bytes that are gathered for one write.
+/// The bytes that are gathered for one write.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Bytes of what waits for a client that still leave before a close frame.
+/// The bytes of a client's backlog that are still sent before its close frame.
 const LAST_BYTES: usize = 256 * 1024;
 
-/// One exchange's way to the guests of this shard.
+/// The connection of this shard to one event bus.
 pub(super) struct Lane {
     tenant: &'static str,
     port: Port,
-    /// Taken and not yet done. The next is taken when this is empty.
+    /// The events taken from the queue and not delivered yet. The next batch is taken when this one
+    /// is empty.
     batch: Batch,
 }
 
-/// What a guest has that other clients have not.
+/// The additional state of an app connection.
 pub(super) struct Visitor {
     pub(super) tenant: &'static str,
     lane: usize,
-    /// None once it is closing: then nothing of it is left in its exchange.
+    /// The handler, or `None` once the connection is closing; its event bus holds nothing of it
+    /// then.
     pub(super) guest: Option<Box<dyn Guest>>,
-    /// Who it was, once the guest is gone.
+    /// The user, kept after the handler is dropped.
     user: Option<UserId>,
-    /// Some while it speaks the native dialect as well.
+    /// The native session, if the connection also speaks the native protocol.
     pub(super) native: Option<Conversation>,
     pub(super) limits: Limits,
     bucket: Bucket,
-    /// Behind the outbox; empty while there is none.
+    /// The events that follow the outbox. It is empty while there is no outbox.
     backlog: Backlog,
 }
 
@@ -52,29 +56,32 @@ impl Visitor {
     pub(super) fn user(&self) -> Option<&UserId> {
         self.guest
             .as_ref()
-            .map_or(self.user.as_ref(), |guest| guest.user())
+            .map_or(self.user.as_ref(), |handler| handler.user())
     }
 
-    /// The guest goes, and with it all that its exchange knows of it.
+    /// Drops the handler, which removes the connection from its event bus.
     fn depart(&mut self) {
-        if let Some(guest) = self.guest.take() {
-            self.user = guest.user().cloned();
+        if let Some(handler) = self.guest.take() {
+            self.user = handler.user().cloned();
         }
     }
 }
 
 impl Worker {
-    /// Makes the guest of a client.
-    pub(super) fn board(&mut self, boarding: Boarding, address: Address) -> Box<Visitor> {
-        let limits = boarding.limits.unwrap_or(self.parts.context.limits);
-        let lane = self.lane(boarding.tenant);
-        let port = self.lanes[lane].port.clone();
+    /// Creates the state of an app connection, with its handler.
+    pub(super) fn board(&mut self, spec: Boarding, address: Address) -> Box<Visitor> {
+        let limits = spec.limits.unwrap_or(self.parts.context.limits);
+        let bus = self.lane(spec.tenant);
+        let queue = self.lanes[bus].port.clone();
         Box::new(Visitor {
-            tenant: boarding.tenant,
-            lane,
-            guest: Some((boarding.make)(Berth { port, address })),
+            tenant: spec.tenant,
+            lane: bus,
+            guest: Some((spec.make)(Berth {
+                port: queue,
+                address,
+            })),
             user: None,
-            native: boarding
+            native: spec
                 .principal
                 .map(|principal| Conversation::new(principal, &limits, self.now_s)),
             limits,
@@ -83,71 +90,72 @@ impl Worker {
         })
     }
 
-    /// The way of an exchange to this shard; there are as many as there are apps.
-    fn lane(&mut self, tenant: &'static str) -> usize {
+    /// Returns the index of an app's bus, and connects the shard to it on first use. There are as
+    /// many buses as apps.
+    fn lane(&mut self, app: &'static str) -> usize {
         self.lanes
             .iter()
-            .position(|lane| lane.tenant == tenant)
+            .position(|bus| bus.tenant == app)
             .unwrap_or_else(|| {
                 let waker = Arc::clone(self.inbox.waker());
-                let port = Port::new(move || inbox::wake(&waker));
+                let queue = Port::new(move || inbox::wake(&waker));
                 self.lanes.push(Lane {
-                    tenant,
-                    port,
+                    tenant: app,
+                    port: queue,
                     batch: Batch::default(),
                 });
                 self.lanes.len() - 1
             })
     }
 
-    /// The number of an interpreter here, from 1.
-    pub(super) fn tongue(&mut self, interpreter: Arc<dyn Interpreter>) -> u8 {
+    /// Registers an in-band upgrade. Returns its number on this shard, counted from 1.
+    pub(super) fn tongue(&mut self, upgrade: Arc<dyn Interpreter>) -> u8 {
         let known = self
             .tongues
             .iter()
-            .position(|known| Arc::ptr_eq(known, &interpreter));
+            .position(|known| Arc::ptr_eq(known, &upgrade));
         let index = known.unwrap_or_else(|| {
-            self.tongues.push(interpreter);
+            self.tongues.push(upgrade);
             self.tongues.len() - 1
         });
         u8::try_from(index + 1).unwrap_or_default()
     }
 
-    /// A native client said what means nothing in its dialect: if it is an app's, the client becomes a guest, and goes on as both.
+    /// Handles a message that is invalid in the native protocol. If an app claims it, attaches the
+    /// app's handler; the native session stays active.
     pub(super) fn reinterpret(&mut self, slot: u32, client: &mut Client, text: &str) -> bool {
-        let Some(interpreter) = usize::from(client.tongue)
+        let Some(upgrade) = usize::from(client.tongue)
             .checked_sub(1)
             .and_then(|index| self.tongues.get(index))
         else {
             return false;
         };
-        let Voice::Native(conversation) = &client.voice else {
+        let Voice::Native(session) = &client.voice else {
             return false;
         };
-        if !interpreter.knows(text) {
+        if !upgrade.knows(text) {
             return false;
         }
-        let boarding = interpreter.board(conversation.principal());
-        let visitor = self.board(
-            boarding,
+        let spec = upgrade.board(session.principal());
+        let app = self.board(
+            spec,
             Address {
                 slot,
                 generation: client.generation,
             },
         );
-        if let Voice::Native(conversation) =
-            std::mem::replace(&mut client.voice, Voice::Guest(visitor))
-            && let Voice::Guest(visitor) = &mut client.voice
+        if let Voice::Native(session) = std::mem::replace(&mut client.voice, Voice::Guest(app))
+            && let Voice::Guest(app) = &mut client.voice
         {
-            visitor.native = Some(conversation);
+            app.native = Some(session);
         }
-        self.tell(slot, client, |guest, now, acts| {
-            guest.hear(Heard::Text(text), now, acts)
+        self.tell(slot, client, |handler, now, actions| {
+            handler.hear(Heard::Text(text), now, actions)
         });
         true
     }
 
-    /// A message from a guest's client, other than a close.
+    /// Handles a message of an app connection, except a close frame.
     pub(super) fn on_guest_message(
         &mut self,
         slot: u32,
@@ -155,37 +163,37 @@ impl Worker {
         message: Message<'_>,
     ) {
         let now_s = self.now_s;
-        let Voice::Guest(visitor) = &mut client.voice else {
+        let Voice::Guest(app) = &mut client.voice else {
             return;
         };
-        match visitor.bucket.take(&visitor.limits, now_s) {
+        match app.bucket.take(&app.limits, now_s) {
             Verdict::Take => {}
             Verdict::Drop { first: true } => {
-                return self.tell(slot, client, |guest, _, acts| guest.flooded(acts));
+                return self.tell(slot, client, |handler, _, actions| handler.flooded(actions));
             }
             Verdict::Drop { first: false } => return,
             Verdict::End => return self.close(slot, client, CloseReason::TooMany),
         }
         match message {
-            Message::Text(text) => self.tell(slot, client, |guest, now, acts| {
-                guest.hear(Heard::Text(&text), now, acts)
+            Message::Text(text) => self.tell(slot, client, |handler, now, actions| {
+                handler.hear(Heard::Text(&text), now, actions)
             }),
-            Message::Binary(bytes) => self.tell(slot, client, |guest, now, acts| {
-                guest.hear(Heard::Binary(&bytes), now, acts)
+            Message::Binary(bytes) => self.tell(slot, client, |handler, now, actions| {
+                handler.hear(Heard::Binary(&bytes), now, actions)
             }),
             Message::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
             Message::Pong | Message::Close { .. } => {}
         }
     }
 
-    /// The answer to what a guest asked.
-    pub(super) fn on_guest_answer(&mut self, slot: u32, client: &mut Client, answer: Answered) {
-        self.tell(slot, client, |guest, now, acts| {
-            guest.answered(answer, now, acts)
+    /// Passes the output of a spawned future to its handler.
+    pub(super) fn on_guest_answer(&mut self, slot: u32, client: &mut Client, result: Answered) {
+        self.tell(slot, client, |handler, now, actions| {
+            handler.answered(result, now, actions)
         });
     }
 
-    /// Calls a guest, and does what it wants.
+    /// Calls the handler of a client and applies the actions that it requests.
     pub(super) fn tell(
         &mut self,
         slot: u32,
@@ -196,47 +204,48 @@ impl Worker {
             unix_s: self.parts.clock.unix_s(),
         };
         let generation = client.generation;
-        let Voice::Guest(visitor) = &mut client.voice else {
+        let Voice::Guest(app) = &mut client.voice else {
             return;
         };
-        let Some(guest) = &mut visitor.guest else {
+        let Some(handler) = &mut app.guest else {
             return;
         };
-        let (desk, inbox) = (&self.guests_desk, &self.inbox);
-        let mut ask = |future: Asking| {
-            let question = Question::Guest(future);
-            desk.try_send(Asked {
-                inbox: Arc::clone(inbox),
-                slot,
-                generation,
-                since: instant(),
-                question,
-            })
-            .is_ok()
+        let (queue, inbox) = (&self.guests_desk, &self.inbox);
+        let mut spawn = |future: Asking| {
+            let request = Question::Guest(future);
+            queue
+                .try_send(Asked {
+                    inbox: Arc::clone(inbox),
+                    slot,
+                    generation,
+                    since: instant(),
+                    question: request,
+                })
+                .is_ok()
         };
-        let mut acts = Acts::new(&mut ask);
-        call(guest.as_mut(), now, &mut acts);
-        for act in acts.into_acts() {
+        let mut actions = Acts::new(&mut spawn);
+        call(handler.as_mut(), now, &mut actions);
+        for action in actions.into_acts() {
             if client.life == Life::Open {
-                self.perform(slot, client, act);
+                self.perform(slot, client, action);
             }
         }
     }
 
-    fn perform(&mut self, slot: u32, client: &mut Client, act: Act) {
-        match act {
+    fn perform(&mut self, slot: u32, client: &mut Client, action: Act) {
+        match action {
             Act::Send(frame) => self.give_or_end(slot, client, &frame),
             Act::Behind(frame) => {
-                let Voice::Guest(visitor) = &client.voice else {
+                let Voice::Guest(app) = &client.voice else {
                     return;
                 };
-                let Some(lane) = self.lanes.get(visitor.lane) else {
+                let Some(bus) = self.lanes.get(app.lane) else {
                     return;
                 };
-                if lane.batch.is_empty() && lane.port.is_empty() {
+                if bus.batch.is_empty() && bus.port.is_empty() {
                     return self.give_or_end(slot, client, &frame);
                 }
-                lane.port.reply(
+                bus.port.reply(
                     Address {
                         slot,
                         generation: client.generation,
@@ -249,27 +258,27 @@ impl Worker {
             }
             Act::Enter(principal) => self.enter(slot, client, principal),
             Act::Native(text) => {
-                let Some(conversation) = client.conversation_mut() else {
+                let Some(session) = client.conversation_mut() else {
                     return;
                 };
-                let effect = conversation.on_text(&text, &self.parts.context);
+                let effect = session.on_text(&text, &self.parts.context);
                 self.apply(slot, client, effect);
             }
         }
     }
 
-    /// Gives a guest the native dialect, or another token for it.
+    /// Attaches a native session to an app connection, or replaces the principal of the one it has.
     fn enter(&mut self, slot: u32, client: &mut Client, principal: Arc<Principal>) {
         let effects = match client.conversation_mut() {
-            Some(held) if held.principal().user() == principal.user() => {
-                held.succeeded_by(principal, &self.parts.context)
+            Some(session) if session.principal().user() == principal.user() => {
+                session.succeeded_by(principal, &self.parts.context)
             }
             _ => {
                 self.leave_rooms(client);
-                let Voice::Guest(visitor) = &mut client.voice else {
+                let Voice::Guest(app) = &mut client.voice else {
                     return;
                 };
-                visitor.native = Some(Conversation::new(principal, &visitor.limits, self.now_s));
+                app.native = Some(Conversation::new(principal, &app.limits, self.now_s));
                 Vec::new()
             }
         };
@@ -278,27 +287,28 @@ impl Worker {
         }
     }
 
-    /// Goes on with the events of every exchange, of at most so many clients together, and one of each that is busy.
+    /// Delivers pending events of all buses to at most `clients` clients, and to at least one
+    /// client per busy bus.
     pub(super) fn take_events(&mut self, clients: usize) {
         if self.lanes.is_empty() {
             return;
         }
-        let mut lanes = std::mem::take(&mut self.lanes);
-        for (number, lane) in lanes.iter_mut().enumerate() {
-            if lane.batch.is_empty() {
-                let taken = lane.port.take();
+        let mut buses = std::mem::take(&mut self.lanes);
+        for (number, bus) in buses.iter_mut().enumerate() {
+            if bus.batch.is_empty() {
+                let taken = bus.port.take();
                 if taken.overrun {
-                    self.end_lane(number, lane.tenant)
+                    self.end_lane(number, bus.tenant)
                 } else {
-                    lane.batch.put(taken)
+                    bus.batch.put(taken)
                 }
             }
         }
-        let busy = lanes.iter().filter(|lane| !lane.batch.is_empty()).count();
-        for lane in &mut lanes {
+        let busy = buses.iter().filter(|bus| !bus.batch.is_empty()).count();
+        for bus in &mut buses {
             for _ in 0..(clients / busy.max(1)).max(1) {
                 let all = &self.clients;
-                let Some((to, work)) = lane.batch.next(&|event, to| encode(all, event, to)) else {
+                let Some((to, work)) = bus.batch.next(&|event, to| encode(all, event, to)) else {
                     break;
                 };
                 self.with_client(to.slot, |worker, client| {
@@ -308,25 +318,27 @@ impl Worker {
                 });
             }
         }
-        self.lanes = lanes;
+        self.lanes = buses;
     }
 
-    /// Whether events wait for a turn. Those that came while a batch was under way have woken nobody: the shard was awake.
+    /// Returns whether events wait for delivery. Events that arrived during a batch did not wake
+    /// the shard, because it was awake.
     pub(super) fn has_events(&self) -> bool {
         self.lanes
             .iter()
-            .any(|lane| !lane.batch.is_empty() || !lane.port.is_empty())
+            .any(|bus| !bus.batch.is_empty() || !bus.port.is_empty())
     }
 
-    /// This shard was so far behind that something was not kept for them: they can't be told the truth any more.
-    fn end_lane(&mut self, number: usize, tenant: &'static str) {
+    /// Closes all clients of a bus after its queue overflowed. The shard lost events for them, so
+    /// their state can no longer be correct.
+    fn end_lane(&mut self, number: usize, app: &'static str) {
         tracing::warn!(
-            tenant,
-            "a shard fell behind; its clients of this app are asked to come back"
+            app,
+            "a shard fell behind; it disconnects its clients of this app, which may reconnect"
         );
         for slot in 0..u32::try_from(self.clients.len()).unwrap_or(u32::MAX) {
             self.with_client(slot, |worker, client| {
-                if matches!(&client.voice, Voice::Guest(visitor) if visitor.lane == number) {
+                if matches!(&client.voice, Voice::Guest(app) if app.lane == number) {
                     worker.close(slot, client, CloseReason::TooSlow);
                 }
             });
@@ -342,8 +354,8 @@ impl Worker {
         let mut end = None;
         let frames = work.map_while(|work| match work {
             Work::Frame(frame) => Some(frame),
-            Work::End(why) => {
-                end = Some(why);
+            Work::End(reason) => {
+                end = Some(reason);
                 None
             }
         });
@@ -352,14 +364,14 @@ impl Worker {
         }
         match end {
             Some(End::TooSlow) => self.close(slot, client, CloseReason::TooSlow),
-            Some(End::Dismissed(why)) => {
-                let Voice::Guest(visitor) = &client.voice else {
+            Some(End::Dismissed(reason)) => {
+                let Voice::Guest(app) = &client.voice else {
                     return;
                 };
-                let (code, text) = visitor
+                let (code, text) = app
                     .guest
                     .as_ref()
-                    .map_or((4403, why), |guest| guest.farewell(why));
+                    .map_or((4403, reason), |handler| handler.farewell(reason));
                 self.close_with(slot, client, CloseReason::App, &close_frame(code, text));
             }
             None => {}
@@ -372,7 +384,8 @@ impl Worker {
         }
     }
 
-    /// Sends frames in order, in as few writes as may be; what the socket does not take waits in the backlog.
+    /// Sends frames in order with as few writes as possible. Bytes that the socket does not accept
+    /// wait in the backlog.
     fn give<'f>(
         &mut self,
         slot: u32,
@@ -385,10 +398,10 @@ impl Worker {
                 return Ok(());
             }
             if client.outbox.is_some() {
-                let Voice::Guest(visitor) = &mut client.voice else {
+                let Voice::Guest(app) = &mut client.voice else {
                     return Ok(());
                 };
-                visitor.backlog.push(frame)?;
+                app.backlog.push(frame)?;
                 continue;
             }
             if frames.peek().is_none() || frame.as_bytes().len() >= WRITE_BYTES {
@@ -411,14 +424,14 @@ impl Worker {
         Ok(())
     }
 
-    /// The socket is empty again: sends what waits, as far as it goes.
+    /// Sends the backlog after the socket has drained, as far as the socket accepts it.
     pub(super) fn relieve(&mut self, slot: u32, client: &mut Client) {
         let mut bytes = std::mem::take(&mut self.scratch);
         while client.outbox.is_none() && client.life == Life::Open {
-            let Voice::Guest(visitor) = &mut client.voice else {
+            let Voice::Guest(app) = &mut client.voice else {
                 break;
             };
-            let count = visitor.backlog.drain_into(&mut bytes, WRITE_BYTES);
+            let count = app.backlog.drain_into(&mut bytes, WRITE_BYTES);
             if count == 0 {
                 break;
             }
@@ -428,35 +441,36 @@ impl Worker {
         self.scratch = bytes;
     }
 
-    /// The connection ends from our side: its exchange forgets it now, and what waits for it leaves before the close frame, unless it was
-    /// that which was too much.
+    /// Detaches the handler when the server closes the connection. Its event bus forgets the
+    /// connection now. The backlog is sent before the close frame, unless it was the backlog that
+    /// grew too large.
     pub(super) fn depart(&mut self, client: &mut Client, reason: CloseReason) {
-        let Voice::Guest(visitor) = &mut client.voice else {
+        let Voice::Guest(app) = &mut client.voice else {
             return;
         };
-        visitor.depart();
+        app.depart();
         let mut last = Vec::new();
         if reason != CloseReason::TooSlow {
-            visitor.backlog.drain_into(&mut last, LAST_BYTES);
+            app.backlog.drain_into(&mut last, LAST_BYTES);
         }
-        visitor.backlog = Backlog::default();
+        app.backlog = Backlog::default();
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&last);
         }
     }
 }
 
-/// The frame of an event, as the first of its addressees writes it who is still there.
+/// Encodes an event with the handler of the first recipient that is still connected.
 fn encode(clients: &[Option<Box<Client>>], event: &Event, to: &[Address]) -> Option<Frame> {
     to.iter().find_map(|to| {
         let client = clients.get(to.slot as usize)?.as_ref()?;
-        let Voice::Guest(visitor) = &client.voice else {
+        let Voice::Guest(app) = &client.voice else {
             return None;
         };
-        let guest = visitor
+        let handler = app
             .guest
             .as_ref()
             .filter(|_| client.generation == to.generation)?;
-        Some(guest.encode(event))
+        Some(handler.encode(event))
     })
 }

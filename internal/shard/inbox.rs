@@ -1,4 +1,4 @@
-//! What other threads ask of a shard.
+//! The inbox of a shard: the commands from other threads.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,25 +10,26 @@ use crate::shard::entrance::Porch;
 use crate::shard::roster::Wish;
 use crate::shard::{Answer, Arrival, Caller, Porter};
 
-/// A request to a shard's thread.
+/// A command to a shard's thread.
 pub(super) enum Command {
-    /// A new client.
+    /// Adds a client whose handshake is complete.
     Adopt(Box<Arrival>),
-    /// A new connection, which may become one.
+    /// Adds an accepted connection that has not sent its request yet.
     Knock(Box<(Caller, Arc<dyn Porter>)>),
-    /// Let callers in there, until it is another shard's turn.
+    /// Registers the shard at a listener, until it passes the turn to another shard.
     Stand(Arc<Porch>),
-    /// The answer to a question that the shard put to the [desk](crate::shard::desk).
+    /// Delivers the response to an [asynchronous request](crate::shard::async_requests) of the
+    /// shard.
     Answer {
         slot: u32,
         generation: u32,
         answer: Answer,
     },
-    /// Ask every client to leave, spread over so many milliseconds.
+    /// Closes every client, spread over this number of milliseconds.
     Leave { spread_ms: u64 },
-    /// Something that an operator wants.
+    /// Handles a request from an administrator.
     Operator(Box<Wish>),
-    /// End now.
+    /// Ends the thread now.
     Stop,
 }
 
@@ -47,10 +48,13 @@ impl Command {
     }
 }
 
-/// Filled by any thread, emptied by the shard's. Bounded by what fills it: arrivals and callers hold a connection's permit, answers a
-/// place at the desk, wishes a place among the operators'; entrances are few, and each in one place.
+/// A queue that any thread fills and the shard's thread empties.
+///
+/// Its senders bound it: new connections hold a connection permit, responses hold a slot in a
+/// request queue, and admin requests hold an admin permit. Listeners are few, and each is in one
+/// inbox at a time.
 pub(super) struct Inbox {
-    /// None: the shard has ended.
+    /// The pending commands, or `None` once the shard has ended.
     commands: Mutex<Option<Vec<Command>>>,
     waker: Arc<Waker>,
 }
@@ -63,7 +67,8 @@ impl Inbox {
         }
     }
 
-    /// Adds a command, and wakes the shard if there was none. Gives it back if the shard has ended.
+    /// Adds a command and wakes the shard if the inbox was empty. Returns the command if the shard
+    /// has ended.
     pub(super) fn put(&self, command: Command) -> Option<Command> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(commands) = &mut *inbox else {
@@ -78,7 +83,7 @@ impl Inbox {
         None
     }
 
-    /// Wakes the shard by itself, for others who have something for it.
+    /// Returns the waker, for other sources of work such as event queues.
     pub(super) fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
@@ -88,7 +93,7 @@ impl Inbox {
         inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The shard ends: what it has not taken, and nothing will come any more.
+    /// Closes the inbox when the shard ends. Returns the commands that were not handled.
     pub(super) fn close(&self) -> Vec<Command> {
         self.commands
             .lock()
@@ -98,7 +103,7 @@ impl Inbox {
     }
 }
 
-/// Wakes a shard's poll. It fails only when the shard is gone, and then nobody is left to be woken.
+/// Wakes a shard's poll. It fails only if the shard has ended, and then there is nothing to wake.
 pub(super) fn wake(waker: &Waker) {
     let _: io::Result<()> = waker.wake();
 }

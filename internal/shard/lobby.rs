@@ -1,7 +1,9 @@
-//! Connections that have not yet said what they want.
+//! Connections that have not yet sent their request.
 //!
-//! They wait in the poll that a WebSocket stays in for good: who asks for one in a single breath, as nearly all do, costs one
-//! registration, one read and one write, and no task. Whatever else comes, or nothing in time, goes back to where it came from.
+//! They wait in the same poll in which a WebSocket stays. Nearly all clients send the whole upgrade
+//! request at once: such a connection costs one registration, one read and one write, and no task.
+//! Any other request is handed to HTTP, and so is a connection that sends nothing within the
+//! timeout.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,57 +21,59 @@ use crate::shard::worker::Worker;
 use crate::shard::{Entrant, Interpreter, Permits};
 use crate::websocket::Chunk;
 
-/// Seconds of silence after which a connection goes back.
+/// The seconds without a request after which a connection is handed to HTTP.
 const PATIENCE_S: u32 = 1;
 
-/// A connection that was just accepted.
+/// An accepted connection that has not sent a request yet.
 #[derive(Debug)]
 pub struct Caller {
-    /// Non-blocking.
+    /// The accepted socket, in non-blocking mode.
     pub socket: std::net::TcpStream,
-    /// Who calls.
+    /// The address of the TCP peer.
     pub address: SocketAddr,
-    /// Counts the connection against the limits while it lives.
+    /// The connection's permits, held as long as the connection exists.
     pub permit: Permits,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub since: Instant,
 }
 
-/// Whom to let in, and where to send the others.
+/// Upgrades the connections that a shard accepts, or serves them over HTTP.
 pub trait Porter: Send + Sync {
-    /// Has a place for a connection that a shard accepted; it is non-blocking. None: there is none, and it was told so.
+    /// Acquires the permits of a non-blocking connection that a shard accepted. Returns `None` if a
+    /// limit is reached; the rejection is already sent then.
     fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller>;
 
-    /// Judges all that a caller has said so far; at once, for the shard waits. None: somebody else must.
-    fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted>;
+    /// Upgrades a connection given all bytes received so far. It must not wait, because it runs on
+    /// the shard's thread. Returns `None` if the request needs HTTP.
+    fn admit(&self, received: &[u8], address: SocketAddr) -> Option<Admitted>;
 
-    /// Takes a caller back, with all it has said.
-    fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]);
+    /// Serves a connection over HTTP, given all bytes received so far.
+    fn take_back(self: Arc<Self>, connection: Caller, received: &[u8]);
 }
 
-/// A caller that becomes a client.
+/// A completed upgrade that turns a pending connection into a client.
 pub struct Admitted {
-    /// Who is there.
+    /// The principal of the verified token.
     pub principal: Arc<Principal>,
-    /// Places beside the one that the caller has.
+    /// Further permits, in addition to those that the connection already holds.
     pub permits: Vec<OwnedSemaphorePermit>,
-    /// Who makes a guest of it if it speaks an app's dialect too.
+    /// The in-band upgrade to an app's protocol, if the listener offers one.
     pub interpreter: Option<Arc<dyn Interpreter>>,
-    /// What to answer.
+    /// The bytes of the handshake response.
     pub answer: Vec<u8>,
-    /// Bytes of what was said that are answered with it; frames may follow.
+    /// The number of received bytes that the request used; frames may follow.
     pub used: usize,
 }
 
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admitted")
+        f.debug_struct("AcceptedUpgrade")
             .field("principal", &self.principal)
             .finish_non_exhaustive()
     }
 }
 
-/// A caller in a slot of its own; its socket stands with the others.
+/// A pending connection in its slot. Its socket is stored with those of the clients.
 pub(super) struct Waiting {
     address: SocketAddr,
     permit: Permits,
@@ -78,26 +82,26 @@ pub(super) struct Waiting {
 }
 
 impl Worker {
-    /// Lets a caller in, to wait for its first words.
-    pub(super) fn receive_caller(&mut self, caller: Caller, porter: Arc<dyn Porter>) {
+    /// Registers a connection that waits for its request.
+    pub(super) fn receive_caller(&mut self, connection: Caller, handler: Arc<dyn Porter>) {
         if self.leaving.is_some() {
-            return porter.take_back(caller, &[]);
+            return handler.take_back(connection, &[]);
         }
         let Caller {
             socket,
             address,
             permit,
-            since,
-        } = caller;
+            since: accepted_at,
+        } = connection;
         let slot = match self.open_slot(TcpStream::from_std(socket)) {
             Ok(slot) => slot,
             Err(socket) => {
-                return porter.take_back(
+                return handler.take_back(
                     Caller {
                         socket: socket.into(),
                         address,
                         permit,
-                        since,
+                        since: accepted_at,
                     },
                     &[],
                 );
@@ -108,19 +112,20 @@ impl Worker {
             Box::new(Waiting {
                 address,
                 permit,
-                since,
-                porter,
+                since: accepted_at,
+                porter: handler,
             }),
         );
         let generation = self.generations[slot as usize];
-        // The first second is not a whole one.
+        // The current second is partly over, so one is added.
         self.wheel
             .put(self.now_s + 1 + PATIENCE_S, Entry { slot, generation });
     }
 
-    /// A caller said something. `ends`: and may have hung up as well.
+    /// Reads the request of a pending connection. `ends` means that the client may also have closed
+    /// it.
     pub(super) fn on_first_words(&mut self, slot: u32, ends: bool) {
-        let Some(waiting) = self.lobby.remove(&slot) else {
+        let Some(pending) = self.lobby.remove(&slot) else {
             return;
         };
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
@@ -128,62 +133,63 @@ impl Worker {
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         match receive(socket, &mut buffer) {
-            None => drop(self.lobby.insert(slot, waiting)),
+            None => drop(self.lobby.insert(slot, pending)),
             Some(0) => self.close_slot(slot),
-            Some(count) => match waiting.porter.admit(&buffer[..count], waiting.address) {
-                Some(mut admitted) => {
+            Some(count) => match pending.porter.admit(&buffer[..count], pending.address) {
+                Some(mut upgrade) => {
                     let more = ends || count == buffer.len();
-                    self.let_in(slot, *waiting, &mut admitted, &mut buffer[..count]);
+                    self.let_in(slot, *pending, &mut upgrade, &mut buffer[..count]);
                     if more {
                         self.readable.push_back(slot);
                     }
                 }
-                None => self.send_back(slot, *waiting, &buffer[..count]),
+                None => self.send_back(slot, *pending, &buffer[..count]),
             },
         }
         self.buffer = buffer;
     }
 
-    fn let_in(&mut self, slot: u32, waiting: Waiting, admitted: &mut Admitted, said: &mut [u8]) {
-        let permits = admitted
+    fn let_in(&mut self, slot: u32, pending: Waiting, upgrade: &mut Admitted, received: &mut [u8]) {
+        let permits = upgrade
             .permits
             .drain(..)
-            .fold(waiting.permit, |permits, permit| permits.and(Some(permit)));
-        let entrant = Entrant::Native(Arc::clone(&admitted.principal), admitted.interpreter.take());
-        self.settle(slot, entrant, permits);
+            .fold(pending.permit, |permits, permit| permits.and(Some(permit)));
+        let kind = Entrant::Native(Arc::clone(&upgrade.principal), upgrade.interpreter.take());
+        self.settle(slot, kind, permits);
         self.with_client(slot, |worker, client| {
-            worker.answer_call(slot, client, &admitted.answer);
-            if let Some(early @ [_, ..]) = said.get_mut(admitted.used..) {
+            worker.answer_call(slot, client, &upgrade.answer);
+            if let Some(early @ [_, ..]) = received.get_mut(upgrade.used..) {
                 worker.feed(slot, client, &mut Chunk::new(early));
             }
         });
     }
 
-    /// The first bytes on a socket: who has no room for them has none for anything.
-    fn answer_call(&self, slot: u32, client: &mut Client, answer: &[u8]) {
+    /// Writes the handshake response, the first bytes on the socket. If even these do not fit, the
+    /// connection is unusable.
+    fn answer_call(&self, slot: u32, client: &mut Client, response: &[u8]) {
         let socket = self.sockets.get(slot as usize).and_then(Option::as_ref);
-        if !socket.is_some_and(|socket| send(socket, answer) == Sent::All) {
+        if !socket.is_some_and(|socket| send(socket, response) == Sent::All) {
             client.life = Life::Dead(CloseReason::Client);
         }
     }
 
-    /// A second has passed for whoever waits in this slot.
+    /// Hands the connection to HTTP if this timer entry still belongs to it.
     pub(super) fn lose_patience(&mut self, entry: Entry) {
         if self.generations.get(entry.slot as usize) == Some(&entry.generation)
-            && let Some(waiting) = self.lobby.remove(&entry.slot)
+            && let Some(pending) = self.lobby.remove(&entry.slot)
         {
-            self.send_back(entry.slot, *waiting, &[]);
+            self.send_back(entry.slot, *pending, &[]);
         }
     }
 
-    /// Sends everybody back who has not spoken yet.
+    /// Hands every pending connection to HTTP.
     pub(super) fn empty_lobby(&mut self) {
-        for (slot, waiting) in std::mem::take(&mut self.lobby) {
-            self.send_back(slot, *waiting, &[]);
+        for (slot, pending) in std::mem::take(&mut self.lobby) {
+            self.send_back(slot, *pending, &[]);
         }
     }
 
-    fn send_back(&mut self, slot: u32, waiting: Waiting, said: &[u8]) {
+    fn send_back(&mut self, slot: u32, pending: Waiting, received: &[u8]) {
         let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
@@ -191,21 +197,21 @@ impl Worker {
         let Waiting {
             address,
             permit,
-            since,
-            porter,
-        } = waiting;
+            since: accepted_at,
+            porter: handler,
+        } = pending;
         if let Err(error) = self.poll.registry().deregister(&mut socket) {
             tracing::warn!(%error, "a connection could not be taken out of the poll and was dropped");
             return;
         }
-        porter.take_back(
+        handler.take_back(
             Caller {
                 socket: socket.into(),
                 address,
                 permit,
-                since,
+                since: accepted_at,
             },
-            said,
+            received,
         );
     }
 }

@@ -1,14 +1,25 @@
-//! The threads that own the sockets.
+//! Shards: the threads that own the WebSocket connections.
 //!
-//! A shard is a thread, and sole owner of its sockets: one poll, one inbox with a waker, no lock, no task and no timer a client. It
-//! accepts connections itself, or is handed one that HTTP has upgraded; once it is a WebSocket, bytes in become effects ([`crate::session`]), and frames out of the hub are sent inline
-//! over an array of members. A client whose socket is full costs one reference to a frame, and is caught up with the newest when it drains.
+//! A shard is a thread and the only owner of its sockets. It has one poll and one inbox with a
+//! waker; it uses no lock, no task and no timer per client. A shard accepts connections itself or
+//! receives them from HTTP after the upgrade. Once a connection is a WebSocket, incoming bytes
+//! become effects ([`crate::session`]), and frames from the hub are written inline, by iterating
+//! over an array of room members. A client whose socket is full costs one reference to a frame.
+//! When its socket drains, it gets the newest frame.
 //!
-//! What must hold: a client gets the frames of a room in the order of their versions, each at most once but for an explicit repeat;
-//! whoever leaves takes its place in every room along; a turn sends a bounded number of frames of one room.
+//! # Invariants
 //!
-//! A *guest* speaks an app's dialect. What it has more than others lies in a box of its own, and its events come through a port an exchange,
-//! worked off in bounded turns beside the rooms' passes.
+//! - A client receives the frames of a room in version order, each at most once, except for an
+//!   explicit repeat.
+//! - A client that is removed gives up its membership in every room in the same step.
+//! - One turn sends a bounded number of frames of one room.
+//!
+//! # App connections
+//!
+//! An app connection speaks an app's protocol through a [`ProtocolHandler`]. Its additional state
+//! lives in a box, so that native clients do not pay for it. Its events arrive through one queue
+//! per event bus. The shard works them off in bounded turns, alternating with the broadcasts of the
+//! rooms.
 
 mod client;
 mod departures;
@@ -58,18 +69,24 @@ use worker::Worker;
 #[cfg(test)]
 pub(crate) use worker::simulated::{Asking, Asks, Thread};
 
-/// Bytes the kernel may keep for one client; it allows itself as much again. Left alone it would grow this to megabytes for a client that
-/// does not read: memory that nobody counts, full of numbers that nobody wants any more. To be set by whoever makes the sockets.
+/// The size of the send buffer that the kernel may keep for one client, in bytes; the kernel
+/// doubles it.
+///
+/// Without a limit it would grow to megabytes for a client that does not read: uncounted memory,
+/// full of outdated frames. The code that creates a socket sets it.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How the shards work.
+/// The settings of the shard threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// Threads; one a core is right.
+    /// The number of shard threads; one per core is the best value.
     pub threads: usize,
 }
 
-/// A connection's place among all of the server's, and one for each limit more that it counts against. Free again when dropped.
+/// The permits that one connection holds: one of the server-wide limit and one per further limit
+/// that applies to it.
+///
+/// Dropping the set releases all of them.
 #[derive(Debug)]
 pub struct Permits {
     _permit: OwnedSemaphorePermit,
@@ -77,7 +94,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// A place.
+    /// Creates a set with the server-wide permit only.
     pub fn new(permit: OwnedSemaphorePermit) -> Self {
         Self {
             _permit: permit,
@@ -85,7 +102,7 @@ impl Permits {
         }
     }
 
-    /// The same, and another.
+    /// Adds a permit of another limit; returns the set unchanged for `None`.
     #[must_use]
     pub fn and(self, permit: Option<OwnedSemaphorePermit>) -> Self {
         match permit {
@@ -98,11 +115,12 @@ impl Permits {
     }
 }
 
-/// Who comes in.
+/// The protocol of a new connection, with the data that its setup needs.
 pub enum Entrant {
-    /// A client of the native dialect, with a token, and who makes a guest of it if it speaks another one too.
+    /// A client of the native protocol: its verified principal, and the in-band upgrade to an app's
+    /// protocol if the listener offers one.
     Native(Arc<Principal>, Option<Arc<dyn Interpreter>>),
-    /// An app's.
+    /// A client of an app's protocol.
     Guest(Box<Boarding>),
 }
 
@@ -110,50 +128,51 @@ impl std::fmt::Debug for Entrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Native(principal, _) => f.debug_tuple("Native").field(principal).finish(),
-            Self::Guest(boarding) => f.debug_tuple("Guest").field(boarding).finish(),
+            Self::Guest(spec) => f.debug_tuple("App").field(spec).finish(),
         }
     }
 }
 
-/// A connection that was just upgraded.
+/// A connection whose WebSocket handshake is complete.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Non-blocking, and with a send buffer of [`SEND_BUFFER_BYTES`].
+    /// The non-blocking socket, with a send buffer of [`SEND_BUFFER_BYTES`].
     pub socket: std::net::TcpStream,
-    /// What the client sent behind its request, read already.
+    /// The bytes that the client sent after its request and that were already read.
     pub early: Bytes,
-    /// Who is there.
+    /// The protocol of the connection and its principal.
     pub entrant: Entrant,
-    /// Count the connection against the limits while it lives.
+    /// The connection's permits, held as long as the connection exists.
     pub permit: Permits,
 }
 
-/// What shards work with.
+/// The dependencies of the shards.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Where frames come from.
+    /// The source of the frames of all rooms.
     pub hub: Arc<Hub>,
-    /// Streams, policy, limits.
+    /// The streams, the policy and the limits.
     pub context: Context,
-    /// Answers what must await.
+    /// The handler of requests that need to await.
     pub clerk: Clerk,
-    /// For token expiry.
+    /// The wall clock, for token expiry.
     pub clock: Clock,
-    /// Counts.
+    /// The server's metrics registry.
     pub metrics: Arc<Metrics>,
-    /// Stopped if a shard dies, for the others can't take over its clients.
+    /// The shutdown signal. A shard that dies triggers it, because the other shards cannot take
+    /// over its clients.
     pub drain: Drain,
 }
 
-/// All shards of a server.
+/// The handle to all shards of a server.
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Handle>,
-    /// Who gets the next arrival.
+    /// The counter that assigns new connections to the shards in rotation.
     next: AtomicUsize,
-    /// Opened so far.
+    /// The number of listeners served so far; it gives each its poll token.
     entrances: AtomicUsize,
-    /// Operators' wishes that may be under way at a time.
+    /// The permits for concurrent admin requests.
     operators: Semaphore,
 }
 
@@ -170,20 +189,24 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Shards {
-    /// Starts the threads. Must be called on the runtime that is to answer the shards' questions.
-    pub fn start(config: Config, parts: &Parts) -> io::Result<Self> {
-        parts
-            .metrics
+    /// Starts the shard threads. Must be called on the runtime that will handle the shards'
+    /// asynchronous requests.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a poll, its waker or a thread cannot be created.
+    pub fn start(config: Config, deps: &Parts) -> io::Result<Self> {
+        deps.metrics
             .closes
             .expect(CloseReason::ALL.map(CloseReason::label));
-        parts
-            .metrics
+        deps.metrics
             .errors_sent
             .expect(ErrorCode::ALL.map(ErrorCode::as_str));
-        // Each has a desk of its own: permissions for those who come, new tokens of those who are here, and what apps wait for.
-        let desks = std::array::from_fn(|_| desk::open(parts.clerk.clone(), &parts.drain));
+        // Three separate queues: permission checks of new subscriptions, token checks of connected
+        // clients, and app tasks. A full one does not delay the others.
+        let queues = std::array::from_fn(|_| desk::open(deps.clerk.clone(), &deps.drain));
         let shards =
-            (0..config.threads.max(1)).map(|number| start_shard(number, parts, desks.clone()));
+            (0..config.threads.max(1)).map(|number| start_shard(number, deps, queues.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
             next: AtomicUsize::new(0),
@@ -192,23 +215,24 @@ impl Shards {
         })
     }
 
-    /// Hands a connection over for good.
-    pub fn adopt(&self, arrival: Arrival) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn]
+    /// Hands an upgraded connection to the next shard, which owns it from then on.
+    pub fn adopt(&self, connection: Arrival) {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[index]
             .inbox
-            .put(Command::Adopt(Box::new(arrival)))
+            .put(Command::Adopt(Box::new(connection)))
             .into_iter()
             .for_each(too_late);
     }
 
-    /// Lets callers in at a listening socket, which must be non-blocking, until the entrance is closed; `porter` judges them.
-    pub fn open(&self, socket: std::net::TcpListener, porter: Arc<dyn Porter>) -> Entrance {
+    /// Accepts connections at a listening socket until the returned listener is closed. The socket
+    /// must be non-blocking; `handler` upgrades the connections.
+    pub fn open(&self, socket: std::net::TcpListener, handler: Arc<dyn Porter>) -> Entrance {
         let number = self.entrances.fetch_add(1, Ordering::Relaxed);
         Porch::open(
             number,
             socket,
-            porter,
+            handler,
             self.shards
                 .iter()
                 .map(|shard| Arc::clone(&shard.inbox))
@@ -216,17 +240,21 @@ impl Shards {
         )
     }
 
-    /// Lets a connection wait for its first words; `porter` judges them.
-    pub fn knock(&self, caller: Caller, porter: Arc<dyn Porter>) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn]
+    /// Hands a connection to the next shard, where it waits for its request bytes; `porter`
+    /// upgrades it.
+    pub fn knock(&self, connection: Caller, handler: Arc<dyn Porter>) {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        self.shards[index]
             .inbox
-            .put(Command::Knock(Box::new((caller, porter))))
+            .put(Command::Knock(Box::new((connection, handler))))
             .into_iter()
             .for_each(too_late);
     }
 
-    /// Asks every client to leave, in batches over `spread`, and waits for them at most `grace`; returns whether all went in time.
+    /// Closes every client, in batches spread over `spread`, and waits for them for at most
+    /// `grace`.
+    ///
+    /// Returns whether all of them ended in time.
     pub async fn leave(&self, spread: Duration, grace: Duration) -> bool {
         let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         for shard in &self.shards {
@@ -250,24 +278,25 @@ impl Shards {
 impl Handle {
     async fn wait(&self) {
         if let Some(ended) = self.ended.lock().await.take() {
-            // An error means that the thread died, which is an end as well.
+            // An error means that the thread died, which also ends it.
             let _ = ended.await;
         }
     }
 }
 
-/// What came when its shard had ended, because the server stops: nobody is left without an answer.
+/// Rejects a command that arrived after its shard had ended because the server stops. Every
+/// connection in it still gets a response.
 fn too_late(command: Command) {
     match command {
-        Command::Knock(knock) => {
-            let (caller, porter) = *knock;
-            porter.take_back(caller, &[]);
+        Command::Knock(pending) => {
+            let (connection, handler) = *pending;
+            handler.take_back(connection, &[]);
         }
-        Command::Adopt(arrival) => {
+        Command::Adopt(connection) => {
             let reason = CloseReason::Restarting;
-            // An empty socket takes so few bytes at once.
+            // The socket's send buffer is empty, so these few bytes always fit.
             let _gone = io::Write::write(
-                &mut &arrival.socket,
+                &mut &connection.socket,
                 &close_frame(reason.code(), reason.text()),
             );
         }
@@ -275,14 +304,14 @@ fn too_late(command: Command) {
     }
 }
 
-fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 3]) -> io::Result<Handle> {
+fn start_shard(number: usize, deps: &Parts, queues: [desk::Desk; 3]) -> io::Result<Handle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
-    let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
-    let (tell, ended) = oneshot::channel();
-    let worker = Worker::new(poll, Arc::clone(&inbox), outlet, desks, parts.clone());
-    let drain = parts.drain.clone();
+    let frames = deps.hub.add_outlet(move || inbox::wake(&waker));
+    let (done, ended) = oneshot::channel();
+    let worker = Worker::new(poll, Arc::clone(&inbox), frames, queues, deps.clone());
+    let drain = deps.drain.clone();
     std::thread::Builder::new().name(format!("latido-shard-{number}")).spawn(move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
         match ended {
@@ -296,8 +325,8 @@ fn start_shard(number: usize, parts: &Parts, desks: [desk::Desk; 3]) -> io::Resu
                 drain.stop();
             }
         }
-        // Nobody waits if the server is dropped without a drain.
-        let _ = tell.send(());
+        // The receiver is gone if the server was dropped without a drain.
+        let _ = done.send(());
     })?;
     Ok(Handle {
         inbox,

@@ -1,4 +1,4 @@
-//! Sending without waiting, and what is kept when the socket is full.
+//! Non-blocking sends, and the bytes that are kept while a socket is full.
 
 use std::io;
 
@@ -8,23 +8,24 @@ use rustix::net::SendFlags;
 
 use crate::protocol::Frame;
 
-/// What became of an attempt to send.
+/// The result of an attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     All,
-    /// The socket is full after so many bytes.
+    /// The socket is full after this number of bytes.
     Part(usize),
-    /// The connection is no more.
+    /// The connection has ended.
     Gone,
 }
 
-/// Hands bytes to the kernel: send(2), which is 11 % cheaper than write(2) on ten thousand sockets.
+/// Sends bytes with send(2), which is 11 % cheaper than write(2) on ten thousand sockets.
 pub(super) fn send(socket: &TcpStream, bytes: &[u8]) -> Sent {
     send_as(socket, bytes, SendFlags::empty())
 }
 
-/// The same for the last bytes of a connection. The kernel keeps them for the end of the stream, which must follow at once: both leave in one
-/// segment, which costs half of two and wakes the other side once.
+/// Sends the last bytes of a connection. The kernel holds them back for the end of the stream,
+/// which must follow at once. Both then leave in one segment: it costs half of two, and wakes the
+/// peer once.
 pub(super) fn send_last(socket: &TcpStream, bytes: &[u8]) -> Sent {
     send_as(socket, bytes, SendFlags::MORE)
 }
@@ -42,14 +43,15 @@ fn send_as(socket: &TcpStream, bytes: &[u8], flags: SendFlags) -> Sent {
     Sent::All
 }
 
-/// Reads what is there; `None`: nothing at the moment. Zero bytes: the end.
+/// Reads the available bytes. Returns `None` if there are none at the moment, and 0 at the end of
+/// the stream.
 pub(super) fn receive(mut socket: &TcpStream, buffer: &mut [u8]) -> Option<usize> {
     loop {
         match io::Read::read(&mut socket, buffer) {
             Ok(count) => return Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A reset ends the connection like a close does.
+            // A reset ends the connection just as a close does.
             Err(_) => return Some(0),
         }
     }
@@ -58,23 +60,25 @@ pub(super) fn receive(mut socket: &TcpStream, buffer: &mut [u8]) -> Option<usize
 /// The rest of a frame that was sent in part. It must leave before anything else.
 #[derive(Debug)]
 enum Rest {
-    /// A shared broadcast: no copy.
+    /// A shared broadcast frame, not copied, and the number of bytes sent.
     Frame(Frame, usize),
     Bytes(Vec<u8>, usize),
 }
 
-/// Exists only while a client's socket is full. Broadcasts are not kept here: rooms know which members are behind.
+/// The unsent bytes of a client whose socket is full. Broadcasts are not kept here: the rooms know
+/// which members are behind.
 #[derive(Debug)]
 pub(super) struct Outbox {
     rest: Option<Rest>,
-    /// Answers and control frames, whole.
+    /// Complete responses and control frames.
     replies: Vec<u8>,
-    /// Second of the last progress.
+    /// The second of the last progress.
     pub(super) since_s: u32,
 }
 
 impl Outbox {
-    /// A socket that took `sent` bytes of a broadcast.
+    /// Creates the outbox of a socket that accepted `sent` bytes of a broadcast. If it accepted
+    /// none, the frame is not kept.
     pub(super) fn after_frame(frame: &Frame, sent: usize, now_s: u32) -> Self {
         let rest = (sent > 0).then(|| Rest::Frame(frame.clone(), sent));
         Self {
@@ -84,7 +88,7 @@ impl Outbox {
         }
     }
 
-    /// The same of a frame that must come, even if nothing of it has left.
+    /// Creates an outbox that keeps the frame even if none of it was sent.
     pub(super) fn keeping(frame: &Frame, sent: usize, now_s: u32) -> Self {
         Self {
             rest: Some(Rest::Frame(frame.clone(), sent)),
@@ -93,7 +97,7 @@ impl Outbox {
         }
     }
 
-    /// A socket that took `sent` of these bytes.
+    /// Creates the outbox of a socket that accepted `sent` of these bytes.
     pub(super) fn after_bytes(bytes: Vec<u8>, sent: usize, now_s: u32) -> Self {
         Self {
             rest: Some(Rest::Bytes(bytes, sent)),
@@ -102,12 +106,12 @@ impl Outbox {
         }
     }
 
-    /// Adds whole frames to leave after the rest.
+    /// Adds complete frames after the partial one.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.replies.extend_from_slice(bytes);
     }
 
-    /// Bytes of this client alone that are kept.
+    /// Returns the number of bytes kept for this client alone.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, |rest| {
@@ -120,7 +124,8 @@ impl Outbox {
         rest + self.replies.len()
     }
 
-    /// Sends on by [`send`] or [`send_last`], and says how many bytes went. [`Sent::All`]: nothing is kept any more.
+    /// Continues to send with [`send`] or [`send_last`]. Returns the result and the number of bytes
+    /// sent; [`SendResult::All`] means that nothing is left.
     pub(super) fn flush(
         &mut self,
         socket: &TcpStream,
@@ -153,7 +158,7 @@ impl Outbox {
         (Sent::All, total)
     }
 
-    /// What waited is next.
+    /// Moves the queued responses into the place of the partial frame.
     fn take_replies(&mut self) {
         if !self.replies.is_empty() {
             self.rest = Some(Rest::Bytes(std::mem::take(&mut self.replies), 0));

@@ -1,13 +1,16 @@
-//! Which room's pass goes on next.
+//! The queue of broadcasts: the rooms whose newest frame is being sent.
 
 use std::collections::VecDeque;
 
-/// Sends of one room at a stretch, and so the longest that a small room's frame waits for a large room's: a tenth of a millisecond.
+/// The sends of one room in a row, about a tenth of a millisecond. It bounds the time that a small
+/// room's frame waits for a large room.
 pub(super) const SLICE: usize = 16;
-/// Sends of small rooms in a turn, before a large one goes on: however many small ones there are, the large ones keep a fifth.
+/// The sends of small rooms per tick, before a large room continues. Large rooms therefore keep a
+/// fifth of the sends, however many small ones there are.
 pub(super) const SMALL_SENDS_A_TURN: usize = 4 * SLICE;
 
-/// Rooms with a pass under way. A room whose rest fits in a slice is small, and goes before the large ones; among equals the oldest is next.
+/// The rooms with a broadcast in progress. A room whose remaining members fit in a slice is small,
+/// and goes before the large ones. Within each kind the oldest is next.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
     small: VecDeque<u32>,
@@ -15,7 +18,8 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    /// Queues a room that has so many members still to be looked at. Each room stands here once: that is the caller's to see to.
+    /// Queues a room with `remaining` members left to examine. The code that queues it must not
+    /// queue a room twice.
     pub(super) fn put(&mut self, room: u32, remaining: usize) {
         if remaining <= SLICE {
             self.small.push_back(room)
@@ -44,16 +48,16 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever is queued comes out once, small rooms apart from large ones, each kind in its order.
+        /// Every queued room comes out once; each kind, small and large, keeps its order.
         #[test]
-        fn every_room_comes_once_and_among_equals_in_order(rooms in prop::collection::vec(0usize..100, 0..50)) {
-            let mut passes = Passes::default();
+        fn every_room_comes_once_in_order_of_its_kind(rooms in prop::collection::vec(0usize..100, 0..50)) {
+            let mut queue = Passes::default();
             for (room, remaining) in rooms.iter().enumerate() {
-                passes.put(u32::try_from(room).unwrap(), *remaining);
+                queue.put(u32::try_from(room).unwrap(), *remaining);
             }
-            let small: Vec<_> = std::iter::from_fn(|| passes.next_small()).collect();
-            let large: Vec<_> = std::iter::from_fn(|| passes.next_large()).collect();
-            prop_assert!(passes.is_empty());
+            let small: Vec<_> = std::iter::from_fn(|| queue.next_small()).collect();
+            let large: Vec<_> = std::iter::from_fn(|| queue.next_large()).collect();
+            prop_assert!(queue.is_empty());
             prop_assert_eq!(small.len() + large.len(), rooms.len());
             prop_assert!(small.is_sorted() && large.is_sorted());
             prop_assert!(small.iter().all(|room| rooms[*room as usize] <= SLICE));

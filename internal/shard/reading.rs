@@ -1,4 +1,4 @@
-//! Bytes in → messages → effects.
+//! Reading: bytes become messages, and messages become effects.
 
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use crate::shard::outbox::receive;
 use crate::shard::worker::Worker;
 use crate::websocket::{Chunk, Message, echo_close_frame, pong_frame};
 
-/// Buffers read from one client before the others have their turn.
+/// The buffers read from one client before other clients are served.
 const READS_A_TURN: usize = 4;
 
 impl Worker {
-    /// There may be something to read; `to_the_end`: and then perhaps the end of the stream, which is said only once.
+    /// Reads from a client's socket. With `to_the_end`, the end of the stream may follow; the poll
+    /// reports it only once, so reading continues until then.
     pub(super) fn on_readable(&mut self, slot: u32, to_the_end: bool) {
         if self.clients.get(slot as usize).is_some_and(Option::is_none) {
             return self.on_first_words(slot, to_the_end);
@@ -26,7 +27,7 @@ impl Worker {
             for _ in 0..READS_A_TURN {
                 let open = client.life == Life::Open;
                 if open && client.outbox.is_some() {
-                    // Who does not take answers is not asked for questions.
+                    // A client that does not read its responses may not send further requests.
                     client.unread = true;
                     return;
                 }
@@ -39,11 +40,12 @@ impl Worker {
                 };
                 match count {
                     0 => return client.end_of_stream(),
-                    // What comes after a close frame is nobody's.
+                    // Bytes after a close frame are discarded.
                     _ if !open => {}
                     _ => worker.feed(slot, client, &mut Chunk::new(&mut buffer[..count])),
                 }
-                // A read that leaves room in the buffer has emptied the socket: what comes later is a new event.
+                // A read that leaves room in the buffer has emptied the socket; later bytes cause a
+                // new event.
                 if matches!(client.life, Life::Dead(_)) || (count < buffer.len() && !to_the_end) {
                     return;
                 }
@@ -53,7 +55,7 @@ impl Worker {
         self.buffer = buffer;
     }
 
-    /// Looks at bytes from an open client.
+    /// Parses bytes from an open client and handles its messages.
     pub(super) fn feed(&mut self, slot: u32, client: &mut Client, chunk: &mut Chunk<'_>) {
         client.heard_s = self.now_s;
         client.pinged = false;
@@ -74,15 +76,15 @@ impl Worker {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
         self.parts.metrics.messages_received.inc();
-        let Voice::Native(conversation) = &mut client.voice else {
+        let Voice::Native(session) = &mut client.voice else {
             return self.on_guest_message(slot, client, message);
         };
-        if let Some(effect) = conversation.admit(&self.parts.context, self.now_s) {
+        if let Some(effect) = session.admit(&self.parts.context, self.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
             Message::Text(text) => {
-                let effect = conversation.on_text(&text, &self.parts.context);
+                let effect = session.on_text(&text, &self.parts.context);
                 if client.tongue == 0
                     || !is_foreign(&effect)
                     || !self.reinterpret(slot, client, &text)
@@ -96,27 +98,27 @@ impl Worker {
         }
     }
 
-    /// Does what the conversation decided.
+    /// Applies an effect of the native session.
     pub(super) fn apply(&mut self, slot: u32, client: &mut Client, effect: Effect) {
         match effect {
             Effect::None => {}
             Effect::Reply(reply) => self.reply(slot, client, &reply),
             Effect::Join(channel) => self.join(slot, client, &channel),
-            Effect::Again(name, seat) => self.again(slot, client, name, seat),
-            Effect::Leave(name, seat) => {
-                self.leave_room(client, seat);
+            Effect::Again(name, position) => self.again(slot, client, name, position),
+            Effect::Leave(name, position) => {
+                self.leave_room(client, position);
                 self.reply(slot, client, &Reply::Unsubscribed(name));
             }
             Effect::Ask(channel) => {
-                let Some(conversation) = client.conversation() else {
+                let Some(session) = client.conversation() else {
                     return;
                 };
-                let question =
-                    Question::MayRead(conversation.principal().user().clone(), channel.clone());
-                if !self.ask(slot, client, question) {
+                let request =
+                    Question::MayRead(session.principal().user().clone(), channel.clone());
+                if !self.ask(slot, client, request) {
                     let effects = client
                         .conversation_mut()
-                        .map(|conversation| conversation.answered(channel, None));
+                        .map(|session| session.answered(channel, None));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
@@ -128,7 +130,7 @@ impl Worker {
                     let context = &self.parts.context;
                     let effects = client
                         .conversation_mut()
-                        .map(|conversation| conversation.authenticated(result, context));
+                        .map(|session| session.authenticated(result, context));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
@@ -138,22 +140,23 @@ impl Worker {
         }
     }
 
-    /// Puts a question to the desk; false: it is full.
-    fn ask(&self, slot: u32, client: &Client, question: Question) -> bool {
-        let desk = if matches!(question, Question::Verify(_)) {
+    /// Queues an asynchronous request. Returns `false` if the queue is full.
+    fn ask(&self, slot: u32, client: &Client, request: Question) -> bool {
+        let queue = if matches!(request, Question::Verify(_)) {
             &self.tokens_desk
         } else {
             &self.desk
         };
         let (inbox, generation) = (Arc::clone(&self.inbox), client.generation);
-        desk.try_send(Asked {
-            inbox,
-            slot,
-            generation,
-            since: instant(),
-            question,
-        })
-        .is_ok()
+        queue
+            .try_send(Asked {
+                inbox,
+                slot,
+                generation,
+                since: instant(),
+                question: request,
+            })
+            .is_ok()
     }
 
     fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {
@@ -163,7 +166,7 @@ impl Worker {
         self.push(slot, client, encode(reply));
     }
 
-    /// Subscribes: the answer and the newest frame leave in one write.
+    /// Subscribes a client; the response and the newest frame leave in one write.
     fn join(&mut self, slot: u32, client: &mut Client, channel: &Channel) {
         let subscribed = self.parts.hub.subscribe(self.outlet.id(), channel);
         let index = self.rooms.open(subscribed.room);
@@ -175,36 +178,39 @@ impl Worker {
         {
             self.start_pass(index);
         }
-        let Some(seat) = self.rooms.sit(index, slot) else {
+        let Some(position) = self.rooms.sit(index, slot) else {
             return;
         };
-        if let Some(conversation) = client.conversation_mut() {
-            conversation.joined(&channel.name, seat);
+        if let Some(session) = client.conversation_mut() {
+            session.joined(&channel.name, position);
         }
         self.set_flags(client);
         let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
-        let newest = self.newest(client, seat);
+        let newest = self.newest(client, position);
         let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.stale.is_some());
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         bytes.extend_from_slice(subscribed.stale.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, frames, bytes);
     }
 
-    /// Repeats the answer and the current frame.
-    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, seat: Seat) {
+    /// Repeats the response and the current frame.
+    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, position: Seat) {
         let mut bytes = encode(&Reply::Subscribed(name));
-        let newest = self.newest(client, seat);
+        let newest = self.newest(client, position);
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, 1 + u64::from(newest.is_some()), bytes);
     }
 
-    /// The newest frame of a seat's room, to leave with an answer; a pass brings it no second time. None while the socket is full: the
-    /// client is behind in that room then, and gets it when the socket drains. Who asks and asks without reading has no copy kept for
-    /// each question.
-    fn newest(&mut self, client: &Client, seat: Seat) -> Option<Frame> {
-        let (room, place) = self.rooms.member(seat)?;
+    /// Takes the newest frame of a room, to send it with a response; the broadcast then skips the
+    /// client.
+    ///
+    /// Returns `None` while the socket is full. The client is then behind in that room and catches
+    /// up when the socket drains. Thus a client that repeats requests without reading costs no copy
+    /// per request.
+    fn newest(&mut self, client: &Client, position: Seat) -> Option<Frame> {
+        let (room, index) = self.rooms.member(position)?;
         let is_full = client.outbox.is_some();
-        room.members[place].seen = if is_full {
+        room.members[index].seen = if is_full {
             room.turn.wrapping_sub(1)
         } else {
             room.turn
@@ -215,32 +221,32 @@ impl Worker {
             .map(|latest| latest.frame.clone())
     }
 
-    fn leave_room(&mut self, client: &mut Client, seat: Seat) {
-        self.vacate(seat);
+    fn leave_room(&mut self, client: &mut Client, position: Seat) {
+        self.vacate(position);
         self.set_flags(client);
     }
 
-    /// Frees every seat of a client that is going.
+    /// Removes a client from all its rooms.
     pub(super) fn leave_rooms(&mut self, client: &Client) {
-        for seat in client.seats() {
-            self.vacate(seat);
+        for position in client.seats() {
+            self.vacate(position);
         }
     }
 
-    fn vacate(&mut self, seat: Seat) {
-        let Some((room, moved)) = self.rooms.leave(seat) else {
+    fn vacate(&mut self, position: Seat) {
+        let Some((room, moved)) = self.rooms.leave(position) else {
             return;
         };
         self.parts.hub.unsubscribe(self.outlet.id(), room);
         let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
-        if let Some(conversation) = moved.and_then(|client| client.conversation_mut()) {
-            conversation.moved(seat);
+        if let Some(session) = moved.and_then(|client| client.conversation_mut()) {
+            session.moved(position);
         }
     }
 }
 
 impl Client {
-    /// The peer sends no more: without a close frame, or after one.
+    /// Ends a connection whose peer sends no more, with or without a close frame.
     fn end_of_stream(&mut self) {
         let reason = if let Life::Closing { reason, .. } = self.life {
             reason
@@ -251,7 +257,7 @@ impl Client {
     }
 }
 
-/// Whether a message is none of the native dialect.
+/// Returns whether a message was not a message of the native protocol.
 fn is_foreign(effect: &Effect) -> bool {
     matches!(
         effect,

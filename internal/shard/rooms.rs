@@ -1,21 +1,23 @@
-//! A shard's side of the rooms: who sits in each, and how far its newest frame has got.
+//! The rooms of a shard: the members of each, and the progress of its newest frame.
 
 use std::collections::HashMap;
 
 use crate::hub::{RoomId, Versioned};
 use crate::session::Seat;
 
-/// The member's socket is full: it is caught up when the socket drains, not by a pass.
+/// The flag of a member whose socket is full. It catches up when the socket drains, not through a
+/// broadcast.
 const BLOCKED: u32 = 1 << 31;
-/// The member sits in other rooms too: what is new in all of them leaves in one write.
+/// The flag of a member that is in several rooms: the new frames of all of them leave in one write.
 const MULTI: u32 = 1 << 30;
 
-/// A client in a room: eight bytes, side by side, because a broadcast reads all of them.
+/// A client in a room. A broadcast reads all members of a room, so they are contiguous and take
+/// eight bytes each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
-    /// The client's slot, and two flags.
+    /// The client's slot number, and the two flags.
     slot: u32,
-    /// The room's `turn` when the client last got its newest frame.
+    /// The value of the room's `turn` when the client last got its newest frame.
     pub(super) seen: u32,
 }
 
@@ -37,24 +39,25 @@ impl Member {
     }
 }
 
-/// A channel name with clients on this shard.
+/// A channel with subscribers on this shard.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) id: RoomId,
     pub(super) members: Vec<Member>,
     pub(super) latest: Option<Versioned>,
-    /// Counts the frames; what members compare `seen` with.
+    /// The number of frames so far, with which the members' `seen` is compared.
     pub(super) turn: u32,
-    /// Where the pass goes on, modulo the number of members.
+    /// The index at which the broadcast continues, modulo the number of members.
     pub(super) cursor: usize,
-    /// Members still to be looked at by the pass.
+    /// The members that the broadcast still has to examine.
     pub(super) remaining: usize,
-    /// In the queue of rooms with a pass under way.
+    /// Set while the room is in the queue of broadcasts.
     pub(super) queued: bool,
 }
 
 impl Room {
-    /// Takes a frame if it is newer than what the room has, and starts a pass; one under way goes on from where it is with the newer frame.
+    /// Sets the newest frame and starts a broadcast, unless the room has this version or a newer
+    /// one. A broadcast in progress continues from its position with the newer frame.
     pub(super) fn offer(&mut self, frame: Versioned) -> bool {
         if self
             .latest
@@ -69,13 +72,13 @@ impl Room {
         true
     }
 
-    /// Whether the member has not got the newest frame.
+    /// Returns whether the member lacks the newest frame.
     pub(super) fn is_behind(&self, member: Member) -> bool {
         self.latest.is_some() && member.seen != self.turn
     }
 }
 
-/// All rooms of a shard; indices are reused, [`RoomId`]s never.
+/// All rooms of a shard. Indices are reused, [`RoomId`]s never.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     rooms: Vec<Option<Room>>,
@@ -88,12 +91,12 @@ impl Rooms {
         self.rooms.get_mut(usize::try_from(index).ok()?)?.as_mut()
     }
 
-    /// The room of that id, if anybody here sits in it.
+    /// Returns the index of a room, or `None` if it has no members on this shard.
     pub(super) fn find(&self, id: RoomId) -> Option<u32> {
         self.by_id.get(&id).copied()
     }
 
-    /// The room of that id, made if it must be.
+    /// Returns the index of a room, and creates the room if necessary.
     pub(super) fn open(&mut self, id: RoomId) -> u32 {
         if let Some(index) = self.find(id) {
             return index;
@@ -121,7 +124,7 @@ impl Rooms {
         index
     }
 
-    /// Seats a client that has got the newest frame, or is about to.
+    /// Adds a client that has the newest frame or is about to receive it.
     pub(super) fn sit(&mut self, index: u32, slot: u32) -> Option<Seat> {
         let room = self.get_mut(index)?;
         let place = u32::try_from(room.members.len()).ok()?;
@@ -130,13 +133,15 @@ impl Rooms {
             seen: room.turn,
         });
         if room.remaining > 0 {
-            // A pass goes round from wherever the last one ended, and the new place may lie on its way: nobody else loses a turn by it.
+            // A broadcast goes round from the position where the last one ended, so the new
+            // position may lie on its way. One more step makes sure that no other member is missed.
             room.remaining += 1;
         }
         Some(Seat { room: index, place })
     }
 
-    /// Frees a seat. Returns the room's id, and who sits in that place now instead. An empty room goes.
+    /// Removes a member. Returns the room's id, and the slot of the client that moved into the
+    /// freed position. Removes the room when it is empty.
     pub(super) fn leave(&mut self, seat: Seat) -> Option<(RoomId, Option<u32>)> {
         let room = self.get_mut(seat.room)?;
         let place = usize::try_from(seat.place).ok()?;
@@ -147,7 +152,8 @@ impl Rooms {
         let moved = room.members.get(place).map(|member| member.slot());
         let id = room.id;
         if room.remaining > 0 {
-            // The moved member may have come from before the pass to behind it: look at all again; who has the frame is passed over.
+            // The moved member may have come from before the broadcast's position to behind it, so
+            // all members are examined again. Those that have the frame are skipped.
             room.remaining = room.members.len();
         }
         if room.members.is_empty() {
@@ -163,7 +169,7 @@ impl Rooms {
         Some((id, moved))
     }
 
-    /// The member in a seat, with its room.
+    /// Returns the room of a subscription and the member's index in it.
     pub(super) fn member(&mut self, seat: Seat) -> Option<(&mut Room, usize)> {
         let place = usize::try_from(seat.place).ok()?;
         let room = self.get_mut(seat.room)?;
@@ -181,15 +187,15 @@ mod tests {
     use crate::protocol::Frame;
     use crate::stream::{Catalog, KeyType, Stream};
 
-    struct Nobody;
+    struct IgnoreWatches;
 
-    impl Observer for Nobody {
+    impl Observer for IgnoreWatches {
         fn watched(&self, _: &Topic) {}
         fn unwatched(&self, _: &Topic) {}
     }
 
-    /// The next member that a pass looks at, as the worker goes on.
-    fn look(room: &mut Room) -> u32 {
+    /// Examines the next member of a broadcast, as the worker does.
+    fn examine_next(room: &mut Room) -> u32 {
         room.remaining -= 1;
         let place = if room.cursor < room.members.len() {
             room.cursor
@@ -201,12 +207,12 @@ mod tests {
         room.members[place].slot()
     }
 
-    fn a_room() -> RoomId {
+    fn test_room_id() -> RoomId {
         let catalog = Arc::new(Catalog::new(vec![Stream::fake(
             "estadisticas",
             Some(KeyType::Integer),
         )]));
-        let hub = Hub::new(Arc::clone(&catalog), Box::new(Nobody));
+        let hub = Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches));
         let outlet = hub.add_outlet(|| {});
         hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap())
             .room
@@ -219,10 +225,11 @@ mod tests {
         }
     }
 
-    /// Where a pass begins depends on where the last one ended, so the newcomer's place may come before somebody's who still waits.
+    /// A broadcast starts where the last one ended, so a new member's position may come before that
+    /// of a member that still waits.
     #[test]
-    fn whoever_sits_down_within_a_pass_takes_nobodys_turn() {
-        let id = a_room();
+    fn member_joining_during_a_broadcast_does_not_hide_others() {
+        let id = test_room_id();
         for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked)))
         {
             let mut rooms = Rooms::default();
@@ -231,11 +238,11 @@ mod tests {
             let room = rooms.get_mut(index).unwrap();
             room.cursor = before;
             assert!(room.offer(frame(1)));
-            let seen: Vec<_> = (0..looked).map(|_| look(room)).collect();
+            let seen: Vec<_> = (0..looked).map(|_| examine_next(room)).collect();
             assert!((4..6).all(|slot| rooms.sit(index, slot).is_some()));
             let room = rooms.get_mut(index).unwrap();
             while room.remaining > 0 {
-                look(room);
+                examine_next(room);
             }
             assert!(
                 room.members.iter().all(|member| !room.is_behind(*member)),
@@ -244,25 +251,26 @@ mod tests {
         }
     }
 
-    /// A seat is freed in the middle of a pass, and the last member moves to where the pass has been.
+    /// A member leaves during a broadcast, and the last member moves to a position that the
+    /// broadcast has passed.
     #[test]
-    fn whoever_moves_within_a_pass_is_looked_at_all_the_same() {
-        let id = a_room();
+    fn member_moving_during_a_broadcast_is_still_examined() {
+        let id = test_room_id();
         for freed in 0..4 {
             let mut rooms = Rooms::default();
             let index = rooms.open(id);
             let seats: Vec<_> = (0..4).map(|slot| rooms.sit(index, slot).unwrap()).collect();
             let room = rooms.get_mut(index).unwrap();
             assert!(room.offer(frame(1)));
-            let mut looked = vec![look(room), look(room)];
+            let mut looked = vec![examine_next(room), examine_next(room)];
             rooms.leave(seats[freed]).unwrap();
             let room = rooms.get_mut(index).unwrap();
             while room.remaining > 0 {
-                looked.push(look(room));
+                looked.push(examine_next(room));
             }
             assert!(
                 room.members.iter().all(|member| !room.is_behind(*member)),
-                "seat {freed} was freed: {looked:?}"
+                "member {freed} left: {looked:?}"
             );
         }
     }

@@ -1,7 +1,8 @@
-//! What operators want of the shards: to see their clients, to end one, to look at all of them now.
+//! The admin requests to the shards: list the clients, close one, run the timers of all of them.
 //!
-//! Nothing is kept for it: a shard is asked, looks at a bounded number of its clients in a turn, and says where to go on. Where a client
-//! calls from is asked of the kernel, for those that are shown.
+//! No state is kept for this. A shard examines a bounded number of its clients per turn, and
+//! returns the slot from which to continue. The peer address is read from the kernel, only for the
+//! clients that need it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,16 +18,17 @@ use crate::shard::inbox::Command;
 use crate::shard::worker::Worker;
 use crate::shard::{Handle, Shards};
 
-/// Wishes that may be under way at a time, of all operators.
+/// The admin requests that may be in progress at a time, over all administrators.
 pub(super) const WISHES: usize = 8;
-/// Slots that a shard looks at for a wish before its sockets have their turn.
+/// The slots that a shard examines for one admin request before its sockets are served.
 const SLOTS_A_TURN: u32 = 2048;
-/// Channels that are about the server: the filter itself stands in the name of one, and must not find who asks.
+/// The prefix of the channels about the server itself. A filter text is part of such a channel's
+/// name, so they are skipped; otherwise a filter would find its own viewer.
 const OWN: &str = "latido:";
-/// Channels named of one client.
+/// The number of channels listed per client.
 const CHANNELS_NAMED: usize = 5;
 
-/// Which connection; none is ever meant twice.
+/// The identity of a connection; it is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId {
     shard: u32,
@@ -34,7 +36,7 @@ pub struct ClientId {
     generation: u32,
 }
 
-/// The text is no [`ClientId`].
+/// The error for a text that is not a valid [`ClientId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a client's id such as 0-17-3")]
 pub struct InvalidClientId;
@@ -66,55 +68,57 @@ impl FromStr for ClientId {
     }
 }
 
-/// What is seen of a connection. Times are Unix seconds by the server's clock, good to a second.
+/// The administrator's view of one connection. Times are Unix seconds by the server's clock,
+/// accurate to a second.
 #[derive(Debug, Clone)]
 pub struct ClientView {
-    /// To close it by.
+    /// The identity, by which the connection can be closed.
     pub id: ClientId,
-    /// Who; None: nobody has identified there yet.
+    /// The user, or `None` if the connection is not authenticated.
     pub user: Option<UserId>,
-    /// What it speaks.
+    /// The protocol: `native`, or the name of the app.
     pub dialect: &'static str,
-    /// The token's role.
+    /// The role in the token.
     pub role: Option<Box<str>>,
-    /// Where it calls from: the last proxy, if there is one. None: it has just gone.
+    /// The address of the TCP peer (the last proxy, if there is one), or `None` if the connection
+    /// has just ended.
     pub address: Option<SocketAddr>,
-    /// Since when it is there.
+    /// The time at which the connection was established.
     pub since_s: i64,
-    /// When its last byte came.
+    /// The time of the last byte from the client.
     pub heard_s: i64,
-    /// Since when its socket is full.
+    /// The time since which its socket has been full.
     pub behind_since_s: Option<i64>,
-    /// When its token ends, if it has one.
+    /// The expiry of its token, if it has one.
     pub expires_at_s: Option<i64>,
-    /// Some of its channels.
+    /// The first few of its channels.
     pub channels: Vec<Arc<str>>,
-    /// How many it has.
+    /// The total number of its channels.
     pub channel_count: usize,
 }
 
-/// Clients that were asked for.
+/// The clients that match an admin's filter.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
-    /// At most as many as were asked for.
+    /// The matching clients, at most the requested number.
     pub clients: Vec<ClientView>,
-    /// Whether there may be more that match.
+    /// Set if there may be further matches.
     pub has_more: bool,
 }
 
-/// What a look at every client brought.
+/// The result of running the timers of every client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Clients that were looked at.
+    /// The number of clients examined.
     pub looked_at: usize,
-    /// Of those, closed because of it.
+    /// The number of clients closed by it.
     pub closed: usize,
 }
 
-/// Part of a list, and the slot to go on from; none: that was all.
+/// A part of a result, with the slot from which to continue, or `None` at the end.
 type Part<T> = (T, Option<u32>);
 
-/// What a shard is asked. Whoever asks may have gone when the answer comes.
+/// A request from an administrator. Its sender may be gone when the response is ready.
 pub(super) enum Wish {
     List {
         matching: Arc<str>,
@@ -135,76 +139,80 @@ pub(super) enum Wish {
 }
 
 impl Shards {
-    /// At most so many clients whose user, role, address or channel contains `matching`, which is in lower case; all if it is empty.
+    /// Lists at most `most` clients whose user, role, address or channel contains `matching`, which
+    /// must be in lower case. An empty text matches all.
     pub async fn roster(&self, matching: &str, most: usize) -> Roster {
         let matching: Arc<str> = matching.into();
-        let mut roster = Roster::default();
-        let _place = self.operators.acquire().await;
+        let mut list = Roster::default();
+        let _permit = self.operators.acquire().await;
         for (number, shard) in (0..).zip(&self.shards) {
             let mut from = Some(0);
             while let Some(slot) = from {
-                let missing = most - roster.clients.len();
+                let missing = most - list.clients.len();
                 if missing == 0 {
-                    roster.has_more = true;
-                    return roster;
+                    list.has_more = true;
+                    return list;
                 }
                 let matching = Arc::clone(&matching);
-                let wish = |answer| Wish::List {
+                let request = |response| Wish::List {
                     matching,
                     from: slot,
                     most: missing,
-                    answer,
+                    answer: response,
                 };
-                let (clients, next) = shard.ask(wish).await.unwrap_or_default();
-                roster
-                    .clients
+                let (clients, next) = shard.ask(request).await.unwrap_or_default();
+                list.clients
                     .extend(clients.into_iter().map(|client| client.of_shard(number)));
                 from = next;
             }
         }
-        roster
+        list
     }
 
-    /// Ends a connection; whose it was, empty where nobody had identified, unless it has gone already.
+    /// Closes a connection. Returns its user (empty if it was not authenticated), or `None` if the
+    /// connection has ended already.
     pub async fn dismiss(&self, id: ClientId, reason: CloseReason) -> Option<UserId> {
         let shard = self.shards.get(usize::try_from(id.shard).ok()?)?;
-        let _place = self.operators.acquire().await;
+        let _permit = self.operators.acquire().await;
         shard
-            .ask(|answer| Wish::Close {
+            .ask(|response| Wish::Close {
                 slot: id.slot,
                 generation: id.generation,
                 reason,
-                answer,
+                answer: response,
             })
             .await?
     }
 
-    /// Looks at every client as the timer wheel would in its time: the silent and the slow are closed now if they are due.
+    /// Runs the timers of every client now: silent and slow clients are closed if they are due.
     pub async fn sweep(&self) -> Swept {
-        let mut swept = Swept::default();
-        let _place = self.operators.acquire().await;
+        let mut total = Swept::default();
+        let _permit = self.operators.acquire().await;
         for shard in &self.shards {
             let mut from = Some(0);
             while let Some(slot) = from {
                 let (part, next) = shard
-                    .ask(|answer| Wish::Sweep { from: slot, answer })
+                    .ask(|response| Wish::Sweep {
+                        from: slot,
+                        answer: response,
+                    })
                     .await
                     .unwrap_or_default();
-                swept.looked_at += part.looked_at;
-                swept.closed += part.closed;
+                total.looked_at += part.looked_at;
+                total.closed += part.closed;
                 from = next;
             }
         }
-        swept
+        total
     }
 }
 
 impl Handle {
-    /// None: the shard has ended.
-    async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        self.inbox.put(Command::Operator(Box::new(wish(answer))));
-        answered.await.ok()
+    /// Sends an admin request to the shard. Returns `None` if the shard has ended.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
+        let (sender, response) = oneshot::channel();
+        self.inbox.put(Command::Operator(Box::new(request(sender))));
+        response.await.ok()
     }
 }
 
@@ -216,22 +224,25 @@ impl ClientView {
 }
 
 impl Worker {
-    /// Does what an operator wants.
-    pub(super) fn grant(&mut self, wish: Wish) {
-        match wish {
+    /// Handles a request from an administrator.
+    pub(super) fn grant(&mut self, request: Wish) {
+        match request {
             Wish::List {
                 matching,
                 from,
-                most,
-                answer,
-            } => drop(answer.send(self.list(&matching, from, most))),
+                most: limit,
+                answer: response,
+            } => drop(response.send(self.list(&matching, from, limit))),
             Wish::Close {
                 slot,
                 generation,
                 reason,
-                answer,
-            } => drop(answer.send(self.dismiss(slot, generation, reason))),
-            Wish::Sweep { from, answer } => drop(answer.send(self.sweep(from))),
+                answer: response,
+            } => drop(response.send(self.dismiss(slot, generation, reason))),
+            Wish::Sweep {
+                from,
+                answer: response,
+            } => drop(response.send(self.sweep(from))),
         }
     }
 
@@ -252,7 +263,7 @@ impl Worker {
         (found, last)
     }
 
-    /// Where a turn that begins at this slot ends, and where the next begins.
+    /// Returns the end of a turn that begins at this slot, and the start of the next one.
     fn turn_from(&self, from: u32) -> Part<u32> {
         let all = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         let end = from.saturating_add(SLOTS_A_TURN).min(all);
@@ -262,7 +273,7 @@ impl Worker {
     fn matches(&self, slot: u32, client: &Client, matching: &str) -> bool {
         let contains = |text: &str| text.to_lowercase().contains(matching);
         let principal = client.conversation().map(Conversation::principal);
-        // To ask the kernel for an address is a system call.
+        // Reading an address is a system call, so it is skipped for texts that cannot be one.
         let may_be_address = || {
             matching
                 .bytes()
@@ -297,7 +308,7 @@ impl Worker {
         let unix_s = self.parts.clock.unix_s();
         let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
         ClientView {
-            // The number of its shard is filled in by who asked.
+            // The shard's number is filled in by the code that sent the request.
             id: ClientId {
                 shard: 0,
                 slot,
@@ -330,17 +341,17 @@ impl Worker {
     }
 
     fn sweep(&mut self, from: u32) -> Part<Swept> {
-        let mut swept = Swept::default();
+        let mut total = Swept::default();
         let (end, last) = self.turn_from(from);
         for slot in from..end {
             self.with_client(slot, |worker, client| {
                 let was_open = client.life == Life::Open;
                 worker.on_deadline(slot, client);
-                swept.looked_at += 1;
-                swept.closed += usize::from(was_open && client.life != Life::Open);
+                total.looked_at += 1;
+                total.closed += usize::from(was_open && client.life != Life::Open);
             });
         }
-        (swept, last)
+        (total, last)
     }
 }
 
@@ -349,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_as_text() {
+    fn client_ids_round_trip_as_text() {
         let id = ClientId {
             shard: 0,
             slot: 17,

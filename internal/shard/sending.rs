@@ -1,4 +1,4 @@
-//! Frames out: passes over rooms, and clients whose socket was full.
+//! Sending frames: broadcasts to rooms, and catching up clients whose socket was full.
 
 use mio::net::TcpStream;
 use mio::{Interest, Token};
@@ -12,13 +12,14 @@ use crate::shard::passes::SLICE;
 use crate::shard::rooms::Member;
 use crate::shard::worker::Worker;
 
-/// Members of one room looked at in a turn, sent to or not.
+/// The members of one room that one slice examines, whether it sends to them or not.
 const LOOKS_A_TURN: usize = 8192;
-/// Frames of several rooms are put together until they are so long: what of them a full socket does not take is kept for that client alone.
+/// The limit at which frames of several rooms are no longer joined for one write. The part that a
+/// full socket does not accept is kept for that client alone.
 const GATHERED_BYTES: usize = SEND_BUFFER_BYTES;
 
 impl Worker {
-    /// Takes what the hub published.
+    /// Takes the frames that the hub published, and starts the broadcasts of their rooms.
     pub(super) fn take_frames(&mut self) {
         let pending = self.outlet.take();
         for (id, frame) in pending.frames {
@@ -44,7 +45,7 @@ impl Worker {
         }
     }
 
-    /// Puts a room into the queue of passes, once.
+    /// Queues a room's broadcast, unless it is queued already.
     pub(super) fn start_pass(&mut self, index: u32) {
         if let Some(room) = self.rooms.get_mut(index)
             && !std::mem::replace(&mut room.queued, true)
@@ -53,8 +54,8 @@ impl Worker {
         }
     }
 
-    /// Goes on with the passes under way: small rooms first, up to so many sends, then a slice of one large room. A turn is short, for what
-    /// is published meanwhile waits for its end.
+    /// Continues the broadcasts in progress: small rooms first, up to `most` sends, then a slice of
+    /// one large room. A turn is short because frames published meanwhile wait for its end.
     pub(super) fn turn(&mut self, most: usize) {
         let mut sends = 0;
         while sends < most
@@ -67,7 +68,8 @@ impl Worker {
         }
     }
 
-    /// A slice of a room's pass; queues the room again for the rest.
+    /// Sends one slice of a room's broadcast, and queues the room again for the rest. Returns the
+    /// number of sends.
     fn go_on(&mut self, index: u32) -> usize {
         let sends = self.pass(index);
         if let Some(room) = self.rooms.get_mut(index) {
@@ -91,16 +93,16 @@ impl Worker {
                 break;
             }
             room.remaining -= 1;
-            let place = if room.cursor < room.members.len() {
+            let index_in_room = if room.cursor < room.members.len() {
                 room.cursor
             } else {
                 0
             };
-            room.cursor = place + 1;
+            room.cursor = index_in_room + 1;
             let Some(frame) = room.latest.as_ref().map(|latest| &latest.frame) else {
                 break;
             };
-            let member = &mut room.members[place];
+            let member = &mut room.members[index_in_room];
             if member.seen == room.turn {
                 continue;
             }
@@ -127,7 +129,7 @@ impl Worker {
                 }
                 Sent::Part(sent) => {
                     if sent == 0 {
-                        // Nothing of it left: the client is behind, not in the middle.
+                        // No byte was sent: the client is behind, but not in the middle of a frame.
                         member.seen = room.turn.wrapping_sub(1);
                     } else {
                         frames += 1;
@@ -145,23 +147,25 @@ impl Worker {
         sends
     }
 
-    /// Counts frames that are on their way, the last one perhaps in part, and what of them the kernel has taken.
+    /// Counts frames that are being sent, the last one perhaps in part, and the bytes that the
+    /// kernel accepted.
     pub(super) fn count_sent(&self, frames: u64, bytes: usize) {
         self.parts.metrics.frames_sent.inc_by(frames);
         self.parts.metrics.bytes_sent.inc_by(bytes as u64);
     }
 
-    /// Sends a frame that is for one client: now, or behind what is kept for it already.
+    /// Sends a frame to one client: now, or after its unsent bytes.
     pub(super) fn push(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
         self.push_all(slot, client, 1, frame);
     }
 
-    /// The same for several frames at once.
+    /// Sends several frames at once, like [`ShardWorker::push`].
     pub(super) fn push_all(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
         self.push_by(send, slot, client, frames, bytes);
     }
 
-    /// The same for the last frame of a client, whose end of the stream the caller sends at once unless the socket is full.
+    /// Sends the last frame of a client. Unless the socket is full, the end of the stream must be
+    /// sent right after it.
     pub(super) fn push_last(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
         self.push_by(send_last, slot, client, 1, frame);
     }
@@ -209,7 +213,7 @@ impl Worker {
         }
     }
 
-    /// The same for several frames one behind the other.
+    /// Sends several concatenated frames, like [`ShardWorker::push_frame`].
     pub(super) fn push_bytes(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: &[u8]) {
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
             return;
@@ -252,34 +256,36 @@ impl Worker {
         self.scratch = scratch;
     }
 
-    /// Appends newest frames of rooms in which the client is behind, from its `looked`th seat on, until there are [`GATHERED_BYTES`]; says
-    /// how many. In the others it stays behind.
+    /// Appends the newest frames of rooms in which the client is behind, starting at its
+    /// subscription number `looked`, until there are [`MAX_JOINED_BYTES`]. Returns the number of
+    /// frames; in the remaining rooms the client stays behind.
     fn gather(&mut self, client: &Client, looked: &mut usize, scratch: &mut Vec<u8>) -> u64 {
         let mut frames = 0;
-        for seat in client.seats().skip(*looked) {
+        for position in client.seats().skip(*looked) {
             if scratch.len() >= GATHERED_BYTES {
                 break;
             }
             *looked += 1;
-            let Some((room, place)) = self.rooms.member(seat) else {
+            let Some((room, index_in_room)) = self.rooms.member(position) else {
                 continue;
             };
-            if room.is_behind(room.members[place])
+            if room.is_behind(room.members[index_in_room])
                 && let Some(latest) = &room.latest
             {
                 scratch.extend_from_slice(latest.frame.as_bytes());
-                room.members[place].seen = room.turn;
+                room.members[index_in_room].seen = room.turn;
                 frames += 1;
             }
         }
         frames
     }
 
-    /// The socket is full: rooms pass over this client until it drains.
+    /// Marks a client's socket as full: rooms skip the client until it drains.
     fn block(&mut self, slot: u32, client: &mut Client, outbox: Outbox) {
         if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
             let interests = Interest::READABLE | Interest::WRITABLE;
-            // It was registered before; if this fails all the same, the deadline for slow clients ends it.
+            // The socket is registered already. Should this fail nevertheless, the time limit for
+            // slow clients ends the connection.
             if let Err(error) =
                 self.poll
                     .registry()
@@ -292,19 +298,21 @@ impl Worker {
         self.set_flags(client);
     }
 
-    /// Brings the flags of a client's members up to date.
+    /// Updates the flags of a client in all its rooms.
     pub(super) fn set_flags(&mut self, client: &Client) {
         let multi = client.seats().nth(1).is_some();
-        for seat in client.seats() {
-            if let Some((room, place)) = self.rooms.member(seat) {
-                room.members[place].set_flags(client.outbox.is_some(), multi);
+        for position in client.seats() {
+            if let Some((room, index_in_room)) = self.rooms.member(position) {
+                room.members[index_in_room].set_flags(client.outbox.is_some(), multi);
             }
         }
     }
 
-    /// The socket takes bytes again: first what is kept, then the newest of every room, then the client is read again.
+    /// Continues a client whose socket accepts bytes again: first the unsent bytes, then the newest
+    /// frame of every room, then reading.
     pub(super) fn on_writable(&mut self, slot: u32) {
-        // A client that was behind once goes on being watched, and its events mean nothing until it is again.
+        // A client that was behind once stays registered for write readiness; these events mean
+        // nothing until it is behind again.
         if self
             .clients
             .get(slot as usize)

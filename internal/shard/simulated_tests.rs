@@ -1,4 +1,4 @@
-//! A shard, driven by a simulator: its thread is the simulator's, and so are the clock and the desk.
+//! A shard driven by the simulator, which replaces its thread, its clock and its request handler.
 
 use mio::Waker;
 use tokio::sync::mpsc;
@@ -11,77 +11,84 @@ use crate::shard::desk::{Asked, Question};
 use crate::shard::entrance::Porch;
 use crate::shard::{Entrance, Porter, inbox};
 
-/// So many rounds without time passing are a loop that never rests.
+/// The rounds without time passing after which the loop counts as busy forever.
 const RESTLESS: usize = 10_000;
-/// Questions that a desk takes before it is full.
+/// The capacity of each request queue.
 pub(crate) const DESK: usize = 64;
 
-/// Who asks, to be answered later.
+/// A request of the shard, to be answered later.
 pub(crate) struct Asking(Asked);
 
-/// What is asked.
+/// The content of a request.
 pub(crate) enum Asks {
     MayRead(UserId, Channel),
     Verify(String),
 }
 
-/// A shard that does only what it is told to, by whoever owns it.
+/// A shard that runs only when its owner calls it.
 pub(crate) struct Thread {
     worker: Worker,
     events: Events,
-    /// Permissions, and new tokens.
+    /// The permission and the token requests.
     questions: [mpsc::Receiver<Asked>; 2],
-    /// No app lives here: nobody asks.
+    /// The requests of apps; there are none in the simulation.
     _guests: mpsc::Receiver<Asked>,
 }
 
 impl Thread {
-    /// A shard of a hub.
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// Creates a shard that is connected to a hub.
+    pub(crate) fn new(deps: Parts) -> Self {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
-        let outlet = parts.hub.add_outlet(move || inbox::wake(&waker));
+        let frames = deps.hub.add_outlet(move || inbox::wake(&waker));
         let [
-            (desk, questions),
-            (tokens_desk, tokens),
-            (guests_desk, guests),
+            (permission_queue, permissions),
+            (token_queue, tokens),
+            (app_queue, app_requests),
         ] = std::array::from_fn(|_| mpsc::channel(DESK));
-        let worker = Worker::new(poll, inbox, outlet, [desk, tokens_desk, guests_desk], parts);
+        let worker = Worker::new(
+            poll,
+            inbox,
+            frames,
+            [permission_queue, token_queue, app_queue],
+            deps,
+        );
         Self {
             worker,
             events: Events::with_capacity(64),
-            questions: [questions, tokens],
-            _guests: guests,
+            questions: [permissions, tokens],
+            _guests: app_requests,
         }
     }
 
-    /// A new client.
-    pub(crate) fn adopt(&self, arrival: Arrival) {
-        self.worker.inbox.put(Command::Adopt(Box::new(arrival)));
+    /// Adds an upgraded client.
+    pub(crate) fn adopt(&self, connection: Arrival) {
+        self.worker.inbox.put(Command::Adopt(Box::new(connection)));
     }
 
-    /// Callers at a listening socket.
-    pub(crate) fn open(&self, socket: std::net::TcpListener, porter: Arc<dyn Porter>) -> Entrance {
-        Porch::open(0, socket, porter, vec![Arc::clone(&self.worker.inbox)])
+    /// Serves a listening socket with this shard alone.
+    pub(crate) fn open(&self, socket: std::net::TcpListener, handler: Arc<dyn Porter>) -> Entrance {
+        Porch::open(0, socket, handler, vec![Arc::clone(&self.worker.inbox)])
     }
 
-    /// The server stops.
+    /// Starts the shutdown of the shard.
     pub(crate) fn leave(&self, spread_ms: u64) {
         self.worker.inbox.put(Command::Leave { spread_ms });
     }
 
-    /// Whether its loop has ended.
+    /// Returns whether the shard's loop has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.worker.stop
     }
 
-    /// Open connections.
+    /// Returns the number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.worker.count()
     }
 
-    /// Does whatever [`Worker::run`] would do before time passes. False: it would never rest.
+    /// Does everything that `ShardWorker::run` would do before time passes. Returns `false` if it
+    /// would never sleep.
     pub(crate) fn act(&mut self) -> bool {
         for _ in 0..RESTLESS {
             if self.worker.stop {
@@ -100,7 +107,7 @@ impl Thread {
         false
     }
 
-    /// Does so many rounds and no more, whatever is left to do.
+    /// Runs at most this number of rounds, even if work is left.
     pub(crate) fn rounds(&mut self, count: usize) {
         for _ in 0..count {
             if !self.worker.stop {
@@ -113,34 +120,34 @@ impl Thread {
         }
     }
 
-    /// When it acts although nothing happens.
+    /// Returns the time of the next action that needs no event.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.worker
             .patience()
             .filter(|_| !self.worker.stop)
-            .map(|patience| instant() + patience)
+            .map(|timeout| instant() + timeout)
     }
 
-    /// The next question put to the desk.
+    /// Takes the next pending request.
     pub(crate) fn question(&mut self) -> Option<Asking> {
         self.questions
             .iter_mut()
-            .find_map(|questions| questions.try_recv().ok())
+            .find_map(|requests| requests.try_recv().ok())
             .map(Asking)
     }
 }
 
 impl Asking {
-    /// What is asked.
+    /// Returns the content of the request.
     pub(crate) fn question(&self) -> Asks {
         match &self.0.question {
             Question::MayRead(user, channel) => Asks::MayRead(user.clone(), channel.clone()),
             Question::Verify(token) => Asks::Verify(token.clone()),
-            Question::Guest(_) => unreachable!("no app lives here"),
+            Question::Guest(_) => unreachable!("the simulation has no app"),
         }
     }
 
-    /// Whether the user may; `None`: the database could not be asked.
+    /// Responds with the result of a permission check, or `None` if the database was unavailable.
     pub(crate) fn allowed(self, channel: Channel, allowed: Option<bool>) {
         let Asked {
             inbox,
@@ -151,7 +158,7 @@ impl Asking {
         inbox.put(Command::asked(slot, generation, channel, allowed));
     }
 
-    /// Who the token says is there.
+    /// Responds with the result of a token check.
     pub(crate) fn verified(self, result: Result<Principal, String>) {
         let Asked {
             inbox,
@@ -159,14 +166,14 @@ impl Asking {
             generation,
             ..
         } = self.0;
-        let answer = Answer::Verified(result.map_err(Unverified::Refused));
+        let response = Answer::Verified(result.map_err(Unverified::Refused));
         inbox.put(Command::Answer {
             slot,
             generation,
-            answer,
+            answer: response,
         });
     }
-    /// Nobody can say whose the token is.
+    /// Responds that the token cannot be checked now.
     pub(crate) fn undecided(self) {
         let Asked {
             inbox,
@@ -174,11 +181,11 @@ impl Asking {
             generation,
             ..
         } = self.0;
-        let answer = Answer::Verified(Err(Unverified::Later("later".to_owned())));
+        let response = Answer::Verified(Err(Unverified::Later("later".to_owned())));
         inbox.put(Command::Answer {
             slot,
             generation,
-            answer,
+            answer: response,
         });
     }
 }

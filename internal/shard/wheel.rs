@@ -1,14 +1,16 @@
-//! One timer for all clients of a shard: a hashed wheel of whole seconds.
+//! The timers of all clients of a shard: a hashed timer wheel of whole seconds.
 //!
-//! An entry is a reminder to look at a client, not a promise that something is due: deadlines that moved leave their old entry behind,
-//! and the client is simply looked at once more.
+//! An entry is a reminder to examine a client, not a promise that something is due. A deadline that
+//! moved leaves its old entry behind, and the client is examined once more than necessary.
 
 use std::time::Duration;
 
-/// Slots of the wheel. A deadline further away than this is looked at, and put back, once a turn.
+/// The slots of the wheel, one per second. A deadline further away is examined and put back once
+/// per revolution.
 const SLOTS: u32 = 64;
 
-/// A client in a slot that may have been given to another since.
+/// The timer entry of a slot. The slot may belong to another client by now; the generation shows
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) slot: u32,
@@ -18,7 +20,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Wheel {
     slots: Vec<Vec<Entry>>,
-    /// Second up to which (inclusive) entries were taken.
+    /// The second up to which (inclusive) entries were taken.
     done_s: u32,
     entries: usize,
 }
@@ -32,7 +34,8 @@ impl Wheel {
         }
     }
 
-    /// Puts a reminder at second `at_s`, or at the wheel's far end if that is further away. Returns the second it was put at.
+    /// Adds an entry at second `at_s`, or at the far end of the wheel if that is further away.
+    /// Returns the second that was used.
     pub(super) fn put(&mut self, at_s: u32, entry: Entry) -> u32 {
         let at_s = at_s.clamp(self.done_s + 1, self.done_s + SLOTS - 1);
         self.slots[index(at_s)].push(entry);
@@ -40,11 +43,12 @@ impl Wheel {
         at_s
     }
 
-    /// Takes every reminder up to second `now_s`.
+    /// Takes every entry up to second `now_s`, inclusive.
     pub(super) fn take(&mut self, now_s: u32, due: &mut Vec<Entry>) {
         let turns = now_s.saturating_sub(self.done_s).min(SLOTS);
         for step in 1..=turns {
-            // Taken and not drained: each of the slots would keep the memory of its fullest second.
+            // The vectors are taken, not drained: otherwise each slot would keep the memory of its
+            // fullest second.
             due.append(&mut std::mem::take(
                 &mut self.slots[index(self.done_s.wrapping_add(step))],
             ));
@@ -53,7 +57,7 @@ impl Wheel {
         self.entries -= due.len().min(self.entries);
     }
 
-    /// How long until the next reminder, counted from `now` since the wheel's start.
+    /// Returns the time from `now` until the next entry. `now` counts from the start of the wheel.
     pub(super) fn next_in(&self, now: Duration) -> Option<Duration> {
         if self.entries == 0 {
             return None;
@@ -83,9 +87,9 @@ mod tests {
     }
 
     proptest! {
-        /// Every reminder comes exactly once, never early, and never later than its second.
+        /// Every entry comes exactly once, never early, and never later than its second.
         #[test]
-        fn nothing_is_lost_and_nothing_comes_early(puts in prop::collection::vec((0u32..200, 0u32..5), 1..60)) {
+        fn every_entry_comes_once_and_on_time(puts in prop::collection::vec((0u32..200, 0u32..5), 1..60)) {
             let mut wheel = Wheel::new();
             let mut now = 0;
             let mut pending: Vec<(u32, u32)> = Vec::new();

@@ -1,4 +1,4 @@
-//! A shard's thread: its state and its loop.
+//! The state and the event loop of a shard's thread.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -29,57 +29,62 @@ use crate::shard::{Arrival, Entrant, Interpreter, Parts, Permits};
 use crate::telemetry::Kind;
 use crate::websocket::{Chunk, Reader, close_frame};
 
-/// The one read buffer of a shard, in bytes.
+/// The size of the one read buffer of a shard.
 const READ_BUFFER: usize = 16 * 1024;
-/// Readiness events taken from one poll. The kernel looks at each socket for it, which takes up to a microsecond where many woke at once,
-/// and no frame leaves meanwhile.
+/// The readiness events taken from one poll. The kernel examines each socket, which takes up to a
+/// microsecond when many wake at once, and no frame leaves meanwhile.
 const EVENTS: usize = 64;
-/// Clients who are seen to in a row before what was published meanwhile has a short turn. To see to one costs 10 to 30 µs, most of it the
-/// kernel's (a close, an answer), and ten thousand may come or go in one instant: nobody's frame waits for more of them than this.
+/// The clients that are served in a row before pending broadcasts get a short turn.
+///
+/// Serving one costs 10 to 30 µs, most of it in the kernel (a close, a response), and ten thousand
+/// may connect or disconnect at the same moment. No frame waits for more of them than this.
 const IN_A_ROW: usize = 2;
-/// Sends of small rooms, and clients with events, in a short turn: under an overload of frames those who come and go keep a tenth.
+/// The sends of small rooms, and the clients with events, in a short turn. Under an overload of
+/// frames, connecting and disconnecting clients keep a tenth of the time.
 const SHORT_TURN: (usize, usize) = (SLICE, 4);
 
-/// See [`crate::shard`].
+/// The state of a shard; see [`crate::shard`].
 pub(super) struct Worker {
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
     pub(super) outlet: Outlet,
     pub(super) desk: Desk,
-    /// For new tokens: whoever is here is not held up by those who come.
+    /// The queue for token checks. It is separate so that new subscriptions do not delay connected
+    /// clients.
     pub(super) tokens_desk: Desk,
-    /// For what guests ask.
+    /// The queue for the tasks of app handlers.
     pub(super) guests_desk: Desk,
     pub(super) parts: Parts,
-    /// By slot; apart from the clients, because a broadcast needs only this: four bytes a client, side by side.
+    /// The sockets by slot. They are separate from the clients because a broadcast needs only them:
+    /// four bytes per client, contiguous.
     pub(super) sockets: Vec<Option<TcpStream>>,
     pub(super) clients: Vec<Option<Box<Client>>>,
-    /// Where it stands to let callers in.
+    /// The listeners at which this shard accepts connections.
     pub(super) posts: Vec<Post>,
-    /// Who waits in a slot that is taken but has no client yet.
+    /// The connections that occupy a slot but are not clients yet.
     pub(super) lobby: HashMap<u32, Box<Waiting>>,
-    /// Who has gone, and holds a slot until its socket is closed.
+    /// The removed clients whose slot is in use until the socket is closed.
     pub(super) departures: Departures,
-    /// How often each slot was given away.
+    /// The number of times each slot was assigned.
     pub(super) generations: Vec<u32>,
     pub(super) free: Vec<u32>,
     pub(super) rooms: Rooms,
-    /// Rooms with a pass under way, served in turn.
+    /// The rooms with a broadcast in progress.
     pub(super) passes: Passes,
-    /// Clients with more to read than a turn takes.
+    /// The clients with more to read than one turn allows.
     pub(super) readable: VecDeque<u32>,
-    /// The exchanges with guests here.
+    /// The event buses with clients on this shard.
     pub(super) lanes: Vec<Lane>,
-    /// What clients of the native dialect may speak as well, each a listener's.
+    /// The in-band upgrades of native connections, one per listener that offers one.
     pub(super) tongues: Vec<Arc<dyn Interpreter>>,
     pub(super) wheel: Wheel,
     pub(super) buffer: Vec<u8>,
-    /// Frames of several rooms on their way to one client.
+    /// A buffer for frames of several rooms to one client.
     pub(super) scratch: Vec<u8>,
-    /// Clients who were seen to since frames had their turn.
+    /// The clients served since the last delivery of frames.
     in_a_row: usize,
     pub(super) started: Instant,
-    /// Whole seconds since `started`, as of this round.
+    /// The whole seconds since `started`, as of this tick.
     pub(super) now_s: u32,
     pub(super) leaving: Option<Leaving>,
     pub(super) stop: bool,
@@ -89,19 +94,19 @@ impl Worker {
     pub(super) fn new(
         poll: Poll,
         inbox: Arc<Inbox>,
-        outlet: Outlet,
-        desks: [Desk; 3],
-        parts: Parts,
+        frames: Outlet,
+        queues: [Desk; 3],
+        deps: Parts,
     ) -> Self {
-        let [desk, tokens_desk, guests_desk] = desks;
+        let [permission_queue, token_queue, app_queue] = queues;
         Self {
             poll,
             inbox,
-            outlet,
-            desk,
-            tokens_desk,
-            guests_desk,
-            parts,
+            outlet: frames,
+            desk: permission_queue,
+            tokens_desk: token_queue,
+            guests_desk: app_queue,
+            parts: deps,
             sockets: Vec::new(),
             clients: Vec::new(),
             posts: Vec::new(),
@@ -125,7 +130,12 @@ impl Worker {
         }
     }
 
-    /// Runs until told to stop, or until the last client has left after [`Command::Leave`].
+    /// Runs until [`ShardCommand::Stop`], or after [`ShardCommand::Shutdown`] until the last client
+    /// has left.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the poll fails.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.stop {
@@ -163,7 +173,7 @@ impl Worker {
         instant().saturating_duration_since(self.started)
     }
 
-    /// Everything that is not a socket's event.
+    /// Does all work that is not a socket event.
     fn round(&mut self) {
         for _ in 0..self.readable.len() {
             if let Some(slot) = self.readable.pop_front() {
@@ -182,7 +192,8 @@ impl Worker {
         self.leave_step();
     }
 
-    /// One more client was seen to, whatever it wanted. To be called wherever many may want something at once.
+    /// Counts one served client, and delivers frames after every few. Must be called wherever many
+    /// clients may need service at once.
     pub(super) fn seen_to(&mut self) {
         self.in_a_row += 1;
         if self.in_a_row >= IN_A_ROW {
@@ -190,7 +201,8 @@ impl Worker {
         }
     }
 
-    /// A turn for what was published: so many sends of small rooms and a slice of a large one, and the events of so many clients.
+    /// Runs one turn of deliveries: at most `sends` sends of small rooms plus a slice of a large
+    /// one, and the events of at most `clients` clients.
     fn deliver(&mut self, (sends, clients): (usize, usize)) {
         self.in_a_row = 0;
         self.take_frames();
@@ -198,15 +210,15 @@ impl Worker {
         self.take_events(clients);
     }
 
-    /// How long the poll may sleep.
+    /// Returns the time that the poll may sleep, or `None` if nothing is due.
     fn patience(&self) -> Option<Duration> {
         if !self.passes.is_empty() || !self.readable.is_empty() || self.has_events() {
             return Some(Duration::ZERO);
         }
         let now = self.elapsed();
-        let (wheel, departures) = (self.wheel.next_in(now), self.departures.next_in(now));
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.next_in());
-        [wheel, departures, leaving, self.next_caller_in()]
+        let (timers, closing) = (self.wheel.next_in(now), self.departures.next_in(now));
+        let shutdown = self.leaving.as_ref().map(|schedule| schedule.next_in());
+        [timers, closing, shutdown, self.next_caller_in()]
             .into_iter()
             .flatten()
             .min()
@@ -214,35 +226,35 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt(arrival) => self.adopt(*arrival),
-            Command::Knock(knock) => self.receive_caller(knock.0, knock.1),
-            Command::Stand(porch) => self.stand(porch),
+            Command::Adopt(connection) => self.adopt(*connection),
+            Command::Knock(pending) => self.receive_caller(pending.0, pending.1),
+            Command::Stand(listener) => self.stand(listener),
             Command::Answer {
                 slot,
                 generation,
-                answer,
-            } => self.answer(slot, generation, answer),
+                answer: response,
+            } => self.answer(slot, generation, response),
             Command::Leave { spread_ms } => {
                 self.empty_lobby();
                 self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms)));
             }
-            Command::Operator(wish) => self.grant(*wish),
+            Command::Operator(request) => self.grant(*request),
             Command::Stop => self.stop = true,
         }
     }
 
-    fn adopt(&mut self, arrival: Arrival) {
+    fn adopt(&mut self, connection: Arrival) {
         let Arrival {
             socket,
             early,
-            entrant,
+            entrant: kind,
             permit,
-        } = arrival;
+        } = connection;
         let slot = match self.open_slot(TcpStream::from_std(socket)) {
             Ok(slot) => slot,
             Err(socket) => return self.turn_away(&socket),
         };
-        self.settle(slot, entrant, permit);
+        self.settle(slot, kind, permit);
         let mut early = early.to_vec();
         if !early.is_empty() {
             self.with_client(slot, |worker, client| {
@@ -251,16 +263,22 @@ impl Worker {
         }
     }
 
-    /// There is no room for a client: it is told to come back.
+    /// Rejects a connection for which there is no room; the close reason asks the client to retry.
     fn turn_away(&self, socket: &TcpStream) {
         let reason = CloseReason::Overloaded;
         self.parts.metrics.closes.add(reason.label());
-        // An empty socket takes so few bytes at once.
+        // The socket's send buffer is empty, so these few bytes always fit.
         let _gone = send(socket, &close_frame(reason.code(), reason.text()));
     }
 
-    /// Gives a socket a slot, and watches it for what it says. Whether it can be written to is asked only once it was full: else each new
-    /// socket would wake the poll just to say that it is empty. The kernel may have no room for one more; then it is given back.
+    /// Assigns a slot to a socket and registers it for reading.
+    ///
+    /// Write readiness is requested only after the socket was full. Otherwise each new socket would
+    /// wake the poll just to report that it is empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns the socket if the kernel has no room to register it.
     pub(super) fn open_slot(&mut self, mut socket: TcpStream) -> Result<u32, TcpStream> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.sockets.push(None);
@@ -288,33 +306,33 @@ impl Worker {
         self.free.push(slot);
     }
 
-    /// Makes a client of the connection in a slot.
-    pub(super) fn settle(&mut self, slot: u32, entrant: Entrant, permit: Permits) {
+    /// Installs a client for the connection in a slot.
+    pub(super) fn settle(&mut self, slot: u32, kind: Entrant, permit: Permits) {
         let generation = self.generations[slot as usize];
         let limits = self.parts.context.limits;
-        let mut tongue = 0;
-        let (voice, message_bytes) = match entrant {
-            Entrant::Native(principal, interpreter) => {
-                tongue = interpreter.map_or(0, |interpreter| self.tongue(interpreter));
+        let mut in_band_upgrade = 0;
+        let (protocol, message_bytes) = match kind {
+            Entrant::Native(principal, upgrade) => {
+                in_band_upgrade = upgrade.map_or(0, |upgrade| self.tongue(upgrade));
                 (
                     Voice::Native(Conversation::new(principal, &limits, self.now_s)),
                     limits.message_bytes,
                 )
             }
-            Entrant::Guest(boarding) => {
-                let visitor = self.board(*boarding, Address { slot, generation });
-                let message_bytes = visitor.limits.message_bytes;
-                (Voice::Guest(visitor), message_bytes)
+            Entrant::Guest(spec) => {
+                let app = self.board(*spec, Address { slot, generation });
+                let message_bytes = app.limits.message_bytes;
+                (Voice::Guest(app), message_bytes)
             }
         };
         let client = Box::new(Client {
             generation,
             life: Life::Open,
-            voice,
+            voice: protocol,
             reader: Reader::new(message_bytes),
             outbox: None,
             unread: false,
-            tongue,
+            tongue: in_band_upgrade,
             since_s: self.now_s,
             heard_s: self.now_s,
             pinged: false,
@@ -335,13 +353,13 @@ impl Worker {
         self.put_back(slot, client);
     }
 
-    fn answer(&mut self, slot: u32, generation: u32, answer: Answer) {
+    fn answer(&mut self, slot: u32, generation: u32, response: Answer) {
         self.with_client(slot, |worker, client| {
             if client.generation != generation || client.life != Life::Open {
                 return;
             }
-            let effects = match (answer, client.conversation_mut()) {
-                (Answer::Guest(answer), _) => return worker.on_guest_answer(slot, client, answer),
+            let effects = match (response, client.conversation_mut()) {
+                (Answer::Guest(output), _) => return worker.on_guest_answer(slot, client, output),
                 (Answer::Allowed(channel, allowed), Some(native)) => {
                     native.answered(channel, allowed)
                 }
@@ -356,7 +374,7 @@ impl Worker {
         });
     }
 
-    /// Lends a client to `act`, and puts it back unless it died.
+    /// Takes a client out for `act`, and puts it back unless it died.
     pub(super) fn with_client(&mut self, slot: u32, act: impl FnOnce(&mut Self, &mut Client)) {
         let Some(mut client) = self.clients.get_mut(slot as usize).and_then(Option::take) else {
             return;
@@ -384,7 +402,7 @@ impl Worker {
         self.clients[slot as usize] = Some(client);
     }
 
-    /// A client that is no more; its socket closes in its turn.
+    /// Removes a client. Its socket is closed later, by the close queue.
     fn forget(&mut self, slot: u32, client: Client, reason: CloseReason) {
         self.leave_rooms(&client);
         self.parts.metrics.connections.dec();
@@ -401,7 +419,7 @@ impl Worker {
         });
     }
 
-    /// Slots that are taken: open connections, and those still to be closed.
+    /// Returns the number of slots in use: open connections, and sockets waiting to be closed.
     pub(super) fn count(&self) -> usize {
         self.sockets.len() - self.free.len()
     }
