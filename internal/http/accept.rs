@@ -1,4 +1,4 @@
-//! Listening sockets. The shards accept from them, and where they can't a loop does.
+//! Listening sockets. The shards accept from them; where they can't, a loop does.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,9 +18,11 @@ use crate::shard::{BackOff, Porter as _, SEND_BUFFER_BYTES, is_the_peers};
 use crate::socketio::Gate;
 use crate::telemetry::Metrics;
 
-/// Connections that the kernel may hold for us: a deployment's worth of clients reconnecting at once.
+/// The kernel's queue of connections not accepted yet: room for all clients of a deployment that
+/// reconnect at once.
 const BACKLOG: i32 = 4096;
-/// Refusals that an operator's alert waits for: shown at zero from the start, since Prometheus sees no rise in what first appears at one.
+/// Refusal reasons used in alerts. They are exported at zero from the start, because Prometheus
+/// sees no increase in a series that first appears at one.
 const AWAITED: [&str; 10] = [
     "connection_limit",
     "address_limit",
@@ -33,10 +35,10 @@ const AWAITED: [&str; 10] = [
     "claims",
     "algorithm",
 ];
-/// A silent peer is probed after this long, this often, so many times.
+/// TCP keepalive: the idle time before the first probe, the interval, and the number of probes.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
-/// A bound, listening socket.
+/// A bound, listening socket and its address.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -44,17 +46,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Where it listens; with the real port if 0 was asked for.
+    /// Returns the local address, with the real port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Binds the first of the addresses that can be bound, and listens. More than one serves where a system may lack IPv6: «every interface»
-/// is `[::]`, else `0.0.0.0`. Needs no runtime, so that a port in use shows before anything is started.
+/// Binds the first of the addresses that can be bound, and listens.
+///
+/// Several addresses are for systems that may lack IPv6: «every interface» is `[::]`, else
+/// `0.0.0.0`. Needs no runtime, so that a port in use is reported before anything is started.
 ///
 /// # Errors
-/// That of the last address.
+/// Returns the error of the last address.
 pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
     for address in addresses {
@@ -66,13 +70,14 @@ pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
     Err(failed)
 }
 
-/// Binds an address and listens. `reuse_port`: beside other processes that say the same; the kernel deals connections out among them.
+/// Binds an address and listens. With `reuse_port`, other processes that set it too can share the
+/// port, and the kernel distributes connections among them.
 pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restarted server gets its port back although old connections still linger in the kernel.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // IPv4 as well, whatever the system's default is.
+        // Accepts IPv4 as well, independent of the system's default.
         socket.set_only_v6(false)?;
     }
     if reuse_port {
@@ -83,57 +88,64 @@ pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<List
     adopt(TcpListener::from(socket))
 }
 
-/// A socket that listens already.
+/// Wraps a socket that is already listening.
 pub(super) fn adopt(socket: TcpListener) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
 }
 
-/// Has connections accepted until the server stops; returns then, while [`Drain`] counts the connections that are still open. If the
-/// socket can't be watched, the server is stopped.
-pub async fn serve(listener: Listener, doors: Arc<Doors>, annex: Annex) {
-    let front = Front::new(&doors, &annex, routes(&doors, &annex), annex.gate.clone());
-    doors.metrics.refusals.expect(AWAITED);
-    run(listener, front, &annex).await;
+/// Serves a listener until the server stops. On return, [`Drain`] still counts the connections that
+/// are open. If the socket can't be watched, the server is stopped.
+pub async fn serve(listener: Listener, state: Arc<Doors>, mounts: Annex) {
+    let server = Front::new(
+        &state,
+        &mounts,
+        routes(&state, &mounts),
+        mounts.gate.clone(),
+    );
+    state.metrics.refusals.expect(AWAITED);
+    run(listener, server, &mounts).await;
 }
 
-/// The same with a gate alone, and nothing of a server behind it.
-pub async fn host(listener: Listener, config: &Config, gate: Arc<dyn Gate>, drain: &Drain) {
-    let front = Front::bare(
+/// Serves only a mounted service (Socket.IO), without routes or shards behind it.
+pub async fn host(listener: Listener, config: &Config, mount: Arc<dyn Gate>, drain: &Drain) {
+    let server = Front::bare(
         config,
-        Some(gate),
+        Some(mount),
         Seats::new(config),
         &Arc::new(Metrics::new()),
         drain,
     );
-    run(listener, front, &Annex::default()).await;
+    run(listener, server, &Annex::default()).await;
 }
 
-async fn run(listener: Listener, front: Front, annex: &Annex) {
+async fn run(listener: Listener, server: Front, mounts: &Annex) {
     let Listener { socket, address } = listener;
     if cfg!(target_os = "linux") {
-        tune(&SockRef::from(&socket), front.config.unacknowledged);
+        tune(&SockRef::from(&socket), server.config.unacknowledged);
     }
-    let front = Arc::new(front);
-    let say = || {
-        // The first such line of a log is the main listener's: whoever starts a server waits for it.
-        if annex.is_theirs {
-            info!(listener = %address, apps = ?annex.apps, "listening for apps")
+    let server = Arc::new(server);
+    let log_listening = || {
+        // The first such line of a log is the main listener's: programs that start a server wait
+        // for it.
+        if mounts.is_theirs {
+            info!(listener = %address, apps = ?mounts.apps, "listening for apps")
         } else {
             info!(%address, "listening")
         }
     };
-    if let (Some(doors), None) = (&front.doors, &front.tls) {
-        let entrance = doors.shards.open(socket, Arc::clone(&front) as _);
-        say();
-        front.drain.stopping().await;
-        return entrance
+    if let (Some(state), None) = (&server.state, &server.tls) {
+        let registration = state.shards.open(socket, Arc::clone(&server) as _);
+        log_listening();
+        server.drain.stopping().await;
+        return registration
             .close()
             .iter()
-            .for_each(|socket| last_ones(socket, &front));
+            .for_each(|socket| last_ones(socket, &server));
     }
-    // Not tokio's own listener: that would have each socket watched by the runtime, only to be let go when a shard takes it.
+    // Not tokio's own listener: that one registers each socket with the runtime, only to deregister
+    // it when a shard takes it.
     #[expect(
         deprecated,
         reason = "safe for a std listener, which keeps its descriptor; the new form is unsafe for all"
@@ -141,43 +153,44 @@ async fn run(listener: Listener, front: Front, annex: &Annex) {
     let watched = AsyncFd::with_interest(socket, Interest::READABLE);
     match watched {
         Ok(sockets) => {
-            say();
-            accept(&sockets, &front).await;
+            log_listening();
+            accept(&sockets, &server).await;
         }
         Err(error) => {
             error!(%address, %error, "can't listen");
-            front.drain.stop();
+            server.drain.stop();
         }
     }
 }
 
-/// Accepts where no shard does: what comes has TLS to begin with, or there are no shards behind it.
-async fn accept(sockets: &AsyncFd<TcpListener>, front: &Arc<Front>) {
-    let mut back_off = BackOff::default();
+/// Accepts connections where no shard does: with TLS, or without shards behind the listener.
+async fn accept(sockets: &AsyncFd<TcpListener>, server: &Arc<Front>) {
+    let mut backoff = BackOff::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = front.drain.stopping() => return last_ones(sockets.get_ref(), front),
+            () = server.drain.stopping() => return last_ones(sockets.get_ref(), server),
             accepted = sockets.async_io(Interest::READABLE, accept_one) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => {
-                back_off.end();
-                welcome(front, socket, peer);
+                backoff.end();
+                welcome(server, socket, peer);
             }
             Err(error) if is_the_peers(&error) => {
                 debug!(%error, "a connection was gone before it was accepted")
             }
-            Err(error) => rest(&front.drain, back_off.pause(&error, front.seats.taken())).await,
+            Err(error) => rest(&server.drain, backoff.pause(&error, server.seats.taken())).await,
         }
     }
 }
 
-/// Who was connected by the kernel before the socket closes gets an answer, and not a reset.
-fn last_ones(sockets: &TcpListener, front: &Arc<Front>) {
+/// Accepts the connections that the kernel had queued before the socket closes, so that they get a
+/// response and not a reset.
+fn last_ones(sockets: &TcpListener, server: &Arc<Front>) {
     for _ in 0..BACKLOG {
         match accept_one(sockets) {
-            Ok((socket, peer)) => welcome(front, socket, peer),
+            Ok((socket, peer)) => welcome(server, socket, peer),
             Err(error) if is_the_peers(&error) => {}
             Err(_) => return,
         }
@@ -190,19 +203,21 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket, peer))
 }
 
-fn welcome(front: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
-    let Some(caller) = front.welcome(socket, address) else {
+fn welcome(server: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
+    let Some(pending) = server.welcome(socket, address) else {
         return;
     };
-    match &front.tls {
-        Some(tls) => tls.knock(front, caller),
-        None => front.let_speak(caller),
+    match &server.tls {
+        Some(tls) => tls.knock(server, pending),
+        None => server.let_speak(pending),
     }
 }
 
-/// What every connection gets. Linux hands all of it on from a listening socket to those that are accepted; elsewhere it is set on each.
+/// Sets the options that every connection gets. On Linux accepted sockets inherit them from the
+/// listening socket; elsewhere they are set on each connection.
 ///
-/// Options are wishes: a socket that refuses one is served all the same, and if it is dead the first read will say so.
+/// Errors are ignored: a socket that rejects an option is served all the same, and a dead one fails
+/// at its first read.
 pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
@@ -230,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_address_that_works_is_taken() {
+    fn first_bindable_address_is_used() {
         let taken = bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let free = bind(&[taken.address(), ([127, 0, 0, 1], 0).into()]).unwrap();
         assert_ne!(free.address().port(), taken.address().port());
@@ -241,7 +256,7 @@ mod tests {
         assert!(bind(&[]).is_err());
     }
 
-    /// What [`tune`] relies on.
+    /// Verifies the inheritance that [`set_socket_options`] relies on.
     #[cfg(target_os = "linux")]
     #[test]
     fn accepted_sockets_inherit_the_listeners_options() {

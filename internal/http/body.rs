@@ -1,17 +1,18 @@
-//! A request's body, within limits.
+//! Reading a request's body within limits.
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
 
-/// How much of an oversize body is read and thrown away, in bytes. To close while the client still sends would reset the connection,
-/// and the client would see an error instead of the answer.
+/// The part of an oversize body that is read and thrown away, in bytes. Closing while the client
+/// still sends would reset the connection, and the client would see an error instead of the
+/// response.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
-/// The body did not make it.
+/// The reason a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyError {
     TooLarge,
-    /// The client went away, or its chunks were malformed.
+    /// The client disconnected, or its chunks were malformed.
     Broken,
 }
 
@@ -21,18 +22,18 @@ pub(super) async fn collect<B: Buf, E>(
     limit: usize,
 ) -> Result<Vec<u8>, BodyError> {
     let mut body = std::pin::pin!(body);
-    let (mut collected, mut seen) = (Vec::new(), 0_usize);
+    let (mut collected, mut received) = (Vec::new(), 0_usize);
     while let Some(piece) = body.next().await {
         let mut piece = piece.map_err(|_| BodyError::Broken)?;
-        seen = seen.saturating_add(piece.remaining());
-        if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
+        received = received.saturating_add(piece.remaining());
+        if received > limit.saturating_add(MAX_DISCARDED_BYTES) {
             return Err(BodyError::TooLarge);
         }
-        if seen <= limit {
+        if received <= limit {
             collected.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
         }
     }
-    if seen > limit {
+    if received > limit {
         Err(BodyError::TooLarge)
     } else {
         Ok(collected)
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn limits_count_all_pieces() {
+    async fn limit_counts_all_pieces() {
         assert_eq!(collect(pieces(4, 4), 16).await.map(|b| b.len()), Ok(16));
         assert_eq!(collect(pieces(4, 4), 15).await, Err(BodyError::TooLarge));
         assert_eq!(collect(pieces(0, 0), 0).await, Ok(vec![]));
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn endless_bodies_are_not_read_to_the_end() {
+    async fn endless_body_is_not_read_to_its_end() {
         assert_eq!(
             collect(pieces(usize::MAX, 64 * 1024), 16).await,
             Err(BodyError::TooLarge)

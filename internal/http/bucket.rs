@@ -1,14 +1,14 @@
-//! A token bucket: so many at once, then so many a second.
+//! A token bucket: a burst of requests, then a steady rate per second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Shared by all callers of one address.
+/// A rate limit shared by all requests of one kind.
 #[derive(Debug)]
 pub(super) struct Bucket {
     per_second: f64,
     burst: f64,
-    /// Level, and when it was that. Held for a few additions.
+    /// The level and the time it was computed for. Locked only for a few additions.
     state: Mutex<(f64, Instant)>,
 }
 
@@ -22,15 +22,15 @@ impl Bucket {
         }
     }
 
-    /// Takes one; false if none is left.
+    /// Takes one token. Returns `false` if none is left.
     pub(super) fn take(&self, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (level, since) = *state;
         let earned = now.saturating_duration_since(since).as_secs_f64() * self.per_second;
         let level = (level + earned).min(self.burst);
-        let taken = level >= 1.0;
-        *state = (if taken { level - 1.0 } else { level }, now.max(since));
-        taken
+        let is_taken = level >= 1.0;
+        *state = (if is_taken { level - 1.0 } else { level }, now.max(since));
+        is_taken
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_then_the_average() {
+    fn burst_is_followed_by_the_average_rate() {
         let start = Instant::now();
         let bucket = Bucket::new(10, 3, start);
         let at = |ms| bucket.take(start + Duration::from_millis(ms));

@@ -1,4 +1,4 @@
-//! What a handler needs of a request, whichever route it came by.
+//! The parts of a request that handlers need, independent of the route.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -13,19 +13,20 @@ use crate::http::connection::Peer;
 use crate::http::refusal::Refusal;
 use crate::websocket::handshake::bearer_token;
 
-/// A request without its body. Not to be printed: it holds the token.
+/// A request without its body. It holds the token and therefore has no `Debug`.
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) query: String,
     pub(super) peer: Option<Peer>,
-    /// Where the connection comes from.
+    /// The remote address of the connection.
     pub(super) address: Option<SocketAddr>,
 }
 
-/// Extracts the [`Call`] of any request.
+/// Extracts the [`RequestHead`] of any request.
 pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clone {
-    // The raw query: warp's typed one logs what it can't read, and a token may be in it.
+    // The raw query: warp's typed filter logs queries that it can't read, and a token may be in
+    // one.
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::header::headers_cloned())
@@ -44,7 +45,7 @@ pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clo
 }
 
 impl Call {
-    /// A GET of whom nothing is known but this.
+    /// Creates a GET request with headers and query, but without a connection.
     pub(super) fn get(headers: HeaderMap, query: &str) -> Self {
         Self {
             method: Method::GET,
@@ -55,7 +56,7 @@ impl Call {
         }
     }
 
-    /// Lets only GET and HEAD through.
+    /// Rejects every method but GET and HEAD.
     pub(super) fn reads(&self) -> Result<(), Refusal> {
         if matches!(self.method, Method::GET | Method::HEAD) {
             Ok(())
@@ -64,7 +65,7 @@ impl Call {
         }
     }
 
-    /// Lets only GET through, for answers that are a conversation.
+    /// Rejects every method but GET, for responses that stay open.
     pub(super) fn gets(&self) -> Result<(), Refusal> {
         if self.method == Method::GET {
             Ok(())
@@ -73,7 +74,7 @@ impl Call {
         }
     }
 
-    /// Lets only POST through.
+    /// Rejects every method but POST.
     pub(super) fn posts(&self) -> Result<(), Refusal> {
         if self.method == Method::POST {
             Ok(())
@@ -82,7 +83,7 @@ impl Call {
         }
     }
 
-    /// Lets only DELETE through.
+    /// Rejects every method but DELETE.
     pub(super) fn deletes(&self) -> Result<(), Refusal> {
         if self.method == Method::DELETE {
             Ok(())
@@ -91,33 +92,35 @@ impl Call {
         }
     }
 
-    /// The first value of a name in the query that is not empty.
+    /// Returns the first non-empty value of a query parameter.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         query_value(&self.query, name)
     }
 
-    /// Where the connection comes from, for logs.
+    /// Returns the connection's remote address as text, for logs.
     pub(super) fn peer_address(&self) -> Option<String> {
         self.address.map(|address| address.to_string())
     }
 
-    /// A header with its lines joined by commas; empty if there is none, or one that is not text.
+    /// Returns a header with its lines joined by commas. It is empty if the header is missing; a
+    /// line that is not text counts as empty.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Cow<'_, str> {
         joined(&self.headers, name)
     }
 
-    /// The token: from `Authorization`, else the subprotocol, else the query.
+    /// Returns the token: from `Authorization`, else the subprotocol, else the query.
     pub(super) fn token(&self) -> Option<String> {
         token(&self.headers, &self.query)
     }
 
-    /// What follows `Bearer` in `Authorization`.
+    /// Returns the `Bearer` token of `Authorization`.
     pub(super) fn bearer(&self) -> Option<&str> {
         bearer(&self.headers)
     }
 }
 
-/// A header with its lines joined by commas; empty if there is none, or one that is not text.
+/// Returns a header with its lines joined by commas. It is empty if the header is missing; a line
+/// that is not text counts as empty.
 pub(super) fn joined(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
     let mut lines = headers
         .get_all(name.into())
@@ -137,7 +140,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .filter(|token| !token.is_empty())
 }
 
-/// See [`Call::token`].
+/// Returns the token of a request; see [`RequestHead::token`].
 pub(super) fn token(headers: &HeaderMap, query: &str) -> Option<String> {
     let in_header = bearer(headers).map(str::to_owned);
     let in_protocol = || bearer_token(&joined(headers, SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
@@ -146,7 +149,7 @@ pub(super) fn token(headers: &HeaderMap, query: &str) -> Option<String> {
         .or_else(|| query_value(query, "token"))
 }
 
-/// The first non-empty value of a name in a query string, decoded.
+/// Returns the first non-empty value of a query parameter, decoded.
 pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
@@ -158,7 +161,7 @@ pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     )
 }
 
-/// A segment of a path, decoded. None: it is no UTF-8.
+/// Decodes a path segment. Returns `None` if it is not UTF-8.
 pub(super) fn segment(raw: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(raw).decode_utf8().ok()
 }
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_come_three_ways() {
+    fn token_is_found_in_three_places() {
         let header = (AUTHORIZATION, "bearer  aaa ");
         let protocol = (SEC_WEBSOCKET_PROTOCOL, "bearer, bbb");
         assert_eq!(
@@ -216,11 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn header_lines_are_one_list() {
-        let mut call = request(&[(SEC_WEBSOCKET_PROTOCOL, "bearer")], "");
-        call.headers
+    fn header_lines_are_joined_into_one_list() {
+        let mut head = request(&[(SEC_WEBSOCKET_PROTOCOL, "bearer")], "");
+        head.headers
             .append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("aaa"));
-        assert_eq!(call.header(SEC_WEBSOCKET_PROTOCOL), "bearer, aaa");
-        assert_eq!(call.token().as_deref(), Some("aaa"));
+        assert_eq!(head.header(SEC_WEBSOCKET_PROTOCOL), "bearer, aaa");
+        assert_eq!(head.token().as_deref(), Some("aaa"));
     }
 }

@@ -4,54 +4,59 @@ use std::time::Duration;
 
 use crate::http::{Origins, Proxies, TlsFiles};
 
-/// See each field.
+/// The HTTP limits; each field documents its own.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Open connections in all, WebSockets included. Over it: `503` and goodbye.
+    /// The most open connections in all, WebSockets included. Further ones get `503` and are
+    /// closed.
     pub max_connections: usize,
-    /// Open connections from one address (one /64 of IPv6). None: no limit, as fits a server behind a proxy.
+    /// The most open connections from one address (one /64 of IPv6). `None` means no limit, as fits
+    /// a server behind a proxy.
     pub max_connections_per_address: Option<usize>,
-    /// Open WebSockets and event streams of one user. Over it: `429`. None: no limit.
+    /// The most open WebSockets and event streams of one user. Further ones get `429`. `None` means
+    /// no limit.
     pub max_connections_per_user: Option<usize>,
-    /// New connections a second, and as many at once. Over it: `503` and goodbye. None: no limit.
+    /// The most new connections per second, also as a burst. Further ones get `503` and are closed.
+    /// `None` means no limit.
     pub max_handshakes_per_second: Option<u32>,
-    /// Certificate and key, of which [`Doors::tls`](crate::http::Doors) is made. None: no TLS.
+    /// The files of [`ServerState::tls`](crate::http::ServerState). `None` means no TLS.
     pub tls: Option<TlsFiles>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub proxies: Proxies,
-    /// Pages that may connect and read answers.
+    /// The origins whose pages may connect and read responses.
     pub origins: Origins,
-    /// From accepting a connection to its first complete request head.
+    /// The time from accepting a connection to its first complete request head.
     pub head_timeout: Duration,
-    /// From one answer to the next complete request head. Longer than what clients keep a connection for (node: 5 s), so that it is the
-    /// client who lets go: a server that closes first would lose the hook that is just being sent.
+    /// The time from one response to the next complete request head. It is longer than clients keep
+    /// a connection (node: 5 s), so that the client closes first: a server that closes first would
+    /// lose a hook that is just being sent.
     pub keep_alive: Duration,
-    /// How long sent data may stay unacknowledged before the kernel gives the connection up (Linux).
+    /// The time sent data may stay unacknowledged before the kernel drops the connection (Linux).
     pub unacknowledged: Duration,
-    /// How long a request may wait for keys, authorisation and a first read.
+    /// The time a request may wait for keys, authorisation and a first read.
     pub answer_timeout: Duration,
-    /// The hook's deadline, body and read together; its callers give up after 5 s.
+    /// The hook's deadline, for body and read together; its clients time out after 5 s.
     pub hook_timeout: Duration,
-    /// Largest hook body, in bytes.
+    /// The largest hook body, in bytes.
     pub hook_body_bytes: usize,
-    /// Hooks per second, on average. Over it: `429`.
+    /// The average rate of hooks, per second. Further ones get `429`.
     pub hook_per_second: u32,
-    /// Hooks at once before the average counts.
+    /// The burst of hooks allowed above the average rate.
     pub hook_burst: u32,
-    /// Names under `/notify/` beside those of the streams.
+    /// Additional names under `/notify/`, beside those of the streams.
     pub hook_paths: Vec<HookPath>,
-    /// Whether `/metrics` is there.
+    /// True if `/metrics` is served; otherwise it is a 404.
     pub metrics: bool,
-    /// How often a silent event stream carries a comment.
+    /// The interval of comments in an idle event stream.
     pub event_heartbeat: Duration,
-    /// How long requests under way may take once the server stops.
+    /// The time that requests in progress get once the server stops.
     pub drain_grace: Duration,
 }
 
-/// `POST /notify/<path>` concerns `stream`.
+/// An additional hook address: `POST /notify/<path>` concerns `stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookPath {
-    /// The segment behind `/notify/`.
+    /// The path segment behind `/notify/`.
     pub path: String,
     /// The stream's name. A path whose stream does not exist is ignored.
     pub stream: String,
@@ -91,12 +96,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hook_answers_before_its_caller_gives_up() {
+    fn hook_deadline_is_shorter_than_its_clients_timeout() {
         assert!(Config::default().hook_timeout < Duration::from_secs(5));
     }
 
     #[test]
-    fn a_slow_handshake_ends_within_what_is_promised() {
+    fn slow_handshake_ends_within_the_documented_time() {
         // The head, then the token's verification, then the upgrade.
         let Config {
             head_timeout,

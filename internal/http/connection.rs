@@ -1,4 +1,5 @@
-//! One HTTP connection: hyper on the socket, our deadlines around it, warp's routes behind it.
+//! One HTTP connection: hyper on the socket, the server's deadlines around it, warp's routes behind
+//! it.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -39,56 +40,57 @@ use crate::shard::{Admitted, Caller, Porter};
 use crate::socketio::Gate;
 use crate::telemetry::Metrics;
 
-/// Largest request head, and most of an answer that hyper keeps before the socket takes it.
+/// The largest request head, and the most response bytes that hyper buffers per connection.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// How long a connection without a request is waited for when the server stops.
+/// The grace for a connection without a request when the server stops.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// What all connections share.
+/// The HTTP server of one listener, shared by all of its connections.
 pub(super) struct Front {
-    /// None: this listener has a gate alone.
-    pub(super) doors: Option<Arc<Doors>>,
+    /// The routes' state, or `None` if this listener serves only a mounted service.
+    pub(super) state: Option<Arc<Doors>>,
     pub(super) config: Config,
     pub(super) seats: Seats,
-    /// None: no TLS.
+    /// The certificate, or `None` for plain HTTP.
     pub(super) tls: Option<Tls>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
-    /// What an app adds to `/ws`.
+    /// An app's extension of `/ws`, if there is one.
     quay: Option<Quay>,
     routes: Extra,
     gate: Option<Wing>,
     farewell: Farewell,
     http: Builder,
-    /// Where connections that a shard sends back are served.
+    /// The runtime that serves connections which a shard hands back.
     runtime: Handle,
 }
 
-/// A socket of which some bytes were read already.
+/// A socket whose first bytes were already read; reads return those first.
 #[derive(Debug)]
 pub(super) struct Said {
     bytes: Bytes,
     socket: TcpStream,
 }
 
-/// Who is on the other end. An extension of every request.
+/// The remote end of a connection, an extension of every request.
 #[derive(Debug, Clone)]
 pub(super) struct Peer(Arc<PeerState>);
 
 #[derive(Debug)]
 struct PeerState {
     address: SocketAddr,
-    /// Taken out by an upgrade, else freed with the connection.
+    /// Taken out by an upgrade, else released with the connection.
     seat: Mutex<Option<Seat>>,
-    /// A complete request head has come. Relaxed: only this connection's task writes and reads it.
+    /// Set once a complete request head has arrived. Relaxed is enough: only this connection's task
+    /// writes and reads it.
     greeted: AtomicBool,
 }
 
 impl Peer {
-    fn new(address: SocketAddr, seat: Seat) -> Self {
+    fn new(address: SocketAddr, permit: Seat) -> Self {
         Self(Arc::new(PeerState {
             address,
-            seat: Mutex::new(Some(seat)),
+            seat: Mutex::new(Some(permit)),
             greeted: AtomicBool::new(false),
         }))
     }
@@ -97,7 +99,7 @@ impl Peer {
         self.0.address
     }
 
-    /// The seat, to travel with the socket; none if it has left already.
+    /// Takes the permit, which then travels with the socket. Returns `None` if it was taken before.
     pub(super) fn take_seat(&self) -> Option<Seat> {
         self.0
             .seat
@@ -108,12 +110,12 @@ impl Peer {
 }
 
 impl Front {
-    /// To be called on the runtime that is to serve.
+    /// Creates the server. Must be called on the runtime that is to serve its connections.
     pub(super) fn new(
-        doors: &Arc<Doors>,
-        annex: &Annex,
+        state: &Arc<Doors>,
+        mounts: &Annex,
         routes: Extra,
-        gate: Option<Arc<dyn Gate>>,
+        mount: Option<Arc<dyn Gate>>,
     ) -> Self {
         let Doors {
             config,
@@ -121,37 +123,38 @@ impl Front {
             metrics,
             drain,
             ..
-        } = &**doors;
-        let front = Self::bare(config, gate, seats.clone(), metrics, drain);
+        } = &**state;
+        let server = Self::bare(config, mount, seats.clone(), metrics, drain);
         Self {
-            doors: Some(Arc::clone(doors)),
-            tls: doors.tls.clone(),
-            quay: annex.quay(),
+            state: Some(Arc::clone(state)),
+            tls: state.tls.clone(),
+            quay: mounts.quay(),
             routes,
-            ..front
+            ..server
         }
     }
 
-    /// A front with nothing behind it but a gate.
+    /// Creates a server that has no routes, only a mounted service.
     pub(super) fn bare(
         config: &Config,
-        gate: Option<Arc<dyn Gate>>,
+        mount: Option<Arc<dyn Gate>>,
         seats: Seats,
         metrics: &Arc<Metrics>,
         drain: &Drain,
     ) -> Self {
         let mut http = Builder::new();
-        // hyper's one timer runs from the end of an answer to the end of the next head, so it bounds idling as well; the first head,
-        // which strangers send, has a shorter one of ours.
+        // hyper's only timer runs from the end of one response to the end of the next request head,
+        // so it bounds idling too. The first head, from an unknown client, has a shorter deadline
+        // in `serve_connection`.
         http.timer(TokioTimer::new())
             .header_read_timeout(config.keep_alive)
             .max_buf_size(BUFFER_BYTES);
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
-        let gate = gate.map(|gate| Wing::new(gate, config, &drain));
-        let nothing = warp::any()
+        let mount = mount.map(|mount| Wing::new(mount, config, &drain));
+        let no_routes = warp::any()
             .and_then(|| ready(Err(warp::reject::not_found())))
             .boxed();
-        let (doors, tls, quay, config, farewell) = (
+        let (state, tls, quay, config, overload) = (
             None,
             None,
             None,
@@ -159,45 +162,50 @@ impl Front {
             Farewell::new(drain.clone()),
         );
         Self {
-            doors,
+            state,
             config,
             seats,
             tls,
             metrics,
             drain,
             quay,
-            routes: nothing,
-            gate,
-            farewell,
+            routes: no_routes,
+            gate: mount,
+            farewell: overload,
             http,
             runtime,
         }
     }
 
-    /// Hands a connection to whoever hears its first words: a shard, or hyper where there are no doors.
-    pub(super) fn let_speak(self: &Arc<Self>, caller: Caller) {
-        match &self.doors {
-            Some(doors) => doors.shards.knock(caller, Arc::clone(self) as _),
-            None => Arc::clone(self).take_back(caller, &[]),
+    /// Hands a connection to a shard, which reads its first bytes, or to hyper if the listener has
+    /// no routes.
+    pub(super) fn let_speak(self: &Arc<Self>, pending: Caller) {
+        match &self.state {
+            Some(state) => state.shards.knock(pending, Arc::clone(self) as _),
+            None => Arc::clone(self).take_back(pending, &[]),
         }
     }
 
-    /// A seat for a connection from this address, if it may come now.
+    /// Acquires a permit for a connection from this address.
+    ///
+    /// # Errors
+    /// The limit that is exceeded, if the connection may not be accepted now.
     pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
         self.seats.arrive()?;
-        // A proxy's connections are counted once they say whose they are.
+        // A trusted proxy's connections are counted later, by the client address of their requests.
         self.seats
             .take((!self.config.proxies.trust(address)).then_some(address))
     }
 
-    /// Serves a connection until either end has enough, it is upgraded, or the server has stopped and waited long enough.
-    async fn converse(self: Arc<Self>, caller: Caller, bytes: Bytes) {
+    /// Serves a connection until either end closes it, it is upgraded, or the drain's grace has
+    /// passed.
+    async fn converse(self: Arc<Self>, pending: Caller, bytes: Bytes) {
         let Caller {
             socket,
             address,
             permit,
             since,
-        } = caller;
+        } = pending;
         let socket = match TcpStream::from_std(socket) {
             Ok(socket) => Said { bytes, socket },
             Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
@@ -207,47 +215,48 @@ impl Front {
             peer.0.greeted.store(true, Ordering::Relaxed);
             Arc::clone(&self).answer(peer.clone(), request)
         });
-        let mut conversation = pin!(
+        let mut connection = pin!(
             self.http
                 .serve_connection(TokioIo::new(socket), service)
                 .with_upgrades()
         );
         let mut deadline = pin!(sleep_until((since + self.config.head_timeout).into()));
-        let (mut timed, mut stopping, mut leaving) = (true, false, false);
+        let (mut timed, mut stopping, mut closing) = (true, false, false);
         loop {
             tokio::select! {
-                ended = &mut conversation => {
+                ended = &mut connection => {
                     if let Err(error) = ended {
                         debug!(%error, peer = %address, "a connection ended badly");
                     }
                     return;
                 }
                 () = &mut deadline, if timed => {
-                    let greeted = peer.0.greeted.load(Ordering::Relaxed);
-                    if stopping && greeted && !leaving {
-                        leaving = true;
-                        conversation.as_mut().graceful_shutdown();
+                    let request_seen = peer.0.greeted.load(Ordering::Relaxed);
+                    if stopping && request_seen && !closing {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
                         deadline.as_mut().reset(Instant::now() + self.config.drain_grace);
                         continue;
                     }
                     timed = false;
-                    if stopping && !greeted {
+                    if stopping && !request_seen {
                         return;
                     }
                     if stopping {
                         debug!(peer = %address, "a connection outlasted the drain and was cut");
                         return;
                     }
-                    if !greeted {
+                    if !request_seen {
                         self.metrics.refuse("slow_head");
                         return;
                     }
                 }
                 () = self.drain.stopping(), if !stopping => {
                     (timed, stopping) = (true, true);
-                    // hyper would hang up on whoever has not spoken yet: a first request may be on its way.
-                    let patience = if peer.0.greeted.load(Ordering::Relaxed) { Duration::ZERO } else { LAST_WORDS };
-                    deadline.as_mut().reset(Instant::now() + patience.min(self.config.drain_grace));
+                    // hyper would close a connection that has sent nothing yet, although its first
+                    // request may be on its way.
+                    let grace = if peer.0.greeted.load(Ordering::Relaxed) { Duration::ZERO } else { LAST_WORDS };
+                    deadline.as_mut().reset(Instant::now() + grace.min(self.config.drain_grace));
                 }
             }
         }
@@ -258,15 +267,15 @@ impl Front {
         peer: Peer,
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
-        let verdict = Verdict::of(&self.config.origins, request.headers());
-        let gate = self
+        let cors = Verdict::of(&self.config.origins, request.headers());
+        let mount = self
             .gate
             .as_ref()
-            .filter(|gate| gate.has(request.uri().path()));
-        let refused = |refusal: Refusal| refusal.into_response(&self.metrics);
-        let mut response = match (verdict.preflight(request.method(), request.headers()), gate) {
-            (Some(preflight), _) => preflight.unwrap_or_else(refused),
-            (None, Some(gate)) => gate.answer(&peer, request).await.unwrap_or_else(refused),
+            .filter(|mount| mount.has(request.uri().path()));
+        let respond = |error: Refusal| error.into_response(&self.metrics);
+        let mut response = match (cors.preflight(request.method(), request.headers()), mount) {
+            (Some(preflight), _) => preflight.unwrap_or_else(respond),
+            (None, Some(mount)) => mount.answer(&peer, request).await.unwrap_or_else(respond),
             (None, None) => {
                 request.extensions_mut().insert(peer);
                 TowerToHyperService::new(warp::service(self.routes.clone()))
@@ -274,8 +283,8 @@ impl Front {
                     .await?
             }
         };
-        verdict.put(&self.config.origins, &mut response);
-        if gate.is_some() {
+        cors.put(&self.config.origins, &mut response);
+        if mount.is_some() {
             with_credentials(&mut response);
         }
         Ok(response)
@@ -285,52 +294,53 @@ impl Front {
 impl Porter for Front {
     fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller> {
         match self.seat(address.ip()) {
-            Ok(seat) => {
+            Ok(permit) => {
                 if cfg!(not(target_os = "linux")) {
                     tune(&SockRef::from(&socket), self.config.unacknowledged);
                 }
                 Some(Caller {
                     socket,
                     address,
-                    permit: seat.0,
+                    permit: permit.0,
                     since: std::time::Instant::now(),
                 })
             }
-            Err(full) => {
-                self.metrics.refuse(match full {
+            Err(exceeded) => {
+                self.metrics.refuse(match exceeded {
                     Full::House => "connection_limit",
                     Full::Address => "address_limit",
                     Full::Rush => "handshake_rate",
                 });
                 if self.tls.is_none() {
-                    // The shard's thread is none of the runtime's.
+                    // The shard's thread is not one of the runtime's.
                     let _runtime = self.runtime.enter();
-                    self.farewell.bid(socket, full);
+                    self.farewell.bid(socket, exceeded);
                 }
                 None
             }
         }
     }
 
-    fn admit(&self, said: &[u8], address: SocketAddr) -> Option<Admitted> {
-        knock::admit(self.doors.as_ref()?, self.quay.as_ref(), said, address)
+    fn admit(&self, bytes: &[u8], address: SocketAddr) -> Option<Admitted> {
+        knock::admit(self.state.as_ref()?, self.quay.as_ref(), bytes, address)
     }
 
-    fn take_back(self: Arc<Self>, caller: Caller, said: &[u8]) {
+    fn take_back(self: Arc<Self>, pending: Caller, bytes: &[u8]) {
         let drain = self.drain.clone();
-        // The shard's thread is none of the runtime's.
+        // The shard's thread is not one of the runtime's.
         let _runtime = self.runtime.clone().enter();
-        drain.spawn(self.converse(caller, Bytes::copy_from_slice(said)));
+        drain.spawn(self.converse(pending, Bytes::copy_from_slice(bytes)));
     }
 }
 
 impl Said {
-    /// The socket, out of the runtime, and all that came behind the request: what hyper had read of it, and what it had not.
+    /// Takes the socket out of the runtime. Also returns all bytes that came behind the request:
+    /// `read`, which hyper had buffered, and those it had not read.
     pub(super) fn into_parts(self, read: &[u8]) -> io::Result<(std::net::TcpStream, Bytes)> {
         Ok((self.socket.into_std()?, [read, &self.bytes].concat().into()))
     }
 
-    /// The same, to stay in the runtime.
+    /// Puts the bytes that hyper had buffered back in front; the socket stays in the runtime.
     pub(super) fn said(self, read: &[u8]) -> Self {
         Self {
             bytes: [read, &self.bytes].concat().into(),

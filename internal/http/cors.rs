@@ -1,7 +1,8 @@
-//! Cross-origin requests: what a browser must be told so that a page of another origin may read an answer.
+//! Cross-origin requests: the headers that let a page of another origin read a response.
 //!
-//! It stands around the routes and not within them, so that refusals can be read as well. Credentials are never allowed on them: there are
-//! none that a browser would add. A gate may know some (a cookie), so its answers allow them, but only to pages that are listed by name.
+//! They are added outside the routes, so that error responses can be read as well. The routes never
+//! allow credentials, because browsers hold none for them. A mounted service may use some (a
+//! cookie), so its responses allow credentials, but only to origins that are listed by name.
 
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -19,15 +20,15 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 );
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const EXPOSED: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
-/// Seconds for which a browser may remember a preflight.
+/// The time a browser may cache a preflight, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 
-/// What to tell the page, decided from the request and put into the answer.
+/// The CORS headers of a response, decided from its request.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// `Access-Control-Allow-Origin` of this value.
+    /// Sends `Access-Control-Allow-Origin` with this value.
     Allow(HeaderValue),
-    /// Nothing: the browser will keep the answer from the page.
+    /// Sends no header, so the browser keeps the response from the page.
     Silent,
 }
 
@@ -44,16 +45,16 @@ impl Verdict {
         }
     }
 
-    /// The answer to a preflight; none if the request is not one.
+    /// Answers a preflight request. Returns `None` if the request is not one.
     pub(super) fn preflight(
         &self,
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<Result<Response, Refusal>> {
-        let asks = method == Method::OPTIONS
+        let is_preflight = method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        asks.then(|| match self {
+        is_preflight.then(|| match self {
             Self::Silent => Err(Refusal::origin()),
             Self::Allow(_) => {
                 let mut response = Response::new("".into());
@@ -72,7 +73,7 @@ impl Verdict {
         })
     }
 
-    /// Adds what the page must be told to an answer.
+    /// Adds the CORS headers to a response.
     pub(super) fn put(self, origins: &Origins, response: &mut Response) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -88,7 +89,8 @@ impl Verdict {
     }
 }
 
-/// Lets a page send its cookies, if it may read the answer because it is listed. What anybody may read, nobody may read with credentials.
+/// Allows credentials such as cookies, if the page's origin is listed by name. A response readable
+/// by any origin never allows them.
 pub(super) fn with_credentials(response: &mut Response) {
     let headers = response.headers_mut();
     if headers

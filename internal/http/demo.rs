@@ -1,8 +1,10 @@
-//! The addresses that only a demo has: a session without a password, another for its operator, and a button that books.
+//! The addresses that only a demo has: a session without a password, another for its operator, and
+//! a button that books.
 //!
-//! They ask for no token, so they answer to this machine alone: the peer is a loopback address, the `Host` is a name of this machine (a
-//! foreign name that was made to resolve to it is a rebinding attack), and no page from elsewhere is asking. The last is checked here
-//! and not left to CORS, which by default lets any page read.
+//! They require no token, so they answer only this machine. The peer must be a loopback address.
+//! The `Host` must be a name of this machine; a foreign name that resolves to it is a rebinding
+//! attack. And no page of another origin may send the request. The last rule is checked here and
+//! not left to CORS, which by default lets any page read.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,29 +27,30 @@ use crate::http::refusal::{Refusal, json_response};
 use crate::http::{Extra, Response};
 use crate::telemetry::Metrics;
 
-/// Largest body of a booking, in bytes.
+/// The largest body of a booking, in bytes.
 const BODY_BYTES: usize = 1024;
-/// How long it may take to arrive.
+/// The time the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(4);
-/// When to try again what the database could not do.
+/// The delay after which a failed database operation may be retried.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for [`crate::http::Doors::extra`].
+/// Builds `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for
+/// [`crate::http::ServerState::extra_routes`].
 pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
     let for_session = Arc::clone(&demo);
     let session = path!("demo" / "session")
         .and(call())
-        .map(move |call| session(&for_session, &call));
+        .map(move |head| session(&for_session, &head));
     let for_operator = Arc::clone(&demo);
     let operator = path!("demo" / "operator")
         .and(call())
-        .map(move |call| operator(&for_operator, &call));
+        .map(move |head| operator(&for_operator, &head));
     let booking = path!("demo" / "citas")
         .and(call())
         .and(warp::body::stream());
-    let booking = booking.then(move |call, body| book(Arc::clone(&demo), call, body));
+    let booking = booking.then(move |head, body| book(Arc::clone(&demo), head, body));
     let answer = move |result: Result<_, Refusal>| {
         result.unwrap_or_else(|refusal| refusal.into_response(&metrics))
     };
@@ -60,17 +63,17 @@ pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
         .boxed()
 }
 
-fn session(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
-    call.gets()?;
-    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
+fn session(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
+    head.gets()?;
+    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
     let session = demo.session().map_err(not_issued)?;
     Ok(uncached(json_response(session.to_json())))
 }
 
-/// A token for the operators' page; 204 where no role is an admin's.
-fn operator(demo: &Demo, call: &Call) -> Result<Response, Refusal> {
-    call.gets()?;
-    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
+/// Issues a token for the operators' page. Answers 204 if no role is an admin's.
+fn operator(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
+    head.gets()?;
+    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
     let Some(session) = demo.operator().map_err(not_issued)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -90,12 +93,12 @@ fn not_issued(error: anyhow::Error) -> Refusal {
 
 async fn book<B: Buf, E>(
     demo: Arc<Demo>,
-    call: Call,
+    head: Call,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Result<Response, Refusal> {
-    call.posts()?;
-    admit(call.peer.as_ref().map(|peer| peer.address()), &call.headers)?;
-    if !is_json(&call.header(CONTENT_TYPE)) {
+    head.posts()?;
+    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    if !is_json(&head.header(CONTENT_TYPE)) {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
@@ -147,10 +150,10 @@ fn malformed() -> Refusal {
     Refusal::bad_request("bad_request", message).closing()
 }
 
-/// Whether the asker is this machine's own user, as far as a server can tell; see the module.
+/// Checks that the request comes from this machine, as far as a server can know; see the module.
 fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
     let local = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    // Two `Host` lines would be two opinions.
+    // Two `Host` lines would be ambiguous, so both are rejected.
     let host = only(headers, &HOST).filter(|host| names_this_machine(host));
     let Some(host) = host.filter(|_| local) else {
         return Err(Refusal::new(
@@ -159,32 +162,32 @@ fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
             "the demo answers to its own machine alone",
         ));
     };
-    let ours = |origin: &str| {
+    let is_same_origin = |origin: &str| {
         origin
             .split_once("://")
             .is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
     };
-    if headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(ours) {
+    if headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(is_same_origin) {
         return Err(Refusal::origin());
     }
-    let from_elsewhere = headers
+    let is_cross_site = headers
         .get(SEC_FETCH_SITE)
         .is_some_and(|site| site != "same-origin" && site != "none");
-    if from_elsewhere {
+    if is_cross_site {
         Err(Refusal::origin())
     } else {
         Ok(())
     }
 }
 
-/// A header that stands there once.
+/// Returns a header's value if it occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?.to_str().ok()?;
     lines.next().is_none().then_some(line)
 }
 
-/// `localhost` or a loopback address, with a port or without.
+/// Accepts `localhost` or a loopback address, with or without a port.
 fn names_this_machine(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
@@ -218,7 +221,7 @@ fn uncached(mut response: Response) -> Response {
 mod tests {
     use super::*;
 
-    fn admitted(peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
+    fn is_admitted(peer: &str, headers: &[(&'static str, &'static str)]) -> bool {
         let headers = headers.iter().map(|(name, value)| {
             (
                 HeaderName::from_static(name),
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine() {
+    fn local_host_names_are_recognised() {
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -265,23 +268,23 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_may_ask() {
+    fn requests_from_this_machine_are_accepted() {
         for peer in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
-            assert!(admitted(peer, &[("host", "localhost:8080")]), "{peer}");
+            assert!(is_admitted(peer, &[("host", "localhost:8080")]), "{peer}");
         }
         let same = [
             ("host", "127.0.0.1:8080"),
             ("origin", "http://127.0.0.1:8080"),
             ("sec-fetch-site", "same-origin"),
         ];
-        assert!(admitted("127.0.0.1:5", &same));
+        assert!(is_admitted("127.0.0.1:5", &same));
     }
 
     #[test]
-    fn nobody_else_may() {
-        assert!(!admitted("", &[("host", "localhost")]), "no peer");
+    fn other_requests_are_rejected() {
+        assert!(!is_admitted("", &[("host", "localhost")]), "no peer");
         assert!(
-            !admitted("192.168.1.7:5", &[("host", "localhost")]),
+            !is_admitted("192.168.1.7:5", &[("host", "localhost")]),
             "another machine"
         );
         let host = ("host", "localhost:8080");
@@ -300,12 +303,12 @@ mod tests {
             &[host, ("sec-fetch-site", "cross-site")],
         ];
         for headers in cases {
-            assert!(!admitted("127.0.0.1:5", headers), "{headers:?}");
+            assert!(!is_admitted("127.0.0.1:5", headers), "{headers:?}");
         }
     }
 
     #[test]
-    fn bodies() {
+    fn booking_bodies_are_parsed() {
         assert_eq!(negocio_id(br#"{"negocio_id":"7"}"#).as_deref(), Some("7"));
         for body in ["", "[]", r#"{"negocio_id":7}"#, "{}"] {
             assert_eq!(negocio_id(body.as_bytes()), None, "{body}");

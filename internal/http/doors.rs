@@ -1,4 +1,4 @@
-//! What the routes need of the rest of the server.
+//! The state that the routes share with the rest of the server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,43 +14,44 @@ use crate::shard::Shards;
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
 
-/// One a server; its listeners share it.
+/// The state of one server, shared by all of its listeners.
 pub struct Doors {
-    /// Limits.
+    /// The named limits of the HTTP side.
     pub config: Config,
-    /// The connections there may be; made from the same config with [`Seats::new`].
+    /// The connection limits, made from the same config with [`ConnectionLimits::new`].
     pub seats: Seats,
-    /// The certificate, if the server ends TLS itself; whoever makes it also [keeps](Tls::keep) it.
+    /// The certificate, if the server terminates TLS itself. Its creator must also start
+    /// [reloading](Tls::start_reload) it.
     pub tls: Option<Tls>,
-    /// The streams.
+    /// The configured streams, by name.
     pub catalog: Arc<Catalog>,
-    /// Who a token says is there.
+    /// Verifies tokens into principals.
     pub verifier: Arc<Verifier>,
-    /// What they may read.
+    /// Decides which channels a principal may read.
     pub policy: Arc<Policy>,
-    /// What the hook's callers must present. None: anyone may hint.
+    /// The key that hook requests must present. With `None`, anyone may send hints.
     pub hook_key: Option<ApiKey>,
-    /// Where hints go.
+    /// Receives the hook's hints and reads the database.
     pub engine: Engine,
-    /// Where numbers come from.
+    /// Holds the latest frame of each topic.
     pub hub: Arc<Hub>,
-    /// Where WebSockets go.
+    /// The shards, which take over upgraded WebSockets.
     pub shards: Arc<Shards>,
-    /// Counted here and shown at `/metrics`.
+    /// The metrics counted here and exported at `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// Behind `/dashboard`.
+    /// The operations behind the `/dashboard` addresses.
     pub operations: Arc<Operations>,
-    /// Asked by `/ready`.
+    /// The readiness check that `/ready` runs.
     pub readiness: Arc<dyn Readiness>,
-    /// Asked by `/openapi.json` and `/asyncapi.json`.
+    /// The source of column types for `/openapi.json` and `/asyncapi.json`.
     pub shapes: Arc<dyn Shapes>,
-    /// For token expiry and `/health`.
+    /// The wall clock for token expiry and `/health`.
     pub clock: Clock,
-    /// The stop signal; counts the connections.
+    /// The stop signal, which also counts the open connections.
     pub drain: Drain,
-    /// The embedded page's files.
+    /// The static files of the embedded page.
     pub assets: &'static [Asset],
-    /// More addresses.
+    /// Additional routes, such as the demo's; see [`BoxedRoutes`].
     pub extra: Option<Extra>,
 }
 

@@ -1,4 +1,4 @@
-//! `GET /<stream>/<key>/events`: the same numbers as Server-Sent Events, newest wins.
+//! `GET /<stream>/<key>/events`: the topic's frames as Server-Sent Events; the newest frame wins.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,48 +22,49 @@ use crate::http::snapshot::data;
 use crate::http::{Doors, Response};
 use crate::hub::{Update, Watcher};
 
-/// Stops nginx from holding events back.
+/// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Longest sleep towards a token's expiry: the wall clock may be set meanwhile.
+/// The longest sleep towards a token's expiry, because the wall clock may be set meanwhile.
 const EXPIRY_CHECK: Duration = Duration::from_secs(5);
-/// When clients of a server that stops should come back, in milliseconds: spread out.
+/// The range of the reconnect delay, in milliseconds, sent to clients when the server stops. The
+/// delay is random so that clients do not reconnect all at once.
 const COME_BACK_MS: std::ops::Range<u64> = 1_000..5_000;
 
-/// One event stream. It ends with its token, with the server, or with its client.
+/// One client's event stream. It ends with the token, the server, or the client.
 struct Feed {
     watcher: Watcher,
     event: String,
     expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
-    /// Count it against the limits while it lasts.
+    /// The permits that count the stream against the limits while it lasts.
     _places: Vec<OwnedSemaphorePermit>,
 }
 
-/// Answers with a stream that never ends by itself.
+/// Answers with an event stream that does not end by itself.
 pub(super) async fn follow(
-    doors: Arc<Doors>,
+    state: Arc<Doors>,
     stream: String,
     key: String,
-    call: Call,
+    head: Call,
 ) -> Result<Response, Refusal> {
-    let (channel, principal) = visit(&doors, &stream, &key, &call, Call::gets).await?;
-    if doors.drain.is_stopping() {
+    let (channel, principal) = visit(&state, &stream, &key, &head, Call::gets).await?;
+    if state.drain.is_stopping() {
         return Err(Refusal::unavailable(
             "draining",
             "the server is stopping; come back",
             SOON,
         ));
     }
-    let places = places(&doors, &call, Some(principal.user()))?;
+    let permits = places(&state, &head, Some(principal.user()))?;
     let feed = Feed {
-        _places: places,
-        watcher: doors.hub.watch(&channel),
-        event: doors.catalog.get(channel.topic.stream).event.clone(),
-        expired: Box::pin(ended(doors.clock.clone(), principal)),
-        drain: doors.drain.clone(),
+        _places: permits,
+        watcher: state.hub.watch(&channel),
+        event: state.catalog.get(channel.topic.stream).event.clone(),
+        expired: Box::pin(ended(state.clock.clone(), principal)),
+        drain: state.drain.clone(),
     };
     let events = warp::sse::keep_alive()
-        .interval(doors.config.event_heartbeat)
+        .interval(state.config.event_heartbeat)
         .stream(unfold(Some(feed), next));
     let mut response = warp::sse::reply(events).into_response();
     response
@@ -99,7 +100,7 @@ fn goodbye() -> Event {
         .retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
 }
 
-/// Resolves when the token has ended or was revoked.
+/// Completes when the token has expired or was revoked.
 async fn ended(clock: Clock, principal: Principal) {
     loop {
         let left_s =

@@ -1,4 +1,5 @@
-//! Goodbye to a connection that finds no seat: one write, no parsing, no task unless the client deserves a moment to read it.
+//! The response to a connection over the limits: one write, no parsing, and a task only for a few
+//! clients that get time to read it.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -13,14 +14,14 @@ use crate::drain::Drain;
 use crate::http::refusal::json_error;
 use crate::http::seats::Full;
 
-/// Goodbyes that may linger at a time; beyond them a connection is just dropped.
+/// The most rejected connections that linger at a time; further ones are closed at once.
 const MAX_LINGERING: usize = 64;
-/// How long one may.
+/// The time a rejected connection may linger.
 const LINGER: Duration = Duration::from_secs(1);
-/// Seconds after which to try again.
+/// The `Retry-After` of the response, in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
-/// Says goodbye to connections over the limit.
+/// Rejects connections over the limits.
 #[derive(Debug)]
 pub(super) struct Farewell {
     lingering: Arc<Semaphore>,
@@ -35,11 +36,12 @@ impl Farewell {
         }
     }
 
-    /// Sends `503` and closes. To close while the client's request lies unread would reset the connection, and the client would see an
-    /// error instead of the answer; so a few get a second in which what they say is read and thrown away.
-    pub(super) fn bid(&self, mut socket: std::net::TcpStream, full: Full) {
-        let sent =
-            socket.write(text(full).as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok();
+    /// Sends `503` and closes. Closing while the client's request is unread would reset the
+    /// connection, and the client would see an error instead of the response. So a few connections
+    /// get a second in which their bytes are read and thrown away.
+    pub(super) fn bid(&self, mut socket: std::net::TcpStream, exceeded: Full) {
+        let sent = socket.write(text(exceeded).as_bytes()).is_ok()
+            && socket.shutdown(Shutdown::Write).is_ok();
         let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else {
             return;
         };
@@ -48,9 +50,9 @@ impl Farewell {
         };
         if sent {
             self.drain.spawn_until_stop(async move {
-                let mut heard = [0; 1024];
+                let mut discarded = [0; 1024];
                 let _ = tokio::time::timeout(LINGER, async {
-                    while let Ok(1..) = socket.read(&mut heard).await {}
+                    while let Ok(1..) = socket.read(&mut discarded).await {}
                 })
                 .await;
                 drop(permit);
@@ -59,8 +61,8 @@ impl Farewell {
     }
 }
 
-fn text(full: Full) -> String {
-    let (code, message) = match full {
+fn text(exceeded: Full) -> String {
+    let (code, message) = match exceeded {
         Full::House => (
             "connection_limit",
             "the server has all the connections it can hold; come back later",

@@ -1,4 +1,5 @@
-//! `GET /health`: the process lives. `GET /ready`: it can do its work, or why not.
+//! `GET /health`: the process is alive. `GET /ready`: the server can do its work, or the reasons it
+//! can't.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,27 +14,27 @@ use crate::http::refusal::{Refusal, json_response};
 use crate::http::{Doors, Response};
 use crate::operations::Report;
 
-/// How long the database may take to show that it is there; probes give up after a few seconds.
+/// The time the readiness check may take, because probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// 200 while the process lives.
-pub(super) fn health(doors: &Doors, started: Instant, call: &Call) -> Result<Response, Refusal> {
-    call.reads()?;
-    let body = json!({"status": "ok", "timestamp": doors.clock.now().to_string(), "uptime": started.elapsed().as_secs()});
+/// Answers 200 while the process is alive.
+pub(super) fn health(state: &Doors, started: Instant, head: &Call) -> Result<Response, Refusal> {
+    head.reads()?;
+    let body = json!({"status": "ok", "timestamp": state.clock.now().to_string(), "uptime": started.elapsed().as_secs()});
     Ok(uncached(json_response(body.to_string())))
 }
 
-/// 200 or 503, with reasons.
-pub(super) async fn ready(doors: Arc<Doors>, call: Call) -> Result<Response, Refusal> {
-    call.reads()?;
-    let report = timeout(REPORT_TIMEOUT, doors.readiness.report()).await;
+/// Answers 200 or 503, with the reasons.
+pub(super) async fn ready(state: Arc<Doors>, head: Call) -> Result<Response, Refusal> {
+    head.reads()?;
+    let report = timeout(REPORT_TIMEOUT, state.readiness.report()).await;
     let report = report.unwrap_or_else(|_| Report {
         ready: false,
         database: Err("no answer in time".into()),
         listener: "unknown",
         streams: Vec::new(),
     });
-    let draining = doors.drain.is_stopping();
+    let draining = state.drain.is_stopping();
     let mut response = uncached(json_response(json(&report, draining).to_string()));
     if !report.ready || draining {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -76,7 +77,7 @@ mod tests {
     use crate::operations::StreamReport;
 
     #[test]
-    fn reasons_are_told() {
+    fn problems_are_reported() {
         let report = Report {
             ready: false,
             database: Err("connection refused".into()),

@@ -1,14 +1,14 @@
-//! The hook's body: which key may have changed.
+//! The hook's body, which names the key that may have changed.
 
 use serde_json::Value;
 
 use crate::ident::Key;
 use crate::stream::{KeyType, Stream};
 
-/// Any name for the key's field is fine where the stream's own is not at hand.
+/// The generic name of the key's field, for senders that do not know the stream's own.
 const KEY: &str = "key";
 
-/// Why a body names no key.
+/// The reason a body is not a valid hint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HintError {
     #[error("expected a JSON object")]
@@ -19,8 +19,10 @@ pub(super) enum HintError {
     Action,
 }
 
-/// Reads the key of `{"<key_field>": …, "action": …}` or `{"key": …}`. What the action says does not matter, since the row is read again
-/// whatever it was; that it is text does, since anything else is a mistake worth telling.
+/// Parses the key of `{"<key_field>": …, "action": …}` or `{"key": …}`.
+///
+/// The action's value does not matter, since the row is read again in any case. It must be text,
+/// because anything else is a mistake worth reporting.
 pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, HintError> {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
         return Err(HintError::NotJson);
@@ -58,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rest_api_sends() {
+    fn bodies_of_the_rest_api_are_parsed() {
         for action in [
             "created",
             "updated",
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hint_says_what_was_expected() {
+    fn invalid_body_names_the_expected_value() {
         for body in [
             "",
             "{",
@@ -142,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_body_is_safe(body in ".*") {
+        fn arbitrary_body_does_not_panic(body in ".*") {
             let _ = read(&body, KeyType::Text);
         }
     }

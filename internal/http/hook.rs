@@ -1,4 +1,4 @@
-//! `POST /notify/<stream>`: a hint that a key may have changed, answered once it was read.
+//! `POST /notify/<stream>`: a hint that a key may have changed, answered after the key was read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,53 +20,54 @@ use crate::ident::{StreamId, Topic};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The hook of one listener.
+/// The change hook of one listener.
 pub(super) struct Hook {
-    doors: Arc<Doors>,
+    state: Arc<Doors>,
     bucket: Bucket,
 }
 
 impl Hook {
-    pub(super) fn new(doors: Arc<Doors>) -> Self {
+    pub(super) fn new(state: Arc<Doors>) -> Self {
         let bucket = Bucket::new(
-            doors.config.hook_per_second,
-            doors.config.hook_burst,
+            state.config.hook_per_second,
+            state.config.hook_burst,
             Instant::now(),
         );
-        Self { doors, bucket }
+        Self { state, bucket }
     }
 
     /// Answers within the hook's deadline, which body and read share.
     pub(super) async fn notify<B: Buf, E>(
         self: Arc<Self>,
         path: String,
-        call: Call,
+        head: Call,
         body: impl Stream<Item = Result<B, E>>,
     ) -> Result<Response, Refusal> {
-        let config = &self.doors.config;
+        let config = &self.state.config;
         let deadline = tokio::time::Instant::now() + config.hook_timeout;
         let stream = self.stream(&path)?;
-        self.admit(&call)?;
+        self.admit(&head)?;
         let body = timeout_at(deadline, body::collect(body, config.hook_body_bytes))
             .await
             .map_err(|_| too_slow())?;
         let topic = self.topic(stream, &body.map_err(refuse_body)?)?;
-        match timeout_at(deadline, self.doors.engine.settle(&topic)).await {
+        match timeout_at(deadline, self.state.engine.settle(&topic)).await {
             Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
-            late => {
-                // At debug, since whoever reads has logged why, and a hook comes with every change.
-                debug!(key = %topic.key, in_time = late.is_ok(), "a hook's key could not be read; it stays marked");
+            failed => {
+                // Logged at debug: the engine has logged the reason, and a hook comes with every
+                // change.
+                debug!(key = %topic.key, in_time = failed.is_ok(), "a hook's key could not be read; it stays marked");
                 Err(unsettled())
             }
         }
     }
 
-    /// Which stream a path concerns: one of the extra names, or the stream's own.
+    /// Resolves the stream of a path: one of the extra names, or the stream's own.
     fn stream(&self, path: &str) -> Result<StreamId, Refusal> {
         let path = segment(path).ok_or_else(Refusal::not_found)?;
         let Doors {
             config, catalog, ..
-        } = &*self.doors;
+        } = &*self.state;
         let named = config
             .hook_paths
             .iter()
@@ -77,35 +78,36 @@ impl Hook {
             .ok_or_else(Refusal::not_found)
     }
 
-    /// What can be refused before a byte of the body is read.
-    fn admit(&self, call: &Call) -> Result<(), Refusal> {
-        call.posts()?;
-        if let Some(key) = &self.doors.hook_key {
-            let presented = call.headers.get(API_KEY).map(HeaderValue::as_bytes);
+    /// Runs the checks that come before the body: method, key, rate, content type and announced
+    /// size.
+    fn admit(&self, head: &Call) -> Result<(), Refusal> {
+        head.posts()?;
+        if let Some(key) = &self.state.hook_key {
+            let presented = head.headers.get(API_KEY).map(HeaderValue::as_bytes);
             if !presented
-                .or_else(|| call.bearer().map(str::as_bytes))
+                .or_else(|| head.bearer().map(str::as_bytes))
                 .is_some_and(|presented| key.matches(presented))
             {
                 debug!(
-                    peer = call.peer_address(),
+                    peer = head.peer_address(),
                     "a hook without the key was refused"
                 );
-                let refusal = Refusal::unauthorized(
+                let error = Refusal::unauthorized(
                     "Bearer",
                     "expected X-API-Key, or Authorization: Bearer, with the hook's key",
                 );
-                return Err(refusal.counted_as("hook_key"));
+                return Err(error.counted_as("hook_key"));
             }
         }
         if !self.bucket.take(Instant::now()) {
-            let refusal = Refusal::new(
+            let error = Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
                 "too many hooks; this one was not looked at",
             );
-            return Err(refusal.retry_after(Duration::from_secs(1)));
+            return Err(error.retry_after(Duration::from_secs(1)));
         }
-        if !is_json(&call.header(CONTENT_TYPE)) {
+        if !is_json(&head.header(CONTENT_TYPE)) {
             let message = "expected Content-Type: application/json";
             return Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -113,9 +115,10 @@ impl Hook {
                 message,
             ));
         }
-        // A client that asks first is spared the sending; of others the body is read, see `body`.
-        let announced = call.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
-        if announced > self.doors.config.hook_body_bytes as u64 && call.headers.contains_key(EXPECT)
+        // With `Expect: 100-continue`, an oversize body need not be sent at all. Other oversize
+        // bodies are read; see `body`.
+        let announced = head.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
+        if announced > self.state.config.hook_body_bytes as u64 && head.headers.contains_key(EXPECT)
         {
             return Err(refuse_body(BodyError::TooLarge));
         }
@@ -123,8 +126,9 @@ impl Hook {
     }
 
     fn topic(&self, stream: StreamId, body: &[u8]) -> Result<Topic, Refusal> {
-        let definition = self.doors.catalog.get(stream);
-        // Without the database nobody can be watching, but neither can the key be judged.
+        let definition = self.state.catalog.get(stream);
+        // Without the database the key's type is unknown, so the key can't be checked. Nobody can
+        // be subscribed to it either.
         let key_type = *definition.key_type.get().ok_or_else(unsettled)?;
         let key = hint::parse(body, definition, key_type)
             .map_err(|error| Refusal::bad_request("bad_hook", error.to_string()))?;
@@ -159,7 +163,8 @@ fn refuse_body(error: BodyError) -> Refusal {
     }
 }
 
-/// `application/json` or `application/<anything>+json`, with or without parameters; nothing at all is taken for JSON.
+/// Accepts `application/json` and `application/<anything>+json`, with or without parameters. A
+/// missing type counts as JSON.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type
         .split(';')
@@ -177,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_by_any_name() {
+    fn json_content_types_are_recognised() {
         for json in [
             "",
             "application/json",

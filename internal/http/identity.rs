@@ -1,4 +1,4 @@
-//! Who asks, and whether they may: the same for a WebSocket, a snapshot and an event stream.
+//! Authentication and permissions, shared by WebSockets, snapshots and event streams.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::http::{Doors, proxies};
 use crate::ident::{Channel, UserId};
 use crate::stream::ChannelError;
 
-/// When to come back after a limit.
+/// The `Retry-After` of a response to a client over its limit.
 const LATER: Duration = Duration::from_secs(5);
-/// When to ask again after something could not be looked up.
+/// The `Retry-After` after a look-up failed or while the server stops.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 
-/// Refuses pages that are not on the list. CORS does not protect WebSockets, so the server must.
-pub(super) fn check_origin(doors: &Doors, call: &Call) -> Result<(), Refusal> {
-    match call.headers.get(ORIGIN) {
+/// Rejects pages that are not on the list. CORS does not protect WebSockets, so the server must.
+pub(super) fn check_origin(state: &Doors, head: &Call) -> Result<(), Refusal> {
+    match head.headers.get(ORIGIN) {
         Some(origin)
             if !origin
                 .to_str()
-                .is_ok_and(|origin| doors.config.origins.allow(origin)) =>
+                .is_ok_and(|origin| state.config.origins.allow(origin)) =>
         {
             Err(Refusal::origin())
         }
@@ -34,69 +34,77 @@ pub(super) fn check_origin(doors: &Doors, call: &Call) -> Result<(), Refusal> {
     }
 }
 
-/// Who the request's token says is there.
-pub(super) async fn authenticate(doors: &Doors, call: &Call) -> Result<Principal, Refusal> {
-    let Some(token) = call.token() else {
-        let refusal = Refusal::unauthorized(
+/// Verifies the request's token and returns its principal.
+///
+/// # Errors
+/// 401 without a valid token, 503 if the token could not be checked in time.
+pub(super) async fn authenticate(state: &Doors, head: &Call) -> Result<Principal, Refusal> {
+    let Some(token) = head.token() else {
+        let response = Refusal::unauthorized(
             "Bearer",
             "expected a token: Authorization: Bearer, or ?token=",
         );
-        return Err(refusal.counted_as(TokenError::Missing.reason()));
+        return Err(response.counted_as(TokenError::Missing.reason()));
     };
-    let verified = timeout(doors.config.answer_timeout, doors.verifier.verify(&token)).await;
+    let verified = timeout(state.config.answer_timeout, state.verifier.verify(&token)).await;
     verified
         .unwrap_or(Err(TokenError::KeysUnavailable))
         .map_err(|error| {
             debug!(
                 reason = error.reason(),
-                peer = call.peer_address(),
+                peer = head.peer_address(),
                 "a token was refused"
             );
-            let refusal = match error {
+            let response = match error {
                 _ if error.is_temporary() => {
                     Refusal::unavailable("unavailable", error.to_string(), SOON)
                 }
                 _ => Refusal::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
             };
-            refusal.counted_as(error.reason())
+            response.counted_as(error.reason())
         })
 }
 
-/// The same at once; None: there is none to be welcomed, or only [`authenticate`] can tell.
-pub(super) fn authenticate_at_once(doors: &Doors, call: &Call) -> Option<Principal> {
-    doors.verifier.verify_at_once(&call.token()?)?.ok()
+/// Synchronous variant of [`authenticate`]. Returns `None` if the token is missing or invalid, or
+/// if checking it needs I/O.
+pub(super) fn authenticate_at_once(state: &Doors, head: &Call) -> Option<Principal> {
+    state.verifier.verify_at_once(&head.token()?)?.ok()
 }
 
-/// The places that somebody who stays must have, beside the connection's own: one of the user's, if that is known, and where a proxy says whom it speaks for,
-/// one of that address's.
+/// Acquires the permits that a long-lived connection needs beside its own: one of the user's, if
+/// the user is known, and one of the client's address, if a trusted proxy names it.
 pub(super) fn places(
-    doors: &Doors,
-    call: &Call,
+    state: &Doors,
+    head: &Call,
     user: Option<&UserId>,
 ) -> Result<Vec<OwnedSemaphorePermit>, Refusal> {
-    let Doors { seats, config, .. } = doors;
+    let Doors {
+        seats: limits,
+        config,
+        ..
+    } = state;
     let user = user
-        .map(|user| seats.take_user(user))
+        .map(|user| limits.take_user(user))
         .transpose()
         .map_err(|()| {
-            let refusal = Refusal::new(
+            let error = Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "user_limit",
                 "too many connections of this user",
             );
-            refusal.retry_after(LATER)
+            error.retry_after(LATER)
         })?;
-    let proxy = call
+    let proxy = head
         .address
         .map(|address| address.ip())
         .filter(|address| config.proxies.trust(*address));
     let client = proxy.map(|proxy| {
         config
             .proxies
-            .client(proxy, &call.header(proxies::FORWARDED))
+            .client(proxy, &head.header(proxies::FORWARDED))
     });
     let address = client
-        .map(|client| seats.take_address(client))
+        .map(|client| limits.take_address(client))
         .transpose()
         .map_err(|_| {
             Refusal::unavailable(
@@ -112,27 +120,28 @@ pub(super) fn places(
         .collect())
 }
 
-/// Who may see `<stream>/<key>`, and what that is. The order of refusals: no such stream, the method, the token, the key, the permission.
+/// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
+/// run in this order: stream, method, token, key, permission.
 pub(super) async fn visit(
-    doors: &Doors,
+    state: &Doors,
     stream: &str,
     key: &str,
-    call: &Call,
+    head: &Call,
     method: impl FnOnce(&Call) -> Result<(), Refusal>,
 ) -> Result<(Channel, Principal), Refusal> {
     let (stream, key) = segment(stream)
         .zip(segment(key))
         .ok_or_else(Refusal::not_found)?;
-    doors.catalog.find(&stream).ok_or_else(Refusal::not_found)?;
-    method(call)?;
-    let principal = authenticate(doors, call).await?;
-    let channel = resolve(doors, &stream, &key)?;
-    authorize(doors, &principal, &channel).await?;
+    state.catalog.find(&stream).ok_or_else(Refusal::not_found)?;
+    method(head)?;
+    let principal = authenticate(state, head).await?;
+    let channel = resolve(state, &stream, &key)?;
+    authorize(state, &principal, &channel).await?;
     Ok((channel, principal))
 }
 
-fn resolve(doors: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
-    doors
+fn resolve(state: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
+    state
         .catalog
         .resolve(&format!("{stream}:{key}"))
         .map_err(|error| match error {
@@ -142,8 +151,8 @@ fn resolve(doors: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
         })
 }
 
-/// Lets through who may read the channel.
-async fn authorize(doors: &Doors, principal: &Principal, channel: &Channel) -> Result<(), Refusal> {
+/// Checks the principal's permission to read the channel.
+async fn authorize(state: &Doors, principal: &Principal, channel: &Channel) -> Result<(), Refusal> {
     let forbidden = || {
         Refusal::new(
             StatusCode::FORBIDDEN,
@@ -151,17 +160,17 @@ async fn authorize(doors: &Doors, principal: &Principal, channel: &Channel) -> R
             "this token may not read that",
         )
     };
-    match doors.policy.decide(principal, &doors.catalog, channel) {
+    match state.policy.decide(principal, &state.catalog, channel) {
         Decision::Allowed => return Ok(()),
         Decision::Forbidden => return Err(forbidden()),
         Decision::Ask => {}
     }
-    let stream = doors.catalog.get(channel.topic.stream);
-    let asked = doors.policy.ask(principal.user(), stream, &channel.topic);
-    match timeout(doors.config.answer_timeout, asked).await {
+    let stream = state.catalog.get(channel.topic.stream);
+    let lookup = state.policy.ask(principal.user(), stream, &channel.topic);
+    match timeout(state.config.answer_timeout, lookup).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(forbidden()),
-        // The policy has logged why.
+        // The policy has already logged the reason.
         Ok(Err(_)) | Err(_) => Err(Refusal::unavailable(
             "unavailable",
             "the permission could not be looked up; ask again",

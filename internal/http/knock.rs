@@ -1,7 +1,9 @@
-//! The short way to a WebSocket: a request that lies whole in the first bytes, for which nothing has to be waited.
+//! The fast path to a WebSocket: a request that is complete in the first bytes and needs no
+//! waiting.
 //!
-//! It only ever grants: whatever is refused, unusual, incomplete or not for `/ws` goes the long way, through hyper and the routes, where all
-//! answers are made. So there is one set of rules, in [`websocket`], and this is about cost alone.
+//! This path only grants upgrades. A request that is rejected, unusual, incomplete or not for `/ws`
+//! goes through hyper and the routes, which make all other responses. So there is one set of rules,
+//! in [`websocket`], and this path only saves cost.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,34 +17,36 @@ use crate::http::site::{Quay, WEBSOCKETS as PATH};
 use crate::http::{Doors, Response, websocket};
 use crate::shard::Admitted;
 
-/// More than browsers and proxies send; who sends more goes the long way.
+/// The most header lines, above those of browsers and proxies. Requests with more use the regular
+/// path.
 const MAX_HEADERS: usize = 48;
 
-/// Grants a WebSocket to whoever asks for one so plainly that it can be done now.
+/// Upgrades a plain WebSocket request without waiting. Returns `None` if the request needs the
+/// regular path.
 pub(super) fn admit(
-    doors: &Doors,
-    quay: Option<&Quay>,
-    said: &[u8],
+    state: &Doors,
+    extension: Option<&Quay>,
+    bytes: &[u8],
     address: SocketAddr,
 ) -> Option<Admitted> {
-    let (mut call, used) = read(said)?;
-    call.address = Some(address);
-    let (response, principal, permits) = websocket::open_at_once(doors, &call, quay)?;
-    let interpreter = quay.and_then(|quay| quay.interpreter.clone());
+    let (mut head, used) = read(bytes)?;
+    head.address = Some(address);
+    let (response, principal, permits) = websocket::open_at_once(state, &head, extension)?;
+    let in_band_upgrade = extension.and_then(|extension| extension.interpreter.clone());
     Some(Admitted {
         principal: Arc::new(principal),
         permits,
-        interpreter,
+        interpreter: in_band_upgrade,
         answer: write(&response),
         used,
     })
 }
 
-/// A GET of our path over HTTP/1.1 without a body, and the length of its head.
-fn read(said: &[u8]) -> Option<(Call, usize)> {
+/// Parses a GET of `/ws` over HTTP/1.1 without a body. Also returns the length of its head.
+fn read(bytes: &[u8]) -> Option<(Call, usize)> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut lines);
-    let Ok(httparse::Status::Complete(used)) = request.parse(said) else {
+    let Ok(httparse::Status::Complete(used)) = request.parse(bytes) else {
         return None;
     };
     if request.method != Some("GET") || request.version != Some(1) {
@@ -63,7 +67,7 @@ fn read(said: &[u8]) -> Option<(Call, usize)> {
     plain.then(|| (Call::get(headers, target.query().unwrap_or_default()), used))
 }
 
-/// The head of an answer without a body.
+/// Formats the head of a response without a body.
 fn write(response: &Response) -> Vec<u8> {
     let status = response.status();
     let mut head = Vec::with_capacity(192);
@@ -92,15 +96,15 @@ mod tests {
     const HEAD: &str = "GET /ws?token=a%20b HTTP/1.1\r\nHost: x\r\nX: 1\r\nx: 2\r\n\r\n";
 
     #[test]
-    fn a_plain_request_is_read_up_to_its_end() {
-        let (call, used) = read(format!("{HEAD}more").as_bytes()).unwrap();
-        assert_eq!((used, call.token().as_deref()), (HEAD.len(), Some("a b")));
-        assert_eq!(call.header(HeaderName::from_static("x")), "1, 2");
+    fn plain_request_is_parsed_up_to_its_end() {
+        let (head, used) = read(format!("{HEAD}more").as_bytes()).unwrap();
+        assert_eq!((used, head.token().as_deref()), (HEAD.len(), Some("a b")));
+        assert_eq!(head.header(HeaderName::from_static("x")), "1, 2");
         assert!(read(b"GET /ws HTTP/1.1\r\n\r\n").is_some());
     }
 
     #[test]
-    fn everything_else_goes_the_long_way() {
+    fn every_other_request_takes_the_regular_path() {
         for end in 0..HEAD.len() {
             assert!(read(&HEAD.as_bytes()[..end]).is_none(), "{end}");
         }

@@ -1,12 +1,15 @@
 //! The HTTP side: listening sockets, warp's routing, and every address the server answers.
 //!
-//! [`bind`] and [`serve`] own the listening socket, which is lent to the shards, and the connections; `routes` is the whole URL space on one screen; beside it stands
-//! one file an address. A WebSocket only knocks here: once its origin and token are found good, the raw socket goes to a shard and
-//! nothing of HTTP stays behind. Most ask so plainly that hyper is never called: `knock` judges them in the shard, which accepts and
-//! hears the first words. warp is named in this module alone.
+//! [`bind`] and [`serve`] own the listening socket, which is lent to the shards, and its
+//! connections. `routes` holds the whole URL space on one screen, and there is one file per
+//! address. This module only checks a WebSocket's origin and token. After the upgrade the raw
+//! socket goes to a shard, and nothing of HTTP stays behind. Most WebSocket requests never reach
+//! hyper: `fast_upgrade` checks them on the shard's thread, which accepts connections and reads
+//! their first bytes. No other module names warp.
 //!
-//! Two rules hold everywhere. A token never leaves the request it came with: no type that holds one can be printed, and warp's typed
-//! query filter, which logs queries that it can't read, is not used. And whatever waits has a deadline.
+//! Two rules hold everywhere. A token never leaves the request it came with: no type that holds a
+//! token can be printed, and warp's typed query filter is not used, because it logs queries that it
+//! can't read. And every wait has a deadline.
 
 mod accept;
 mod assets;
@@ -53,7 +56,7 @@ pub use origin::{InvalidOrigin, Origins};
 pub use page::Asset;
 pub use proxies::{InvalidProxies, Proxies};
 pub use refusal::json_error;
-/// What the hook makes of a body, for fuzzing.
+/// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn parse_hint(
     body: &[u8],
@@ -68,9 +71,11 @@ pub use sockets::Sockets;
 pub use specification::Shapes;
 pub use tls::{Tls, TlsError, TlsFiles};
 
-/// An answer, ready to be sent.
+/// An HTTP response, ready to be sent.
 pub type Response = warp::reply::Response;
 
-/// More addresses, tried after ours and before the streams'. What they reject falls through to `404`, a wrong method too, so they should
-/// answer every method of their paths.
+/// Additional routes, tried after the server's own and before those of the streams.
+///
+/// A request that they reject falls through to `404`, even if only its method was wrong, so they
+/// should answer every method of their paths.
 pub type Extra = warp::filters::BoxedFilter<(Response,)>;

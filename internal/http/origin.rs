@@ -1,18 +1,19 @@
-//! Which pages may talk to the server from a browser.
+//! The allow-list of browser origins.
 
 use std::str::FromStr;
 
 /// The allow-list of `ALLOWED_ORIGINS`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origins {
-    /// Every page. Safe, because nothing that a browser adds by itself (a cookie, say) ever authenticates here.
+    /// Every page. Safe, because nothing that a browser adds by itself (such as a cookie) ever
+    /// authenticates here.
     #[default]
     Any,
-    /// These alone, in the form browsers send: lower case, no path, no default port.
+    /// Only these origins, in the form browsers send: lower case, no path, no default port.
     Listed(Vec<String>),
 }
 
-/// An entry of the list is no origin.
+/// The error for a list entry that is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no origin; expected a comma-separated list such as https://panel.example.com,http://localhost:4200, or *"
@@ -20,7 +21,8 @@ pub enum Origins {
 pub struct InvalidOrigin(pub String);
 
 impl Origins {
-    /// Whether a page of that origin may. Programs send no origin, and are none of this list's business: pass them by.
+    /// Returns whether a page of that origin may connect. Programs send no `Origin` header; do not
+    /// call this for them.
     pub fn allow(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
@@ -30,10 +32,11 @@ impl Origins {
         }
     }
 
-    /// The list of these entries, as people write them; none, or a `*` among them, means any.
+    /// Parses the entries of a list in any common spelling. An empty list, or one with a `*`, allows
+    /// any origin.
     ///
     /// # Errors
-    /// The first entry that is no origin.
+    /// Returns the first entry that is no origin.
     pub fn from_entries<'a>(
         entries: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, InvalidOrigin> {
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_brought_to_the_form_browsers_send() {
+    fn entries_are_normalised_to_the_form_browsers_send() {
         let origins: Origins =
             "https://Panel.example.com/, http://localhost:4200,https://x.example:443"
                 .parse()
@@ -116,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_or_a_star_means_any() {
+    fn empty_list_or_star_allows_any_origin() {
         for list in ["", " ", "*", "https://a.example, *"] {
             assert_eq!(list.parse(), Ok(Origins::Any), "{list:?}");
         }
     }
 
     #[test]
-    fn what_is_no_origin_is_named() {
+    fn invalid_origin_is_named_in_the_error() {
         for entry in [
             "panel.example.com",
             "https://",

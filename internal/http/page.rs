@@ -19,18 +19,18 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// One file of the page.
+/// One static file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asset {
-    /// From the root, `/` for the page itself.
+    /// The path from the root; `/` is the page itself.
     pub path: &'static str,
-    /// With the character set, if it is text.
+    /// The content type, with the character set if it is text.
     pub content_type: &'static str,
-    /// What is sent.
+    /// The content as it is sent.
     pub bytes: &'static [u8],
 }
 
-/// All files, with their tags.
+/// All static files, each with its entity tag.
 #[derive(Debug, Clone)]
 pub(super) struct Page(Arc<HashMap<&'static str, (Asset, String)>>);
 
@@ -48,10 +48,10 @@ impl Page {
         self.0.contains_key(path)
     }
 
-    pub(super) fn show(&self, path: &str, call: &Call) -> Result<Response, Refusal> {
+    pub(super) fn show(&self, path: &str, head: &Call) -> Result<Response, Refusal> {
         let (asset, tag) = self.0.get(path).ok_or_else(Refusal::not_found)?;
-        call.reads()?;
-        let unchanged = tag_matches(&call.header(IF_NONE_MATCH), tag);
+        head.reads()?;
+        let unchanged = tag_matches(&head.header(IF_NONE_MATCH), tag);
         let mut response = Response::new(if unchanged {
             "".into()
         } else {
@@ -63,7 +63,8 @@ impl Page {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
         headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
-        // To be asked for again each time, which costs a 304: a new binary must not meet an old script.
+        // Browsers must revalidate each time, which costs a 304: a new binary must not meet an old
+        // script.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(CONTENT_SECURITY_POLICY, POLICY);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -72,7 +73,7 @@ impl Page {
     }
 }
 
-/// An entity tag: a hash of what is sent.
+/// Computes an entity tag: a hash of the content.
 pub(super) fn tag(bytes: &[u8]) -> String {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(bytes).iter().take(8) {

@@ -1,4 +1,5 @@
-//! Where a client comes from, where proxies stand between: what they say counts only if the operator trusts them, and only as far.
+//! The client's address behind proxies. `X-Forwarded-For` counts only as far as its proxies are
+//! trusted by the operator.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -8,19 +9,19 @@ use warp::http::header::HeaderName;
 
 use crate::http::call::joined;
 
-/// What proxies add the address of who called them to.
+/// The header to which each proxy appends the address of its client.
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Proxies whose `X-Forwarded-For` is believed.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies(Vec<Network>);
 
-/// The text is no list of addresses and networks.
+/// The error for text that is no list of addresses and networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected addresses or networks such as 10.0.0.0/8 or ::1, separated by commas")]
 pub struct InvalidProxies;
 
-/// The addresses that begin with the same bits.
+/// A network: all addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Network {
     base: IpAddr,
@@ -33,20 +34,20 @@ impl Network {
             .split_once('/')
             .map_or((text, None), |(base, bits)| (base, Some(bits)));
         let base = base.trim().parse::<IpAddr>().ok()?.to_canonical();
-        let most = if base.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(most), |bits| bits.trim().parse().ok())?;
-        (bits <= most).then_some(Self { base, bits })
+        let max_bits = if base.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(max_bits), |bits| bits.trim().parse().ok())?;
+        (bits <= max_bits).then_some(Self { base, bits })
     }
 
     fn holds(self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
-                let other = base.to_bits() ^ address.to_bits();
-                other.leading_zeros() >= self.bits
+                let differing = base.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.bits
             }
             (IpAddr::V6(base), IpAddr::V6(address)) => {
-                let other = base.to_bits() ^ address.to_bits();
-                other.leading_zeros() >= self.bits
+                let differing = base.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.bits
             }
             _ => false,
         }
@@ -69,12 +70,13 @@ impl FromStr for Proxies {
 }
 
 impl Proxies {
-    /// Whether this is one of them.
+    /// Returns whether this is the address of a trusted proxy.
     pub(super) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.holds(address))
     }
 
-    /// Who is behind a request: the connection's other end, unless that is a proxy that says more. The port is the connection's.
+    /// Returns the client's address: the connection's remote address, or the one that a trusted
+    /// proxy names. The port is the connection's.
     pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         SocketAddr::new(
             self.client(peer.ip(), &joined(headers, FORWARDED)),
@@ -82,8 +84,9 @@ impl Proxies {
         )
     }
 
-    /// Who called the proxy `peer`: the rightmost address that no trusted proxy has. What stands left of it was said by strangers. Where
-    /// the header is missing or broken, the last proxy that could be made out.
+    /// Returns the address of the proxy's client: the rightmost one that is no trusted proxy's.
+    /// Entries left of it come from untrusted senders. If the header is missing or broken, returns
+    /// the last proxy that could be identified.
     pub(super) fn client(&self, peer: IpAddr, forwarded: &str) -> IpAddr {
         let mut client = peer;
         for entry in forwarded.rsplit(',') {
@@ -99,7 +102,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it: some with a port, IPv6 then in brackets.
+/// Parses an address as proxies write it: some add a port, with IPv6 then in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
@@ -123,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_unless_configured() {
+    fn header_is_ignored_unless_the_proxy_is_trusted() {
         assert_eq!(client("", "127.0.0.1", "1.1.1.1"), "127.0.0.1");
         assert_eq!(client("10.0.0.0/8", "11.0.0.1", "1.1.1.1"), "11.0.0.1");
     }
 
     #[test]
-    fn the_rightmost_stranger_is_the_client() {
+    fn rightmost_untrusted_address_is_the_client() {
         let trusted = "10.0.0.0/8, ::1,2001:db8::/32";
         assert_eq!(client(trusted, "10.1.2.3", "1.1.1.1"), "1.1.1.1");
         assert_eq!(
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_header_says_nothing() {
+    fn malformed_header_is_ignored() {
         for broken in [
             "",
             " ",
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_have_as_many_bits_as_they_say() {
+    fn network_prefix_length_is_respected() {
         let inside = |network: &str, address: &str| {
             network
                 .parse::<Proxies>()

@@ -1,4 +1,4 @@
-//! Every answer that is a no, in one shape: `{"error":{"code":…,"message":…}}`.
+//! Error responses, all of one shape: `{"error":{"code":…,"message":…}}`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::telemetry::Metrics;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Why a request is refused. Every handler's error type.
+/// A request's error response. It is the error type of every handler.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
-    /// In the body, for programs.
+    /// The machine-readable code in the body.
     code: &'static str,
-    /// The metric's label; the code unless there is more to tell.
+    /// The metric's label, equal to the code unless a more precise one is set.
     reason: &'static str,
-    /// In the body, for people: what was expected.
+    /// The human-readable text in the body, with the expected input.
     message: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -69,7 +69,7 @@ impl Refusal {
         .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// No token, or one that `message` says is no good.
+    /// Builds a 401: the token is missing or invalid, as `message` explains.
     pub(super) fn unauthorized(
         challenge: &'static str,
         message: impl Into<Cow<'static, str>>,
@@ -78,7 +78,7 @@ impl Refusal {
             .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
-    /// Not now; whole seconds later, maybe.
+    /// Builds a 503 that asks the client to retry after that many whole seconds.
     pub(super) fn unavailable(
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
@@ -96,12 +96,12 @@ impl Refusal {
         self.with(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))
     }
 
-    /// The connection can't be used again: part of the request is still on it.
+    /// Closes the connection after the response, because part of the request is still unread.
     pub(super) fn closing(self) -> Self {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// Counts it under another label than its code.
+    /// Counts the error under a label other than its code.
     pub(super) fn counted_as(mut self, reason: &'static str) -> Self {
         self.reason = reason;
         self
@@ -122,7 +122,7 @@ impl Refusal {
     }
 }
 
-/// What no route took.
+/// Maps warp's rejection of a request that no route took.
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
         if rejection.is_not_found() {
@@ -141,12 +141,12 @@ impl From<Rejection> for Refusal {
     }
 }
 
-/// The one shape of an error's body.
+/// Formats an error's JSON body, the same for all responses.
 pub fn json_error(code: &str, message: &str) -> String {
     json!({"error": {"code": code, "message": message}}).to_string()
 }
 
-/// An answer in JSON text.
+/// Builds a response with a JSON body.
 pub(super) fn json_response(text: String) -> Response {
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, JSON);

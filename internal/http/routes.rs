@@ -1,7 +1,8 @@
-//! The whole URL space.
+//! The whole URL space of the server.
 //!
-//! A route matches an address and answers every method of it, so that a wrong method is a 405 with `Allow` and never a 404 of the route
-//! behind it. Refusals become responses, and are counted, in one place.
+//! A route matches an address and answers every method of it, so that a wrong method is a 405 with
+//! `Allow` and never a 404 of the route behind it. Errors become responses, and are counted, in one
+//! place.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -21,31 +22,31 @@ use crate::http::{
     Annex, Doors, Extra, Response, dashboard, events, health, metrics, site, snapshot, websocket,
 };
 
-/// Everything the server answers.
-pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
+/// Builds the filter that answers every request.
+pub(super) fn routes(state: &Arc<Doors>, mounts: &Annex) -> Extra {
     let started = Instant::now();
-    let hook = Arc::new(Hook::new(Arc::clone(doors)));
+    let hook = Arc::new(Hook::new(Arc::clone(state)));
     let with = {
-        let doors = Arc::clone(doors);
-        warp::any().map(move || Arc::clone(&doors))
+        let state = Arc::clone(state);
+        warp::any().map(move || Arc::clone(&state))
     };
     let upgrade = warp::ext::optional::<OnUpgrade>();
 
-    let page = Page::new(doors.assets);
-    let operators = dashboard::routes(doors, &page);
-    let quay = annex.quay();
+    let page = Page::new(state.assets);
+    let operators = dashboard::routes(state, &page);
+    let extension = mounts.quay();
     let ws = with.clone().and(path!("ws")).and(call()).and(upgrade);
-    let ws =
-        ws.then(move |doors, call, upgrade| websocket::open(doors, call, upgrade, quay.clone()));
+    let ws = ws
+        .then(move |state, head, upgrade| websocket::open(state, head, upgrade, extension.clone()));
     let notify = path!("notify" / String)
         .and(call())
         .and(warp::body::stream());
-    let notify = notify.then(move |path, call, body| Arc::clone(&hook).notify(path, call, body));
+    let notify = notify.then(move |path, head, body| Arc::clone(&hook).notify(path, head, body));
     let health = with
         .clone()
         .and(path!("health"))
         .and(call())
-        .map(move |doors: Arc<Doors>, call| health::health(&doors, started, &call));
+        .map(move |state: Arc<Doors>, head| health::health(&state, started, &head));
     let ready = with
         .clone()
         .and(path!("ready"))
@@ -55,14 +56,14 @@ pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
         .clone()
         .and(path!("metrics"))
         .and(call())
-        .map(|doors: Arc<Doors>, call| metrics::show(&doors, &call));
-    let (http, messages) = Specification::pair(doors);
+        .map(|state: Arc<Doors>, head| metrics::show(&state, &head));
+    let (http, messages) = Specification::pair(state);
     let openapi = path!("openapi.json")
         .and(call())
-        .map(move |call| http.show(&call));
+        .map(move |head| http.show(&head));
     let asyncapi = path!("asyncapi.json")
         .and(call())
-        .map(move |call| messages.show(&call));
+        .map(move |head| messages.show(&head));
     let show = with
         .clone()
         .and(path!(String / String))
@@ -73,41 +74,52 @@ pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
         .and(call())
         .then(events::follow);
 
-    let ours = answered(doors, ws)
-        .or(answered(doors, notify))
+    let routes = answered(state, ws)
+        .or(answered(state, notify))
         .unify()
-        .or(answered(doors, health))
+        .or(answered(state, health))
         .unify();
-    let ours = ours
-        .or(answered(doors, ready))
+    let routes = routes
+        .or(answered(state, ready))
         .unify()
-        .or(answered(doors, metrics))
+        .or(answered(state, metrics))
         .unify();
-    let ours = ours
-        .or(answered(doors, openapi))
+    let routes = routes
+        .or(answered(state, openapi))
         .unify()
-        .or(answered(doors, asyncapi))
+        .or(answered(state, asyncapi))
         .unify();
-    let ours = ours
-        .or(answered(doors, operators))
+    let routes = routes
+        .or(answered(state, operators))
         .unify()
-        .or(answered(doors, files(page)))
+        .or(answered(state, files(page)))
         .unify()
-        .or(extra(doors))
+        .or(extra(state))
         .unify();
-    let (sites, piers) = (sites(doors, annex), answered(doors, piers(doors, annex)));
-    let ours = if annex.is_theirs {
-        sites.or(piers).unify().or(ours).unify().boxed()
+    let http_apps = sites(state, mounts);
+    let websocket_apps = answered(state, piers(state, mounts));
+    let routes = if mounts.is_theirs {
+        http_apps
+            .or(websocket_apps)
+            .unify()
+            .or(routes)
+            .unify()
+            .boxed()
     } else {
-        ours.or(sites).unify().or(piers).unify().boxed()
+        routes
+            .or(http_apps)
+            .unify()
+            .or(websocket_apps)
+            .unify()
+            .boxed()
     };
-    let all = ours
-        .or(answered(doors, show))
+    let all = routes
+        .or(answered(state, show))
         .unify()
-        .or(answered(doors, follow))
+        .or(answered(state, follow))
         .unify();
     answered(
-        doors,
+        state,
         all.map(Ok)
             .recover(|rejection: Rejection| async {
                 Ok::<_, Rejection>(Err(Refusal::from(rejection)))
@@ -116,8 +128,8 @@ pub(super) fn routes(doors: &Arc<Doors>, annex: &Annex) -> Extra {
     )
 }
 
-/// Turns a handler's refusal into the response it means.
-fn answered<F>(doors: &Arc<Doors>, route: F) -> Extra
+/// Turns a handler's error into its response.
+fn answered<F>(state: &Arc<Doors>, route: F) -> Extra
 where
     F: Filter<Extract = (Result<Response, Refusal>,), Error = Rejection>
         + Clone
@@ -125,73 +137,74 @@ where
         + Sync
         + 'static,
 {
-    let metrics = Arc::clone(&doors.metrics);
-    let answer = move |result: Result<_, Refusal>| {
-        result.unwrap_or_else(|refusal| refusal.into_response(&metrics))
+    let metrics = Arc::clone(&state.metrics);
+    let respond = move |result: Result<_, Refusal>| {
+        result.unwrap_or_else(|error| error.into_response(&metrics))
     };
-    route.map(answer).boxed()
+    route.map(respond).boxed()
 }
 
-/// The addresses of apps.
-fn sites(doors: &Arc<Doors>, annex: &Annex) -> Extra {
-    let (doors, annex) = (Arc::clone(doors), annex.clone());
+/// Routes the HTTP addresses of apps.
+fn sites(state: &Arc<Doors>, mounts: &Annex) -> Extra {
+    let (state, mounts) = (Arc::clone(state), mounts.clone());
     let found = warp::path::full().and_then(move |path: FullPath| {
-        let site = annex
+        let app = mounts
             .site(path.as_str())
-            .map(|site| (site, path.as_str().to_owned()));
-        ready(site.ok_or_else(warp::reject::not_found))
+            .map(|app| (app, path.as_str().to_owned()));
+        ready(app.ok_or_else(warp::reject::not_found))
     });
-    let asked = found.and(call()).and(warp::body::stream());
-    asked
-        .then(move |(site, path), call, body| {
-            site::serve(Arc::clone(&doors), site, path, call, body)
-        })
+    let request = found.and(call()).and(warp::body::stream());
+    request
+        .then(move |(app, path), head, body| site::serve(Arc::clone(&state), app, path, head, body))
         .boxed()
 }
 
-/// The WebSockets of apps, `/ws` apart.
+/// Routes the WebSocket addresses of apps, except `/ws`.
 fn piers(
-    doors: &Arc<Doors>,
-    annex: &Annex,
+    state: &Arc<Doors>,
+    mounts: &Annex,
 ) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
-    let (doors, annex) = (Arc::clone(doors), annex.clone());
+    let (state, mounts) = (Arc::clone(state), mounts.clone());
     let found = warp::path::full().and_then(move |path: FullPath| {
-        let pier = annex
+        let app = mounts
             .pier(path.as_str())
-            .map(|pier| (pier, path.as_str().to_owned()));
-        ready(pier.ok_or_else(warp::reject::not_found))
+            .map(|app| (app, path.as_str().to_owned()));
+        ready(app.ok_or_else(warp::reject::not_found))
     });
-    let asked = found.and(call()).and(warp::ext::optional::<OnUpgrade>());
-    asked.then(move |(pier, path): (_, String), call, upgrade| {
-        websocket::board(Arc::clone(&doors), pier, path, call, upgrade)
+    let request = found.and(call()).and(warp::ext::optional::<OnUpgrade>());
+    request.then(move |(app, path): (_, String), head, upgrade| {
+        websocket::board(Arc::clone(&state), app, path, head, upgrade)
     })
 }
 
-/// The files of the page, each at its own path.
+/// Routes the files of the page, each at its own path.
 fn files(
     page: Page,
 ) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
-    let known = page.clone();
+    let files = page.clone();
     let path = warp::path::full().and_then(move |path: FullPath| {
-        ready(if known.has(path.as_str()) {
+        ready(if files.has(path.as_str()) {
             Ok(path)
         } else {
             Err(warp::reject::not_found())
         })
     });
     path.and(call())
-        .map(move |path: FullPath, call: Call| page.show(path.as_str(), &call))
+        .map(move |path: FullPath, head: Call| page.show(path.as_str(), &head))
 }
 
-/// The demo's addresses, or else the answer that there is no demo: the page asks, and a 404 would be an error in the browser's console.
-fn extra(doors: &Doors) -> Extra {
+/// Returns the demo's routes, or a 204 in their place: the page asks for them, and a 404 would show
+/// as an error in the browser's console.
+fn extra(state: &Doors) -> Extra {
     let none = || {
-        let asked = path!("demo" / "session")
+        let request = path!("demo" / "session")
             .or(path!("demo" / "operator"))
             .unify();
-        asked.map(|| StatusCode::NO_CONTENT.into_response()).boxed()
+        request
+            .map(|| StatusCode::NO_CONTENT.into_response())
+            .boxed()
     };
-    doors.extra.clone().unwrap_or_else(none)
+    state.extra.clone().unwrap_or_else(none)
 }

@@ -1,7 +1,7 @@
-//! How many connections there may be, in all, from one address, and of one user.
+//! Connection limits: in all, per client address, and per user.
 //!
-//! A seat is taken at the accept and travels with the socket, to the shard if it becomes a WebSocket; it is free again when the socket
-//! is gone, whoever drops it.
+//! A permit is acquired when a connection is accepted. It travels with the socket, to the shard if
+//! the connection becomes a WebSocket, and is released when the socket is dropped.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,25 +16,26 @@ use crate::http::bucket::Bucket;
 use crate::ident::UserId;
 use crate::shard::Permits;
 
-/// Addresses, or users, remembered before those without a connection are forgotten.
+/// The smallest number of table entries at which idle ones are removed.
 const MIN_SWEEP: usize = 64;
 
-/// See the module's documentation. Clones share the seats.
+/// Limits the number of open connections. Clones share the same permits.
 #[derive(Debug, Clone)]
 pub struct Seats {
     total: Arc<Semaphore>,
     limit: usize,
     per_address: Option<Arc<Apart<IpAddr>>>,
     per_user: Option<Arc<Apart<UserId>>>,
-    /// New connections a second, where they are limited.
+    /// The limit on new connections per second, if there is one.
     rush: Option<Arc<Bucket>>,
 }
 
-/// So many for each of something.
+/// A separate limit for each key of one kind (an address or a user).
 #[derive(Debug)]
 struct Apart<K> {
     limit: usize,
-    /// Written at each accept or handshake; a plain mutex, held for one look-up and now and then a sweep.
+    /// Locked at each accept or handshake, for one look-up and an occasional sweep, so a plain
+    /// mutex is enough.
     known: Mutex<Known<K>>,
 }
 
@@ -44,21 +45,21 @@ struct Known<K> {
     sweep_at: usize,
 }
 
-/// One connection's place. Dropping it frees it.
+/// The permits of one connection. Dropping the value releases them.
 #[derive(Debug)]
 pub(super) struct Seat(pub(super) Permits);
 
-/// There is no seat.
+/// The limit that a new connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     House,
     Address,
-    /// Not for want of a seat: too many come at once.
+    /// Too many new connections per second, although permits may be free.
     Rush,
 }
 
 impl Seats {
-    /// Empty seats, as many as the config says.
+    /// Creates the limits of the config, with all permits free.
     pub fn new(config: &Config) -> Self {
         let limit = config.max_connections.min(Semaphore::MAX_PERMITS);
         let per_address = config
@@ -69,7 +70,7 @@ impl Seats {
             .max_connections_per_user
             .map(Apart::new)
             .map(Arc::new);
-        let rush = config
+        let connect_rate = config
             .max_handshakes_per_second
             .map(|rate| Arc::new(Bucket::new(rate, rate, Instant::now())));
         Self {
@@ -77,16 +78,19 @@ impl Seats {
             limit,
             per_address,
             per_user,
-            rush,
+            rush: connect_rate,
         }
     }
 
-    /// Counts a new connection, at whichever listener, against those of this second. `Err`: it is one too many.
+    /// Counts a new connection of any listener against the limit per second.
+    ///
+    /// # Errors
+    /// [`LimitExceeded::ConnectRate`] if the limit of this second is used up.
     pub(super) fn arrive(&self) -> Result<(), Full> {
         if self
             .rush
             .as_ref()
-            .is_some_and(|rush| !rush.take(Instant::now()))
+            .is_some_and(|bucket| !bucket.take(Instant::now()))
         {
             Err(Full::Rush)
         } else {
@@ -94,18 +98,19 @@ impl Seats {
         }
     }
 
-    /// How many are taken.
+    /// Returns the number of permits in use.
     pub fn taken(&self) -> usize {
         self.limit - self.total.available_permits()
     }
 
-    /// How many are taken of how many, for whoever shows it.
+    /// Returns a function that reads the permits in use and their limit, for reports.
     pub fn gauge(&self) -> Box<dyn Fn() -> (usize, usize) + Send + Sync> {
-        let seats = self.clone();
-        Box::new(move || (seats.taken(), seats.limit))
+        let limits = self.clone();
+        Box::new(move || (limits.taken(), limits.limit))
     }
 
-    /// A seat in the house. `address`: and one of that address's; none where somebody else is to tell whose it is.
+    /// Acquires a connection permit and, with an `address`, one of that address's permits. Pass
+    /// `None` if a trusted proxy is still to name the client.
     pub(super) fn take(&self, address: Option<IpAddr>) -> Result<Seat, Full> {
         let address = address
             .map(|address| self.take_address(address))
@@ -117,7 +122,7 @@ impl Seats {
         Ok(Seat(Permits::new(total).and(address)))
     }
 
-    /// One of an address's seats; none if they are not counted.
+    /// Acquires one of an address's permits. Returns `None` if addresses are not limited.
     pub(super) fn take_address(
         &self,
         address: IpAddr,
@@ -131,7 +136,8 @@ impl Seats {
             .ok_or(Full::Address)
     }
 
-    /// One of a user's; none if they are not counted. `Err`: there is none left.
+    /// Acquires one of a user's permits. Returns `None` if users are not limited, and an error if
+    /// none is left.
     pub(super) fn take_user(&self, user: &UserId) -> Result<Option<OwnedSemaphorePermit>, ()> {
         let Some(users) = &self.per_user else {
             return Ok(None);
@@ -142,33 +148,34 @@ impl Seats {
 
 impl<K: Hash + Eq> Apart<K> {
     fn new(limit: usize) -> Self {
-        let known = Mutex::new(Known {
+        let table = Mutex::new(Known {
             seats: HashMap::new(),
             sweep_at: MIN_SWEEP,
         });
         Self {
             limit: limit.min(Semaphore::MAX_PERMITS),
-            known,
+            known: table,
         }
     }
 
     fn take(&self, key: K) -> Option<OwnedSemaphorePermit> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.seats.len() >= known.sweep_at {
-            known
+        let mut table = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.seats.len() >= table.sweep_at {
+            table
                 .seats
-                .retain(|_, seats| seats.available_permits() < self.limit);
-            known.sweep_at = (known.seats.len() * 2).max(MIN_SWEEP);
+                .retain(|_, semaphore| semaphore.available_permits() < self.limit);
+            table.sweep_at = (table.seats.len() * 2).max(MIN_SWEEP);
         }
-        let seats = known
+        let semaphore = table
             .seats
             .entry(key)
             .or_insert_with(|| Arc::new(Semaphore::new(self.limit)));
-        Arc::clone(seats).try_acquire_owned().ok()
+        Arc::clone(semaphore).try_acquire_owned().ok()
     }
 }
 
-/// One client of IPv6 has a whole /64 to call from.
+/// Maps an address to the key it is limited by. One IPv6 client controls a whole /64, so its prefix
+/// counts as one address.
 fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
@@ -180,7 +187,7 @@ fn household(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn seats(max_connections: usize, max_connections_per_address: Option<usize>) -> Seats {
+    fn limits(max_connections: usize, max_connections_per_address: Option<usize>) -> Seats {
         Seats::new(&Config {
             max_connections,
             max_connections_per_address,
@@ -189,33 +196,33 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_seat_is_free_again() {
-        let seats = seats(2, None);
+    fn dropped_permit_can_be_acquired_again() {
+        let limits = limits(2, None);
         let here = IpAddr::from([127, 0, 0, 1]);
         let (one, _two) = (
-            seats.take(Some(here)).unwrap(),
-            seats.take(Some(here)).unwrap(),
+            limits.take(Some(here)).unwrap(),
+            limits.take(Some(here)).unwrap(),
         );
         assert_eq!(
-            (seats.take(Some(here)).unwrap_err(), seats.taken()),
+            (limits.take(Some(here)).unwrap_err(), limits.taken()),
             (Full::House, 2)
         );
         drop(one);
-        assert!(seats.take(Some(here)).is_ok());
+        assert!(limits.take(Some(here)).is_ok());
     }
 
     #[test]
-    fn addresses_are_counted_apart_and_forgotten() {
-        let seats = seats(10_000, Some(1));
-        let held = seats.take("10.0.0.1".parse().ok()).unwrap();
+    fn addresses_are_limited_separately_and_removed_when_idle() {
+        let limits = limits(10_000, Some(1));
+        let held = limits.take("10.0.0.1".parse().ok()).unwrap();
         assert_eq!(
-            seats.take("::ffff:10.0.0.1".parse().ok()).unwrap_err(),
+            limits.take("::ffff:10.0.0.1".parse().ok()).unwrap_err(),
             Full::Address
         );
         for n in 0..1_000_u32 {
-            drop(seats.take(Some(IpAddr::V4(n.into()))).unwrap());
+            drop(limits.take(Some(IpAddr::V4(n.into()))).unwrap());
         }
-        let known = seats
+        let entries = limits
             .per_address
             .as_ref()
             .unwrap()
@@ -224,30 +231,30 @@ mod tests {
             .unwrap()
             .seats
             .len();
-        assert!(known <= MIN_SWEEP, "{known}");
+        assert!(entries <= MIN_SWEEP, "{entries}");
         drop(held);
-        assert!(seats.take("10.0.0.1".parse().ok()).is_ok());
+        assert!(limits.take("10.0.0.1".parse().ok()).is_ok());
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
-        let seats = seats(10, Some(1));
-        let _held = seats.take("2001:db8::1".parse().ok()).unwrap();
-        assert!(seats.take("2001:db8::ffff:2".parse().ok()).is_err());
-        assert!(seats.take("2001:db8:0:1::1".parse().ok()).is_ok());
+    fn ipv6_prefix_counts_as_one_address() {
+        let limits = limits(10, Some(1));
+        let _held = limits.take("2001:db8::1".parse().ok()).unwrap();
+        assert!(limits.take("2001:db8::ffff:2".parse().ok()).is_err());
+        assert!(limits.take("2001:db8:0:1::1".parse().ok()).is_ok());
     }
 
     #[test]
-    fn users_are_counted_apart_and_forgotten() {
-        let seats = Seats::new(&Config {
+    fn users_are_limited_separately_and_removed_when_idle() {
+        let limits = Seats::new(&Config {
             max_connections_per_user: Some(2),
             ..Config::default()
         });
         let ana = UserId::new("ana");
-        let held = [seats.take_user(&ana), seats.take_user(&ana)];
-        assert!(held.iter().all(Result::is_ok) && seats.take_user(&ana).is_err());
-        assert!((0..1_000).all(|n| seats.take_user(&UserId::new(&n.to_string())).is_ok()));
-        let known = seats
+        let held = [limits.take_user(&ana), limits.take_user(&ana)];
+        assert!(held.iter().all(Result::is_ok) && limits.take_user(&ana).is_err());
+        assert!((0..1_000).all(|n| limits.take_user(&UserId::new(&n.to_string())).is_ok()));
+        let entries = limits
             .per_user
             .as_ref()
             .unwrap()
@@ -256,9 +263,9 @@ mod tests {
             .unwrap()
             .seats
             .len();
-        assert!(known <= MIN_SWEEP, "{known}");
+        assert!(entries <= MIN_SWEEP, "{entries}");
         drop(held);
-        assert!(seats.take_user(&ana).is_ok());
+        assert!(limits.take_user(&ana).is_ok());
         assert!(
             matches!(
                 super::Seats::new(&Config::default()).take_user(&ana),

@@ -1,6 +1,8 @@
-//! What an app adds to a listener: addresses ([`Site`]) and WebSockets ([`Pier`]), in words of our own, so that no app names warp.
+//! The interface between apps and a listener: HTTP addresses ([`HttpApp`]) and WebSockets
+//! ([`WebSocketApp`]), in types of this crate, so that no app names warp.
 //!
-//! What every address has is done here: the origin's rules, the largest body, the deadlines.
+//! The rules common to all addresses are applied here: allowed origins, the largest body, the
+//! deadlines.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,31 +27,34 @@ use crate::socketio::Gate;
 pub use crate::shard::Boarding;
 use crate::shard::Interpreter;
 
-/// Where our own WebSockets are opened.
+/// The path of the server's native WebSockets.
 pub(super) const WEBSOCKETS: &str = "/ws";
-/// How long an app may take to answer a request that is complete.
+/// The time an app may take to answer a complete request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The addresses of an app.
+/// The HTTP addresses of an app.
 pub trait Site: Send + Sync {
-    /// Whether it answers this path, with whatever method: a wrong one is a 405 with `Allow`. The path is as it came, not decoded.
+    /// Returns whether the app answers this path, for any method; a wrong method is a 405 with
+    /// `Allow`. The path is as received, not decoded.
     fn has(&self, path: &str) -> bool;
 
-    /// The largest body it takes, in bytes.
+    /// Returns the largest body the app accepts, in bytes.
     fn body_limit(&self) -> usize;
 
-    /// Looks at a request before its body is read; the body is empty here.
+    /// Checks a request before its body is read; `body` is empty here.
     ///
     /// # Errors
-    /// The answer, instead of the one to the request.
-    fn admit(&self, _asked: &Asked) -> Result<(), Answer> {
+    /// Returns the response that replaces the one to the request.
+    fn admit(&self, _request: &Asked) -> Result<(), Answer> {
         Ok(())
     }
 
-    /// Answers. Dropped after ten seconds, or when the client has gone.
-    fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer>;
+    /// Answers a request. The future is dropped after ten seconds, or when the client has
+    /// disconnected.
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer>;
 
-    /// The shape of what is refused on its behalf: 400 (the body broke off), 408, 413, 503.
+    /// Formats an error that the server answers on the app's behalf: 400 (the body broke off), 408,
+    /// 413 or 503.
     fn refuse(&self, status: u16, code: &'static str, message: &'static str) -> Answer {
         Answer::json(status, json_error(code, message))
     }
@@ -57,57 +62,65 @@ pub trait Site: Send + Sync {
 
 /// The WebSocket addresses of an app.
 pub trait Pier: Send + Sync {
-    /// Whether it answers this path. Of `/ws` it gets the requests without a token, and those whose token it [wants](Pier::wants).
+    /// Returns whether the app answers this path. Of `/ws` it gets the requests without a token,
+    /// and those whose token it [claims](WebSocketApp::claims_token).
     fn has(&self, path: &str) -> bool;
 
-    /// Whether a token, which nobody has verified yet, looks like one of the app's: only then does a `/ws` with a token come here.
+    /// Returns whether an unverified token looks like one of the app's. A `/ws` request with a
+    /// token reaches the app only then.
     fn wants(&self, _token: &str) -> bool {
         false
     }
 
-    /// Who makes guests of native clients of `/ws`, if the app's dialect may come up there.
+    /// Returns the handler that moves native clients of `/ws` to the app's protocol, if the app
+    /// supports that.
     fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
         None
     }
 
-    /// Judges a request; it may wait a few seconds. Origin and handshake were looked at.
+    /// Authenticates a request; this may take a few seconds. Origin and handshake were already
+    /// checked.
     ///
     /// # Errors
-    /// The answer, instead of the 101.
-    fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>>;
+    /// Returns the response that is sent instead of the 101.
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>>;
 }
 
-/// The apps of one listener.
+/// The apps mounted on one listener.
 #[derive(Clone, Default)]
 pub struct Annex {
-    /// Their names.
+    /// The names of the apps, for logs.
     pub apps: Vec<&'static str>,
-    /// Tried in this order.
+    /// The HTTP apps, tried in this order.
     pub sites: Vec<Arc<dyn Site>>,
-    /// The same.
+    /// The WebSocket apps, tried in this order.
     pub piers: Vec<Arc<dyn Pier>>,
-    /// Socket.IO, for all of them.
+    /// The Socket.IO mount, shared by all apps.
     pub gate: Option<Arc<dyn Gate>>,
-    /// Whether the listener is theirs: then their addresses are tried before the server's own.
+    /// True if the listener is dedicated to apps: then their addresses are tried before the
+    /// server's own.
     pub is_theirs: bool,
 }
 
 impl Annex {
-    /// The site that has a path.
+    /// Returns the HTTP app that answers a path.
     pub(super) fn site(&self, path: &str) -> Option<Arc<dyn Site>> {
-        self.sites.iter().find(|site| site.has(path)).cloned()
+        self.sites.iter().find(|app| app.has(path)).cloned()
     }
 
-    /// What is added to our own WebSockets.
+    /// Returns the extension of `/ws`, if an app has one.
     pub(super) fn quay(&self) -> Option<Quay> {
-        let pier = self.pier(WEBSOCKETS)?;
-        let interpreter = pier.interpreter();
-        Some(Quay { pier, interpreter })
+        let app = self.pier(WEBSOCKETS)?;
+        let in_band_upgrade = app.interpreter();
+        Some(Quay {
+            pier: app,
+            interpreter: in_band_upgrade,
+        })
     }
 
-    /// The pier that has a path.
+    /// Returns the WebSocket app that answers a path.
     pub(super) fn pier(&self, path: &str) -> Option<Arc<dyn Pier>> {
-        self.piers.iter().find(|pier| pier.has(path)).cloned()
+        self.piers.iter().find(|app| app.has(path)).cloned()
     }
 }
 
@@ -119,27 +132,28 @@ impl fmt::Debug for Annex {
     }
 }
 
-/// What an app adds to `/ws`.
+/// An app's extension of `/ws`.
 #[derive(Clone)]
 pub(super) struct Quay {
     pub(super) pier: Arc<dyn Pier>,
     pub(super) interpreter: Option<Arc<dyn Interpreter>>,
 }
 
-/// A request. Not to be printed: it may hold a token.
+/// A request to an app. Its `Debug` omits headers and query, which may hold a token.
 pub struct Asked {
     method: Method,
     path: String,
     query: String,
     headers: HeaderMap,
-    /// All of it.
+    /// The whole body of the request.
     pub body: Bytes,
-    /// Who is at the other end of the connection: the client, as far as trusted proxies say who that is, else whoever connected.
+    /// The address of the client: the one that trusted proxies name, else the connection's remote
+    /// address.
     pub peer: Option<SocketAddr>,
 }
 
 impl Asked {
-    /// A request without headers and body. For tests; others come from a connection.
+    /// Creates a request without headers and body, for tests; others come from a connection.
     pub fn new(method: &str, path: &str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         Self {
@@ -152,23 +166,23 @@ impl Asked {
         }
     }
 
-    pub(super) fn of(call: &Call, path: &str, proxies: &Proxies) -> Self {
-        let (method, query) = (call.method.clone(), call.query.clone());
-        let peer = call
+    pub(super) fn of(head: &Call, path: &str, proxies: &Proxies) -> Self {
+        let (method, query) = (head.method.clone(), head.query.clone());
+        let peer = head
             .peer
             .as_ref()
-            .map(|peer| proxies.caller(peer.address(), &call.headers));
+            .map(|peer| proxies.caller(peer.address(), &head.headers));
         Self {
             method,
             path: path.to_owned(),
             query,
-            headers: call.headers.clone(),
+            headers: head.headers.clone(),
             body: Bytes::new(),
             peer,
         }
     }
 
-    /// With another header. What is no header's name or value is left out.
+    /// Adds a header. An invalid name or value is ignored.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
@@ -177,44 +191,45 @@ impl Asked {
         self
     }
 
-    /// With a body.
+    /// Sets the body of the request.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// `GET`, `POST` …
+    /// Returns the method, such as `GET` or `POST`.
     pub fn method(&self) -> &str {
         self.method.as_str()
     }
 
-    /// As it came: its segments may be percent-encoded.
+    /// Returns the path as received: its segments may be percent-encoded.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// As it came, without the question mark.
+    /// Returns the query as received, without the question mark.
     pub fn raw_query(&self) -> &str {
         &self.query
     }
 
-    /// The first value of a name in the query that is not empty, decoded.
+    /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
         query_value(&self.query, name)
     }
 
-    /// The first line of a header, if it is text.
+    /// Returns the first line of a header, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The first line of a header as it came.
+    /// Returns the first line of a header as received.
     pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name).map(HeaderValue::as_bytes)
     }
 
-    /// The token: from `Authorization: Bearer`, else the subprotocol `bearer`, else `?token=`.
+    /// Returns the token: from `Authorization: Bearer`, else the subprotocol `bearer`, else
+    /// `?token=`.
     pub fn token(&self) -> Option<String> {
         crate::http::call::token(&self.headers, &self.query)
     }
@@ -229,19 +244,19 @@ impl fmt::Debug for Asked {
     }
 }
 
-/// The answer to a request.
+/// An app's response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(&'static str, String)>,
-    /// What is said.
+    /// The body of the response.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// JSON that nobody keeps.
+    /// Creates a JSON response that must not be cached (`no-store`).
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -252,7 +267,7 @@ impl Answer {
         .with(CACHE_CONTROL.as_str(), "no-store")
     }
 
-    /// With another header.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
@@ -274,41 +289,41 @@ impl Answer {
     }
 }
 
-/// Serves a request to a site.
+/// Serves a request to an app.
 pub(super) async fn serve<B: Buf, E>(
-    doors: Arc<Doors>,
-    site: Arc<dyn Site>,
+    state: Arc<Doors>,
+    app: Arc<dyn Site>,
     path: String,
-    call: Call,
+    head: Call,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let mut asked = Asked::of(&call, &path, &doors.config.proxies);
-    if let Err(answer) = site.admit(&asked) {
-        return answer.into_response();
+    let mut request = Asked::of(&head, &path, &state.config.proxies);
+    if let Err(response) = app.admit(&request) {
+        return response.into_response();
     }
-    let closing = |answer: Answer| answer.with("connection", "close").into_response();
-    asked.body = match timeout(
-        doors.config.hook_timeout,
-        body::collect(body, site.body_limit()),
+    let closing = |response: Answer| response.with("connection", "close").into_response();
+    request.body = match timeout(
+        state.config.hook_timeout,
+        body::collect(body, app.body_limit()),
     )
     .await
     {
         Ok(Ok(body)) => body.into(),
         Ok(Err(BodyError::TooLarge)) => {
-            return closing(site.refuse(413, "too_large", "the body is too large"));
+            return closing(app.refuse(413, "too_large", "the body is too large"));
         }
         Ok(Err(BodyError::Broken)) => {
-            return closing(site.refuse(400, "bad_request", "the body broke off"));
+            return closing(app.refuse(400, "bad_request", "the body broke off"));
         }
-        Err(_) => return closing(site.refuse(408, "slow_body", "the body took too long")),
+        Err(_) => return closing(app.refuse(408, "slow_body", "the body took too long")),
     };
-    let answer = timeout(ANSWER_TIMEOUT, site.answer(asked))
+    let response = timeout(ANSWER_TIMEOUT, app.answer(request))
         .await
         .unwrap_or_else(|_| {
             warn!(path, "an app took too long to answer a request");
-            site.refuse(503, "unavailable", "no answer in time; ask again later")
+            app.refuse(503, "unavailable", "no answer in time; ask again later")
         });
-    answer.into_response()
+    response.into_response()
 }
 
 #[cfg(test)]
@@ -316,23 +331,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_in_our_own_words() {
-        let asked = Asked::new("POST", "/a%20b?token=x&y=%41")
+    fn app_request_exposes_path_query_and_headers() {
+        let request = Asked::new("POST", "/a%20b?token=x&y=%41")
             .with_header("X-API-Key", "k")
             .with_header("bad name", "v");
         assert_eq!(
-            (asked.method(), asked.path(), asked.query("y").as_deref()),
+            (
+                request.method(),
+                request.path(),
+                request.query("y").as_deref()
+            ),
             ("POST", "/a%20b", Some("A"))
         );
         assert_eq!(
-            (asked.header("x-api-key"), asked.token().as_deref()),
+            (request.header("x-api-key"), request.token().as_deref()),
             (Some("k"), Some("x"))
         );
-        assert!(!format!("{asked:?}").contains("token"));
+        assert!(!format!("{request:?}").contains("token"));
     }
 
     #[test]
-    fn an_answer_is_a_response() {
+    fn app_response_becomes_an_http_response() {
         let response = Answer::json(202, "{}")
             .with("retry-after", "1")
             .into_response();

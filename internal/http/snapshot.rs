@@ -1,4 +1,4 @@
-//! `GET /<stream>/<key>`: the newest numbers, once.
+//! `GET /<stream>/<key>`: the newest values of a topic, once.
 
 use std::sync::Arc;
 
@@ -16,35 +16,36 @@ use crate::http::{Doors, Response};
 use crate::hub::{Update, Versioned};
 use crate::protocol::Frame;
 
-/// Present while the database can't be read and the numbers may be old.
+/// The header that is present while the database can't be read and the values may be old.
 const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 
-/// Answers with the `data` of the current frame; it is read first if nobody was watching.
+/// Answers with the `data` of the current frame. If the topic has no viewers, the row is read
+/// first.
 pub(super) async fn show(
-    doors: Arc<Doors>,
+    state: Arc<Doors>,
     stream: String,
     key: String,
-    call: Call,
+    head: Call,
 ) -> Result<Response, Refusal> {
-    let (channel, _) = visit(&doors, &stream, &key, &call, Call::reads).await?;
-    let mut watcher = doors.hub.watch(&channel);
-    let late = |_| {
+    let (channel, _) = visit(&state, &stream, &key, &head, Call::reads).await?;
+    let mut watcher = state.hub.watch(&channel);
+    let timed_out = |_| {
         Refusal::unavailable(
             "unavailable",
             "the statistics could not be read in time; ask again",
             SOON,
         )
     };
-    let newest = timeout(doors.config.answer_timeout, watcher.next_frame())
+    let newest = timeout(state.config.answer_timeout, watcher.next_frame())
         .await
-        .map_err(late)?;
+        .map_err(timed_out)?;
     let stale = matches!(watcher.next().now_or_never(), Some(Update::Status(_)));
-    Ok(respond(&newest, &call, stale))
+    Ok(respond(&newest, &head, stale))
 }
 
-fn respond(newest: &Versioned, call: &Call, stale: bool) -> Response {
+fn respond(newest: &Versioned, head: &Call, stale: bool) -> Response {
     let tag = format!("\"{}\"", newest.version.0);
-    let mut response = if tag_matches(&call.header(IF_NONE_MATCH), &tag) {
+    let mut response = if tag_matches(&head.header(IF_NONE_MATCH), &tag) {
         let mut response = Response::new("".into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -61,7 +62,7 @@ fn respond(newest: &Versioned, call: &Call, stale: bool) -> Response {
     response
 }
 
-/// The `data` of a frame, byte for byte: parsing it could change a number.
+/// Returns the `data` of a frame, byte for byte, because parsing could change a number.
 pub(super) fn data(frame: &Frame) -> &str {
     #[derive(Deserialize)]
     struct Payload<'a> {
@@ -72,7 +73,7 @@ pub(super) fn data(frame: &Frame) -> &str {
         .map_or("null", |payload| payload.data.get())
 }
 
-/// Whether `If-None-Match` names the tag.
+/// Returns whether `If-None-Match` contains the entity tag.
 pub(super) fn tag_matches(if_none_match: &str, tag: &str) -> bool {
     if_none_match
         .split(',')
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_taken_byte_for_byte() {
+    fn data_is_copied_byte_for_byte() {
         let frame = Frame::text(
             r#"{"type":"stats","data":{"a":1.10,"b":123456789012345678901234567890},"channel":"x:1","v":7}"#,
         );
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_as_clients_send_them() {
+    fn entity_tags_match_in_every_client_format() {
         for same in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
             assert!(tag_matches(same, "\"7\""), "{same}");
         }

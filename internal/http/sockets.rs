@@ -1,4 +1,5 @@
-//! Where the listening sockets come from: from whoever started us and keeps them over a restart (systemd), or they are bound here.
+//! The sources of listening sockets: inherited from a service manager that keeps them over a
+//! restart (systemd), or bound here.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +8,8 @@ use listenfd::ListenFd;
 
 use crate::http::accept::{self, Listener};
 
-/// The sockets that were handed to this process, and how others are bound. Taken once, at the start.
+/// The sockets inherited by this process, and the options for binding others. Created once, at the
+/// start.
 #[derive(Debug)]
 pub struct Sockets {
     handed: Vec<TcpListener>,
@@ -15,37 +17,38 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what was handed over (`LISTEN_FDS`, meant for this process). `reuse_port`: other processes may listen on the same ports.
+    /// Takes the inherited sockets (`LISTEN_FDS`, meant for this process). With `reuse_port`, other
+    /// processes may listen on the same ports.
     ///
     /// # Errors
-    /// What was handed over is no listening TCP socket.
+    /// An inherited descriptor is no listening TCP socket.
     pub fn take(reuse_port: bool) -> io::Result<Self> {
-        let mut given = ListenFd::from_env();
+        let mut inherited = ListenFd::from_env();
         let mut handed = Vec::new();
-        for place in 0..given.len() {
-            handed.extend(given.take_tcp_listener(place)?);
+        for index in 0..inherited.len() {
+            handed.extend(inherited.take_tcp_listener(index)?);
         }
         Ok(Self { handed, reuse_port })
     }
 
-    /// The socket that was handed over for this port, or one that is bound to the address. A socket that was handed over counts with
-    /// the address that it has: whoever opened it decided that.
+    /// Returns the inherited socket for this port, or binds the address. An inherited socket keeps
+    /// its own address, because the service manager chose it.
     ///
     /// # Errors
     /// The address can't be bound.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<Listener> {
-        let is_it = |socket: &TcpListener| {
+        let has_port = |socket: &TcpListener| {
             socket
                 .local_addr()
-                .is_ok_and(|handed| handed.port() == address.port())
+                .is_ok_and(|inherited| inherited.port() == address.port())
         };
-        match self.handed.iter().position(is_it) {
-            Some(place) => accept::adopt(self.handed.swap_remove(place)),
+        match self.handed.iter().position(has_port) {
+            Some(index) => accept::adopt(self.handed.swap_remove(index)),
             None => accept::bind_one(address, self.reuse_port),
         }
     }
 
-    /// Ports that were handed over and that nobody asked for: a setting names another one.
+    /// Returns the inherited ports that no listener used, because a setting names another port.
     pub fn unused(&self) -> Vec<u16> {
         self.handed
             .iter()
@@ -59,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_shared_only_by_those_who_say_so() {
+    fn port_is_shared_only_with_reuse_port() {
         let (mut one, mut other) = (Sockets::take(true).unwrap(), Sockets::take(true).unwrap());
         let first = one.listen(([127, 0, 0, 1], 0).into()).unwrap();
         let second = other.listen(first.address()).unwrap();
@@ -72,15 +75,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_over_is_found_by_its_port() {
-        let handed = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = handed.local_addr().unwrap();
+    fn inherited_socket_is_found_by_its_port() {
+        let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = inherited.local_addr().unwrap();
         let mut sockets = Sockets {
-            handed: vec![handed],
+            handed: vec![inherited],
             reuse_port: false,
         };
         assert_eq!(sockets.unused(), [address.port()]);
-        // Any address: the socket has its own.
+        // Any address will do: the inherited socket has its own.
         let listener = sockets
             .listen(([0, 0, 0, 0], address.port()).into())
             .unwrap();

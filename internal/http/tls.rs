@@ -1,8 +1,10 @@
-//! TLS at our own door.
+//! TLS termination by the server itself.
 //!
-//! A shard owns plain sockets, so a task of the runtime ends the TLS and passes what it says on over a pair of local sockets, whose other end
-//! is a connection like any: one set of rules, one session code. It costs what a plain connection does not: a task, rustls's state and
-//! two buffers (28 KiB in all while it waits), and one copy each way. Where a proxy ends TLS anyway, leave it to the proxy.
+//! A shard owns plain sockets. So a task of the runtime terminates TLS and relays the plain bytes
+//! over a pair of local sockets. The pair's other end is a connection like any other, with one set
+//! of rules and one session code. Each TLS connection costs a task, rustls's state and two buffers
+//! (28 KiB in all while idle), and one copy each way. If a proxy terminates TLS anyway, leave it to
+//! the proxy.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,42 +30,42 @@ use crate::drain::Drain;
 use crate::http::connection::Front;
 use crate::shard::{Caller, SEND_BUFFER_BYTES};
 
-/// Read from one side before it is written to the other, in bytes.
+/// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
-/// How long a client may take to hang up after we have.
+/// The time a client may take to close after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Where certificate and key are.
+/// The files of certificate and key, and the interval at which they are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM: the server's certificate, then those between it and its authority.
     pub certificates: PathBuf,
-    /// PEM: its private key.
+    /// PEM: the server's private key.
     pub key: PathBuf,
-    /// How often they are looked at, to be read again when they changed.
+    /// The interval at which the files are checked, and reloaded if they changed.
     pub every: Duration,
 }
 
-/// Why the files are no good. Nothing of a key is in it.
+/// The reason the files can't be used. It contains nothing of a key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read.
     #[error("{} could not be read: {error}", path.display())]
     Unreadable {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error from the file system.
         error: io::Error,
     },
-    /// It holds no certificate or key in PEM.
+    /// A file holds no certificate or no key in PEM.
     #[error("{} holds no {expected} in PEM", path.display())]
     Pem {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What was expected.
+        /// The expected content: a certificate or a private key.
         expected: &'static str,
     },
-    /// They don't belong together, or are of a kind that can't be used.
+    /// Certificate and key don't belong together, or are of an unsupported kind.
     #[error("certificate and key can't be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
@@ -72,13 +74,13 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct Tls {
     files: Arc<TlsFiles>,
-    /// Replaced by the task that looks at the files; read at each accept.
+    /// Replaced by the reload task; read at each accept.
     current: Arc<Mutex<Current>>,
 }
 
 struct Current {
     config: Arc<ServerConfig>,
-    /// Of what was read last, whether or not it was any good.
+    /// The hash of the files last read, valid or not.
     seen: [u8; 32],
 }
 
@@ -91,10 +93,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the certificate and key files.
     ///
     /// # Errors
-    /// They are no good; see [`TlsError`].
+    /// The files can't be used; see [`ServerTlsError`].
     pub fn open(files: &TlsFiles) -> Result<Self, TlsError> {
         let (certificates, key) = read(files)?;
         let config = server_config(files, &certificates, &key)?;
@@ -108,7 +110,8 @@ impl Tls {
         })
     }
 
-    /// Starts the task that reads the files again when they change. Files that are no good change nothing.
+    /// Starts the task that reloads the files when they change. Invalid files leave the certificate
+    /// in use.
     pub fn keep(&self, drain: &Drain) {
         let tls = self.clone();
         drain.spawn_until_stop(async move {
@@ -125,7 +128,8 @@ impl Tls {
         });
     }
 
-    /// Whether there was something new that is in use now. Two small files are read: nothing to leave the runtime for.
+    /// Returns whether a new certificate is now in use. Blocks to read two small files, which is
+    /// not worth a blocking thread.
     fn look(&self) -> Result<bool, TlsError> {
         let (certificates, key) = read(&self.files)?;
         let seen = hash(&certificates, &key);
@@ -141,30 +145,30 @@ impl Tls {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a connection that is to begin with TLS, within the deadline for its request.
-    pub(super) fn knock(&self, front: &Arc<Front>, caller: Caller) {
+    /// Serves a connection that must start with TLS, within the deadline for its request head.
+    pub(super) fn knock(&self, server: &Arc<Front>, pending: Caller) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.lock().config));
-        let front = Arc::clone(front);
-        front.drain.clone().spawn(async move {
-            let Caller { socket, address, permit, since } = caller;
+        let server = Arc::clone(server);
+        server.drain.clone().spawn(async move {
+            let Caller { socket, address, permit, since } = pending;
             let accepted = tokio::select! {
-                () = front.drain.stopping() => return,
-                accepted = timeout_at((since + front.config.head_timeout).into(), accept(acceptor, socket)) => accepted,
+                () = server.drain.stopping() => return,
+                accepted = timeout_at((since + server.config.head_timeout).into(), accept(acceptor, socket)) => accepted,
             };
             let stream = match accepted {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
-                    debug!(%error, peer = %address, "no TLS");
-                    return front.metrics.refuse("tls");
+                    debug!(%error, peer = %address, "a TLS handshake failed");
+                    return server.metrics.refuse("tls");
                 }
-                Err(_) => return front.metrics.refuse("slow_head"),
+                Err(_) => return server.metrics.refuse("slow_head"),
             };
-            let (inside, outside) = match pair() {
+            let (shard_end, relay_end) = match pair() {
                 Ok(pair) => pair,
-                Err(error) => return warn!(%error, "no pair of local sockets for a TLS connection, which was dropped"),
+                Err(error) => return warn!(%error, "no local socket pair could be created for a TLS connection, which was dropped"),
             };
-            front.let_speak(Caller { socket: inside, address, permit, since });
-            relay(stream, outside, front.config.unacknowledged, address).await;
+            server.let_speak(Caller { socket: shard_end, address, permit, since });
+            relay(stream, relay_end, server.config.unacknowledged, address).await;
         });
     }
 }
@@ -193,22 +197,22 @@ fn server_config(
     certificates: &[u8],
     key: &[u8],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let no = |path: &Path, expected| TlsError::Pem {
+    let invalid = |path: &Path, expected| TlsError::Pem {
         path: path.to_owned(),
         expected,
     };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
         .collect::<Result<_, _>>()
-        .map_err(|_| no(&files.certificates, "certificate"))?;
+        .map_err(|_| invalid(&files.certificates, "certificate"))?;
     if chain.is_empty() {
-        return Err(no(&files.certificates, "certificate"));
+        return Err(invalid(&files.certificates, "certificate"));
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| no(&files.key, "private key"))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| invalid(&files.key, "private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-    // WebSockets begin with HTTP/1.1, and there is nothing else here.
+    // WebSockets start with HTTP/1.1, and no other protocol is served here.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -220,34 +224,39 @@ async fn accept(
     acceptor.accept(TcpStream::from_std(socket)?).await
 }
 
-/// Two ends of a local connection: the shard's, which looks like any socket to it, and ours.
+/// Creates the two ends of a local connection: the shard's, which looks like any socket to it, and
+/// the relay's.
 fn pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
-    let (inside, outside) = LocalStream::pair()?;
-    inside.set_nonblocking(true)?;
-    outside.set_nonblocking(true)?;
-    SockRef::from(&inside).set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    Ok((OwnedFd::from(inside).into(), UnixStream::from_std(outside)?))
+    let (shard_end, relay_end) = LocalStream::pair()?;
+    shard_end.set_nonblocking(true)?;
+    relay_end.set_nonblocking(true)?;
+    SockRef::from(&shard_end).set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    Ok((
+        OwnedFd::from(shard_end).into(),
+        UnixStream::from_std(relay_end)?,
+    ))
 }
 
-/// Passes on what both sides say until one has gone. `stall`: how long a client may take nothing before it is given up.
+/// Relays bytes in both directions until one side has closed. `stall` is the time a client may
+/// accept no bytes before it is disconnected.
 async fn relay(
     stream: TlsStream<TcpStream>,
-    outside: UnixStream,
+    relay_end: UnixStream,
     stall: Duration,
     peer: SocketAddr,
 ) {
     let (mut from_client, mut to_client) = tokio::io::split(stream);
-    let (mut from_us, mut to_us) = outside.into_split();
+    let (mut from_shard, mut to_shard) = relay_end.into_split();
     let inward = async {
-        // A client that goes without a word of TLS has gone all the same.
-        let copied = tokio::io::copy(&mut from_client, &mut to_us).await;
-        let _ = to_us.shutdown().await;
+        // A client that closes without a TLS close_notify has closed all the same.
+        let copied = tokio::io::copy(&mut from_client, &mut to_shard).await;
+        let _ = to_shard.shutdown().await;
         copied.map(drop)
     };
     let outward = async {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            let count = from_us.read(&mut buffer).await?;
+            let count = from_shard.read(&mut buffer).await?;
             if count == 0 {
                 return to_client.shutdown().await;
             }
@@ -260,12 +269,12 @@ async fn relay(
     };
     tokio::pin!(inward, outward);
     let ended: io::Result<()> = tokio::select! {
-        said = &mut outward => {
+        result = &mut outward => {
             let _ = timeout(LINGER, inward).await;
-            said
+            result
         }
-        // The shard sees the end of the stream, says what it still has to say, and closes its side.
-        heard = &mut inward => heard.and(timeout(LINGER, outward).await.unwrap_or(Ok(()))),
+        // The shard sees the end of the stream, sends its remaining bytes, and closes its side.
+        result = &mut inward => result.and(timeout(LINGER, outward).await.unwrap_or(Ok(()))),
     };
     if let Err(error) = ended {
         debug!(%error, %peer, "a TLS connection ended badly");

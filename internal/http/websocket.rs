@@ -1,4 +1,5 @@
-//! `GET /ws`: everything that can be refused is refused before the upgrade; then the raw socket goes to a shard.
+//! `GET /ws`: every check that can fail runs before the upgrade; then the raw socket goes to a
+//! shard.
 
 use std::sync::Arc;
 
@@ -26,50 +27,51 @@ use crate::websocket::handshake::{self, BEARER, Offer, Refused};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Answers the request. The upgrade itself follows once hyper has sent the 101. Whoever has no token is an app's, if there is
-/// one, and so is whoever shows a token of its kind.
+/// Answers a WebSocket request. The upgrade itself follows after hyper has sent the 101.
+///
+/// If an app extends `/ws`, it gets the requests without a token and those whose token it claims.
 pub(super) async fn open(
-    doors: Arc<Doors>,
-    call: Call,
+    state: Arc<Doors>,
+    head: Call,
     upgrade: Option<OnUpgrade>,
-    quay: Option<Quay>,
+    extension: Option<Quay>,
 ) -> Result<Response, Refusal> {
-    let interpreter = match quay {
-        Some(Quay { pier, .. }) if call.token().is_none_or(|token| pier.wants(&token)) => {
-            return board(doors, pier, WEBSOCKETS.to_owned(), call, upgrade).await;
+    let in_band_upgrade = match extension {
+        Some(Quay { pier: app, .. }) if head.token().is_none_or(|token| app.wants(&token)) => {
+            return board(state, app, WEBSOCKETS.to_owned(), head, upgrade).await;
         }
-        quay => quay.and_then(|quay| quay.interpreter),
+        other => other.and_then(|extension| extension.interpreter),
     };
-    may_knock(&doors, &call)?;
-    let principal = authenticate(&doors, &call).await?;
-    let response = may_enter(&doors, &call)?;
+    may_knock(&state, &head)?;
+    let principal = authenticate(&state, &head).await?;
+    let response = may_enter(&state, &head)?;
     take_over(
-        doors,
-        &call,
+        state,
+        &head,
         upgrade,
-        Entrant::Native(Arc::new(principal), interpreter),
+        Entrant::Native(Arc::new(principal), in_band_upgrade),
     )?;
     Ok(response)
 }
 
-/// The same for an app's own: it judges, and says who it is that comes in.
+/// Answers a WebSocket request for an app, which authenticates the client itself.
 pub(super) async fn board(
-    doors: Arc<Doors>,
-    pier: Arc<dyn Pier>,
+    state: Arc<Doors>,
+    app: Arc<dyn Pier>,
     path: String,
-    call: Call,
+    head: Call,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response, Refusal> {
-    may_knock(&doors, &call)?;
-    let mut response = switching(&accept(&call.headers)?, offers_pair(&call))?;
-    let judged = timeout(
-        doors.config.answer_timeout,
-        pier.board(Asked::of(&call, &path, &doors.config.proxies)),
+    may_knock(&state, &head)?;
+    let mut response = switching(&accept(&head.headers)?, offers_pair(&head))?;
+    let authenticated = timeout(
+        state.config.answer_timeout,
+        app.board(Asked::of(&head, &path, &state.config.proxies)),
     )
     .await;
-    let boarding = match judged {
-        Ok(Ok(boarding)) => boarding,
-        Ok(Err(answer)) => return Ok(answer.into_response()),
+    let handler = match authenticated {
+        Ok(Ok(handler)) => handler,
+        Ok(Err(response)) => return Ok(response.into_response()),
         Err(_) => {
             return Err(Refusal::unavailable(
                 "unavailable",
@@ -78,114 +80,119 @@ pub(super) async fn board(
             ));
         }
     };
-    if let Some(subprotocol) = boarding.subprotocol {
+    if let Some(subprotocol) = handler.subprotocol {
         response.headers_mut().insert(
             SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static(subprotocol),
         );
     }
-    take_over(doors, &call, upgrade, Entrant::Guest(Box::new(boarding)))?;
+    take_over(state, &head, upgrade, Entrant::Guest(Box::new(handler)))?;
     Ok(response)
 }
 
 fn take_over(
-    doors: Arc<Doors>,
-    call: &Call,
+    state: Arc<Doors>,
+    head: &Call,
     upgrade: Option<OnUpgrade>,
-    entrant: Entrant,
+    kind: Entrant,
 ) -> Result<(), Refusal> {
-    let principal = match &entrant {
+    let principal = match &kind {
         Entrant::Native(principal, _) => Some(principal),
-        Entrant::Guest(boarding) => boarding.principal.as_ref(),
+        Entrant::Guest(handler) => handler.principal.as_ref(),
     };
-    let places = places(&doors, call, principal.map(|principal| principal.user()))?;
+    let permits = places(&state, head, principal.map(|principal| principal.user()))?;
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
-    let seat = call
+    let permit = head
         .peer
         .as_ref()
         .and_then(super::connection::Peer::take_seat)
         .ok_or_else(no_upgrade)?;
-    let seat = Seat(
-        places
+    let permit = Seat(
+        permits
             .into_iter()
-            .fold(seat.0, |permits, permit| permits.and(Some(permit))),
+            .fold(permit.0, |all, permit| all.and(Some(permit))),
     );
-    doors
+    state
         .drain
-        .spawn(hand_over(Arc::clone(&doors), upgrade, entrant, seat));
+        .spawn(hand_over(Arc::clone(&state), upgrade, kind, permit));
     Ok(())
 }
 
-/// The same for a request that can be granted at once. None: it can't, and [`open`] has the answer.
+/// Grants a WebSocket request that needs no waiting. Returns `None` if it can't be granted that
+/// way; [`upgrade`] then makes the response.
 pub(super) fn open_at_once(
-    doors: &Doors,
-    call: &Call,
-    quay: Option<&Quay>,
+    state: &Doors,
+    head: &Call,
+    extension: Option<&Quay>,
 ) -> Option<(Response, Principal, Vec<OwnedSemaphorePermit>)> {
-    may_knock(doors, call).ok()?;
-    if quay.is_some_and(|quay| call.token().is_none_or(|token| quay.pier.wants(&token))) {
+    may_knock(state, head).ok()?;
+    if extension.is_some_and(|extension| {
+        head.token()
+            .is_none_or(|token| extension.pier.wants(&token))
+    }) {
         return None;
     }
-    let principal = authenticate_at_once(doors, call)?;
-    let response = may_enter(doors, call).ok()?;
-    let places = places(doors, call, Some(principal.user())).ok()?;
-    Some((response, principal, places))
+    let principal = authenticate_at_once(state, head)?;
+    let response = may_enter(state, head).ok()?;
+    let permits = places(state, head, Some(principal.user())).ok()?;
+    Some((response, principal, permits))
 }
 
-/// What is refused whoever asks.
-fn may_knock(doors: &Doors, call: &Call) -> Result<(), Refusal> {
-    call.gets()?;
-    if doors.drain.is_stopping() {
+/// Checks a request before its token: the method, the drain state and the origin.
+fn may_knock(state: &Doors, head: &Call) -> Result<(), Refusal> {
+    head.gets()?;
+    if state.drain.is_stopping() {
         return Err(Refusal::unavailable(
             "draining",
             "the server is stopping; come back",
             SOON,
         ));
     }
-    check_origin(doors, call)
+    check_origin(state, head)
 }
 
-/// What is refused to somebody with a good token; else the 101.
-fn may_enter(doors: &Doors, call: &Call) -> Result<Response, Refusal> {
-    if !doors.catalog.is_ready() {
+/// Checks a request after its token: readiness and handshake. Returns the 101 response.
+fn may_enter(state: &Doors, head: &Call) -> Result<Response, Refusal> {
+    if !state.catalog.is_ready() {
         return Err(Refusal::unavailable(
             "not_ready",
             "the database has not been reached yet; come back",
             SOON,
         ));
     }
-    switching(&accept(&call.headers)?, offers_pair(call))
+    switching(&accept(&head.headers)?, offers_pair(head))
 }
 
-/// Whoever offered the pair must get one of the two back, or browsers fail the connection; and never the token.
-fn offers_pair(call: &Call) -> bool {
-    handshake::bearer_token(&call.header(SEC_WEBSOCKET_PROTOCOL)).is_some()
+/// Returns whether the client offered the subprotocols `bearer, <token>`. Browsers fail the
+/// connection unless the server selects one of the two, and it must never select the token.
+fn offers_pair(head: &Call) -> bool {
+    handshake::bearer_token(&head.header(SEC_WEBSOCKET_PROTOCOL)).is_some()
 }
 
 fn accept(headers: &HeaderMap) -> Result<String, Refusal> {
-    let offer = Offer {
+    let upgrade_headers = Offer {
         upgrade: &joined(headers, UPGRADE),
         connection: &joined(headers, CONNECTION),
         version: &joined(headers, SEC_WEBSOCKET_VERSION),
         key: &joined(headers, SEC_WEBSOCKET_KEY),
     };
-    Ok(handshake::accept(&offer)?)
+    Ok(handshake::accept(&upgrade_headers)?)
 }
 
-/// The 101 for a WebSocket that somebody else serves, without a subprotocol.
+/// Builds the 101 response, without a subprotocol, for a WebSocket that a mounted service handles.
 pub(super) fn welcome(headers: &HeaderMap) -> Result<Response, Refusal> {
     switching(&accept(headers)?, false)
 }
 
-/// It was no upgrade, or one that hyper can't make.
+/// Builds the error for a request that is no upgrade, or one that hyper can't upgrade.
 pub(super) fn no_upgrade() -> Refusal {
     Refusal::from(Refused::NoUpgrade)
 }
 
 impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        let message = refused.to_string();
-        match refused {
+    fn from(error: Refused) -> Self {
+        let message = error.to_string();
+        match error {
             Refused::Key => Self::bad_request("handshake", message),
             Refused::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with(
                 SEC_WEBSOCKET_VERSION,
@@ -212,21 +219,22 @@ fn switching(accept: &str, bearer: bool) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, entrant: Entrant, seat: Seat) {
-    // hyper resolves it when the 101 is sent, or drops it with the connection; the deadline is for a peer that takes no bytes.
-    let Ok(Ok(upgraded)) = timeout(doors.config.head_timeout, upgrade).await else {
-        debug!("a client left during its upgrade");
+async fn hand_over(state: Arc<Doors>, upgrade: OnUpgrade, kind: Entrant, permit: Seat) {
+    // hyper resolves this future when the 101 is sent, or drops it with the connection. The
+    // deadline is for a peer that accepts no bytes.
+    let Ok(Ok(upgraded)) = timeout(state.config.head_timeout, upgrade).await else {
+        debug!("a client disconnected during its upgrade");
         return;
     };
     let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else {
         return;
     };
     match parts.io.into_inner().into_parts(&parts.read_buf) {
-        Ok((socket, early)) => doors.shards.adopt(Arrival {
+        Ok((socket, early)) => state.shards.adopt(Arrival {
             socket,
             early,
-            entrant,
-            permit: seat.0,
+            entrant: kind,
+            permit: permit.0,
         }),
         Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
     }

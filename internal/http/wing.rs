@@ -1,4 +1,5 @@
-//! Requests that a gate answers: the limits, origins, bodies and upgrades that are ours whoever answers.
+//! Requests to a mounted service: the limits, origins, bodies and upgrades that apply to every
+//! service.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -30,55 +31,57 @@ use crate::http::seats::{Full, Seat};
 use crate::http::{Config, Response, Seats, websocket};
 use crate::socketio::{Gate, PeerAddress};
 
-/// From a request's head to the end of its body.
+/// The time from a request's head to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a poll may go on when the server stops.
+/// The time a poll may continue when the server stops.
 const POLL_GRACE: Duration = Duration::from_millis(500);
-/// How long a line that was cut may take to notice.
+/// The time an upgraded socket may take to end after it was cancelled.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// A gate of one listener, and what is open there.
+/// A mounted service of one listener, with its open sessions and sockets.
 pub(super) struct Wing {
     gate: Arc<dyn Gate>,
     config: Config,
-    /// Sessions there may be: as many as connections, but counted by themselves, since a session that polls has no connection of its own.
+    /// The limit on sessions. It equals that on connections but is counted apart, since a polling
+    /// session has no connection of its own.
     sessions: Seats,
-    /// Sockets that were upgraded, until they are gone.
+    /// Counts the upgraded sockets until they are closed.
     lines: Drain,
-    /// Cuts those that outlast the server's patience.
+    /// Cancels the sockets that are still open when the drain's grace ends.
     cut: CancellationToken,
     drain: Drain,
 }
 
 impl Wing {
-    pub(super) fn new(gate: Arc<dyn Gate>, config: &Config, drain: &Drain) -> Self {
-        let (lines, cut) = (Drain::new(), CancellationToken::new());
-        let watch = (
-            lines.clone(),
-            cut.clone(),
+    pub(super) fn new(mount: Arc<dyn Gate>, config: &Config, drain: &Drain) -> Self {
+        let (open_upgrades, cancel) = (Drain::new(), CancellationToken::new());
+        let parts = (
+            open_upgrades.clone(),
+            cancel.clone(),
             drain.clone(),
             config.drain_grace,
         );
         drain.spawn(async move {
-            let (lines, cut, drain, grace) = watch;
+            let (open_upgrades, cancel, drain, grace) = parts;
             drain.stopping().await;
-            // Those that the gate does not end by itself, because nobody has come in through it yet, or because they take nothing.
-            let left = lines.finish(grace / 2).await;
+            // These sockets the service does not end by itself: no session has used them yet, or
+            // their clients accept no bytes.
+            let left = open_upgrades.finish(grace / 2).await;
             if left > 0 {
                 debug!(
                     left,
                     "upgraded connections outlasted the drain and were cut"
                 );
-                cut.cancel();
-                lines.finish(CUT_GRACE).await;
+                cancel.cancel();
+                open_upgrades.finish(CUT_GRACE).await;
             }
         });
         Self {
-            gate,
+            gate: mount,
             config: config.clone(),
             sessions: Seats::new(config),
-            lines,
-            cut,
+            lines: open_upgrades,
+            cut: cancel,
             drain: drain.clone(),
         }
     }
@@ -87,7 +90,7 @@ impl Wing {
         self.gate.has(path)
     }
 
-    /// Answers a request of a path that is the gate's.
+    /// Answers a request to a path of the mounted service.
     pub(super) async fn answer(
         &self,
         peer: &Peer,
@@ -101,7 +104,7 @@ impl Wing {
             ));
         }
         let (mut head, body) = request.into_parts();
-        // CORS does not protect a WebSocket, nor a session against being opened.
+        // CORS does not protect a WebSocket, nor does it prevent opening a session.
         if head.headers.get(ORIGIN).is_some_and(|origin| {
             !origin
                 .to_str()
@@ -109,19 +112,20 @@ impl Wing {
         }) {
             return Err(Refusal::origin());
         }
-        let ask = match self.gate.judge(&head) {
-            Ok(ask) => ask,
-            Err(answer) => return Ok(answer.map(Into::into)),
+        let kind = match self.gate.judge(&head) {
+            Ok(kind) => kind,
+            Err(response) => return Ok(response.map(Into::into)),
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
         head.extensions.clear();
-        let caller = self.config.proxies.caller(peer.address(), &head.headers);
-        head.extensions.insert(PeerAddress(caller));
-        if ask.opens {
-            // It stays with the session, which keeps the head of the request that opened it.
-            head.extensions.insert(Arc::new(self.seat(caller.ip())?));
+        let client = self.config.proxies.caller(peer.address(), &head.headers);
+        head.extensions.insert(PeerAddress(client));
+        if kind.opens {
+            // The permit stays with the session, which keeps the head of the request that opened
+            // it.
+            head.extensions.insert(Arc::new(self.seat(client.ip())?));
         }
-        if ask.websocket {
+        if kind.websocket {
             return self.open(peer, head, upgrade);
         }
         let frames = body.into_data_stream();
@@ -129,12 +133,12 @@ impl Wing {
         let body = match collected.await {
             Ok(Ok(body)) => Bytes::from(body),
             Ok(Err(BodyError::TooLarge)) => {
-                let refusal = Refusal::new(
+                let error = Refusal::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "too_large",
                     "the packets are larger than maxPayload",
                 );
-                return Err(refusal.closing());
+                return Err(error.closing());
             }
             Ok(Err(BodyError::Broken)) | Err(_) => {
                 return Err(Refusal::new(
@@ -146,20 +150,20 @@ impl Wing {
             }
         };
         tokio::select! {
-            answer = self.gate.answer(Request::from_parts(head, body)) => Ok(answer.map(Into::into)),
+            response = self.gate.answer(Request::from_parts(head, body)) => Ok(response.map(Into::into)),
             () = self.over() => Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON)),
         }
     }
 
-    /// The server stops, and the gate has had time to end its polls by itself.
+    /// Completes when the server stops and the service has had time to end its polls by itself.
     async fn over(&self) {
         self.drain.stopping().await;
         sleep(POLL_GRACE).await;
     }
 
-    fn seat(&self, caller: IpAddr) -> Result<Seat, Refusal> {
-        self.sessions.take(Some(caller)).map_err(|full| {
-            let code = match full {
+    fn seat(&self, client: IpAddr) -> Result<Seat, Refusal> {
+        self.sessions.take(Some(client)).map_err(|exceeded| {
+            let code = match exceeded {
                 Full::House => "connection_limit",
                 Full::Address => "address_limit",
                 Full::Rush => "handshake_rate",
@@ -179,28 +183,30 @@ impl Wing {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response, Refusal> {
         let response = websocket::welcome(&head.headers)?;
-        let (upgrade, seat) = upgrade
+        let (upgrade, permit) = upgrade
             .zip(peer.take_seat())
             .ok_or_else(websocket::no_upgrade)?;
-        let (gate, counted, cut) = (Arc::clone(&self.gate), self.lines.count(), self.cut.clone());
-        let patience = self.config.head_timeout;
+        let mount = Arc::clone(&self.gate);
+        let (guard, cancel) = (self.lines.count(), self.cut.clone());
+        let deadline = self.config.head_timeout;
         self.drain.spawn(async move {
-            // hyper resolves it when the 101 is sent, or drops it with the connection; the deadline is for a peer that takes no bytes.
-            let Ok(Ok(upgraded)) = timeout(patience, upgrade).await else {
-                return debug!("a client left during its upgrade");
+            // hyper resolves this future when the 101 is sent, or drops it with the connection. The
+            // deadline is for a peer that accepts no bytes.
+            let Ok(Ok(upgraded)) = timeout(deadline, upgrade).await else {
+                return debug!("a client disconnected during its upgrade");
             };
             let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else {
                 return;
             };
             let socket = parts.io.into_inner().said(&parts.read_buf);
-            gate.adopt(
+            mount.adopt(
                 Box::new(Line {
                     socket,
-                    cut,
+                    cut: cancel,
                     reading: None,
                     writing: None,
-                    _seat: seat,
-                    _counted: counted,
+                    _seat: permit,
+                    _counted: guard,
                 }),
                 Request::from_parts(head, ()),
             );
@@ -209,11 +215,11 @@ impl Wing {
     }
 }
 
-/// An upgraded socket. It keeps its seat and is counted until whoever took it lets it go.
+/// An upgraded socket. It keeps its permit and is counted until the service drops it.
 struct Line {
     socket: Said,
     cut: CancellationToken,
-    /// Watched while something is waited for; each by the task that waits.
+    /// Pending cancellation futures, one each for the reading and the writing task.
     reading: Option<Cut>,
     writing: Option<Cut>,
     _seat: Seat,
@@ -223,7 +229,7 @@ struct Line {
 type Cut = Pin<Box<WaitForCancellationFutureOwned>>;
 
 impl Line {
-    /// What a write that has to wait waits for as well.
+    /// Fails a pending write if the socket is cancelled.
     fn or_cut<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -233,9 +239,13 @@ impl Line {
             self.writing = None;
             return written;
         }
-        let Self { cut, writing, .. } = self;
-        let writing = writing.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        writing
+        let Self {
+            cut: cancel,
+            writing: cancelled,
+            ..
+        } = self;
+        let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
+        cancelled
             .as_mut()
             .poll(context)
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -258,10 +268,14 @@ impl AsyncRead for Line {
         if read.is_ready() {
             return read;
         }
-        let Self { cut, reading, .. } = &mut *self;
-        let reading = reading.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        // Nothing more comes: the end.
-        reading.as_mut().poll(context).map(Ok)
+        let Self {
+            cut: cancel,
+            reading: cancelled,
+            ..
+        } = &mut *self;
+        let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
+        // After cancellation a read reports the end of the stream.
+        cancelled.as_mut().poll(context).map(Ok)
     }
 }
 

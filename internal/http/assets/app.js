@@ -1,5 +1,5 @@
 // @ts-check
-/** The page: in a demo it fetches a session of its own, elsewhere it asks for a token; then it shows what the link tells. */
+/** The page. In a demo it fetches a session, elsewhere it asks for a token; then it renders the connection's data. */
 
 import { Card } from './card.js';
 import { Link } from './link.js';
@@ -11,7 +11,7 @@ import { language, number, otherLanguage, say, switchLanguage, timeOfDay, transl
 /** @typedef {import('./link.js').State} State */
 
 const TICK_MS = 1_000;
-/** With reduced motion the chart moves this seldom, and at every change. */
+/** With reduced motion the chart moves only this often, and at every change. */
 const CALM_TICKS = 15;
 const SESSION_TIMEOUT_MS = 8_000;
 
@@ -24,7 +24,7 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 const cards = new Map();
 /** @type {Link | undefined} */
 let link;
-/** What the state's words are made of, so that they can be said again in another language. */
+/** The parts of the state's text, so that it can be written again in another language. */
 let state = { name: 'connecting', values: /** @type {Record<string, string>} */ ({}), notice: '' };
 let changes = 0;
 
@@ -100,7 +100,7 @@ function summarise() {
   byId('changes').textContent = number(changes);
 }
 
-/** The mark beats once for what has just come. */
+/** Animates the mark once for new data. */
 function beat() {
   const pulse = byId('pulse');
   if (reducedMotion.matches || pulse.getAnimations().length) return;
@@ -161,7 +161,7 @@ async function main() {
   try {
     first = await demoSession();
   } catch (error) {
-    // A server that doesn't answer yet is the link's business.
+    // The connection handles a server that does not answer yet.
     if (error instanceof NotADemo) {
       setState('setup');
       showEntry(true);

@@ -1,19 +1,19 @@
 // @ts-check
-/** All of the operators' page but the sessions: health, charts, channels, events, counts. */
+/** The operators' page except the sessions: health, charts, channels, events, counts. */
 
 import { Rows } from './rows.js';
 import { Spark } from './spark.js';
 import { ago, clockTime, duration, language, number, say, short, size } from './words.js';
 
-/** What the server keeps: ten minutes. */
+/** The length of the server's history: ten minutes. */
 const POINTS = 600;
-/** The figures are of the last seconds, so that they can be read. */
+/** The figures are averages of the last seconds, so that they stay readable. */
 const CALM_S = 5;
 
 /** @typedef {Record<string, number | null>} Moment */
 
 const ms = (/** @type {number} */ value) => `${short(value)} ms`;
-/** Each chart: its name, its series, how a value is written. @type {{name: string, series: string[], format: (value: number) => string, least: number}[]} */
+/** Each chart: its name, its series, and the format of its values. @type {{name: string, series: string[], format: (value: number) => string, least: number}[]} */
 const CHARTS = [
   { name: 'connections', series: ['connections'], format: number, least: 4 },
   { name: 'reads', series: ['reads'], format: short, least: 4 },
@@ -22,7 +22,7 @@ const CHARTS = [
   { name: 'change', series: ['change_p50', 'change_p99'], format: ms, least: 1 },
   { name: 'memory', series: ['memory'], format: size, least: 1_000_000 },
 ];
-/** How an event looks. @type {Record<string, string>} */
+/** The tone of each kind of event. @type {Record<string, string>} */
 const TONES = { refused: 'warn', correction: 'warn', read_failed: 'bad', operator: 'accent', connected: 'good' };
 const BAD_ENDS = ['too_slow', 'protocol', 'overloaded', 'too_many_messages', 'silent', 'dismissed'];
 
@@ -35,12 +35,12 @@ export class Board {
   #rooms = new Rows(find('#rooms tbody'), 'tr', makeRoom);
   #events = new Rows(find('#events'), 'li', makeEvent);
 
-  /** @param {Record<string, (number | null)[]>} history a list for each value */
+  /** @param {Record<string, (number | null)[]>} history one list per series */
   remember(history) {
     this.#moments = history.t.map((_, index) => Object.fromEntries(Object.entries(history).map(([name, list]) => [name, list[index]])));
   }
 
-  /** One more second. @param {Moment | null} moment */
+  /** Adds one second to the history. @param {Moment | null} moment */
   add(moment) {
     const last = this.#moments.at(-1);
     if (!moment || (last && (moment.t ?? 0) <= (last.t ?? 0))) return;
@@ -105,7 +105,7 @@ export class Board {
       cells.name.textContent = room.name;
       write(cells.viewers, number(room.viewers));
       write(cells.age, room.at == null ? '–' : ago(Math.max(0, at - room.at) * 1000));
-      // What is shown, and in which language.
+      // Write only if the data or the language has changed.
       const shown = `${language()} ${room.v}`;
       if (cells.shown === shown) return;
       const isNew = cells.version !== undefined && cells.version !== room.v;
@@ -155,19 +155,19 @@ export function cell(row, name) {
   return element;
 }
 
-/** Touches the page only where something changed. @param {HTMLElement} element @param {string} text */
+/** Changes an element's text only if it differs. @param {HTMLElement} element @param {string} text */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Shows or hides the words for «nothing», and the list. @param {string} list @param {number} count */
+/** Shows a list, or the text for an empty one. @param {string} list @param {number} count */
 export function empty(list, count) {
   const scroll = /** @type {HTMLElement} */ (find(list).closest('.scroll'));
   scroll.hidden = !count;
   /** @type {HTMLElement} */ (scroll.nextElementSibling).hidden = !!count;
 }
 
-/** A row of the database, briefly. @param {HTMLElement} element @param {Record<string, unknown> | null} data */
+/** Writes a short form of a database row. @param {HTMLElement} element @param {Record<string, unknown> | null} data */
 function fill(element, data) {
   element.replaceChildren(...Object.entries(data ?? {}).map(([name, value]) => {
     const [pair, figure] = [document.createElement('span'), document.createElement('b')];

@@ -1,5 +1,5 @@
 // @ts-check
-/** One business on the page: its four numbers, its chart, its button. */
+/** One business on the page: its four numbers, its chart and its button. */
 
 import { Chart } from './chart.js';
 import { ago, hasWords, number, say, timeOfDay, translate } from './words.js';
@@ -19,7 +19,7 @@ export class Card {
   element;
   #id; #chart; #time; #delta; #fault; #button;
   #updatedAt = 0;
-  /** What the button says, as a name of words. */ #buttonWords = 'book';
+  /** The key of the button's text. */ #buttonWords = 'book';
   #faultWords = '';
   #busy = false;
 
@@ -78,7 +78,7 @@ export class Card {
     this.#delta.animate(frames, { duration: 2_200, easing: 'ease-out' });
   }
 
-  /** Once a second: what depends on the time alone. @param {boolean} [chart] whether to move the chart as well */
+  /** Updates the parts that depend only on time, once a second. @param {boolean} [chart] whether to move the chart as well */
   tick(chart = false) {
     this.#time.textContent = this.#updatedAt ? say('updated', { ago: ago(Date.now() - this.#updatedAt) }) : say('waiting');
     if (this.#updatedAt) {
@@ -88,7 +88,7 @@ export class Card {
     if (chart) this.#chart.draw();
   }
 
-  /** @param {string} code of the wire's error, or a name of words; empty: all is well */
+  /** @param {string} code the error code of the protocol, or the key of a text; empty if there is no error */
   fail(code) {
     this.#faultWords = code;
     this.#fault.hidden = !code;
@@ -113,7 +113,7 @@ export class Card {
   async #book() {
     if (this.#busy) return;
     this.#busy = true;
-    // Not `disabled`, which would take the keyboard's focus away.
+    // Not `disabled`, which would remove the keyboard focus.
     this.#button.setAttribute('aria-disabled', 'true');
     this.#label('booking');
     const booked = await book(this.#id);
@@ -144,7 +144,7 @@ async function book(negocioId) {
   }
 }
 
-/** A change is seen from the corner of the eye, and over in a second. @param {HTMLElement} element */
+/** Highlights a change for about a second. @param {HTMLElement} element */
 function flash(element) {
   const tint = getComputedStyle(element).getPropertyValue('--flash');
   const frames = reducedMotion.matches

@@ -3,13 +3,13 @@
 
 import { ago, number, say } from './words.js';
 
-/** What the chart shows grows from the one to the other, so that a new page is not an empty one. */
+/** The chart's time window grows from the first to the second value, so that a new page does not start empty. */
 const SHORTEST_MS = 20_000, LONGEST_MS = 180_000;
-/** Points kept; more changes than this in one window lose the oldest. */
+/** The most points kept; with more changes in one window, the oldest are dropped. */
 const MOST_POINTS = 600;
-/** The viewBox of the drawing, and the air above and below the line. */
+/** The viewBox of the drawing, and the margin above and below the line. */
 const WIDTH = 100, HEIGHT = 40, AIR = 4;
-/** A difference of one must not look like a cliff. */
+/** The smallest vertical range, so that a difference of one does not fill the chart. */
 const LEAST_RANGE = 4;
 
 export class Chart {
@@ -41,7 +41,7 @@ export class Chart {
     const now = Date.now();
     const span = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, now - (this.#startedAt || now))), from = now - span;
     this.#from.textContent = ago(span);
-    // The last point before the window stays: its value is the one at the window's edge.
+    // Keep the last point before the window: its value holds at the window's edge.
     while (this.#points.length > 1 && this.#points[1].at <= from) this.#points.shift();
     if (!this.#points.length) {
       this.#svg.setAttribute('aria-label', say('chart_empty'));
@@ -59,7 +59,7 @@ export class Chart {
     path += `H${WIDTH}`;
     this.#line.setAttribute('d', path);
     this.#area.setAttribute('d', `${path}V${HEIGHT}H${x(first.at)}Z`);
-    // A line of no length with round ends is a dot that the stretched viewBox can't deform.
+    // A line of zero length with round ends is a dot that the stretched viewBox can't deform.
     this.#tip.setAttribute('d', `M${WIDTH} ${y(values[values.length - 1])}h0`);
     this.#top.textContent = number(low + range);
     this.#bottom.textContent = number(low);

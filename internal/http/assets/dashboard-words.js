@@ -1,5 +1,5 @@
 // @ts-check
-/** The words that only the operators' page has. */
+/** The texts used only on the operators' page. */
 
 import { learn } from './words.js';
 

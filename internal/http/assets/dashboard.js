@@ -1,5 +1,5 @@
 // @ts-check
-/** The operators' page: asks for a token (a demo gives one), then shows what the server's own channels tell, once a second. */
+/** The operators' page. It asks for a token (a demo issues one), then renders the server's own channels once a second. */
 
 import './dashboard-words.js';
 import { Board } from './board.js';
@@ -10,17 +10,17 @@ import { clockTime, language, otherLanguage, say, switchLanguage, timeOfDay, tra
 
 const STATE = 'latido:servidor', CLIENTS = 'latido:clientes';
 const TIMEOUT_MS = 8_000;
-/** A filter is asked for when the typing rests. */
+/** The pause in typing after which the filter is sent, in ms. */
 const TYPING_MS = 250;
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
-/** The token lives here and nowhere else. */
+/** The token is stored only in this variable. */
 let token = '';
 /** @type {Link | undefined} */ let link;
 let clientsChannel = CLIENTS;
-/** While paused: what came last, by channel. @type {Map<string, any> | undefined} */ let held;
+/** The latest data of each channel while the page is paused. @type {Map<string, any> | undefined} */ let held;
 let pausedAt = 0;
 let state = { name: 'connecting', values: /** @type {Record<string, string>} */ ({}), notice: '' };
 
@@ -38,7 +38,7 @@ async function ask(path, method = 'GET') {
   return answer.json();
 }
 
-/** Asked before every attempt: proves the token, and brings the minutes before. @param {() => Promise<string>} renew */
+/** Runs before every attempt: checks the token and loads the history. @param {() => Promise<string>} renew */
 async function session(renew) {
   token = await renew();
   const stats = await ask('/dashboard/stats');
@@ -167,14 +167,14 @@ function speak() {
   byId('lead').textContent = board.lead();
 }
 
-/** A token in the fragment never reaches a server; it leaves the address, and with it the history, at once. */
+/** A token in the URL's fragment never reaches a server. It is removed from the address, and so from the history, at once. */
 function fromFragment() {
   const given = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
   if (location.hash) history.replaceState(null, '', location.pathname + location.search);
   return given;
 }
 
-/** @returns {Promise<string>} empty where there is no demo */
+/** @returns {Promise<string>} empty if there is no demo */
 async function demoToken() {
   const answer = await fetch('/demo/operator', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (answer.status !== 200) return '';

@@ -1,32 +1,32 @@
 // @ts-check
-/** The connection: opens, subscribes, notices silence, comes back, renews its token. Knows nothing of the page. */
+/** The connection to the server: opens, subscribes, detects silence, reconnects, renews its token. Independent of the page. */
 
 /** @typedef {{negocio_id: string, citas_hoy: number, total_citas: number, citas_completadas: number, citas_canceladas: number, timestamp: number}} Stats */
-/** @typedef {{token: string, negocios: {id: string, nombre: string}[], channels?: string[]}} Session without `channels`, those of the negocios */
+/** @typedef {{token: string, negocios: {id: string, nombre: string}[], channels?: string[]}} Session without `channels`, the channels of the negocios are used */
 /** @typedef {'connecting'|'live'|'stale'|'reconnecting'|'offline'|'refused'} State */
 /**
  * @typedef {object} Options
- * @property {() => Promise<Session>} session asked before every attempt, so a token that has expired is never tried twice
+ * @property {() => Promise<Session>} session called before every attempt, so that an expired token is never tried twice
  * @property {boolean} renewable whether `session` can give a new token
- * @property {boolean} [proves] whether `session` finds out by itself that a token is no good, and throws {@link Refused}
+ * @property {boolean} [proves] whether `session` itself detects an invalid token and throws {@link Refused}
  * @property {(state: State, detail: {since?: number, why?: string}) => void} onState
  * @property {(channel: string, data: any) => void} onStats
  * @property {(channel: string | undefined, code: string) => void} onError
  */
 
-/** Longest first wait, and longest wait ever, in ms; the wait itself is drawn from zero to there («full jitter»). */
+/** The upper bounds of the first and of every later delay, in ms; the delay is random between zero and the bound («full jitter»). */
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
-/** At least this long after «overloaded» and «too many messages». */
+/** The shortest delay after «overloaded» and «too many messages», in ms. */
 const BUSY_WAIT_MS = 5_000;
-/** A ping each, and the answer must have come by the next one: browsers hide the protocol's own pings. */
+/** The ping interval, in ms; the pong must arrive before the next ping. Browsers hide the protocol's own pings. */
 const PING_MS = 15_000;
-/** Before a busy server is asked again for one channel. */
+/** The delay before a busy server is asked again for one channel, in ms. */
 const ASK_AGAIN_MS = 5_000;
 
 const ENDED = { tooBig: 1009, overloaded: 1013, token: 4401, forbidden: 4403, tooMany: 4429 };
 
-/** What `session` throws where trying again would change nothing. */
+/** The error that `session` throws if another attempt would fail too. */
 export class Refused extends Error {
   /** @param {string} why */
   constructor(why) {
@@ -39,13 +39,13 @@ export class Link {
   /** @type {Options} */ #options;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {string[]} */ #channels = [];
-  /** Newest version seen of each channel; an older frame is dropped. @type {Map<string, number>} */ #versions = new Map();
-  /** Counts attempts, so that what an older one still awaits is ignored. */ #attempt = 0;
+  /** The newest version received of each channel; older frames are dropped. @type {Map<string, number>} */ #versions = new Map();
+  /** The number of the attempt; results of older attempts are ignored. */ #attempt = 0;
   #failures = 0;
   #opened = false;
-  /** Whether this connection has told a state of its own yet. */ #told = false;
+  /** Whether this connection has reported a state yet. */ #told = false;
   #everLive = false;
-  /** Whether it should be connected at all. */ #wanted = false;
+  /** Whether the page wants a connection. */ #wanted = false;
   #retryTimer = 0;
   #pingTimer = 0;
   /** @type {Set<number>} */ #askTimers = new Set();
@@ -71,7 +71,7 @@ export class Link {
     this.#drop();
   }
 
-  /** Watches another channel in the place of one. @param {string} before @param {string} after */
+  /** Replaces one subscribed channel by another. @param {string} before @param {string} after */
   exchange(before, after) {
     if (before === after) return;
     this.#channels = this.#channels.map((channel) => (channel === before ? after : channel));
@@ -91,14 +91,14 @@ export class Link {
       this.#connect(session.token);
     } catch (error) {
       if (attempt !== this.#attempt || !this.#wanted) return;
-      // The constructor's own complaint: such a text can't be a token.
+      // The constructor rejected the subprotocol: such a text can't be a token.
       if (error instanceof Refused) this.#refuse(error.why);
       else if (error instanceof DOMException && error.name === 'SyntaxError') this.#refuse('token');
       else this.#retryLater(0);
     }
   }
 
-  /** @param {string} token rides as a subprotocol: there it is in no address and no log */
+  /** @param {string} token sent as a subprotocol, so that it is in no URL and no log */
   #connect(token) {
     const url = new URL('/ws', location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
@@ -141,7 +141,7 @@ export class Link {
     const data = frame?.data ?? {};
     switch (frame?.type) {
       case 'subscribed':
-        // Traffic, not merely an open socket, is what proves that the server is well again.
+        // Only received data, not an open socket, proves that the server has recovered.
         this.#failures = 0;
         if (!this.#told) this.#live();
         break;
@@ -175,12 +175,12 @@ export class Link {
   }
 
   async #renew() {
-    if (!this.#options.renewable) return; // the close with 4401 will say it
+    if (!this.#options.renewable) return; // the server will close with 4401
     const attempt = this.#attempt;
     try {
       const { token } = await this.#options.session();
       if (attempt === this.#attempt) this.#send({ type: 'auth', data: { token } });
-    } catch { /* then it expires, and the next attempt asks again */ }
+    } catch { /* the token expires, and the next attempt asks again */ }
   }
 
   /** @param {{code?: string, channel?: string}} data */
@@ -208,12 +208,12 @@ export class Link {
     this.#retryLater(code === ENDED.overloaded || code === ENDED.tooMany ? BUSY_WAIT_MS : 0);
   }
 
-  /** Whether the browser has no network; a server on this machine needs none. */
+  /** Returns whether the browser has no network. A server on this machine needs none. */
   #cutOff() {
     return !navigator.onLine && !['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
   }
 
-  /** A refused upgrade looks like a dead server, or one that is not ready yet, to a script; asking the server tells them apart. */
+  /** Distinguishes a rejected upgrade from a server that is down or not ready, which look the same to a script, by a request. */
   async #serverIsReady() {
     try { return (await fetch('/ready', { cache: 'no-store' })).ok; } catch { return false; }
   }
@@ -224,12 +224,12 @@ export class Link {
     this.#options.onState('reconnecting', {});
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
     this.#retryTimer = setTimeout(() => {
-      // A page that nobody sees waits until somebody does.
+      // A hidden page reconnects only when it becomes visible.
       if (this.#wanted && !document.hidden) this.#open();
     }, atLeastMs + Math.random() * longest);
   }
 
-  /** Something changed for the better: try now, or find out whether the socket still lives. */
+  /** Retries at once after the network or the page has come back, or checks that the socket still works. */
   #hurry() {
     if (!this.#wanted) return;
     if (this.#socket?.readyState === WebSocket.OPEN) this.#send({ type: 'ping' });
@@ -247,7 +247,7 @@ export class Link {
     this.#options.onState('refused', { why });
   }
 
-  /** Lets go of the socket and of every timer, silently. */
+  /** Closes the socket and clears every timer without reporting a state. */
   #drop() {
     this.#attempt++;
     clearTimeout(this.#retryTimer);

@@ -1,4 +1,5 @@
-//! The files of the page, compiled into the binary as they stand here: no build step, no request to anywhere else.
+//! The files of the page, compiled into the binary as they are in this folder: no build step, no
+//! request to another server.
 
 use crate::http::Asset;
 
@@ -7,7 +8,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// The page at `/` and the operators', for [`crate::http::Doors::assets`].
+/// The page at `/` and the operators' page, for [`crate::http::ServerState::assets`].
 pub static PAGE: &[Asset] = &[
     Asset {
         path: "/",
@@ -113,7 +114,7 @@ mod tests {
         std::str::from_utf8(asset.bytes).unwrap()
     }
 
-    /// What stands between quotes behind each `mark`.
+    /// Returns the text up to `quote` behind each `mark`.
     fn behind<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
         text.split(mark)
             .skip(1)
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_the_pages_ask_for_is_there() {
+    fn every_file_the_pages_load_is_embedded() {
         for page in ["/", "/dashboard.html"].map(text) {
             for attribute in [
                 "src=\"",
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_allows_what_the_pages_do() {
+    fn pages_comply_with_the_content_security_policy() {
         for (page, script) in [("/", "/app.js"), ("/dashboard.html", "/dashboard.js")] {
             let page = text(page);
             assert!(

@@ -1,5 +1,5 @@
 // @ts-check
-/** A list whose rows are kept by name: what a reader or the keyboard stands on stays where it is while the numbers change. */
+/** A list whose rows are kept by name, so that focus and reading position stay while the numbers change. */
 
 /** @template Item, {{root: HTMLElement}} Cells */
 export class Rows {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The sessions, and the question before one is closed. */
+/** The table of sessions, and the confirmation before one is closed. */
 
 import { cell, empty, write } from './board.js';
 import { Rows } from './rows.js';
@@ -13,7 +13,7 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 export class ClientsTable {
   #rows; #close;
   /** @type {any} */ #data;
-  /** Whom the question is about. @type {Client | undefined} */ #asked;
+  /** The client that the open confirmation is about. @type {Client | undefined} */ #asked;
 
   /** @param {{close: (client: Client, mayReturn: boolean) => void}} options */
   constructor({ close }) {
@@ -76,7 +76,7 @@ export class ClientsTable {
     if (this.#data) this.show(this.#data);
   }
 
-  /** A client that is known to be gone. @param {string} id */
+  /** Removes a client that has disconnected. @param {string} id */
   forget(id) {
     this.#rows.forget(id);
   }

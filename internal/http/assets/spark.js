@@ -1,10 +1,10 @@
 // @ts-check
-/** A chart of one or two series over the last minutes, with the value under the pointer. */
+/** A chart of one or two series over the last minutes, with the value at the pointer. */
 
 import { clockTime, duration, say } from './words.js';
 
 const WIDTH = 300, HEIGHT = 64, AIR = 3;
-/** The narrowest span, so that a server that has just started fills its charts, and the widest: what the server keeps. */
+/** The narrowest span, so that a freshly started server fills its charts, and the widest: the server's history. */
 const SHORTEST_S = 60, LONGEST_S = 600;
 const NS = 'http://www.w3.org/2000/svg';
 
@@ -48,7 +48,7 @@ export class Spark {
     host.addEventListener('pointerleave', () => this.#point(NaN));
   }
 
-  /** @param {Point[]} points in the order of time */
+  /** @param {Point[]} points in ascending order of time */
   draw(points) {
     this.#points = points;
     const last = points.at(-1);
@@ -86,7 +86,7 @@ export class Spark {
     return ((t - this.#from) / (this.#to - this.#from)) * WIDTH;
   }
 
-  /** @param {number} clientX not a number: the pointer has left */
+  /** @param {number} clientX NaN if the pointer has left the chart */
   #point(clientX) {
     const box = this.#svg.getBoundingClientRect();
     const t = this.#from + ((clientX - box.left) / box.width) * (this.#to - this.#from);

@@ -1,16 +1,16 @@
 // @ts-check
-/** The line that says how the connection is, and the notice beneath it: on every page of ours. */
+/** The line with the connection's state and the notice below it, on every page. */
 
 import { say } from './words.js';
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @param {{ name: string, values: Record<string, string>, notice: string }} state names of words; no notice: empty */
+/** @param {{ name: string, values: Record<string, string>, notice: string }} state keys of texts; an empty notice means none */
 export function showState({ name, values, notice }) {
   byId('link').dataset.state = name;
   const words = say(name, values);
-  // Writing the same again would make a screen reader say it again.
+  // Writing the same text again would make a screen reader repeat it.
   if (byId('link-words').textContent !== words) byId('link-words').textContent = words;
   byId('notice').hidden = !notice;
   byId('notice').textContent = notice && say(notice);

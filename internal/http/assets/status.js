@@ -1,5 +1,5 @@
 // @ts-check
-/** The state of the server for whoever opens the page without a demo: what anyone may ask. */
+/** The server's public state, shown on a page without a demo. */
 
 import { duration, say } from './words.js';
 
@@ -17,7 +17,7 @@ async function ask(path) {
   }
 }
 
-/** Asks now, and again while somebody sees the page. */
+/** Fetches the state now, and again while the page is visible. */
 export async function followStatus() {
   const look = async () => {
     if (document.hidden) return;
@@ -30,7 +30,7 @@ export async function followStatus() {
   await look();
 }
 
-/** Writes what is known, in the language of the moment. */
+/** Writes the known state in the current language. */
 export function showStatus() {
   const { health, ready } = known;
   put('uptime', health ? duration(health.uptime) : '–', '');

@@ -1,5 +1,5 @@
 // @ts-check
-/** The page's words in both languages. */
+/** The page's texts in both languages. */
 
 /** @typedef {'es'|'en'} Language */
 
@@ -69,10 +69,10 @@ const REMEMBERED = 'latido.language';
 /** @type {Language} */
 let current = initial();
 
-/** Adds the words of another page. @param {Record<string, [string, string]>} words */
+/** Adds the texts of another page. @param {Record<string, [string, string]>} words */
 export const learn = (words) => void Object.assign(WORDS, words);
 
-/** @returns {Language} what was chosen before, else the browser's language, else Spanish */
+/** @returns {Language} the language chosen before, else the browser's, else Spanish */
 function initial() {
   let chosen = null;
   try { chosen = localStorage.getItem(REMEMBERED); } catch { /* storage may be forbidden */ }
@@ -86,31 +86,31 @@ export const language = () => current;
 /** @returns {Language} */
 export const otherLanguage = () => (current === 'es' ? 'en' : 'es');
 
-/** Changes the language, and remembers it where the browser lets us. */
+/** Changes the language, and stores the choice if the browser allows it. */
 export function switchLanguage() {
   current = otherLanguage();
-  try { localStorage.setItem(REMEMBERED, current); } catch { /* then it lasts as long as the page */ }
+  try { localStorage.setItem(REMEMBERED, current); } catch { /* the choice then lasts as long as the page */ }
 }
 
 /**
  * @param {string} key
- * @param {Record<string, string>} [values] what stands for `{name}` in the text
+ * @param {Record<string, string>} [values] the replacements of `{name}` in the text
  */
 export function say(key, values = {}) {
   const text = WORDS[key]?.[current === 'es' ? 0 : 1] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
 
-/** Whether there is a text of that name. @param {string} key */
+/** Returns whether there is a text with that key. @param {string} key */
 export const hasWords = (key) => key in WORDS;
 
 /** @param {number} value */
 export const number = (value) => new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en').format(value);
 
-/** @param {number} ms time of day of this instant, Unix milliseconds */
+/** @param {number} ms the instant whose time of day is returned, in Unix milliseconds */
 export const timeOfDay = (ms) => new Intl.DateTimeFormat(current, { timeStyle: 'short' }).format(ms);
 
-/** @param {number} ms since then */
+/** @param {number} ms the elapsed time */
 export function ago(ms) {
   const seconds = Math.round(ms / 1000);
   if (seconds < 2) return say('just_now');
@@ -127,13 +127,13 @@ export function size(bytes) {
   return `${short(bytes / 1000 ** power)} ${units[power]}`;
 }
 
-/** Three digits are enough for the eye. @param {number} value */
+/** Formats a number with about three digits. @param {number} value */
 export function short(value) {
   const digits = value >= 100 || Number.isInteger(value) ? 0 : value >= 10 ? 1 : 2;
   return new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en', { maximumFractionDigits: digits, notation: value >= 100_000 ? 'compact' : 'standard' }).format(value);
 }
 
-/** @param {number} seconds a duration in its largest two units */
+/** @param {number} seconds the duration, formatted in its largest two units */
 export function duration(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
@@ -145,7 +145,7 @@ export function duration(seconds) {
 /** @param {number} ms Unix milliseconds, to the second */
 export const clockTime = (ms) => new Intl.DateTimeFormat(current, { timeStyle: 'medium', hourCycle: 'h23' }).format(ms);
 
-/** Writes the words of every `data-words` element below `root`. @param {ParentNode} root */
+/** Writes the text of every `data-words` element below `root`. @param {ParentNode} root */
 export function translate(root) {
   for (const element of root.querySelectorAll('[data-words]')) {
     element.textContent = say(element.getAttribute('data-words') ?? '');

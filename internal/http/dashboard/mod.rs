@@ -1,8 +1,9 @@
 //! `/dashboard`: the operators' page and its JSON.
 //!
-//! Everything but the page itself is for a token whose role is an admin's, in `Authorization` alone: what stands in a URL stands in logs.
-//! Clients of an older system ask for some of the same under `/dashboard` and, its second generation, under `/api/dashboard`; both find
-//! their shapes here, with ours beside them.
+//! Everything but the page itself requires a token with an admin's role, in `Authorization` alone,
+//! because URLs are logged. Clients of an older system request some of the same data under
+//! `/dashboard` and, in its second version, under `/api/dashboard`. Both get their shapes here,
+//! with this server's own fields beside them.
 
 mod shapes;
 
@@ -27,80 +28,80 @@ use crate::shard::{ClientId, InvalidClientId};
 
 use shapes::Generation;
 
-/// The page's file.
+/// The path of the page's file.
 const PAGE: &str = "/dashboard.html";
-/// Most clients, rooms and events in one answer.
+/// The most clients, rooms and events in one response.
 const MOST: usize = 500;
 
 const X_HAS_MORE: HeaderName = HeaderName::from_static("x-has-more");
 
-/// Every address under `/dashboard` and `/api/dashboard`.
+/// Routes every address under `/dashboard` and `/api/dashboard`.
 pub(super) fn routes(
-    doors: &Arc<Doors>,
+    state: &Arc<Doors>,
     page: &Page,
 ) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
-    let (doors, page) = (Arc::clone(doors), page.clone());
+    let (state, page) = (Arc::clone(state), page.clone());
     let first = path("dashboard").map(|| Generation::First);
     let second = path("api")
         .and(path("dashboard"))
         .map(|| Generation::Second);
     first.or(second).unify().and(path::tail()).and(call()).then(
-        move |generation, tail: Tail, call: Call| {
-            let (doors, page) = (Arc::clone(&doors), page.clone());
-            async move { answer(&doors, &page, generation, tail.as_str(), &call).await }
+        move |version, tail: Tail, head: Call| {
+            let (state, page) = (Arc::clone(&state), page.clone());
+            async move { answer(&state, &page, version, tail.as_str(), &head).await }
         },
     )
 }
 
 async fn answer(
-    doors: &Doors,
+    state: &Doors,
     page: &Page,
-    generation: Generation,
+    version: Generation,
     path: &str,
-    call: &Call,
+    head: &Call,
 ) -> Result<Response, Refusal> {
     let segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
     match segments.as_slice() {
-        [""] if generation == Generation::First && call.header(ACCEPT).contains("text/html") => {
-            page.show(PAGE, call).map(varying)
+        [""] if version == Generation::First && head.header(ACCEPT).contains("text/html") => {
+            page.show(PAGE, head).map(varying)
         }
-        ["cleanup"] => cleanup(doors, generation, call).await,
+        ["cleanup"] => cleanup(state, version, head).await,
         ["clients", id] => {
-            call.deletes()?;
-            close(doors, id, call).await
+            head.deletes()?;
+            close(state, id, head).await
         }
         ["clients", id, "close"] => {
-            call.posts()?;
-            close(doors, id, call).await
+            head.posts()?;
+            close(state, id, head).await
         }
         [
-            what @ ("" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status"
+            view @ ("" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status"
             | "status"),
         ] => {
-            call.reads()?;
-            operator(doors, call).await?;
-            show(doors, generation, what, call).await.map(varying)
+            head.reads()?;
+            operator(state, head).await?;
+            show(state, version, view, head).await.map(varying)
         }
         _ => Err(Refusal::not_found()),
     }
 }
 
-/// Whoever may operate this server.
-async fn operator(doors: &Doors, call: &Call) -> Result<Principal, Refusal> {
-    check_origin(doors, call)?;
-    if call.bearer().is_none() {
+/// Returns the principal, if it may operate this server.
+async fn operator(state: &Doors, head: &Call) -> Result<Principal, Refusal> {
+    check_origin(state, head)?;
+    if head.bearer().is_none() {
         return Err(Refusal::unauthorized(
             "Bearer",
             "expected an admin's token: Authorization: Bearer",
         )
         .counted_as("missing"));
     }
-    let principal = authenticate(doors, call).await?;
-    if !doors.policy.is_admin(&principal) {
+    let principal = authenticate(state, head).await?;
+    if !state.policy.is_admin(&principal) {
         debug!(
-            peer = call.peer_address(),
-            "somebody who is no admin asked for the dashboard"
+            peer = head.peer_address(),
+            "a user without an admin role requested the dashboard"
         );
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -112,64 +113,65 @@ async fn operator(doors: &Doors, call: &Call) -> Result<Principal, Refusal> {
 }
 
 async fn show(
-    doors: &Doors,
-    generation: Generation,
-    what: &str,
-    call: &Call,
+    state: &Doors,
+    version: Generation,
+    view: &str,
+    head: &Call,
 ) -> Result<Response, Refusal> {
-    let operations = &doors.operations;
-    let most = call
+    let operations = &state.operations;
+    let limit = head
         .query("limit")
         .and_then(|limit| limit.parse().ok())
         .unwrap_or(MOST)
         .min(MOST);
-    let body = match what {
+    let body = match view {
         "clients" => {
-            let roster = operations
-                .clients(&call.query("q").unwrap_or_default(), most)
+            let list = operations
+                .clients(&head.query("q").unwrap_or_default(), limit)
                 .await;
-            let mut response = json(&generation.list("clients", shapes::clients(&roster)));
+            let mut response = json(&version.list("clients", shapes::clients(&list)));
             response.headers_mut().insert(
                 X_HAS_MORE,
-                HeaderValue::from_static(if roster.has_more { "true" } else { "false" }),
+                HeaderValue::from_static(if list.has_more { "true" } else { "false" }),
             );
             return Ok(response);
         }
-        "rooms" => generation.list("rooms", shapes::rooms(&operations.rooms(most))),
-        "events" => shapes::events(operations, generation, most),
-        "stats" | "metrics" => shapes::stats(operations, doors.clock.now()),
+        "rooms" => version.list("rooms", shapes::rooms(&operations.rooms(limit))),
+        "events" => shapes::events(operations, version, limit),
+        "stats" | "metrics" => shapes::stats(operations, state.clock.now()),
         "api-status" | "status" => shapes::api_status(operations).await,
-        _ => shapes::overview(operations, doors.clock.unix_s()).await,
+        _ => shapes::overview(operations, state.clock.unix_s()).await,
     };
     Ok(json(&body))
 }
 
-/// Looks at every client now; what the server does by itself in its time.
-async fn cleanup(doors: &Doors, generation: Generation, call: &Call) -> Result<Response, Refusal> {
-    call.posts()?;
-    let operator = operator(doors, call).await?;
-    let swept = doors.operations.sweep(operator.user()).await;
-    let (rooms, viewers) = doors.operations.counts();
+/// Checks every client now for expired tokens and the like, which the server also does by itself
+/// over time.
+async fn cleanup(state: &Doors, version: Generation, head: &Call) -> Result<Response, Refusal> {
+    head.posts()?;
+    let operator = operator(state, head).await?;
+    let swept = state.operations.sweep(operator.user()).await;
+    let (rooms, viewers) = state.operations.counts();
     let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.looked_at, "closed": swept.closed,
         "rooms": rooms, "viewers": viewers});
     let mut response = json(&counts);
-    *response.status_mut() = generation.posted();
+    *response.status_mut() = version.posted();
     Ok(response)
 }
 
-/// Ends one connection. `?come_back=true`: it is asked to come back.
-async fn close(doors: &Doors, id: &str, call: &Call) -> Result<Response, Refusal> {
-    let operator = operator(doors, call).await?;
+/// Closes one connection. `?come_back=true` asks the client to reconnect.
+async fn close(state: &Doors, id: &str, head: &Call) -> Result<Response, Refusal> {
+    let operator = operator(state, head).await?;
     let invalid =
         |error: InvalidClientId| Refusal::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
-    let may_return = call.query("come_back").is_some_and(|value| value == "true");
+    let may_return = head.query("come_back").is_some_and(|value| value == "true");
     let reason = if may_return {
         CloseReason::Recalled
     } else {
         CloseReason::Dismissed
     };
-    let user = doors.operations.dismiss(id, reason, operator.user()).await;
+    let user = state.operations.dismiss(id, reason, operator.user()).await;
     let user = user.ok_or_else(|| {
         Refusal::new(
             StatusCode::NOT_FOUND,
@@ -186,7 +188,7 @@ fn json(body: &Value) -> Response {
     uncached(json_response(body.to_string()))
 }
 
-/// Page and JSON share an address.
+/// Marks a response as depending on `Accept`, because page and JSON share an address.
 fn varying(mut response: Response) -> Response {
     response
         .headers_mut()

@@ -1,4 +1,5 @@
-//! The shapes in which an older system's clients know these answers, in two generations. Ours stands beside theirs, under other names.
+//! The JSON shapes that an older system's clients expect, in two versions. This server's own fields
+//! are added under other names.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,24 +9,24 @@ use crate::hub::Survey;
 use crate::operations::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
 use crate::shard::{ClientView, Roster};
 
-/// Clients that are looked at for sums.
+/// The most clients that are counted for sums.
 const COUNTED: usize = 10_000;
-/// Rooms that are named as the most active.
+/// The number of rooms listed as the most active.
 const MOST_ACTIVE: usize = 5;
-/// Who said nothing for so long counts as inactive.
+/// The time without a message after which a client counts as inactive, in seconds.
 const INACTIVE_S: i64 = 30 * 60;
 
-/// Which of the two asks: by the prefix of its addresses.
+/// The version of the older API, given by the address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Generation {
-    /// `/dashboard/…`
+    /// The version under `/dashboard/…`.
     First,
-    /// `/api/dashboard/…`
+    /// The version under `/api/dashboard/…`.
     Second,
 }
 
 impl Generation {
-    /// The first knows bare lists, the second an object around them.
+    /// Formats a list: version 1 expects a bare list, version 2 an object around it.
     pub(super) fn list(self, name: &str, list: Vec<Value>) -> Value {
         match self {
             Self::First => list.into(),
@@ -33,7 +34,7 @@ impl Generation {
         }
     }
 
-    /// What a POST that was obeyed is answered.
+    /// Returns the status of a successful POST.
     pub(super) fn posted(self) -> StatusCode {
         match self {
             Self::First => StatusCode::CREATED,
@@ -48,19 +49,19 @@ fn iso(unix_s: i64) -> String {
         .to_string()
 }
 
-fn with(mut ours: Value, theirs: Value) -> Value {
-    if let (Some(ours), Value::Object(theirs)) = (ours.as_object_mut(), theirs) {
-        ours.extend(theirs);
+fn with(mut own: Value, legacy: Value) -> Value {
+    if let (Some(own), Value::Object(legacy)) = (own.as_object_mut(), legacy) {
+        own.extend(legacy);
     }
-    ours
+    own
 }
 
-pub(super) fn clients(roster: &Roster) -> Vec<Value> {
-    roster.clients.iter().map(client).collect()
+pub(super) fn clients(list: &Roster) -> Vec<Value> {
+    list.clients.iter().map(client).collect()
 }
 
 fn client(client: &ClientView) -> Value {
-    let theirs = json!({
+    let legacy = json!({
         "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
         "connectedAt": iso(client.since_s),
@@ -68,65 +69,65 @@ fn client(client: &ClientView) -> Value {
         "rooms": client.channels,
         "isActive": true,
     });
-    with(client_json(client), theirs)
+    with(client_json(client), legacy)
 }
 
-/// Who sits in a room is not listed, and when it was opened is not known.
-pub(super) fn rooms(survey: &Survey) -> Vec<Value> {
+/// Formats the rooms. The members of a room are not listed, and its creation time is not known.
+pub(super) fn rooms(stats: &Survey) -> Vec<Value> {
     let room = |room| {
-        let ours = room_json(room);
-        let at = ours["at"].as_i64().map(iso);
+        let own = room_json(room);
+        let at = own["at"].as_i64().map(iso);
         with(
-            ours,
+            own,
             json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}),
         )
     };
-    survey.rooms.iter().map(room).collect()
+    stats.rooms.iter().map(room).collect()
 }
 
-pub(super) fn events(operations: &Operations, generation: Generation, most: usize) -> Value {
-    let (events, total) = operations.events(most);
+pub(super) fn events(operations: &Operations, version: Generation, limit: usize) -> Value {
+    let (events, total) = operations.events(limit);
     let event = |event| {
-        let ours = event_json(event);
+        let own = event_json(event);
         let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX))
             .unwrap_or_default()
             .to_string();
         let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
-        match generation {
+        match version {
             Generation::First => with(
-                ours,
+                own,
                 json!({"type": event.kind.as_str(), "timestamp": at, "data": data}),
             ),
             Generation::Second => with(
-                ours,
+                own,
                 json!({"type": event.kind.as_str(), "timestamp": at, "payload": data, "source": "SERVER"}),
             ),
         }
     };
     let events: Vec<_> = events.iter().map(event).collect();
-    match generation {
+    match version {
         Generation::First => json!({"recentEvents": events, "totalEvents": total}),
         Generation::Second => json!({"events": events, "total": total}),
     }
 }
 
-/// The server's state with its last ten minutes.
+/// Formats the server's state with its last ten minutes.
 pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
     let state = operations.state_json();
-    let theirs = json!({
+    let legacy = json!({
         "timestamp": now.to_string(),
         "activeConnections": operations.connections(),
         "totalRooms": operations.counts().0,
         "eventsPerMinute": operations.events_per_minute(),
         "systemLoad": state["load"],
     });
-    with(state, theirs)
+    with(state, legacy)
 }
 
-/// What the server depends on, looked at now.
+/// Checks the server's dependencies now and formats their status.
 pub(super) async fn api_status(operations: &Operations) -> Value {
-    let outlook = operations.look().await;
-    let report = &outlook.report;
+    let dependencies = operations.look().await;
+    let report = &dependencies.report;
     let problem = report.database.as_ref().err();
     let streams = report
         .streams
@@ -134,8 +135,8 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
-        "lastCheck": iso(outlook.at_s),
-        "responseTime": (outlook.database_ms * 100.0).round() / 100.0,
+        "lastCheck": iso(dependencies.at_s),
+        "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
         "listener": report.listener,
         "keys": {"ok": operations.has_keys()},
@@ -147,10 +148,10 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
     status
 }
 
-/// All of it in sums.
+/// Formats an overview of clients, rooms and memory in sums.
 pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
-    let roster = operations.clients("", COUNTED).await;
-    let clients = &roster.clients;
+    let list = operations.clients("", COUNTED).await;
+    let clients = &list.clients;
     let of_role = |role: &str| {
         clients
             .iter()
@@ -163,8 +164,8 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
         .iter()
         .filter(|client| now_s - client.heard_s > INACTIVE_S)
         .count();
-    let survey = operations.rooms(MOST_ACTIVE);
-    let active = rooms(&survey)
+    let stats = operations.rooms(MOST_ACTIVE);
+    let active = rooms(&stats)
         .into_iter()
         .map(|room| json!({"name": room["name"], "clients": room["viewers"], "lastActivity": room["lastActivity"]}));
     let memory = memory_bytes();
@@ -173,7 +174,7 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
             "totalConnections": operations.connections_in_all(),
             "activeConnections": operations.connections(),
             "eventsEmitted": operations.frames_sent(),
-            "roomsCreated": survey.total,
+            "roomsCreated": stats.total,
             "lastUpdated": iso(now_s),
         },
         "clients": {
@@ -183,12 +184,13 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
             "inactiveClients": inactive,
         },
         "rooms": {
-            "total": survey.total,
-            "totalClients": survey.viewers,
-            "averageClientsPerRoom": (survey.viewers as f64 / survey.total.max(1) as f64 * 10.0).round() / 10.0,
+            "total": stats.total,
+            "totalClients": stats.viewers,
+            "averageClientsPerRoom": (stats.viewers as f64 / stats.total.max(1) as f64 * 10.0).round() / 10.0,
             "mostActiveRooms": active.collect::<Vec<_>>(),
         },
-        // There is one memory, not a heap in it; and the version is ours.
+        // The process has no separate heap, so all figures are its memory; and the version is this
+        // server's.
         "system": {
             "uptime": operations.uptime_s(),
             "memoryUsage": {"rss": memory, "heapTotal": memory, "heapUsed": memory},
@@ -202,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_generation_has_its_lists() {
+    fn each_version_has_its_list_shape() {
         let list = || vec![json!({"a": 1})];
         assert_eq!(Generation::First.list("clients", list()), json!([{"a": 1}]));
         assert_eq!(
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_as_javascript_reads_them() {
+    fn times_are_formatted_as_iso_8601() {
         assert_eq!(iso(1_234_567_890), "2009-02-13T23:31:30Z");
     }
 }

@@ -1,4 +1,4 @@
-//! `asyncapi.json`, filled in: the rows of each stream in the place of those of any.
+//! `asyncapi.json`, filled in: each stream's messages and schemas replace the generic ones.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::http::specification::template::{base, filled, object};
 use crate::stream::SERVER_STREAM;
 
 const BASE: &str = include_str!("asyncapi.json");
-/// The message of any stream, and the channel that stands in the examples.
+/// The generic message, and the channel used in the examples.
 const SNAPSHOT: &str = "snapshot";
 const EXAMPLE_CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
@@ -48,7 +48,7 @@ pub(super) fn write(streams: &[Facts]) -> Value {
             .map(|stream| stream.name.as_str())
             .chain([SERVER_STREAM])
             .collect();
-        // Names are made of letters, digits, `_` and `-`, none of which means anything to a pattern.
+        // Names consist of letters, digits, `_` and `-`, none of which is special in a pattern.
         schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();
     }
     document
@@ -58,7 +58,7 @@ fn name(stream: &Facts) -> String {
     format!("{SNAPSHOT}.{}", stream.name)
 }
 
-/// Where a list names the message of any stream, it names that of each.
+/// Replaces each reference to the generic message in a list with one reference per stream.
 fn several(value: &mut Value, streams: &[Facts]) {
     const PLACE: &str = "#/channels/socket/messages/snapshot";
     match value {

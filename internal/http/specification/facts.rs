@@ -1,38 +1,38 @@
-//! What the documents tell of each stream.
+//! The properties of each stream that the documents describe.
 
 use crate::http::{Config, Doors};
 use crate::ident::StreamId;
 use crate::stream::{Catalog, Column, KeyType, Stream};
 
-/// Whatever knows what a stream's rows look like.
+/// A source of the columns of a stream's rows.
 pub trait Shapes: Send + Sync {
-    /// The data columns; none while the database has not told them. Must not wait.
+    /// Returns the data columns, or `None` until the database has described them. Must not wait.
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>>;
 }
 
-/// One stream, as far as it is known.
+/// One stream's properties, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) name: String,
     pub(super) event: String,
     pub(super) key_field: String,
-    /// What may stand before a key that is no text.
+    /// The optional prefix of a key that is not text.
     pub(super) key_prefix: String,
     pub(super) key_type: Option<KeyType>,
     pub(super) columns: Option<Vec<Column>>,
-    /// What follows `/notify/` where the hook means this stream.
+    /// The path segments behind `/notify/` that resolve to this stream.
     pub(super) hooks: Vec<String>,
 }
 
-/// Every stream of the server.
-pub(super) fn all(doors: &Doors) -> Vec<Facts> {
+/// Collects the properties of every stream of the server.
+pub(super) fn all(state: &Doors) -> Vec<Facts> {
     let Doors {
         catalog,
         config,
         shapes,
         ..
-    } = doors;
-    let facts = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| Facts {
+    } = state;
+    let describe = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| Facts {
         name: stream.name.clone(),
         event: stream.event.clone(),
         key_field: stream.key_field.clone(),
@@ -41,12 +41,13 @@ pub(super) fn all(doors: &Doors) -> Vec<Facts> {
         columns: shapes.columns(stream),
         hooks: hooks(config, catalog, id),
     };
-    catalog.iter().map(facts).collect()
+    catalog.iter().map(describe).collect()
 }
 
-/// The extra names and the stream's own, as the hook looks for them: an extra name wins.
+/// Returns the hook paths of a stream, the extra names and its own, with the hook's precedence: an
+/// extra name wins.
 fn hooks(config: &Config, catalog: &Catalog, id: StreamId) -> Vec<String> {
-    let meant = |path: &str| {
+    let resolve = |path: &str| {
         let extra = config
             .hook_paths
             .iter()
@@ -57,7 +58,7 @@ fn hooks(config: &Config, catalog: &Catalog, id: StreamId) -> Vec<String> {
     let extra = config.hook_paths.iter().map(|hook| hook.path.as_str());
     let mut names: Vec<_> = extra
         .chain([catalog.get(id).name.as_str()])
-        .filter(|name| meant(name) == Some(id))
+        .filter(|name| resolve(name) == Some(id))
         .collect();
     names.dedup();
     names.into_iter().map(ToOwned::to_owned).collect()

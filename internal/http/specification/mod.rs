@@ -1,8 +1,9 @@
-//! `GET /openapi.json` and `GET /asyncapi.json`: what the server says of itself, for programs.
+//! `GET /openapi.json` and `GET /asyncapi.json`: machine-readable descriptions of the server.
 //!
-//! The two files beside this one describe a server with any stream. What is served is filled in with those that there are: an address, a
-//! key and a row of its own each, the columns as soon as the database has told them. `tests/it/specification.rs` compares both documents
-//! with the code and with what a running server answers.
+//! The two JSON files in this folder describe a server with any stream. The served documents are
+//! filled in with the configured streams: an address, a key and a row each, and the columns once
+//! the database has described them. `tests/it/specification.rs` compares both documents with the
+//! code and with a running server's responses.
 
 mod asyncapi;
 mod facts;
@@ -26,12 +27,12 @@ use facts::Facts;
 
 pub use facts::Shapes;
 
-/// One of the two documents, written anew when what it tells has changed.
+/// One of the two documents, rendered again when a stream's properties have changed.
 pub(super) struct Specification {
-    doors: Arc<Doors>,
+    state: Arc<Doors>,
     write: fn(&[Facts]) -> Value,
-    /// Strangers may ask as often as they like, so they are not what makes us write. Held for as long as writing takes; nobody waits
-    /// for anything else under it.
+    /// The cached document: anyone may request it at any rate, so requests must not cause
+    /// rendering. The lock is held while rendering; nothing else waits under it.
     newest: Mutex<Option<Written>>,
 }
 
@@ -43,11 +44,11 @@ struct Written {
 }
 
 impl Specification {
-    /// The document of the addresses, and that of the WebSocket's messages.
-    pub(super) fn pair(doors: &Arc<Doors>) -> (Arc<Self>, Arc<Self>) {
+    /// Creates both documents: that of the addresses, and that of the WebSocket messages.
+    pub(super) fn pair(state: &Arc<Doors>) -> (Arc<Self>, Arc<Self>) {
         let of = |write| {
             Arc::new(Self {
-                doors: Arc::clone(doors),
+                state: Arc::clone(state),
                 write,
                 newest: Mutex::default(),
             })
@@ -55,11 +56,11 @@ impl Specification {
         (of(openapi::write), of(asyncapi::write))
     }
 
-    /// Answers with the document, or with the news that there is none newer.
-    pub(super) fn show(&self, call: &Call) -> Result<Response, Refusal> {
-        call.reads()?;
+    /// Answers with the document, or with 304 if the client has the newest one.
+    pub(super) fn show(&self, head: &Call) -> Result<Response, Refusal> {
+        head.reads()?;
         let Written { text, tag, .. } = self.written();
-        let unchanged = tag_matches(&call.header(IF_NONE_MATCH), &tag);
+        let unchanged = tag_matches(&head.header(IF_NONE_MATCH), &tag);
         let mut response = Response::new(if unchanged { "".into() } else { text.into() });
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -67,22 +68,23 @@ impl Specification {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
-        // Asked for again each time, which costs a 304: columns are known only after the database was reached.
+        // Clients must revalidate each time, which costs a 304: columns are known only after the
+        // database was reached.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         Ok(response)
     }
 
     fn written(&self) -> Written {
-        let facts = facts::all(&self.doors);
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*newest {
-            Some(written) if written.facts == facts => written.clone(),
+        let streams = facts::all(&self.state);
+        let mut cached = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cached {
+            Some(document) if document.facts == streams => document.clone(),
             _ => {
-                let text = (self.write)(&facts).to_string();
+                let text = (self.write)(&streams).to_string();
                 let tag = tag(text.as_bytes());
-                newest
+                cached
                     .insert(Written {
-                        facts,
+                        facts: streams,
                         text: text.into(),
                         tag,
                     })

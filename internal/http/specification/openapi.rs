@@ -1,4 +1,4 @@
-//! `openapi.json`, filled in: the addresses and schemas of each stream in the place of those of any.
+//! `openapi.json`, filled in: each stream's addresses and schemas replace the generic ones.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::http::specification::facts::Facts;
 use crate::http::specification::template::{base, filled, object};
 
 const BASE: &str = include_str!("openapi.json");
-/// The addresses of any stream.
+/// The generic addresses, which stand for those of any stream.
 const READ: &str = "/{stream}/{key}";
 const FOLLOW: &str = "/{stream}/{key}/events";
 const HOOK: &str = "/notify/{hook}";
@@ -32,7 +32,7 @@ pub(super) fn write(streams: &[Facts]) -> Value {
     document
 }
 
-/// What an address of the base becomes: itself, or one for each stream.
+/// Expands a path of the base document: to itself, or to one for each stream.
 fn addresses(path: String, item: Value, streams: &[Facts]) -> Vec<(String, Value)> {
     match path.as_str() {
         READ | FOLLOW => streams
@@ -55,7 +55,7 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
     let name = &stream.name;
     let key = format!("{{{}}}", stream.key_field);
     let schema = |of: &str| format!("#/components/schemas/{of}.{name}");
-    let words = [
+    let replacements = [
         ("{stream}", name.as_str()),
         ("{event}", &stream.event),
         ("{hook}", hook),
@@ -64,7 +64,7 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
         ("#/components/schemas/Data", &schema("Data")),
         ("#/components/schemas/Change", &schema("Change")),
     ];
-    let mut item = filled(item, &words);
+    let mut item = filled(item, &replacements);
     settle_parameters(&mut item, &stream.key_field);
     if let Some(operations) = item.as_object_mut() {
         operations
@@ -72,7 +72,7 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
             .for_each(|operation| settle_parameters(operation, &stream.key_field));
     }
     (
-        filled(&Value::from(path), &words)
+        filled(&Value::from(path), &replacements)
             .as_str()
             .unwrap_or_default()
             .to_owned(),
@@ -80,7 +80,7 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
     )
 }
 
-/// What is no question any more is no parameter, and the key has its own name.
+/// Removes the parameters that are now fixed, and names the key's parameter after the key field.
 fn settle_parameters(of: &mut Value, key_field: &str) {
     let Some(parameters) = of.get_mut("parameters").and_then(Value::as_array_mut) else {
         return;
@@ -119,7 +119,7 @@ fn of_stream(stream: &Facts, data: &Value, change: &Value) -> [(String, Value); 
     ]
 }
 
-/// The same with the description of another.
+/// Copies the description of another schema.
 fn described(mut schema: Value, like: &Value) -> Value {
     schema["description"] = like["description"].clone();
     schema

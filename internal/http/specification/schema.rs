@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 use crate::http::specification::facts::Facts;
 use crate::stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES};
 
-/// When the examples were read, in Unix seconds.
+/// The read time in the examples, in Unix seconds.
 const EXAMPLE_S: i64 = 1_763_780_000;
 
 impl Facts {
-    /// A key as clients write it, in channels and addresses.
+    /// Builds the schema of a key as clients write it, in channels and addresses.
     pub(super) fn key(&self) -> Value {
-        // The prefix is made of letters, digits, `_` and `-`, none of which means anything to a pattern.
+        // The prefix consists of letters, digits, `_` and `-`, none of which is special in a
+        // pattern.
         let Self {
             key_prefix: prefix, ..
         } = self;
@@ -24,7 +25,7 @@ impl Facts {
             Some(KeyType::Integer) => {
                 json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]+$")})
             }
-            // A byte is at least a character's part, so this many characters are never too few.
+            // A character has at least one byte, so this limit in characters is never too small.
             Some(KeyType::Text) => {
                 json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES})
             }
@@ -34,7 +35,7 @@ impl Facts {
         schema
     }
 
-    /// A key in a hook's body, which may be a number where keys are.
+    /// Builds the schema of a key in a hook's body, which may be a number for integer keys.
     pub(super) fn hinted_key(&self, key: &str) -> Value {
         let key = json!({"$ref": key});
         if self.key_type == Some(KeyType::Integer) {
@@ -44,7 +45,8 @@ impl Facts {
         }
     }
 
-    /// `data` in a frame and in an answer. Postgres can't tell which columns are never null.
+    /// Builds the schema of `data` in frames and responses. Every column is nullable, because
+    /// PostgreSQL does not report which columns are never null.
     pub(super) fn data(&self, key: &str, timestamp: &str) -> Value {
         let mut properties = Map::new();
         properties.insert(self.key_field.clone(), json!({"$ref": key}));
@@ -56,7 +58,7 @@ impl Facts {
         );
         properties.insert("timestamp".into(), json!({"$ref": timestamp}));
         let required: Vec<_> = properties.keys().cloned().collect();
-        // Columns that are not known yet may be any.
+        // Until the columns are known, any may occur.
         json!({
             "type": "object", "required": required, "properties": properties,
             "additionalProperties": self.columns.is_none(), "examples": [self.example_data()],
@@ -84,7 +86,7 @@ impl Facts {
         }
     }
 
-    /// A channel of this stream.
+    /// Returns an example channel of this stream.
     pub(super) fn example_channel(&self) -> String {
         format!("{}:{}", self.name, self.example_key())
     }

@@ -1,28 +1,35 @@
-//! Words in a document, replaced.
+//! Replacing placeholders in a JSON document.
 
 use serde_json::{Map, Value};
 
-/// A copy in which each of these words, wherever it stands in a text or a name, is another. They are replaced one after the other.
-pub(super) fn filled(template: &Value, words: &[(&str, &str)]) -> Value {
+/// Returns a copy in which each placeholder is replaced, in texts and in field names. The
+/// replacements are applied one after the other.
+pub(super) fn filled(template: &Value, replacements: &[(&str, &str)]) -> Value {
     let text = |text: &str| {
-        words.iter().fold(text.to_owned(), |text, (word, with)| {
-            text.replace(word, with)
-        })
+        replacements
+            .iter()
+            .fold(text.to_owned(), |text, (placeholder, with)| {
+                text.replace(placeholder, with)
+            })
     };
     match template {
         Value::String(string) => Value::String(text(string)),
-        Value::Array(items) => items.iter().map(|item| filled(item, words)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| filled(item, replacements))
+            .collect(),
         Value::Object(fields) => Value::Object(
             fields
                 .iter()
-                .map(|(name, value)| (text(name), filled(value, words)))
+                .map(|(name, value)| (text(name), filled(value, replacements)))
                 .collect(),
         ),
         other => other.clone(),
     }
 }
 
-/// The object at a JSON pointer, to be changed. The files are ours and hold it; a test reads them.
+/// Returns the object at a JSON pointer, for changes. The embedded files contain it; a test reads
+/// them.
 pub(super) fn object<'a>(
     document: &'a mut Value,
     pointer: &str,
@@ -30,7 +37,7 @@ pub(super) fn object<'a>(
     document.pointer_mut(pointer).and_then(Value::as_object_mut)
 }
 
-/// A document of ours, with the version of this program.
+/// Parses an embedded document and sets this program's version.
 pub(super) fn base(text: &str) -> Value {
     let mut document: Value = serde_json::from_str(text).unwrap_or_default();
     if let Some(info) = object(&mut document, "/info") {
@@ -46,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_replaced_in_names_and_texts() {
+    fn placeholders_are_replaced_in_names_and_texts() {
         let template = json!({"/{a}": ["{a}{b}", 1, null], "x": {"y": "{b}"}});
         assert_eq!(
             filled(&template, &[("{a}", "1"), ("{b}", "\"")]),

@@ -1,4 +1,5 @@
-//! The other addresses: health, readiness, metrics, the page, snapshots, event streams, and what is nowhere.
+//! The other addresses: health, readiness, metrics, the page, snapshots, event streams, and unknown
+//! paths.
 
 use warp::Filter as _;
 
@@ -7,7 +8,7 @@ use super::*;
 use crate::protocol::Staleness;
 
 #[tokio::test]
-async fn health_ready_and_metrics() {
+async fn health_readiness_and_metrics_are_served() {
     let server = TestServer::with(Config::default());
     let health = server.get("/health", &[]).await;
     assert_eq!(
@@ -76,7 +77,7 @@ async fn health_ready_and_metrics() {
 }
 
 #[tokio::test]
-async fn nowhere_is_404_in_the_same_shape() {
+async fn unknown_path_is_a_404_with_the_common_error_body() {
     let server = TestServer::with(Config::default());
     for path in [
         "/nothing",
@@ -87,9 +88,9 @@ async fn nowhere_is_404_in_the_same_shape() {
         "/notify",
         "/%ff/%ff",
     ] {
-        let lost = server.get(path, &[]).await;
+        let missing = server.get(path, &[]).await;
         assert_eq!(
-            (lost.status, lost.code().as_str()),
+            (missing.status, missing.code().as_str()),
             (404, "not_found"),
             "{path}"
         );
@@ -97,7 +98,7 @@ async fn nowhere_is_404_in_the_same_shape() {
 }
 
 #[tokio::test]
-async fn without_a_demo_the_page_is_told_so_and_no_error() {
+async fn demo_session_is_a_204_without_a_demo() {
     let server = TestServer::with(Config::default());
     let answer = server.get("/demo/session", &[]).await;
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
@@ -105,7 +106,7 @@ async fn without_a_demo_the_page_is_told_so_and_no_error() {
 }
 
 #[tokio::test]
-async fn the_page_is_cached_by_tag_and_locked_down() {
+async fn page_has_an_entity_tag_and_a_content_security_policy() {
     let server = TestServer::with(Config::default());
     let page = server.get("/", &[]).await;
     assert_eq!((page.status, page.body.as_str()), (200, "<!doctype html>"));
@@ -130,20 +131,20 @@ async fn the_page_is_cached_by_tag_and_locked_down() {
 }
 
 #[tokio::test]
-async fn additional_addresses_stand_before_the_streams() {
+async fn additional_routes_precede_those_of_the_streams() {
     let book = warp::path!("demo" / "book")
         .and(warp::post())
         .map(|| warp::Reply::into_response("booked"));
     let extra = Some(book.boxed());
     let mut world = World::new(Config::default());
-    world.doors.extra = extra;
+    world.state.extra = extra;
     let server = TestServer::start(world);
     assert_eq!(server.ask("POST /demo/book", &[], "").await.body, "booked");
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
 #[tokio::test]
-async fn the_documents_tell_what_is_known_by_now() {
+async fn specification_contains_the_columns_known_so_far() {
     for (reached, world) in [
         (true, World::new(Config::default())),
         (false, World::without_database(Config::default())),
@@ -167,25 +168,28 @@ async fn the_documents_tell_what_is_known_by_now() {
 }
 
 #[tokio::test]
-async fn a_snapshot_is_the_current_data() {
+async fn snapshot_returns_the_current_data() {
     let server = TestServer::with(Config::default());
     server.number.becomes(156);
     let bearer = format!("Authorization: Bearer {}", admin());
-    let shown = server.get("/estadisticas/a", &[&bearer]).await;
+    let snapshot = server.get("/estadisticas/a", &[&bearer]).await;
     assert_eq!(
-        (shown.status, shown.json()["total_citas"].as_u64()),
+        (snapshot.status, snapshot.json()["total_citas"].as_u64()),
         (200, Some(156))
     );
     assert_eq!(
-        (shown.json()["negocio_id"].as_str(), shown.header("x-stale")),
+        (
+            snapshot.json()["negocio_id"].as_str(),
+            snapshot.header("x-stale")
+        ),
         (Some("a"), None)
     );
-    assert_eq!(server.doors.hub.counts(), (0, 0), "and nobody stays");
+    assert_eq!(server.state.hub.counts(), (0, 0), "no viewer is left");
 
     let mut viewer = server
-        .doors
+        .state
         .hub
-        .watch(&server.doors.catalog.resolve("estadisticas:a").unwrap());
+        .watch(&server.state.catalog.resolve("estadisticas:a").unwrap());
     viewer.next_frame().await;
     let tag = format!(
         "If-None-Match: {}",
@@ -205,7 +209,7 @@ async fn a_snapshot_is_the_current_data() {
         server.get("/estadisticas/a", &[&bearer, &tag]).await.json()["total_citas"].as_u64(),
         Some(157)
     );
-    server.doors.hub.set_staleness(Staleness::StaleSince(5));
+    server.state.hub.set_staleness(Staleness::StaleSince(5));
     assert_eq!(
         server
             .get("/estadisticas/a", &[&bearer])
@@ -216,7 +220,7 @@ async fn a_snapshot_is_the_current_data() {
 }
 
 #[tokio::test]
-async fn snapshots_and_streams_are_refused_alike() {
+async fn snapshots_and_event_streams_are_rejected_alike() {
     let server = TestServer::with(Config {
         answer_timeout: Duration::from_millis(300),
         ..Config::default()
@@ -290,7 +294,7 @@ async fn snapshots_and_streams_are_refused_alike() {
 }
 
 #[tokio::test]
-async fn an_event_stream_follows() {
+async fn event_stream_sends_changes() {
     let server = TestServer::with(Config {
         event_heartbeat: Duration::from_millis(50),
         ..Config::default()
@@ -320,19 +324,19 @@ async fn an_event_stream_follows() {
         "{changed}"
     );
     read_until(&mut socket, "id:").await;
-    server.doors.hub.set_staleness(Staleness::StaleSince(5));
+    server.state.hub.set_staleness(Staleness::StaleSince(5));
     read_until(
         &mut socket,
         "event:status\ndata:{\"stale\":true,\"since\":5}\n\n",
     )
     .await;
-    assert_eq!(server.doors.hub.counts(), (1, 1));
+    assert_eq!(server.state.hub.counts(), (1, 1));
     drop(socket);
-    eventually(|| (server.doors.hub.counts() == (0, 0)).then_some(())).await;
+    eventually(|| (server.state.hub.counts() == (0, 0)).then_some(())).await;
 }
 
 #[tokio::test]
-async fn an_event_stream_ends_with_its_token() {
+async fn event_stream_ends_with_its_token() {
     let server = TestServer::with(Config::default());
     let mut socket = server.connect().await;
     let path = format!(
@@ -344,14 +348,14 @@ async fn an_event_stream_ends_with_its_token() {
         .await
         .unwrap();
     read_until(&mut socket, "total_citas").await;
-    let clock = &server.doors.clock;
+    let clock = &server.state.clock;
     clock.set(jiff::Timestamp::from_second(clock.unix_s() + 4_000).unwrap());
     read_until(&mut socket, "0\r\n\r\n").await;
-    eventually(|| (server.doors.hub.counts() == (0, 0)).then_some(())).await;
+    eventually(|| (server.state.hub.counts() == (0, 0)).then_some(())).await;
 }
 
 #[tokio::test]
-async fn pages_of_other_origins() {
+async fn cross_origin_headers_follow_the_allow_list() {
     let server = TestServer::with(Config::default());
     assert_eq!(
         server
@@ -360,11 +364,14 @@ async fn pages_of_other_origins() {
             .header("access-control-allow-origin"),
         Some("*")
     );
-    let lost = server.get("/nothing", &["Origin: https://a.example"]).await;
+    let missing = server.get("/nothing", &["Origin: https://a.example"]).await;
     assert_eq!(
-        (lost.status, lost.header("access-control-allow-origin")),
+        (
+            missing.status,
+            missing.header("access-control-allow-origin")
+        ),
         (404, Some("*")),
-        "refusals can be read too"
+        "errors can be read too"
     );
 
     let origins = "https://panel.example.com".parse().unwrap();

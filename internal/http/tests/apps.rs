@@ -1,4 +1,5 @@
-//! What an app may add to a listener, with a small app of our own: a room in which everybody hears what anybody says.
+//! The app interface of a listener, tested with a small app: a room in which every member receives
+//! every message.
 
 use std::sync::Arc;
 
@@ -46,9 +47,9 @@ struct ToyGuest {
 }
 
 impl Guest for ToyGuest {
-    fn hear(&mut self, heard: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
+    fn hear(&mut self, message: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
         assert!(now.unix_s > 1_700_000_000);
-        match heard {
+        match message {
             Heard::Text("bye") => acts.close(4123, "as you wish"),
             Heard::Text("ask") => assert!(acts.ask(async { "told later".to_owned() })),
             Heard::Text("behind") => {
@@ -61,8 +62,8 @@ impl Guest for ToyGuest {
         }
     }
 
-    fn answered(&mut self, answer: Answered, _: Now, acts: &mut Acts<'_>) {
-        acts.say(&answer.downcast::<String>().unwrap());
+    fn answered(&mut self, result: Answered, _: Now, acts: &mut Acts<'_>) {
+        acts.say(&result.downcast::<String>().unwrap());
     }
 
     fn encode(&self, event: &Event) -> Frame {
@@ -97,23 +98,23 @@ impl Pier for Toy {
         path == "/toy" || path == "/ws"
     }
 
-    fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let exchange = Arc::clone(&self.exchange);
         async move {
-            let Some(user) = asked.query("user") else {
+            let Some(user) = request.query("user") else {
                 return Err(Answer::json(403, "\"who?\""));
             };
             let user = UserId::new(&user);
-            Ok(Boarding::new("toy", move |berth| {
+            Ok(Boarding::new("toy", move |context| {
                 let identity = Identity {
                     user: Some(user.clone()),
                     ..Identity::default()
                 };
                 let id = exchange
                     .attach(
-                        &berth.port,
+                        &context.port,
                         Dialect(9),
-                        berth.address,
+                        context.address,
                         identity,
                         &[Join::new(room())],
                     )
@@ -135,20 +136,20 @@ impl Site for Toy {
         8
     }
 
-    fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        if asked.header("x-no").is_some() {
+    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+        if request.header("x-no").is_some() {
             Err(Answer::json(401, "\"no\""))
         } else {
             Ok(())
         }
     }
 
-    fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
         let body = Bytes::from(format!(
             "{} {} {}",
-            asked.method(),
-            asked.path(),
-            String::from_utf8_lossy(&asked.body)
+            request.method(),
+            request.path(),
+            String::from_utf8_lossy(&request.body)
         ));
         async move { Answer::json(202, body) }.boxed()
     }
@@ -158,24 +159,24 @@ impl Site for Toy {
     }
 }
 
-fn server(is_theirs: bool) -> (TestServer, Toy) {
+fn server(is_dedicated: bool) -> (TestServer, Toy) {
     let toy = Toy {
         exchange: Arc::new(Exchange::new(Quiet, || 0)),
     };
-    let annex = Annex {
+    let mounts = Annex {
         apps: vec!["toy"],
         sites: vec![Arc::new(toy.clone())],
         piers: vec![Arc::new(toy.clone())],
-        is_theirs,
+        is_theirs: is_dedicated,
         ..Annex::default()
     };
     (
-        TestServer::start_with(World::new(Config::default()), annex),
+        TestServer::start_with(World::new(Config::default()), mounts),
         toy,
     )
 }
 
-/// A text or binary frame of a client, short and masked with nothing.
+/// Builds a short text or binary frame of a client, masked with zeros.
 fn masked(opcode: u8, text: &str) -> Vec<u8> {
     let head = [
         0x80 | opcode,
@@ -211,7 +212,7 @@ async fn say(socket: &mut TcpStream, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guests_hear_each_other_and_leave_no_ghost() {
+async fn app_clients_receive_each_others_messages_and_are_removed() {
     let (server, toy) = server(false);
     let (mut one, mut two) = (
         upgrade(&server, "/toy?user=a").await,
@@ -236,7 +237,7 @@ async fn guests_hear_each_other_and_leave_no_ghost() {
     let seen = read_until(&mut one, "as you wish").await;
     assert!(
         !seen.contains("pong"),
-        "the native dialect is not for whoever has no token"
+        "the native protocol requires a token"
     );
     eventually(|| (toy.exchange.totals().connections == 1).then_some(())).await;
     drop(two);
@@ -244,9 +245,9 @@ async fn guests_hear_each_other_and_leave_no_ghost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exchange_may_dismiss_and_a_server_may_leave() {
+async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
     let (server, toy) = server(false);
-    let mut dismissed = upgrade(&server, "/toy?user=a").await;
+    let mut kicked = upgrade(&server, "/toy?user=a").await;
     let mut last = upgrade(&server, "/toy?user=b").await;
     let id = eventually(|| {
         toy.exchange
@@ -256,27 +257,27 @@ async fn an_exchange_may_dismiss_and_a_server_may_leave() {
     })
     .await;
     assert!(toy.exchange.dismiss(id, "kicked"));
-    read_until(&mut dismissed, "kicked").await;
-    let clients = server.doors.shards.roster("b", 10).await.clients;
+    read_until(&mut kicked, "kicked").await;
+    let clients = server.state.shards.roster("b", 10).await.clients;
     assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));
-    let leaving = server
-        .doors
+    let shutdown = server
+        .state
         .shards
         .leave(std::time::Duration::ZERO, super::PATIENCE);
-    let seeing = async {
+    let closing = async {
         let seen = read_until(&mut last, "server restarting").await;
         assert!(seen.contains("the end is near"), "{seen:?}");
         let _ = last.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await;
         let mut rest = Vec::new();
         let _ = last.read_to_end(&mut rest).await;
-        drop(dismissed);
+        drop(kicked);
     };
-    assert!(tokio::join!(leaving, seeing).0);
+    assert!(tokio::join!(shutdown, closing).0);
     assert_eq!(toy.exchange.totals().connections, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_apps_addresses_stand_beside_ours() {
+async fn app_addresses_follow_the_servers_own() {
     let (server, _) = server(false);
     let answer = server.ask("PUT /toys/a%20b?x=1", &[], "12345678").await;
     assert_eq!(
@@ -299,7 +300,7 @@ async fn an_apps_addresses_stand_beside_ours() {
     assert_eq!(
         server.get("/health", &[]).await.status,
         200,
-        "ours comes first on a shared listener"
+        "the server's own address comes first on a shared listener"
     );
     let refused: Seen = server.get("/toy", &["Upgrade: websocket"]).await;
     assert_eq!(refused.status, 426);
@@ -313,24 +314,24 @@ async fn an_apps_addresses_stand_beside_ours() {
     assert_eq!(
         server.get("/toy", &headers).await.body,
         "\"who?\"",
-        "the app's own refusal"
+        "the app's own error"
     );
     let with_token = server
         .get(&format!("/ws?token={}x", token("u", 60, None)), &headers)
         .await;
     assert_eq!(
         with_token.status, 401,
-        "whoever shows a token is not the app's"
+        "a request with a token does not reach the app"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_of_its_own_puts_the_app_first() {
+async fn dedicated_listener_tries_the_app_first() {
     let (server, _) = server(true);
     assert_eq!(server.get("/health", &[]).await.status, 202);
     assert_eq!(
         server.get("/ready", &[]).await.status,
         200,
-        "ours are there as well"
+        "the server's own addresses are served as well"
     );
 }

@@ -1,4 +1,4 @@
-//! Connections, whatever they ask for: limits, deadlines, the drain.
+//! Connections, independent of their requests: limits, deadlines, the drain.
 
 use super::world::admin;
 use super::*;
@@ -13,7 +13,7 @@ fn quick() -> Config {
 }
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn connection_serves_several_requests() {
     let server = TestServer::with(Config::default());
     let mut socket = server.connect().await;
     for _ in 0..3 {
@@ -26,7 +26,7 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_trickles_is_cut() {
+async fn silent_and_trickling_clients_are_disconnected() {
     let server = TestServer::with(quick());
     let (mut silent, mut trickling) = (server.connect().await, server.connect().await);
     let trickle = async {
@@ -42,37 +42,37 @@ async fn who_says_nothing_or_trickles_is_cut() {
     };
     tokio::time::timeout(PATIENCE, trickle)
         .await
-        .expect("the trickling client is cut");
-    let heard = tokio::time::timeout(PATIENCE, silent.read_u8())
+        .expect("the trickling client is disconnected");
+    let received = tokio::time::timeout(PATIENCE, silent.read_u8())
         .await
-        .expect("the silent client is cut");
-    assert!(heard.is_err());
-    assert_eq!(server.doors.metrics.refusals.get("slow_head"), 2);
-    eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
+        .expect("the silent client is disconnected");
+    assert!(received.is_err());
+    assert_eq!(server.state.metrics.refusals.get("slow_head"), 2);
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_cut_in_the_end() {
+async fn idle_connection_is_closed_after_keep_alive() {
     let server = TestServer::with(quick());
     let mut socket = server.connect().await;
     socket
         .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
         .await
         .unwrap();
-    // Half a second head: idling and trickling are bounded together.
+    // Half a request head: idling and trickling are bounded together.
     socket.write_all(b"GET /hea").await.unwrap();
     let answer = Answer::read(&mut socket).await;
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
-async fn over_the_limit_there_is_an_answer_and_the_seat_comes_back() {
+async fn connection_over_the_limit_gets_a_response_and_permits_are_released() {
     let server = TestServer::with(Config {
         max_connections: 2,
         ..Config::default()
     });
     let held = [server.connect().await, server.connect().await];
-    eventually(|| (server.doors.seats.taken() == 2).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 2).then_some(())).await;
     let refused = server.get("/health", &[]).await;
     assert_eq!(
         (
@@ -82,25 +82,25 @@ async fn over_the_limit_there_is_an_answer_and_the_seat_comes_back() {
         ),
         (503, "connection_limit", Some("5"))
     );
-    assert_eq!(server.doors.metrics.refusals.get("connection_limit"), 1);
+    assert_eq!(server.state.metrics.refusals.get("connection_limit"), 1);
     drop(held);
-    eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
 #[tokio::test]
-async fn one_address_does_not_take_all_seats() {
+async fn connections_per_address_are_limited() {
     let server = TestServer::with(Config {
         max_connections_per_address: Some(1),
         ..Config::default()
     });
     let _held = server.connect().await;
-    eventually(|| (server.doors.seats.taken() == 1).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 1).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.code(), "address_limit");
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
+async fn oversize_request_head_is_rejected() {
     let server = TestServer::with(Config::default());
     let answer = server
         .get("/health", &[&format!("X: {}", "x".repeat(20_000))])
@@ -109,7 +109,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn garbage_is_answered_and_closed() {
+async fn garbage_is_rejected_and_closed() {
     let server = TestServer::with(Config::default());
     for garbage in [
         "\0\u{1}\u{2}\r\n\r\n",
@@ -119,8 +119,8 @@ async fn garbage_is_answered_and_closed() {
     ] {
         let mut socket = server.connect().await;
         socket.write_all(garbage.as_bytes()).await.unwrap();
-        let mut heard = Vec::new();
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard))
+        let mut received = Vec::new();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut received))
             .await
             .expect("closed")
             .unwrap();
@@ -129,7 +129,7 @@ async fn garbage_is_answered_and_closed() {
 }
 
 #[tokio::test]
-async fn the_drain_ends_idle_connections_streams_and_those_that_take_too_long() {
+async fn drain_ends_idle_connections_event_streams_and_stuck_requests() {
     let server = TestServer::with(Config {
         keep_alive: PATIENCE,
         head_timeout: PATIENCE,
@@ -152,9 +152,9 @@ async fn the_drain_ends_idle_connections_streams_and_those_that_take_too_long() 
         .write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{")
         .await
         .unwrap();
-    eventually(|| (server.doors.seats.taken() == 3).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 3).then_some(())).await;
 
-    assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
     assert!(
         read_until(&mut stream, "\r\n0\r\n\r\n")
@@ -163,6 +163,6 @@ async fn the_drain_ends_idle_connections_streams_and_those_that_take_too_long() 
     );
     assert!(
         TcpStream::connect(server.address).await.is_err(),
-        "nobody listens any more"
+        "the listener is closed"
     );
 }

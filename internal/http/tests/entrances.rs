@@ -1,4 +1,5 @@
-//! How connections come in: shards that let them in by turns, what was said before anybody looked, and the last ones.
+//! Accepting connections: shards take turns, early bytes are read, and the last connections get a
+//! response.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -26,7 +27,7 @@ fn parts(server: &TestServer) -> shard::Parts {
         clock,
         metrics,
         ..
-    } = &*server.doors;
+    } = &*server.state;
     shard::Parts {
         hub: Arc::clone(hub),
         context: Context {
@@ -51,7 +52,7 @@ fn listen() -> std::net::TcpListener {
     socket
 }
 
-/// Writes down which thread lets whom in, and sends everybody away.
+/// Records the accepting thread of each connection, and rejects every connection.
 #[derive(Default)]
 struct Doorman(Mutex<Vec<String>>);
 
@@ -78,23 +79,23 @@ impl Porter for Doorman {
 }
 
 #[tokio::test]
-async fn shards_let_in_equally_many() {
+async fn shards_accept_equally_many() {
     let server = TestServer::with(Config::default());
     for threads in 1..=3 {
         let shards = Shards::start(shard::Config { threads }, &parts(&server)).unwrap();
-        let (socket, doorman) = (listen(), Arc::new(Doorman::default()));
+        let (socket, recorder) = (listen(), Arc::new(Doorman::default()));
         let address = socket.local_addr().unwrap();
-        let entrance = shards.open(socket, Arc::clone(&doorman) as _);
+        let registration = shards.open(socket, Arc::clone(&recorder) as _);
         let mut kept = Vec::new();
         for count in 1..=100 {
             kept.push(TcpStream::connect(address).await.unwrap());
-            // Whether they come one by one or many at once.
+            // Connections arrive one by one at first, then many at once.
             if count < 50 || count == 100 {
-                eventually(|| (doorman.seen().len() == count).then_some(())).await;
+                eventually(|| (recorder.seen().len() == count).then_some(())).await;
             }
         }
         let mut shares = HashMap::new();
-        doorman
+        recorder
             .seen()
             .into_iter()
             .for_each(|thread| *shares.entry(thread).or_insert(0) += 1);
@@ -103,35 +104,35 @@ async fn shards_let_in_equally_many() {
             shares.values().max().unwrap(),
         );
         assert!(shares.len() == threads && most - least <= 16, "{shares:?}");
-        drop(entrance);
+        drop(registration);
         assert!(
             TcpStream::connect(address).await.is_err(),
-            "nobody listens any more"
+            "the listener is closed"
         );
     }
 }
 
 #[tokio::test]
-async fn a_shard_that_cannot_accept_rests_longer_and_longer() {
+async fn shard_backs_off_while_accepting_fails() {
     let server = TestServer::with(Config::default());
     let parts = parts(&server);
-    // A thread of its own, for whose time it is stays with a thread.
+    // A thread of its own, because simulated time belongs to a thread.
     let shard = std::thread::spawn(move || {
-        // Bound and not listening: each accept fails, and not for a caller's sake.
+        // Bound but not listening: each accept fails with an error of the server, not of a peer.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket
             .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
             .unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let (mut shard, doorman, mut now) = (
+        let (mut shard, recorder, mut now) = (
             Thread::new(parts),
             Arc::new(Doorman::default()),
             Instant::now(),
         );
-        let _entrance = shard.open(
+        let _registration = shard.open(
             socket.try_clone().unwrap().into(),
-            Arc::clone(&doorman) as _,
+            Arc::clone(&recorder) as _,
         );
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
@@ -144,33 +145,33 @@ async fn a_shard_that_cannot_accept_rests_longer_and_longer() {
             now = deadline;
         }
         socket.listen(8).unwrap();
-        let _callers = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
         assert!(shard.act());
-        assert_eq!(doorman.seen().len(), 0, "it still rests");
+        assert_eq!(recorder.seen().len(), 0, "it still backs off");
         simulated::set(now, Duration::ZERO);
         assert!(shard.act());
-        assert_eq!(doorman.seen().len(), 2);
+        assert_eq!(recorder.seen().len(), 2);
         assert_eq!(shard.deadline(), None);
     });
     shard.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_before_anybody_looked_is_answered() {
+async fn bytes_sent_before_the_accept_are_answered() {
     let server = TestServer::with(Config::default());
-    let annex = Annex::default();
-    let front = Arc::new(Front::new(
-        &server.doors,
-        &annex,
-        routes(&server.doors, &annex),
+    let mounts = Annex::default();
+    let http_server = Arc::new(Front::new(
+        &server.state,
+        &mounts,
+        routes(&server.state, &mounts),
         None,
     ));
     let (mut shard, socket) = (Thread::new(parts(&server)), listen());
     let address = socket.local_addr().unwrap();
-    let _entrance = shard.open(socket, front);
-    let say = |words: &[u8], ends: bool| {
+    let _registration = shard.open(socket, http_server);
+    let send = |bytes: &[u8], ends: bool| {
         let mut client = std::net::TcpStream::connect(address).unwrap();
-        client.write_all(words).unwrap();
+        client.write_all(bytes).unwrap();
         if ends {
             client.shutdown(Shutdown::Write).unwrap();
         }
@@ -182,18 +183,18 @@ async fn what_was_said_before_anybody_looked_is_answered() {
         UPGRADE.join("\r\n")
     );
     let ping = frame(r#"{"type":"ping"}"#);
-    let mut early = say(&[head.as_bytes(), &ping].concat(), false);
-    // More than is read at a time, and then the end.
-    let mut long = say(&[head.as_bytes(), &ping.repeat(1_000)].concat(), true);
+    let mut early = send(&[head.as_bytes(), &ping].concat(), false);
+    // More bytes than one read takes, and then the end of the stream.
+    let mut long = send(&[head.as_bytes(), &ping.repeat(1_000)].concat(), true);
     let (mut other, mut refused) = (
-        say(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false),
-        say(b"GET /ws HTTP/1.1\r\n\r\n", false),
+        send(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+        send(b"GET /ws HTTP/1.1\r\n\r\n", false),
     );
-    let (mut late, gone) = (say(b"", false), say(b"", true));
+    let (mut late, gone) = (send(b"", false), send(b"", true));
     assert!(shard.act());
-    assert_eq!(shard.count(), 2, "the first, and who has not spoken");
+    assert_eq!(shard.count(), 2, "the first, and the one without a request");
 
-    let hear = |client: &mut std::net::TcpStream, text: &str| {
+    let read_for = |client: &mut std::net::TcpStream, text: &str| {
         let mut seen = Vec::new();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         while !String::from_utf8_lossy(&seen).contains(text) {
@@ -204,27 +205,27 @@ async fn what_was_said_before_anybody_looked_is_answered() {
         }
         String::from_utf8_lossy(&seen).into_owned()
     };
-    assert!(hear(&mut early, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
-    assert!(hear(&mut long, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
-    assert!(hear(&mut other, "uptime").starts_with("HTTP/1.1 200 "));
-    assert!(hear(&mut refused, "\r\n\r\n").starts_with("HTTP/1.1 401 "));
+    assert!(read_for(&mut early, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
+    assert!(read_for(&mut long, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
+    assert!(read_for(&mut other, "uptime").starts_with("HTTP/1.1 200 "));
+    assert!(read_for(&mut refused, "\r\n\r\n").starts_with("HTTP/1.1 401 "));
     late.write_all(head.as_bytes()).unwrap();
     assert!(shard.act());
-    hear(&mut late, "\r\n\r\n");
+    read_for(&mut late, "\r\n\r\n");
     drop((early, long, other, refused, late, gone));
     assert!(shard.act());
     assert_eq!(shard.count(), 0);
-    eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
 }
 
 #[tokio::test]
-async fn whom_no_shard_let_in_before_the_end_gets_an_answer() {
+async fn connections_not_accepted_before_the_stop_get_a_response() {
     let server = TestServer::with(Config {
         drain_grace: Duration::from_millis(300),
         ..Config::default()
     });
     assert!(
-        server.doors.shards.leave(Duration::ZERO, PATIENCE).await,
+        server.state.shards.leave(Duration::ZERO, PATIENCE).await,
         "without clients they end at once"
     );
     let mut last = Vec::new();
@@ -236,20 +237,16 @@ async fn whom_no_shard_let_in_before_the_end_gets_an_answer() {
             .unwrap();
         last.push(socket);
     }
-    assert_eq!(
-        server.doors.seats.taken(),
-        0,
-        "nobody is there to let them in"
-    );
-    server.doors.drain.stop();
+    assert_eq!(server.state.seats.taken(), 0, "no shard accepts them");
+    server.state.drain.stop();
     let [health, ws] = &mut last[..] else {
         unreachable!()
     };
     assert_eq!(Answer::read(health).await.status, 200);
     assert_eq!(Answer::read(ws).await.code(), "draining");
-    assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
     assert!(
         TcpStream::connect(server.address).await.is_err(),
-        "nobody listens any more"
+        "the listener is closed"
     );
 }

@@ -1,4 +1,4 @@
-//! `POST /notify/…`, as the contract says.
+//! `POST /notify/…`, tested against its contract.
 
 use super::world::{HOOK_KEY, SLOW, UNREADABLE};
 use super::*;
@@ -16,7 +16,7 @@ fn body(key: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_the_contract_says() {
+async fn hook_follows_its_contract() {
     let server = TestServer::with(Config::default());
     let good = hook(&server, "cita", &[JSON], &body("negocio_123")).await;
     assert_eq!(
@@ -83,7 +83,7 @@ async fn what_the_contract_says() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_read_is_an_error_within_the_deadline() {
+async fn failed_read_is_an_error_within_the_deadline() {
     let config = Config {
         hook_timeout: Duration::from_millis(300),
         ..Config::default()
@@ -93,11 +93,11 @@ async fn what_could_not_be_read_is_an_error_within_the_deadline() {
         assert_eq!(
             hook(&server, "cita", &[JSON], &body(key)).await.status,
             200,
-            "nobody watches {key}"
+            "no viewer of {key}"
         );
-        let _viewer = server.doors.hub.watch(
+        let _viewer = server.state.hub.watch(
             &server
-                .doors
+                .state
                 .catalog
                 .resolve(&format!("estadisticas:{key}"))
                 .unwrap(),
@@ -110,9 +110,9 @@ async fn what_could_not_be_read_is_an_error_within_the_deadline() {
         );
     }
     let mut viewer = server
-        .doors
+        .state
         .hub
-        .watch(&server.doors.catalog.resolve("estadisticas:a").unwrap());
+        .watch(&server.state.catalog.resolve("estadisticas:a").unwrap());
     viewer.next_frame().await;
     assert_eq!(
         hook(&server, "cita", &[JSON], &body("a")).await.status,
@@ -125,7 +125,7 @@ async fn what_could_not_be_read_is_an_error_within_the_deadline() {
 }
 
 #[tokio::test]
-async fn slow_and_large_bodies() {
+async fn slow_and_large_bodies_are_rejected() {
     let config = Config {
         hook_timeout: Duration::from_millis(300),
         ..Config::default()
@@ -155,7 +155,7 @@ async fn slow_and_large_bodies() {
     assert_eq!(
         Answer::read(&mut socket).await.status,
         413,
-        "who asks first is told first"
+        "an Expect header gets the error before the body is sent"
     );
     assert_eq!(
         hook(&server, "cita", &["Content-Type: text/plain"], &body("a"))
@@ -166,7 +166,7 @@ async fn slow_and_large_bodies() {
 }
 
 #[tokio::test]
-async fn a_key_is_asked_for_when_there_is_one() {
+async fn api_key_is_required_if_configured() {
     let server = TestServer::start(World::with_hook_key());
     let (header, bearer) = (
         format!("X-API-Key: {HOOK_KEY}"),
@@ -195,11 +195,11 @@ async fn a_key_is_asked_for_when_there_is_one() {
             (401, "unauthorized")
         );
     }
-    assert_eq!(server.doors.metrics.refusals.get("hook_key"), 3);
+    assert_eq!(server.state.metrics.refusals.get("hook_key"), 3);
 }
 
 #[tokio::test]
-async fn a_flood_is_told_to_slow_down() {
+async fn hooks_over_the_rate_get_429() {
     let config = Config {
         hook_burst: 2,
         hook_per_second: 1,

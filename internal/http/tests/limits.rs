@@ -1,4 +1,4 @@
-//! Limits of who may stay, and whose word counts on where somebody comes from.
+//! Limits per user and per address, and trust in proxies.
 
 use super::upgrades::{UPGRADE, answer, frame, hear, knock};
 use super::world::{admin, token};
@@ -9,7 +9,7 @@ fn ws(user: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_user_does_not_take_all_places_whichever_way_they_come() {
+async fn connections_per_user_are_limited_across_transports() {
     let server = TestServer::with(Config {
         max_connections_per_user: Some(2),
         ..Config::default()
@@ -34,19 +34,19 @@ async fn one_user_does_not_take_all_places_whichever_way_they_come() {
         ),
         (429, "user_limit", Some("5"))
     );
-    assert_eq!(server.doors.metrics.refusals.get("user_limit"), 1);
+    assert_eq!(server.state.metrics.refusals.get("user_limit"), 1);
     assert_eq!(
         answer(&mut knock(&server, &ws("eva"), &UPGRADE).await)
             .await
             .status,
         101,
-        "others notice nothing"
+        "other users are not affected"
     );
     let plain = format!("/estadisticas/a?token={}", token("ana", 60, Some("a")));
     assert_eq!(
         server.get(&plain, &[]).await.status,
         200,
-        "a question is no stay"
+        "a single request does not count"
     );
 
     drop(socket);
@@ -56,11 +56,11 @@ async fn one_user_does_not_take_all_places_whichever_way_they_come() {
             .await
             .status;
     }
-    assert_eq!(status, 101, "the place comes back");
+    assert_eq!(status, 101, "the permit is released");
 }
 
 #[tokio::test]
-async fn a_rush_is_shed_before_it_hurts_who_is_there() {
+async fn connect_rate_is_limited_without_harm_to_open_connections() {
     let server = TestServer::with(Config {
         max_handshakes_per_second: Some(3),
         ..Config::default()
@@ -79,7 +79,7 @@ async fn a_rush_is_shed_before_it_hurts_who_is_there() {
         }
     }
     assert!(shed > 10, "{shed} of 20 were shed");
-    assert_eq!(server.doors.metrics.refusals.get("handshake_rate"), shed);
+    assert_eq!(server.state.metrics.refusals.get("handshake_rate"), shed);
     socket
         .write_all(&frame(r#"{"type":"ping"}"#))
         .await
@@ -88,7 +88,7 @@ async fn a_rush_is_shed_before_it_hurts_who_is_there() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_whose_connection_it_is() {
+async fn trusted_proxy_names_the_client_address() {
     let proxies = "127.0.0.1".parse().unwrap();
     let server = TestServer::with(Config {
         max_connections_per_address: Some(1),
@@ -105,9 +105,9 @@ async fn a_trusted_proxy_says_whose_connection_it_is() {
     assert_eq!(status, 101);
     let (status, _two) = from("203.0.113.2").await;
     assert_eq!(status, 101, "behind one proxy, and two addresses");
-    // What a client says of itself stands left of what the proxy says.
+    // A client's own claim stands left of the address that the proxy adds.
     assert_eq!(from("203.0.113.77, 203.0.113.1").await.0, 503);
-    assert_eq!(server.doors.metrics.refusals.get("address_limit"), 1);
+    assert_eq!(server.state.metrics.refusals.get("address_limit"), 1);
     assert_eq!(
         server.get("/health", &[]).await.status,
         200,
@@ -116,7 +116,7 @@ async fn a_trusted_proxy_says_whose_connection_it_is() {
 }
 
 #[tokio::test]
-async fn who_is_no_trusted_proxy_is_not_believed() {
+async fn forwarded_header_of_an_untrusted_peer_is_ignored() {
     let server = TestServer::with(Config {
         max_connections_per_address: Some(1),
         ..Config::default()
@@ -140,7 +140,7 @@ async fn who_is_no_trusted_proxy_is_not_believed() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_browser_sends_by_itself_authenticates() {
+async fn ambient_credentials_do_not_authenticate() {
     let server = TestServer::with(Config::default());
     let token = admin();
     let ambient = [

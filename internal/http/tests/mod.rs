@@ -1,4 +1,4 @@
-//! The HTTP side from outside: real sockets, requests as text.
+//! Tests of the HTTP side from outside: real sockets, requests as text.
 
 mod addresses;
 mod apps;
@@ -23,13 +23,13 @@ use crate::drain::Drain;
 use crate::http::{Annex, Config, Doors};
 use world::{Number, World};
 
-/// A hung test fails by this, whatever else is wrong.
+/// The deadline after which a hung test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server on a port of its own; it stops when dropped.
 struct TestServer {
     address: SocketAddr,
-    doors: Arc<Doors>,
+    state: Arc<Doors>,
     number: Number,
     back: Drain,
 }
@@ -39,17 +39,17 @@ impl TestServer {
         Self::start_with(world, Annex::default())
     }
 
-    /// With the addresses of an app.
-    fn start_with(world: World, annex: Annex) -> Self {
+    /// Starts a server with the addresses of an app.
+    fn start_with(world: World, mounts: Annex) -> Self {
         let listener = crate::http::bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let (address, number) = (listener.address(), world.number());
-        let doors = Arc::new(world.doors);
-        doors
+        let state = Arc::new(world.state);
+        state
             .drain
-            .spawn(crate::http::serve(listener, Arc::clone(&doors), annex));
+            .spawn(crate::http::serve(listener, Arc::clone(&state), mounts));
         Self {
             address,
-            doors,
+            state,
             number,
             back: world.back,
         }
@@ -63,7 +63,7 @@ impl TestServer {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a request whose head gets `Host` and `Connection: close`, and reads to the end.
+    /// Sends a request with `Host` and `Connection: close` in its head, and reads to the end.
     async fn ask(&self, request_line: &str, headers: &[&str], body: &str) -> Answer {
         let mut head = format!("{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         if !body.is_empty() {
@@ -87,22 +87,22 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.doors.drain.stop();
+        self.state.drain.stop();
         self.back.stop();
     }
 }
 
-/// What came back.
+/// A response as received from the server.
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    /// Lower case.
+    /// The head, converted to lower case.
     head: String,
     body: String,
 }
 
 impl Answer {
-    /// Reads until the server closes.
+    /// Reads until the server closes the connection.
     async fn read(socket: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes))
@@ -132,13 +132,13 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The code in an error's body.
+    /// Returns the code in an error's body.
     fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap().to_owned()
     }
 }
 
-/// Reads until what came contains `text`.
+/// Reads until the received bytes contain `text`.
 async fn read_until(socket: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
@@ -158,10 +158,10 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
 }
 
 /// Waits for something another task does.
-async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, async {
         loop {
-            if let Some(found) = look() {
+            if let Some(found) = condition() {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,4 +1,4 @@
-//! What a client presents to prove who it is must not be found anywhere afterwards.
+//! Credentials that a client presents must not appear anywhere afterwards.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -25,9 +25,9 @@ impl io::Write for Captured {
     }
 }
 
-/// Current-thread, so that the server's tasks log into this test's subscriber.
+/// Runs on the current thread, so that the server's tasks log into this test's subscriber.
 #[tokio::test]
-async fn nothing_presented_reaches_a_log_or_a_metric() {
+async fn credentials_reach_no_log_and_no_metric() {
     let captured = Captured::default();
     let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt()

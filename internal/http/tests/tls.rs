@@ -1,4 +1,4 @@
-//! TLS at our own door, from outside.
+//! TLS termination by the server, tested from outside.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::world::admin;
 use super::*;
 use crate::http::{Tls, TlsFiles};
 
-/// An authority, and a folder for what it signs.
+/// A certificate authority, and a folder for the certificates it signs.
 struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -37,7 +37,7 @@ impl Authority {
         }
     }
 
-    /// Writes a new certificate for `localhost`; returns its bytes.
+    /// Writes a new certificate for `localhost` and returns its bytes.
     fn sign(&self) -> Vec<u8> {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec!["localhost".into()])
@@ -57,12 +57,12 @@ impl Authority {
         }
     }
 
-    /// A server that speaks TLS, and looks at the files often.
+    /// Starts a server with TLS that checks the files often.
     fn server(&self, config: Config) -> TestServer {
         let mut world = World::new(config);
         let tls = Tls::open(&self.files()).unwrap();
-        tls.keep(&world.doors.drain);
-        world.doors.tls = Some(tls);
+        tls.keep(&world.state.drain);
+        world.state.tls = Some(tls);
         TestServer::start(world)
     }
 
@@ -110,7 +110,7 @@ fn served(stream: &TlsStream<TcpStream>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn requests_and_websockets_come_through_and_their_seats_come_back() {
+async fn tls_serves_requests_and_websockets_and_releases_permits() {
     let authority = Authority::new("through");
     authority.sign();
     let server = authority.server(Config::default());
@@ -144,7 +144,7 @@ async fn requests_and_websockets_come_through_and_their_seats_come_back() {
     );
     server.number.becomes(7);
     read_until(&mut socket, r#""total_citas":7"#).await;
-    // More than any buffer on the way.
+    // More bytes than any buffer on the way holds.
     let big = frame(&format!(
         r#"{{"type":"subscribe","channel":"{}"}}"#,
         "x".repeat(15_000)
@@ -154,11 +154,11 @@ async fn requests_and_websockets_come_through_and_their_seats_come_back() {
         read_until(&mut socket, "unknown_channel").await;
     }
     drop((plain, socket));
-    eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_or_nothing_is_cut() {
+async fn plain_and_silent_clients_are_disconnected() {
     let authority = Authority::new("cut");
     authority.sign();
     let server = authority.server(Config {
@@ -172,19 +172,19 @@ async fn who_speaks_no_tls_or_nothing_is_cut() {
         .unwrap();
     let mut silent = server.connect().await;
     for socket in [&mut plain, &mut silent] {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         // A reset is an end as well.
-        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard))
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut received))
             .await
             .expect("closed");
-        assert!(!String::from_utf8_lossy(&heard).contains("HTTP"));
+        assert!(!String::from_utf8_lossy(&received).contains("HTTP"));
     }
-    eventually(|| (server.doors.metrics.refusals.get("slow_head") == 1).then_some(())).await;
-    assert_eq!(server.doors.metrics.refusals.get("tls"), 1);
+    eventually(|| (server.state.metrics.refusals.get("slow_head") == 1).then_some(())).await;
+    assert_eq!(server.state.metrics.refusals.get("tls"), 1);
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_served_and_a_bad_one_is_not() {
+async fn new_certificate_is_loaded_and_an_invalid_one_ignored() {
     let authority = Authority::new("reload");
     let first = authority.sign();
     let server = authority.server(Config::default());
@@ -208,7 +208,7 @@ async fn a_new_certificate_is_served_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
-async fn the_drain_ends_tls_connections_too() {
+async fn drain_ends_tls_connections() {
     let authority = Authority::new("drain");
     authority.sign();
     let server = authority.server(Config::default());
@@ -217,13 +217,13 @@ async fn the_drain_ends_tls_connections_too() {
         .await
         .unwrap();
     read_until(&mut idle, "uptime").await;
-    assert_eq!(server.doors.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
 }
 
 #[test]
-fn files_that_are_no_good_are_named() {
+fn invalid_files_are_named_in_the_error() {
     let authority = Authority::new("files");
     let problem = || Tls::open(&authority.files()).unwrap_err().to_string();
     assert!(

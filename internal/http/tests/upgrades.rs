@@ -1,4 +1,4 @@
-//! `GET /ws`: what is refused before the upgrade, and what reaches a shard.
+//! `GET /ws`: requests rejected before the upgrade, and connections that reach a shard.
 
 use super::world::{admin, token};
 use super::*;
@@ -23,7 +23,7 @@ pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> 
     socket
 }
 
-/// The answer's head; a refused client has read to its end.
+/// Reads the response; of a rejected request also its body.
 pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
     let mut text = read_until(socket, "\r\n\r\n").await;
     let length = Answer::parse(&text)
@@ -37,7 +37,7 @@ pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
     Answer::parse(&text)
 }
 
-/// A text frame as a client sends it. The mask is zero, which changes nothing.
+/// Builds a text frame as a client sends it. The mask is zero, which changes nothing.
 pub(super) fn frame(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap();
     let long = length.to_be_bytes();
@@ -49,7 +49,8 @@ pub(super) fn frame(text: &str) -> Vec<u8> {
     [head, &[0; 4], text.as_bytes()].concat()
 }
 
-/// Waits for a frame that holds `text`, and returns all until then; frame headers are no text.
+/// Reads until a frame contains `text`, and returns all bytes until then as text, frame headers
+/// included.
 pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
@@ -68,7 +69,7 @@ pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_good_client_reaches_a_shard_with_all_it_said_and_keeps_its_seat() {
+async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
     let server = TestServer::with(Config {
         max_connections_per_address: Some(1),
         ..Config::default()
@@ -100,22 +101,22 @@ async fn a_good_client_reaches_a_shard_with_all_it_said_and_keeps_its_seat() {
     assert_eq!(answer.header("sec-websocket-protocol"), None);
 
     assert_eq!(
-        server.doors.seats.taken(),
+        server.state.seats.taken(),
         1,
-        "the seat travels with the socket"
+        "the permit travels with the socket"
     );
     assert_eq!(
         server.get("/health", &[]).await.code(),
         "address_limit",
-        "that of its address does too"
+        "so does the permit of its address"
     );
     drop(socket);
-    eventually(|| (server.doors.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_token_may_ride_as_a_subprotocol_and_is_not_sent_back() {
+async fn token_in_a_subprotocol_is_accepted_and_not_echoed() {
     let server = TestServer::with(Config::default());
     let protocol = format!("Sec-WebSocket-Protocol: bearer, {}", admin());
     let headers: Vec<_> = UPGRADE.into_iter().chain([protocol.as_str()]).collect();
@@ -127,7 +128,7 @@ async fn a_token_may_ride_as_a_subprotocol_and_is_not_sent_back() {
 }
 
 #[tokio::test]
-async fn what_the_token_grants_goes_with_the_socket() {
+async fn grants_of_the_token_apply_to_the_websocket() {
     let server = TestServer::with(Config::default());
     let bearer = format!("Authorization: Bearer {}", token("u1", 60, Some("a")));
     let headers: Vec<_> = UPGRADE.into_iter().chain([bearer.as_str()]).collect();
@@ -146,7 +147,7 @@ async fn what_the_token_grants_goes_with_the_socket() {
 }
 
 #[tokio::test]
-async fn bad_tokens_are_refused_before_the_upgrade() {
+async fn invalid_tokens_are_rejected_before_the_upgrade() {
     let server = TestServer::with(Config::default());
     for path in ["/ws", "/ws?token=", "/ws?token=nonsense"] {
         let refused = answer(&mut knock(&server, path, &UPGRADE).await).await;
@@ -172,11 +173,11 @@ async fn bad_tokens_are_refused_before_the_upgrade() {
             .status,
         401
     );
-    assert_eq!(server.doors.metrics.refusals.get("missing"), 3);
+    assert_eq!(server.state.metrics.refusals.get("missing"), 3);
 }
 
 #[tokio::test]
-async fn other_origins_are_refused_when_there_is_a_list() {
+async fn unlisted_origins_are_rejected() {
     let origins = "https://panel.example.com".parse().unwrap();
     let server = TestServer::with(Config {
         origins,
@@ -208,7 +209,7 @@ async fn other_origins_are_refused_when_there_is_a_list() {
 }
 
 #[tokio::test]
-async fn handshakes_that_are_none_are_told_what_was_expected() {
+async fn invalid_handshakes_get_a_specific_error() {
     let server = TestServer::with(Config::default());
     let path = format!("/ws?token={}", admin());
     let plain = server.get(&path, &[]).await;
@@ -267,7 +268,7 @@ async fn handshakes_that_are_none_are_told_what_was_expected() {
 }
 
 #[tokio::test]
-async fn without_its_database_or_its_time_the_server_says_come_back() {
+async fn upgrade_without_a_database_is_a_retryable_503() {
     let server = TestServer::start(World::without_database(Config::default()));
     let refused =
         answer(&mut knock(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
@@ -281,6 +282,6 @@ async fn without_its_database_or_its_time_the_server_says_come_back() {
             .await
             .status,
         401,
-        "who may never come is told so"
+        "an invalid token is rejected all the same"
     );
 }

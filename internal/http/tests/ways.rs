@@ -1,4 +1,4 @@
-//! The short way to a WebSocket and the long one: whatever is asked, the answer is the same.
+//! The fast and the regular path to a WebSocket must give the same response to every request.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -17,7 +17,8 @@ use crate::shard::{Caller, Porter as _};
 
 const ORIGIN: &str = "https://panel.example.com";
 
-/// A head that asks for a WebSocket, or nearly; a good one about every fourth time.
+/// Generates the head of a WebSocket request, or of one that is nearly valid. About a quarter are
+/// valid.
 fn head() -> impl Strategy<Value = String> {
     let good = admin();
     let targets = [
@@ -50,7 +51,7 @@ fn head() -> impl Strategy<Value = String> {
             "",
         ],
     );
-    let version_of_it = usually(
+    let websocket_version = usually(
         "Sec-WebSocket-Version: 13",
         &[
             "sec-websocket-version:   13  ",
@@ -79,7 +80,7 @@ fn head() -> impl Strategy<Value = String> {
         long,
     ];
     let rest = prop::collection::vec(select(rest), 0..4);
-    let lines = (upgrade, connection, version_of_it, key, rest);
+    let lines = (upgrade, connection, websocket_version, key, rest);
     (method, target, version, lines).prop_map(
         move |(method, target, version, (a, b, c, d, rest))| {
             let mut head = format!(
@@ -106,7 +107,7 @@ fn usually(
     prop_oneof![12 => Just(good), 1 => select(other.to_vec())]
 }
 
-/// What is compared: everything but the date, which hyper adds and a 101 need not have.
+/// Reads a response for comparison, without the date, which hyper adds and a 101 need not have.
 async fn said(socket: &mut TcpStream) -> (u16, Vec<String>, String) {
     let answer = answer(socket).await;
     let mut lines: Vec<_> = answer
@@ -120,50 +121,50 @@ async fn said(socket: &mut TcpStream) -> (u16, Vec<String>, String) {
     (answer.status, lines, answer.body)
 }
 
-/// A connection on which `head` was said to hyper, cut in two, whatever a shard would have made of it.
-async fn long_way(front: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
+/// Opens a connection whose `head` is handed to hyper in two pieces, bypassing the fast path.
+async fn long_way(http_server: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (socket, accepted) = tokio::join!(
         TcpStream::connect(listener.local_addr().unwrap()),
         listener.accept()
     );
     let (mut socket, (accepted, address)) = (socket.unwrap(), accepted.unwrap());
-    let permit = front.seats.take(Some(address.ip())).unwrap().0;
-    let caller = Caller {
+    let permit = http_server.seats.take(Some(address.ip())).unwrap().0;
+    let pending = Caller {
         socket: accepted.into_std().unwrap(),
         address,
         permit,
         since: Instant::now(),
     };
-    Arc::clone(front).take_back(caller, &head[..cut]);
+    Arc::clone(http_server).take_back(pending, &head[..cut]);
     socket.write_all(&head[cut..]).await.unwrap();
     socket
 }
 
 async fn both(
     server: &TestServer,
-    front: &Arc<Front>,
+    http_server: &Arc<Front>,
     head: &str,
     cut: Index,
 ) -> Result<bool, TestCaseError> {
     let ping = frame(r#"{"type":"ping"}"#);
-    let admitted = knock::admit(&server.doors, None, head.as_bytes(), server.address);
+    let upgraded = knock::admit(&server.state, None, head.as_bytes(), server.address);
     let bytes = [
         head.as_bytes(),
-        if admitted.is_some() {
+        if upgraded.is_some() {
             ping.as_slice()
         } else {
             &[]
         },
     ]
     .concat();
-    let mut short = server.connect().await;
-    short.write_all(&bytes).await.unwrap();
-    let mut long = long_way(front, &bytes, cut.index(bytes.len())).await;
-    if let Some(admitted) = &admitted {
-        prop_assert_eq!(admitted.used, head.len());
-        let short = hear(&mut short, r#"{"type":"pong"}"#).await;
-        let long = hear(&mut long, r#"{"type":"pong"}"#).await;
+    let mut fast = server.connect().await;
+    fast.write_all(&bytes).await.unwrap();
+    let mut regular = long_way(http_server, &bytes, cut.index(bytes.len())).await;
+    if let Some(upgraded) = &upgraded {
+        prop_assert_eq!(upgraded.used, head.len());
+        let fast = hear(&mut fast, r#"{"type":"pong"}"#).await;
+        let regular = hear(&mut regular, r#"{"type":"pong"}"#).await;
         let lines = |text: &str| {
             let head = text.split("\r\n\r\n").next().unwrap().to_lowercase();
             let mut lines: Vec<_> = head
@@ -174,16 +175,16 @@ async fn both(
             lines.sort();
             lines
         };
-        prop_assert!(short.starts_with("HTTP/1.1 101 "));
-        prop_assert_eq!(lines(&short), lines(&long));
+        prop_assert!(fast.starts_with("HTTP/1.1 101 "));
+        prop_assert_eq!(lines(&fast), lines(&regular));
     } else {
-        prop_assert_eq!(said(&mut short).await, said(&mut long).await);
+        prop_assert_eq!(said(&mut fast).await, said(&mut regular).await);
     }
-    Ok(admitted.is_some())
+    Ok(upgraded.is_some())
 }
 
 #[test]
-fn both_ways_answer_alike() {
+fn fast_and_regular_path_give_the_same_response() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -194,27 +195,27 @@ fn both_ways_answer_alike() {
         origins: ORIGIN.parse().unwrap(),
         ..Config::default()
     });
-    let annex = crate::http::Annex::default();
-    let front = Arc::new(Front::new(
-        &server.doors,
-        &annex,
-        routes(&server.doors, &annex),
+    let mounts = crate::http::Annex::default();
+    let http_server = Arc::new(Front::new(
+        &server.state,
+        &mounts,
+        routes(&server.state, &mounts),
         None,
     ));
-    let short = AtomicU32::new(0);
+    let fast_count = AtomicU32::new(0);
     let mut runner = TestRunner::new(Runs {
         cases: 96,
         failure_persistence: None,
         ..Runs::default()
     });
     let outcome = runner.run(&(head(), any::<Index>()), |(head, cut)| {
-        let was_short = runtime.block_on(both(&server, &front, &head, cut))?;
-        short.fetch_add(u32::from(was_short), Ordering::Relaxed);
+        let was_fast = runtime.block_on(both(&server, &http_server, &head, cut))?;
+        fast_count.fetch_add(u32::from(was_fast), Ordering::Relaxed);
         Ok(())
     });
     outcome.unwrap();
-    assert!(short.into_inner() > 5, "the short way is taken");
+    assert!(fast_count.into_inner() > 5, "the fast path is used");
     runtime.block_on(eventually(|| {
-        (server.doors.seats.taken() == 0).then_some(())
+        (server.state.seats.taken() == 0).then_some(())
     }));
 }

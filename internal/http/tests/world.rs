@@ -1,4 +1,5 @@
-//! A server without its database: real tokens, policy, engine, hub and shards; numbers made up.
+//! A server without its database: real tokens, policy, engine, hub and shards, with made-up
+//! numbers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,13 +43,13 @@ pub(super) const ASSETS: &[Asset] = &[
     },
 ];
 
-/// A key that the database refuses to read, and one over which it broods.
+/// A key that the database refuses to read, and one that it reads slowly.
 pub(super) const UNREADABLE: &str = "unreadable";
 pub(super) const SLOW: &str = "slow";
-/// A user about whom the database can't be asked.
+/// A user whose permission lookup fails.
 pub(super) const BROKEN: &str = "broken";
 
-/// A token of a user who may read everything.
+/// Issues a token of a user who may read everything.
 pub(super) fn admin() -> String {
     sign(
         "admin",
@@ -60,7 +61,7 @@ pub(super) fn admin() -> String {
     )
 }
 
-/// A token that ends in so many seconds; with a key, it grants that one.
+/// Issues a token that expires in so many seconds. With a key, it grants that key.
 pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
     sign(
         user,
@@ -72,14 +73,14 @@ pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
     )
 }
 
-fn sign(user: &str, seconds: i64, passport: Passport) -> String {
+fn sign(user: &str, seconds: i64, spec: Passport) -> String {
     let clock = Clock::system();
     clock.set(Timestamp::from_second(clock.unix_s() + seconds).unwrap());
     issue(
         &Secret::new(SECRET),
         &Passport {
             user: user.into(),
-            ..passport
+            ..spec
         },
         &clock,
         Duration::ZERO,
@@ -87,7 +88,7 @@ fn sign(user: &str, seconds: i64, passport: Passport) -> String {
     .unwrap()
 }
 
-/// What all keys show: one number.
+/// A snapshot reader for which every key has the same number.
 #[derive(Clone, Default)]
 struct Numbers(Arc<AtomicU32>);
 
@@ -127,7 +128,7 @@ impl Reader for Numbers {
     }
 }
 
-/// Nobody may read anything but by token.
+/// A permission source that denies everything, so that only tokens grant access.
 struct Strict;
 
 impl Lookup for Strict {
@@ -160,7 +161,7 @@ impl Readiness for Ready {
     }
 }
 
-/// The numbers have one column, once the database was reached.
+/// Every stream has one column, once the database was reached.
 impl Shapes for Ready {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         self.0.then(|| {
@@ -186,29 +187,29 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
     }
 }
 
-/// What stands behind a listener. Tests change the doors before they open.
+/// The state behind a listener. Tests may change it before the server starts.
 pub(super) struct World {
-    pub(super) doors: Doors,
-    /// The engine and the shards' desk, which outlast the front.
+    pub(super) state: Doors,
+    /// Drains the engine and the shards' request queue, which outlast the HTTP server.
     pub(super) back: Drain,
     numbers: Numbers,
 }
 
 impl World {
-    /// A server with `estadisticas` (text keys) and `ventas` (integers).
+    /// Creates a server with `estadisticas` (text keys) and `ventas` (integer keys).
     pub(super) fn new(config: Config) -> Self {
         Self::with(config, true)
     }
 
-    /// The same before its database was ever reached.
+    /// Creates the same server before its database was ever reached.
     pub(super) fn without_database(config: Config) -> Self {
         Self::with(config, false)
     }
 
-    /// The same with a key on the hook.
+    /// Creates the same server with a key on the hook.
     pub(super) fn with_hook_key() -> Self {
         let mut world = Self::new(Config::default());
-        world.doors.hook_key = Some(ApiKey::parse(&Secret::new(HOOK_KEY)).unwrap());
+        world.state.hook_key = Some(ApiKey::parse(&Secret::new(HOOK_KEY)).unwrap());
         world
     }
 
@@ -224,10 +225,10 @@ impl World {
             Arc::new(engine::NoInterest),
             Arc::clone(&metrics),
         );
-        let audience = Audience::default();
+        let viewers = Audience::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            audience.beside(engine.observer()),
+            viewers.beside(engine.observer()),
         ));
         let keys = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
@@ -268,7 +269,7 @@ impl World {
             drain: back.clone(),
         }));
         let shards = Arc::new(shards.unwrap());
-        let seats = Seats::new(&config);
+        let limits = Seats::new(&config);
         let readiness: Arc<dyn Readiness> = Arc::new(Ready(reached));
         let operations = operations::Parts {
             hub: Arc::clone(&hub),
@@ -278,11 +279,11 @@ impl World {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            seats: seats.gauge(),
+            seats: limits.gauge(),
         };
-        let operations = Operations::start(operations, audience, &back);
-        let doors = Doors {
-            seats,
+        let operations = Operations::start(operations, viewers, &back);
+        let state = Doors {
+            seats: limits,
             tls: None,
             config,
             hub,
@@ -302,29 +303,29 @@ impl World {
             extra: None,
         };
         Self {
-            doors,
+            state,
             back,
             numbers,
         }
     }
 
-    /// Shares the number that the database shows.
+    /// Returns a handle to the number that the database returns.
     pub(super) fn number(&self) -> Number {
         Number {
             numbers: self.numbers.clone(),
-            engine: self.doors.engine.clone(),
+            engine: self.state.engine.clone(),
         }
     }
 }
 
-/// The database's one number.
+/// A handle to the database's one number.
 pub(super) struct Number {
     numbers: Numbers,
     engine: Engine,
 }
 
 impl Number {
-    /// A commit that changed it, and its notification.
+    /// Simulates a commit that changed the number, and its notification.
     pub(super) fn becomes(&self, total: u32) {
         self.numbers.0.store(total, Ordering::SeqCst);
         self.engine.everything(None, Source::Trigger);
