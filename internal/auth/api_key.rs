@@ -7,20 +7,20 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::Secret;
 
-/// Before the hexadecimal SHA-256 of a key, where the configuration should not hold the key itself.
+/// The prefix of a hashed key, for configurations that should not hold the key itself.
 const HASHED: &str = "sha256:";
 
-/// An API key, kept as its SHA-256 alone.
+/// An API key, kept only as its SHA-256.
 #[derive(Clone)]
 pub struct ApiKey([u8; 32]);
 
-/// The setting starts with `sha256:` and no hash follows.
+/// The error for a setting that starts with `sha256:` without a valid hash behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 64 hexadecimal digits after sha256:")]
 pub struct InvalidApiKey;
 
 impl ApiKey {
-    /// The key as it is configured: its text, or `sha256:` and the hexadecimal SHA-256 of its text.
+    /// Parses the configured key: its text, or `sha256:` and the hexadecimal SHA-256 of its text.
     pub fn parse(setting: &Secret) -> Result<Self, InvalidApiKey> {
         match setting.expose().strip_prefix(HASHED) {
             Some(hex) => digest_from_hex(hex).map(Self).ok_or(InvalidApiKey),
@@ -28,8 +28,8 @@ impl ApiKey {
         }
     }
 
-    /// Whether `candidate` is the key. Both sides are hashed and compared in constant time: the duration tells neither the key's
-    /// length nor how much of a guess was right.
+    /// Returns whether `candidate` is the key. Both sides are hashed and compared in constant time,
+    /// so the duration reveals neither the key's length nor how much of a guess was right.
     pub fn matches(&self, candidate: &[u8]) -> bool {
         let candidate: [u8; 32] = Sha256::digest(candidate).into();
         self.0.ct_eq(&candidate).into()
@@ -43,7 +43,7 @@ impl fmt::Debug for ApiKey {
 }
 
 fn digest_from_hex(hex: &str) -> Option<[u8; 32]> {
-    // `from_str_radix` would take a sign as well.
+    // `from_str_radix` would accept a sign as well.
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
@@ -68,14 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_stands_for_its_key() {
+    fn configured_hash_accepts_its_key() {
         let hash = "sha256:2C70E12B7A0646F92279F427C7B38E7334D8E5389CFF167A1DC30E73F826B683"; // SHA-256 of "key"
         let key = ApiKey::parse(&Secret::new(hash)).unwrap();
         assert!(key.matches(b"key"));
-        assert!(
-            !key.matches(hash.as_bytes()),
-            "the hash itself opens nothing"
-        );
+        assert!(!key.matches(hash.as_bytes()), "the hash itself is no key");
         for bad in [
             "sha256:",
             "sha256:12",

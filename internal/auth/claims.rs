@@ -1,7 +1,7 @@
-//! From a token's claims to a principal: what may stand there, and what it means.
+//! Reads a token's claims into a principal: the accepted claims, their types and their meaning.
 //!
-//! A claim that we read and that has the wrong type is a refusal, never «absent»: else `"exp": "123"` would last for ever, and a
-//! half-understood grant would be somebody's guess.
+//! A claim that is read here and has the wrong type is an error, never «absent». Otherwise `"exp":
+//! "123"` would never expire, and a half-understood grant would be a guess.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,17 +15,18 @@ use crate::auth::principal::KeysByField;
 use crate::auth::{Grants, LEEWAY_S, Opened, Principal, TokenError};
 use crate::ident::UserId;
 
-/// Longest user id, business id or role, in bytes.
+/// The longest user id, business id or role, in bytes.
 const MAX_ID_BYTES: usize = 200;
-/// Where the user's id stands; the first that is there counts.
+/// The claims that may hold the user's id; the first one present counts.
 const USER_CLAIMS: [&str; 3] = ["id", "user_id", "sub"];
-/// Where the role stands; the first that is there counts.
+/// The claims that may hold the role; the first one present counts.
 const ROLE_CLAIMS: [&str; 2] = ["rol", "role"];
-/// The field whose plural is a claim as well.
+/// The key field whose plural is a claim as well.
 const NEGOCIO: &str = "negocio_id";
 const NEGOCIOS: &str = "negocios";
 const CHANNELS: &str = "channels";
-/// Claims that mean something else already: a stream keyed by `id` must not be opened by the user's own id.
+/// Claims that already have another meaning: the user's own id must not grant a key of a stream
+/// keyed by `id`.
 const NEVER_A_KEY: [&str; 14] = [
     "id", "user_id", "sub", "rol", "role", "exp", "nbf", "iat", "iss", "aud", "jti", "email",
     NEGOCIOS, CHANNELS,
@@ -34,7 +35,8 @@ const NEVER_A_KEY: [&str; 14] = [
 const ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
 const IDS: &str = "an array of strings (1 to 200 bytes) or integers";
 
-/// The payload of a token. A member that comes twice is refused: two readers might each see another one.
+/// The payload of a token. A member that occurs twice is an error, because two readers might each
+/// see another value.
 #[derive(Debug)]
 pub(super) struct Members(Map<String, Value>);
 
@@ -62,12 +64,12 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// What a token must say.
+/// The requirements that a token's claims must meet.
 #[derive(Debug, Clone)]
 pub(super) struct ClaimRules {
     issuer: Option<String>,
     audience: Option<String>,
-    /// Names of claims that grant keys.
+    /// The names of claims that grant keys.
     key_fields: Vec<Arc<str>>,
     user_claims: &'static [&'static str],
     session_claims: &'static [&'static str],
@@ -93,7 +95,7 @@ impl ClaimRules {
         }
     }
 
-    /// With other places for the user's id (unless there are none) and for the session.
+    /// Sets other claims for the user's id (unless `user` is empty) and for the session.
     pub(super) fn naming(
         mut self,
         user: &'static [&'static str],
@@ -111,7 +113,8 @@ impl ClaimRules {
         self.principal_by(&claims.0, now_s, self.user_claims)
     }
 
-    /// The same for an app that looks for the user in claims of its own; also gives it all that the token says.
+    /// Reads the claims for an app that finds the user in claims of its own. Also returns all
+    /// claims of the token.
     pub(super) fn opened(
         &self,
         claims: &Members,
@@ -119,14 +122,14 @@ impl ClaimRules {
         user_claims: &[&str],
     ) -> Result<Opened, TokenError> {
         let claims = &claims.0;
-        let is_ours = self
+        let has_stream_user = self
             .user_claims
             .iter()
             .any(|name| claims.contains_key(*name));
         let principal = self.principal_by(
             claims,
             now_s,
-            if is_ours {
+            if has_stream_user {
                 self.user_claims
             } else {
                 user_claims
@@ -189,7 +192,7 @@ impl ClaimRules {
             Some(one) => vec![one.as_str().ok_or_else(error)?],
         };
         match &self.audience {
-            Some(ours) if !audiences.contains(&ours.as_str()) => Err(TokenError::Audience),
+            Some(expected) if !audiences.contains(&expected.as_str()) => Err(TokenError::Audience),
             _ => Ok(()),
         }
     }
@@ -199,7 +202,7 @@ impl ClaimRules {
         for field in &self.key_fields {
             let mut keys = match claims.get(&**field) {
                 None => Vec::new(),
-                // The contract's own claim is one business; several stand in `negocios`.
+                // This claim names one business by contract; several belong in `negocios`.
                 Some(Value::Array(_)) if **field == *NEGOCIO => return Err(wrong(field, ID)),
                 Some(Value::Array(all)) => ids(field, all)?,
                 Some(one) => vec![id(field, one)?],
@@ -215,11 +218,11 @@ impl ClaimRules {
     }
 }
 
-/// Checks `exp`, `nbf` and the type of `iat`; returns `exp`.
+/// Checks `exp`, `nbf` and the type of `iat`, and returns `exp`.
 fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenError> {
-    let date = |name: &str, fraction| match claims.get(name) {
+    let date = |name: &str, rounding| match claims.get(name) {
         None => Ok(None),
-        Some(value) => numeric_date::parse(value, fraction)
+        Some(value) => numeric_date::parse(value, rounding)
             .map(Some)
             .ok_or_else(|| wrong(name, numeric_date::EXPECTED)),
     };
@@ -286,7 +289,7 @@ fn ids(claim: &str, values: &[Value]) -> Result<Vec<String>, TokenError> {
         .collect()
 }
 
-/// An id as text, whatever JSON type of the two it has.
+/// Returns an id as text, from a JSON string or integer.
 fn id(claim: &str, value: &Value) -> Result<String, TokenError> {
     match value {
         Value::String(text) if is_plain(text) => Ok(text.clone()),
@@ -295,7 +298,8 @@ fn id(claim: &str, value: &Value) -> Result<String, TokenError> {
     }
 }
 
-/// Postgres can't store NUL in a text, and no name of a person, a business or a role holds a line break.
+/// PostgreSQL can't store NUL in a text, and no name of a person, business or role contains a line
+/// break.
 fn is_plain(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
@@ -322,7 +326,7 @@ mod tests {
         )
     }
 
-    /// A good token's claims with some replaced or added.
+    /// Reads a valid token's claims with some replaced or added.
     fn with(changes: Value) -> Result<Principal, TokenError> {
         let mut claims = json!({"id": "u1", "email": "a@b", "iat": NOW - 5, "exp": NOW + 60});
         for (name, value) in changes.as_object().unwrap() {
@@ -339,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_token_is_a_user_without_grants() {
+    fn minimal_token_gives_a_user_without_grants() {
         let principal = with(json!({})).unwrap();
         assert_eq!(principal.user().as_str(), "u1");
         assert_eq!(
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_is_id_then_user_id_then_sub() {
+    fn user_claims_are_tried_in_order() {
         assert_eq!(
             with(json!({"user_id": "x", "sub": "y"}))
                 .unwrap()
@@ -381,12 +385,12 @@ mod tests {
                 user(r#"{"exp":1700000001}"#),
                 Err(TokenError::Claims { .. })
             ),
-            "nobody is there"
+            "no user claim"
         );
     }
 
     #[test]
-    fn whoever_configures_it_names_the_user_and_the_session_otherwise() {
+    fn claims_of_user_and_session_are_configurable() {
         let rules = ClaimRules::new(None, None, &[]).naming(&["sub"], &["device_id", "session_id"]);
         let principal = read(
             &rules,
@@ -403,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_another_type_is_refused_and_not_passed_over() {
+    fn mistyped_user_claim_is_an_error() {
         let wrong = [
             json!(""),
             json!("x".repeat(201)),
@@ -425,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_time_is_never_absent() {
+    fn mistyped_time_is_an_error() {
         for name in ["exp", "nbf", "iat"] {
             for value in [
                 json!("1700000060"),
@@ -450,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leeway_ends_on_the_second() {
+    fn leeway_ends_on_the_second() {
         assert_eq!(reason(json!({"exp": NOW - LEEWAY_S + 1})), "accepted");
         assert_eq!(reason(json!({"exp": NOW - LEEWAY_S})), "expired");
         assert_eq!(
@@ -465,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_are_read_as_written() {
+    fn grants_are_kept_as_written() {
         let principal = with(
             json!({"negocio_id": 7, "negocios": ["a", 8], "zona": ["n", 1], "channels": ["estadisticas:b"]}),
         );
@@ -488,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_another_type_are_refusals() {
+    fn mistyped_claims_are_errors() {
         for (name, value) in [
             ("negocio_id", json!(null)),
             ("negocio_id", json!(["a"])),
@@ -515,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_own_id_grants_no_key() {
+    fn user_id_claims_grant_no_key() {
         let rules = ClaimRules::new(
             None,
             None,
@@ -530,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_is_rol_then_role() {
+    fn role_claims_are_tried_in_order() {
         assert_eq!(with(json!({"role": "a"})).unwrap().role(), Some("a"));
         assert_eq!(
             with(json!({"role": "a", "rol": "b"})).unwrap().role(),
@@ -539,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn issuer_and_audience_count_once_configured() {
+    fn issuer_and_audience_are_checked_if_configured() {
         let rules = ClaimRules::new(Some("https://id".into()), Some("latido".into()), &[]);
         let reason = |iss: Value, aud: Value| {
             let mut claims = json!({"id": 1, "exp": NOW + 9, "iss": iss, "aud": aud});
@@ -566,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_twice_is_no_token() {
+    fn duplicate_member_is_an_error() {
         let rules = ClaimRules::new(None, None, &[]);
         assert_eq!(
             read(&rules, r#"{"id":1,"exp":1700000001,"id":2}"#),

@@ -1,8 +1,10 @@
-//! Whether a token was revoked: the issuer is asked, before the token opens anything and again while something is open.
+//! Token revocation: the issuer is queried before a token is accepted, and again while the token is
+//! in use.
 //!
-//! `POST {"token": …}` → `{"valid": bool}` (or RFC 7662's `active`). An answer counts for as long as the configuration says; each token that is
-//! in use is asked about again as often, once for all its connections. What is kept for that is the token itself, since it is what must be
-//! sent; answers are kept under its hash.
+//! `POST {"token": …}` → `{"valid": bool}` (or RFC 7662's `active`). A response is cached for the
+//! configured time. Each token in use is queried again at that interval, once for all its
+//! connections. For that the token itself is kept, because it must be sent. Responses are cached
+//! under the token's hash.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,34 +21,37 @@ use sha2::{Digest as _, Sha256};
 use crate::auth::{KeyError, Secret, TokenError, outward};
 use crate::drain::Drain;
 
-/// Longest answer, in bytes.
+/// The longest response, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-/// Answers kept.
+/// The most responses in the cache.
 const MAX_ANSWERS: u64 = 100_000;
-/// Questions about tokens in use that are under way at a time.
+/// The most concurrent queries about tokens in use.
 const AT_ONCE: usize = 16;
-/// Idle connections kept to the issuer.
+/// The idle connections kept to the issuer.
 const IDLE: usize = 4;
-/// Without an answer for this many rounds a token in use is given up, unless no answer is taken for a yes.
+/// The rounds without a response after which a token in use counts as revoked, unless the check
+/// fails open.
 const PATIENCE_ROUNDS: u32 = 3;
 
-/// Whom to ask, and what to make of silence.
+/// The issuer's introspection endpoint, and the rule for a missing response.
 #[derive(Debug, Clone)]
 pub struct Introspection {
-    /// The address. May hold a secret in its query: never shown.
+    /// The endpoint's URL. Its query may hold a secret, so it is never printed.
     pub url: Secret,
-    /// How long an answer counts, and so how long a revoked token may still be used, give or take a few seconds.
+    /// The time a response counts. A revoked token may be used for about as long, give or take a
+    /// few seconds.
     pub every: Duration,
-    /// Whether a token counts as valid while nobody answers.
+    /// True if a token counts as valid while the issuer does not respond.
     pub fails_open: bool,
 }
 
-/// A token in use. Every principal that was made of it holds this.
+/// The revocation state of a token in use, shared by every principal made from that token.
 pub(super) struct Vouched {
     token: Secret,
-    /// Set once, by the task that asks; looked at by whoever owns a connection. Relaxed: nothing else hangs on it.
+    /// Set once, by the task that queries the issuer, and read by the connections' owners. Relaxed
+    /// is enough: no other data depends on it.
     revoked: AtomicBool,
-    /// When it was last said to be valid. Touched once a round.
+    /// The time of the last response with `valid` true. Written once per round.
     confirmed: Mutex<Instant>,
 }
 
@@ -64,7 +69,7 @@ impl fmt::Debug for Vouched {
     }
 }
 
-/// Two of the same token are the same.
+/// Two states are equal if they belong to the same token.
 impl PartialEq for Vouched {
     fn eq(&self, other: &Self) -> bool {
         digest(self.token.expose()) == digest(other.token.expose())
@@ -75,14 +80,15 @@ impl Eq for Vouched {}
 
 type Hash = [u8; 32];
 
-/// Asks, remembers, and asks again.
+/// Queries the issuer, caches its responses, and queries again while tokens are in use.
 pub(super) struct Introspector {
     url: Url,
     client: Client,
     every: Duration,
     fails_open: bool,
     answers: Cache<Hash, bool>,
-    /// Tokens in use; bounded by the connections there may be. Held for a look-up, or for one pass over it a round.
+    /// The tokens in use, bounded by the connection limit. Locked for a look-up, or for one pass
+    /// over the table per round.
     in_use: Mutex<HashMap<Hash, Weak<Vouched>>>,
 }
 
@@ -92,7 +98,7 @@ struct Answer {
     valid: bool,
 }
 
-/// Why there is no answer. Never holds the address nor the token.
+/// The reason there is no valid response. It never contains the URL or the token.
 #[derive(Debug, thiserror::Error)]
 enum Silence {
     #[error("{0}")]
@@ -128,19 +134,20 @@ impl Introspector {
         })
     }
 
-    /// Starts the task that asks again.
+    /// Starts the task that queries again about tokens in use.
     pub(super) fn start(self: &Arc<Self>, drain: &Drain) {
         let introspector = Arc::clone(self);
         drain.spawn_until_stop(async move {
             loop {
-                // Spread out, so that a fleet of servers does not ask in step.
+                // The interval is randomised, so that a fleet of servers does not query all at
+                // once.
                 tokio::time::sleep(introspector.every.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
                 introspector.round().await;
             }
         });
     }
 
-    /// What is remembered of a token; None: it must be asked about.
+    /// Returns the cached state of a token, or `None` if the issuer must be queried.
     pub(super) fn remembered(&self, token: &str) -> Option<Result<Arc<Vouched>, TokenError>> {
         let hash = digest(token);
         let valid = self.answers.get(&hash)?;
@@ -151,10 +158,10 @@ impl Introspector {
         })
     }
 
-    /// Asks, unless the answer is remembered.
+    /// Queries the issuer, unless its response is cached.
     pub(super) async fn ask(&self, token: &str) -> Result<Arc<Vouched>, TokenError> {
-        if let Some(remembered) = self.remembered(token) {
-            return remembered;
+        if let Some(cached) = self.remembered(token) {
+            return cached;
         }
         let hash = digest(token);
         match self.post(token).await {
@@ -166,11 +173,11 @@ impl Introspector {
                     Err(TokenError::Revoked)
                 }
             }
-            Err(silence) => {
+            Err(error) => {
                 tracing::warn!(
-                    reason = outward::chain(&silence),
+                    reason = outward::chain(&error),
                     accepted = self.fails_open,
-                    "whether a token was revoked could not be asked"
+                    "the issuer could not be queried about a token's revocation"
                 );
                 if self.fails_open {
                     Ok(self.vouch(token, hash))
@@ -181,72 +188,72 @@ impl Introspector {
         }
     }
 
-    /// The one entry of a token in use.
+    /// Returns the one shared state of a token in use.
     fn vouch(&self, token: &str, hash: Hash) -> Arc<Vouched> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vouched) = in_use
+        if let Some(state) = in_use
             .get(&hash)
             .and_then(Weak::upgrade)
-            .filter(|vouched| !vouched.is_revoked())
+            .filter(|state| !state.is_revoked())
         {
-            return vouched;
+            return state;
         }
         let confirmed = Mutex::new(Instant::now());
-        let vouched = Arc::new(Vouched {
+        let state = Arc::new(Vouched {
             token: Secret::new(token),
             revoked: AtomicBool::new(false),
             confirmed,
         });
-        in_use.insert(hash, Arc::downgrade(&vouched));
-        vouched
+        in_use.insert(hash, Arc::downgrade(&state));
+        state
     }
 
-    /// Asks about every token in use.
+    /// Queries the issuer about every token in use.
     async fn round(&self) {
         let tokens: Vec<_> = {
             let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-            in_use.retain(|_, vouched| vouched.strong_count() > 0);
+            in_use.retain(|_, state| state.strong_count() > 0);
             in_use
                 .values()
                 .filter_map(Weak::upgrade)
-                .filter(|vouched| !vouched.is_revoked())
+                .filter(|state| !state.is_revoked())
                 .collect()
         };
-        let silent = futures_util::stream::iter(tokens)
-            .map(|vouched| async move { self.confirm(&vouched).await.err() })
+        let failures = futures_util::stream::iter(tokens)
+            .map(|state| async move { self.confirm(&state).await.err() })
             .buffer_unordered(AT_ONCE)
             .filter_map(std::future::ready);
-        let silences: Vec<Silence> = silent.collect().await;
-        if let Some(first) = silences.first() {
+        let errors: Vec<Silence> = failures.collect().await;
+        if let Some(first) = errors.first() {
             let reason = outward::chain(first);
             tracing::warn!(
                 reason,
-                tokens = silences.len(),
-                "whether tokens in use were revoked could not be asked"
+                tokens = errors.len(),
+                "the issuer could not be queried about the revocation of tokens in use"
             );
         }
     }
 
-    async fn confirm(&self, vouched: &Vouched) -> Result<(), Silence> {
-        let answer = self.post(vouched.token.expose()).await;
-        let mut confirmed = vouched
+    async fn confirm(&self, state: &Vouched) -> Result<(), Silence> {
+        let response = self.post(state.token.expose()).await;
+        let mut confirmed = state
             .confirmed
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_valid = match &answer {
+        let is_valid = match &response {
             Ok(valid) => {
-                self.answers.insert(digest(vouched.token.expose()), *valid);
+                self.answers.insert(digest(state.token.expose()), *valid);
                 *valid
             }
             Err(_) => self.fails_open || confirmed.elapsed() < self.every * PATIENCE_ROUNDS,
         };
-        if answer.is_ok() {
+        if response.is_ok() {
             *confirmed = Instant::now();
         }
         if !is_valid {
-            vouched.revoked.store(true, Ordering::Relaxed);
+            state.revoked.store(true, Ordering::Relaxed);
         }
-        answer.map(drop)
+        response.map(drop)
     }
 
     async fn post(&self, token: &str) -> Result<bool, Silence> {

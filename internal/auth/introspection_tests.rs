@@ -9,7 +9,7 @@ use crate::clock::Clock;
 
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";
 
-/// An issuer that says one thing at a time.
+/// A fake issuer that sends one configured response.
 struct Issuer {
     address: std::net::SocketAddr,
     answer: Arc<Mutex<String>>,
@@ -34,12 +34,12 @@ impl Issuer {
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                let mut said = Vec::new();
-                while !String::from_utf8_lossy(&said).ends_with("\"}")
-                    && socket.read_buf(&mut said).await.is_ok_and(|n| n > 0)
+                let mut received = Vec::new();
+                while !String::from_utf8_lossy(&received).ends_with("\"}")
+                    && socket.read_buf(&mut received).await.is_ok_and(|n| n > 0)
                 {}
                 questions.fetch_add(1, Ordering::SeqCst);
-                *last.lock().unwrap() = String::from_utf8_lossy(&said).into_owned();
+                *last.lock().unwrap() = String::from_utf8_lossy(&received).into_owned();
                 let answer = answer.lock().unwrap().clone();
                 let _ = socket.write_all(answer.as_bytes()).await;
             }
@@ -83,13 +83,13 @@ fn response(status: &str, body: &str) -> String {
 }
 
 fn token() -> String {
-    let passport = Passport {
+    let spec = Passport {
         user: "u1".into(),
         ..Passport::default()
     };
     issue(
         &Secret::new(SECRET),
-        &passport,
+        &spec,
         &Clock::system(),
         Duration::from_secs(600),
     )
@@ -103,9 +103,9 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
         .map_or_else(|error| error.reason(), |_| "accepted")
 }
 
-async fn until(what: impl Fn() -> bool) {
+async fn until(condition: impl Fn() -> bool) {
     let waiting = async {
-        while !what() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -118,13 +118,13 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const SHORT: Duration = Duration::from_millis(20);
 
 #[tokio::test]
-async fn a_good_token_is_asked_about_once_and_a_bad_one_never() {
+async fn issuer_is_queried_once_for_a_valid_token_and_never_for_an_invalid_one() {
     let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(HOUR, false);
     let token = token();
     assert!(
         verifier.verify_at_once(&token).is_none() && verifier.verify_now(&token).is_none(),
-        "the issuer must be asked"
+        "the issuer must be queried"
     );
     assert_eq!(reason(&verifier, &token).await, "accepted");
     assert!(
@@ -151,12 +151,12 @@ async fn a_good_token_is_asked_about_once_and_a_bad_one_never() {
             issuer.questions()
         ),
         ("signature", 1),
-        "strangers make no questions"
+        "an invalid signature causes no query"
     );
 }
 
 #[tokio::test]
-async fn a_revoked_token_opens_nothing() {
+async fn revoked_token_is_rejected() {
     for answer in [r#"{"valid":false}"#, r#"{"active":false,"sub":"u1"}"#] {
         let issuer = Issuer::that_says(answer).await;
         let (verifier, _drain) = issuer.verifier(HOUR, true);
@@ -164,13 +164,13 @@ async fn a_revoked_token_opens_nothing() {
         assert_eq!(
             verifier.verify_at_once(&token()).map(|known| known.is_ok()),
             Some(false),
-            "and that is remembered"
+            "the response is cached"
         );
     }
 }
 
 #[tokio::test]
-async fn who_gets_no_answer_decides_as_configured() {
+async fn missing_response_is_handled_as_configured() {
     let issuer = Issuer::that_says("").await;
     let answers = [
         response("500 Oh", r#"{"valid":true}"#),
@@ -198,7 +198,7 @@ async fn who_gets_no_answer_decides_as_configured() {
 }
 
 #[tokio::test]
-async fn a_token_in_use_is_asked_about_again_and_ends_when_revoked() {
+async fn token_in_use_is_rechecked_and_ends_when_revoked() {
     let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
     let token = token();
@@ -216,7 +216,7 @@ async fn a_token_in_use_is_asked_about_again_and_ends_when_revoked() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_ends_what_is_open_in_time_or_not_at_all() {
+async fn unreachable_issuer_revokes_tokens_in_use_unless_failing_open() {
     for fails_open in [false, true] {
         let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
         let (verifier, _drain) = issuer.verifier(SHORT, fails_open);
@@ -233,7 +233,7 @@ async fn an_issuer_that_is_down_ends_what_is_open_in_time_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_nobody_uses_is_forgotten() {
+async fn unused_token_is_not_rechecked() {
     let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
     drop(verifier.verify(&token()).await.unwrap());
@@ -244,7 +244,7 @@ async fn what_nobody_uses_is_forgotten() {
 }
 
 #[test]
-fn nothing_shows_the_token_or_the_address() {
+fn debug_output_hides_the_url() {
     let url = Secret::new("https://issuer.example/introspect?key=hidden");
     let config = Introspection {
         url,

@@ -1,4 +1,5 @@
-//! Tokens of our own: for `latido token`, for the demo, for trying things out. In production the REST API issues them.
+//! Issuing tokens: for `latido token`, for the demo, for trying things out. In production the REST
+//! API issues them.
 
 use std::time::Duration;
 
@@ -8,38 +9,38 @@ use serde_json::{Map, Value};
 use crate::auth::{KeyError, Secret, check_secret};
 use crate::clock::Clock;
 
-/// What a token is to say.
+/// The content of a token to be issued.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Passport {
-    /// The user's id: claim `id`.
+    /// The user's id, as claim `id`.
     pub user: String,
-    /// Businesses granted: claim `negocio_id` for one, `negocios` for several.
+    /// The granted businesses: claim `negocio_id` for one, `negocios` for several.
     pub negocios: Vec<String>,
-    /// Claim `rol`.
+    /// The role, as claim `rol`.
     pub role: Option<String>,
-    /// Claim `iss`.
+    /// The issuer, as claim `iss`.
     pub issuer: Option<String>,
-    /// Claim `aud`.
+    /// The audience, as claim `aud`.
     pub audience: Option<String>,
 }
 
-/// Why no token was issued.
+/// The reason no token was issued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
     /// The secret can't be used.
     #[error(transparent)]
     Secret(#[from] KeyError),
-    /// The library could not sign.
+    /// The library could not sign the token.
     #[error("the token could not be signed")]
     Sign,
 }
 
-/// A token signed with HS256 that lives for `lifetime` from now on.
+/// Issues a token signed with HS256 that expires after `lifetime`.
 ///
-/// A weak secret is accepted here: whether it may be used was decided where it was read.
+/// A weak secret is accepted here: the code that read it has already decided that it may be used.
 pub fn issue(
     secret: &Secret,
-    passport: &Passport,
+    spec: &Passport,
     clock: &Clock,
     lifetime: Duration,
 ) -> Result<String, IssueError> {
@@ -47,18 +48,18 @@ pub fn issue(
     let now_s = clock.unix_s();
     let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
     let mut claims = Map::new();
-    claims.insert("id".into(), passport.user.as_str().into());
-    match passport.negocios.as_slice() {
+    claims.insert("id".into(), spec.user.as_str().into());
+    match spec.negocios.as_slice() {
         [] => {}
         [one] => drop(claims.insert("negocio_id".into(), one.as_str().into())),
         several => drop(claims.insert("negocios".into(), several.into())),
     }
-    let texts = [
-        ("rol", &passport.role),
-        ("iss", &passport.issuer),
-        ("aud", &passport.audience),
+    let optional_claims = [
+        ("rol", &spec.role),
+        ("iss", &spec.issuer),
+        ("aud", &spec.audience),
     ];
-    for (name, value) in texts {
+    for (name, value) in optional_claims {
         if let Some(value) = value {
             claims.insert(name.into(), value.as_str().into());
         }
@@ -70,7 +71,8 @@ pub fn issue(
         .map_err(|_| IssueError::Sign)
 }
 
-/// For fuzzing: any bytes as the claims of a token that is signed well, and as the header of one that is not.
+/// Signs any bytes as the claims of a validly signed token, and as the header of an invalid one.
+/// For the fuzz targets.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn sign_raw(secret: &str, bytes: &[u8]) -> (String, String) {
     use base64::Engine as _;
@@ -92,7 +94,7 @@ mod tests {
     use crate::auth::{Verifier, VerifierConfig};
 
     #[test]
-    fn our_own_tokens_are_accepted() {
+    fn issued_tokens_are_accepted() {
         let (clock, secret) = (Clock::system(), Secret::new("s".repeat(32)));
         let config = VerifierConfig {
             secrets: vec![secret.clone()],
@@ -100,14 +102,14 @@ mod tests {
             ..VerifierConfig::default()
         };
         let verifier = Verifier::new(&config, clock.clone()).unwrap();
-        let passport = Passport {
+        let spec = Passport {
             user: "ana".into(),
             negocios: vec!["1".into(), "2".into()],
             role: Some("negocio".into()),
             issuer: Some("me".into()),
             audience: None,
         };
-        let token = issue(&secret, &passport, &clock, Duration::from_secs(60)).unwrap();
+        let token = issue(&secret, &spec, &clock, Duration::from_secs(60)).unwrap();
         let principal = verifier.verify_now(&token).unwrap().unwrap();
         assert_eq!(
             (principal.user().as_str(), principal.role()),

@@ -1,4 +1,5 @@
-//! A JSON Web Key Set (RFC 7517), read with suspicion: pure, so that any text can be tried on it.
+//! A JSON Web Key Set (RFC 7517), parsed strictly and without I/O, so that tests and fuzzing can
+//! try any text.
 
 use std::sync::Arc;
 
@@ -8,14 +9,15 @@ use serde_json::Value;
 
 use crate::auth::key::VerifyingKey;
 
-/// Most keys of one set that are kept: a token without `kid` is tried against all of its algorithm.
+/// The most keys kept of one set, because a token without `kid` is tried against all keys of its
+/// algorithm.
 const MAX_KEYS: usize = 32;
 
-/// The usable keys of a set; cheap to clone.
+/// The usable keys of a set. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeySet(Arc<[VerifyingKey]>);
 
-/// The text is no key set, or holds no key that we could use.
+/// The reason a text is no usable key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeySetError {
     #[error("not a JSON Web Key Set")]
@@ -25,7 +27,8 @@ pub(super) enum KeySetError {
 }
 
 impl KeySet {
-    /// Reads a set. A key that we can't or must not use is skipped: issuers publish keys of other kinds beside ours.
+    /// Parses a set. Keys that can't or must not be used are skipped, because issuers also publish
+    /// keys of other kinds.
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct Set {
@@ -45,17 +48,18 @@ impl KeySet {
         }
     }
 
-    /// Whether there is none: nothing was fetched yet.
+    /// Returns whether the set is empty, because nothing was fetched yet.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The keys that a token of that `kid` may be signed with: a missing id, on either side, excludes nothing.
+    /// Returns the keys that may have signed a token with that `kid`. A missing id, on either side,
+    /// excludes no key.
     pub(super) fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
@@ -67,7 +71,7 @@ impl KeySet {
     }
 }
 
-/// What we read of a key; a member of another type than here makes it unusable.
+/// The members of a published key that are read. A member of another type makes the key unusable.
 #[derive(Deserialize)]
 struct PublishedKey {
     kty: String,
@@ -81,7 +85,7 @@ struct PublishedKey {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// The private half. Who publishes it has no secret any more.
+    /// The private half. A key published with it is no longer secret.
     d: Option<Value>,
 }
 
@@ -101,7 +105,8 @@ fn usable(key: Value) -> Option<VerifyingKey> {
     }
     let mut verifying = VerifyingKey::from_parsed(key.kid.clone(), decoding_key(&key)?).ok()?;
     if let Some(name) = &key.alg {
-        // A key published for one algorithm is good for that one alone, and for none if it isn't its own kind of algorithm.
+        // A key published for one algorithm is accepted for that one alone, and for none if that
+        // algorithm is not of the key's kind.
         let algorithm: Algorithm = name.parse().ok()?;
         let at = verifying
             .algorithms
@@ -112,7 +117,7 @@ fn usable(key: Value) -> Option<VerifyingKey> {
     Some(verifying)
 }
 
-/// The key itself. `oct` is absent on purpose: a secret that is published is none.
+/// Decodes the key itself. `oct` keys are rejected on purpose: a published secret is not secret.
 fn decoding_key(key: &PublishedKey) -> Option<DecodingKey> {
     let decoded = match (&*key.kty, key.crv.as_deref()) {
         ("RSA", _) => DecodingKey::from_rsa_components(key.n.as_deref()?, key.e.as_deref()?),
@@ -184,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_for_verifying_is_skipped() {
+    fn keys_not_for_verifying_are_skipped() {
         let rsa = testkeys::RSA.public.as_bytes();
         for changes in [
             json!({"use": "enc"}),
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_without_a_usable_key_is_no_set() {
+    fn set_without_a_usable_key_is_an_error() {
         assert_eq!(KeySet::parse(b"{}").unwrap_err(), KeySetError::Malformed);
         assert_eq!(
             KeySet::parse(b"<html>").unwrap_err(),
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_id_excludes_nothing() {
+    fn missing_key_id_excludes_no_key() {
         let rsa = testkeys::RSA.public.as_bytes();
         let set = json!({"keys": [published(rsa, json!({"kid": "a"})), published(rsa, json!({"kid": "b"})), published(rsa, json!({}))]});
         let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
@@ -252,7 +257,7 @@ mod tests {
         }
 
         #[test]
-        fn any_point_or_modulus_is_taken_or_skipped(x in "[A-Za-z0-9_-]{0,70}", y in "[A-Za-z0-9_-]{0,70}") {
+        fn arbitrary_point_or_modulus_does_not_panic(x in "[A-Za-z0-9_-]{0,70}", y in "[A-Za-z0-9_-]{0,70}") {
             for key in [
                 json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
                 json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}),

@@ -1,7 +1,8 @@
-//! The issuer's key set: fetched by one task, kept until a better one comes.
+//! The issuer's key set, fetched by one task and kept until a newer one arrives.
 //!
-//! The address is the operator's; nothing in a token (`jku`, `x5u`, `jwk`) is ever followed or believed. An unknown key makes the task
-//! fetch again, at most once in a while: else anybody could make us hammer the issuer with invented ids.
+//! The URL is the operator's; nothing in a token (`jku`, `x5u`, `jwk`) is ever followed or trusted.
+//! An unknown key makes the task fetch again, but at most once per cooldown. Otherwise anyone could
+//! overload the issuer with invented key ids.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,20 +15,20 @@ use crate::auth::jwk::{KeySet, KeySetError};
 use crate::auth::{KeyError, outward};
 use crate::drain::Drain;
 
-/// Longest key set accepted, in bytes; real ones have a few thousand.
+/// The longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
-/// How long a token waits for a fetch that may bring its key.
+/// The time a token waits for a fetch that may bring its key.
 const WAIT: Duration = outward::TIMEOUT.saturating_add(Duration::from_millis(500));
-/// After a failure: this long, then twice as long, and so on.
+/// The pause after a failed fetch, doubled with each further failure.
 const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-/// When the key set is fetched.
+/// The intervals at which the key set is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JwksTimings {
-    /// After a success.
+    /// The interval after a successful fetch.
     pub refresh: Duration,
-    /// The shortest time between two fetches that unknown keys ask for.
+    /// The shortest time between two fetches caused by unknown keys.
     pub cooldown: Duration,
 }
 
@@ -40,16 +41,17 @@ impl Default for JwksTimings {
     }
 }
 
-/// The key set and the task that keeps it.
+/// The key set and the task that keeps it up to date.
 pub(super) struct Jwks {
     url: Url,
     client: Client,
     timings: JwksTimings,
-    /// Written by the task alone, after every attempt, failed ones too: that is what waiting tokens wait for.
+    /// Written only by the task, after every attempt, failed ones too, because waiting tokens wait
+    /// for the end of an attempt.
     keys: watch::Sender<KeySet>,
-    /// Wakes the task before its time.
+    /// Wakes the task before its interval is over.
     nudge: Notify,
-    /// Short critical sections without an await: a lock, since both fields change together.
+    /// Locked for short sections without an await. One lock, because both fields change together.
     pace: Mutex<Pace>,
 }
 
@@ -59,7 +61,7 @@ struct Pace {
     in_flight: bool,
 }
 
-/// Why there is no new key set. Never holds the address, whose query may be a secret.
+/// The reason a fetch failed. It never contains the URL, whose query may be a secret.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("{0}")]
@@ -103,8 +105,8 @@ impl Jwks {
         self.keys.subscribe()
     }
 
-    /// Waits until a fetch has ended that is on its way or may be asked for now; at once if one ended since `keys` was read.
-    /// False: there is none, or it takes too long.
+    /// Waits for the end of a fetch that is in progress or may be started now. Returns at once if
+    /// one ended since `keys` was read. Returns `false` if there is none, or if it takes too long.
     pub(super) async fn refreshed(&self, keys: &mut watch::Receiver<KeySet>) -> bool {
         if keys.has_changed().unwrap_or(false) {
             return true;
@@ -116,11 +118,11 @@ impl Jwks {
         matches!(tokio::time::timeout(WAIT, keys.changed()).await, Ok(Ok(())))
     }
 
-    /// Whether asking for a fetch now would bring one.
+    /// Returns whether a fetch is in progress or may be started now.
     pub(super) fn may_fetch(&self) -> bool {
-        let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.in_flight
-            || pace
+        let state = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        state.in_flight
+            || state
                 .last_start
                 .is_none_or(|start| start.elapsed() >= self.timings.cooldown)
     }
@@ -147,25 +149,25 @@ impl Jwks {
         }
     }
 
-    /// Until it is time again, or until somebody needs a key and may have it looked for.
+    /// Waits until the next fetch is due, or until an unknown key causes one.
     async fn rest(&self, wait: Duration) {
-        // Spread out, so that a fleet of servers does not ask in step.
-        let until = tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        tokio::pin!(until);
+        // The interval is randomised, so that a fleet of servers does not fetch all at once.
+        let due = tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        tokio::pin!(due);
         loop {
             tokio::select! {
-                () = &mut until => return,
-                // The permit may date from the fetch that has just ended.
+                () = &mut due => return,
+                // The stored wake-up may date from the fetch that has just ended.
                 () = self.nudge.notified() => if self.may_fetch() { return },
             }
         }
     }
 
     fn set_pace(&self, in_flight: bool) {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.in_flight = in_flight;
+        let mut state = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        state.in_flight = in_flight;
         if in_flight {
-            pace.last_start = Some(Instant::now());
+            state.last_start = Some(Instant::now());
         }
     }
 

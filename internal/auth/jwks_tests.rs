@@ -1,4 +1,4 @@
-//! The issuer's key set against a small server that does as it is told.
+//! Tests of the issuer's key set, against a small fake issuer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// An issuer: answers every request with the text it was given last.
+/// A fake issuer that answers every request with the text it was given last.
 struct Issuer {
     url: String,
     answer: Arc<Mutex<String>>,
@@ -127,13 +127,13 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_first_token_waits_for_the_first_keys() {
+async fn first_token_waits_for_the_first_keys() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, drain) = issuer.verifier(NEVER);
     assert!(!verifier.is_ready());
     assert!(
         verifier.verify_now(&old(Some("a"))).is_none(),
-        "only waiting can tell"
+        "the decision needs the key set"
     );
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
     assert!(verifier.is_ready());
@@ -152,7 +152,7 @@ async fn the_first_token_waits_for_the_first_keys() {
 }
 
 #[tokio::test]
-async fn rotation_is_noticed_by_the_first_unknown_key() {
+async fn unknown_key_triggers_a_fetch() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
@@ -166,7 +166,7 @@ async fn rotation_is_noticed_by_the_first_unknown_key() {
     assert_eq!(
         reason(&verifier, &old(Some("a"))).await,
         "accepted",
-        "both live for a while"
+        "both are valid during rotation"
     );
 
     issuer.says(keys(&[("b", testkeys::OTHER_RSA.public)]));
@@ -178,12 +178,12 @@ async fn rotation_is_noticed_by_the_first_unknown_key() {
     assert_eq!(
         reason(&verifier, &old(Some("a"))).await,
         "unknown_key",
-        "the old one is over"
+        "the old key is gone"
     );
 }
 
 #[tokio::test]
-async fn invented_ids_don_t_hammer_the_issuer() {
+async fn invented_key_ids_do_not_overload_the_issuer() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
@@ -199,7 +199,7 @@ async fn invented_ids_don_t_hammer_the_issuer() {
 }
 
 #[tokio::test]
-async fn tokens_that_wait_share_one_fetch() {
+async fn waiting_tokens_share_one_fetch() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     let token = old(Some("a"));
@@ -214,7 +214,7 @@ async fn tokens_that_wait_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_key_is_good_for_its_own_algorithm_alone() {
+async fn key_verifies_only_its_own_algorithm() {
     let issuer = Issuer::start(keys(&[
         ("a", testkeys::RSA.public),
         ("e", testkeys::P256.public),
@@ -240,7 +240,7 @@ async fn a_key_is_good_for_its_own_algorithm_alone() {
 }
 
 #[tokio::test]
-async fn after_a_failure_the_last_good_keys_stay() {
+async fn last_good_keys_stay_after_a_failed_fetch() {
     let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
     assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
@@ -261,7 +261,7 @@ async fn after_a_failure_the_last_good_keys_stay() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let inside = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let issuer = Issuer::start(response(
@@ -281,7 +281,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_set_without_end_is_cut_off() {
+async fn oversize_key_set_is_rejected() {
     let padding = " ".repeat(MAX_BYTES);
     let set = json!({"keys": [jwk("a", testkeys::RSA.public)]}).to_string();
     let announced = response("200 OK", "", &format!("{padding}{set}"));
@@ -297,7 +297,7 @@ async fn a_set_without_end_is_cut_off() {
 }
 
 #[test]
-fn only_safe_addresses_are_asked() {
+fn only_safe_urls_are_accepted() {
     for url in [
         "https://id.example/jwks.json?tenant=a",
         "https://10.0.0.1/keys",
@@ -323,7 +323,7 @@ fn only_safe_addresses_are_asked() {
 }
 
 #[tokio::test]
-async fn one_id_at_two_issuers_is_two_keys() {
+async fn same_key_id_at_two_issuers_means_two_keys() {
     let one = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
     let two = Issuer::start(keys(&[("a", testkeys::OTHER_RSA.public)])).await;
     let ((first, _drain), (second, _also)) =
@@ -347,7 +347,7 @@ async fn one_id_at_two_issuers_is_two_keys() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_never_ends_its_answer_is_given_up() {
+async fn endless_response_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = VerifierConfig {
         jwks_url: Some(format!("http://{}/keys", listener.local_addr().unwrap())),

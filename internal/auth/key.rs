@@ -1,4 +1,5 @@
-//! Keys that verify signatures. Each knows its own algorithms: what a token says about itself only selects among them.
+//! Keys that verify signatures. Each key has its own list of algorithms; a token's header only
+//! selects among them.
 
 use std::fmt;
 
@@ -8,14 +9,16 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::auth::Secret;
 
-/// Shortest HMAC secret accepted: as long as the hash of HS256 (RFC 7518 §3.2).
+/// The shortest HMAC secret accepted, in bytes: as long as the hash of HS256 (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Sizes of RSA moduli accepted: below nothing is safe (RFC 7518 §3.3), above our library refuses.
+/// The accepted sizes of RSA moduli, in bits: smaller ones are unsafe (RFC 7518 §3.3), larger ones
+/// are rejected by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
-/// How a PEM block of any kind begins.
+/// The start of a PEM block of any kind.
 const PEM: &str = "-----BEGIN ";
-/// An Ed25519 public key, in bytes. Checked here: the library's own code would panic on a shorter one.
+/// The length of an Ed25519 public key, in bytes. Checked here because the library would panic on a
+/// shorter one.
 const ED25519_BYTES: usize = 32;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -31,39 +34,40 @@ const P256: &[Algorithm] = &[Algorithm::ES256];
 const P384: &[Algorithm] = &[Algorithm::ES384];
 const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
 
-/// Why a configured key is not usable. Says what was expected and nothing of the key.
+/// The reason a configured key is not usable. The text names the expected form and contains nothing
+/// of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The HMAC secret is short.
+    /// The HMAC secret is too short.
     #[error(
         "{bytes} bytes; expected at least {MIN_SECRET_BYTES} random bytes (openssl rand -base64 48), \
          or JWT_ALLOW_WEAK_SECRET=true to accept a secret that can be guessed"
     )]
     WeakSecret {
-        /// Its length.
+        /// The length of the secret, in bytes.
         bytes: usize,
     },
-    /// The HMAC secret is a PEM: whoever knows the public key could sign.
+    /// The HMAC secret is a PEM key, so that anyone who knows the public key could sign.
     #[error("expected a random secret and not a PEM key; a public key belongs in JWT_PUBLIC_KEY")]
     PemAsSecret,
-    /// No PEM block, or one of another kind.
+    /// There is no PEM block, or one of another kind.
     #[error(
         "expected PEM blocks of the kind PUBLIC KEY (RSA, EC P-256 or P-384, Ed25519) or RSA PUBLIC KEY"
     )]
     Pem,
-    /// A private key: it is not needed here, and should not lie about.
+    /// The key is a private one, which is not needed here and should not be stored.
     #[error("expected a public key and not a private one (openssl pkey -pubout writes it)")]
     PrivateKey,
-    /// A certificate.
+    /// The PEM block is a certificate.
     #[error("expected a public key and not a certificate (openssl x509 -pubkey -noout writes it)")]
     Certificate,
-    /// Too small for safety or too large for the library.
+    /// The RSA key is too small for safety or too large for the library.
     #[error("an RSA key of {bits} bits; expected 2048 to 4096")]
     RsaSize {
-        /// Bits of the modulus.
+        /// The size of the modulus, in bits.
         bits: usize,
     },
-    /// The key set's address.
+    /// The URL of the key set is not acceptable.
     #[error(
         "expected an https:// address without user and password (http:// only for 127.0.0.1, ::1 or localhost)"
     )]
@@ -78,14 +82,14 @@ pub enum KeyError {
 /// A key and the algorithms that it accepts.
 #[derive(Clone)]
 pub(super) struct VerifyingKey {
-    /// `kid` in the issuer's key set; keys from the configuration have none.
+    /// The `kid` in the issuer's key set; keys from the configuration have none.
     pub(super) id: Option<String>,
     pub(super) algorithms: &'static [Algorithm],
     pub(super) key: DecodingKey,
 }
 
 impl VerifyingKey {
-    /// An HMAC secret.
+    /// Creates a key from an HMAC secret.
     pub(super) fn from_secret(secret: &Secret, allow_weak: bool) -> Result<Self, KeyError> {
         check_secret(secret, allow_weak)?;
         Ok(Self {
@@ -95,7 +99,7 @@ impl VerifyingKey {
         })
     }
 
-    /// One PEM block.
+    /// Parses one PEM block.
     fn from_pem(block: &str) -> Result<Self, KeyError> {
         let label = block
             .strip_prefix(PEM)
@@ -117,9 +121,10 @@ impl VerifyingKey {
         )
     }
 
-    /// Finds the algorithms of an asymmetric key from what it is.
+    /// Determines the algorithms of an asymmetric key from its type and curve.
     pub(super) fn from_parsed(id: Option<String>, key: DecodingKey) -> Result<Self, KeyError> {
-        // A signature over a key of the wrong curve or size would fail on every token; better to hear of it now.
+        // Verification with a key of the wrong curve or size would fail for every token, so it is
+        // rejected now.
         let verifies =
             |algorithm| (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &key).is_ok();
         let algorithms = match key.family() {
@@ -155,7 +160,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Whether `secret` may sign tokens; `allow_weak` accepts a short one.
+/// Checks that `secret` may sign tokens; `allow_weak` accepts a short one.
 pub fn check_secret(secret: &Secret, allow_weak: bool) -> Result<(), KeyError> {
     if secret.expose().contains(PEM.trim_end()) {
         return Err(KeyError::PemAsSecret);
@@ -168,12 +173,12 @@ pub fn check_secret(secret: &Secret, allow_weak: bool) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Whether `pem` holds usable public keys and nothing else.
+/// Checks that `pem` holds usable public keys and nothing else.
 pub fn check_public_keys(pem: &str) -> Result<(), KeyError> {
     public_keys(pem).map(drop)
 }
 
-/// The keys of one or more PEM blocks: two, while the issuer changes from one to the other.
+/// Parses one or more PEM blocks: there are two while the issuer replaces its key.
 pub(super) fn public_keys(pem: &str) -> Result<Vec<VerifyingKey>, KeyError> {
     let starts: Vec<usize> = pem.match_indices(PEM).map(|(at, _)| at).collect();
     if starts.is_empty() {
@@ -200,7 +205,7 @@ fn check_rsa(key: &DecodingKey) -> Result<(), KeyError> {
     }
 }
 
-/// Bits of a big-endian number in base64url.
+/// Returns the number of bits of a big-endian number in base64url.
 fn modulus_bits(n: &str) -> Option<usize> {
     use base64::Engine;
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -216,7 +221,7 @@ mod tests {
     use crate::auth::testkeys;
 
     #[test]
-    fn a_key_knows_its_algorithms() {
+    fn key_has_the_algorithms_of_its_type() {
         for (pem, algorithms) in [
             (testkeys::RSA.public, RSA),
             (*testkeys::RSA_PKCS1, RSA),
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn several_blocks_are_several_keys() {
+    fn each_pem_block_is_a_key() {
         let both = format!(
             "# old\n{}\n# new\n{}",
             testkeys::RSA.public,
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_public_key_is_named() {
+    fn invalid_public_key_gets_a_specific_error() {
         for (pem, error) in [
             ("", KeyError::Pem),
             ("hello", KeyError::Pem),
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_long_and_no_pem() {
+    fn secret_must_be_long_and_no_pem() {
         let secret = |text: &str, weak| check_secret(&Secret::new(text), weak);
         assert_eq!(secret(&"x".repeat(32), false), Ok(()));
         assert_eq!(
@@ -288,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_says_nothing() {
+    fn debug_hides_the_key() {
         let key = VerifyingKey::from_secret(&Secret::new("hunter2 hunter2"), true).unwrap();
         assert_eq!(
             format!("{key:?}"),

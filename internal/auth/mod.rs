@@ -1,7 +1,8 @@
-//! Who a token says is there, and what that person may read.
+//! Authentication by token, and the permissions of the authenticated user.
 //!
-//! Nothing ambient ever authenticates: no cookie, no address, no header that a browser adds by itself; only a token or an API key
-//! that the caller hands over. A token, a secret and a key never reach a log, an error or a metric.
+//! Nothing ambient ever authenticates: no cookie, no address, no header that a browser adds by
+//! itself; only a token or an API key that the client presents. A token, a secret and a key never
+//! reach a log, an error or a metric.
 
 mod api_key;
 mod claims;

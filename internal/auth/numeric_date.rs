@@ -2,40 +2,42 @@
 
 use serde_json::Value;
 
-/// The last second of the year 9999. Beyond it lies no date but a mistake: milliseconds, or «never» in disguise.
+/// The last second of the year 9999. A larger value is a mistake: milliseconds, or a disguised
+/// «never».
 const MAX_S: i64 = 253_402_300_799;
 
-/// What a claim of this type must be.
+/// The text of the error for a claim that is no date.
 pub(super) const EXPECTED: &str = "a number of seconds since 1970, up to the year 9999";
 
-/// Whether a fraction of a second is cut off or filled up: always to the side that makes a token live shorter.
+/// The rounding of a fraction of a second, always to the side that shortens a token's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fraction {
-    /// For an end.
+    /// Rounds down, for the end of a token's life.
     Down,
-    /// For a beginning.
+    /// Rounds up, for the start of a token's life.
     Up,
 }
 
-/// The whole seconds of a date from 1970 to 9999; None for every other type and every other number.
-pub(super) fn parse(value: &Value, fraction: Fraction) -> Option<i64> {
+/// Returns the whole seconds of a date from 1970 to 9999, or `None` for any other value.
+pub(super) fn parse(value: &Value, rounding: Fraction) -> Option<i64> {
     let Value::Number(number) = value else {
         return None;
     };
     let seconds = match number.as_i64() {
         Some(seconds) => seconds,
-        None => whole(number.as_f64()?, fraction)?,
+        None => whole(number.as_f64()?, rounding)?,
     };
     (0..=MAX_S).contains(&seconds).then_some(seconds)
 }
 
-/// A float's whole seconds; within the range tested here every whole number is exact in it.
-fn whole(seconds: f64, fraction: Fraction) -> Option<i64> {
-    let rounded = match fraction {
+/// Rounds a float to whole seconds. Every whole number in the range tested here is exact in a
+/// float.
+fn whole(seconds: f64, rounding: Fraction) -> Option<i64> {
+    let rounded = match rounding {
         Fraction::Down => seconds.floor(),
         Fraction::Up => seconds.ceil(),
     };
-    // Comparing first keeps infinities, NaN and whatever does not fit out of the cast.
+    // Comparing first keeps infinities, NaN and values out of range out of the cast.
     (0.0..=MAX_S as f64)
         .contains(&rounded)
         .then_some(rounded as i64)
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_values_are_rejected() {
         let wrong = [
             json!("123"),
             json!(null),
@@ -85,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_life_is_never_lengthened(seconds in 0.0..1e11_f64) {
+        fn rounding_never_extends_a_token(seconds in 0.0..1e11_f64) {
             let value = json!(seconds);
             prop_assert!(parse(&value, Fraction::Down).unwrap() as f64 <= seconds);
             prop_assert!(parse(&value, Fraction::Up).unwrap() as f64 >= seconds);

@@ -1,4 +1,5 @@
-//! How the issuer is asked: over https, or on this machine; without redirects, with deadlines and sizes.
+//! The HTTP client for requests to the issuer: https (or this machine) only, no redirects, with
+//! deadlines and size limits.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use reqwest::{Client, Response, Url, redirect};
 use crate::auth::KeyError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For the whole answer.
+/// The deadline for a whole response.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether `url` may be asked.
+/// Checks that `url` is acceptable for requests to the issuer.
 pub fn check_url(url: &str) -> Result<(), KeyError> {
     parse_url(url).map(drop)
 }
@@ -38,7 +39,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// A client for that address alone, which keeps so many idle connections.
+/// Creates a client for that URL's host, with at most `idle` idle connections.
 pub(super) fn client(url: &Url, idle: usize) -> Result<Client, KeyError> {
     let is_loopback = is_loopback(url);
     let mut builder = Client::builder()
@@ -54,7 +55,7 @@ pub(super) fn client(url: &Url, idle: usize) -> Result<Client, KeyError> {
     builder.build().map_err(|_| KeyError::RootCertificates)
 }
 
-/// rustls on ring with the machine's own root certificates.
+/// Builds a rustls configuration on ring with the machine's own root certificates.
 fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
@@ -71,7 +72,7 @@ fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The answer's body; None: it is longer than `max_bytes`.
+/// Reads the response's body. Returns `None` if it is longer than `max_bytes`.
 pub(super) async fn body(
     mut response: Response,
     max_bytes: usize,
@@ -86,7 +87,7 @@ pub(super) async fn body(
     Ok(Some(body))
 }
 
-/// An error with its causes; reqwest's own text says little without them.
+/// Formats an error with its causes, because reqwest's own text lacks them.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut causes: Vec<_> = std::iter::successors(Some(error), |e| e.source())
         .map(ToString::to_string)

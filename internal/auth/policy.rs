@@ -1,4 +1,4 @@
-//! Who may read what: a claim says so, or a role, or the database.
+//! Read permissions: granted by a claim, by a role, or by the database.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,14 +15,15 @@ use crate::auth::Principal;
 use crate::ident::{Channel, Key, Topic, UserId};
 use crate::stream::{Catalog, SERVER, Stream};
 
-/// Roles and how long an answer of the database counts.
+/// The admin roles, and the cache of the database's answers.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Roles that may read everything.
+    /// The roles that may read everything.
     pub admin_roles: Vec<String>,
-    /// How long an answer counts, yes and no alike: as long as a withdrawn right may still open a new subscription.
+    /// The time a cached answer counts, positive or negative. For as long, a withdrawn permission
+    /// may still open a new subscription.
     pub cache_ttl: Duration,
-    /// Most answers kept.
+    /// The most answers in the cache.
     pub cache_entries: u64,
 }
 
@@ -36,28 +37,30 @@ impl Default for Config {
     }
 }
 
-/// Whether a principal may read a channel, as far as can be said without asking anybody.
+/// The decision about reading a channel, as far as it needs no I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes.
+    /// The principal may read the channel.
     Allowed,
-    /// No.
+    /// The principal may not read the channel.
     Forbidden,
-    /// Only the database knows: [`Policy::ask`].
+    /// Only the database can decide; see [`Policy::authorize`].
     Ask,
 }
 
-/// The database could not be asked. Holds no credentials: whoever makes it sees to that.
+/// The error for a failed authorisation query. Its creator makes sure that it contains no
+/// credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the authorisation query failed: {0}")]
 pub struct LookupError(pub Arc<str>);
 
-/// What [`Lookup::allowed`] returns.
+/// The future that [`PermissionSource::allowed`] returns.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, LookupError>> + Send + 'a>>;
 
-/// Runs a stream's authorisation query.
+/// A source of permissions: it runs a stream's authorisation query.
 pub trait Lookup: Send + Sync {
-    /// Whether `user` may read `key` of `stream`. Called only for streams with such a query; has its own time-out.
+    /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
+    /// query; the implementation has its own time-out.
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
@@ -69,7 +72,7 @@ pub trait Lookup: Send + Sync {
 type Question = (UserId, Topic);
 type Answer = Result<bool, LookupError>;
 
-/// Decides. Shared by all sessions; it must outlive none.
+/// Decides read permissions. Shared by all sessions, and lives as long as they do.
 pub struct Policy {
     admin_roles: Vec<String>,
     lookup: Arc<dyn Lookup>,
@@ -78,7 +81,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy that asks `lookup` where neither claims nor roles decide.
+    /// Creates a policy that queries `lookup` if neither claims nor roles decide.
     pub fn new(config: Config, lookup: Arc<dyn Lookup>) -> Self {
         let answers = Cache::builder()
             .max_capacity(config.cache_entries)
@@ -92,19 +95,19 @@ impl Policy {
         }
     }
 
-    /// Whether the role in the token is one that may read everything, and operate the server.
+    /// Returns whether the token's role may read everything and operate the server.
     pub fn is_admin(&self, principal: &Principal) -> bool {
         principal
             .role()
             .is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role))
     }
 
-    /// What claims, role and remembered answers say. No I/O.
+    /// Decides by claims, role and cached answers, without I/O.
     pub fn decide(&self, principal: &Principal, catalog: &Catalog, channel: &Channel) -> Decision {
         if self.is_admin(principal) {
             return Decision::Allowed;
         }
-        // What is said of the server itself is for admins alone: no claim but the role opens it.
+        // Channels about the server itself are for admins alone: no claim but the role grants them.
         if channel.topic.stream == SERVER {
             return Decision::Forbidden;
         }
@@ -124,11 +127,12 @@ impl Policy {
         }
     }
 
-    /// Asks the database. However many ask the same at once, it is asked once; who asks may also give up without spoiling it for the
-    /// others. Both answers are remembered for [`Config::cache_ttl`]; errors are not.
+    /// Queries the database. Concurrent calls for the same permission share one query, and dropping
+    /// one call does not cancel it for the others. Both answers are cached for
+    /// [`Config::cache_ttl`]; errors are not.
     ///
     /// # Errors
-    /// [`LookupError`] if the database could not be asked: neither yes nor no.
+    /// [`LookupError`] if the query failed, so that the permission is unknown.
     pub async fn ask(
         &self,
         user: &UserId,
@@ -143,20 +147,18 @@ impl Policy {
             return Ok(answer);
         }
         self.flights
-            .join(&question, |landing| {
-                self.flight(landing, Arc::clone(stream))
-            })
+            .join(&question, |guard| self.flight(guard, Arc::clone(stream)))
             .await
     }
 
-    fn flight(&self, landing: Landing, stream: Arc<Stream>) -> BoxFuture<'static, Answer> {
+    fn flight(&self, guard: Landing, stream: Arc<Stream>) -> BoxFuture<'static, Answer> {
         let (lookup, answers) = (Arc::clone(&self.lookup), self.answers.clone());
         async move {
-            let (user, topic) = &landing.question;
+            let (user, topic) = &guard.question;
             let answer = lookup.allowed(&stream, user, &topic.key).await;
             match &answer {
-                Ok(is_allowed) => answers.insert(landing.question.clone(), *is_allowed),
-                // Here and not where it is waited for: many may wait for one question.
+                Ok(is_allowed) => answers.insert(guard.question.clone(), *is_allowed),
+                // Logged here and not in the waiting calls, because many may wait for one query.
                 Err(error) => tracing::warn!(stream = stream.name, %error, "a permission could not be looked up"),
             }
             answer
@@ -173,7 +175,8 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// Questions that are being asked. Weak: a question lives as long as somebody waits for it, so their number is bounded by the waiters'.
+/// The queries in progress. They are held weakly: a query lives as long as a call waits for it, so
+/// the waiting calls bound their number.
 #[derive(Default)]
 struct Flights(Mutex<(u64, HashMap<Question, Entry>)>);
 
@@ -182,7 +185,8 @@ struct Entry {
     flight: Option<WeakShared<BoxFuture<'static, Answer>>>,
 }
 
-/// Part of a flight: takes its entry away when the flight has landed or everybody has left it.
+/// A guard inside a query's future. It removes the query's entry when the query has ended or all of
+/// its callers have dropped it.
 struct Landing {
     flights: Arc<Flights>,
     question: Question,
@@ -190,7 +194,7 @@ struct Landing {
 }
 
 impl Flights {
-    /// The flight for `question`: the one under way, or the one that `start` makes.
+    /// Returns the query for `question`: the one in progress, or a new one that `start` creates.
     fn join(
         self: &Arc<Self>,
         question: &Question,
@@ -198,28 +202,28 @@ impl Flights {
     ) -> Shared<BoxFuture<'static, Answer>> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, entries) = &mut *guard;
-        let under_way = entries
+        let in_progress = entries
             .get(question)
             .and_then(|entry| entry.flight.as_ref())
             .and_then(WeakShared::upgrade);
-        if let Some(flight) = under_way {
-            return flight;
+        if let Some(query) = in_progress {
+            return query;
         }
         *count += 1;
-        let landing = Landing {
+        let guard_in_flight = Landing {
             flights: Arc::clone(self),
             question: question.clone(),
             number: *count,
         };
-        let flight = start(landing).shared();
+        let query = start(guard_in_flight).shared();
         entries.insert(
             question.clone(),
             Entry {
                 number: *count,
-                flight: flight.downgrade(),
+                flight: query.downgrade(),
             },
         );
-        flight
+        query
     }
 }
 
@@ -230,7 +234,7 @@ impl Drop for Landing {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Another flight may have taken the place of one that everybody had left.
+        // A newer query may have replaced one whose waiting calls were all dropped.
         if guard
             .1
             .get(&self.question)

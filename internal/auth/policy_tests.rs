@@ -8,12 +8,12 @@ use crate::auth::Grants;
 use crate::ident::StreamId;
 use crate::stream::{KeyType, ZoneRule};
 
-/// A database in which everybody may read keys that are even, when it is allowed to answer at all.
+/// A fake database that grants even keys to everyone, once it may respond.
 #[derive(Default)]
 struct Database {
     asked: AtomicUsize,
     is_down: std::sync::atomic::AtomicBool,
-    /// Answers that it may give.
+    /// The number of responses it may give.
     gate: Option<Semaphore>,
 }
 
@@ -84,14 +84,15 @@ fn topic(key: i64) -> Topic {
 }
 
 #[test]
-fn claims_and_roles_decide_alone() {
+fn claims_and_roles_decide_without_the_database() {
     let (catalog, policy) = (catalog(), policy(&Arc::default()));
-    let decide =
-        |who: &Principal, name: &str| policy.decide(who, &catalog, &catalog.resolve(name).unwrap());
-    let nobody = principal(None, &[], &[]);
-    assert_eq!(decide(&nobody, "asked:1"), Decision::Ask);
+    let decide = |principal: &Principal, name: &str| {
+        policy.decide(principal, &catalog, &catalog.resolve(name).unwrap())
+    };
+    let no_grants = principal(None, &[], &[]);
+    assert_eq!(decide(&no_grants, "asked:1"), Decision::Ask);
     assert_eq!(
-        decide(&nobody, "claimed:1"),
+        decide(&no_grants, "claimed:1"),
         Decision::Forbidden,
         "no query: claims and roles alone"
     );
@@ -131,7 +132,7 @@ fn claims_and_roles_decide_alone() {
 }
 
 #[test]
-fn an_unknown_key_type_grants_nothing() {
+fn unknown_key_type_grants_nothing() {
     let typed = catalog();
     let untyped = Catalog::new(vec![Stream {
         key_type: OnceLock::new(),
@@ -146,9 +147,9 @@ fn an_unknown_key_type_grants_nothing() {
 }
 
 #[tokio::test]
-async fn both_answers_are_remembered() {
+async fn both_answers_are_cached() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
-    let (policy, who) = (policy(&database), principal(None, &[], &[]));
+    let (policy, user) = (policy(&database), principal(None, &[], &[]));
     let stream = catalog.get(StreamId(0));
     for (key, is_allowed, decision) in [
         (2, true, Decision::Allowed),
@@ -156,13 +157,13 @@ async fn both_answers_are_remembered() {
     ] {
         for _ in 0..3 {
             assert_eq!(
-                policy.ask(who.user(), stream, &topic(key)).await,
+                policy.ask(user.user(), stream, &topic(key)).await,
                 Ok(is_allowed)
             );
         }
         assert_eq!(
             policy.decide(
-                &who,
+                &user,
                 &catalog,
                 &catalog.resolve(&format!("asked:{key}")).unwrap()
             ),
@@ -179,7 +180,7 @@ async fn both_answers_are_remembered() {
 }
 
 #[tokio::test]
-async fn an_error_is_no_answer() {
+async fn error_is_not_cached() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
     let (policy, user) = (policy(&database), UserId::new("ana"));
     database.is_down.store(true, Ordering::SeqCst);
@@ -197,7 +198,7 @@ async fn an_error_is_no_answer() {
 }
 
 #[tokio::test]
-async fn without_a_query_nobody_is_asked() {
+async fn stream_without_a_query_needs_no_lookup() {
     let (catalog, database) = (catalog(), Arc::<Database>::default());
     let topic = Topic {
         stream: StreamId(1),
@@ -213,7 +214,7 @@ async fn without_a_query_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn the_same_question_is_asked_once_at_a_time() {
+async fn concurrent_lookups_share_one_query() {
     let catalog = catalog();
     let database = Arc::new(Database {
         gate: Some(Semaphore::new(0)),
@@ -231,7 +232,7 @@ async fn the_same_question_is_asked_once_at_a_time() {
         futures_util::poll!(&mut first).is_pending()
             && futures_util::poll!(&mut second).is_pending()
     );
-    drop(first); // who asked first gives up; the other still gets the answer
+    drop(first); // the first caller gives up; the second one still gets the result
     assert!(futures_util::poll!(&mut second).is_pending());
     database.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(second.await, Ok(true));
@@ -243,7 +244,7 @@ async fn the_same_question_is_asked_once_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_question_that_everybody_left_is_forgotten() {
+async fn abandoned_lookup_is_removed() {
     let catalog = catalog();
     let database = Arc::new(Database {
         gate: Some(Semaphore::new(0)),

@@ -1,4 +1,4 @@
-//! Who is there, and what the token itself grants.
+//! The authenticated user, and the permissions that the token itself grants.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::auth::introspection::Vouched;
 use crate::ident::{Channel, UserId};
 use crate::stream::Catalog;
 
-/// Who a verified token says is there. Every open connection keeps one, so nothing in it has room to spare.
+/// The user of a verified token. Every open connection keeps one, so its size matters.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Principal {
     user: UserId,
@@ -17,17 +17,18 @@ pub struct Principal {
     seldom: Option<Box<Seldom>>,
 }
 
-/// What few principals have.
+/// The fields that few principals have, boxed to keep the others small.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seldom {
     /// The device or session that the token names.
     session: Option<Box<str>>,
-    /// Where the issuer is asked about revoked tokens.
+    /// The revocation state of the token, if the issuer is queried about revocation.
     vouched: Option<Arc<Vouched>>,
 }
 
 impl Principal {
-    /// Who is there, what the token's `exp` says (Unix seconds), and what the token grants.
+    /// Creates a principal from the user, the token's `exp` (Unix seconds), its role and its
+    /// grants.
     pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
         Self {
             user,
@@ -38,72 +39,76 @@ impl Principal {
         }
     }
 
-    /// With the device or session that the token names.
+    /// Sets the device or session that the token names.
     #[must_use]
     pub fn with_session(mut self, session: &str) -> Self {
         self.seldom.get_or_insert_default().session = Some(session.into());
         self
     }
 
-    /// The device or session, where the verifier was told to look for one.
+    /// Returns the device or session, if the verifier is configured to read one.
     pub fn session(&self) -> Option<&str> {
         self.seldom.as_ref()?.session.as_deref()
     }
 
-    /// Claim `id`, else `user_id`, else `sub`.
+    /// Returns the user: claim `id`, else `user_id`, else `sub`.
     pub fn user(&self) -> &UserId {
         &self.user
     }
 
-    /// Claim `exp`, whole seconds since the Unix epoch: what a client is told.
+    /// Returns claim `exp` in whole Unix seconds, the value that clients are sent.
     pub fn expires_at_s(&self) -> i64 {
         self.expires_at_s
     }
 
-    /// From this second on (Unix epoch) the token is refused and its connections end: `exp` and the leeway that a new connection gets
-    /// as well, so that none is accepted only to be closed at once.
+    /// Returns the Unix second from which the token is rejected and its connections end: `exp` plus
+    /// the leeway. New connections get the same leeway, so that none is accepted only to be closed
+    /// at once.
     pub fn ends_at_s(&self) -> i64 {
         self.expires_at_s.saturating_add(LEEWAY_S)
     }
 
-    /// The same, as long as the issuer does not revoke the token.
-    pub(super) fn while_valid(mut self, vouched: Arc<Vouched>) -> Self {
-        self.seldom.get_or_insert_default().vouched = Some(vouched);
+    /// Sets the revocation state of the token.
+    pub(super) fn while_valid(mut self, state: Arc<Vouched>) -> Self {
+        self.seldom.get_or_insert_default().vouched = Some(state);
         self
     }
 
-    /// Whether the token may be revoked before it ends, so that [`Principal::is_revoked`] must be looked at now and then.
+    /// Returns whether the token may be revoked before it expires, so that
+    /// [`Principal::is_revoked`] must be checked now and then.
     pub fn may_be_revoked(&self) -> bool {
         self.vouched().is_some()
     }
 
-    /// Whether the issuer has revoked the token since.
+    /// Returns whether the issuer has revoked the token meanwhile.
     pub fn is_revoked(&self) -> bool {
-        self.vouched().is_some_and(|vouched| vouched.is_revoked())
+        self.vouched().is_some_and(|state| state.is_revoked())
     }
 
     fn vouched(&self) -> Option<&Arc<Vouched>> {
         self.seldom.as_ref()?.vouched.as_ref()
     }
 
-    /// Claim `rol`, else `role`.
+    /// Returns the role: claim `rol`, else `role`.
     pub fn role(&self) -> Option<&str> {
         self.role.as_deref()
     }
 
-    /// What the token grants without asking anybody.
+    /// Returns the grants of the token itself, which need no look-up.
     pub fn grants(&self) -> &Grants {
         &self.grants
     }
 }
 
-/// A verified token, for apps: all that it says, and who is there. Not to be printed: claims are somebody's.
+/// A verified token for an app: the user and all claims. Its `Debug` omits the claims, which are
+/// personal data.
 pub struct Opened {
-    /// By the app's own claims.
+    /// The user according to the app's own claims.
     pub user: UserId,
-    /// Who is there for the streams: by the streams' own claims, and where the token has none of those, by the app's.
+    /// The principal for the streams: by the streams' claims, or by the app's if the token has none
+    /// of those.
     pub principal: Principal,
-    /// Everything.
+    /// All claims of the token.
     pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -115,22 +120,22 @@ impl std::fmt::Debug for Opened {
     }
 }
 
-/// A key's field (`negocio_id`) and the keys granted in every stream whose keys have that name.
+/// A key's field (`negocio_id`), with the keys granted in every stream that has this key field.
 pub(super) type KeysByField = Vec<(Arc<str>, Vec<String>)>;
 
-/// The same, to be kept.
+/// A key's field and its granted keys, in compact form.
 type GrantedKeys = (Arc<str>, Box<[Box<str>]>);
 
-/// Keys and channels that the claims name, as written there.
+/// The keys and channels that the claims grant, as written there.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     keys: Box<[GrantedKeys]>,
-    /// Whole names.
+    /// Complete channel names, such as `estadisticas:7`.
     channels: Box<[Box<str>]>,
 }
 
 impl Grants {
-    /// Keys by the name of their field, and whole channel names.
+    /// Creates grants from keys by field name and complete channel names.
     pub fn new(keys: KeysByField, channels: Vec<String>) -> Self {
         let packed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
         Self {
@@ -142,7 +147,8 @@ impl Grants {
         }
     }
 
-    /// Whether a claim grants `channel`. Both sides are compared in canonical form, so `negocio_7` grants `7` where keys are integers.
+    /// Returns whether a claim grants `channel`. Both sides are compared in canonical form, so
+    /// `negocio_7` grants `7` if keys are integers.
     pub fn allow(&self, catalog: &Catalog, channel: &Channel) -> bool {
         let topic = &channel.topic;
         let field = &catalog.get(topic.stream).key_field;

@@ -1,23 +1,25 @@
-//! A text that must never be shown.
+//! A text that must never be printed.
 
 use std::fmt;
 
-/// A secret, or a URL that holds one. Prints as `[redacted]`; what it says must be asked for by name.
+/// A secret, or a URL that holds one. It prints as `[redacted]`; only [`Secret::expose`] returns
+/// the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a secret.
+    /// Wraps a secret text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The secret itself, for the one who needs it.
+    /// Returns the secret itself, for the code that must use it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Its length in bytes; never zero for a setting, as an empty variable counts as unset.
+    /// Returns the length in bytes. It is never zero for a setting, because an empty variable
+    /// counts as unset.
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -34,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_says_nothing() {
+    fn debug_hides_the_secret() {
         let text = format!(
             "{:?} {:#?}",
             Secret::new("hunter2"),

@@ -1,4 +1,4 @@
-//! Keys that sign nothing but tests, made anew by every test process: none is ever written down.
+//! Keys for tests, generated anew by every test process; none is ever stored.
 
 use std::sync::LazyLock;
 
@@ -20,9 +20,9 @@ pub(crate) struct Pair {
 
 static RSA_KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| rsa_key(2048));
 
-/// RSA, 2048 bits.
+/// An RSA key of 2048 bits.
 pub(crate) static RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&RSA_KEY));
-/// Its public half in the older form (PKCS 1).
+/// The public half of [`RSA`] in the older form (PKCS 1).
 pub(crate) static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
     RSA_KEY
         .to_public_key()
@@ -30,9 +30,9 @@ pub(crate) static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
         .expect("PEM")
         .leak()
 });
-/// Another one.
+/// Another RSA key of 2048 bits.
 pub(crate) static OTHER_RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&rsa_key(2048)));
-/// Too small.
+/// An RSA key that is too small.
 pub(crate) static RSA_1024: LazyLock<Pair> = LazyLock::new(|| rsa(&rsa_key(1024)));
 pub(crate) static P256: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ECDSA_P256_SHA256));
 pub(crate) static P384: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ECDSA_P384_SHA384));
@@ -69,7 +69,7 @@ fn pair(algorithm: &'static SignatureAlgorithm) -> Pair {
     }
 }
 
-/// The public half of a key on a curve without an algorithm here.
+/// The public half of a key on a curve without a supported algorithm.
 pub(crate) const P521_PUBLIC: &str = "\
 -----BEGIN PUBLIC KEY-----
 MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAkYRYG3DXD8ALW4H9jkz73nAVCbR+
@@ -79,7 +79,7 @@ SCojy50Oa90mrHHMNWIWYy4fEVNcxrItPTMWw3HC+/fZ7JG3aDz365jzpW1bosEW
 -----END PUBLIC KEY-----
 ";
 
-/// As long as one on P-256, on another curve.
+/// A public key as long as one on P-256, but on another curve.
 pub(crate) const SECP256K1_PUBLIC: &str = "\
 -----BEGIN PUBLIC KEY-----
 MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEzlnedRqU0mkVG67/CYgKpE/yK63jFv0/

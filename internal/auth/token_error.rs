@@ -1,61 +1,63 @@
-//! Why a token opens nothing.
+//! The reasons for which a token is rejected.
 
-/// Why a token was refused. Never holds any part of the token but the name of a claim.
+/// The reason a token was rejected. It contains no part of the token but the name of a claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// The request has no token.
     #[error("a token is required")]
     Missing,
-    /// Not a JWT: too long, not three parts, not base64url, not JSON, a member twice, or an extension we must understand and don't.
+    /// Not a JWT: too long, not three parts, not base64url, not JSON, a duplicate member, or a
+    /// critical extension that is not supported.
     #[error("not a valid JSON Web Token")]
     Malformed,
-    /// No key of ours made this signature.
+    /// No configured key made this signature.
     #[error("the token's signature is wrong")]
     Signature,
-    /// `exp` has passed.
+    /// The time of `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` has not come.
+    /// The time of `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iss` is not the one configured.
+    /// Claim `iss` is not the configured issuer.
     #[error("the token was issued by someone else")]
     Issuer,
-    /// `aud` does not hold the one configured.
+    /// Claim `aud` does not contain the configured audience.
     #[error("the token is meant for someone else")]
     Audience,
-    /// A claim is missing or of the wrong type.
+    /// A claim is missing or has the wrong type.
     #[error("the token's claim {claim:?} must be {expected}")]
     Claims {
-        /// Its name, from our rules or our configuration.
+        /// The claim's name, from the fixed rules or the configuration.
         claim: String,
-        /// What it should have been.
+        /// The expected type of the claim.
         expected: &'static str,
     },
-    /// `none`, unknown, or an algorithm that is not the key's.
+    /// The algorithm is `none`, unknown, or not one of the key's.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
-    /// The issuer's key set has no key of that id.
+    /// The issuer's key set has no key with that id.
     #[error("the token's key is not known")]
     UnknownKey,
-    /// The issuer says so.
+    /// The issuer has revoked the token.
     #[error("the token has been revoked")]
     Revoked,
-    /// The issuer could not be asked whether it was revoked; the token may be good.
+    /// The issuer could not be queried about revocation; the token may be valid.
     #[error("whether the token was revoked can't be asked now")]
     Unconfirmed,
-    /// The issuer's key set could not be fetched yet; the token may be good.
+    /// The issuer's key set could not be fetched yet; the token may be valid.
     #[error("the keys to check the token are not available now")]
     KeysUnavailable,
 }
 
 impl TokenError {
-    /// Whether the same token may open the same door later: somebody who must be asked can't be asked now.
+    /// Returns whether the same token may be accepted later, because the issuer can't be reached
+    /// now.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unconfirmed | Self::KeysUnavailable)
     }
 
-    /// The metric's label: a closed list.
+    /// Returns the metric's label, one of a closed list.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",

@@ -1,4 +1,4 @@
-//! Whether a token is genuine, and whose it is.
+//! Verifies tokens: their signature, their claims and their revocation.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,40 +19,43 @@ use crate::auth::{JwksTimings, KeyError, Opened, Principal, Secret, TokenError};
 use crate::clock::Clock;
 use crate::drain::Drain;
 
-/// How many seconds the issuer's clock and ours may differ.
+/// The accepted difference between the issuer's clock and this server's, in seconds.
 pub const LEEWAY_S: i64 = 5;
-/// Longest token looked at, in bytes; what a header of a request may hold in most servers.
+/// The longest token accepted, in bytes; most servers limit a request header to this size.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The keys and what tokens must say.
+/// The keys, and the claims that tokens must have.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// HMAC secrets: the one in use, and the one before while tokens signed with it live.
+    /// The HMAC secrets: the current one, and the previous one while its tokens are still valid.
     pub secrets: Vec<Secret>,
-    /// Accept secrets below [`MIN_SECRET_BYTES`](crate::auth::MIN_SECRET_BYTES).
+    /// True to accept secrets shorter than [`MIN_SECRET_BYTES`](crate::auth::MIN_SECRET_BYTES).
     pub allow_weak_secrets: bool,
-    /// One or more PEM public keys.
+    /// One or more public keys in PEM.
     pub public_keys: Option<String>,
-    /// Address of the issuer's key set.
+    /// The URL of the issuer's key set.
     pub jwks_url: Option<String>,
-    /// When the key set is fetched.
+    /// The intervals at which the key set is fetched.
     pub jwks_timings: JwksTimings,
-    /// Whom to ask whether a token was revoked. None: tokens live until they end.
+    /// The issuer's introspection endpoint. With `None`, tokens are valid until they expire.
     pub introspection: Option<Introspection>,
-    /// What `iss` must be.
+    /// The required value of claim `iss`.
     pub issuer: Option<String>,
-    /// What `aud` must be or hold.
+    /// The audience that claim `aud` must be or contain.
     pub audience: Option<String>,
-    /// The streams' `key_field`s: a claim of such a name grants the keys in it. `negocio_id` (with `negocios`) is always one; names
-    /// with a meaning of their own (`id`, `sub`, `exp`, …) never are.
+    /// The streams' `key_field`s: a claim with such a name grants the keys in it. `negocio_id`
+    /// (with `negocios`) is always one; names with a meaning of their own (`id`, `sub`, `exp`, …)
+    /// never are.
     pub key_fields: Vec<String>,
-    /// Where the user's id stands, the first that is there; empty: `id`, `user_id`, `sub`.
+    /// The claims that may hold the user's id; the first one present counts. Empty means `id`,
+    /// `user_id`, `sub`.
     pub user_claims: &'static [&'static str],
-    /// Where the device or session stands, the first that is there; empty: nobody asks.
+    /// The claims that may hold the device or session; the first one present counts. Empty means
+    /// that none is read.
     pub session_claims: &'static [&'static str],
 }
 
-/// Verifies tokens. Cheap to clone.
+/// Verifies tokens. Clones share the keys and the caches.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     keys: Arc<[VerifyingKey]>,
@@ -62,27 +65,29 @@ pub struct Verifier {
     clock: Clock,
 }
 
-/// The part of a token's header that we read: it selects among our keys and decides nothing.
+/// The members of a token's header that are read. They select among the keys and decide nothing.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
-    /// Extensions that a reader must understand or refuse (RFC 7515 §4.1.11). We understand none, and the library does not look.
+    /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
+    /// and the library does not check this member.
     crit: Option<Value>,
 }
 
-/// What the keys at hand say.
+/// The result of checking a token with the keys at hand.
 enum Verdict<T> {
     Final(Result<T, TokenError>),
-    /// A newer key set may say otherwise.
+    /// A newer key set may give another result.
     KeyUnknown(TokenError),
 }
 
 impl Verifier {
-    /// Reads the keys.
+    /// Creates a verifier with the configured keys.
     ///
     /// # Errors
-    /// The first key that is not usable. Without any key, every token is refused.
+    /// Returns the error of the first key that is not usable. Without any key, every token is
+    /// rejected.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         for secret in &config.secrets {
@@ -119,7 +124,8 @@ impl Verifier {
         })
     }
 
-    /// Starts what asks the issuer for its key set and about revoked tokens, where it is asked at all. To be called once, in the runtime.
+    /// Starts the tasks that query the issuer for its key set and about revoked tokens, if
+    /// configured. Must be called once, in the runtime.
     pub fn start(&self, drain: &Drain) {
         if let Some(jwks) = &self.jwks {
             jwks.start(drain);
@@ -129,7 +135,8 @@ impl Verifier {
         }
     }
 
-    /// Whether tokens can be verified: false only before an issuer's key set arrived where no other key is configured.
+    /// Returns whether tokens can be verified. `false` only before the issuer's key set has
+    /// arrived, if no other key is configured.
     pub fn is_ready(&self) -> bool {
         !self.keys.is_empty()
             || self
@@ -138,10 +145,11 @@ impl Verifier {
                 .is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
     }
 
-    /// Whose token it is. Waits only where the issuer must be asked, for its key set or whether the token was revoked, a few seconds at most.
+    /// Verifies a token and returns its principal. Waits, a few seconds at most, only if the issuer
+    /// must be queried for its key set or about revocation.
     ///
     /// # Errors
-    /// Why it opens nothing; see [`TokenError`].
+    /// The reason for the rejection; see [`TokenError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         let principal = self
             .verify_signed(token, |claims| self.principal(claims))
@@ -152,7 +160,8 @@ impl Verifier {
         }
     }
 
-    /// The same for an app: `user_claims` are the names under which it looks for the user, the first that is there.
+    /// Verifies a token for an app. `user_claims` are the claims that may hold the app's user; the
+    /// first one present counts.
     ///
     /// # Errors
     /// As [`Verifier::verify`].
@@ -174,7 +183,8 @@ impl Verifier {
         })
     }
 
-    /// The same at once for tokens of a shared secret; None for all others, as [`Verifier::verify_at_once`].
+    /// Synchronous variant of [`Verifier::verify_claims`] for tokens of a shared secret. Returns
+    /// `None` for all others, as [`Verifier::try_verify`].
     pub fn open_at_once(
         &self,
         token: &str,
@@ -206,7 +216,8 @@ impl Verifier {
         self.rules.principal(claims, self.clock.unix_s())
     }
 
-    /// What the issuer is remembered to have said of a good token; None: it must be asked.
+    /// Adds the cached revocation state to a valid token's principal. Returns `None` if the issuer
+    /// must be queried.
     fn remembered(
         &self,
         token: &str,
@@ -215,7 +226,7 @@ impl Verifier {
         match (&self.introspector, verified) {
             (Some(introspector), Ok(principal)) => introspector
                 .remembered(token)
-                .map(|known| known.map(|vouched| principal.while_valid(vouched))),
+                .map(|known| known.map(|state| principal.while_valid(state))),
             (_, verified) => Some(verified),
         }
     }
@@ -243,7 +254,7 @@ impl Verifier {
         }
     }
 
-    /// The same without waiting; None where only [`Verifier::verify`] can tell.
+    /// Verifies a token without waiting. Returns `None` if only [`Verifier::verify`] can decide.
     pub fn verify_now(&self, token: &str) -> Option<Result<Principal, TokenError>> {
         let header = match read_header(token) {
             Ok(header) => header,
@@ -260,12 +271,13 @@ impl Verifier {
         let keys = jwks.subscribe().borrow().clone();
         match self.judge(token, &header, &keys, &read) {
             Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
-            verdict => self.remembered(token, verdict.into_result()),
+            result => self.remembered(token, result.into_result()),
         }
     }
 
-    /// The same for tokens that are judged in microseconds, those of a shared secret; None for all others. A public key's signature takes
-    /// a hundred times as long, so whoever has others waiting leaves it to [`Verifier::verify`].
+    /// Verifies a token of a shared secret, which takes microseconds. Returns `None` for all
+    /// others: a public key's signature takes a hundred times as long, so threads with other
+    /// clients waiting leave it to [`Verifier::verify`].
     pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
         self.remembered(
             token,
@@ -314,7 +326,8 @@ impl Verifier {
         }
         match open(token, *algorithm, candidates.clone()) {
             Ok(claims) => Verdict::Final(read(&claims)),
-            // A key of that very id has spoken; any other may have been replaced meanwhile.
+            // The result of a key with that very id is final; any other key may have been replaced
+            // meanwhile.
             Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => {
                 Verdict::Final(Err(error))
             }
@@ -332,7 +345,7 @@ impl<T> Verdict<T> {
     }
 }
 
-/// The algorithm and the key's id that a token claims.
+/// Reads the algorithm and the key id of a token's header.
 fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
     if token.is_empty() {
         return Err(TokenError::Missing);
@@ -352,7 +365,8 @@ fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
     Ok((algorithm, header.kid))
 }
 
-/// The claims, if one of `keys` made the signature with that algorithm and the algorithm is the key's own.
+/// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
+/// algorithm.
 fn open<'k>(
     token: &str,
     algorithm: Algorithm,
@@ -368,7 +382,8 @@ fn open<'k>(
     outcome
 }
 
-/// The library checks form and signature. The claims are ours: it has no clock but the system's, and takes some mistyped ones for absent.
+/// The library checks form and signature. The claims are checked here: the library has no clock but
+/// the system's, and treats some mistyped claims as absent.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();

@@ -1,4 +1,4 @@
-//! Every way in that must stay shut, and the ones that must open.
+//! Forged and malformed tokens that must be rejected, and valid ones that must be accepted.
 
 use jsonwebtoken::{EncodingKey, Header as FullHeader};
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn private(pem: &str) -> EncodingKey {
         .unwrap_or_else(|_| EncodingKey::from_ed_pem(pem).unwrap())
 }
 
-/// A token put together by hand, signed with nothing.
+/// Builds a token by hand, with the given signature text.
 fn unsigned(header: &Value, claims: &Value, signature: &str) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{signature}", part(header), part(claims))
@@ -78,7 +78,7 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-/// Every kind of key: its private half, its public half, what it signs with.
+/// Returns every kind of key: its private half, its public half, and its algorithms.
 fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
     [
         (*testkeys::RSA, RSA),
@@ -90,7 +90,7 @@ fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
 }
 
 #[test]
-fn every_algorithm_of_a_key_opens() {
+fn every_algorithm_of_a_key_is_accepted() {
     let verifier = with_secret();
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         assert_eq!(
@@ -112,7 +112,7 @@ fn every_algorithm_of_a_key_opens() {
 }
 
 #[test]
-fn a_key_accepts_no_other_kind_of_algorithm() {
+fn key_accepts_no_algorithm_of_another_type() {
     for (signing, _, algorithms) in asymmetric() {
         let token = sign(algorithms[0], &private(signing), &claims());
         assert_eq!(reason(&with_secret(), &token), "algorithm");
@@ -132,7 +132,7 @@ fn a_key_accepts_no_other_kind_of_algorithm() {
 }
 
 #[test]
-fn a_public_key_is_no_hmac_secret() {
+fn public_key_is_not_accepted_as_hmac_secret() {
     for (_, public, _) in asymmetric() {
         let verifier = with_pem(public);
         let der: String = public
@@ -147,8 +147,11 @@ fn a_public_key_is_no_hmac_secret() {
                 reason(&verifier, &hmac(bytes, Algorithm::HS256)),
                 "algorithm"
             );
-            let beside = verifier_of_both(public);
-            assert_eq!(reason(&beside, &hmac(bytes, Algorithm::HS256)), "signature");
+            let with_both = verifier_of_both(public);
+            assert_eq!(
+                reason(&with_both, &hmac(bytes, Algorithm::HS256)),
+                "signature"
+            );
         }
     }
     let config = Config {
@@ -170,7 +173,7 @@ fn verifier_of_both(pem: &str) -> Verifier {
 }
 
 #[test]
-fn kinds_of_keys_stand_side_by_side() {
+fn keys_of_all_types_work_together() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
     for (signing, _, algorithms) in asymmetric() {
@@ -192,7 +195,7 @@ fn kinds_of_keys_stand_side_by_side() {
 }
 
 #[test]
-fn while_a_key_is_replaced_both_open() {
+fn old_and_new_key_are_accepted_during_rotation() {
     let both = verifier(Config {
         secrets: vec![secret("b"), secret("a")],
         public_keys: Some(format!(
@@ -224,7 +227,7 @@ fn while_a_key_is_replaced_both_open() {
 }
 
 #[test]
-fn none_is_no_algorithm() {
+fn algorithm_none_is_rejected() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     for alg in [
         "none", "None", "NONE", "nOnE", "", "HS257", "hs256", "ES512", "ES256K", "dir",
@@ -241,7 +244,7 @@ fn none_is_no_algorithm() {
 }
 
 #[test]
-fn an_empty_or_short_signature_opens_nothing() {
+fn invalid_signature_is_rejected() {
     let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
     let verifier = verifier_of_both(&all);
     for alg in [
@@ -261,7 +264,7 @@ fn an_empty_or_short_signature_opens_nothing() {
 }
 
 #[test]
-fn a_changed_token_is_refused() {
+fn changed_payload_is_rejected() {
     let token = hmac(secret("a").expose().as_bytes(), Algorithm::HS256);
     let [header, _, signature] = token.split('.').collect::<Vec<_>>()[..] else {
         panic!("three parts")
@@ -274,7 +277,7 @@ fn a_changed_token_is_refused() {
 }
 
 #[test]
-fn a_header_that_asks_for_more_is_refused() {
+fn critical_extensions_and_malformed_headers_are_rejected() {
     let key = EncodingKey::from_secret(secret("a").expose().as_bytes());
     let mut header = FullHeader::new(Algorithm::HS256);
     header.crit = Some(vec!["b64".into()]);
@@ -296,7 +299,7 @@ fn a_header_that_asks_for_more_is_refused() {
 }
 
 #[test]
-fn a_header_never_brings_its_own_key() {
+fn key_in_the_header_is_ignored() {
     let mut header = FullHeader::new(Algorithm::RS256);
     let attacker =
         jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA.public.as_bytes()).unwrap();
@@ -309,7 +312,7 @@ fn a_header_never_brings_its_own_key() {
 }
 
 #[test]
-fn what_is_no_token_is_named() {
+fn malformed_token_gets_a_specific_error() {
     let verifier = with_secret();
     let good = hmac(secret("a").expose().as_bytes(), Algorithm::HS256);
     assert_eq!(reason(&verifier, ""), "missing");
@@ -337,7 +340,7 @@ fn what_is_no_token_is_named() {
 }
 
 #[test]
-fn a_payload_is_one_object_without_repeats() {
+fn payload_must_be_one_object_without_duplicates() {
     let signed = |payload: &str| {
         let message = format!(
             "{}.{}",
@@ -364,7 +367,7 @@ fn a_payload_is_one_object_without_repeats() {
 }
 
 #[test]
-fn time_is_our_clocks() {
+fn times_are_checked_against_the_given_clock() {
     let clock = clock();
     let config = Config {
         secrets: vec![secret("a")],
@@ -389,7 +392,7 @@ fn time_is_our_clocks() {
 }
 
 #[test]
-fn claims_are_judged_behind_the_signature_alone() {
+fn claims_are_checked_only_after_the_signature() {
     let key = EncodingKey::from_secret(secret("a").expose().as_bytes());
     for (claims, expected) in [
         (json!({"id": 1}), "claims"),
@@ -414,14 +417,14 @@ fn claims_are_judged_behind_the_signature_alone() {
 }
 
 #[test]
-fn without_a_key_nothing_opens() {
+fn every_token_is_rejected_without_a_key() {
     let verifier = verifier(Config::default());
     assert!(verifier.is_ready());
     assert_eq!(reason(&verifier, &hmac(b"", Algorithm::HS256)), "algorithm");
 }
 
 #[test]
-fn nothing_shows_a_secret_or_a_token() {
+fn debug_and_errors_hide_secrets_and_tokens() {
     let token = hmac(b"another secret, of at least 32 b.", Algorithm::HS256);
     let error = with_secret().verify_now(&token).unwrap().unwrap_err();
     let config = Config {
@@ -437,12 +440,12 @@ fn nothing_shows_a_secret_or_a_token() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,200}") {
+    fn arbitrary_text_does_not_panic(text in ".{0,200}") {
         prop_assert!(with_secret().verify_now(&text).unwrap().is_err());
     }
 
     #[test]
-    fn no_three_parts_make_it_panic(header in r#"\{"alg":"(HS256|RS256|ES256|EdDSA|none)"(,"kid":"[a-z]{0,9}")?\}"#, claims in ".{0,80}", signature in "[A-Za-z0-9_-]{0,90}") {
+    fn arbitrary_token_parts_do_not_panic(header in r#"\{"alg":"(HS256|RS256|ES256|EdDSA|none)"(,"kid":"[a-z]{0,9}")?\}"#, claims in ".{0,80}", signature in "[A-Za-z0-9_-]{0,90}") {
         let token = format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let all: String = asymmetric().iter().map(|(_, public, _)| *public).collect();
         prop_assert!(verifier_of_both(&all).verify_now(&token).unwrap().is_err());
