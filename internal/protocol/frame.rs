@@ -1,17 +1,18 @@
-//! Bytes encoded once and shared by every client that gets them.
+//! Frames that are encoded once and shared by every client that gets them.
 
 use std::sync::Arc;
 
-/// A complete unfragmented WebSocket frame, nearly always a text, server to client (so unmasked: RFC 6455 §5.1).
+/// A complete, unfragmented WebSocket frame from server to client, nearly always a text. It is
+/// therefore unmasked (RFC 6455 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     bytes: Arc<[u8]>,
-    /// Length of the WebSocket header before the payload.
+    /// The length of the WebSocket header before the payload, in bytes.
     header: u8,
 }
 
 impl Frame {
-    /// Wraps a text.
+    /// Wraps a text in a WebSocket text frame.
     pub fn text(payload: &str) -> Self {
         let mut bytes = Vec::with_capacity(payload.len() + 10);
         put_header(&mut bytes, 0x1, payload.len());
@@ -23,7 +24,7 @@ impl Frame {
         }
     }
 
-    /// Wraps bytes that are no text: for WebSockets alone.
+    /// Wraps bytes in a WebSocket binary frame. Only WebSocket clients can get it.
     pub fn binary(payload: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(payload.len() + 10);
         put_header(&mut bytes, 0x2, payload.len());
@@ -35,12 +36,13 @@ impl Frame {
         }
     }
 
-    /// Header and payload, ready for the socket.
+    /// Returns header and payload, ready for the socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The payload alone, if it is a text, for clients that are no WebSockets.
+    /// Returns the payload of a text frame, for clients without WebSocket. Returns an empty text
+    /// for a payload that is not UTF-8.
     pub fn payload(&self) -> &str {
         let payload = self
             .bytes
@@ -50,7 +52,8 @@ impl Frame {
     }
 }
 
-/// Appends the header of a final, unmasked frame (RFC 6455 §5.2): the shortest length encoding that fits.
+/// Appends the header of a final, unmasked frame with the shortest length encoding that fits (RFC
+/// 6455 §5.2).
 pub fn put_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
     out.push(0x80 | opcode);
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {

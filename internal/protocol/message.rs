@@ -1,55 +1,55 @@
-//! Every message there is, in no particular encoding.
+//! All messages of the native protocol, independent of their encoding.
 
 use std::sync::Arc;
 
-/// What a client may ask.
+/// A command that a client may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Send me this channel.
+    /// Subscribes to a channel.
     Subscribe {
-        /// Name as written.
+        /// The channel's name as the client wrote it.
         channel: String,
     },
-    /// No more of it.
+    /// Ends the subscription to a channel.
     Unsubscribe {
-        /// Name as written.
+        /// The channel's name as the client wrote it.
         channel: String,
     },
-    /// Are you there?
+    /// Requests a [`ServerReply::Pong`] to test the connection.
     Ping,
-    /// A new token for this connection.
+    /// Sends a new token for this connection.
     Auth {
-        /// The token; never logged.
+        /// The token, which must never be logged.
         token: String,
     },
 }
 
-/// What the server answers to one client.
+/// A message from the server to one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The subscription stands.
+    /// The subscription to this channel is active.
     Subscribed(Arc<str>),
-    /// The subscription is gone.
+    /// The subscription to this channel has ended.
     Unsubscribed(Arc<str>),
-    /// Here I am.
+    /// The answer to [`ClientCommand::Ping`], without any data.
     Pong,
-    /// The new token is accepted and lasts until then (Unix seconds).
+    /// The server accepted the new token.
     Authenticated {
-        /// Unix seconds.
+        /// The expiry of the token, in Unix seconds.
         expires_at: i64,
     },
-    /// The token ends at that time (Unix seconds); send a new one before.
+    /// The token is about to expire; the client should send a new one before.
     TokenExpiring {
-        /// Unix seconds.
+        /// The expiry of the token, in Unix seconds.
         at: i64,
     },
-    /// A request failed; the connection goes on.
+    /// A request failed; the connection stays open.
     Error {
-        /// From the closed list.
+        /// The code, from the closed list.
         code: ErrorCode,
-        /// A sentence that says what was expected.
+        /// A sentence for people that states the expected input.
         message: String,
-        /// The channel it concerns, as written.
+        /// The affected channel as the client wrote it.
         channel: Option<String>,
     },
 }
@@ -57,28 +57,28 @@ pub enum Reply {
 /// The closed list of error codes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorCode {
-    /// This token may not read that channel.
+    /// The token does not permit reading the channel.
     Forbidden,
-    /// No such channel.
+    /// No channel has this name.
     UnknownChannel,
-    /// The key is not of the stream's type.
+    /// The key does not match the stream's key type.
     InvalidKey,
-    /// Not JSON, not an object, or a field is missing or of the wrong type.
+    /// The message is not a JSON object, or a field is missing or has the wrong type.
     BadMessage,
-    /// A type of message that does not exist.
+    /// The message's `type` does not exist.
     UnknownType,
-    /// More channels than one connection may have.
+    /// The connection has reached its limit of channels.
     TooManyChannels,
-    /// More messages than one connection may send; this one was dropped.
+    /// The connection has exceeded its message rate, and the server dropped this message.
     RateLimited,
-    /// The new token is invalid, or another user's.
+    /// The new token is invalid, or belongs to another user.
     Unauthorized,
-    /// The server can't answer now; ask again later.
+    /// The server cannot answer now; the client may retry later.
     Unavailable,
 }
 
 impl ErrorCode {
-    /// The whole list.
+    /// All codes of the list, for metrics and documentation.
     pub const ALL: [Self; 9] = [
         Self::Forbidden,
         Self::UnknownChannel,
@@ -91,7 +91,7 @@ impl ErrorCode {
         Self::Unavailable,
     ];
 
-    /// The code on the wire, and the metric's label.
+    /// Returns the code on the wire, which is also the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden",
@@ -107,11 +107,11 @@ impl ErrorCode {
     }
 }
 
-/// Whether the numbers on screen may be old.
+/// The staleness of the published data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Staleness {
-    /// The database answers.
+    /// The database answers, so the data is current.
     Fresh,
-    /// It has not answered since then (Unix seconds).
+    /// The database has not answered since this time (Unix seconds).
     StaleSince(i64),
 }

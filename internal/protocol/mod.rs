@@ -1,4 +1,5 @@
-//! What clients and server say to each other, apart from how it travels: pure functions between bytes and messages.
+//! The messages between clients and the server, independent of their transport: pure functions
+//! between bytes and messages.
 
 mod frame;
 mod message;

@@ -1,4 +1,4 @@
-//! The native dialect: one JSON object a text frame (the wire contract of the first dashboards).
+//! The native protocol: one JSON object per text frame (the wire contract of the first dashboards).
 
 use serde::Deserialize;
 use serde_json::json;
@@ -7,13 +7,13 @@ use crate::ident::Channel;
 use crate::protocol::{Command, ErrorCode, Frame, Reply, Staleness};
 use crate::stream::{Snapshot, Stream};
 
-/// Why a client's message is none.
+/// The reason why a client's message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Malformed.
+    /// The message is malformed; the text states the expected form.
     #[error("{0}")]
     Bad(&'static str),
-    /// A `type` that does not exist.
+    /// The message has a `type` that does not exist.
     #[error("unknown type; expected subscribe, unsubscribe, ping or auth")]
     UnknownType,
 }
@@ -37,10 +37,13 @@ struct Incoming<'a> {
     data: Option<serde_json::Value>,
 }
 
-/// Reads one client message.
+/// Decodes one client message.
+///
+/// # Errors
+/// Returns an error if the message is malformed or its type is unknown.
 pub fn decode(text: &str) -> Result<Command, DecodeError> {
     let bad = DecodeError::Bad("expected a JSON object with a string \"type\"");
-    // serde would take an array for a struct; the contract says object.
+    // Serde would also accept an array for a struct, but the contract requires an object.
     if !text.trim_start().starts_with('{') {
         return Err(bad);
     }
@@ -68,7 +71,7 @@ pub fn decode(text: &str) -> Result<Command, DecodeError> {
     }
 }
 
-/// The channel's name: at the top level, which wins, or in `data`.
+/// Returns the channel's name from the top level, which takes precedence, or from `data`.
 fn channel(incoming: &Incoming<'_>) -> Result<String, DecodeError> {
     let nested = || incoming.data.as_ref().and_then(|d| d.get("channel"));
     let name = incoming
@@ -82,7 +85,7 @@ fn channel(incoming: &Incoming<'_>) -> Result<String, DecodeError> {
     ))
 }
 
-/// Writes an answer.
+/// Encodes a reply as JSON text.
 pub fn encode_reply(reply: &Reply) -> String {
     let value = match reply {
         Reply::Subscribed(channel) => json!({"type": "subscribed", "data": {"channel": channel}}),
@@ -109,7 +112,7 @@ pub fn encode_reply(reply: &Reply) -> String {
     value.to_string()
 }
 
-/// Writes whether numbers may be old.
+/// Encodes the staleness of the data as a status frame.
 pub fn encode_staleness(staleness: Staleness) -> Frame {
     let data = match staleness {
         Staleness::Fresh => json!({"stale": false}),
@@ -118,7 +121,8 @@ pub fn encode_staleness(staleness: Staleness) -> Frame {
     Frame::text(&json!({"type": "status", "data": data}).to_string())
 }
 
-/// Writes the `data` of a snapshot: the key under the name the client uses, the row's columns, the time.
+/// Encodes the `data` of a snapshot: the key as the client wrote it, the row's columns, and the
+/// time.
 pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> String {
     let columns = snapshot.columns.trim();
     let columns = columns
@@ -135,7 +139,7 @@ pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> S
     )
 }
 
-/// Writes a snapshot for all who subscribed under that name.
+/// Encodes a snapshot for all clients that subscribed under the channel's name.
 pub fn encode_snapshot(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> Frame {
     let text = format!(
         r#"{{"type":{},"data":{},"channel":{},"v":{}}}"#,
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_top_level_channel_wins() {
+    fn top_level_channel_takes_precedence() {
         let both = r#"{"type":"subscribe","channel":"a:1","data":{"channel":"b:2"}}"#;
         assert_eq!(
             decode(both),
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_says_what_was_expected() {
+    fn invalid_messages_are_rejected() {
         for text in [
             "",
             "[]",
@@ -279,7 +283,7 @@ mod tests {
         }
 
         #[test]
-        fn any_key_stays_json(key in "[^\\p{Cc}]{1,40}", n in 0i64..1_000_000) {
+        fn any_key_yields_valid_json(key in "[^\\p{Cc}]{1,40}", n in 0i64..1_000_000) {
             let name = format!("estadisticas:{key}");
             let frame = encode_snapshot(&stream(), &channel(&name), &snapshot(&format!(r#"{{"n":{n}}}"#)));
             let value: serde_json::Value = serde_json::from_str(frame.payload()).unwrap();

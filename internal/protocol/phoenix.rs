@@ -1,26 +1,28 @@
 //! Phoenix Channels: V2 arrays, V1 objects, and the binary frames of V2.
 //!
-//! A reference is the client's own: it is kept as the JSON text that came and echoed as it is, so whoever counts in numbers gets numbers.
+//! A reference belongs to the client. It is kept as the JSON text that was received and is echoed
+//! unchanged, so a client that counts in numbers gets numbers.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Longest reference, topic and event that are looked at, in bytes: that of the binary frames, which count with one byte.
+/// The maximum length of a reference, topic or event, in bytes. Binary frames store these lengths
+/// in one byte.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// How frames are written, as the client asked at its connect (`vsn`).
+/// The serializer version of the frames, which the client requests when it connects (`vsn`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Vsn {
-    /// Objects; also without any `vsn`.
+    /// Version 1: frames are objects. It also applies without a `vsn`.
     #[default]
     V1,
-    /// Arrays.
+    /// Version 2: frames are arrays.
     V2,
 }
 
 impl Vsn {
-    /// What a client means by `vsn`; None: a version that we don't speak.
+    /// Parses a client's `vsn`. Returns `None` for an unsupported version.
     pub fn parse(vsn: Option<&str>) -> Option<Self> {
         match vsn.map(|vsn| vsn.split('.').next().unwrap_or_default()) {
             None | Some("1") => Some(Self::V1),
@@ -30,12 +32,12 @@ impl Vsn {
     }
 }
 
-/// A client's reference: JSON text, `"3"` or `3`; null is no reference.
+/// A client's reference as JSON text, such as `"3"` or `3`. A JSON `null` is no reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference(Box<str>);
 
 impl Reference {
-    /// A reference from its JSON text.
+    /// Parses a reference from its JSON text.
     fn new(raw: &RawValue) -> Result<Option<Self>, DecodeError> {
         let text = raw.get();
         let scalar = text.starts_with('"') || text.starts_with(|c: char| c.is_ascii_digit());
@@ -48,42 +50,42 @@ impl Reference {
         }
     }
 
-    /// One out of a binary frame.
+    /// Parses a reference of a binary frame, which has no quotes.
     fn quoted(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
         Ok((!bytes.is_empty()).then_some(Self(Value::from(text(bytes)?).to_string().into())))
     }
 
-    /// As it stands in a frame.
+    /// Returns the reference as it appears in a frame.
     pub fn json(&self) -> &str {
         &self.0
     }
 }
 
-/// What comes with a push.
+/// The payload of a push.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
-    /// Any JSON; nearly always an object.
+    /// Any JSON value, nearly always an object.
     Json(Value),
-    /// Of a binary frame.
+    /// The payload bytes of a binary frame.
     Binary(Box<[u8]>),
 }
 
-/// One message of a client.
+/// One message from a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push {
-    /// Of the join that the client means; absent in V1.
+    /// The reference of the join that the message belongs to. It is absent in V1.
     pub join_ref: Option<Reference>,
-    /// What a reply is to name.
+    /// The reference that a reply must repeat.
     pub reference: Option<Reference>,
-    /// The channel.
+    /// The name of the channel.
     pub topic: Box<str>,
-    /// What it wants.
+    /// The name of the requested event.
     pub event: Box<str>,
-    /// With what.
+    /// The data of the event.
     pub payload: Payload,
 }
 
-/// Why a frame is none.
+/// The reason why a frame is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DecodeError(&'static str);
@@ -104,10 +106,10 @@ struct Object<'a> {
 
 type Array<'a> = (&'a RawValue, &'a RawValue, Box<str>, Box<str>, Value);
 
-/// Reads a text frame.
+/// Decodes a text frame.
 ///
 /// # Errors
-/// It is not what this version looks like.
+/// Returns an error if the frame does not have the shape of this version.
 pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
     let frame = frame.trim_start();
     let (join_ref, reference, topic, event, payload) = match vsn {
@@ -116,7 +118,7 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
                 serde_json::from_str(frame).map_err(|_| SHAPE)?;
             (Some(join_ref), Some(reference), topic, event, payload)
         }
-        // serde would take an array for a struct.
+        // Serde would also accept an array for a struct.
         Vsn::V1 if !frame.starts_with('{') => return Err(SHAPE),
         Vsn::V1 => {
             let object: Object<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
@@ -142,10 +144,11 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
     })
 }
 
-/// Reads a binary frame: a push of V2, kind 0.
+/// Decodes a binary frame: a push of V2, kind 0.
 ///
 /// # Errors
-/// It is cut off, of another kind, or its names are not UTF-8.
+/// Returns an error if the frame is cut off, is of another kind, or contains a name that is not
+/// UTF-8.
 pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
     let [0, join_ref, reference, topic, event, rest @ ..] = frame else {
         return Err(DecodeError(
@@ -154,10 +157,10 @@ pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
     };
     let mut rest = rest;
     let mut take = |bytes: &u8| {
-        let (name, behind) = rest
+        let (name, remaining) = rest
             .split_at_checked(usize::from(*bytes))
             .ok_or(DecodeError("a binary push that is cut off"))?;
-        rest = behind;
+        rest = remaining;
         Ok(name)
     };
     let (join_ref, reference, topic, event) = (
@@ -179,16 +182,16 @@ fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes).map_err(|_| DecodeError("a name that is not UTF-8"))
 }
 
-/// Whether a push was done.
+/// The status of a reply to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It was.
+    /// The push succeeded, with the data in the response.
     Ok,
-    /// It was not; the response says why.
+    /// The push failed; the response contains the reason.
     Error,
 }
 
-/// Writes the answer to a push; `response` is JSON text.
+/// Encodes the reply to a push. `response` must be JSON text.
 pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
     let status = if status == Status::Ok { "ok" } else { "error" };
     let payload = format!(r#"{{"status":"{status}","response":{response}}}"#);
@@ -202,7 +205,7 @@ pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
     )
 }
 
-/// Writes a message to one client; `payload` is JSON text.
+/// Encodes a message to one client. `payload` must be JSON text.
 pub fn message(
     vsn: Vsn,
     join_ref: Option<&Reference>,
@@ -221,7 +224,8 @@ pub fn message(
             json(join_ref),
             json(reference)
         ),
-        // V1 never tells the join: its clients have one channel a topic and no way to compare.
+        // V1 has no join reference: its clients have one channel per topic and cannot compare
+        // references.
         Vsn::V1 => format!(
             r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{}}}"#,
             json(reference)
@@ -229,7 +233,7 @@ pub fn message(
     }
 }
 
-/// Writes what everybody on a topic is told; `payload` is JSON text.
+/// Encodes a message to all clients on a topic. `payload` must be JSON text.
 pub fn broadcast(vsn: Vsn, topic: &str, event: &str, payload: &str) -> String {
     message(vsn, None, None, topic, event, payload)
 }

@@ -48,7 +48,7 @@ fn golden_frames_of_both_versions() {
 }
 
 #[test]
-fn references_come_back_as_they_were_written() {
+fn references_are_echoed_unchanged() {
     let numbered = push(r#"[3, 17 ,"t","e",{}]"#);
     assert_eq!(
         reply(Vsn::V2, &numbered, Status::Ok, "{}"),
@@ -60,7 +60,7 @@ fn references_come_back_as_they_were_written() {
 }
 
 #[test]
-fn what_is_no_frame_is_refused() {
+fn invalid_frames_are_rejected() {
     let long = format!(r#"["1","1","{}","e",{{}}]"#, "x".repeat(256));
     let deep = format!(r#"["1","1","t","e",{}]"#, "[".repeat(4000));
     for frame in [
@@ -91,7 +91,7 @@ fn what_is_no_frame_is_refused() {
 }
 
 #[test]
-fn versions() {
+fn serializer_versions_are_parsed() {
     let all = [
         None,
         Some("1.0.0"),
@@ -114,7 +114,7 @@ fn versions() {
 }
 
 #[test]
-fn a_binary_push_is_read_as_documented() {
+fn binary_push_is_decoded_as_documented() {
     let frame = b"\x00\x01\x02\x03\x04123t:aping\xff\x00";
     let push = decode_binary(frame).unwrap();
     let refs = (
@@ -132,7 +132,7 @@ fn a_binary_push_is_read_as_documented() {
     for kind in [1, 2, 255] {
         assert!(
             decode_binary(&[kind, 0, 0, 0, 0]).is_err(),
-            "a server's own kind"
+            "a kind that only the server sends"
         );
     }
     assert!(decode_binary(b"\x00\x00\x00\x01\x00\xff").is_err());
@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn a_push_survives_its_way(
+    fn push_survives_decoding_and_encoding(
         join_ref: Option<u32>, reference in "\\PC{0,40}", topic in ".{0,60}", event in ".{0,60}", text in ".*", number: i64,
     ) {
         let payload = json!({"text": text, "number": number});
@@ -156,7 +156,7 @@ proptest! {
         prop_assert_eq!(&push.payload, &Payload::Json(payload.clone()));
         let answer: Value = serde_json::from_str(&reply(Vsn::V2, &push, Status::Ok, &payload.to_string())).unwrap();
         prop_assert_eq!(answer, json!([join_ref, reference, topic, "phx_reply", {"status": "ok", "response": payload}]));
-        let told: Value = serde_json::from_str(&broadcast(Vsn::V1, &topic, &event, "{}")).unwrap();
-        prop_assert_eq!(told, json!({"topic": topic, "event": event, "payload": {}, "ref": null}));
+        let broadcasted: Value = serde_json::from_str(&broadcast(Vsn::V1, &topic, &event, "{}")).unwrap();
+        prop_assert_eq!(broadcasted, json!({"topic": topic, "event": event, "payload": {}, "ref": null}));
     }
 }
