@@ -1,13 +1,15 @@
-//! A data message that has not arrived in one piece.
+//! The buffer of a data message that arrives in several pieces.
 
 use crate::websocket::ProtocolError;
 
-/// Payload so far. A text is validated as it comes, so that a bad byte ends the connection at once and not after the last fragment.
+/// The payload so far. Text is validated on arrival, so that an invalid byte ends the connection at
+/// once and not after the last fragment.
 #[derive(Debug)]
 pub(super) struct Assembly {
     text: bool,
     bytes: Vec<u8>,
-    /// Bytes of a text known to be valid UTF-8; what follows is at most an incomplete character.
+    /// The bytes of a text that are known to be valid UTF-8; at most an incomplete character
+    /// follows.
     valid: usize,
 }
 
@@ -28,8 +30,14 @@ impl Assembly {
         self.bytes.capacity()
     }
 
-    /// Appends unmasked payload. Memory follows what has arrived, never what a header claims, and stays within `max_bytes`:
-    /// the caller has checked that the message will.
+    /// Appends unmasked payload.
+    ///
+    /// Memory grows with the received bytes, not with the length in a header, and stays within
+    /// `max_bytes`: the header check has already bounded the message.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a text contains an invalid byte.
     pub(super) fn push(&mut self, piece: &[u8], max_bytes: usize) -> Result<(), ProtocolError> {
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
@@ -52,7 +60,11 @@ impl Assembly {
         Ok(())
     }
 
-    /// The whole message: a text, or else bytes. Text that ends within a character is an error.
+    /// Returns the complete message as text or bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a text ends within a character.
     pub(super) fn finish(self) -> Result<Whole, ProtocolError> {
         if !self.text {
             return Ok(Whole::Binary(self.bytes));

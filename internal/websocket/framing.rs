@@ -1,8 +1,9 @@
-//! The reader: bytes as they come off a socket → messages.
+//! The frame reader: it turns the bytes of a socket into messages.
 //!
-//! An idle connection costs the 24 bytes of [`Reader`] and nothing else. The caller owns one read buffer for all its connections and
-//! lends slices of it; a frame that lies whole in the slice is unmasked and handed out in place. Only what is cut off at the end of a
-//! slice (the start of a header, of a payload, of a fragmented message) is kept, behind one pointer.
+//! An idle connection costs the 24 bytes of [`FrameReader`] and nothing else. The owner has one
+//! read buffer for all its connections and lends slices of it. A frame that lies completely in a
+//! slice is unmasked and returned in place. Only a part that is cut off at the end of a slice (the
+//! start of a header, of a payload, or of a fragmented message) is kept, behind one pointer.
 
 use std::borrow::Cow;
 
@@ -10,42 +11,44 @@ use crate::websocket::assembly::{Assembly, Whole};
 use crate::websocket::header::{self, Header, MAX_HEADER_BYTES, Opcode};
 use crate::websocket::mask;
 
-/// A message of a client. Borrowed from the chunk where that was possible.
+/// A message from a client, borrowed from the chunk if possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// UTF-8 text, put together if it came in fragments.
+    /// A text message, reassembled if it came in fragments.
     Text(Cow<'a, str>),
-    /// Bytes, put together likewise.
+    /// A binary message, reassembled if it came in fragments.
     Binary(Cow<'a, [u8]>),
-    /// To be answered with [`crate::websocket::pong_frame`] of the same payload.
+    /// A ping. The server must reply with [`crate::websocket::pong_frame`] and the same payload.
     Ping(Cow<'a, [u8]>),
-    /// An answer to a ping, or unasked for; either way a sign of life.
+    /// A pong, solicited or not. It proves that the client is alive.
     Pong,
-    /// To be answered with [`crate::websocket::echo_close_frame`], and then the connection ends. The reader ignores what follows.
+    /// A close frame. The server must reply with [`crate::websocket::echo_close_frame`] and end the
+    /// connection; the reader ignores later bytes.
     Close {
-        /// A code that may stand on the wire; none if the frame was empty.
+        /// A valid close code, or `None` if the frame was empty.
         code: Option<u16>,
-        /// What the client said; may be empty. Not to be trusted in a log beyond its length (at most 123 bytes).
+        /// The client's reason, possibly empty, at most 123 bytes. It is untrusted input.
         reason: Cow<'a, str>,
     },
 }
 
-/// The client broke the protocol; the connection must be closed with [`ProtocolError::close_code`].
+/// A protocol violation by the client. The connection must be closed with
+/// [`ProtocolError::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A frame that RFC 6455 forbids.
     #[error("{0}")]
     Violation(&'static str),
-    /// A text message or a close reason that is not UTF-8.
+    /// A text message or a close reason that is not valid UTF-8.
     #[error("invalid UTF-8")]
     InvalidUtf8,
-    /// The message would exceed the reader's limit; said as soon as a header announces it.
+    /// A message over the reader's limit, reported as soon as a header announces it.
     #[error("message too big")]
     TooBig,
 }
 
 impl ProtocolError {
-    /// What to close with (RFC 6455 §7.4.1).
+    /// Returns the code for the close frame (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::Violation(_) => 1002,
@@ -55,22 +58,22 @@ impl ProtocolError {
     }
 }
 
-/// Bytes that came off the socket and were not yet read. Borrows the shared buffer.
+/// The bytes of one read that are not parsed yet. It borrows the shared buffer.
 #[derive(Debug)]
 pub struct Chunk<'a>(&'a mut [u8]);
 
 impl<'a> Chunk<'a> {
-    /// Wraps what one read returned. The bytes are unmasked in place.
+    /// Wraps the bytes of one read, which are unmasked in place.
     pub fn new(bytes: &'a mut [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Whether all was read.
+    /// Returns whether all bytes are parsed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// At most `count` bytes from the front.
+    /// Takes at most `count` bytes from the front.
     fn take(&mut self, count: usize) -> &'a mut [u8] {
         let bytes = std::mem::take(&mut self.0);
         let (front, rest) = bytes.split_at_mut(count.min(bytes.len()));
@@ -79,26 +82,26 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// See the module's documentation.
+/// The parser state of one connection; see the module's documentation.
 #[derive(Debug)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
     max_message_bytes: u32,
-    /// A close frame or an error was seen: nothing after it counts (§5.5.1, §7.1.7).
+    /// Set after a close frame or an error: later bytes are ignored (sections 5.5.1 and 7.1.7).
     ended: bool,
 }
 
-/// What must be remembered between two chunks.
+/// The state that must be kept between two chunks.
 #[derive(Debug, Default)]
 struct Partial {
     header: [u8; MAX_HEADER_BYTES],
-    /// Bytes of a header that is not yet complete.
+    /// The number of bytes of an incomplete header.
     header_len: u8,
-    /// The frame whose payload is arriving, and how much of it has.
+    /// The frame whose payload is arriving, and the number of payload bytes so far.
     frame: Option<(Header, usize)>,
-    /// Payload of an incomplete control frame; at most 125 bytes.
+    /// The payload of an incomplete control frame, at most 125 bytes.
     control: Vec<u8>,
-    /// The data message being put together; control frames may come in between.
+    /// The data message in progress; control frames may come between its fragments.
     message: Option<Assembly>,
 }
 
@@ -109,7 +112,7 @@ impl Partial {
 }
 
 impl Reader {
-    /// A reader that refuses messages of more than `max_message_bytes`, all fragments together.
+    /// Creates a reader that rejects messages of more than `max_message_bytes`, over all fragments.
     pub fn new(max_message_bytes: u32) -> Self {
         Self {
             partial: None,
@@ -118,9 +121,13 @@ impl Reader {
         }
     }
 
-    /// The next message in `chunk`. None: the chunk is used up, come back with the next one.
+    /// Returns the next message in `chunk`, or `None` once the chunk is used up.
     ///
-    /// After a close frame or an error all further bytes are swallowed.
+    /// After a close frame or an error, all further bytes are discarded.
+    ///
+    /// # Errors
+    ///
+    /// Fails at the first byte that violates the protocol or exceeds the size limit.
     pub fn next<'a>(
         &mut self,
         chunk: &mut Chunk<'a>,
@@ -144,7 +151,7 @@ impl Reader {
         result
     }
 
-    /// Bytes kept on the heap for this connection: zero when idle.
+    /// Returns the heap memory of this connection in bytes, which is zero when it is idle.
     pub fn memory_bytes(&self) -> usize {
         let Some(partial) = &self.partial else {
             return 0;
@@ -165,7 +172,8 @@ impl Reader {
             if complete && got == 0 && self.is_alone(header) {
                 return whole_message(header.opcode, Cow::Borrowed(piece)).map(Some);
             }
-            // A header at the very end of a chunk leaves nothing to keep, and the payload may yet come whole.
+            // If the header ends exactly at the end of the chunk, there is nothing to keep, and the
+            // payload may still arrive in one piece.
             if complete || !piece.is_empty() {
                 self.keep(header, piece)?;
             }
@@ -179,7 +187,8 @@ impl Reader {
         }
     }
 
-    /// The frame to go on with, which is either under way or begins in `chunk`, and how much of its payload was seen.
+    /// Returns the current frame, either in progress or starting in `chunk`, with the number of
+    /// payload bytes seen so far.
     fn frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(Header, usize)>, ProtocolError> {
         if let Some(frame) = self
             .partial
@@ -209,7 +218,7 @@ impl Reader {
                 return Ok(None);
             }
         }
-        // Cut off: byte by byte, which happens at most once a chunk.
+        // The header is cut off: it is read byte by byte, which happens at most once per chunk.
         let partial = self.partial();
         while let [byte] = chunk.take(1) {
             let at = usize::from(partial.header_len);
@@ -223,7 +232,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// What a header must not say in the place where it stands (§5.4), and the size limit.
+    /// Checks the header against the state of the message (section 5.4) and against the size limit.
     fn check(&self, header: Header) -> Result<(), ProtocolError> {
         if header.opcode.is_control() {
             return Ok(());
@@ -250,7 +259,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether a frame that lies whole in the chunk is a message by itself.
+    /// Returns whether a frame that lies completely in the chunk is a message on its own.
     fn is_alone(&self, header: Header) -> bool {
         header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation)
     }
@@ -268,7 +277,7 @@ impl Reader {
         message.push(piece, max_bytes)
     }
 
-    /// The end of a frame that came in several pieces, or of a fragment.
+    /// Completes a frame that arrived in several pieces, or a fragment.
     fn finish(&mut self, header: Header) -> Result<Option<Message<'static>>, ProtocolError> {
         let partial = self.partial();
         if header.opcode.is_control() {
@@ -279,7 +288,7 @@ impl Reader {
             return Ok(None);
         }
         let message = partial.message.take().map(Assembly::finish).transpose()?;
-        Ok(message.map(|whole| match whole {
+        Ok(message.map(|complete| match complete {
             Whole::Text(text) => Message::Text(Cow::Owned(text)),
             Whole::Binary(bytes) => Message::Binary(Cow::Owned(bytes)),
         }))
@@ -337,7 +346,8 @@ fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
     })
 }
 
-/// Codes that may stand in a frame: those of §7.4.1 and of the IANA registry since then, and the ranges of §7.4.2.
+/// Returns whether a code is allowed in a close frame: those of section 7.4.1, later ones of the
+/// IANA registry, and the ranges of section 7.4.2.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,4 +1,4 @@
-//! RFC 6455 case by case, and the reader against a model under any split of the bytes.
+//! RFC 6455 section by section, and the reader against a model under any split of the bytes.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const MAX: u32 = 16 * 1024;
 
-/// A client's frame: `first` is the whole first byte.
+/// Encodes a client's frame; `first` is its complete first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -39,7 +39,8 @@ fn owned(message: Message<'_>) -> Message<'static> {
     }
 }
 
-/// Feeds the bytes in pieces of the given sizes (the last one goes on for ever), each in a buffer of its own.
+/// Feeds the bytes in pieces of the given sizes, each in its own buffer. The rest forms the last
+/// piece.
 fn read_split(
     reader: &mut Reader,
     bytes: &[u8],
@@ -74,8 +75,8 @@ fn text(text: &str) -> Message<'static> {
 
 fn code_of(bytes: &[u8]) -> Option<u16> {
     let whole = read(bytes).1;
-    let trickled = read_split(&mut Reader::new(MAX), bytes, std::iter::repeat(1)).1;
-    assert_eq!(whole, trickled, "{bytes:02x?}");
+    let byte_by_byte = read_split(&mut Reader::new(MAX), bytes, std::iter::repeat(1)).1;
+    assert_eq!(whole, byte_by_byte, "{bytes:02x?}");
     whole.map(ProtocolError::close_code)
 }
 
@@ -101,7 +102,7 @@ fn section_5_7_examples() {
 }
 
 #[test]
-fn section_5_7_unmasked_example_is_refused_of_a_client() {
+fn section_5_7_unmasked_example_is_rejected() {
     assert_eq!(
         code_of(&[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]),
         Some(1002),
@@ -125,7 +126,7 @@ fn section_5_2_headers() {
             "reserved opcode {opcode}"
         );
     }
-    // Lengths not in their shortest form, and the forbidden top bit.
+    // The lengths are not in their shortest form, and the forbidden top bit is set.
     assert_eq!(code_of(&[0x82, 0xFE, 0, 125, 1, 2, 3, 4]), Some(1002));
     assert_eq!(
         code_of(&[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 1, 2, 3, 4]),
@@ -138,13 +139,14 @@ fn section_5_2_headers() {
 }
 
 #[test]
-fn errors_show_at_the_first_wrong_byte() {
+fn errors_are_reported_at_the_first_invalid_byte() {
     assert_eq!(code_of(&[0xC1]), Some(1002));
     assert_eq!(code_of(&[0x83]), Some(1002));
     assert_eq!(code_of(&[0x09]), Some(1002), "a fragmented ping");
     assert_eq!(code_of(&[0x81, 0x00]), Some(1002), "no mask");
     assert_eq!(code_of(&[0x89, 0xFE]), Some(1002), "a long ping");
-    // «Hello-µ@ßöä», then a byte that no UTF-8 has, with the rest of the frame yet to come (Autobahn 6.4).
+    // The text «Hello-µ@ßöä», then a byte that is invalid in UTF-8, with the rest of the frame
+    // missing (Autobahn case 6.4).
     let bad = frame(0x81, b"Hello-\xc2\xb5\xff-and so on");
     assert_eq!(code_of(&bad[..bad.len() - 9]), Some(1007));
 }
@@ -261,7 +263,7 @@ fn section_7_4_close_codes() {
 }
 
 #[test]
-fn nothing_counts_after_a_close_or_an_error() {
+fn input_after_a_close_or_an_error_is_ignored() {
     let bytes = [
         frame(0x88, &1000_u16.to_be_bytes()),
         frame(0x89, b"late"),
@@ -326,7 +328,7 @@ fn section_8_1_text_is_utf8() {
             "{bytes:02x?}"
         );
     }
-    // A character may be cut by a fragment's end.
+    // A fragment may end within a character.
     let split = [
         frame(0x01, b"\xce"),
         frame(0x00, b"\xba\xe1\xbd"),
@@ -337,7 +339,7 @@ fn section_8_1_text_is_utf8() {
 }
 
 #[test]
-fn too_big_shows_before_the_payload_comes() {
+fn oversize_is_reported_from_the_header() {
     let head_of = |len: usize| frame(0x82, &vec![0; len])[..8].to_vec();
     assert_eq!(code_of(&head_of(MAX as usize)), None);
     assert_eq!(code_of(&head_of(MAX as usize + 1)), Some(1009));
@@ -357,7 +359,7 @@ fn too_big_shows_before_the_payload_comes() {
 }
 
 #[test]
-fn an_idle_connection_costs_nothing() {
+fn an_idle_connection_keeps_no_heap_memory() {
     assert!(size_of::<Reader>() <= 24);
     let mut reader = Reader::new(MAX);
     let bytes = [
@@ -369,7 +371,7 @@ fn an_idle_connection_costs_nothing() {
     .concat();
     let (messages, _) = read_split(&mut reader, &bytes, std::iter::repeat(3));
     assert_eq!((messages.len(), reader.memory_bytes()), (3, 0));
-    // Not what a header claims, but what has come.
+    // Memory grows with the received bytes, not with the length in the header.
     read_split(
         &mut reader,
         &frame(0x82, &[0; 16_000])[..20],
@@ -399,7 +401,7 @@ fn whole_frames_are_not_copied() {
     }
 }
 
-/// A message as its sender thinks of it, with the bytes it takes on the wire.
+/// Generates the messages of a sequence, with the bytes they take on the wire.
 fn sent() -> impl Strategy<Value = (Vec<Message<'static>>, Vec<u8>)> {
     let control = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..=125)

@@ -1,71 +1,81 @@
-//! The opening handshake (RFC 6455 §4.2), apart from HTTP: header values in, a verdict out.
+//! The opening handshake (RFC 6455 section 4.2), independent of HTTP: it takes header values and
+//! returns the response's key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// What §1.3 appends to the key.
+/// The constant that RFC 6455 section 1.3 appends to the key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The only version there is (§4.2.1, item 6).
+/// The only supported protocol version (section 4.2.1, item 6).
 pub const VERSION: &str = "13";
-/// The subprotocol that carries a token: a client offers `bearer, <token>`, and the answer is `bearer`.
+/// The subprotocol that carries a token: a client offers `bearer, <token>`, and the response
+/// confirms `bearer`.
 pub const BEARER: &str = "bearer";
 
-/// The headers of a request, each with its lines joined by commas; an absent one is empty.
+/// The handshake headers of a request. Repeated lines are joined by commas; a missing header is
+/// empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offer<'a> {
-    /// `Upgrade`
+    /// The value of the `Upgrade` header.
     pub upgrade: &'a str,
-    /// `Connection`
+    /// The value of the `Connection` header.
     pub connection: &'a str,
-    /// `Sec-WebSocket-Version`
+    /// The value of the `Sec-WebSocket-Version` header.
     pub version: &'a str,
-    /// `Sec-WebSocket-Key`
+    /// The value of the `Sec-WebSocket-Key` header.
     pub key: &'a str,
 }
 
-/// Why a request can't be upgraded.
+/// The reason for which a request cannot be upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// To be answered with 426 and `Upgrade: websocket`.
+    /// The request asks for no upgrade. The response is 426 with `Upgrade: websocket`.
     #[error("this is a WebSocket address; expected Connection: Upgrade and Upgrade: websocket")]
     NoUpgrade,
-    /// To be answered with 426 and `Sec-WebSocket-Version: 13` (§4.4).
+    /// The version is not supported. The response is 426 with `Sec-WebSocket-Version: 13` (section
+    /// 4.4).
     #[error("expected Sec-WebSocket-Version: 13")]
     Version,
-    /// To be answered with 400.
+    /// The key is not valid. The response is 400.
     #[error("expected Sec-WebSocket-Key: 16 bytes in base64")]
     Key,
 }
 
-/// Judges a GET request over HTTP/1.1; returns the `Sec-WebSocket-Accept` of the answer.
-pub fn accept(offer: &Offer<'_>) -> Result<String, Refused> {
-    if !has_token(offer.upgrade, "websocket") || !has_token(offer.connection, "upgrade") {
+/// Checks the headers of a GET request over HTTP/1.1. Returns the `Sec-WebSocket-Accept` of the
+/// response.
+///
+/// # Errors
+///
+/// Returns the first requirement of section 4.2.1 that the request does not meet.
+pub fn accept(headers: &Offer<'_>) -> Result<String, Refused> {
+    if !has_token(headers.upgrade, "websocket") || !has_token(headers.connection, "upgrade") {
         return Err(Refused::NoUpgrade);
     }
-    if offer.version.trim() != VERSION {
+    if headers.version.trim() != VERSION {
         return Err(Refused::Version);
     }
-    let key = offer.key.trim();
+    let key = headers.key.trim();
     match STANDARD.decode(key) {
         Ok(bytes) if bytes.len() == 16 => Ok(accept_key(key)),
         _ => Err(Refused::Key),
     }
 }
 
-/// `Sec-WebSocket-Accept` for a key (§4.2.2, item 5.4).
+/// Returns the `Sec-WebSocket-Accept` for a key (section 4.2.2, item 5.4).
 pub fn accept_key(key: &str) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// The token in `Sec-WebSocket-Protocol: bearer, <token>`: whatever follows `bearer` in the list.
+/// Returns the token in `Sec-WebSocket-Protocol: bearer, <token>`, which is the list item after
+/// `bearer`.
 pub fn bearer_token(protocols: &str) -> Option<&str> {
-    let mut offered = protocols.split(',').map(str::trim);
-    offered.find(|name| name.eq_ignore_ascii_case(BEARER))?;
-    offered.next().filter(|token| !token.is_empty())
+    let mut names = protocols.split(',').map(str::trim);
+    names.find(|name| name.eq_ignore_ascii_case(BEARER))?;
+    names.next().filter(|token| !token.is_empty())
 }
 
-/// Whether a comma-separated list names a token, in whatever case.
+/// Returns whether a comma-separated list contains a token, ignoring case.
 fn has_token(list: &str, token: &str) -> bool {
     list.split(',')
         .any(|item| item.trim().eq_ignore_ascii_case(token))
@@ -77,7 +87,7 @@ mod tests {
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-    fn offer() -> Offer<'static> {
+    fn valid_headers() -> Offer<'static> {
         Offer {
             upgrade: "websocket",
             connection: "Upgrade",
@@ -89,13 +99,13 @@ mod tests {
     #[test]
     fn section_1_3_example() {
         assert_eq!(
-            accept(&offer()).as_deref(),
+            accept(&valid_headers()).as_deref(),
             Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
     }
 
     #[test]
-    fn lists_and_cases_of_browsers_are_understood() {
+    fn header_lists_are_matched_ignoring_case() {
         for (upgrade, connection) in [
             ("WebSocket", "keep-alive, Upgrade"),
             ("h2c,websocket", "upgrade"),
@@ -105,7 +115,7 @@ mod tests {
                 accept(&Offer {
                     upgrade,
                     connection,
-                    ..offer()
+                    ..valid_headers()
                 })
                 .is_ok(),
                 "{upgrade} {connection}"
@@ -126,13 +136,19 @@ mod tests {
                 accept(&Offer {
                     upgrade,
                     connection,
-                    ..offer()
+                    ..valid_headers()
                 }),
                 Err(Refused::NoUpgrade)
             );
         }
         for version in ["", "8", "14", "13, 8"] {
-            assert_eq!(accept(&Offer { version, ..offer() }), Err(Refused::Version));
+            assert_eq!(
+                accept(&Offer {
+                    version,
+                    ..valid_headers()
+                }),
+                Err(Refused::Version)
+            );
         }
         for key in [
             "",
@@ -142,7 +158,10 @@ mod tests {
             "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
         ] {
             assert_eq!(
-                accept(&Offer { key, ..offer() }),
+                accept(&Offer {
+                    key,
+                    ..valid_headers()
+                }),
                 Err(Refused::Key),
                 "{key}"
             );
@@ -150,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_ride_as_a_subprotocol() {
+    fn bearer_token_is_read_from_the_subprotocols() {
         assert_eq!(bearer_token("bearer, aaa.bbb.ccc"), Some("aaa.bbb.ccc"));
         assert_eq!(
             bearer_token("native,bearer,aaa.bbb.ccc,other"),

@@ -1,10 +1,10 @@
-//! The header of one frame (RFC 6455 §5.2), refused at the first byte that shows it is wrong.
+//! The header of one frame (RFC 6455 section 5.2), rejected at the first invalid byte.
 
 use crate::websocket::ProtocolError;
 
-/// Longest header of a client's frame: two bytes, a 64-bit length, the mask.
+/// The longest header of a client's frame: two bytes, a 64-bit length, and the mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
-/// Longest payload of a control frame (§5.5).
+/// The longest payload of a control frame in bytes (section 5.5).
 const MAX_CONTROL_BYTES: u64 = 125;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +39,17 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Payload length in bytes.
+    /// The length of the payload in bytes.
     pub(super) len: u64,
     pub(super) mask: [u8; 4],
 }
 
-/// Reads a header from the front of `bytes`; with it, how many bytes it took. None: more are needed.
+/// Parses a header at the front of `bytes`. Returns it with the number of bytes it took, or `None`
+/// if more bytes are needed.
+///
+/// # Errors
+///
+/// Fails at the first byte that violates section 5.2 or 5.5.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
@@ -90,7 +95,8 @@ fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
     Ok((fin, opcode))
 }
 
-/// The payload's length, and where the mask begins.
+/// Parses the length of the payload. Returns it with the index of the mask, or `None` if more bytes
+/// are needed.
 fn parse_len(
     short: u8,
     bytes: &[u8],

@@ -1,17 +1,17 @@
-//! Unmasking in place (RFC 6455 §5.3).
+//! Unmasking in place (RFC 6455 section 5.3).
 
-/// XORs `bytes`, which stand `offset` bytes into the payload, with the mask.
+/// Applies the mask by XOR. `offset` is the position of `bytes` in the payload.
 pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4], offset: usize) {
-    let mut turned = mask;
-    turned.rotate_left(offset % 4);
-    // Four at a time, which the compiler turns into vector instructions.
+    let mut rotated = mask;
+    rotated.rotate_left(offset % 4);
+    // Four bytes at a time, which the compiler turns into vector instructions.
     let mut words = bytes.chunks_exact_mut(4);
     for word in &mut words {
-        for (byte, m) in word.iter_mut().zip(turned) {
+        for (byte, m) in word.iter_mut().zip(rotated) {
             *byte ^= m;
         }
     }
-    for (byte, m) in words.into_remainder().iter_mut().zip(turned) {
+    for (byte, m) in words.into_remainder().iter_mut().zip(rotated) {
         *byte ^= m;
     }
 }
@@ -24,7 +24,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_unmasks_as_the_rfc_says(payload: Vec<u8>, mask: [u8; 4], at: prop::sample::Index) {
+        fn any_split_unmasks_like_the_whole(payload: Vec<u8>, mask: [u8; 4], at: prop::sample::Index) {
             let expected: Vec<u8> = payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]).collect();
             let mut whole = payload.clone();
             apply(&mut whole, mask, 0);

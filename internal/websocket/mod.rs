@@ -1,8 +1,10 @@
-//! RFC 6455, the server's side, as pure functions: bytes in, messages out. No socket, no clock, no task.
+//! The server side of RFC 6455 as pure functions: bytes in, messages out. It uses no socket, no
+//! clock and no task.
 //!
-//! [`Reader`] turns what came off a socket into messages, [`handshake`] judges the request that asks for the upgrade, and the writers
-//! encode the few frames that are not broadcasts (those are [`crate::protocol::Frame`]s). There are no extensions: nothing here
-//! compresses, so the three reserved bits are always an error.
+//! [`FrameReader`] turns the bytes of a socket into messages, [`handshake`] checks the upgrade
+//! request, and the functions `*_frame` encode the few frames that are not broadcasts (those are
+//! [`crate::protocol::Frame`]s). There are no extensions and no compression, so a set reserved bit
+//! is always an error.
 
 mod assembly;
 mod framing;

@@ -1,11 +1,12 @@
-//! The frames that are made for one client: close, ping, pong.
+//! The control frames that the server sends to one client: close, ping and pong.
 
 use crate::protocol::put_header;
 
-/// Longest payload of a control frame, in bytes (RFC 6455 §5.5).
+/// The longest payload of a control frame in bytes (RFC 6455 section 5.5).
 const MAX_CONTROL_BYTES: usize = 125;
 
-/// A close frame with a status code and a reason, which is cut to the 123 bytes that fit (§5.5.1).
+/// Encodes a close frame with a status code and a reason. The reason is cut to the 123 bytes that
+/// fit (section 5.5.1).
 pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut end = reason.len().min(MAX_CONTROL_BYTES - 2);
     while !reason.is_char_boundary(end) {
@@ -17,22 +18,24 @@ pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     control(0x8, &payload)
 }
 
-/// The answer to a client's close frame: its own code, or none if it gave none (§5.5.1).
+/// Encodes the reply to a client's close frame, with the same code if there was one (section
+/// 5.5.1).
 pub fn echo_close_frame(code: Option<u16>) -> Vec<u8> {
     code.map_or_else(|| control(0x8, &[]), |code| close_frame(code, ""))
 }
 
-/// The answer to a ping: the same payload (§5.5.3).
+/// Encodes the reply to a ping, with the same payload (section 5.5.3).
 pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
     control(0xA, payload)
 }
 
-/// A ping without a payload (§5.5.2).
+/// Encodes a ping without a payload (section 5.5.2).
 pub fn ping_frame() -> Vec<u8> {
     control(0x9, &[])
 }
 
-/// Control payloads come from the reader, which lets none over 125 bytes through, or from above.
+/// Encodes a control frame. Payloads over 125 bytes do not occur: the reader rejects them, and the
+/// functions above keep the limit.
 fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let payload = &payload[..payload.len().min(MAX_CONTROL_BYTES)];
     let mut frame = Vec::with_capacity(2 + payload.len());
@@ -52,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn close_frames_fit_and_stay_text() {
+    fn close_reasons_are_cut_at_a_character() {
         assert_eq!(
             close_frame(1012, "restarting"),
             b"\x88\x0c\x03\xf4restarting"
