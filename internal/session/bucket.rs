@@ -1,32 +1,32 @@
-//! A token bucket in eight bytes.
+//! The rate limit of a client's messages: a token bucket in eight bytes.
 
 use crate::session::Limits;
 
-/// How many messages a client may still send.
+/// The number of messages that a client may still send.
 #[derive(Debug, Clone, Copy)]
 pub struct Bucket {
-    /// Negative: so many were dropped in a row.
+    /// The tokens left; a negative level is the number of messages dropped in a row.
     level: i32,
-    /// Second of the last refill.
+    /// The second of the last refill.
     at_s: u32,
 }
 
-/// What to do with a message.
+/// The decision about one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Look at it.
+    /// Handle the message; it is within the limit.
     Take,
-    /// Too many: drop it; `first` of a row is worth telling.
+    /// Drop the message, because the client exceeds its rate. Only the first of a run is reported.
     Drop {
-        /// The first of a row.
+        /// Set for the first dropped message of a run.
         first: bool,
     },
-    /// The client does not listen.
+    /// Disconnect the client, because it keeps sending in spite of dropped messages.
     End,
 }
 
 impl Bucket {
-    /// A full bucket.
+    /// Creates a full token bucket.
     pub fn new(limits: &Limits, now_s: u32) -> Self {
         Self {
             level: burst(limits),
@@ -34,7 +34,7 @@ impl Bucket {
         }
     }
 
-    /// Counts one message.
+    /// Counts one message and decides about it.
     pub fn take(&mut self, limits: &Limits, now_s: u32) -> Verdict {
         let earned = now_s
             .saturating_sub(self.at_s)
@@ -62,24 +62,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_then_the_average_then_the_end() {
+    fn burst_then_average_rate_then_disconnect() {
         let limits = Limits {
             message_burst: 3,
             messages_per_second: 2,
             ..Limits::default()
         };
-        let mut bucket = Bucket::new(&limits, 0);
-        let at = |bucket: &mut Bucket, s| bucket.take(&limits, s);
-        assert_eq!([0, 0, 0].map(|s| at(&mut bucket, s)), [Verdict::Take; 3]);
-        assert_eq!(at(&mut bucket, 0), Verdict::Drop { first: true });
-        assert_eq!(at(&mut bucket, 0), Verdict::Drop { first: false });
-        assert_eq!([1, 1].map(|s| at(&mut bucket, s)), [Verdict::Take; 2]);
+        let mut limit = Bucket::new(&limits, 0);
+        let at = |limit: &mut Bucket, s| limit.take(&limits, s);
+        assert_eq!([0, 0, 0].map(|s| at(&mut limit, s)), [Verdict::Take; 3]);
+        assert_eq!(at(&mut limit, 0), Verdict::Drop { first: true });
+        assert_eq!(at(&mut limit, 0), Verdict::Drop { first: false });
+        assert_eq!([1, 1].map(|s| at(&mut limit, s)), [Verdict::Take; 2]);
         assert_eq!(
             [1, 1, 1]
-                .map(|s| at(&mut bucket, s))
+                .map(|s| at(&mut limit, s))
                 .map(|v| matches!(v, Verdict::Drop { .. })),
             [true; 3]
         );
-        assert_eq!(at(&mut bucket, 1), Verdict::End);
+        assert_eq!(at(&mut limit, 1), Verdict::End);
     }
 }

@@ -2,43 +2,45 @@
 
 use crate::websocket::ProtocolError;
 
-/// Why a WebSocket ended. Each has a close code, a text, and an answer to «may I come back?».
+/// The reason for which a WebSocket ended. It determines the close code, the close text, and
+/// thereby the client's choice to reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The client closed, or its socket was gone.
+    /// The client closed the connection, or its socket was gone.
     Client,
-    /// The server stops. Come back after a jittered delay. Never 1000, which some clients take for good.
+    /// The server stops. The client reconnects after a jittered delay. The code is never 1000,
+    /// which some clients take as final.
     Restarting,
-    /// A message over the limit. Don't repeat it.
+    /// A message exceeded the size limit. The client must not repeat it.
     TooBig,
-    /// The client broke RFC 6455.
+    /// The client violated RFC 6455.
     Protocol,
-    /// Text that is not UTF-8.
+    /// A text message was not valid UTF-8.
     NotText,
-    /// A binary message, where the dialect knows only text.
+    /// A binary message arrived, but the protocol of the connection is text only.
     Binary,
-    /// The token expired. Come back with a new one.
+    /// The token expired. The client reconnects with a new one.
     Expired,
-    /// The issuer revoked its token.
+    /// The token was revoked by its issuer.
     Revoked,
-    /// Nothing was heard for too long. Come back.
+    /// Nothing was received for too long. The client may reconnect.
     Silent,
-    /// The client took its frames too slowly. Come back.
+    /// The client read its frames too slowly. It may reconnect.
     TooSlow,
-    /// Too many messages. Come back later.
+    /// The client sent too many messages. It may reconnect later.
     TooMany,
-    /// The server has no room. Come back later.
+    /// The server has no capacity. The client may retry later.
     Overloaded,
-    /// An operator ended it. Don't come back.
+    /// An administrator closed the connection. The client must not reconnect.
     Dismissed,
-    /// An operator ended it. Come back after a jittered delay.
+    /// An administrator closed the connection. The client reconnects after a jittered delay.
     Recalled,
-    /// The app whose guest it was ended it, with a code and a text of its own.
+    /// The app that handled the connection closed it, with its own code and text.
     App,
 }
 
 impl CloseReason {
-    /// The whole list of what ends a client of the native dialect.
+    /// All reasons that can end a client of the native protocol.
     pub const ALL: [Self; 14] = [
         Self::Client,
         Self::Restarting,
@@ -56,7 +58,8 @@ impl CloseReason {
         Self::Recalled,
     ];
 
-    /// The code in the close frame (RFC 6455 §7.4; 4000–4999 are ours).
+    /// Returns the code of the close frame (RFC 6455 section 7.4; codes 4000–4999 are private to
+    /// this server).
     pub fn code(self) -> u16 {
         match self {
             Self::Client => 1000,
@@ -75,7 +78,7 @@ impl CloseReason {
         }
     }
 
-    /// The text in the close frame, for people.
+    /// Returns the human-readable text of the close frame.
     pub fn text(self) -> &'static str {
         match self {
             Self::Client | Self::App => "",
@@ -95,7 +98,7 @@ impl CloseReason {
         }
     }
 
-    /// The metric's label and the log's word.
+    /// Returns the value of the metric's label, which the log uses too.
     pub fn label(self) -> &'static str {
         match self {
             Self::Client => "client",

@@ -1,4 +1,4 @@
-//! The native dialect's side of a connection: what to do about each message, answer and deadline.
+//! The native protocol's state of one connection: the effect of each message, response and timer.
 
 use std::sync::Arc;
 
@@ -9,78 +9,80 @@ use crate::session::bucket::{Bucket, Verdict};
 use crate::session::{CloseReason, Limits};
 use crate::stream::{Catalog, ChannelError};
 
-/// What every conversation of a server shares.
+/// The data that all sessions of a server share.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The streams.
+    /// The catalog of the streams.
     pub catalog: Arc<Catalog>,
-    /// Who may read what.
+    /// The policy that decides which user may read a topic.
     pub policy: Arc<Policy>,
-    /// What one client may do.
+    /// The limits of one client.
     pub limits: Limits,
 }
 
-/// What the shard is to do.
+/// An action that the shard must take.
 #[derive(Debug)]
 pub enum Effect {
-    /// Nothing.
+    /// Take no action.
     None,
-    /// Send this.
+    /// Send this reply.
     Reply(Reply),
-    /// Subscribe, answer, and send the newest frame; then tell [`Conversation::joined`].
+    /// Subscribe, reply, and send the newest frame; then call [`Session::on_subscribed`].
     Join(Channel),
-    /// The subscription stands already: answer, and send the current frame again.
+    /// Reply and send the current frame again, because the subscription is active already.
     Again(Arc<str>, Seat),
-    /// Unsubscribe and answer.
+    /// Cancel the subscription and reply.
     Leave(Arc<str>, Seat),
-    /// Ask the database whether this user may read the channel; the answer comes back through [`Conversation::answered`].
+    /// Check in the database whether this user may read the channel. The result comes back through
+    /// [`Session::on_permission`].
     Ask(Channel),
-    /// Verify a new token; the result comes back through [`Conversation::authenticated`].
+    /// Verify a new token. The result comes back through [`Session::on_reauth`].
     Verify(String),
-    /// End the connection.
+    /// Close the connection for this reason.
     Close(CloseReason),
 }
 
-/// Why a new token does not take the old one's place.
+/// The reason for which a new token does not replace the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unverified {
-    /// It opens nothing; what is wrong with it.
+    /// The token is invalid; the text names the mistake.
     Refused(String),
-    /// Nobody can say now, and it may be good.
+    /// The token could not be checked now; it may be valid.
     Later(String),
 }
 
-/// Where the shard keeps a subscription; the conversation only remembers it.
+/// The position of a subscription in its shard. The shard assigns it, and the session only stores
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
-    /// The shard's room.
+    /// The index of the room in its shard.
     pub room: u32,
-    /// The place among the room's members.
+    /// The index among the room's members.
     pub place: u32,
 }
 
-/// A channel that the client asked for.
+/// A channel that the client subscribed to.
 #[derive(Debug)]
 struct Held {
     name: Arc<str>,
-    /// None: whether the client may have it is still being asked.
+    /// The position in the room, or `None` while the permission check is pending.
     seat: Option<Seat>,
 }
 
-/// See the module's documentation.
+/// The session of one native connection.
 #[derive(Debug)]
 pub struct Conversation {
     principal: Arc<Principal>,
     held: Vec<Held>,
     bucket: Bucket,
-    /// A new token is being verified: one at a time.
+    /// Set while a new token is being verified; only one is verified at a time.
     verifying: bool,
-    /// The client was told that its token ends.
+    /// Set once the client was notified that its token expires soon.
     warned: bool,
 }
 
 impl Conversation {
-    /// A conversation with somebody whose token was verified.
+    /// Creates the session of a client whose token was verified.
     pub fn new(principal: Arc<Principal>, limits: &Limits, now_s: u32) -> Self {
         Self {
             principal,
@@ -91,12 +93,13 @@ impl Conversation {
         }
     }
 
-    /// Who is there.
+    /// Returns the verified principal of the client.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
 
-    /// Counts a message of any kind against the rate; `Some`: it must not be looked at.
+    /// Counts a message of any kind against the rate limit. Returns `Some` if the message must not
+    /// be handled.
     pub fn admit(&mut self, context: &Context, now_s: u32) -> Option<Effect> {
         match self.bucket.take(&context.limits, now_s) {
             Verdict::Take => None,
@@ -112,7 +115,7 @@ impl Conversation {
         }
     }
 
-    /// A text message.
+    /// Handles a text message and returns its effect.
     pub fn on_text(&mut self, text: &str, context: &Context) -> Effect {
         match native::decode(text) {
             Ok(Command::Subscribe { channel }) => self.subscribe(channel, context),
@@ -132,9 +135,13 @@ impl Conversation {
     }
 
     fn subscribe(&mut self, name: String, context: &Context) -> Effect {
-        if let Some(held) = self.held.iter().find(|held| *held.name == *name) {
-            return held.seat.map_or(Effect::None, |seat| {
-                Effect::Again(Arc::clone(&held.name), seat)
+        if let Some(subscription) = self
+            .held
+            .iter()
+            .find(|subscription| *subscription.name == *name)
+        {
+            return subscription.seat.map_or(Effect::None, |position| {
+                Effect::Again(Arc::clone(&subscription.name), position)
             });
         }
         let channel = match context.catalog.resolve(&name) {
@@ -156,7 +163,8 @@ impl Conversation {
             Decision::Allowed => Effect::Join(channel.clone()),
             Decision::Ask => Effect::Ask(channel.clone()),
         };
-        // One at a time: most clients hold one channel, and none so many that moving them would cost.
+        // Grown by one element at a time: most clients have one channel, and no client has so many
+        // that copying them matters.
         self.held.reserve_exact(1);
         self.held.push(Held {
             name: channel.name,
@@ -166,23 +174,32 @@ impl Conversation {
     }
 
     fn unsubscribe(&mut self, name: String) -> Effect {
-        let Some(index) = self.held.iter().position(|held| *held.name == *name) else {
+        let Some(index) = self
+            .held
+            .iter()
+            .position(|subscription| *subscription.name == *name)
+        else {
             return error(
                 ErrorCode::UnknownChannel,
                 "not subscribed to this channel".into(),
                 Some(name),
             );
         };
-        let held = self.held.swap_remove(index);
-        match held.seat {
-            Some(seat) => Effect::Leave(held.name, seat),
-            None => Effect::Reply(Reply::Unsubscribed(held.name)),
+        let subscription = self.held.swap_remove(index);
+        match subscription.seat {
+            Some(position) => Effect::Leave(subscription.name, position),
+            None => Effect::Reply(Reply::Unsubscribed(subscription.name)),
         }
     }
 
-    /// The database's answer to [`Effect::Ask`]. None: it could not be asked; a subscription that stands is then kept.
+    /// Handles the result of [`SessionEffect::CheckPermission`]. `None` means that the database was
+    /// unavailable; an active subscription is then kept.
     pub fn answered(&mut self, channel: Channel, allowed: Option<bool>) -> Vec<Effect> {
-        let Some(index) = self.held.iter().position(|held| held.name == channel.name) else {
+        let Some(index) = self
+            .held
+            .iter()
+            .position(|subscription| subscription.name == channel.name)
+        else {
             return Vec::new();
         };
         match (allowed, self.held[index].seat) {
@@ -201,51 +218,63 @@ impl Conversation {
         }
     }
 
-    /// The client may not have this channel (any more).
+    /// Cancels a subscription that the client is not allowed to have, or no longer.
     fn give_up(&mut self, index: usize) -> Vec<Effect> {
-        let held = self.held.swap_remove(index);
-        let leave = held
+        let subscription = self.held.swap_remove(index);
+        let leave = subscription
             .seat
-            .map(|seat| Effect::Leave(Arc::clone(&held.name), seat));
-        std::iter::once(forbidden(held.name.to_string()))
+            .map(|position| Effect::Leave(Arc::clone(&subscription.name), position));
+        std::iter::once(forbidden(subscription.name.to_string()))
             .chain(leave)
             .collect()
     }
 
-    /// The shard subscribed: remembers where. The name becomes the shard's own copy, shared by all who hold it.
-    pub fn joined(&mut self, name: &Arc<str>, seat: Seat) {
-        if let Some(held) = self.held.iter_mut().find(|held| held.name == *name) {
-            *held = Held {
+    /// Stores the position of a new subscription. The name becomes the shard's own copy, which all
+    /// its subscribers share.
+    pub fn joined(&mut self, name: &Arc<str>, position: Seat) {
+        if let Some(subscription) = self
+            .held
+            .iter_mut()
+            .find(|subscription| subscription.name == *name)
+        {
+            *subscription = Held {
                 name: Arc::clone(name),
-                seat: Some(seat),
+                seat: Some(position),
             };
         }
     }
 
-    /// The subscription moved within its room.
-    pub fn moved(&mut self, seat: Seat) {
-        let seats = self.held.iter_mut().filter_map(|held| held.seat.as_mut());
-        for held in seats.filter(|held| held.room == seat.room) {
-            held.place = seat.place;
+    /// Updates a subscription that moved within its room.
+    pub fn moved(&mut self, position: Seat) {
+        let positions = self
+            .held
+            .iter_mut()
+            .filter_map(|subscription| subscription.seat.as_mut());
+        for current in positions.filter(|current| current.room == position.room) {
+            current.place = position.place;
         }
     }
 
-    /// Every subscription that stands.
+    /// Returns the positions of all active subscriptions.
     pub fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.held.iter().filter_map(|held| held.seat)
+        self.held
+            .iter()
+            .filter_map(|subscription| subscription.seat)
     }
 
-    /// The names of every channel that the client holds or is being asked about.
+    /// Returns the names of all channels that are subscribed or waiting for a permission check.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
-        self.held.iter().map(|held| &held.name)
+        self.held.iter().map(|subscription| &subscription.name)
     }
 
-    /// The connection ends: forgets every subscription, which the shard has given back.
+    /// Forgets all subscriptions, because the connection ends. The shard has removed them from its
+    /// rooms.
     pub fn leave_all(&mut self) {
         self.held = Vec::new();
     }
 
-    /// The result of [`Effect::Verify`]. Channels that the new token does not plainly grant are asked for again, or given up at once.
+    /// Handles the result of [`SessionEffect::VerifyToken`]. Channels that the new token does not
+    /// grant directly are checked again or cancelled.
     pub fn authenticated(
         &mut self,
         result: Result<Principal, Unverified>,
@@ -264,7 +293,8 @@ impl Conversation {
             Err(Unverified::Refused(reason)) => {
                 return vec![error(ErrorCode::Unauthorized, reason, None)];
             }
-            // Whoever is told «unauthorized» connects anew, which is what a server that is too busy needs least.
+            // The error `unauthorized` would make the client reconnect, which a server that is too
+            // busy should avoid.
             Err(Unverified::Later(reason)) => {
                 return vec![error(ErrorCode::Unavailable, reason, None)];
             }
@@ -275,7 +305,8 @@ impl Conversation {
         effects
     }
 
-    /// Goes on with a new token of the same user, which nobody asked us for and so nobody is told of.
+    /// Replaces the principal after a token renewal for the same user. The client did not request
+    /// it, so it gets no reply.
     pub fn succeeded_by(&mut self, principal: Arc<Principal>, context: &Context) -> Vec<Effect> {
         self.principal = principal;
         self.warned = false;
@@ -296,7 +327,8 @@ impl Conversation {
         effects
     }
 
-    /// The clock shows `unix_s`: what the token's expiry asks for.
+    /// Handles the time `unix_s`: warns about a token that expires soon, or closes the connection
+    /// when it has expired or was revoked.
     pub fn on_time(&mut self, unix_s: i64, limits: &Limits) -> Effect {
         let at = self.principal.expires_at_s();
         if self.principal.is_revoked() {
@@ -312,7 +344,7 @@ impl Conversation {
         Effect::None
     }
 
-    /// When [`Conversation::on_time`] will next have something to say, Unix seconds.
+    /// Returns the Unix second at which [`Session::on_timer`] is due next.
     pub fn next_time(&self, limits: &Limits) -> i64 {
         let at = self.principal.expires_at_s();
         if self.warned {

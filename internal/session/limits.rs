@@ -1,23 +1,28 @@
-//! What one client may do.
+//! The limits of one client.
 
-/// The named limits of a session. Durations are whole seconds: the shards' timer wheel turns once a second.
+/// The named limits of a session. Durations are whole seconds, because the shards' timer wheel
+/// advances once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest message, in bytes, all fragments together. Over it: close 1009.
+    /// The largest message in bytes, over all its fragments. A larger one closes the connection
+    /// with 1009.
     pub message_bytes: u32,
-    /// Most channels at a time. Over it: error `too_many_channels`.
+    /// The maximum number of channels at a time. A further one causes the error
+    /// `too_many_channels`.
     pub channels: usize,
-    /// Messages per second, on average. Over it: error `rate_limited`, and the message is dropped.
+    /// The average number of messages per second. Further ones are dropped with the error
+    /// `rate_limited`.
     pub messages_per_second: u32,
-    /// Messages at once before the average counts; as many again dropped in a row: close 4429.
+    /// The messages allowed at once on top of the average. If as many again are dropped in a row,
+    /// the connection is closed with 4429.
     pub message_burst: u32,
-    /// A client that says nothing for this long is pinged.
+    /// The time without input after which a client is pinged, in seconds.
     pub heartbeat_s: u32,
-    /// A client that says nothing for this long is closed with 4408.
+    /// The time without input after which a client is closed with 4408, in seconds.
     pub silence_s: u32,
-    /// A client whose socket has been full for this long is closed with 4413.
+    /// The time for which a client's socket may be full before it is closed with 4413, in seconds.
     pub behind_s: u32,
-    /// How long before the token's expiry the client is told.
+    /// The notice period before the token expires, in seconds.
     pub expiry_notice_s: u32,
 }
 

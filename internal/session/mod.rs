@@ -1,4 +1,5 @@
-//! One client's life as a state machine: messages in, effects out. No socket, no task, no clock.
+//! The session of a native client as a state machine: messages in, effects out. It uses no socket,
+//! no task and no clock.
 
 mod bucket;
 mod close;
