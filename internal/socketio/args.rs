@@ -5,17 +5,18 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeTuple as _, Serializer};
 use serde_json::Value;
 
-/// What stands behind an event's name. Binary arguments are placeholders (`{"_placeholder":true,"num":0}`) for the attachments.
+/// The arguments after an event's name. Binary arguments are placeholders
+/// (`{"_placeholder":true,"num":0}`) for the attachments.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Args {
-    /// In order.
+    /// The arguments in the order of the message.
     pub values: Vec<Value>,
-    /// What the placeholders stand for.
+    /// The binary attachments that the placeholders refer to, by index.
     pub attachments: Vec<Bytes>,
 }
 
 impl Args {
-    /// Arguments without attachments.
+    /// Creates arguments without attachments.
     pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
         Self {
             values: values.into_iter().collect(),
@@ -24,7 +25,8 @@ impl Args {
     }
 }
 
-/// As the crate's encoder wants several arguments: a tuple, with bytes where the placeholders are.
+/// Serializes as the crate's encoder expects several arguments: a tuple, with bytes in place of the
+/// placeholders.
 impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.values.len())?;
@@ -38,7 +40,7 @@ impl Serialize for Args {
     }
 }
 
-/// One argument, whatever it is: an array stays one.
+/// A single argument of any type. It is wrapped in a tuple, so that an array stays one argument.
 pub(super) struct One<'a, T: ?Sized>(pub(super) &'a T);
 
 impl<T: Serialize + ?Sized> Serialize for One<'_, T> {
@@ -49,7 +51,7 @@ impl<T: Serialize + ?Sized> Serialize for One<'_, T> {
     }
 }
 
-/// A value with its placeholders replaced. One that stands for nothing stays what it is: plain JSON.
+/// A value whose placeholders are replaced. A placeholder without an attachment stays plain JSON.
 struct Filled<'a> {
     value: &'a Value,
     attachments: &'a [Bytes],
@@ -95,7 +97,8 @@ impl Filled<'_> {
     }
 }
 
-/// The arguments behind the name in an event's JSON array; none if it is no such thing.
+/// Splits an event's JSON array into its name and its arguments. Returns `None` if the text is not
+/// such an array.
 pub(super) fn arguments(text: &str) -> Option<(String, Vec<Value>)> {
     let mut values = match serde_json::from_str(text) {
         Ok(Value::Array(values)) => values.into_iter(),

@@ -2,26 +2,31 @@
 
 use std::time::Duration;
 
-/// See each field.
+/// The settings of Socket.IO on a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// How often a client is pinged.
+    /// The interval between two pings to a client.
     pub ping_interval: Duration,
-    /// How long it may take to answer a ping.
+    /// The time in which a client must answer a ping.
     pub ping_timeout: Duration,
-    /// Largest packet in, and largest answer to a poll, in bytes; clients are told.
+    /// The largest incoming packet, and the largest response to a poll, in bytes. The handshake
+    /// announces it.
     pub max_payload_bytes: usize,
-    /// From the session's opening until it joins a namespace, and from there to the first event where apps share a namespace.
+    /// The time from the opening of the session until it joins a namespace, and from there to the
+    /// first event if apps share the namespace.
     pub connect_timeout: Duration,
-    /// How long a client may take to change from polling to a WebSocket.
+    /// The time in which a client must complete the upgrade from polling to a WebSocket.
     pub upgrade_timeout: Duration,
-    /// Packets that wait for a client's socket or next poll, beside what its mailbox holds.
+    /// The packets that may wait for a client's socket or its next poll, in addition to its
+    /// mailbox.
     pub buffered_packets: usize,
-    /// For how long these may be full before the client is ended as too slow.
+    /// The time for which that buffer may be full before the client is disconnected as too slow.
     pub behind: Duration,
-    /// Messages per second from a client, on average. Over it: `error`, and the message is dropped.
+    /// The average number of messages per second from a client. Further ones are dropped with an
+    /// `error`.
     pub messages_per_second: u32,
-    /// Messages at once before the average counts; as many again dropped in a row, or waiting: the client is ended.
+    /// The messages allowed at once on top of the average. The client is disconnected if as many
+    /// again are dropped in a row, or are waiting.
     pub message_burst: u32,
 }
 

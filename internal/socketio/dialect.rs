@@ -1,4 +1,4 @@
-//! What an app says on Socket.IO.
+//! The interface of an app that uses Socket.IO.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,70 +10,80 @@ use tokio::time::Instant;
 use crate::hub::exchange::{Event, Mailbox};
 use crate::socketio::{Ack, Args, Link};
 
-/// One app's Socket.IO. Apps of one listener may share a namespace: then a socket is locked to the app that claims it, or that owns its first
-/// event; nothing is said before, and events of another app's are answered with `error`.
+/// The Socket.IO protocol of one app.
+///
+/// Several apps of one listener may share a namespace. A socket is then assigned to the app that
+/// claims it, or to the app of its first event. Nothing is sent before that, and events of another
+/// app get an `error`.
 pub trait Dialect: Send + Sync {
-    /// The namespaces that it answers: `/`, `/ws`.
+    /// Returns the app's namespaces, such as `/` or `/ws`.
     fn namespaces(&self) -> &'static [&'static str];
 
-    /// Whether an event is one of this app's, so that a socket's first event tells whose it is.
+    /// Returns whether an event belongs to this app, so that the first event of a socket determines
+    /// its app.
     fn owns(&self, event: &str) -> bool;
 
-    /// Whether a socket is this app's before it says anything, because of its headers.
-    fn claims(&self, _link: &Link) -> bool {
+    /// Returns whether a socket belongs to this app by its headers, before its first event.
+    fn claims(&self, _socket: &Link) -> bool {
         false
     }
 
-    /// How long its clients may take to answer a ping, where that is longer than the others'. It counts for all of the listener, since the
-    /// handshake that says so comes before anybody knows whose a socket is.
+    /// Returns the time in which its clients must answer a ping, if it is longer than the default.
+    ///
+    /// It applies to the whole listener, because the handshake announces it before the app of a
+    /// socket is known.
     fn ping_timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// A socket is there. `auth` is what the client gave with its connection. None: there is no place for it, and it is disconnected.
-    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)>;
+    /// Handles a new socket; `auth` is the data that the client connected with. Returns `None` if
+    /// there is no capacity; the socket is then disconnected.
+    fn connect(&self, socket: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)>;
 
-    /// How an event of the exchange is written on a namespace: each of these is one emit. Nothing: this dialect has no word for it.
+    /// Encodes an event of the bus for a namespace, one emit per item. Returns an empty list if the
+    /// app does not expose the event.
     fn write(&self, namespace: &str, event: &Event) -> Vec<Emit>;
 }
 
-/// One socket's conversation. Dropped when the socket is gone, like whatever it is just waiting for.
+/// The handler of one socket. It is dropped when the socket is gone, even during an `.await`.
 pub trait Talk: Send {
-    /// The client says something. The next message waits until this is done; events of the exchange do not. It may be dropped at any
-    /// `.await`, so what must hold is done between them.
-    fn hear<'a>(&'a mut self, heard: Heard) -> BoxFuture<'a, ()>;
+    /// Handles an event from the client.
+    ///
+    /// The next event waits until this one is done; events of the bus do not wait. The future may
+    /// be dropped at any `.await`, so state changes that belong together must not span one.
+    fn hear<'a>(&'a mut self, event: Heard) -> BoxFuture<'a, ()>;
 
-    /// When [`Talk::on_time`] wants to be called.
+    /// Returns the time of the next [`SocketHandler::on_timer`] call, or `None`.
     fn next_time(&self) -> Option<Instant> {
         None
     }
 
-    /// That time has come.
+    /// Handles the timer that [`SocketHandler::next_timer`] set.
     fn on_time(&mut self) {}
 }
 
-/// A message of a client.
+/// An event from a client.
 #[derive(Debug)]
 pub struct Heard {
-    /// The event's name.
+    /// The name of the event.
     pub event: String,
-    /// Its arguments.
+    /// The arguments of the event.
     pub args: Args,
-    /// To be sent once, if the client asked for it.
+    /// The acknowledgement to send once, if the client requested it.
     pub ack: Option<Ack>,
 }
 
-/// An event with one argument, on its way to a client.
+/// An event with one argument, to be sent to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emit {
-    /// The event's name.
+    /// The name of the event.
     pub name: Arc<str>,
-    /// JSON text.
+    /// The argument as JSON text.
     pub payload: Arc<str>,
 }
 
 impl Emit {
-    /// `payload` is JSON text.
+    /// Creates an emit; `payload` must be JSON text.
     pub fn new(name: impl Into<Arc<str>>, payload: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),

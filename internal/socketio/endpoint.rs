@@ -1,4 +1,4 @@
-//! `/socket.io/` of a listener, for all its apps.
+//! The Socket.IO service of a listener, at `/socket.io/`, for all its apps.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -24,25 +24,26 @@ use crate::socketio::socket::{Hall, serve};
 use crate::socketio::transport::HEAD_START;
 use crate::socketio::{Config, Dialect, Link, Transport};
 
-/// Where every Socket.IO client asks.
+/// The path that all Socket.IO clients use.
 const PATH: &str = "/socket.io";
-/// Attachments of one event.
+/// The maximum number of attachments per event.
 const MAX_ATTACHMENTS: usize = 64;
-/// How long clients that take nothing may hold up the end of the others.
+/// The time that slow clients may delay the end of the others during the shutdown.
 const CLOSING: Duration = Duration::from_millis(500);
 
-/// Speaks Socket.IO; see the module's documentation.
+/// The Socket.IO service of a listener; see the module's documentation.
 pub type Endpoint = Transport<SocketIoService<Nowhere>>;
 
 impl Endpoint {
-    /// An endpoint for these apps. When the server stops it ends every socket, so that they can come back elsewhere.
-    pub fn start(config: &Config, dialects: &[Arc<dyn Dialect>], drain: &Drain) -> Arc<Self> {
+    /// Creates the service for these apps. When the server stops, the service disconnects every
+    /// socket, so that the clients can reconnect to another server.
+    pub fn start(config: &Config, apps: &[Arc<dyn Dialect>], drain: &Drain) -> Arc<Self> {
         let limit = config.max_payload_bytes;
         let parser = ParserConfig::common()
             .max_incoming_binary_buf_size(limit)
             .max_incoming_binaries(MAX_ATTACHMENTS)
             .packet_completion_timeout(config.connect_timeout);
-        let longer = dialects.iter().filter_map(|dialect| dialect.ping_timeout());
+        let longer = apps.iter().filter_map(|app| app.ping_timeout());
         let (service, io) = SocketIo::builder()
             .req_path(PATH)
             .ping_interval(config.ping_interval.saturating_sub(HEAD_START))
@@ -56,22 +57,22 @@ impl Endpoint {
             .with_parser(parser)
             .build_with_inner_svc(Nowhere);
         let closed = CancellationToken::new();
-        let mut namespaces: Vec<_> = dialects
+        let mut namespaces: Vec<_> = apps
             .iter()
-            .flat_map(|dialect| dialect.namespaces())
+            .flat_map(|app| app.namespaces())
             .copied()
             .collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         for namespace in namespaces {
-            let speaks = |dialect: &&Arc<dyn Dialect>| dialect.namespaces().contains(&namespace);
-            let dialects = dialects.iter().filter(speaks).cloned().collect();
+            let serves = |app: &&Arc<dyn Dialect>| app.namespaces().contains(&namespace);
+            let apps = apps.iter().filter(serves).cloned().collect();
             open(
                 &io,
                 namespace,
                 Arc::new(Hall {
                     config: config.clone(),
-                    dialects,
+                    dialects: apps,
                     closed: closed.clone(),
                 }),
                 drain,
@@ -80,7 +81,7 @@ impl Endpoint {
         let stopping = drain.clone();
         drain.spawn(async move {
             stopping.stopping().await;
-            // It tells the clients, but no handler of ours: their tasks are told here.
+            // This notifies the clients but not the socket tasks, which the token below ends.
             let _ = timeout(CLOSING, io.close()).await;
             closed.cancel();
         });
@@ -88,14 +89,19 @@ impl Endpoint {
     }
 }
 
-/// Everything is ready for a socket's first message before the client hears that it is connected; its task starts right after.
-fn open(io: &SocketIo, namespace: &'static str, hall: Arc<Hall>, drain: &Drain) {
-    let (config, closed, stopping) = (hall.config.clone(), hall.closed.clone(), drain.clone());
+/// Opens a namespace. The inbox of a socket is ready before the client learns that it is connected;
+/// its task starts right after.
+fn open(io: &SocketIo, namespace: &'static str, context: Arc<Hall>, drain: &Drain) {
+    let (config, closed, stopping) = (
+        context.config.clone(),
+        context.closed.clone(),
+        drain.clone(),
+    );
     let prepare = move |socket: SocketRef| {
         let inbox = Inbox::new(&config, &closed);
         let ended = inbox.clone();
         socket.extensions.insert(inbox);
-        socket.on_fallback(async |posted: Posted| posted.never());
+        socket.on_fallback(async |enqueue: Posted| enqueue.never());
         socket.on_disconnect(move || {
             ended.end();
             ready(())
@@ -107,25 +113,25 @@ fn open(io: &SocketIo, namespace: &'static str, hall: Arc<Hall>, drain: &Drain) 
         })
     };
     let drain = drain.clone();
-    let enter = move |socket: SocketRef, TryData(auth): TryData<Value>| {
-        if let Some(letters) = socket
+    let start_task = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        if let Some(messages) = socket
             .extensions
             .get::<Inbox>()
             .and_then(|inbox| inbox.open())
         {
             drain.spawn(serve(
-                Arc::clone(&hall),
+                Arc::clone(&context),
                 Link::new(socket),
                 auth.unwrap_or_default(),
-                letters,
+                messages,
             ));
         }
         ready(())
     };
-    io.ns(namespace, enter.with(prepare));
+    io.ns(namespace, start_task.with(prepare));
 }
 
-/// Whatever is not the crate's; nothing gets there.
+/// The service for requests that are not the crate's; none reaches it.
 #[derive(Debug, Clone, Copy)]
 pub struct Nowhere;
 

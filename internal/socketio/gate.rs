@@ -1,4 +1,5 @@
-//! What the HTTP side must know of somebody who answers whole addresses by himself, WebSockets among them.
+//! The interface of a service mounted under a path prefix that handles its own requests and
+//! WebSocket upgrades.
 
 use std::net::SocketAddr;
 
@@ -8,41 +9,44 @@ use http::request::Parts;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A connection behind its `101`.
+/// An upgraded connection, after the `101` response.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// Where a request comes from; an extension of each.
+/// The address of the TCP peer, stored in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// What a request wants.
+/// The kind of a request, which decides how it is counted and handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// A WebSocket.
+    /// Set if the request asks for a WebSocket.
     pub websocket: bool,
-    /// A session that is not there yet. It outlives the request, so it is counted against a limit of its own.
+    /// Set if the request opens a new session. A session outlives the request, so it has its own
+    /// limit.
     pub opens: bool,
 }
 
-/// Addresses beside the routes. The HTTP side has judged the origin and counted the connection before it asks.
+/// A service with its own paths. Before each call, the HTTP side has checked the origin and counted
+/// the connection.
 pub trait Gate: Send + Sync {
-    /// Whether a path is one of them.
+    /// Returns whether a path belongs to this service.
     fn has(&self, path: &str) -> bool;
 
-    /// Largest body of a request, in bytes.
+    /// Returns the largest request body in bytes.
     fn body_limit(&self) -> usize;
 
-    /// What a request wants, or the answer if it can't be had.
+    /// Classifies a request.
     ///
     /// # Errors
-    /// The answer.
+    ///
+    /// Returns the response if the request is not valid.
     fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>>;
 
-    /// Answers a request that wants no WebSocket. It may wait as long as a poll does.
+    /// Handles a request that asks for no WebSocket. It may take as long as a poll does.
     fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;
 
-    /// Takes a WebSocket for which `101` was answered.
-    fn adopt(&self, line: Box<dyn Duplex>, head: Request<()>);
+    /// Takes over a WebSocket for which `101` was sent.
+    fn adopt(&self, stream: Box<dyn Duplex>, head: Request<()>);
 }

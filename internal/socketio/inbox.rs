@@ -1,4 +1,4 @@
-//! What a client has said and its task has not yet heard: bounded, and in order.
+//! The messages of a client that its task has not handled yet: limited, and in order.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,18 +15,20 @@ use tokio_util::sync::CancellationToken;
 use crate::socketio::args::arguments;
 use crate::socketio::{Ack, Args, Config, Heard};
 
-/// An extension of the socket. Filled by whatever task reads the transport, emptied by the socket's own.
+/// The inbox of a socket, stored in its extensions. The task that reads the transport fills it, and
+/// the socket's own task empties it.
 #[derive(Clone)]
 pub(super) struct Inbox(Arc<Shared>);
 
 struct Shared {
     sender: mpsc::Sender<Letter>,
-    /// Of the letters that wait. Relaxed: it is a bound, and orders nothing.
+    /// The bytes of the waiting messages. Relaxed ordering suffices: it is only a limit and sorts
+    /// nothing.
     bytes: AtomicUsize,
     max_bytes: usize,
-    /// Until the socket's task takes it, once.
+    /// The receiving half, until the socket's task takes it once.
     receiver: Mutex<Option<mpsc::Receiver<Letter>>>,
-    /// The client has gone.
+    /// Cancelled when the client has disconnected.
     gone: CancellationToken,
 }
 
@@ -35,14 +37,14 @@ struct Letter {
     ack: Option<Ack>,
 }
 
-/// The task's end.
+/// The receiving half of an inbox, for the socket's task.
 pub(super) struct Letters {
     receiver: mpsc::Receiver<Letter>,
     shared: Arc<Shared>,
 }
 
 impl Inbox {
-    /// `closed`: every client is gone.
+    /// Creates an inbox; `closed` is cancelled when all clients are disconnected.
     pub(super) fn new(config: &Config, closed: &CancellationToken) -> Self {
         let (sender, receiver) =
             mpsc::channel(usize::try_from(config.message_burst).unwrap_or(1).max(1));
@@ -55,7 +57,7 @@ impl Inbox {
         }))
     }
 
-    /// To be called once.
+    /// Takes the receiving half. Returns `None` on every further call.
     pub(super) fn open(&self) -> Option<Letters> {
         let receiver = self
             .0
@@ -69,16 +71,16 @@ impl Inbox {
         })
     }
 
-    /// The client has gone.
+    /// Marks the client as disconnected.
     pub(super) fn end(&self) {
         self.0.gone.cancel();
     }
 
-    /// Whether the letter could be put with the others.
-    fn post(&self, letter: Letter) -> bool {
-        let bytes = letter.bytes();
+    /// Adds a message. Returns `false` if a limit is exceeded.
+    fn post(&self, message: Letter) -> bool {
+        let bytes = message.bytes();
         let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        before.saturating_add(bytes) <= self.0.max_bytes && self.0.sender.try_send(letter).is_ok()
+        before.saturating_add(bytes) <= self.0.max_bytes && self.0.sender.try_send(message).is_ok()
     }
 }
 
@@ -97,7 +99,7 @@ impl Letter {
         }
     }
 
-    /// None: it is no event that anybody could understand.
+    /// Parses the message. Returns `None` if it is not a valid event.
     fn read(self) -> Option<Heard> {
         let Value::Str(text, attachments) = self.value else {
             return None;
@@ -116,34 +118,36 @@ impl Letter {
 }
 
 impl Letters {
-    /// The next message. Cancel-safe.
+    /// Returns the next event, or `None` once the inbox is closed. This method is cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Heard> {
         loop {
-            let letter = self.receiver.recv().await?;
+            let message = self.receiver.recv().await?;
             self.shared
                 .bytes
-                .fetch_sub(letter.bytes(), Ordering::Relaxed);
-            if let Some(heard) = letter.read() {
-                return Some(heard);
+                .fetch_sub(message.bytes(), Ordering::Relaxed);
+            if let Some(event) = message.read() {
+                return Some(event);
             }
         }
     }
 
-    /// The next message that lies here already.
+    /// Returns the next event that is already in the inbox.
     pub(super) fn left(&mut self) -> Option<Heard> {
         self.receiver.try_recv().ok()?.read()
     }
 
-    /// Resolves when the client is gone.
+    /// Returns a token that is cancelled when the client has disconnected.
     pub(super) fn gone(&self) -> CancellationToken {
         self.shared.gone.clone()
     }
 }
 
-/// Puts a message into the inbox while the transport's task still holds it, so that order is kept; there is never one of it.
+/// An extractor that puts a message into the inbox while the transport's task still holds it, so
+/// that the order is kept. It has no values.
 pub(super) struct Posted(Infallible);
 
-/// The message is in the inbox. An error, so that the crate starts no task for it.
+/// The outcome of every extraction. It is an error, so that the crate starts no task for the
+/// message.
 #[derive(Debug)]
 pub(super) struct Queued;
 
@@ -166,12 +170,13 @@ impl FromMessageParts<LocalAdapter> for Posted {
         let Some(inbox) = socket.extensions.get::<Inbox>() else {
             return Err(Queued);
         };
-        let answer = ack
+        let reply = ack
             .and_then(|_| AckSender::from_message_parts(socket, value, ack).ok())
             .map(Ack);
         let value = std::mem::replace(value, Value::Bytes(bytes::Bytes::new()));
-        if !inbox.post(Letter { value, ack: answer }) {
-            // Whoever sends faster than it is heard is no client of ours. If even this has no room, the heartbeat ends it.
+        if !inbox.post(Letter { value, ack: reply }) {
+            // A client that sends faster than its messages are handled is disconnected. If even
+            // this packet has no room, the heartbeat ends it.
             inbox.end();
             let _ = Arc::clone(socket).disconnect();
         }
@@ -180,7 +185,7 @@ impl FromMessageParts<LocalAdapter> for Posted {
 }
 
 impl Posted {
-    /// For the handler that is never called.
+    /// Proves that the handler with this extractor is never called.
     pub(super) fn never(self) {
         match self.0 {}
     }

@@ -1,4 +1,4 @@
-//! A socket, as an app may use it.
+//! The handle to a socket that an app uses.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,18 +12,18 @@ use socketioxide::extract::{AckSender, SocketRef};
 use crate::socketio::args::One;
 use crate::socketio::{Args, Emit, PeerAddress};
 
-/// A connected socket of one namespace. Clones are the same one.
+/// A handle to a connected socket of one namespace. Clones refer to the same socket.
 #[derive(Clone)]
 pub struct Link {
     socket: SocketRef,
 }
 
-/// Why nothing could be sent.
+/// The reason for which nothing could be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsent {
-    /// Everything that may wait for the client waits.
+    /// The client's buffer of outgoing packets is full.
     Full,
-    /// The client is gone.
+    /// The client has disconnected.
     Gone,
 }
 
@@ -32,27 +32,28 @@ impl Link {
         Self { socket }
     }
 
-    /// The socket's id, as the client knows it.
+    /// Returns the socket's id, as the client knows it.
     pub fn id(&self) -> String {
         self.socket.id.to_string()
     }
 
-    /// Which namespace.
+    /// Returns the namespace of the socket.
     pub fn namespace(&self) -> &str {
         self.socket.ns()
     }
 
-    /// A header of the request that opened the session; none if it is not text.
+    /// Returns a header of the request that opened the session, or `None` if it is missing or not
+    /// text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.socket.req_parts().headers.get(name)?.to_str().ok()
     }
 
-    /// The query of the request that opened the session.
+    /// Returns the query of the request that opened the session.
     pub fn query(&self) -> &str {
         self.socket.req_parts().uri.query().unwrap_or_default()
     }
 
-    /// Where that request came from.
+    /// Returns the peer address of that request.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.socket
             .req_parts()
@@ -61,19 +62,20 @@ impl Link {
             .map(|PeerAddress(address)| *address)
     }
 
-    /// Sends an event with one argument. A client that takes nothing any more is disconnected, so that nothing is lost silently.
+    /// Sends an event with one argument. A client whose buffer is full is disconnected, so that
+    /// nothing is lost silently.
     pub fn emit(&self, name: &str, argument: &impl Serialize) {
         self.settle(self.socket.emit(name, &One(argument)));
     }
 
-    /// Sends an event with any number of arguments, attachments among them.
+    /// Sends an event with any number of arguments, including attachments.
     pub fn emit_args(&self, name: &str, args: &Args) {
         self.settle(self.socket.emit(name, args));
     }
 
-    /// Ends this socket; the client is told. It may connect again.
+    /// Disconnects this socket and notifies the client, which may connect again.
     pub fn disconnect(&self) {
-        // Full: the next heartbeat finds no room either, and ends the session.
+        // If the buffer is full, the next heartbeat finds no room either, and ends the session.
         let _ = self.socket.clone().disconnect();
     }
 
@@ -95,7 +97,7 @@ fn unsent(sent: Result<(), SendError>) -> Result<(), Unsent> {
     match sent {
         Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(Unsent::Full),
         Err(SendError::Socket(_)) => Err(Unsent::Gone),
-        // What can't be encoded is nothing that another attempt would mend.
+        // A value that cannot be encoded would fail on every attempt, so the error is dropped.
         Ok(()) | Err(SendError::Serialize(_)) => Ok(()),
     }
 }
@@ -109,13 +111,13 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The client waits for an answer to its event.
+/// The acknowledgement that a client requested for its event.
 pub struct Ack(pub(super) AckSender);
 
 impl Ack {
-    /// Answers.
+    /// Sends the acknowledgement to the client.
     pub fn send(self, args: &Args) {
-        // A client that takes nothing any more is found out by the next event or heartbeat.
+        // If the buffer is full, the next event or heartbeat detects it.
         let _ = self.0.send(args);
     }
 }

@@ -1,13 +1,16 @@
 //! Socket.IO v4 over polling and WebSocket, for the clients of older systems.
 //!
-//! The transports (sessions, polling, upgrade, heartbeat, packets) are the crate `socketioxide`'s, which is named in this module alone. Ours
-//! is everything around them: [`http`](crate::http) accepts the connections, judges origins and limits, and hands requests and upgraded
-//! sockets to a [`Gate`]; [`Endpoint`] is the gate that speaks Socket.IO. An app gives a [`Dialect`]: which namespaces it answers, which
-//! events are its own, and a [`Talk`] for each socket, beside a mailbox of its exchange.
+//! The crate `socketioxide`, which only this module uses, implements the transports: sessions,
+//! polling, upgrade, heartbeat and packets. The rest is here. [`http`](crate::http) accepts the
+//! connections, checks origins and limits, and passes requests and upgraded sockets to a
+//! [`MountedService`]; [`SocketIoMount`] is the one for Socket.IO. An app implements
+//! [`SocketIoApp`]: its namespaces, its events, and for each socket a [`SocketHandler`] and a
+//! mailbox of its event bus.
 //!
-//! One task serves a socket, counted by the drain. It hears the client's messages in the order in which they came (the crate would start
-//! a task for each, in any order), while it goes on delivering what the exchange says; it ends when the client is gone, and whatever it was
-//! just waiting for with it. What a client may leave waiting is bounded in messages and in bytes.
+//! One task serves a socket, and `Drain` counts it. The task handles the client's messages in the
+//! order of arrival (the crate would start a task for each, in any order), and meanwhile keeps
+//! delivering events from the bus. It ends when the client is gone, even during a handler's
+//! `.await`. The messages that a client may leave unhandled are limited in number and in bytes.
 
 mod args;
 mod config;

@@ -1,4 +1,4 @@
-//! What goes to a client: events of its mailbox, as its dialect writes them.
+//! The events to a client: taken from its mailbox, and encoded by its app.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,46 +10,48 @@ use crate::hub::exchange::{End, Mailbox};
 use crate::socketio::link::Unsent;
 use crate::socketio::{Dialect, Emit, Link};
 
-/// How soon a client that took nothing is tried again. The crate tells nobody when there is room.
+/// The pause before the next attempt after a client's buffer was full. The crate gives no
+/// notification when there is room.
 const RETRY: Duration = Duration::from_millis(50);
 
 pub(super) struct Outgoing {
     link: Link,
     dialect: Arc<dyn Dialect>,
     mailbox: Mailbox,
-    /// Of one event: while something is left of it the next stays in the mailbox, whose limit counts.
+    /// The unsent emits of one event. The next event stays in the mailbox, whose limit applies to
+    /// it.
     waiting: VecDeque<Emit>,
     stuck_since: Option<Instant>,
     patience: Duration,
 }
 
-/// Nothing more goes to this client.
+/// The reason for which nothing more is sent to this client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
-    /// It is gone already.
+    /// The client has disconnected already.
     Gone,
-    /// It must be ended.
+    /// The client must be disconnected.
     Ended(End),
 }
 
 impl Outgoing {
     pub(super) fn new(
-        link: Link,
-        dialect: Arc<dyn Dialect>,
+        socket: Link,
+        app: Arc<dyn Dialect>,
         mailbox: Mailbox,
-        patience: Duration,
+        slow_client: Duration,
     ) -> Self {
         Self {
-            link,
-            dialect,
+            link: socket,
+            dialect: app,
             mailbox,
             waiting: VecDeque::new(),
             stuck_since: None,
-            patience,
+            patience: slow_client,
         }
     }
 
-    /// Delivers the next event, or a little more of the last. Cancel-safe.
+    /// Delivers the next event, or continues with the current one. This method is cancel-safe.
     pub(super) async fn step(&mut self) -> Result<(), Over> {
         if self.waiting.is_empty() {
             let event = self.mailbox.recv().await.map_err(Over::Ended)?;

@@ -1,4 +1,4 @@
-//! What a request's query says, judged as the protocol's own server judges it. Pure.
+//! The query of a request, checked exactly as the reference server checks it. This module is pure.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::socketio::Ask;
 
-/// Why a request can't be had, with the protocol's number for it.
+/// An error of the Engine.IO protocol, which defines its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Transport,
@@ -16,15 +16,18 @@ enum Fault {
     Version,
 }
 
-/// What a request to an Engine.IO server wants, for [`Gate::judge`](crate::socketio::Gate::judge).
+/// Classifies a request to an Engine.IO server, for
+/// [`MountedService::classify`](crate::socketio::MountedService::classify).
 ///
 /// # Errors
-/// `400` with the protocol's number for what is wrong.
+///
+/// Returns `400` with the protocol's error number.
 pub(super) fn judge(head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
-    read(&head.method, head.uri.query()).map_err(|fault| Box::new(fault.into()))
+    read(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
 }
 
-/// Reads a query: version, transport, and whether it names a session. Whether the session is there, the sessions know.
+/// Reads the version, the transport and the session of a query. The existence of the session is not
+/// checked here.
 fn read(method: &Method, query: Option<&str>) -> Result<Ask, Fault> {
     let query = query.unwrap_or_default();
     let value = |name: &str| {
@@ -49,8 +52,8 @@ fn read(method: &Method, query: Option<&str>) -> Result<Ask, Fault> {
 }
 
 impl From<Fault> for Response<Bytes> {
-    fn from(fault: Fault) -> Self {
-        let (code, message) = match fault {
+    fn from(error: Fault) -> Self {
+        let (code, message) = match error {
             Fault::Transport => (0, "Transport unknown"),
             Fault::Method => (2, "Bad handshake method"),
             Fault::Request => (3, "Bad request"),
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn queries_are_judged_as_the_protocols_own_server_does() {
+    fn queries_are_classified_like_the_reference_server() {
         for (method, query, expected) in [
             ("GET", "EIO=4&transport=polling", Ok((false, true))),
             (
@@ -96,8 +99,8 @@ mod tests {
             ("GET", "EIO=3&transport=polling", Err(Fault::Version)),
             ("GET", "EIO=44&transport=polling", Err(Fault::Version)),
         ] {
-            let read =
-                read(&method.parse().unwrap(), Some(query)).map(|ask| (ask.websocket, ask.opens));
+            let read = read(&method.parse().unwrap(), Some(query))
+                .map(|kind| (kind.websocket, kind.opens));
             assert_eq!(read, expected, "{method} {query}");
         }
         assert_eq!(read(&Method::GET, None), Err(Fault::Transport));

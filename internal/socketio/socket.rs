@@ -1,4 +1,4 @@
-//! One socket's task: hears, delivers, and ends with the client.
+//! The task of one socket: it handles events, delivers events, and ends with the client.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,86 +15,83 @@ use crate::socketio::inbox::Letters;
 use crate::socketio::outgoing::{Outgoing, Over};
 use crate::socketio::{Config, Dialect, Heard, Link, Talk};
 
-/// Far enough never to come.
+/// A time that is far enough never to come.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What all sockets of a namespace share.
+/// The data that all sockets of a namespace share.
 pub(super) struct Hall {
     pub(super) config: Config,
-    /// At least one.
+    /// The apps of the namespace, at least one.
     pub(super) dialects: Vec<Arc<dyn Dialect>>,
-    /// The server has stopped and every client is gone.
+    /// Cancelled when the server has stopped and every client is disconnected.
     pub(super) closed: CancellationToken,
 }
 
-/// Serves a socket until it is gone.
-pub(super) async fn serve(hall: Arc<Hall>, link: Link, auth: Value, mut letters: Letters) {
-    let gone = letters.gone();
-    let pace = Pace::new(&hall.config);
-    let settled = tokio::select! {
+/// Serves a socket until it is disconnected.
+pub(super) async fn serve(context: Arc<Hall>, socket: Link, auth: Value, mut messages: Letters) {
+    let gone = messages.gone();
+    let rate_limit = Pace::new(&context.config);
+    let resolved = tokio::select! {
         biased;
         () = gone.cancelled() => return,
-        settled = settle(&hall, &link, &mut letters) => settled,
+        resolved = settle(&context, &socket, &mut messages) => resolved,
     };
-    let Some((dialect, first)) = settled else {
-        return link.disconnect();
+    let Some((app, first)) = resolved else {
+        return socket.disconnect();
     };
-    let Some((talk, mailbox)) = dialect.connect(&link, auth) else {
-        return link.disconnect();
+    let Some((handler, mailbox)) = app.connect(&socket, auth) else {
+        return socket.disconnect();
     };
-    let outgoing = Outgoing::new(
-        link.clone(),
-        Arc::clone(&dialect),
+    let sender = Outgoing::new(
+        socket.clone(),
+        Arc::clone(&app),
         mailbox,
-        hall.config.behind,
+        context.config.behind,
     );
-    let mut conversation = Conversation {
-        hall,
-        link,
-        dialect,
-        talk,
-        pace,
+    let mut task = Conversation {
+        hall: context,
+        link: socket,
+        dialect: app,
+        talk: handler,
+        pace: rate_limit,
     };
-    if let Some(over) = conversation.run(outgoing, &mut letters, first).await {
-        conversation.end(over);
+    if let Some(end) = task.run(sender, &mut messages, first).await {
+        task.end(end);
     } else {
-        conversation.hear_the_rest(&mut letters);
+        task.hear_the_rest(&mut messages);
     }
 }
 
-/// Whose socket it is, and the event that told; none if it did not tell in time.
+/// Determines the app of a socket. Returns it with the event that identified it, or `None` if no
+/// event did so in time.
 async fn settle(
-    hall: &Hall,
-    link: &Link,
-    letters: &mut Letters,
+    context: &Hall,
+    socket: &Link,
+    messages: &mut Letters,
 ) -> Option<(Arc<dyn Dialect>, Option<Heard>)> {
-    if let [only] = &*hall.dialects {
+    if let [only] = &*context.dialects {
         return Some((Arc::clone(only), None));
     }
-    if let Some(dialect) = hall.dialects.iter().find(|dialect| dialect.claims(link)) {
-        return Some((Arc::clone(dialect), None));
+    if let Some(app) = context.dialects.iter().find(|app| app.claims(socket)) {
+        return Some((Arc::clone(app), None));
     }
-    let told = async {
+    let first_event = async {
         loop {
-            let heard = letters.next().await?;
-            if let Some(dialect) = hall
-                .dialects
-                .iter()
-                .find(|dialect| dialect.owns(&heard.event))
-            {
-                return Some((Arc::clone(dialect), Some(heard)));
+            let event = messages.next().await?;
+            if let Some(app) = context.dialects.iter().find(|app| app.owns(&event.event)) {
+                return Some((Arc::clone(app), Some(event)));
             }
-            refuse(link, "unknown event");
+            reject(socket, "unknown event");
         }
     };
-    timeout(hall.config.connect_timeout, told)
+    timeout(context.config.connect_timeout, first_event)
         .await
         .ok()
         .flatten()
 }
 
-fn refuse(link: &Link, message: &str) {
-    link.emit("error", &json!({"message": message}));
+fn reject(socket: &Link, message: &str) {
+    socket.emit("error", &json!({"message": message}));
 }
 
 struct Conversation {
@@ -106,107 +103,105 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Hears and delivers. None: the client is gone.
+    /// Handles the client's events and delivers events of the bus. Returns `None` if the client
+    /// disconnected.
     async fn run(
         &mut self,
-        mut outgoing: Outgoing,
-        letters: &mut Letters,
+        mut sender: Outgoing,
+        messages: &mut Letters,
         first: Option<Heard>,
     ) -> Option<Over> {
-        let gone = letters.gone();
+        let gone = messages.gone();
         let mut next = first;
         loop {
-            let heard = match next.take() {
-                Some(heard) => heard,
+            let event = match next.take() {
+                Some(event) => event,
                 None => tokio::select! {
                     biased;
                     () = gone.cancelled() => return None,
-                    step = outgoing.step() => match step {
+                    step = sender.step() => match step {
                         Ok(()) => continue,
-                        Err(over) => return Some(over),
+                        Err(end) => return Some(end),
                     },
                     () = sleep_until(self.talk.next_time().unwrap_or_else(|| Instant::now() + NEVER)) => {
                         self.talk.on_time();
                         continue;
                     }
-                    heard = letters.next() => heard?,
+                    event = messages.next() => event?,
                 },
             };
-            match self.admit(&heard) {
+            match self.admit(&event) {
                 Admission::Hear => {}
                 Admission::Drop => continue,
                 Admission::End => return Some(Over::Ended(End::TooSlow)),
             }
-            let mut hearing = pin!(self.talk.hear(heard));
+            let mut handling = pin!(self.talk.hear(event));
             loop {
                 tokio::select! {
                     biased;
                     () = gone.cancelled() => return None,
-                    () = &mut hearing => break,
-                    step = outgoing.step() => if let Err(over) = step { return Some(over) },
+                    () = &mut handling => break,
+                    step = sender.step() => if let Err(end) = step { return Some(end) },
                 }
             }
         }
     }
 
-    /// Whether a message is to be heard at all.
-    fn admit(&mut self, heard: &Heard) -> Admission {
+    /// Decides whether an event is passed to the handler.
+    fn admit(&mut self, event: &Heard) -> Admission {
         match self.pace.take(Instant::now()) {
             Admission::Hear => {}
             Admission::Drop => {
                 if self.pace.dropped == 1 {
-                    refuse(&self.link, "too many messages; slow down");
+                    reject(&self.link, "too many messages; slow down");
                 }
                 return Admission::Drop;
             }
             Admission::End => return Admission::End,
         }
-        let foreign = !self.dialect.owns(&heard.event)
-            && self
-                .hall
-                .dialects
-                .iter()
-                .any(|dialect| dialect.owns(&heard.event));
-        if foreign {
-            refuse(&self.link, "this event is another application's");
+        let belongs_to_other_app = !self.dialect.owns(&event.event)
+            && self.hall.dialects.iter().any(|app| app.owns(&event.event));
+        if belongs_to_other_app {
+            reject(&self.link, "this event is another application's");
             return Admission::Drop;
         }
         Admission::Hear
     }
 
-    /// What a client said before it left is still heard, as far as nothing has to be waited for: `emit` and then `disconnect` is no rare thing.
-    fn hear_the_rest(&mut self, letters: &mut Letters) {
-        while let Some(heard) = letters.left() {
-            if matches!(self.admit(&heard), Admission::Hear) {
-                let _ = self.talk.hear(heard).now_or_never();
+    /// Handles the events that a client sent before it disconnected, as far as this needs no
+    /// waiting. `emit` directly followed by `disconnect` is common.
+    fn hear_the_rest(&mut self, messages: &mut Letters) {
+        while let Some(event) = messages.left() {
+            if matches!(self.admit(&event), Admission::Hear) {
+                let _ = self.talk.hear(event).now_or_never();
             }
         }
     }
 
-    fn end(&self, over: Over) {
-        if let Over::Ended(end) = over {
+    fn end(&self, end: Over) {
+        if let Over::Ended(end) = end {
             debug!(namespace = self.link.namespace(), peer = ?self.link.peer(), ?end, "a Socket.IO client was ended");
             self.link.disconnect();
         }
     }
 }
 
-/// What to do with a message.
+/// The decision about one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Hear,
     Drop,
-    /// The client does not listen.
+    /// Disconnect the client, because it keeps sending in spite of dropped messages.
     End,
 }
 
-/// How fast a client may speak.
+/// The rate limit of a client's events: a token bucket.
 struct Pace {
     per_second: f64,
     burst: u32,
     level: f64,
     at: Instant,
-    /// In a row.
+    /// The number of events dropped in a row.
     dropped: u32,
 }
 
@@ -246,15 +241,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_speaks_too_fast_is_told_and_then_ended() {
+    fn fast_clients_are_warned_and_then_disconnected() {
         let config = Config {
             messages_per_second: 1,
             message_burst: 3,
             ..Config::default()
         };
-        let mut pace = Pace::new(&config);
-        let start = pace.at;
-        let mut at = |seconds| pace.take(start + Duration::from_secs(seconds));
+        let mut limit = Pace::new(&config);
+        let start = limit.at;
+        let mut at = |seconds| limit.take(start + Duration::from_secs(seconds));
         use Admission::{Drop, End, Hear};
         assert_eq!(
             [at(0), at(0), at(0), at(0), at(0)],

@@ -1,15 +1,19 @@
-//! An Engine.IO service as a gate, with what the crate does otherwise than the protocol put right.
+//! An Engine.IO service that is mounted in HTTP. It corrects four deviations of the crate from the
+//! protocol:
 //!
-//! - It pings a client as soon as the session is open, the protocol after `pingInterval`. So a session is opened for the client and its
-//!   first ping answered here, before the client hears of it.
-//! - A session that begins as a WebSocket is opened in the same way, and changes from polling to the WebSocket before the client hears of
-//!   it: one way in, and one place where sessions are counted.
-//! - A change to a WebSocket that breaks off leaves the session in between for ever: no ping, no end. So whatever socket is gone, its
-//!   session is closed.
-//! - It writes the protocol's error numbers as text.
+//! - The crate pings a client as soon as the session is open; the protocol does so after
+//!   `pingInterval`. Therefore this module opens the session for the client and answers its first
+//!   ping, before the client learns of it.
+//! - A session that starts as a WebSocket is opened in the same way, and upgraded from polling to
+//!   the WebSocket before the client learns of it. This leaves one way to open sessions, and one
+//!   place that counts them.
+//! - An interrupted upgrade to a WebSocket leaves the session open forever, without pings.
+//!   Therefore the end of any socket closes its session.
+//! - The crate writes the protocol's error numbers as text.
 //!
-//! Two sockets of one client are not ordered: a poll that comes beside a change to a WebSocket waits a moment, so that what the client said
-//! there before is seen first. And a client counts the ping interval from when it hears of it, so ours begins a moment earlier.
+//! Two sockets of one client are not ordered. A poll during an upgrade therefore waits briefly, so
+//! that earlier messages on the other socket are seen first. A client counts the ping interval from
+//! the handshake response, so the interval of the crate starts slightly earlier.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -35,25 +39,28 @@ use crate::drain::Drain;
 use crate::protocol::Frame;
 use crate::socketio::{Ask, Duplex, Gate, judge};
 
-/// What a client sends to change from polling to a WebSocket, as masked frames (with a mask of zeros), and what it gets in between.
+/// The masked frames (with a zero mask) that a client sends to upgrade from polling to a WebSocket,
+/// and the server's answer to the first.
 const PROBE: &[u8] = b"\x81\x86\0\0\0\x002probe\x81\x81\0\0\0\x005";
 const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 
-/// How much shorter than announced the ping interval should be; see [`Transport::new`].
+/// The difference between the announced ping interval and the actual one; see
+/// [`EngineIoMount::new`].
 pub const HEAD_START: Duration = Duration::from_millis(10);
-/// How long a poll beside a change to a WebSocket waits, and for how long after its beginning.
+/// The wait of a poll during an upgrade, and the time for which an upgrade counts as in progress.
 const MOMENT: Duration = Duration::from_millis(10);
 const CHANGE: Duration = Duration::from_secs(1);
-/// Changes remembered at once; those beyond are not waited for.
+/// The upgrades remembered at once. Polls do not wait for further ones.
 const CHANGES: usize = 1024;
 
-/// What answers requests and takes sockets; `socketioxide`'s service and `engineioxide`'s do.
+/// A service that answers requests and takes over sockets, such as those of `socketioxide` and
+/// `engineioxide`.
 pub trait Engine: Clone + Send + Sync + Unpin + 'static {
-    /// Answers a request.
+    /// Sends a request to the service.
     fn ask(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>>;
 
-    /// Takes a socket.
-    fn take(&self, line: Box<dyn Duplex>, head: Request<()>);
+    /// Passes an upgraded socket to the service.
+    fn take(&self, stream: Box<dyn Duplex>, head: Request<()>);
 }
 
 impl<S, B, E> Engine for S
@@ -70,13 +77,14 @@ where
     B::Error: Send,
 {
     fn ask(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>> {
-        let answered = Service::<Request<Full<Bytes>>>::call(&mut self.clone(), request);
+        let response = Service::<Request<Full<Bytes>>>::call(&mut self.clone(), request);
         Box::pin(async move {
-            let (parts, body) = answered
+            let (parts, body) = response
                 .await
                 .unwrap_or_else(|never| match never {})
                 .into_parts();
-            // Whole already: a poll is waited for above, and its body is bytes.
+            // The body is complete: the future above waits for a poll's data, and its body is
+            // bytes.
             let bytes = body
                 .collect()
                 .await
@@ -91,29 +99,30 @@ where
         })
     }
 
-    fn take(&self, line: Box<dyn Duplex>, head: Request<()>) {
-        // The only error is a query that it can't read, and those were refused before the 101.
+    fn take(&self, stream: Box<dyn Duplex>, head: Request<()>) {
+        // The only error is an unreadable query, and such requests were rejected before the 101.
         drop(Service::<(Box<dyn Duplex>, Request<()>)>::call(
             &mut self.clone(),
-            (line, head),
+            (stream, head),
         ));
     }
 }
 
-/// See the module's documentation.
+/// A mounted Engine.IO service; see the module's documentation.
 pub struct Transport<S> {
     service: S,
     path: &'static str,
     body_limit: usize,
-    /// What clients are told.
+    /// The interval that clients see in the handshake.
     ping_interval: Duration,
-    /// Sessions that lately asked for a WebSocket. Locked for one look-up.
+    /// The sessions with a recent upgrade request. The lock is held for one lookup.
     changing: Mutex<HashMap<Box<str>, Instant>>,
     drain: Drain,
 }
 
 impl<S: Engine> Transport<S> {
-    /// `service` answers below `path`, takes packets of `body_limit` bytes, and pings [`HEAD_START`] earlier than `ping_interval` says.
+    /// Creates a mount. `service` answers below `path`, accepts packets of up to `body_limit`
+    /// bytes, and pings [`PING_LEAD`] earlier than `ping_interval`.
     pub fn new(
         service: S,
         path: &'static str,
@@ -160,32 +169,32 @@ impl<S: Engine> Gate for Transport<S> {
     }
 
     fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
-        let ask = judge(head)?;
+        let kind = judge(head)?;
         if let Some(sid) =
-            value(head.uri.query().unwrap_or_default(), "sid").filter(|_| ask.websocket)
+            value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.websocket)
         {
             self.note_change(sid);
         }
-        Ok(ask)
+        Ok(kind)
     }
 
     fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
         let (head, body) = request.into_parts();
-        if judge(&head).is_ok_and(|ask| ask.opens) {
+        if judge(&head).is_ok_and(|kind| kind.opens) {
             let (service, interval) = (self.service.clone(), self.ping_interval);
-            let opened = async move { open(&service, head, interval).await };
+            let handshake = async move { open(&service, head, interval).await };
             return Box::pin(async {
-                opened
+                handshake
                     .await
-                    .map_or_else(|refused| refused, |(_, response)| response)
+                    .map_or_else(|rejected| rejected, |(_, response)| response)
             });
         }
-        let beside = head.method == Method::GET
+        let is_upgrading = head.method == Method::GET
             && value(head.uri.query().unwrap_or_default(), "sid")
                 .is_some_and(|sid| self.is_changing(sid));
         let service = self.service.clone();
         Box::pin(async move {
-            if beside {
+            if is_upgrading {
                 sleep(MOMENT).await;
             }
             service
@@ -194,22 +203,22 @@ impl<S: Engine> Gate for Transport<S> {
         })
     }
 
-    fn adopt(&self, line: Box<dyn Duplex>, head: Request<()>) {
+    fn adopt(&self, stream: Box<dyn Duplex>, head: Request<()>) {
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let (parts, ()) = head.into_parts();
         if let Some(sid) = value(parts.uri.query().unwrap_or_default(), "sid") {
-            let end = End {
+            let guard = End {
                 service: service.clone(),
                 path: self.path,
                 sid: sid.into(),
                 drain,
             };
             let prelude = Prelude {
-                line,
+                line: stream,
                 said: Bytes::new(),
                 to_skip: 0,
                 greeting: Bytes::new(),
-                _end: end,
+                _end: guard,
             };
             return service.take(Box::new(prelude), Request::from_parts(parts, ()));
         }
@@ -218,20 +227,20 @@ impl<S: Engine> Gate for Transport<S> {
             let Ok((sid, response)) = open(&service, parts.clone(), interval).await else {
                 return;
             };
-            let greeting = String::from_utf8_lossy(response.body())
+            let handshake = String::from_utf8_lossy(response.body())
                 .replace(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#);
-            let end = End {
+            let guard = End {
                 service: service.clone(),
                 path,
                 sid: Arc::clone(&sid),
                 drain,
             };
             let prelude = Prelude {
-                line,
+                line: stream,
                 said: Bytes::from_static(PROBE),
                 to_skip: PROBE_ANSWER.len(),
-                greeting: Bytes::copy_from_slice(Frame::text(&greeting).as_bytes()),
-                _end: end,
+                greeting: Bytes::copy_from_slice(Frame::text(&handshake).as_bytes()),
+                _end: guard,
             };
             let head = request(path, &sid, "websocket", Method::GET, ());
             service.take(Box::new(prelude), head);
@@ -239,7 +248,12 @@ impl<S: Engine> Gate for Transport<S> {
     }
 }
 
-/// Opens a session with the head of a request, which it keeps, and answers its first ping. An error is the answer.
+/// Opens a session with the head of a request, and answers its first ping. Returns the session's id
+/// and the handshake response.
+///
+/// # Errors
+///
+/// Returns the service's response if it refused the session.
 async fn open<S: Engine>(
     service: &S,
     mut head: Parts,
@@ -280,23 +294,24 @@ async fn open<S: Engine>(
             Full::from("3"),
         ))
         .await;
-    Ok((sid, announced(response, interval)))
+    Ok((sid, announce_interval(response, interval)))
 }
 
-/// An open packet with the interval that clients are told. A header with the length is no longer true, then.
-fn announced(response: Response<Bytes>, interval: Duration) -> Response<Bytes> {
-    let told = format!(r#""pingInterval":{}"#, interval.as_millis());
-    let done = format!(
+/// Replaces the ping interval in a handshake response by the announced one. The content length then
+/// changes, so its header is removed.
+fn announce_interval(response: Response<Bytes>, interval: Duration) -> Response<Bytes> {
+    let announced = format!(r#""pingInterval":{}"#, interval.as_millis());
+    let actual = format!(
         r#""pingInterval":{}"#,
         interval.saturating_sub(HEAD_START).as_millis()
     );
     let (mut head, body) = response.into_parts();
-    let body = String::from_utf8_lossy(&body).replace(&done, &told);
+    let body = String::from_utf8_lossy(&body).replace(&actual, &announced);
     head.headers.remove(CONTENT_LENGTH);
     Response::from_parts(head, body.into())
 }
 
-/// A request of our own to a session.
+/// Creates an internal request to a session.
 fn request<B>(path: &str, sid: &str, transport: &str, method: Method, body: B) -> Request<B> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
@@ -313,7 +328,7 @@ fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// The session's name in an open packet.
+/// Returns the session's id in an open packet.
 fn sid(packet: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(packet)
         .ok()?
@@ -321,7 +336,8 @@ fn sid(packet: &[u8]) -> Option<&str> {
     text.split_once('"').map(|(sid, _)| sid)
 }
 
-/// The crate writes the protocol's error numbers as text; clients compare them with numbers.
+/// Turns the error number in a response into a JSON number. The crate writes it as text, but
+/// clients compare numbers.
 fn numbered(body: Bytes) -> Bytes {
     match body.strip_prefix(br#"{"code":""#) {
         Some([digit @ b'0'..=b'9', b'"', rest @ ..]) => {
@@ -341,7 +357,8 @@ impl<S> fmt::Debug for Transport<S> {
     }
 }
 
-/// Closes a session when its socket is dropped, in whatever state that left it. One that is closed already does not mind.
+/// Closes a session when its socket is dropped, in any state. Closing a closed session has no
+/// effect.
 struct End<S: Engine> {
     service: S,
     path: &'static str,
@@ -352,19 +369,20 @@ struct End<S: Engine> {
 impl<S: Engine> Drop for End<S> {
     fn drop(&mut self) {
         if Handle::try_current().is_ok() {
-            let asked = self.service.ask(request(
+            let closing = self.service.ask(request(
                 self.path,
                 &self.sid,
                 "polling",
                 Method::POST,
                 Full::from("1"),
             ));
-            self.drain.spawn(async move { drop(asked.await) });
+            self.drain.spawn(async move { drop(closing.await) });
         }
     }
 }
 
-/// A socket of which the beginning is played: first `said` is read from it, and instead of the first `to_skip` bytes the greeting is written.
+/// A socket with a simulated beginning. First `replayed` is read from it, and the handshake packet
+/// replaces the first `to_skip` bytes that are written.
 struct Prelude<S: Engine> {
     line: Box<dyn Duplex>,
     said: Bytes,
@@ -437,7 +455,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_numbers_are_numbers() {
+    fn error_codes_become_json_numbers() {
         let fixed = numbered(Bytes::from_static(
             br#"{"code":"1","message":"Session ID unknown"}"#,
         ));
@@ -448,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sessions_name_is_found() {
+    fn session_id_is_read_from_the_handshake() {
         assert_eq!(sid(br#"0{"sid":"abc","upgrades":[]}"#), Some("abc"));
         assert_eq!(sid(br#"{"code":1}"#), None);
         assert_eq!(
@@ -458,17 +476,17 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_told_the_whole_interval() {
+    fn handshake_announces_the_full_interval() {
         let packet = r#"0{"sid":"a","pingInterval":290,"pingTimeout":290}"#;
-        let told = announced(Response::new(packet.into()), Duration::from_millis(300));
+        let response = announce_interval(Response::new(packet.into()), Duration::from_millis(300));
         assert_eq!(
-            told.body(),
+            response.body(),
             r#"0{"sid":"a","pingInterval":300,"pingTimeout":290}"#
         );
     }
 
     #[test]
-    fn the_probe_is_two_frames() {
+    fn probe_has_two_frames() {
         assert_eq!(PROBE_ANSWER, Frame::text("3probe").as_bytes());
         assert_eq!(PROBE.len(), 6 + "2probe".len() + 6 + "5".len());
     }
