@@ -1,4 +1,4 @@
-//! Who watches the server's own topics.
+//! The viewers of the server's own system topics.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +9,21 @@ use crate::hub::Observer;
 use crate::ident::Topic;
 use crate::stream::SERVER;
 
-/// The topics of the server that have viewers. Clones share them.
+/// The system topics that currently have viewers. Clones share the same set.
 #[derive(Debug, Clone, Default)]
 pub struct Audience(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Written under the hub's lock, read once a second; held for one insertion or one copy.
+    /// Written under the hub's lock, read once per second. Held for one insertion or one copy.
     topics: Mutex<BTreeSet<Topic>>,
-    /// Rung when a topic gained its first viewer, who waits for a frame.
+    /// Notified when a topic gains its first viewer, who is waiting for a frame.
     wake: Notify,
 }
 
 impl Audience {
-    /// The hub's observer that keeps the server's topics for us and tells of all others to `engine`, who can't read these.
+    /// Wraps the engine's observer: system topics are recorded here, all other topics are forwarded
+    /// to `engine`, which cannot read system topics.
     pub fn beside(&self, engine: Box<dyn Observer>) -> Box<dyn Observer> {
         Box::new(Beside {
             audience: self.clone(),
@@ -30,7 +31,7 @@ impl Audience {
         })
     }
 
-    /// What is watched now.
+    /// Returns the system topics that have viewers now.
     pub fn topics(&self) -> Vec<Topic> {
         self.0
             .topics
@@ -41,12 +42,12 @@ impl Audience {
             .collect()
     }
 
-    /// Resolves when there is a topic that was not watched before. Cancel-safe.
+    /// Waits until a system topic gains its first viewer. Cancel-safe.
     pub(super) async fn grown(&self) {
         self.0.wake.notified().await;
     }
 
-    /// Whether it changed anything is nobody's question.
+    /// Updates the set of topics. Nobody needs to know if the update changed it.
     fn change(&self, change: impl FnOnce(&mut BTreeSet<Topic>) -> bool) {
         let _ = change(&mut self.0.topics.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -92,9 +93,9 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_never_hears_of_the_server() {
-        let (audience, heard) = (Audience::default(), Arc::default());
-        let observer = audience.beside(Box::new(Recorder(Arc::clone(&heard))));
+    fn system_topics_are_not_forwarded_to_the_engine() {
+        let (viewers, forwarded) = (Audience::default(), Arc::default());
+        let observer = viewers.beside(Box::new(Recorder(Arc::clone(&forwarded))));
         let topic = |stream| Topic {
             stream,
             key: Key::from_canonical("servidor"),
@@ -102,11 +103,11 @@ mod tests {
         observer.watched(&topic(SERVER));
         observer.watched(&topic(StreamId(0)));
         assert_eq!(
-            (audience.topics(), heard.lock().unwrap().clone()),
+            (viewers.topics(), forwarded.lock().unwrap().clone()),
             (vec![topic(SERVER)], vec![topic(StreamId(0))])
         );
         observer.unwatched(&topic(SERVER));
         observer.unwatched(&topic(StreamId(0)));
-        assert!(audience.topics().is_empty() && heard.lock().unwrap().is_empty());
+        assert!(viewers.topics().is_empty() && forwarded.lock().unwrap().is_empty());
     }
 }

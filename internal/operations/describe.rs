@@ -1,4 +1,4 @@
-//! The server in JSON.
+//! JSON representations of the server, its rooms, events and clients.
 
 use std::sync::PoisonError;
 
@@ -10,19 +10,19 @@ use crate::operations::{Operations, Outlook, VERSION, process};
 use crate::shard::ClientView;
 use crate::telemetry::Entry;
 
-/// Rooms and events in one frame.
+/// The maximum numbers of rooms and events in one frame.
 const ROOMS_SHOWN: usize = 50;
 const EVENTS_SHOWN: usize = 40;
 
 impl Operations {
-    /// The row of `latido:servidor`.
+    /// Builds the row of `latido:servidor`.
     pub(super) fn describe(&self) -> Value {
         let metrics = &self.parts.metrics;
-        let survey = self.parts.hub.survey(ROOMS_SHOWN);
-        let (open_files, open_files_most) = process::open_files();
-        let (sockets, sockets_most) = (self.parts.seats)();
+        let room_stats = self.parts.hub.survey(ROOMS_SHOWN);
+        let (open_files, max_open_files) = process::open_files();
+        let (sockets, max_sockets) = (self.parts.seats)();
         let (events, total) = self.events(EVENTS_SHOWN);
-        let outlook = self
+        let status = self
             .outlook
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -34,7 +34,7 @@ impl Operations {
             "uptime": self.uptime_s(),
             "now": now,
             "stale": metrics.stale.get() != 0,
-            "outlook": outlook.as_ref().map(outlook_json),
+            "outlook": status.as_ref().map(outlook_json),
             "listening": metrics.listener_up.get() != 0,
             "keys": self.has_keys(),
             "reads": Object(metrics.reads.all()).to_json(),
@@ -43,58 +43,58 @@ impl Operations {
             "refusals": Object(metrics.refusals.all()).to_json(),
             "closes": Object(metrics.closes.all()).to_json(),
             "errors": Object(metrics.errors_sent.all()).to_json(),
-            "connections": {"open": self.connections(), "all": self.connections_in_all(), "sockets": sockets, "most": sockets_most},
-            "files": {"open": open_files, "most": open_files_most},
+            "connections": {"open": self.connections(), "all": self.connections_in_all(), "sockets": sockets, "most": max_sockets},
+            "files": {"open": open_files, "most": max_open_files},
             "load": process::load(),
             "rooms": {
-                "total": survey.total,
-                "complete": survey.is_complete,
-                "rows": survey.rooms.iter().map(room_json).collect::<Vec<_>>(),
+                "total": room_stats.total,
+                "complete": room_stats.is_complete,
+                "rows": room_stats.rooms.iter().map(room_json).collect::<Vec<_>>(),
             },
             "events": {"total": total, "rows": events.iter().map(event_json).collect::<Vec<_>>()},
         })
     }
 
-    /// The row of `latido:clientes`.
-    pub(super) async fn describe_clients(&self, matching: &str, most: usize) -> Value {
-        let roster = self.parts.shards.roster(matching, most).await;
+    /// Builds the row of `latido:clientes`.
+    pub(super) async fn describe_clients(&self, matching: &str, limit: usize) -> Value {
+        let client_list = self.parts.shards.roster(matching, limit).await;
         json!({
             "total": self.connections(),
-            "more": roster.has_more,
-            "rows": roster.clients.iter().map(client_json).collect::<Vec<_>>(),
+            "more": client_list.has_more,
+            "rows": client_list.clients.iter().map(client_json).collect::<Vec<_>>(),
         })
     }
 }
 
-/// Counts that are not zero.
+/// Counters by label; those that are zero are omitted in JSON.
 struct Object(Vec<(&'static str, u64)>);
 
 impl Object {
     fn to_json(&self) -> Value {
-        let counted = self.0.iter().filter(|(_, count)| *count > 0);
+        let non_zero = self.0.iter().filter(|(_, count)| *count > 0);
         Value::Object(
-            counted
+            non_zero
                 .map(|(name, count)| ((*name).to_owned(), json!(count)))
                 .collect::<Map<_, _>>(),
         )
     }
 }
 
-fn outlook_json(outlook: &Outlook) -> Value {
-    let report = &outlook.report;
+fn outlook_json(status: &Outlook) -> Value {
+    let report = &status.report;
     let streams = report
         .streams
         .iter()
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     json!({
-        "at": outlook.at_s,
-        "database": {"ok": report.database.is_ok(), "problem": report.database.as_ref().err(), "ms": (outlook.database_ms * 100.0).round() / 100.0},
+        "at": status.at_s,
+        "database": {"ok": report.database.is_ok(), "problem": report.database.as_ref().err(), "ms": (status.database_ms * 100.0).round() / 100.0},
         "listener": report.listener,
         "streams": streams.collect::<Vec<_>>(),
     })
 }
 
-/// A room: its name, its viewers, and the newest snapshot.
+/// Returns a room as JSON: its name, its viewers and the newest snapshot.
 pub fn room_json(room: &RoomView) -> Value {
     let data = room
         .latest
@@ -109,7 +109,7 @@ pub fn room_json(room: &RoomView) -> Value {
     })
 }
 
-/// An event.
+/// Returns an event of the log as JSON.
 pub fn event_json(event: &Entry) -> Value {
     json!({
         "seq": event.seq,
@@ -121,7 +121,7 @@ pub fn event_json(event: &Entry) -> Value {
     })
 }
 
-/// A client.
+/// Returns a connected client as JSON.
 pub fn client_json(client: &ClientView) -> Value {
     json!({
         "id": client.id.to_string(),

@@ -1,4 +1,4 @@
-//! The last ten minutes, a point a second. Pure.
+//! The metrics of the last ten minutes, one point per second. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,47 +7,49 @@ use serde_json::{Value, json};
 
 use crate::telemetry::Spread;
 
-/// Points kept: ten minutes.
+/// The number of points kept: ten minutes at one point per second.
 const POINTS: usize = 600;
-/// Seconds over which percentiles are taken: long enough to mean something, short enough to see a change.
+/// The window for percentiles, in seconds: long enough for meaningful values, short enough to show
+/// a change.
 const WINDOW: usize = 30;
 
-/// Counters and gauges as they stand at a moment.
+/// Counters and gauges at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// Unix seconds.
+    /// The time of the sample, in Unix seconds.
     pub(super) at_s: i64,
-    /// Open WebSockets.
+    /// The number of open WebSockets.
     pub(super) connections: u64,
-    /// Subscriptions.
+    /// The number of subscriptions on all topics.
     pub(super) viewers: u64,
-    /// Topics with a viewer.
+    /// The number of topics with a viewer.
     pub(super) topics: u64,
-    /// Keys waiting to be read.
+    /// The number of keys waiting to be read.
     pub(super) dirty: u64,
-    /// Resident memory, in bytes.
+    /// The resident memory, in bytes.
     pub(super) memory: u64,
-    /// Counted since the start: keys read, frames and bytes sent, messages received, hints.
+    /// Counters since the start: keys read, frames and bytes sent, messages received, change hints.
     pub(super) reads: u64,
     pub(super) frames: u64,
     pub(super) bytes: u64,
     pub(super) messages: u64,
     pub(super) changes: u64,
-    /// Processor time used since the start.
+    /// The processor time used since the start.
     pub(super) cpu: Duration,
-    /// Durations of statements, and from a change to its frames.
+    /// Distributions of statement durations and of the latency from a change to its frames.
     pub(super) read_time: Spread,
     pub(super) change_time: Spread,
 }
 
-/// One second. Rates are per second, times in milliseconds, the processor in percent of one core.
+/// One second of history. Rates are per second, times in milliseconds, processor use in percent of
+/// one core.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
     at_s: i64,
     values: [Option<f32>; NAMES.len()],
 }
 
-/// What each value of a point is called in JSON.
+/// The JSON names of a point's values, in the order of `values`.
 const NAMES: [&str; 15] = [
     "connections",
     "viewers",
@@ -66,16 +68,16 @@ const NAMES: [&str; 15] = [
     "change_p99",
 ];
 
-/// See the module's documentation.
+/// A ring of points with the samples that the percentiles need.
 #[derive(Debug, Default)]
 pub(super) struct History {
     points: VecDeque<Point>,
-    /// Of the last [`WINDOW`] seconds and the one before.
+    /// The samples of the last [`PERCENTILE_WINDOW_S`] seconds and the one before them.
     readings: VecDeque<Reading>,
 }
 
 impl History {
-    /// Adds what was read `elapsed` after the last reading.
+    /// Adds a sample that was taken `elapsed` after the previous one.
     pub(super) fn add(&mut self, reading: Reading, elapsed: Duration) {
         let before = self.readings.back().copied();
         if let (Some(before), Some(oldest)) = (before, self.readings.front()) {
@@ -91,14 +93,14 @@ impl History {
         self.readings.push_back(reading);
     }
 
-    /// The newest point.
+    /// Returns the newest point as JSON, or `null` before there is one.
     pub(super) fn latest(&self) -> Value {
         self.points
             .back()
             .map_or(Value::Null, |point| point.to_json())
     }
 
-    /// Every point, a list for each value: `{"t": […], "reads": […], …}`.
+    /// Returns all points as JSON with one list per value: `{"t": […], "reads": […], …}`.
     pub(super) fn to_json(&self) -> Value {
         let mut all = json!({"t": self.points.iter().map(|point| point.at_s).collect::<Vec<_>>()});
         for (index, name) in NAMES.iter().enumerate() {
@@ -125,7 +127,7 @@ impl Point {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "for the eye: seven digits are plenty"
+    reason = "for display: seven digits are enough"
 )]
 fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -> Point {
     let seconds = elapsed.as_secs_f64().max(0.001);
@@ -133,7 +135,7 @@ fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -
     let rate = |of: fn(&Reading) -> u64| {
         Some((of(now).saturating_sub(of(before)) as f64 / seconds) as f32)
     };
-    let part = |of: fn(&Reading) -> &Spread, share| {
+    let quantile_ms = |of: fn(&Reading) -> &Spread, share| {
         of(now)
             .since(of(oldest))
             .quantile(share)
@@ -152,10 +154,10 @@ fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -
         rate(|r| r.messages),
         rate(|r| r.changes),
         Some(cpu as f32),
-        part(|r| &r.read_time, 0.5),
-        part(|r| &r.read_time, 0.99),
-        part(|r| &r.change_time, 0.5),
-        part(|r| &r.change_time, 0.99),
+        quantile_ms(|r| &r.read_time, 0.5),
+        quantile_ms(|r| &r.read_time, 0.99),
+        quantile_ms(|r| &r.change_time, 0.5),
+        quantile_ms(|r| &r.change_time, 0.99),
     ];
     Point {
         at_s: now.at_s,
@@ -163,7 +165,7 @@ fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -
     }
 }
 
-/// Whole where it is large, three digits behind the point where it is small.
+/// Rounds a value for JSON: to an integer from 1,000 upwards, otherwise to three decimal places.
 fn number(value: Option<f32>) -> Value {
     value.map_or(Value::Null, |value| {
         let value = f64::from(value);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_is_bounded() {
+    fn history_length_is_bounded() {
         let mut history = History::default();
         for at_s in 0..2_000 {
             history.add(

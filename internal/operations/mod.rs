@@ -1,10 +1,12 @@
-//! What operators see of a running server, and the topics that show it live.
+//! The operators' view of a running server, and the system topics that publish it live.
 //!
-//! Once a second the counters are read into a ring of ten minutes, whoever looks. Everything else happens only while somebody watches a
-//! topic of the server ([`crate::stream::SERVER`]): then its state, or the list of its clients, becomes a row, and the hub publishes it
-//! like any other: versions, newest wins, silence if nothing changed. Neither the streams nor the clients pay for it.
+//! Once per second the counters are sampled into a ring of ten minutes, even without viewers.
+//! Everything else happens only while a system topic ([`crate::stream::SYSTEM_STREAM`]) has a
+//! viewer: then the server's state, or the list of its clients, becomes a row. The hub publishes it
+//! like any other row: it has versions, the newest value wins, and an unchanged row is not sent.
+//! The streams and the clients are not slowed down by it.
 //!
-//! Rows are JSON text, as Postgres makes them for streams.
+//! Rows are JSON text, in the form in which PostgreSQL returns them for streams.
 
 mod audience;
 mod describe;
@@ -36,106 +38,111 @@ use history::History;
 pub use process::memory_bytes;
 pub use readiness::{Readiness, Report, StreamReport};
 
-/// What the version on the page is.
+/// The server's version, as the operators' page shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What operations look at.
+/// The parts of the server that the admin service inspects.
 pub struct Parts {
-    /// Who watches what; and where the rows go.
+    /// The hub, for topics and viewers, and as the destination of the rows.
     pub hub: Arc<Hub>,
-    /// Who is connected.
+    /// The connection workers, for the list of clients.
     pub shards: Arc<Shards>,
-    /// What waits to be read.
+    /// The engine, for the number of keys waiting to be read.
     pub engine: Engine,
-    /// The counts.
+    /// The server's counters and gauges.
     pub metrics: Arc<Metrics>,
-    /// Whether tokens can be verified.
+    /// The verifier, for its readiness to verify tokens.
     pub verifier: Arc<Verifier>,
-    /// The database, the listener, the streams.
+    /// The readiness check of the database, the listener and the streams.
     pub readiness: Arc<dyn Readiness>,
-    /// For people.
+    /// The wall clock for displayed times.
     pub clock: Clock,
-    /// Open connections of any kind, and how many there may be.
+    /// A function that returns the number of open connections of all kinds and the limit for it.
     pub seats: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
 }
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").finish_non_exhaustive()
+        f.debug_struct("AdminDeps").finish_non_exhaustive()
     }
 }
 
-/// See the module's documentation. One a server.
+/// The admin service, one per server.
 pub struct Operations {
     parts: Parts,
     audience: Audience,
     started: Instant,
     started_s: i64,
-    /// Written once a second by the publisher, read by requests; held for copies of a few kilobytes.
+    /// Written once per second by the publisher, read by requests. Held for copies of a few
+    /// kilobytes.
     history: Mutex<History>,
-    /// The last look at what the server stands on.
+    /// The result of the last dependency check.
     outlook: Mutex<Option<Outlook>>,
-    /// Rows made for topics of the server. Written by the publisher alone; relaxed, a count for people and tests.
+    /// The number of rows published on system topics. Only the publisher writes it. Relaxed: a
+    /// counter for display and tests.
     published: AtomicU64,
 }
 
-/// What the server stands on, as of a moment.
+/// The state of the server's dependencies at one moment.
 #[derive(Debug, Clone)]
 pub struct Outlook {
-    /// Database, listener, streams.
+    /// The state of the database, the listener and the streams.
     pub report: Report,
-    /// How long the database took to answer, or to be given up, in milliseconds.
+    /// The duration of the check, in milliseconds. A check that timed out counts up to its
+    /// cancellation.
     pub database_ms: f64,
-    /// When that was, Unix seconds.
+    /// The time of the check, in Unix seconds.
     pub at_s: i64,
 }
 
 impl fmt::Debug for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operations").finish_non_exhaustive()
+        f.debug_struct("Admin").finish_non_exhaustive()
     }
 }
 
 impl Operations {
-    /// Operations of a server: samples, and publishes while somebody watches, until the server stops. `audience` is the one that was put
-    /// [beside](Audience::beside) its engine.
-    pub fn start(parts: Parts, audience: Audience, drain: &Drain) -> Arc<Self> {
+    /// Starts the admin service: it samples, and publishes while there are viewers, until the
+    /// server stops. `viewers` must be the instance that [wraps](SystemTopicViewers::wrap_observer)
+    /// the engine's observer.
+    pub fn start(parts: Parts, viewers: Audience, drain: &Drain) -> Arc<Self> {
         let started_s = parts.clock.unix_s();
-        let operations = Arc::new(Self {
+        let admin = Arc::new(Self {
             parts,
-            audience,
+            audience: viewers,
             started: Instant::now(),
             started_s,
             history: Mutex::default(),
             outlook: Mutex::default(),
             published: AtomicU64::new(0),
         });
-        drain.spawn(publisher::run(Arc::clone(&operations), drain.clone()));
-        operations
+        drain.spawn(publisher::run(Arc::clone(&admin), drain.clone()));
+        admin
     }
 
-    /// At most so many clients that match; see [`Shards::roster`].
-    pub async fn clients(&self, matching: &str, most: usize) -> Roster {
+    /// Returns up to `limit` clients that match; see [`Shards::clients`].
+    pub async fn clients(&self, matching: &str, limit: usize) -> Roster {
         self.parts
             .shards
-            .roster(&matching.to_lowercase(), most)
+            .roster(&matching.to_lowercase(), limit)
             .await
     }
 
-    /// The rooms with the most viewers.
-    pub fn rooms(&self, most: usize) -> Survey {
-        self.parts.hub.survey(most)
+    /// Returns the rooms with the most viewers.
+    pub fn rooms(&self, limit: usize) -> Survey {
+        self.parts.hub.survey(limit)
     }
 
-    /// The latest events, the newest first, and how many there were in all.
-    pub fn events(&self, most: usize) -> (Vec<Entry>, u64) {
+    /// Returns the latest events, newest first, and the total number of events.
+    pub fn events(&self, limit: usize) -> (Vec<Entry>, u64) {
         (
-            self.parts.metrics.journal.latest(most),
+            self.parts.metrics.journal.latest(limit),
             self.parts.metrics.journal.total(),
         )
     }
 
-    /// Ends a connection on behalf of `operator`; whose it was, unless it has gone already.
+    /// Closes a connection on behalf of `operator` and returns its user. Returns `None` if the
+    /// connection no longer exists.
     pub async fn dismiss(
         &self,
         id: ClientId,
@@ -149,21 +156,21 @@ impl Operations {
         Some(user)
     }
 
-    /// Looks at every client now, on behalf of `operator`.
+    /// Checks every client now, on behalf of `operator`.
     pub async fn sweep(&self, operator: &UserId) -> Swept {
-        let swept = self.parts.shards.sweep().await;
+        let result = self.parts.shards.sweep().await;
         let operator = operator.as_str();
         tracing::info!(
             operator,
-            clients = swept.looked_at,
-            closed = swept.closed,
-            "an operator asked for a look at every client"
+            clients = result.looked_at,
+            closed = result.closed,
+            "an operator requested a check of every client"
         );
         self.note(
             "cleanup",
-            &format!("{operator}: {} → {}", swept.looked_at, swept.closed),
+            &format!("{operator}: {} → {}", result.looked_at, result.closed),
         );
-        swept
+        result
     }
 
     fn note(&self, reason: &'static str, detail: &str) {
@@ -173,22 +180,23 @@ impl Operations {
             .note(Kind::Operator, reason, Some(detail));
     }
 
-    /// Open WebSockets.
+    /// Returns the number of open WebSockets.
     pub fn connections(&self) -> i64 {
         self.parts.metrics.connections.get()
     }
 
-    /// WebSockets since the start, open ones included.
+    /// Returns the number of WebSockets since the start, including the open ones.
     pub fn connections_in_all(&self) -> u64 {
         self.parts.metrics.closes.total() + u64::try_from(self.connections()).unwrap_or(0)
     }
 
-    /// Frames handed to the kernel since the start.
+    /// Returns the number of frames handed to the kernel since the start.
     pub fn frames_sent(&self) -> u64 {
         self.parts.metrics.frames_sent.get()
     }
 
-    /// Events of the last minute, each counted.
+    /// Returns the number of events in the last minute. An entry that repeats counts each
+    /// repetition.
     pub fn events_per_minute(&self) -> u64 {
         let since_ms = u64::try_from(self.parts.clock.unix_s() - 60).unwrap_or(0) * 1_000;
         let recent = self
@@ -201,36 +209,37 @@ impl Operations {
         recent.map(|entry| entry.count).sum()
     }
 
-    /// Whole seconds since the start.
+    /// Returns the whole seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
 
-    /// Topics with a viewer, and viewers in all.
+    /// Returns the number of topics with a viewer and the total number of viewers.
     pub fn counts(&self) -> (usize, usize) {
         self.parts.hub.counts()
     }
 
-    /// Whether tokens can be verified.
+    /// Returns `true` if tokens can be verified.
     pub fn has_keys(&self) -> bool {
         self.parts.verifier.is_ready()
     }
 
-    /// What the server stands on, looked at now.
+    /// Checks the server's dependencies now and stores the result.
     pub async fn look(&self) -> Outlook {
         let started = Instant::now();
         let report = self.parts.readiness.report().await;
         let at_s = self.parts.clock.unix_s();
-        let outlook = Outlook {
+        let status = Outlook {
             report,
             database_ms: started.elapsed().as_secs_f64() * 1_000.0,
             at_s,
         };
-        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlook.clone());
-        outlook
+        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+        status
     }
 
-    /// The state of the server, as its topic shows it, and the last ten minutes beside it.
+    /// Returns the server's state as its system topic publishes it, with the last ten minutes of
+    /// metrics.
     pub fn state_json(&self) -> Value {
         let mut state = self.describe();
         state["history"] = self.lock_history().to_json();

@@ -1,4 +1,5 @@
-//! What the system says of this process. Where it says nothing (other than Linux), nothing is shown.
+//! Figures that the operating system reports about this process. Other systems than Linux report
+//! less, and the missing figures are omitted.
 
 use std::fs;
 use std::time::Duration;
@@ -6,10 +7,10 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Beyond so many the entries of a folder are not counted one by one.
+/// The maximum number of directory entries that are counted one by one.
 const COUNTED: u64 = 4096;
 
-/// Resident memory, in bytes.
+/// Returns the resident memory in bytes. Returns `None` on systems without `/proc`.
 pub fn memory_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let kib: u64 = status
@@ -22,7 +23,7 @@ pub fn memory_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Processor time used so far, of all threads.
+/// Returns the processor time that all threads have used so far.
 pub(super) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
@@ -31,10 +32,10 @@ pub(super) fn cpu_time() -> Duration {
     )
 }
 
-/// Open files, and how many there may be.
+/// Returns the number of open files and the limit for it.
 pub(super) fn open_files() -> (Option<u64>, Option<u64>) {
     let folder = "/proc/self/fd";
-    // Since Linux 6.2 the folder's size is their number; before, a few are counted.
+    // Since Linux 6.2 the directory's size is the number of entries; before, a few are counted.
     let size = fs::metadata(folder)
         .ok()
         .map(|metadata| metadata.len())
@@ -50,7 +51,7 @@ pub(super) fn open_files() -> (Option<u64>, Option<u64>) {
     )
 }
 
-/// The machine's load over the last minute.
+/// Returns the machine's load average over the last minute.
 pub(super) fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg")
         .ok()?
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_tells() {
+    fn linux_reports_all_figures() {
         assert!(memory_bytes().is_some_and(|bytes| bytes > 1_000_000));
         assert!(cpu_time() > Duration::ZERO && load().is_some());
         assert!(open_files().0.is_some_and(|open| open >= 3));

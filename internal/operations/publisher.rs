@@ -1,4 +1,5 @@
-//! The one task: a reading a second, and rows for the topics that somebody watches.
+//! The admin service's only task: it samples metrics every second and publishes rows for the system
+//! topics that have viewers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +14,12 @@ use crate::operations::history::Reading;
 use crate::operations::{Operations, process};
 use crate::stream::{Row, ServerTopic};
 
-/// Between two readings, and two frames of a topic.
+/// The interval between two samples, and between two frames of a topic.
 const TICK: Duration = Duration::from_secs(1);
-/// The database and its company are looked at this often while somebody watches, and cut off after so long.
+/// The interval between dependency checks while there are viewers, and the time limit of one check.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
-/// Clients in one frame: two screens of them. The filter finds the others.
+/// The maximum number of clients in one frame: about two screens. The filter finds the others.
 const CLIENTS_SHOWN: usize = 100;
 
 enum Event {
@@ -28,41 +29,41 @@ enum Event {
     Looked,
 }
 
-pub(super) async fn run(operations: Arc<Operations>, drain: Drain) {
+pub(super) async fn run(admin: Arc<Operations>, drain: Drain) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut last = Instant::now();
-    let mut looked: Option<Instant> = None;
-    // The database may take its time; frames go on meanwhile.
-    let mut look = futures_util::future::pending().boxed();
+    let mut checked_at: Option<Instant> = None;
+    // Runs concurrently, because frames must not wait for a slow database.
+    let mut check = futures_util::future::pending().boxed();
     loop {
         let event = tokio::select! {
             () = drain.stopping() => Event::Stop,
             _ = ticks.tick() => Event::Tick,
-            () = operations.audience.grown() => Event::Grown,
-            () = &mut look => Event::Looked,
+            () = admin.audience.grown() => Event::Grown,
+            () = &mut check => Event::Looked,
         };
         match event {
             Event::Stop => return,
             Event::Tick => {
                 let elapsed = std::mem::replace(&mut last, Instant::now()).elapsed();
-                operations.lock_history().add(operations.reading(), elapsed);
+                admin.lock_history().add(admin.reading(), elapsed);
             }
             Event::Grown => {}
-            Event::Looked => look = futures_util::future::pending().boxed(),
+            Event::Looked => check = futures_util::future::pending().boxed(),
         }
-        let topics = operations.audience.topics();
+        let topics = admin.audience.topics();
         if topics.is_empty() {
-            looked = None;
+            checked_at = None;
             continue;
         }
-        if looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            looked = Some(Instant::now());
-            let operations = Arc::clone(&operations);
-            look = async move { drop(timeout(LOOK_LIMIT, operations.look()).await) }.boxed();
+        if checked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            checked_at = Some(Instant::now());
+            let admin = Arc::clone(&admin);
+            check = async move { drop(timeout(LOOK_LIMIT, admin.look()).await) }.boxed();
         }
         for topic in topics {
-            operations.publish(&topic).await;
+            admin.publish(&topic).await;
         }
     }
 }

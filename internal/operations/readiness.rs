@@ -1,31 +1,32 @@
-//! Whether the server can do its work: asked by `/ready` and by operators.
+//! The readiness check behind `/ready` and the operators' page.
 
 use futures_util::future::BoxFuture;
 
-/// Whatever knows whether the server can do its work.
+/// A check of everything that the server needs to do its work.
 pub trait Readiness: Send + Sync {
-    /// Looks now. Cut off after two seconds.
+    /// Checks all dependencies now. Callers cancel it after two seconds.
     fn report(&self) -> BoxFuture<'_, Report>;
 }
 
-/// What `/ready` says. The texts are shown to anyone who asks: no credentials, no addresses.
+/// The content of `/ready`. Anyone can read the texts: they contain no credentials and no
+/// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Whether clients should be sent here.
+    /// Set if clients should be sent to this server.
     pub ready: bool,
-    /// Whether it answers, or why not.
+    /// The database's state: `Ok` if it answers, otherwise the reason.
     pub database: Result<(), String>,
-    /// `up`, `down`, `unsupported`…
+    /// The state of the notification listener: `up`, `down`, `unsupported` and others.
     pub listener: &'static str,
-    /// Each stream.
+    /// The state of each stream.
     pub streams: Vec<StreamReport>,
 }
 
-/// One stream's state.
+/// The state of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamReport {
-    /// Its name.
+    /// The stream's name as configured.
     pub name: String,
-    /// Why it can't be read; none if it can.
+    /// The reason why the stream cannot be read. `None` if it can.
     pub problem: Option<String>,
 }
