@@ -1,15 +1,15 @@
-//! Who takes part. The ids are those of `sql/demo.sql`; a test compares them.
+//! The participants of the demo. The ids are those of `sql/demo.sql`; a test compares them.
 
 /// A business of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Business {
-    /// A UUID in canonical text.
+    /// The business's UUID in canonical text form.
     pub id: &'static str,
-    /// As shown on the page.
+    /// The business's name, as the page shows it.
     pub name: &'static str,
 }
 
-/// All of them.
+/// All businesses of the demo.
 pub const BUSINESSES: [Business; 4] = [
     Business {
         id: "a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1",
@@ -29,10 +29,11 @@ pub const BUSINESSES: [Business; 4] = [
     },
 ];
 
-/// The user of the demo's tokens, an `admin_sistema` in the demo's database: may read every business.
+/// The user of the demo's tokens. In the demo's database it is an `admin_sistema`, who may read
+/// every business.
 pub const ADMIN_USER: &str = "2d440648-fd21-49e2-ab5c-7232725e1b54";
 
-/// Who books.
+/// The ids of the clients who book citas.
 pub(super) const CLIENTS: [&str; 4] = [
     "c9cfce9f-ec5b-4538-af19-bb5e2248e40e",
     "6c59af7f-369e-468c-9f30-518e8812beb9",
@@ -40,7 +41,8 @@ pub(super) const CLIENTS: [&str; 4] = [
     "f3f3c7de-2f0b-4a0e-8f57-9b1c2f1f7a60",
 ];
 
-/// The business of that id. What comes back is our own constant, fit for SQL; what came in is not used any further.
+/// Finds a business by its id. The result is this module's own constant and safe in SQL; the given
+/// text is not used any further.
 pub fn find(id: &str) -> Option<&'static Business> {
     BUSINESSES
         .iter()
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_data_knows_them_all() {
+    fn demo_data_contains_all_businesses() {
         let data = include_str!("../../sql/demo.sql");
         for Business { id, name } in BUSINESSES {
             assert!(
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_business_is_not_found() {
+    fn unknown_business_is_not_found() {
         assert_eq!(find(&BUSINESSES[1].id.to_uppercase()), Some(&BUSINESSES[1]));
         for id in ["", "' OR true --", "00000000-0000-0000-0000-000000000000"] {
             assert_eq!(find(id), None);

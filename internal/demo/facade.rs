@@ -1,4 +1,4 @@
-//! What the demo's two addresses do, apart from HTTP.
+//! The service behind the demo's two HTTP routes, independent of HTTP.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::businesses::{BUSINESSES, find};
 use super::{Statements, sql};
 use crate::clock::Clock;
 
-/// How long a statement may take before it counts as failed.
+/// The time limit of one statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Mint = Box<dyn Fn() -> anyhow::Result<String> + Send + Sync>;
 
-/// The demo of one server.
+/// The demo service of one server.
 pub struct Demo {
     statements: Arc<dyn Statements>,
     clock: Clock,
@@ -27,26 +27,26 @@ pub struct Demo {
     mint_operator: Option<Mint>,
 }
 
-/// A token, and what it may be used for.
+/// A demo session with its token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Never logged.
+    /// The access token, which is never logged.
     token: String,
 }
 
-/// Why a cita was not booked.
+/// The reason why a cita could not be booked.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
     /// No business of the demo has this id.
     #[error("no such business in the demo")]
     UnknownBusiness,
-    /// The database is away or refuses.
+    /// The database is unavailable or rejects the statement.
     #[error("the cita could not be booked")]
     Unavailable(#[source] anyhow::Error),
 }
 
 impl Demo {
-    /// A demo whose days are those of `zone`. `mint` makes a token for [`super::ADMIN_USER`].
+    /// Creates a demo whose days follow `zone`. `mint` signs a token for [`super::ADMIN_USER`].
     pub fn new(
         statements: Arc<dyn Statements>,
         clock: Clock,
@@ -62,7 +62,7 @@ impl Demo {
         }
     }
 
-    /// The same with tokens for whoever operates it.
+    /// Adds a function that signs tokens for operators.
     #[must_use]
     pub fn operated(
         mut self,
@@ -72,10 +72,10 @@ impl Demo {
         self
     }
 
-    /// What the operators' page asks for; none where no role is an admin's.
+    /// Returns a session for the operators' page. Returns `None` if no role is an administrator's.
     ///
     /// # Errors
-    /// No token could be signed.
+    /// Returns an error if no token can be signed.
     pub fn operator(&self) -> anyhow::Result<Option<Session>> {
         self.mint_operator
             .as_ref()
@@ -83,10 +83,10 @@ impl Demo {
             .transpose()
     }
 
-    /// A session with a new token.
+    /// Returns a session with a new token.
     ///
     /// # Errors
-    /// No token could be signed.
+    /// Returns an error if no token can be signed.
     pub fn session(&self) -> anyhow::Result<Session> {
         Ok(Session {
             token: (self.mint)()?,
@@ -96,7 +96,7 @@ impl Demo {
     /// Books a cita for today, at a random hour.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// Returns a [`BookError`] if the business is unknown or the database fails.
     pub async fn book(&self, negocio_id: &str) -> Result<(), BookError> {
         let business = find(negocio_id).ok_or(BookError::UnknownBusiness)?;
         let start = sql::slot(fastrand::i8(0..sql::SLOTS));
@@ -111,7 +111,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Today where the demo is.
+    /// Returns today's date in the demo's time zone.
     pub(super) fn today(&self) -> Date {
         self.clock.now().to_zoned(self.zone.clone()).date()
     }
@@ -134,12 +134,12 @@ impl fmt::Debug for Demo {
 }
 
 impl Session {
-    /// The token alone, for whoever prints a command line.
+    /// Returns the token alone, for printing a command line.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// What the page asks for.
+    /// Returns the JSON body that the page requests.
     pub fn to_json(&self) -> String {
         let businesses =
             BUSINESSES.map(|business| json!({"id": business.id, "nombre": business.name}));
@@ -149,7 +149,7 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session")
+        f.write_str("DemoSession")
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     fn demo(statements: Arc<dyn Statements>) -> Demo {
         let clock = Clock::system();
-        // Five to midnight in Guayaquil; already tomorrow in UTC.
+        // 04:55 UTC is five minutes to midnight in Guayaquil, so the local day is still the 21st.
         clock.set("2026-11-22T04:55:00Z".parse().unwrap());
         Demo::new(
             statements,
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cita_is_booked_for_the_day_it_is_there() {
+    async fn cita_is_booked_for_the_local_day() {
         let recorder = Arc::new(Recorder::default());
         let demo = demo(Arc::clone(&recorder) as Arc<dyn Statements>);
         demo.book(BUSINESSES[2].id).await.unwrap();

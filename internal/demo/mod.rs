@@ -1,10 +1,11 @@
-//! What `latido demo` shows: a few businesses with a life of their own.
+//! The demo of `latido demo`: a few businesses whose data keeps changing.
 //!
-//! The `writer` books, attends and cancels citas; [`Demo`] stands behind the two addresses that only a demo has, a session without a
-//! password and a button that books. All SQL is text made of our own constants and of numbers, so that nothing from outside ever
-//! gets into it, and this module needs no database driver: `app` lends it [`Statements`].
+//! The `writer` books, completes and cancels citas. [`Demo`] serves the two routes that only a demo
+//! has: a session without a password and a button that books. All SQL is built from this module's
+//! own constants and from numbers, so no external input can reach it. The module needs no database
+//! driver: `app` provides a [`SqlExecutor`].
 //!
-//! Nothing here touches a business that is not in [`BUSINESSES`], whatever database it was pointed at.
+//! Only the businesses in [`BUSINESSES`] are ever changed, in any database.
 
 mod businesses;
 mod facade;
@@ -18,11 +19,13 @@ pub use facade::{BookError, Demo, Session};
 pub use sql::seed;
 pub use writer::{Pace, write};
 
-/// A way to run one statement, or several separated by semicolons. Lent by whoever holds the connections.
+/// Runs one statement, or several separated by semicolons. The owner of the connections implements
+/// it.
 pub trait Statements: Send + Sync {
-    /// Runs it and returns how many rows the last statement changed.
+    /// Runs the SQL and returns the number of rows that the last statement changed.
     ///
     /// # Errors
-    /// The database is away or refuses; no half of a single statement stays behind.
+    /// Returns an error if the database is unavailable or rejects the SQL. A single statement is
+    /// never applied partially.
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>>;
 }

@@ -1,24 +1,26 @@
-//! The demo's statements as text. Pure: whatever is drawn at random comes in as an argument.
+//! The demo's statements as text. Pure: all random values are arguments.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::businesses::{Business, CLIENTS};
 
-/// Citas a business keeps; beyond, the oldest days go first.
+/// The maximum number of citas per business. Beyond it, the oldest days are deleted first.
 pub(super) const KEPT_PER_BUSINESS: u32 = 400;
 
-/// Half hours of a day's work.
+/// The number of half-hour slots in a working day.
 pub(super) const SLOTS: i8 = 20;
 
-/// The start of a half hour; the first is at eight in the morning.
+/// Returns the start time of a half-hour slot. The first slot starts at 08:00.
 pub(super) fn slot(number: i8) -> Time {
     jiff::civil::time(8 + number / 2, 30 * (number % 2), 0, 0)
 }
 
-/// Schema and demo data, to be run before anything else and harmless to run again. Several statements.
+/// Returns the schema and the demo data as several statements. They run before anything else, and
+/// running them again is harmless.
 ///
-/// `zone` is where «today» is for the data; one without an IANA name (a fixed offset) leaves the data's own default.
+/// `zone` determines «today» for the data. A zone without an IANA name (a fixed offset) leaves the
+/// data's own default.
 pub fn seed(zone: &TimeZone) -> String {
     let zone = zone.iana_name().filter(|name| {
         name.bytes()
@@ -32,7 +34,7 @@ pub fn seed(zone: &TimeZone) -> String {
     format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}")
 }
 
-/// Half an hour with one of the clients.
+/// Returns a statement that books half an hour for one of the clients.
 pub(super) fn book(business: &Business, client: usize, day: Date, start: Time) -> String {
     let client = CLIENTS[client % CLIENTS.len()];
     let id = business.id;
@@ -42,12 +44,12 @@ pub(super) fn book(business: &Business, client: usize, day: Date, start: Time) -
     )
 }
 
-/// The next client of the day is served.
+/// Returns a statement that completes the earliest pending cita of a day.
 pub(super) fn attend(business: &Business, day: Date) -> String {
     settle(business, day, "atendida", "hora_inicio, id")
 }
 
-/// Somebody does not come.
+/// Returns a statement that cancels a random pending cita of a day.
 pub(super) fn cancel(business: &Business, day: Date) -> String {
     settle(business, day, "cancelada", "random()")
 }
@@ -61,7 +63,7 @@ fn settle(business: &Business, day: Date, state: &str, order: &str) -> String {
     )
 }
 
-/// Old history goes, so that a demo may run for weeks.
+/// Returns a statement that deletes the oldest citas, so that a demo can run for weeks.
 pub(super) fn trim(business: &Business) -> String {
     let id = business.id;
     format!(
@@ -78,7 +80,7 @@ mod tests {
     use crate::demo::BUSINESSES;
 
     #[test]
-    fn a_booking_is_one_statement() {
+    fn booking_is_one_statement() {
         assert_eq!(
             book(&BUSINESSES[0], 5, date(2026, 11, 22), time(9, 30, 0, 0)),
             "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn only_businesses_of_the_demo_are_touched() {
+    fn only_demo_businesses_are_changed() {
         let day = date(2026, 11, 22);
         for business in &BUSINESSES {
             for sql in [
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_names_its_zone() {
+    fn seed_sets_its_time_zone() {
         let zone = TimeZone::get("America/Mexico_City").unwrap();
         assert!(
             seed(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")

@@ -1,4 +1,4 @@
-//! The demo's life: every second or two somebody books, comes or does not come.
+//! The writer of the demo: every one or two seconds it books, completes or cancels a cita.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::businesses::{BUSINESSES, Business};
 use super::{Demo, sql};
 use crate::drain::Drain;
 
-/// How lively it is.
+/// The rate at which the writer changes data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Shortest pause between two changes.
+    /// The minimum pause between two changes.
     pub pause_min: Duration,
-    /// Longest.
+    /// The maximum pause between two changes.
     pub pause_max: Duration,
-    /// Pause after a failure.
+    /// The pause after a failed change.
     pub pause_failed: Duration,
 }
 
@@ -33,38 +33,38 @@ impl Default for Pace {
     }
 }
 
-/// Starts the writer; it ends with the server, at any point, since each of its steps is one statement.
-pub fn write(demo: Arc<Demo>, pace: Pace, drain: &Drain) {
+/// Starts the writer. It may stop at any point, because each step is a single statement.
+pub fn write(demo: Arc<Demo>, rate: Pace, drain: &Drain) {
     drain.spawn_until_stop(async move {
         let mut failing = false;
         loop {
             let outcome = step(&demo, &mut fastrand::Rng::new()).await;
-            // Told once when it begins and once when it is over, not every three seconds of an outage.
+            // Logged once when an outage begins and once when it ends, not every three seconds.
             match &outcome {
                 Err(error) if !failing => {
-                    warn!(error = %format!("{error:#}"), "the demo writer can't write and will keep trying")
+                    warn!(error = %format!("{error:#}"), "the demo writer cannot write and keeps trying")
                 }
                 Ok(()) if failing => info!("the demo writer writes again"),
                 _ => {}
             }
             failing = outcome.is_err();
-            sleep(pause(pace, failing)).await;
+            sleep(pause(rate, failing)).await;
         }
     });
 }
 
-fn pause(pace: Pace, failing: bool) -> Duration {
+fn pause(rate: Pace, failing: bool) -> Duration {
     if failing {
-        return pace.pause_failed;
+        return rate.pause_failed;
     }
-    pace.pause_min
-        + pace
+    rate.pause_min
+        + rate
             .pause_max
-            .saturating_sub(pace.pause_min)
+            .saturating_sub(rate.pause_min)
             .mul_f64(fastrand::f64())
 }
 
-/// One change that can be seen.
+/// Makes one visible change.
 async fn step(demo: &Demo, random: &mut fastrand::Rng) -> anyhow::Result<()> {
     let business = &BUSINESSES[random.usize(..BUSINESSES.len())];
     let today = demo.today();
@@ -78,15 +78,15 @@ async fn step(demo: &Demo, random: &mut fastrand::Rng) -> anyhow::Result<()> {
         }
     };
     if demo.execute(&statement).await? == 0 {
-        // Nobody was waiting: then somebody books.
+        // No cita was pending, so a new one is booked instead.
         demo.execute(&booking(business, today, random)).await?;
     }
     Ok(())
 }
 
-/// Three of four want to come today, the others some day of the week to come.
+/// Returns a booking: three of four are for today, the others for a day within the next week.
 fn booking(business: &Business, today: Date, random: &mut fastrand::Rng) -> String {
-    let ahead = if random.u8(..4) == 0 {
+    let days_ahead = if random.u8(..4) == 0 {
         random.i32(1..=7)
     } else {
         0
@@ -95,7 +95,7 @@ fn booking(business: &Business, today: Date, random: &mut fastrand::Rng) -> Stri
     sql::book(
         business,
         random.usize(..),
-        today.saturating_add(ahead.days()),
+        today.saturating_add(days_ahead.days()),
         start,
     )
 }
@@ -114,11 +114,11 @@ mod tests {
     use crate::clock::Clock;
     use crate::demo::Statements;
 
-    /// A database that is away for the first statements, and has nobody waiting.
+    /// A database that fails the first statements and never has a pending cita.
     struct Moody {
         seen: Mutex<Vec<String>>,
         failures: usize,
-        /// One permit a statement.
+        /// One permit for each executed statement.
         progress: Semaphore,
     }
 
@@ -127,43 +127,43 @@ mod tests {
             let mut seen = self.seen.lock().unwrap();
             seen.push(sql.to_owned());
             self.progress.add_permits(1);
-            let answer = if seen.len() <= self.failures {
+            let result = if seen.len() <= self.failures {
                 Err(anyhow::anyhow!("away"))
             } else {
                 Ok(u64::from(sql.starts_with("INSERT")))
             };
-            async move { answer }.boxed()
+            async move { result }.boxed()
         }
     }
 
     #[tokio::test]
-    async fn it_outlives_an_outage_and_ends_with_the_server() {
-        let moody = Arc::new(Moody {
+    async fn writer_survives_an_outage_and_stops_with_the_server() {
+        let executor = Arc::new(Moody {
             seen: Mutex::default(),
             failures: 5,
             progress: Semaphore::new(0),
         });
-        let statements = Arc::clone(&moody) as Arc<dyn Statements>;
+        let statements = Arc::clone(&executor) as Arc<dyn Statements>;
         let demo = Demo::new(statements, Clock::system(), TimeZone::UTC, || {
             Ok(String::new())
         });
         let drain = Drain::new();
-        let pace = Pace {
+        let rate = Pace {
             pause_min: Duration::ZERO,
             pause_max: Duration::ZERO,
             pause_failed: Duration::ZERO,
         };
-        write(Arc::new(demo), pace, &drain);
-        moody.progress.acquire_many(400).await.unwrap().forget();
+        write(Arc::new(demo), rate, &drain);
+        executor.progress.acquire_many(400).await.unwrap().forget();
         assert_eq!(drain.finish(Duration::from_secs(10)).await, 0);
 
-        let seen = moody.seen.lock().unwrap();
+        let seen = executor.seen.lock().unwrap();
         let verbs: HashSet<_> = seen
             .iter()
             .map(|sql| sql.split(' ').next().unwrap())
             .collect();
         assert_eq!(verbs, HashSet::from(["INSERT", "UPDATE", "DELETE"]));
-        // Where nobody waits, a booking follows for the same business.
+        // An update that matches no row is followed by a booking.
         let after = seen.iter().skip(5).zip(seen.iter().skip(6));
         for (_, next) in after.filter(|(sql, _)| sql.starts_with("UPDATE")) {
             assert!(next.starts_with("INSERT"), "{next}");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bookings_are_for_today_or_the_week_to_come() {
+    fn bookings_are_for_today_or_the_next_week() {
         let (today, mut random) = (jiff::civil::date(2026, 12, 30), fastrand::Rng::with_seed(1));
         let days: HashSet<_> = (0..500)
             .map(|_| booking(&BUSINESSES[0], today, &mut random))
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn pauses_stay_within_their_bounds() {
-        let pace = Pace::default();
-        assert!((0..100).all(|_| (pace.pause_min..=pace.pause_max).contains(&pause(pace, false))));
-        assert_eq!(pause(pace, true), pace.pause_failed);
+    fn pauses_stay_within_bounds() {
+        let rate = Pace::default();
+        assert!((0..100).all(|_| (rate.pause_min..=rate.pause_max).contains(&pause(rate, false))));
+        assert_eq!(pause(rate, true), rate.pause_failed);
     }
 }
