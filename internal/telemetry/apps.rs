@@ -1,4 +1,4 @@
-//! What apps count: the same few things for each, told apart by a label.
+//! The metrics of the apps. Every app has the same metrics, distinguished by the `app` label.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// The counts of all apps.
+/// The metric families shared by all apps.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Apps {
     connections: Family<Labels<1>, Gauge>,
@@ -51,20 +51,20 @@ impl Apps {
     }
 }
 
-/// The counts of one app.
+/// The metrics of one app.
 #[derive(Debug, Clone)]
 pub struct AppMetrics {
     app: &'static str,
-    /// Open connections.
+    /// The number of open connections.
     pub connections: Gauge,
-    /// Connections that events were on their way to, one for each event.
+    /// The number of recipients of published events. An event to three connections counts three.
     pub reached: Counter,
     publishes: Family<Labels<2>, Counter>,
     refusals: Family<Labels<2>, Counter>,
 }
 
 impl AppMetrics {
-    /// Shows these at zero, so that Prometheus sees their first rise.
+    /// Creates these labels at zero, so that Prometheus sees their first increase.
     pub fn expect(&self, kinds: &[&'static str], reasons: &[&'static str]) {
         for kind in kinds {
             drop(
@@ -80,7 +80,7 @@ impl AppMetrics {
         }
     }
 
-    /// Counts an event of one of a closed list of kinds.
+    /// Counts one published event with `reached` recipients. `kind` must come from a closed list.
     pub fn publish(&self, kind: &'static str, reached: usize) {
         self.publishes
             .get_or_create(&[("app", self.app), ("kind", kind)])
@@ -88,7 +88,7 @@ impl AppMetrics {
         self.reached.inc_by(reached as u64);
     }
 
-    /// Counts a refusal for one of a closed list of reasons.
+    /// Counts one refusal. `reason` must come from a closed list.
     pub fn refuse(&self, reason: &'static str) {
         self.refusals
             .get_or_create(&[("app", self.app), ("reason", reason)])

@@ -1,4 +1,4 @@
-//! Counters that differ in one label.
+//! Counters that share a metric name and differ in one label.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +8,12 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 
-/// A counter per value of one label, whose values are a closed list. Clones share the counts.
+/// A counter for each value of one label. The values form a closed list. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct Counters {
     label: &'static str,
-    /// Written only when a value is met for the first time; counting takes the lock for reading.
+    /// The counter of each label value. The write lock is needed only for a value's first use;
+    /// counting takes the read lock.
     by_value: Arc<RwLock<BTreeMap<&'static str, Counter>>>,
 }
 
@@ -30,7 +31,8 @@ impl Counters {
         }
     }
 
-    /// Shows these values at zero: a counter that first appears at one is a rise that Prometheus' `rate` can't see.
+    /// Creates these values at zero. Prometheus' `rate` cannot see the increase of a counter that
+    /// first appears at one.
     pub fn expect(&self, values: impl IntoIterator<Item = &'static str>) {
         values
             .into_iter()
@@ -42,12 +44,12 @@ impl Counters {
         self.counter(value).inc();
     }
 
-    /// The counter of `value`.
+    /// Returns the current count of `value`.
     pub fn get(&self, value: &'static str) -> u64 {
         self.counter(value).get()
     }
 
-    /// Every value with its count, in the order of the values.
+    /// Returns every value with its count, sorted by value.
     pub fn all(&self) -> Vec<(&'static str, u64)> {
         let by_value = self.by_value.read().unwrap_or_else(PoisonError::into_inner);
         by_value
@@ -56,7 +58,7 @@ impl Counters {
             .collect()
     }
 
-    /// The sum over all values.
+    /// Returns the sum over all values.
     pub fn total(&self) -> u64 {
         self.by_value
             .read()
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_is_counted_apart() {
+    fn each_value_has_its_own_count() {
         let counters = Counters::by("reason");
         counters.expect(["b"]);
         counters.clone().add("a");

@@ -1,16 +1,17 @@
-//! The two text formats that scrapers read.
+//! The two text formats of the metrics endpoint.
 
-/// How metrics are written down.
+/// The text format in which metrics are rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposition {
-    /// Prometheus' own format 0.0.4, which everything reads.
+    /// The Prometheus text format 0.0.4, which every scraper accepts.
     Classic,
-    /// OpenMetrics 1.0, for scrapers that ask for it.
+    /// OpenMetrics 1.0, for scrapers that request it.
     OpenMetrics,
 }
 
-/// OpenMetrics text as the classic format: a counter's family is named as its samples are, there are no units, and no end is marked.
-/// What OpenMetrics alone may say of a sample (timestamps in seconds, exemplars) is never written here.
+/// Converts OpenMetrics text to the classic format: a counter's family has the name of its samples,
+/// and there are no `# UNIT` and `# EOF` lines. The samples need no conversion, because the server
+/// writes neither timestamps nor exemplars.
 pub(super) fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = None;
@@ -22,8 +23,8 @@ pub(super) fn classic(open: &str) -> String {
             .and_then(|rest| rest.split_once(' '))
         {
             let total = if kind == "counter" { "_total" } else { "" };
-            if let Some((_, said)) = help.take() {
-                text.push_str(&format!("# HELP {name}{total} {said}\n"));
+            if let Some((_, text_of_help)) = help.take() {
+                text.push_str(&format!("# HELP {name}{total} {text_of_help}\n"));
             }
             text.push_str(&format!("# TYPE {name}{total} {kind}\n"));
         } else if !line.starts_with('#') {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_named_as_their_samples() {
+    fn counter_families_are_named_like_their_samples() {
         let open = "# HELP a_bytes Bytes.\n# TYPE a_bytes counter\n# UNIT a_bytes bytes\na_bytes_total{by=\"x\"} 3\n\
                     # HELP b Something.\n# TYPE b gauge\nb 1\n# EOF\n";
         let expected = "# HELP a_bytes_total Bytes.\n# TYPE a_bytes_total counter\na_bytes_total{by=\"x\"} 3\n\

@@ -1,46 +1,49 @@
-//! The latest events, for operators who come when something has happened already: a bounded ring, fed by every part.
+//! A bounded ring of the latest events. Operators who look after an incident can still see its
+//! cause.
 //!
-//! It is no log: lines for the log are written where things are handled. Here the same is kept for a while in a form that a page can show.
-//! A storm (ten thousand clients that reconnect) must not wash out what it was caused by, so beyond a few a second events of one kind and
-//! reason are counted in one entry.
+//! It does not replace the log, which is written where an event is handled. The ring keeps the same
+//! events for a while in a form that a page can display. A burst (ten thousand clients that
+//! reconnect) must not displace the events that caused it. Beyond a few per second, events of one
+//! kind and reason are therefore counted in one entry.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Entries kept.
+/// The number of entries kept.
 const ENTRIES: usize = 500;
-/// Events of one kind and reason that get an entry each within [`WINDOW_MS`]; the others are counted in the last of them. Of refusals,
-/// which say nothing of whom, one does.
+/// The number of events of one kind and reason that get their own entry within [`WINDOW_MS`]. Later
+/// ones are counted in the last of these entries. The limit for refusals is one, because their
+/// entries name no user.
 const APART: u64 = 4;
-/// Milliseconds.
+/// The length of a merge window, in milliseconds.
 const WINDOW_MS: u64 = 1_000;
-/// Longest text kept of a user's id or a detail, in bytes.
+/// The maximum length of a user id or a detail text, in bytes.
 const MAX_TEXT_BYTES: usize = 120;
 
-/// What happened.
+/// The kind of a recorded event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A WebSocket was taken over.
+    /// A WebSocket connection was accepted.
     Connected,
-    /// A WebSocket ended.
+    /// A WebSocket connection was closed.
     Closed,
     /// A request or an upgrade was refused.
     Refused,
-    /// Notifications began or ceased to arrive.
+    /// Notifications started or stopped arriving.
     Listener,
-    /// Numbers may be old from now on, or no longer.
+    /// The staleness of the data began or ended.
     Staleness,
-    /// The sweep found what no trigger told of.
+    /// The sweep found a change that no trigger had notified.
     Correction,
-    /// A key could not be read.
+    /// The read of a key failed.
     ReadFailed,
-    /// An operator did something.
+    /// An operator performed an action.
     Operator,
 }
 
 impl Kind {
-    /// The word in JSON.
+    /// Returns the name of the kind in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connected => "connected",
@@ -58,45 +61,45 @@ impl Kind {
 /// One event, or several of one kind and reason within a second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Rises by one with every entry, from 1.
+    /// The number of the entry. It starts at 1 and rises by one with every entry.
     pub seq: u64,
-    /// Of the first, milliseconds since the Unix epoch.
+    /// The time of the first event, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What happened.
+    /// The kind of all events in the entry.
     pub kind: Kind,
-    /// A word of a closed list.
+    /// The reason, from a closed list of the kind.
     pub reason: &'static str,
-    /// To whom, or what more there is to say. Never a token.
+    /// The user or another detail. It never contains a token.
     pub detail: Option<Box<str>>,
-    /// How many events it stands for, at least 1.
+    /// The number of events that the entry stands for, at least 1.
     pub count: u64,
 }
 
-/// See the module's documentation.
+/// A bounded ring of the latest events; see the module's documentation.
 #[derive(Debug, Default)]
 pub struct Journal(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     entries: VecDeque<Entry>,
-    /// Events in all.
+    /// The number of events ever recorded.
     total: u64,
     next_seq: u64,
-    /// Bounded by the closed lists of reasons.
+    /// The merge window of each kind and reason. The closed lists of reasons bound its size.
     windows: HashMap<(Kind, &'static str), Window>,
 }
 
-/// The second that a kind and reason is in.
+/// The current merge window of one kind and reason.
 #[derive(Debug)]
 struct Window {
     since_ms: u64,
     count: u64,
-    /// The entry that counts what comes beyond [`APART`].
+    /// The number of the entry that counts the events beyond [`MAX_SEPARATE`].
     seq: u64,
 }
 
 impl Journal {
-    /// Notes an event that happened now.
+    /// Records an event that happens now.
     pub fn note(&self, kind: Kind, reason: &'static str, detail: Option<&str>) {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -123,8 +126,8 @@ impl Journal {
             (window.since_ms, window.count) = (now_ms, 0);
         }
         window.count += 1;
-        let apart = if kind == Kind::Refused { 1 } else { APART };
-        let merged = (window.count > apart)
+        let max_separate = if kind == Kind::Refused { 1 } else { APART };
+        let merged = (window.count > max_separate)
             .then(|| window.seq.checked_sub(first_seq))
             .flatten();
         if let Some(entry) =
@@ -150,29 +153,30 @@ impl Journal {
         });
     }
 
-    /// At most so many of the latest entries, the newest first.
-    pub fn latest(&self, most: usize) -> Vec<Entry> {
+    /// Returns at most `limit` of the latest entries, newest first.
+    pub fn latest(&self, limit: usize) -> Vec<Entry> {
         self.lock()
             .entries
             .iter()
             .rev()
-            .take(most)
+            .take(limit)
             .cloned()
             .collect()
     }
 
-    /// How many events there were in all.
+    /// Returns the number of events ever recorded.
     pub fn total(&self) -> u64 {
         self.lock().total
     }
 
-    /// Every operation leaves the ring whole.
+    /// Locks the ring. A poisoned lock is safe to use, because every operation leaves the ring
+    /// consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// At most [`MAX_TEXT_BYTES`] of a text, whole characters.
+/// Truncates a text to at most [`MAX_TEXT_BYTES`], at a character boundary.
 fn cut(text: &str) -> &str {
     let end = (0..=text.len().min(MAX_TEXT_BYTES))
         .rev()
@@ -185,47 +189,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_is_bounded_and_the_newest_come_first() {
-        let journal = Journal::default();
+    fn ring_is_bounded_and_returns_newest_first() {
+        let recent = Journal::default();
         for n in 0..2_000_u64 {
-            journal.note_at(n * WINDOW_MS, Kind::Closed, "client", Some(&n.to_string()));
+            recent.note_at(n * WINDOW_MS, Kind::Closed, "client", Some(&n.to_string()));
         }
-        let all = journal.latest(usize::MAX);
+        let all = recent.latest(usize::MAX);
         assert_eq!(
-            (all.len(), all[0].seq, journal.total()),
+            (all.len(), all[0].seq, recent.total()),
             (ENTRIES, 2_000, 2_000)
         );
-        assert_eq!(journal.latest(1)[0].detail.as_deref(), Some("1999"));
+        assert_eq!(recent.latest(1)[0].detail.as_deref(), Some("1999"));
     }
 
     #[test]
-    fn a_storm_is_a_few_entries() {
-        let journal = Journal::default();
-        journal.note_at(0, Kind::Listener, "lost", None);
+    fn burst_is_merged_into_few_entries() {
+        let recent = Journal::default();
+        recent.note_at(0, Kind::Listener, "lost", None);
         for n in 0..10_000 {
-            journal.note_at(5_000 + n / 100, Kind::Connected, "websocket", Some("ana"));
-            journal.note_at(5_000 + n / 100, Kind::Closed, "client", Some("ana"));
+            recent.note_at(5_000 + n / 100, Kind::Connected, "websocket", Some("ana"));
+            recent.note_at(5_000 + n / 100, Kind::Closed, "client", Some("ana"));
         }
-        let all = journal.latest(100);
+        let all = recent.latest(100);
         assert_eq!(all.len(), 1 + 2 * 4);
         assert_eq!(all.iter().map(|entry| entry.count).sum::<u64>(), 20_001);
         assert_eq!(
             (all[0].detail.as_deref(), all.last().unwrap().kind),
             (None, Kind::Listener)
         );
-        journal.note_at(6_500, Kind::Connected, "websocket", Some("eva"));
+        recent.note_at(6_500, Kind::Connected, "websocket", Some("eva"));
         assert_eq!(
-            journal.latest(1)[0].detail.as_deref(),
+            recent.latest(1)[0].detail.as_deref(),
             Some("eva"),
-            "a second later each has an entry again"
+            "a second later each event has its own entry again"
         );
     }
 
     #[test]
-    fn long_texts_are_cut_between_characters() {
-        let journal = Journal::default();
-        journal.note_at(0, Kind::Closed, "client", Some(&"ñ".repeat(200)));
-        let detail = journal.latest(1)[0].detail.clone().unwrap();
+    fn long_texts_are_truncated_at_character_boundaries() {
+        let recent = Journal::default();
+        recent.note_at(0, Kind::Closed, "client", Some(&"ñ".repeat(200)));
+        let detail = recent.latest(1)[0].detail.clone().unwrap();
         assert!(detail.len() <= MAX_TEXT_BYTES && detail.starts_with('ñ'));
     }
 }

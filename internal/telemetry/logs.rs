@@ -1,28 +1,33 @@
-//! One sentence for people, fields for queries; never a token.
+//! The setup of logging. A log line is one sentence with fields for queries, and never contains a
+//! token.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// The pool's own word on a connection that is gone, one line each, is no news beside ours.
+/// The default filter. The pool logs one line for each lost connection, and the server already logs
+/// the cause.
 const DEFAULT: &str = "info,deadpool.postgres=error";
 
-/// The driver logs the values of parameters at `debug`, and a session's id is one; what carries Socket.IO logs whole messages at `trace`, and a
-/// token may be in one. They are heard only where somebody asks for them by name.
+/// Log targets that stay at `info` unless `RUST_LOG` names them. The PostgreSQL driver logs
+/// parameter values at `debug`, and one of them is a session id. The WebSocket library below
+/// Socket.IO logs whole messages at `trace`, and a message may contain a token.
 const QUIET: [&str; 2] = ["tokio_postgres", "tungstenite"];
 
-/// The filter that a `RUST_LOG` means; None if it is none.
+/// Parses the text of `RUST_LOG` and silences the targets it does not name. Returns `None` if the
+/// text is invalid.
 fn understood(text: &str) -> Option<EnvFilter> {
-    let unnamed = QUIET
+    let silenced = QUIET
         .iter()
         .filter(|name| !text.contains(**name))
         .map(|name| format!(",{name}=info"));
-    EnvFilter::try_new(format!("{text}{}", unnamed.collect::<String>())).ok()
+    EnvFilter::try_new(format!("{text}{}", silenced.collect::<String>())).ok()
 }
 
-/// Starts logging to standard error: readable on a terminal, JSON otherwise. `filter` is what `RUST_LOG` says (default `info`).
+/// Starts logging to standard error: readable text on a terminal, JSON otherwise. `filter` is the
+/// value of `RUST_LOG` (default `info`).
 ///
-/// Does nothing when the process has a subscriber already, as in tests.
+/// Does nothing if the process already has a subscriber, as in tests.
 pub fn init(filter: Option<&str>) {
     let filter = filter
         .and_then(understood)
@@ -43,18 +48,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_log_of_secrets_is_heard_only_by_name() {
-        let shown = |text: &str| understood(text).unwrap().to_string();
+    fn targets_that_log_secrets_are_silenced_unless_named() {
+        let filter_text = |text: &str| understood(text).unwrap().to_string();
         for name in QUIET {
-            let quiet = format!("{name}=info");
-            assert!(shown("debug").contains(&quiet));
-            assert!(!shown(&format!("debug,{name}=trace")).contains(&quiet));
+            let silenced = format!("{name}=info");
+            assert!(filter_text("debug").contains(&silenced));
+            assert!(!filter_text(&format!("debug,{name}=trace")).contains(&silenced));
         }
         assert!(understood("latido=what").is_none());
     }
 
     #[test]
-    fn the_default_filter_is_understood() {
+    fn default_filter_is_valid() {
         let filter = EnvFilter::try_new(DEFAULT).unwrap().to_string();
         assert!(
             filter.contains("info") && filter.contains("deadpool.postgres=error"),

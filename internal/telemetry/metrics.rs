@@ -1,4 +1,5 @@
-//! Every metric there is, in one registry a server (two servers may live in one process).
+//! All metrics of one server, in one registry. Each server has its own, because two servers may run
+//! in one process.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use crate::telemetry::exposition::{self, Exposition};
 use crate::telemetry::journal::{Journal, Kind};
 use crate::telemetry::seconds::Seconds;
 
-/// A histogram of small counts, from 1 to 512.
+/// A histogram of small counts, with bounds from 1 to 512.
 #[derive(Debug, Clone)]
 pub struct Sizes(Histogram);
 
@@ -24,29 +25,29 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// Counts one size.
+    /// Records one size in the histogram.
     pub fn observe(&self, size: usize) {
         self.0
             .observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
     }
 }
 
-/// What is asked of its owner at every scrape, and written nowhere else.
+/// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Gauges {
-    /// Topics with a viewer.
+    /// The number of topics with at least one viewer.
     pub topics: usize,
-    /// Subscriptions of all viewers.
+    /// The number of subscriptions of all viewers.
     pub subscribers: usize,
-    /// Keys waiting to be read.
+    /// The number of keys waiting to be read.
     pub dirty: usize,
 }
 
-/// Counters that every part of the server writes to. Cheap to share; all atomics.
+/// The metrics that every part of the server updates. They are atomics and cheap to share.
 #[derive(Default)]
 pub struct Metrics {
     registry: Registry,
-    /// Open WebSocket connections.
+    /// Open WebSocket connections of all kinds.
     pub connections: Gauge,
     /// Open TCP connections of any kind.
     pub sockets: Gauge,
@@ -55,59 +56,59 @@ pub struct Metrics {
     dirty: Gauge,
     /// Frames handed to the kernel.
     pub frames_sent: Counter,
-    /// Bytes handed to the kernel on WebSockets.
+    /// Bytes handed to the kernel on WebSocket connections.
     pub bytes_sent: Counter,
-    /// Messages received on WebSockets.
+    /// Messages received on WebSocket connections.
     pub messages_received: Counter,
-    /// Frames that a slow client never got because a newer one took their place.
+    /// Frames that a slow client never received because a newer frame replaced them.
     pub frames_superseded: Counter,
-    /// Keys read, by what made them dirty.
+    /// Keys read, by the source that marked them dirty.
     pub reads: Counters,
-    /// Statements that failed, by kind.
+    /// Read statements that failed, by kind.
     pub read_failures: Counters,
-    /// Keys a statement.
+    /// The number of keys that one statement reads.
     pub batch_keys: Sizes,
-    /// Duration of a statement.
+    /// The duration of one read statement.
     pub read_seconds: Seconds,
-    /// From the notification's arrival to the frames being handed to the shards.
+    /// The time from the arrival of a notification until its frames are handed to the shards.
     pub change_to_frame_seconds: Seconds,
-    /// Hints received, by source.
+    /// Change hints received, by source.
     pub changes_received: Counters,
-    /// Hints for a key that was dirty already.
+    /// Hints for a key that was already dirty.
     pub changes_coalesced: Counter,
-    /// Hints for a key that nobody watches.
+    /// Hints for a key without viewers.
     pub changes_unwatched: Counter,
-    /// Changes that only the sweep found: zero is the proof that triggers see everything.
+    /// Changes that only the sweep found. Zero proves that the triggers see every change.
     pub corrections: Counter,
-    /// Keys that were compared with a stream's check, by result.
+    /// Keys compared with a stream's verification query, by result.
     pub checks: Counters,
-    /// Streams that are read with their check, since their query was wrong.
+    /// Streams that are read with their verification query because their own query was wrong.
     pub checks_standing_in: Gauge,
-    /// 1 while notifications arrive.
+    /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
-    /// Buckets of keys whose writers were told that they are watched.
+    /// Key buckets whose watch lock is held, so that writers know that they are watched.
     pub interest_held: Gauge,
-    /// Buckets that are watched but whose writers can't be told yet.
+    /// Key buckets that are watched but whose watch lock is not held yet.
     pub interest_missing: Gauge,
-    /// Keys that changed so often that they were read on a timer for a while.
+    /// Keys that changed so often that a timer read them for a while.
     pub hot_keys: Counter,
-    /// Times that the listener lost its connection or could not get one.
+    /// Times that the listener lost its connection or failed to connect.
     pub listener_reconnects: Counter,
-    /// 1 while viewers are told that numbers may be stale.
+    /// 1 while viewers are notified that the data may be stale, otherwise 0.
     pub stale: Gauge,
     /// Requests and upgrades refused, by reason.
     pub refusals: Counters,
     /// Error frames sent, by code.
     pub errors_sent: Counters,
-    /// WebSockets ended, by reason.
+    /// WebSocket connections closed, by reason.
     pub closes: Counters,
     apps: Apps,
-    /// What operators are shown of the latest events.
+    /// The latest events, for the operators' page.
     pub journal: Journal,
 }
 
 impl Metrics {
-    /// All metrics at zero, registered under `latido_…`.
+    /// Creates all metrics at zero, registered under `latido_…`.
     pub fn new() -> Self {
         let registry = Registry::with_prefix("latido");
         let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
@@ -266,25 +267,25 @@ impl Metrics {
         );
     }
 
-    /// The counts of an app.
+    /// Returns the metrics of one app.
     pub fn app(&self, app: &'static str) -> AppMetrics {
         self.apps.of(app)
     }
 
-    /// Counts and notes a refusal.
+    /// Counts a refusal and records it as a recent event.
     pub fn refuse(&self, reason: &'static str) {
         self.refusals.add(reason);
         self.journal.note(Kind::Refused, reason, None);
     }
 
-    /// The registry as text.
+    /// Renders all metrics as text.
     pub fn render(&self, gauges: Gauges, exposition: Exposition) -> String {
         let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.topics.set(as_i64(gauges.topics));
         self.subscribers.set(as_i64(gauges.subscribers));
         self.dirty.set(as_i64(gauges.dirty));
         let mut text = String::new();
-        // Writing to a String cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         match exposition {
             Exposition::OpenMetrics => text,

@@ -1,4 +1,4 @@
-//! Logs, metrics and the journal: what an operator sees of a running server.
+//! Logs, metrics and recent events: the operator's view of a running server.
 
 mod apps;
 mod counters;

@@ -1,4 +1,5 @@
-//! A histogram of durations that can also be read back: Prometheus gets its buckets, the operators' page its percentiles.
+//! A histogram of durations that can also be read back. Prometheus scrapes its buckets, and the
+//! operators' page shows its percentiles.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +9,31 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-/// Upper bound of the first bucket, in nanoseconds; each next one is twice as wide.
+/// The upper bound of the first bucket, in nanoseconds. Each following bound is twice the one
+/// before.
 const FIRST_NS: u64 = 250_000;
-/// Buckets with an upper bound: from a quarter of a millisecond to eight seconds. One more holds what took longer.
+/// The number of buckets with an upper bound, from a quarter of a millisecond to eight seconds. One
+/// more bucket counts longer durations.
 const BOUNDED: usize = 16;
 
-/// A histogram of durations, from a quarter of a millisecond to eight seconds. Clones share it.
+/// A histogram of durations, from a quarter of a millisecond to eight seconds. Clones share the
+/// counts.
 #[derive(Debug, Clone, Default)]
 pub struct Seconds(Arc<Inner>);
 
-/// Written by whoever measures, read by scrapes; relaxed, since nothing else hangs on a count.
+/// The shared counts. Relaxed ordering suffices, because no other data depends on a count.
 #[derive(Debug, Default)]
 struct Inner {
     buckets: [AtomicU64; BOUNDED + 1],
     sum_ns: AtomicU64,
 }
 
-/// How many durations fell into each bucket, up to a moment or between two.
+/// The number of durations in each bucket, either since the start or between two moments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread([u64; BOUNDED + 1]);
 
 impl Seconds {
-    /// Counts one duration.
+    /// Records one duration in its bucket.
     pub fn observe(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = (0..BOUNDED)
@@ -39,7 +43,7 @@ impl Seconds {
         self.0.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// All that was counted so far.
+    /// Returns a copy of all counts so far.
     pub fn spread(&self) -> Spread {
         Spread(std::array::from_fn(|index| {
             self.0.buckets[index].load(Ordering::Relaxed)
@@ -49,13 +53,13 @@ impl Seconds {
 
 impl EncodeMetric for Seconds {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let spread = self.spread();
+        let snapshot = self.spread();
         let bounds = (0..BOUNDED)
             .map(|index| seconds(FIRST_NS << index))
             .chain([f64::MAX]);
-        let buckets: Vec<_> = bounds.zip(spread.0).collect();
+        let buckets: Vec<_> = bounds.zip(snapshot.0).collect();
         let sum = seconds(self.0.sum_ns.load(Ordering::Relaxed));
-        encoder.encode_histogram::<[(&str, &str); 0]>(sum, spread.count(), &buckets, None)
+        encoder.encode_histogram::<[(&str, &str); 0]>(sum, snapshot.count(), &buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -64,7 +68,7 @@ impl EncodeMetric for Seconds {
 }
 
 impl Spread {
-    /// What was counted after `earlier`.
+    /// Returns the durations that were counted after `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|index| {
@@ -72,23 +76,24 @@ impl Spread {
         }))
     }
 
-    /// How many durations.
+    /// Returns the total number of durations.
     pub fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// The duration that this share of all (0 to 1) did not exceed, interpolated within its bucket: good to a factor of two at worst.
-    /// None: nothing was counted.
+    /// Returns the duration that a `share` (0 to 1) of all durations did not exceed, interpolated
+    /// within its bucket. The error is at most a factor of two. Returns `None` if nothing was
+    /// counted.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let count = self.count();
         if count == 0 {
             return None;
         }
-        let wanted = share.clamp(0.0, 1.0) * count as f64;
+        let target = share.clamp(0.0, 1.0) * count as f64;
         let mut below = 0.0;
-        for (index, held) in self.0.iter().enumerate().filter(|(_, held)| **held > 0) {
-            let held = *held as f64;
-            if below + held >= wanted {
+        for (index, count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let in_bucket = *count as f64;
+            if below + in_bucket >= target {
                 let low = if index == 0 {
                     0
                 } else {
@@ -99,10 +104,10 @@ impl Spread {
                 } else {
                     FIRST_NS << index
                 };
-                let within = (high - low) as f64 * ((wanted - below) / held);
+                let within = (high - low) as f64 * ((target - below) / in_bucket);
                 return Some(Duration::from_nanos(low) + Duration::from_nanos(within as u64));
             }
-            below += held;
+            below += in_bucket;
         }
         None
     }
@@ -117,10 +122,10 @@ mod tests {
     use super::*;
 
     fn of(ms: &[u64]) -> Spread {
-        let seconds = Seconds::default();
+        let histogram = Seconds::default();
         ms.iter()
-            .for_each(|ms| seconds.observe(Duration::from_millis(*ms)));
-        seconds.spread()
+            .for_each(|ms| histogram.observe(Duration::from_millis(*ms)));
+        histogram.spread()
     }
 
     #[test]
@@ -128,12 +133,12 @@ mod tests {
         assert_eq!(of(&[]).quantile(0.5), None);
         let mut all = [3; 99].to_vec();
         all.push(900);
-        let (half, most) = (
+        let (median, maximum) = (
             of(&all).quantile(0.5).unwrap(),
             of(&all).quantile(1.0).unwrap(),
         );
-        assert!((2_000..=4_000).contains(&half.as_micros()), "{half:?}");
-        assert!((512..=1_024).contains(&most.as_millis()), "{most:?}");
+        assert!((2_000..=4_000).contains(&median.as_micros()), "{median:?}");
+        assert!((512..=1_024).contains(&maximum.as_millis()), "{maximum:?}");
         assert!(
             of(&[60_000]).quantile(0.5).unwrap() >= Duration::from_secs(8),
             "longer than all bounds"
@@ -141,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_the_difference_of_two_moments() {
-        let seconds = Seconds::default();
-        seconds.observe(Duration::from_secs(5));
-        let before = seconds.spread();
-        seconds.observe(Duration::from_millis(1));
-        let window = seconds.spread().since(&before);
+    fn window_is_difference_of_two_snapshots() {
+        let histogram = Seconds::default();
+        histogram.observe(Duration::from_secs(5));
+        let before = histogram.spread();
+        histogram.observe(Duration::from_millis(1));
+        let window = histogram.spread().since(&before);
         assert_eq!(window.count(), 1);
         assert!(window.quantile(0.99).unwrap() <= Duration::from_millis(1));
     }
