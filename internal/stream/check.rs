@@ -1,18 +1,20 @@
-//! A second query, plain, that proves a clever one.
+//! A second, plainer query that verifies the result of an optimised one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A query that must say the same as a stream's own, and that takes its place for good once it did not.
+/// A query that must return the same rows as the stream's own query. After the first difference it
+/// permanently replaces that query.
 #[derive(Debug)]
 pub struct Check {
-    /// The SQL: the same parameters and the same columns.
+    /// The SQL, with the same parameters and columns as the stream's own query.
     pub query: String,
-    /// Set by whoever finds a difference, read by every read. Relaxed: it only ever rises, and keys are read again after.
+    /// Set by the verification that finds a difference and loaded by every read. Relaxed ordering
+    /// suffices: it is set once and never cleared, and the keys are read again afterwards.
     stands_in: AtomicBool,
 }
 
 impl Check {
-    /// A check that nothing has contradicted yet.
+    /// Creates a query that has found no difference yet.
     pub fn new(query: String) -> Self {
         Self {
             query,
@@ -20,12 +22,12 @@ impl Check {
         }
     }
 
-    /// Whether the stream is read with this query now.
+    /// Returns `true` if the stream is currently read with this query.
     pub fn stands_in(&self) -> bool {
         self.stands_in.load(Ordering::Relaxed)
     }
 
-    /// From now on the stream is read with this query. True if it was not before.
+    /// Reads the stream with this query from now on. Returns `true` if that is a change.
     pub fn stand_in(&self) -> bool {
         !self.stands_in.swap(true, Ordering::Relaxed)
     }

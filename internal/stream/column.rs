@@ -1,25 +1,25 @@
-//! What a stream's query yields beside the key, as JSON tells it.
+//! The data columns of a stream's query and their JSON types.
 
-/// A data column.
+/// A data column of a stream's query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name, in the query as in the frames.
+    /// The column's name, in the query and in the frames.
     pub name: String,
-    /// What stands there unless it is null.
+    /// The JSON type of its values; null is always possible.
     pub kind: ColumnKind,
 }
 
-/// The type of a value in JSON.
+/// The JSON type of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// `smallint`, `integer`, `bigint`
+    /// An integer: `smallint`, `integer` or `bigint`.
     Integer,
-    /// `real`, `double precision`, `numeric`
+    /// A number: `real`, `double precision` or `numeric`.
     Number,
-    /// `boolean`
+    /// A JSON boolean: the type `boolean`.
     Boolean,
-    /// Whatever Postgres writes as a text: dates, UUIDs, enums…
+    /// A string: every type that Postgres writes as text, such as dates, UUIDs and enums.
     Text,
-    /// `json`, arrays, composites
+    /// Any JSON value: `json`, arrays and composite types.
     Any,
 }

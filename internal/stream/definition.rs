@@ -1,4 +1,4 @@
-//! Streams as configuration declares them, and the catalog that resolves channel names.
+//! Streams as declared in the configuration, and the catalog that resolves channel names.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -9,28 +9,32 @@ use crate::stream::{Check, InvalidKey, KeyType, SERVER, server};
 /// A named live query.
 #[derive(Debug)]
 pub struct Stream {
-    /// The first half of its channels' names.
+    /// The stream's name: the part of its channels' names before the colon.
     pub name: String,
-    /// `$1` keys (array), `$2` today of each key (date array); one row per key: the key, then the data columns.
+    /// The SQL. `$1` is the array of keys and `$2` the array with today's date of each key. It
+    /// returns one row per key: the key, then the data columns.
     pub query: String,
-    /// A plainer query, to prove that one by. None: nothing is compared.
+    /// A plainer query that verifies `query`. With `None` nothing is compared.
     pub check: Option<Check>,
-    /// `$1` user id (text), `$2` keys (text array) → the keys, as text, that this user may read. None: claims and roles alone decide.
+    /// The SQL for permissions. `$1` is the user id (text) and `$2` the keys (text array). It
+    /// returns the keys, as text, that the user may read. With `None`, claims and roles alone
+    /// decide.
     pub authorize: Option<String>,
-    /// Where «today» comes from.
+    /// The rule for the time zone that defines «today».
     pub zone: ZoneRule,
-    /// The frame's `type`.
+    /// The value of the frame's `type` field.
     pub event: String,
-    /// The name of the key in the data.
+    /// The name of the key's field in the frame's data.
     pub key_field: String,
-    /// The tables whose changes concern it.
+    /// The tables whose changes affect the stream.
     pub tables: Vec<Table>,
-    /// The key's type, known once the query was prepared against the database.
+    /// The key's type. It is known once the query has been prepared against the database.
     pub key_type: OnceLock<KeyType>,
 }
 
 impl Stream {
-    /// A stream without a query, for tests of whoever needs one: keys in `negocio_id`, event `stats`, days in UTC.
+    /// Creates a stream without a query for tests: key field `negocio_id`, event `stats`, days in
+    /// UTC.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn fake(name: &str, key_type: Option<KeyType>) -> Self {
         Self {
@@ -46,7 +50,7 @@ impl Stream {
         }
     }
 
-    /// The query that it is read with now.
+    /// Returns the query that the stream is currently read with.
     pub fn current_query(&self) -> &str {
         self.check
             .as_ref()
@@ -54,12 +58,13 @@ impl Stream {
             .map_or(&self.query, |check| &check.query)
     }
 
-    /// Its check, while that has to prove something.
+    /// Returns the verification query while it is still compared with the stream's own query.
     pub fn open_check(&self) -> Option<&Check> {
         self.check.as_ref().filter(|check| !check.stands_in())
     }
 
-    /// What may stand before a UUID or an integer in a channel's name: `negocio_` where the key's field is `negocio_id`.
+    /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for
+    /// the key field `negocio_id`.
     pub fn key_prefix(&self) -> &str {
         self.key_field.strip_suffix("id").unwrap_or_default()
     }
@@ -68,22 +73,24 @@ impl Stream {
 /// A table that a stream reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its name, with a schema or without.
+    /// The table's name, with or without a schema.
     pub table: String,
-    /// The column that holds the key; without one, any change concerns every key.
+    /// The column with the key. Without one, any change affects every key.
     pub key: Option<String>,
-    /// An UPDATE that changes none of these is no change; empty: every column counts.
+    /// The columns that matter: an UPDATE that changes none of them is ignored. If the list is
+    /// empty, every column matters.
     pub columns: Vec<String>,
 }
 
-/// Which day a key's business is in.
+/// The rule for the time zone of a key, which decides its current day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ZoneRule {
-    /// One IANA zone for all keys.
+    /// One IANA time zone for all keys.
     Fixed(String),
-    /// `$1` keys (array) → key, zone name. A key it does not answer, or a bad zone, takes the default.
+    /// A query that returns key and zone name for `$1`, the array of keys. A key that is missing in
+    /// the result or has an invalid zone uses the default.
     Query {
-        /// The SQL.
+        /// The SQL of the zone query.
         sql: String,
         /// The IANA zone for keys without one.
         default: String,
@@ -94,30 +101,31 @@ pub enum ZoneRule {
 #[derive(Debug)]
 pub struct Catalog {
     streams: Vec<Arc<Stream>>,
-    /// What is said of the server itself is encoded like a stream; it is not in `streams`.
+    /// The stream of the server's own topics. They are encoded like a stream but not listed in
+    /// `streams`.
     server: Arc<Stream>,
     by_name: HashMap<String, StreamId>,
 }
 
-/// Why a channel's name means nothing here.
+/// The reason why a channel name cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// Not of the form `stream:key`, or no stream of that name.
+    /// The name is not of the form `stream:key`, or no stream has that name.
     #[error("no such channel; expected {expected}")]
     Unknown {
-        /// The forms that exist.
+        /// The forms of name that exist.
         expected: String,
     },
-    /// The key is not of the stream's type.
+    /// The key does not match the stream's key type.
     #[error("invalid key: {0}")]
     Key(#[from] InvalidKey),
-    /// The database has not yet said what type the keys have.
+    /// The type of the keys is still unknown, because the database has not been reached.
     #[error("not ready: the database has not been reached yet")]
     NotReady,
 }
 
 impl Catalog {
-    /// A catalog of streams with distinct names.
+    /// Creates a catalog of streams. Their names must be distinct.
     pub fn new(streams: Vec<Stream>) -> Self {
         let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
         let ids = (0..).map(StreamId);
@@ -129,15 +137,15 @@ impl Catalog {
         }
     }
 
-    /// Every stream with its id.
+    /// Returns every stream with its id.
     pub fn iter(&self) -> impl Iterator<Item = (StreamId, &Arc<Stream>)> {
         (0..).map(StreamId).zip(&self.streams)
     }
 
-    /// The stream behind an id that this catalog gave out, or behind [`SERVER`].
+    /// Returns the stream with an id of this catalog, or the system stream for [`SYSTEM_STREAM`].
     ///
     /// # Panics
-    /// If the id comes from another catalog.
+    /// Panics if the id comes from another catalog and is out of range.
     pub fn get(&self, id: StreamId) -> &Arc<Stream> {
         if id == SERVER {
             &self.server
@@ -146,20 +154,24 @@ impl Catalog {
         }
     }
 
-    /// The stream of that name.
+    /// Returns the id of the stream with this name.
     pub fn find(&self, name: &str) -> Option<StreamId> {
         self.by_name.get(name).copied()
     }
 
-    /// Whether every stream's key type is known.
+    /// Returns `true` if the key type of every stream is known.
     pub fn is_ready(&self) -> bool {
         self.streams.iter().all(|s| s.key_type.get().is_some())
     }
 
-    /// What `stream:key` means.
+    /// Resolves a channel name of the form `stream:key`.
+    ///
+    /// # Errors
+    /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
+    /// known yet.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
-        if let Some(server) = server::resolve(name) {
-            return server.ok_or_else(|| self.unknown());
+        if let Some(channel) = server::resolve(name) {
+            return channel.ok_or_else(|| self.unknown());
         }
         let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown())?;
         let id = self.find(stream).ok_or_else(|| self.unknown())?;
@@ -170,7 +182,10 @@ impl Catalog {
         })
     }
 
-    /// A key of the stream in its canonical form.
+    /// Parses a key of the stream into its canonical form.
+    ///
+    /// # Errors
+    /// Returns an error if the key is invalid or its type is not known yet.
     pub fn parse_key(&self, stream: StreamId, key: &str) -> Result<Key, ChannelError> {
         let stream = self.get(stream);
         let key_type = stream.key_type.get().ok_or(ChannelError::NotReady)?;

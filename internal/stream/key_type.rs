@@ -1,4 +1,4 @@
-//! The types a key may have, and its canonical text.
+//! The types of keys and their canonical text.
 
 use std::fmt;
 
@@ -6,28 +6,31 @@ use uuid::Uuid;
 
 use crate::ident::Key;
 
-/// Longest key accepted, in bytes: also the longest that a NOTIFY payload must carry.
+/// The maximum length of a key, in bytes. A NOTIFY payload must be able to carry it.
 pub const MAX_KEY_BYTES: usize = 200;
 
 /// The type of a stream's key, as its query declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
-    /// `uuid`
+    /// The Postgres type `uuid`.
     Uuid,
-    /// `bigint`, `integer` or `smallint`
+    /// One of the types `bigint`, `integer` and `smallint`.
     Integer,
-    /// `text` or `varchar`
+    /// One of the types `text` and `varchar`.
     Text,
 }
 
-/// The text is no key of this type.
+/// The error for a text that is not a valid key of this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct InvalidKey(pub KeyType);
 
 impl KeyType {
-    /// Parses a key as a client or a hook writes it. Where keys are UUIDs or integers, `<prefix><id>` means `<id>`
-    /// (`negocio_7` for `7`); a text key is taken as it is.
+    /// Parses a key as a client or a hook writes it. For UUIDs and integers, an optional prefix is
+    /// removed (`negocio_7` becomes `7`). A text key is used unchanged.
+    ///
+    /// # Errors
+    /// Returns an error if the text is not a valid key of this type.
     pub fn parse(self, text: &str, prefix: &str) -> Result<Key, InvalidKey> {
         let bare = text.strip_prefix(prefix).unwrap_or(text);
         match self {
@@ -43,7 +46,8 @@ impl KeyType {
     }
 }
 
-/// Digits with an optional minus; `str::parse` would take a plus sign as well, and two names for one key by accident.
+/// Parses digits with an optional minus sign. `str::parse` alone would also accept a plus sign,
+/// which would give one key two names.
 fn parse_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits
@@ -53,7 +57,8 @@ fn parse_integer(text: &str) -> Option<i64> {
         .flatten()
 }
 
-/// Postgres can't store NUL in a text; other control characters in a key are a mistake or an attack on a log.
+/// Returns `true` if a text key is acceptable. Postgres cannot store NUL in a text. Other control
+/// characters are a mistake or an attempt to inject log lines.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_KEY_BYTES && !text.chars().any(char::is_control)
 }
@@ -76,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_one_key_become_one_text() {
+    fn spellings_of_one_key_have_one_canonical_text() {
         let canonical = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
         for name in [
             canonical,
@@ -105,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_keys_are_rejected() {
         for text in ["", "x", "12", "negocio_"] {
             assert!(KeyType::Uuid.parse(text, "negocio_").is_err(), "{text:?}");
         }

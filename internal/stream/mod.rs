@@ -1,4 +1,4 @@
-//! What a stream is: a named live query, the tables it reads, and the snapshots it yields.
+//! Streams: named live queries, the tables they read, and the snapshots they produce.
 
 mod check;
 mod column;

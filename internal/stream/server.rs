@@ -1,49 +1,51 @@
-//! The topics that are about the server itself, for operators. They are named like a stream's, travel like a stream's, and are no stream:
-//! nothing reads them from a database, and no catalog lists them.
+//! The topics about the server itself, for operators. They are named and delivered like the topics
+//! of a stream. But no query reads them from a database, and the catalog does not list them.
 
 use crate::ident::{Channel, Key, StreamId, Topic};
 use crate::stream::{KeyType, Stream, ZoneRule};
 
-/// What stands before the colon; no stream may have this name.
+/// The reserved stream name, the part before the colon. No configured stream may have it.
 pub const SERVER_STREAM: &str = "latido";
-/// In the place of a stream's position.
+/// The reserved stream id of the system topics, outside the range of the catalog.
 pub const SERVER: StreamId = StreamId(u16::MAX);
 /// The channel of the server's state.
 pub const SERVER_CHANNEL: &str = "latido:servidor";
 
 const STATE: &str = "servidor";
 const CLIENTS: &str = "clientes";
-/// Longest filter, in bytes.
+/// The maximum length of a client filter, in bytes.
 const MAX_FILTER_BYTES: usize = 64;
 
-/// What a topic of the server shows.
+/// A topic about the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerTopic<'a> {
-    /// `latido:servidor`: all about the server but its clients.
+    /// `latido:servidor`: the state of the server without its clients.
     State,
-    /// `latido:clientes` or `latido:clientes/<filter>`: clients that match, in lower case; all if it is empty.
+    /// `latido:clientes` or `latido:clientes/<filter>`: the clients that match a lower-case filter.
+    /// An empty filter matches all clients.
     Clients(&'a str),
 }
 
 impl<'a> ServerTopic<'a> {
-    /// What a canonical key of [`SERVER`] means.
+    /// Parses a canonical key of [`SYSTEM_STREAM`].
     pub fn of(key: &'a Key) -> Option<Self> {
         parse(key.as_str())
     }
 }
 
 fn parse(key: &str) -> Option<ServerTopic<'_>> {
-    let plain =
+    let is_valid =
         |filter: &str| filter.len() <= MAX_FILTER_BYTES && !filter.chars().any(char::is_control);
     match key.split_once('/') {
         None if key == STATE => Some(ServerTopic::State),
         None if key == CLIENTS => Some(ServerTopic::Clients("")),
-        Some((CLIENTS, filter)) if plain(filter) => Some(ServerTopic::Clients(filter)),
+        Some((CLIENTS, filter)) if is_valid(filter) => Some(ServerTopic::Clients(filter)),
         _ => None,
     }
 }
 
-/// The channel of that name, if it is one of the server's. The inner None: it begins like one but is none.
+/// Resolves a channel name of the system stream. Returns `None` if the name belongs to another
+/// stream, and `Some(None)` if it belongs to the system stream but is invalid.
 pub(super) fn resolve(name: &str) -> Option<Option<Channel>> {
     let key = name
         .strip_prefix(SERVER_STREAM)?
@@ -59,7 +61,7 @@ pub(super) fn resolve(name: &str) -> Option<Option<Channel>> {
     }))
 }
 
-/// What the hub must know to encode a frame.
+/// Creates the stream definition that the hub needs to encode frames of system topics.
 pub(super) fn stream() -> Stream {
     Stream {
         name: SERVER_STREAM.to_owned(),
@@ -83,21 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_server() {
+    fn system_channel_names_are_resolved() {
         assert_eq!(key(SERVER_CHANNEL).as_deref(), Some("servidor"));
         assert_eq!(key("latido:clientes").as_deref(), Some("clientes"));
         assert_eq!(
             key("latido:clientes/ANA:7").as_deref(),
             Some("clientes/ana:7")
         );
-        for none in [
+        for invalid in [
             "latido:",
             "latido:x",
             "latido:servidor/x",
             "latido:clientes/a\nb",
             &format!("latido:clientes/{}", "x".repeat(65)),
         ] {
-            assert_eq!(resolve(none), Some(None), "{none}");
+            assert_eq!(resolve(invalid), Some(None), "{invalid}");
         }
         assert_eq!(resolve("latidos:servidor"), None);
         assert_eq!(

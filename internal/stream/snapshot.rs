@@ -1,33 +1,33 @@
-//! One row at one moment of the database.
+//! The result of a stream's query for one key at one moment.
 
 use std::sync::Arc;
 
 use crate::ident::{Key, Version};
 
-/// What the stream's query said of one key.
+/// One row of the stream's query, with the data of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The key, canonical.
+    /// The canonical key of the row.
     pub key: Key,
-    /// The data columns as Postgres' own JSON object text, column order kept.
+    /// The data columns as the JSON object text that Postgres wrote, in column order.
     pub columns: String,
-    /// The database's clock at the read, microseconds since the Unix epoch.
+    /// The database's clock at the read, in microseconds since the Unix epoch.
     pub clock_us: i64,
 }
 
-/// A row that was published, with its place in the topic's order.
+/// A published row, with its position among the snapshots of its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Strictly increases within a topic.
+    /// The version, which strictly increases within a topic.
     pub version: Version,
-    /// When it was read, whole seconds since the Unix epoch, by the database's clock.
+    /// The time of the read by the database's clock, in whole seconds since the Unix epoch.
     pub timestamp_s: i64,
-    /// JSON object text. Equality of this text decides whether anything is sent.
+    /// The JSON object text. A new snapshot is published only if this text differs.
     pub columns: Arc<str>,
 }
 
 impl Snapshot {
-    /// The snapshot that follows one of version `previous`.
+    /// Creates the snapshot that follows one of version `previous`.
     pub fn after(previous: Version, row: &Row) -> Self {
         Self {
             version: previous.next(row.clock_us),
