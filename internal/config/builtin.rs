@@ -1,13 +1,13 @@
-//! The stream that needs no file.
+//! The built-in stream, which needs no configuration file.
 
 use std::sync::OnceLock;
 
 use crate::stream::{Stream, Table, ZoneRule};
 
-/// Its name; a stream of that name in `latido.toml` takes its place.
+/// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
 
-/// The stream that is built in.
+/// Returns the built-in stream with `zone` as its time zone.
 pub(super) fn estadisticas(zone: &str) -> Stream {
     Stream {
         name: ESTADISTICAS.to_owned(),

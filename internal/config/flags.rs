@@ -1,4 +1,4 @@
-//! Command-line flags, made from the table of variables.
+//! Command-line flags, generated from the table of variables.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,13 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::VARIABLES;
 
-/// The settings given as flags, by the name of their variable. Unchecked: clap would report the first mistake only.
+/// The settings given as flags, by the name of their variable. They are not checked yet, because
+/// clap would report only the first error.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Flags(BTreeMap<&'static str, String>);
 
 impl Flags {
-    /// These, and those of `weaker` that are not among them.
+    /// Merges two sets of flags. A flag in `self` takes precedence over one in `weaker`.
     #[must_use]
     pub fn or(mut self, weaker: Self) -> Self {
         for (name, value) in weaker.0 {
@@ -25,7 +26,7 @@ impl Flags {
     }
 }
 
-/// Values may be secrets.
+/// Prints the names only, because values may be secrets.
 impl std::fmt::Debug for Flags {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -41,7 +42,7 @@ impl Args for Flags {
                 format!(" [default: {}]", variable.default)
             };
             let help = format!("{}{default} [env: {}]", variable.help, variable.name);
-            // A PEM begins with hyphens.
+            // Hyphens are allowed in secret values, because a PEM key begins with hyphens.
             let arg = Arg::new(variable.name)
                 .long(variable.flag())
                 .value_name(variable.value)
@@ -83,18 +84,18 @@ impl FromArgMatches for Flags {
 pub(super) mod tests {
     use super::*;
 
-    /// Flags as they come from a command line.
+    /// Parses flags from command-line arguments.
     pub(in crate::config) fn parse(arguments: &[&str]) -> Flags {
         let command = Flags::augment_args(Command::new("latido").no_binary_name(true));
         Flags::from_arg_matches(&command.try_get_matches_from(arguments).unwrap()).unwrap()
     }
 
     #[test]
-    fn every_variable_is_a_flag_and_explained() {
+    fn every_variable_is_a_flag_with_help() {
         let help = Flags::augment_args(Command::new("latido"))
             .render_long_help()
             .to_string();
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // wrapped anywhere
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // Help lines may be wrapped anywhere.
         for variable in VARIABLES {
             assert!(
                 help.contains(&format!("--{} ", variable.flag())),
@@ -110,7 +111,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_inner_flag_wins() {
+    fn inner_flag_takes_precedence() {
         let flags = parse(&["--port", "1"]).or(parse(&["--port", "2", "--host", "::"]));
         assert_eq!(
             (flags.get("PORT"), flags.get("HOST")),
@@ -119,7 +120,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn debug_shows_names_alone() {
+    fn debug_output_contains_names_only() {
         assert_eq!(
             format!("{:?}", parse(&["--jwt-secret", "hunter2"])),
             r#"{"JWT_SECRET"}"#

@@ -1,22 +1,22 @@
-//! What is wrong with the configuration, all of it.
+//! The errors found in the configuration, reported all together.
 
 use std::fmt;
 
-/// One setting that is missing or wrong.
+/// One setting that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// The variable, or the place in a file.
+    /// The name of the variable, or the position in a file.
     pub name: String,
-    /// What is wrong and what was expected; never the value of a secret.
+    /// The problem and the expected value. It never contains a secret.
     pub problem: String,
 }
 
-/// All mistakes of a configuration, in the order in which they were found.
+/// All errors of a configuration, in the order in which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    /// Adds one.
+    /// Adds the error of one setting.
     pub fn add(&mut self, name: impl Into<String>, problem: impl Into<String>) {
         self.0.push(Mistake {
             name: name.into(),
@@ -24,12 +24,12 @@ impl Mistakes {
         });
     }
 
-    /// Whether there are none.
+    /// Returns `true` if no error was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One after the other.
+    /// Iterates over the errors in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
         self.0.iter()
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Mistakes {
             n => write!(f, "{n} mistakes in the configuration:")?,
         }
         for Mistake { name, problem } in &self.0 {
-            // Some problems (of a TOML file) have several lines.
+            // Some problems span several lines, for example those of a TOML file.
             write!(
                 f,
                 "\n  {name}: {}",

@@ -1,7 +1,8 @@
-//! The one place that reads flags, the environment, `.env` and `latido.toml`.
+//! The configuration: the only module that reads flags, the environment, `.env` and `latido.toml`.
 //!
-//! A flag wins over the environment, the environment over `.env`, `.env` over `latido.toml`, and that over the default. All mistakes are
-//! told at once, each with its name and what was expected; the value of a secret never.
+//! Precedence, highest first: flag, environment, `.env`, `latido.toml`, default. All errors are
+//! reported together, each with the setting's name and the expected value. The value of a secret is
+//! never shown.
 
 mod apps;
 mod builtin;

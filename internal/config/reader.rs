@@ -1,4 +1,4 @@
-//! Reads one variable after the other and keeps every mistake.
+//! Reads settings one by one and collects all errors.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth::Secret;
 use crate::config::{Mistakes, Sources, Variable, value};
 
-/// Longest value that a mistake repeats, in characters.
+/// The maximum length, in characters, of an invalid value that an error repeats.
 const SHOWN: usize = 60;
 
 pub(super) struct Reader<'a> {
@@ -27,12 +27,13 @@ impl<'a> Reader<'a> {
         self.sources.get(variable).map(str::trim)
     }
 
-    /// A secret is taken to the letter: a blank may belong to it.
+    /// Returns the value without trimming it, because blanks may be part of a secret.
     pub(super) fn secret(&self, variable: &Variable) -> Option<Secret> {
         self.sources.get(variable).map(Secret::new)
     }
 
-    /// What `parse` makes of the value; None where there is no value, or a wrong one, which becomes a mistake.
+    /// Parses the value. Returns `None` if it is missing or invalid; an invalid one is recorded as
+    /// an error.
     pub(super) fn parse<T>(
         &mut self,
         variable: &Variable,
@@ -42,11 +43,11 @@ impl<'a> Reader<'a> {
         let text = self.text(variable)?;
         let parsed = parse(text);
         if parsed.is_none() {
-            let shown: String = text.chars().take(SHOWN).collect();
+            let excerpt: String = text.chars().take(SHOWN).collect();
             let value = if variable.is_secret {
                 String::new()
             } else {
-                format!("{shown:?} is wrong; ")
+                format!("{excerpt:?} is wrong; ")
             };
             self.mistakes
                 .add(variable.name, format!("{value}expected {expected}"));
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
             .unwrap_or(default)
     }
 
-    /// Notes a mistake unless `result` is good.
+    /// Records an error under `name` if `result` is one.
     pub(super) fn check<T>(&mut self, name: &str, result: Result<T, impl Display>) -> Option<T> {
         result
             .map_err(|error| self.mistakes.add(name, error.to_string()))

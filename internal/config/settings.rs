@@ -1,4 +1,4 @@
-//! Every setting, typed and checked.
+//! All settings as checked and typed values.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -18,144 +18,148 @@ use crate::stream::{Stream, ZoneRule};
 
 const DATABASE_URL: &str = "postgresql://user:password@host:port/database";
 const PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
-/// How often the certificate is looked at.
+/// The interval at which the certificate files are checked for changes.
 const TLS_LOOK: Duration = Duration::from_secs(5);
 const DAY_S: u64 = 86_400;
 
-/// What the settings are for: it decides which of them must be there. Whatever is given is checked for every purpose.
+/// The command that reads the settings. It decides which settings are required. Settings that are
+/// given are checked for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// `latido serve`: a database, and something to verify tokens with.
+    /// `latido serve`: requires a database and a key to verify tokens.
     Serve,
-    /// `latido demo`: nothing; brings its own database and secret, and listens on loopback.
+    /// `latido demo`: requires nothing. It brings its own database and secret, and listens on
+    /// loopback.
     Demo,
-    /// `latido install` and `uninstall`: a database.
+    /// `latido install` and `uninstall`: require a database.
     Install,
-    /// `latido doctor`: a database; a weak or missing secret is a finding for it to report, not a mistake.
+    /// `latido doctor`: requires a database. It reports a weak or missing secret itself, so that is
+    /// no error here.
     Doctor,
-    /// `latido token`: an HMAC secret.
+    /// `latido token`: requires an HMAC secret.
     Token,
-    /// `latido healthcheck`: nothing.
+    /// `latido healthcheck`: requires no setting.
     Healthcheck,
 }
 
-/// All settings.
+/// All settings, grouped by topic.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where the data is.
+    /// Connection to the PostgreSQL database.
     pub database: Database,
-    /// Who may come in.
+    /// Authentication and authorisation of clients.
     pub auth: Auth,
-    /// Where to listen, and how to stop.
+    /// The listener, its clients' origins, and shutdown.
     pub server: Server,
-    /// How much of anything.
+    /// Limits of connections, messages and time.
     pub limits: Limits,
-    /// When to read.
+    /// Timing of database reads.
     pub engine: Engine,
     /// The streams, with distinct names; at least one.
     pub streams: Vec<Stream>,
-    /// The apps that are switched on.
+    /// The enabled apps. Empty unless the command starts a server.
     pub apps: Vec<WantedApp>,
-    /// Their names; those of a command that starts none as well.
+    /// The names of the enabled apps, also for commands that start no server.
     pub app_names: Vec<&'static str>,
-    /// The IANA zone in which «today» begins, where a stream does not say another one.
+    /// The IANA zone in which «today» begins, for streams without a zone of their own.
     pub time_zone: String,
-    /// `RUST_LOG`.
+    /// The log filter of `RUST_LOG`.
     pub log_filter: Option<String>,
-    /// What works but should be known; to be logged once.
+    /// Messages about settings that work but deserve attention. They are logged once.
     pub warnings: Vec<String>,
 }
 
-/// Where the data is.
+/// The settings of the PostgreSQL connection.
 #[derive(Debug)]
 pub struct Database {
-    /// There for every purpose that needs one.
+    /// The database URL. It is set for every purpose that requires one.
     pub url: Option<Secret>,
-    /// The same database reached directly. None: `url`.
+    /// A direct URL of the same database for LISTEN, or `None` to use `url`.
     pub listen_url: Option<Secret>,
-    /// Most connections for reading, at least 1; the listener's own not counted.
+    /// The maximum number of connections for reading, at least 1. The listener's connection is not
+    /// counted.
     pub pool_size: usize,
-    /// Longest time that one statement may run.
+    /// The time limit for one statement.
     pub statement_timeout: Duration,
-    /// Whether triggers are installed with the interest gate.
+    /// `true` to install triggers with the interest gate, which stay silent about unwatched keys.
     pub interest_gate: bool,
 }
 
-/// Who may come in.
+/// The settings of authentication and authorisation.
 #[derive(Debug)]
 pub struct Auth {
-    /// Keys and rules for tokens. Without any key only for purposes that need none.
+    /// The keys and rules for tokens. It may lack keys only for purposes that need none.
     pub verifier: VerifierConfig,
-    /// Roles and the memory of answers.
+    /// The administrator roles and the lifetime of cached permissions.
     pub policy: PolicyConfig,
-    /// What callers of the hook must present. None: nothing.
+    /// The key that the HTTP hook requires, or `None` if it requires none.
     pub notify_key: Option<ApiKey>,
 }
 
-/// Where to listen, and how to stop.
+/// The settings of the listener and of shutdown.
 #[derive(Debug)]
 pub struct Server {
-    /// The address.
+    /// The IP address to listen on.
     pub host: IpAddr,
-    /// The port; 0: any that is free.
+    /// The port to listen on; 0 selects any free port.
     pub port: u16,
-    /// Whether other processes may listen there as well.
+    /// `true` to let other processes listen on the same port.
     pub reuse_port: bool,
-    /// Pages that may connect, as written; empty: any.
+    /// The origins whose pages may connect, as written. Empty means any.
     pub allowed_origins: Vec<String>,
-    /// Where the certificate and its key are. None: no TLS.
+    /// The certificate and key files, or `None` for no TLS.
     pub tls: Option<TlsFiles>,
-    /// Whose word on where a client comes from counts.
+    /// The proxies whose `X-Forwarded-For` header is trusted.
     pub proxies: Proxies,
-    /// Whether `/metrics` is served.
+    /// `true` to serve `/metrics`.
     pub metrics: bool,
-    /// Threads that own sockets, at least 1.
+    /// The number of threads that own sockets, at least 1.
     pub shards: usize,
-    /// How long clients are given to leave.
+    /// The time that clients get to disconnect at shutdown.
     pub shutdown: Duration,
 }
 
-/// How much of anything.
+/// The limits of connections, messages and time.
 #[derive(Debug)]
 pub struct Limits {
-    /// Most open connections.
+    /// The maximum number of open connections.
     pub connections: usize,
-    /// Most open connections from one address. None: no limit.
+    /// The maximum number of open connections from one address, or `None` for no limit.
     pub connections_per_address: Option<usize>,
-    /// Most open connections of one user. None: no limit.
+    /// The maximum number of open connections of one user, or `None` for no limit.
     pub connections_per_user: Option<usize>,
-    /// New connections a second. None: no limit.
+    /// The maximum rate of new connections per second, or `None` for no limit.
     pub handshakes_per_second: Option<u32>,
-    /// Most channels of one connection.
+    /// The maximum number of channels of one connection.
     pub channels: usize,
-    /// Longest message from a client.
+    /// The maximum length of a client's message, in bytes.
     pub message_bytes: usize,
-    /// Messages a second from one client, on average.
+    /// The average number of messages per second allowed from one client.
     pub messages_per_second: u32,
-    /// Messages that may come at once before the average counts; not below the average.
+    /// The number of messages allowed at once before the average applies; at least the average.
     pub message_burst: u32,
-    /// How often a silent client is asked whether it is there.
+    /// The interval at which a silent client is pinged.
     pub heartbeat: Duration,
-    /// Longest time from a connection to its complete request.
+    /// The time limit from a connection to its complete request.
     pub handshake: Duration,
-    /// How long a client may take no frame.
+    /// The time that a client may accept no frame before it is disconnected.
     pub slow_client: Duration,
 }
 
-/// When to read.
+/// The timing of database reads.
 #[derive(Debug)]
 pub struct Engine {
-    /// How often all that is watched is read again.
+    /// The interval at which all watched keys are read again.
     pub sweep: Duration,
-    /// Shortest time between two reads of one key.
+    /// The minimum time between two reads of one key.
     pub read_interval: Duration,
 }
 
 impl Settings {
-    /// Reads and checks everything.
+    /// Reads and checks all settings.
     ///
     /// # Errors
-    /// All mistakes at once.
+    /// Returns all errors together.
     pub fn read(sources: &Sources, purpose: Purpose) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(sources);
         let r = &mut reader;
@@ -229,7 +233,7 @@ fn database(r: &mut Reader<'_>, purpose: Purpose) -> Database {
 
 fn time_zone(r: &mut Reader<'_>, purpose: Purpose) -> String {
     let expected = "an IANA time zone such as America/Guayaquil";
-    // The demo's businesses are where the first real one is.
+    // The demo's example businesses are in the same time zone as the first real one.
     let default = if purpose == Purpose::Demo {
         "America/Guayaquil"
     } else {
@@ -239,7 +243,8 @@ fn time_zone(r: &mut Reader<'_>, purpose: Purpose) -> String {
         .unwrap_or_else(|| default.to_owned())
 }
 
-/// The file's streams, and the built-in ones that they don't replace.
+/// Returns the streams of the file, and the built-in ones that they do not replace. Also returns
+/// the file's administrator roles.
 fn streams(
     r: &mut Reader<'_>,
     file: Option<StreamFile>,
@@ -325,13 +330,14 @@ fn introspection(r: &mut Reader<'_>) -> Option<Introspection> {
     })
 }
 
-/// PEM text, in which `\n` may stand for a line break, or the path of a file.
+/// Reads public keys from PEM text, in which `\n` may stand for a line break, or from the file at a
+/// path.
 pub(super) fn public_keys(r: &mut Reader<'_>, variable: &Variable) -> Option<String> {
     let text = r.text(variable)?;
     let pem = if text.contains("-----BEGIN") {
         Some(text.replace("\\n", "\n"))
     } else {
-        // Whatever this was meant to be is not shown: it may be a key with its first line lost.
+        // The value is not shown in the error: it may be a key whose first line was lost.
         let read = std::fs::read_to_string(text)
             .map_err(|error| format!("no such file ({}); expected {PUBLIC_KEY}", error.kind()));
         r.check(variable.name, read)
@@ -417,7 +423,8 @@ fn server(r: &mut Reader<'_>, purpose: Purpose) -> Server {
     }
 }
 
-/// Both files or none; whether they are any good shows when they are read.
+/// Reads the paths of the TLS files: both or none. Their contents are checked when the server loads
+/// them.
 fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
     match (r.text(&v::TLS_CERT), r.text(&v::TLS_KEY)) {
         (Some(certificates), Some(key)) => Some(TlsFiles {
@@ -443,19 +450,19 @@ fn limits(r: &mut Reader<'_>) -> Limits {
     let rate =
         u32::try_from(r.number(&v::MAX_MESSAGES_PER_SECOND, 1..=100_000, 50)).unwrap_or(u32::MAX);
     let burst = u32::try_from(r.number(&v::MESSAGE_BURST, 1..=1_000_000, 200)).unwrap_or(u32::MAX);
-    let most = r.maybe_number(&v::MAX_CONNECTIONS, 1..=10_000_000);
-    let most_per_address = r.maybe_number(&v::MAX_CONNECTIONS_PER_ADDRESS, 1..=10_000_000);
-    let most_per_user = r.maybe_number(&v::MAX_CONNECTIONS_PER_USER, 1..=10_000_000);
-    let handshakes = r.maybe_number(&v::MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000);
+    let max_total = r.maybe_number(&v::MAX_CONNECTIONS, 1..=10_000_000);
+    let max_per_address = r.maybe_number(&v::MAX_CONNECTIONS_PER_ADDRESS, 1..=10_000_000);
+    let max_per_user = r.maybe_number(&v::MAX_CONNECTIONS_PER_USER, 1..=10_000_000);
+    let max_handshakes = r.maybe_number(&v::MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000);
     Limits {
-        connections_per_user: most_per_user.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-        handshakes_per_second: handshakes.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-        connections: most.map_or_else(open_files::connections, |n| {
+        connections_per_user: max_per_user.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        handshakes_per_second: max_handshakes.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        connections: max_total.map_or_else(open_files::connections, |n| {
             usize::try_from(n).unwrap_or(usize::MAX)
         }),
-        connections_per_address: most_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        connections_per_address: max_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         channels: r.count(&v::MAX_CHANNELS, 1..=100_000, 100),
-        // Below this not even a token fits.
+        // The lower bound, in bytes: a smaller message could not contain a token.
         message_bytes: r.count(&v::MAX_MESSAGE_BYTES, 1_024..=16_777_216, 16_384),
         messages_per_second: rate,
         message_burst: burst.max(rate),
@@ -478,7 +485,8 @@ fn warn_of_streams(
     streams: &[Stream],
     warnings: &mut Vec<String>,
 ) {
-    // A stream with a zone of its own does not need the default; one that asks the database falls back to it.
+    // A stream with a fixed zone does not need the default. A stream that queries its zone falls
+    // back to the default.
     let needs_zone = |stream: &Stream| match &stream.zone {
         ZoneRule::Fixed(zone) => zone == "UTC",
         ZoneRule::Query { .. } => true,

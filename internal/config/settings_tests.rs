@@ -7,10 +7,10 @@ const URL: &str = "postgresql://u:s3cret@h:5432/db";
 
 fn read(purpose: Purpose, environment: &[(&str, &str)]) -> Result<Settings, String> {
     Settings::read(&Sources::fake(Flags::default(), environment, ""), purpose)
-        .map_err(|mistakes| mistakes.to_string())
+        .map_err(|errors| errors.to_string())
 }
 
-/// What a server needs, and these.
+/// Reads the settings of a server with all required variables and these additional ones.
 fn serve(more: &[(&str, &str)]) -> Result<Settings, String> {
     let needed = [
         ("DATABASE_URL", URL),
@@ -27,7 +27,7 @@ fn serve(more: &[(&str, &str)]) -> Result<Settings, String> {
 }
 
 #[test]
-fn a_server_needs_three_variables_and_has_defaults_for_the_rest() {
+fn server_needs_three_variables_and_has_defaults_for_the_rest() {
     let settings = serve(&[]).unwrap();
     assert_eq!(settings.warnings, [""; 0]);
     assert_eq!(
@@ -68,7 +68,7 @@ fn a_server_needs_three_variables_and_has_defaults_for_the_rest() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_and_no_secret_shown() {
+fn all_errors_are_reported_together_without_secrets() {
     let text = read(
         Purpose::Serve,
         &[
@@ -113,9 +113,9 @@ fn every_mistake_is_told_at_once_and_no_secret_shown() {
 }
 
 #[test]
-fn what_must_be_there_depends_on_the_purpose() {
+fn required_settings_depend_on_the_purpose() {
     let missing = |purpose| {
-        let text = read(purpose, &[]).map_or_else(|mistakes| mistakes, |_| String::new());
+        let text = read(purpose, &[]).map_or_else(|errors| errors, |_| String::new());
         (
             text.contains("DATABASE_URL: missing"),
             text.contains("JWT_SECRET: missing"),
@@ -149,14 +149,14 @@ fn what_must_be_there_depends_on_the_purpose() {
 }
 
 #[test]
-fn the_demo_stays_at_home() {
+fn demo_listens_on_loopback() {
     let host = |purpose, environment| read(purpose, environment).unwrap().server.host.to_string();
     assert_eq!(host(Purpose::Demo, &[]), "127.0.0.1");
     assert_eq!(host(Purpose::Demo, &[("HOST", "0.0.0.0")]), "0.0.0.0");
 }
 
 #[test]
-fn a_weak_secret_needs_a_word() {
+fn weak_secret_must_be_allowed_explicitly() {
     assert!(
         serve(&[("JWT_SECRET", "short")])
             .unwrap_err()
@@ -188,7 +188,7 @@ fn a_weak_secret_needs_a_word() {
 }
 
 #[test]
-fn two_secrets_live_while_one_is_replaced() {
+fn previous_secret_stays_valid_during_rotation() {
     let secrets = serve(&[("JWT_SECRET_PREVIOUS", "fedcba9876543210fedcba9876543210")])
         .unwrap()
         .auth
@@ -201,7 +201,7 @@ fn two_secrets_live_while_one_is_replaced() {
 }
 
 #[test]
-fn a_public_key_is_text_or_a_file() {
+fn public_key_is_text_or_a_path() {
     let escaped = testkeys::RSA.public.replace('\n', "\\n");
     let path = std::env::temp_dir().join(format!("latido-key-{}.pem", std::process::id()));
     std::fs::write(&path, testkeys::RSA.public).unwrap();
@@ -224,7 +224,7 @@ fn a_public_key_is_text_or_a_file() {
 }
 
 #[test]
-fn without_a_zone_there_is_a_warning() {
+fn missing_time_zone_causes_a_warning() {
     let settings = serve(&[("TIMEZONE", "")]).unwrap();
     assert_eq!(settings.time_zone, "UTC");
     assert!(
@@ -235,7 +235,7 @@ fn without_a_zone_there_is_a_warning() {
 }
 
 #[test]
-fn values_are_read() {
+fn all_values_are_parsed() {
     let settings = serve(&[
         ("HOST", "[::1]"),
         ("PORT", "0"),
@@ -309,7 +309,7 @@ fn values_are_read() {
 }
 
 #[test]
-fn a_file_replaces_or_adds_streams() {
+fn file_replaces_or_adds_streams() {
     let path = std::env::temp_dir().join(format!("latido-streams-{}.toml", std::process::id()));
     let names = |text: &str| {
         std::fs::write(&path, text).unwrap();
@@ -350,7 +350,7 @@ fn a_file_replaces_or_adds_streams() {
 }
 
 #[test]
-fn debug_shows_no_secret() {
+fn debug_output_contains_no_secret() {
     let settings = serve(&[("NOTIFY_API_KEY", "hook key")]).unwrap();
     let text = format!("{settings:?}");
     assert!(

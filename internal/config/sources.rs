@@ -1,4 +1,4 @@
-//! Where settings come from.
+//! The sources of settings: flags, environment variables and the `.env` file.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,22 +7,24 @@ use std::io::ErrorKind;
 
 use crate::config::{Flags, Mistakes, VARIABLES, Variable};
 
-/// The file that is read in the working folder.
+/// The file that is read from the working directory.
 const DOTENV: &str = ".env";
 
-/// Everything that may hold a setting. A flag wins over the environment, and that over `.env`; an empty value counts as none, since
-/// that is what composing tools make of a variable that isn't set.
+/// All sources of settings except `latido.toml`. A flag takes precedence over the environment, and
+/// the environment over `.env`. An empty value counts as unset, because tools such as Docker
+/// Compose pass an unset variable as an empty one.
 #[derive(Default)]
 pub struct Sources {
     flags: Flags,
     environment: HashMap<&'static str, String>,
     dotenv: HashMap<String, String>,
-    /// What could not even be read.
+    /// The errors found while reading the sources themselves.
     pub(super) mistakes: Mistakes,
 }
 
 impl Sources {
-    /// The process's own: its environment, and `.env` in its working folder if there is one. Changes neither.
+    /// Reads the environment of the process, and `.env` in its working directory if it exists.
+    /// Neither is changed.
     pub fn of_process(flags: Flags) -> Self {
         let mut sources = Self {
             flags,
@@ -39,7 +41,8 @@ impl Sources {
         sources
     }
 
-    /// These variables and nothing of the process's: for servers that live in somebody else's process.
+    /// Creates sources from these variables only. It is meant for servers that run inside another
+    /// process, such as tests.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let mut sources = Self::default();
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -65,20 +68,20 @@ impl Sources {
                     last = Some(name.clone());
                     self.dotenv.insert(name, value);
                 }
-                // The error holds the line, and the line may hold a secret.
+                // The error contains the line, and the line may contain a secret.
                 Err(_) => {
-                    let place = last.map_or_else(
+                    let position = last.map_or_else(
                         || "the first line".to_owned(),
                         |name| format!("the line behind {name}"),
                     );
-                    self.mistakes.add(DOTENV, format!("{place} is wrong; expected NAME=value, or NAME='value' with spaces or $"));
+                    self.mistakes.add(DOTENV, format!("{position} is wrong; expected NAME=value, or NAME='value' with spaces or $"));
                     return;
                 }
             }
         }
     }
 
-    /// The value of a variable, from where it counts most.
+    /// Returns the value of a variable from the source with the highest precedence.
     pub(super) fn get(&self, variable: &Variable) -> Option<&str> {
         let name = variable.name;
         let environment = || self.environment.get(name).map(String::as_str);
@@ -91,7 +94,7 @@ impl Sources {
             .or_else(|| dotenv().filter(is_set))
     }
 
-    /// Sources that are no process's. For tests of whoever needs settings.
+    /// Creates sources independent of the process, for tests.
     #[cfg(test)]
     pub(crate) fn fake(flags: Flags, environment: &[(&str, &str)], dotenv: &str) -> Self {
         let mut sources = Self {
@@ -105,7 +108,7 @@ impl Sources {
     }
 }
 
-/// Values may be secrets.
+/// Prints no values, because they may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
@@ -121,7 +124,7 @@ mod tests {
     use crate::config::variable::{HOST, JWT_SECRET, PORT, TIMEZONE};
 
     #[test]
-    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    fn flag_precedes_environment_and_environment_precedes_file() {
         let flags = flags::tests::parse(&["--port", "1"]);
         let environment = [("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")];
         let sources = Sources::fake(
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_placed_but_not_shown() {
+    fn invalid_line_is_located_but_not_printed() {
         let sources = Sources::fake(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
         let text = format!("{} {sources:?}", sources.mistakes);
         assert!(
@@ -155,7 +158,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn bytes_that_are_no_text_are_a_mistake() {
+    fn value_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let mut sources = Sources::default();
         sources.read_environment(|name| (name == "HOST").then(|| OsString::from_vec(vec![0xff])));

@@ -1,4 +1,4 @@
-//! `latido.toml`: streams as configuration, and the apps' own ports.
+//! The file `latido.toml`: streams, and listener ports for apps.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use crate::config::apps::AppTable;
 use crate::config::{Mistakes, value, variable};
 use crate::stream::{Check, SERVER_STREAM, Stream, Table, ZoneRule};
 
-/// Types of frames that are the protocol's own: a stream's event by that name would be taken for one.
+/// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
+/// one.
 const RESERVED_EVENTS: [&str; 9] = [
     "server",
     "subscribed",
@@ -22,16 +23,16 @@ const RESERVED_EVENTS: [&str; 9] = [
     "authenticated",
     "token_expiring",
 ];
-/// Names that are the server's own: of its channels, and of its addresses.
+/// Names that the server itself uses, for its own channels and URL paths.
 const RESERVED_STREAMS: [&str; 2] = [SERVER_STREAM, "dashboard"];
-/// Longest name of a stream, an event or a key's field, in bytes.
+/// The maximum length, in bytes, of the name of a stream, an event or a key field.
 const MAX_NAME_BYTES: usize = 63;
 
-/// What a file says.
+/// The parsed contents of a `latido.toml`.
 #[derive(Debug)]
 pub(super) struct StreamFile {
     pub(super) admin_roles: Option<Vec<String>>,
-    /// Whether the built-in streams stay that no stream of the file replaces.
+    /// `true` to keep built-in streams that no stream of the file replaces.
     pub(super) keeps_builtin: bool,
     pub(super) streams: Vec<Stream>,
     pub(super) apps: BTreeMap<String, AppTable>,
@@ -75,8 +76,9 @@ fn yes() -> bool {
     true
 }
 
-/// Reads the file at `path`; `default_zone` is where a stream does not say its own. Notes every mistake under the place where it is.
-pub(super) fn read(path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> Option<StreamFile> {
+/// Reads the file at `path`. `default_zone` applies to streams without a time zone. Every error is
+/// recorded with its position.
+pub(super) fn read(path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
     let unreadable = |error| {
         format!(
             "{} could not be read: {error}; expected the path of a latido.toml",
@@ -85,42 +87,33 @@ pub(super) fn read(path: &Path, default_zone: &str, mistakes: &mut Mistakes) -> 
     };
     let name = variable::LATIDO_CONFIG.name;
     let text = std::fs::read_to_string(path)
-        .map_err(|error| mistakes.add(name, unreadable(error)))
+        .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
-    parse(&text, path, default_zone, mistakes)
+    parse(&text, path, default_zone, errors)
 }
 
-/// The names of the streams of a file that says `text`, for fuzzing.
+/// Parses `text` and returns the names of its streams, for fuzzing.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn parse_streams(
-    text: &str,
-    path: &Path,
-    mistakes: &mut Mistakes,
-) -> Option<Vec<String>> {
-    let file = parse(text, path, "UTC", mistakes)?;
+pub(crate) fn parse_streams(text: &str, path: &Path, errors: &mut Mistakes) -> Option<Vec<String>> {
+    let file = parse(text, path, "UTC", errors)?;
     Some(file.streams.into_iter().map(|stream| stream.name).collect())
 }
 
-fn parse(
-    text: &str,
-    path: &Path,
-    default_zone: &str,
-    mistakes: &mut Mistakes,
-) -> Option<StreamFile> {
+fn parse(text: &str, path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
     let top: Top = toml::from_str(text)
-        .map_err(|error| mistakes.add(path.display().to_string(), error.to_string()))
+        .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
         .ok()?;
     let mut streams = Vec::new();
     for (name, table) in top.streams {
-        let mut place = Place {
+        let mut parser = Place {
             path,
             folder: path.parent().unwrap_or(Path::new("")),
             stream: &name,
-            mistakes,
+            mistakes: errors,
         };
         match table.try_into::<StreamTable>() {
-            Ok(table) => streams.push(place.stream(table, default_zone)),
-            Err(error) => place.mistake(None, error.message()),
+            Ok(table) => streams.push(parser.stream(table, default_zone)),
+            Err(error) => parser.mistake(None, error.message()),
         }
     }
     Some(StreamFile {
@@ -131,7 +124,7 @@ fn parse(
     })
 }
 
-/// A stream's part of the file.
+/// The context for parsing one stream's table: its file, its name, and the list of errors.
 struct Place<'a> {
     path: &'a Path,
     folder: &'a Path,
@@ -148,7 +141,8 @@ impl Place<'_> {
         );
     }
 
-    /// The stream; where something is wrong, one that stands in until the mistakes are reported.
+    /// Converts a table to a stream. If part of it is invalid, the result is a placeholder until
+    /// the errors are reported.
     fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
         self.check_names(&table);
         let tables = self.tables(table.tables);
@@ -221,7 +215,8 @@ impl Place<'_> {
             .collect()
     }
 
-    /// SQL text, or that of a file: whatever ends in `.sql`, relative to the folder of `latido.toml`.
+    /// Returns SQL text, or the contents of a file if the text ends in `.sql`. Paths are relative
+    /// to the directory of `latido.toml`.
     fn sql(&mut self, field: &str, text: &str) -> String {
         let text = text.trim();
         let sql = if is_file(text) {
@@ -277,7 +272,7 @@ fn is_file(text: &str) -> bool {
     text.ends_with(".sql") && !text.contains('\n')
 }
 
-/// No zone has a blank in its name.
+/// Distinguishes a query from a zone name: zone names contain no whitespace.
 fn is_query(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();
     text.contains(char::is_whitespace)
@@ -286,7 +281,7 @@ fn is_query(text: &str) -> bool {
             .any(|word| first.eq_ignore_ascii_case(word))
 }
 
-/// Names stand in channels, frames and claims.
+/// Checks a name that will appear in channels, frames and token claims.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text

@@ -6,7 +6,7 @@ query = "SELECT 1"
 key_field = "negocio_id"
 "#;
 
-/// What `text` says as `/somewhere/latido.toml`, or its mistakes.
+/// Parses `text` as `/somewhere/latido.toml`; returns its errors as text.
 fn parse_text(text: &str) -> Result<StreamFile, String> {
     let mut mistakes = Mistakes::default();
     let file = parse(
@@ -26,7 +26,7 @@ fn mistakes(text: &str) -> String {
 }
 
 #[test]
-fn the_least_stream_has_a_query_and_a_key() {
+fn minimal_stream_has_a_query_and_a_key_field() {
     let file = parse_text(CITAS).unwrap();
     let [stream] = &file.streams[..] else {
         panic!("one stream")
@@ -51,7 +51,7 @@ fn the_least_stream_has_a_query_and_a_key() {
 }
 
 #[test]
-fn a_whole_stream() {
+fn complete_stream_is_parsed() {
     let file = parse_text(
         r#"
         admin_roles = ["jefe"]
@@ -106,7 +106,7 @@ fn a_whole_stream() {
 }
 
 #[test]
-fn a_path_is_relative_to_the_file() {
+fn sql_path_is_relative_to_the_configuration_file() {
     let folder = std::env::temp_dir().join(format!("latido-config-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("sql")).unwrap();
     std::fs::write(folder.join("sql/q.sql"), "SELECT 7\n").unwrap();
@@ -136,7 +136,7 @@ fn a_path_is_relative_to_the_file() {
 }
 
 #[test]
-fn every_streams_mistakes_are_told_at_once() {
+fn errors_of_all_streams_are_reported_together() {
     let text = mistakes(
         r#"
         [streams.one]
@@ -174,7 +174,7 @@ fn every_streams_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn what_is_no_file_of_streams_is_placed() {
+fn errors_of_an_invalid_file_name_their_position() {
     for (text, expected) in [
         ("streams = 1", "latido.toml"),
         ("nonsense", "latido.toml"),
@@ -202,7 +202,7 @@ fn what_is_no_file_of_streams_is_placed() {
 
 proptest::proptest! {
     #[test]
-    fn no_file_makes_it_panic(text in "(\\PC|\n){0,200}") {
+    fn parsing_never_panics(text in "(\\PC|\n){0,200}") {
         let _ = parse_text(&text);
     }
 }

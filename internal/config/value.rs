@@ -1,11 +1,11 @@
-//! Values that are more than a number.
+//! Parsers for values that are not plain numbers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-/// A length of time such as `90s`, `15m`, `1h` or `7d`; at least one second, at most ten years.
+/// Parses a duration such as `90s`, `15m`, `1h` or `7d`, from one second to ten years.
 pub fn duration(text: &str) -> Option<Duration> {
     const MAX_S: u64 = 10 * 366 * 86_400;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -22,7 +22,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs(seconds))
 }
 
-/// Digits alone; `str::parse` would take a plus sign as well.
+/// Parses digits only; `str::parse` would also accept a plus sign.
 pub(super) fn digits(text: &str) -> Option<u64> {
     text.bytes()
         .all(|b| b.is_ascii_digit())
@@ -30,7 +30,7 @@ pub(super) fn digits(text: &str) -> Option<u64> {
         .flatten()
 }
 
-/// Yes or no.
+/// Parses a boolean: true/false, 1/0, yes/no or on/off, in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
@@ -39,7 +39,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// An address to listen on.
+/// Parses an IP address to listen on. Accepts `localhost` and brackets around IPv6.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
@@ -52,12 +52,12 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// An IANA time zone, under its proper name.
+/// Parses the name of an IANA time zone and returns its canonical spelling.
 pub(super) fn time_zone(text: &str) -> Option<String> {
     Some(TimeZone::get(text).ok()?.iana_name()?.to_owned())
 }
 
-/// Entries between commas, without empty ones.
+/// Splits a comma-separated list and drops empty entries.
 pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
@@ -66,7 +66,7 @@ pub(super) fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Web origins; none: any.
+/// Parses a list of web origins. An empty result means that any origin is allowed.
 pub(super) fn origins(text: &str) -> Option<Vec<String>> {
     let list = list(text);
     if list.iter().any(|entry| entry == "*") {
@@ -75,7 +75,7 @@ pub(super) fn origins(text: &str) -> Option<Vec<String>> {
     list.iter().all(|entry| is_origin(entry)).then_some(list)
 }
 
-/// `scheme://host` and maybe a port, and nothing behind.
+/// Checks for `scheme://host`, with an optional port and nothing after it.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.strip_suffix('/').unwrap_or(text).split_once("://") else {
         return false;
@@ -91,7 +91,7 @@ fn is_origin(text: &str) -> bool {
     is_scheme && is_host
 }
 
-/// A URL of Postgres, as far as can be said without the driver.
+/// Checks the scheme and the characters of a PostgreSQL URL. The driver parses the rest later.
 pub(super) fn database_url(text: &str) -> Option<&str> {
     let rest = text
         .strip_prefix("postgresql://")
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_have_a_unit() {
+    fn durations_need_a_unit() {
         for (text, seconds) in [("1s", 1), ("15m", 900), ("1h", 3_600), ("7d", 604_800)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_may_be_v6() {
+    fn addresses_may_be_ipv6() {
         for (text, address_text) in [
             ("0.0.0.0", "0.0.0.0"),
             ("::", "::"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_get_their_proper_name() {
+    fn time_zones_get_their_canonical_name() {
         assert_eq!(
             time_zone("america/guayaquil").as_deref(),
             Some("America/Guayaquil")
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_have_no_path() {
+    fn origins_with_a_path_are_rejected() {
         assert_eq!(
             origins("https://a.example, http://localhost:4200/").map(|list| list.len()),
             Some(2)
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_are_postgres() {
+    fn only_postgres_urls_are_accepted() {
         assert!(database_url("postgresql://u:p@h:6543/db?sslmode=require").is_some());
         assert_eq!(
             ["mysql://h/db", "postgres://", "h/db", "postgres://h /db"].map(database_url),

@@ -1,24 +1,24 @@
-//! Every setting there is: one table for the flags, the environment, the help and the documents.
+//! The table of all settings. Flags, environment variables, help and documents are derived from it.
 
 /// A setting. Its flag is its name in lower case with hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name in the environment.
+    /// The name of the environment variable.
     pub name: &'static str,
-    /// The heading it stands under in the help.
+    /// The heading above it in the help.
     pub group: &'static str,
-    /// Its value must never be shown.
+    /// `true` if its value must never be shown.
     pub is_secret: bool,
-    /// What its value is, in a word.
+    /// The placeholder for its value in the help.
     pub value: &'static str,
-    /// The default as the help says it; empty: there is none.
+    /// The default as shown in the help. It is empty if there is none.
     pub default: &'static str,
-    /// What it is for.
+    /// The description shown in the help.
     pub help: &'static str,
 }
 
 impl Variable {
-    /// Its flag, without the two hyphens.
+    /// Returns the name of the flag, without the two hyphens.
     pub fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
@@ -35,7 +35,7 @@ macro_rules! variables {
             help: $help,
         };)*)*
 
-        /// All of them, in the order of the help.
+        /// All variables, in the order of the help.
         pub const VARIABLES: &[Variable] = &[$($($name),*),*];
     };
 }
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_explained() {
+    fn variable_names_are_distinct_and_described() {
         let mut names: Vec<_> = VARIABLES.iter().map(|v| v.name).collect();
         names.sort_unstable();
         names.dedup();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_hold_a_secret_is_one() {
+    fn variables_that_may_hold_a_secret_are_marked() {
         let secret: Vec<_> = VARIABLES
             .iter()
             .filter(|v| v.is_secret)

@@ -1,4 +1,4 @@
-//! The settings of the app `gateway`.
+//! Settings of the `gateway` app.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::auth::ApiKey;
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
 
-/// Where the older gateway listens, and its clients look for it.
+/// The default port. The older gateway listens there, and its clients expect it.
 pub(super) const PORT: u16 = 4000;
 
 const API_URL: &str =
@@ -58,7 +58,7 @@ pub(super) fn config(r: &mut Reader<'_>) -> Setting {
     }))
 }
 
-/// The port of a listener of its own.
+/// Reads the port of the app's separate listener.
 pub(super) fn port(r: &mut Reader<'_>) -> u16 {
     u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, PORT.into())).unwrap_or(PORT)
 }
@@ -94,16 +94,16 @@ mod tests {
 
     fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
         Settings::read(&Sources::of(&[&FIXED, more].concat()), Purpose::Serve)
-            .map_err(|mistakes| mistakes.to_string())
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]
-    fn what_is_missing_is_said() {
-        let mistakes = read(&[]).unwrap_err();
+    fn missing_and_invalid_settings_are_reported() {
+        let errors = read(&[]).unwrap_err();
         assert!(
-            mistakes.contains("GATEWAY_API_URL: missing")
-                && mistakes.contains("GATEWAY_API_KEY: missing"),
-            "{mistakes}"
+            errors.contains("GATEWAY_API_URL: missing")
+                && errors.contains("GATEWAY_API_KEY: missing"),
+            "{errors}"
         );
         for (name, value) in [
             ("GATEWAY_API_URL", "localhost:8000"),
@@ -112,13 +112,13 @@ mod tests {
             ("GATEWAY_TRUSTED_CIDRS", "10.0.0.0/99"),
             ("GATEWAY_TRUST_CLIENTS", "perhaps"),
         ] {
-            let mistakes = read(&[(name, value)]).unwrap_err();
-            assert!(mistakes.contains(name), "{mistakes}");
+            let errors = read(&[(name, value)]).unwrap_err();
+            assert!(errors.contains(name), "{errors}");
         }
     }
 
     #[test]
-    fn it_listens_where_its_clients_look() {
+    fn default_port_is_the_one_its_clients_expect() {
         let given = [
             ("GATEWAY_API_URL", "http://api:8000"),
             ("GATEWAY_API_KEY", "k"),

@@ -1,4 +1,4 @@
-//! What the messaging app is told.
+//! Settings of the `messaging` app.
 
 use crate::apps::messaging::{Config, Vocabulary, Windows};
 use crate::auth::{VerifierConfig, check_secret, check_url};
@@ -6,7 +6,7 @@ use crate::config::reader::Reader;
 use crate::config::settings::public_keys;
 use crate::config::variable as v;
 
-/// Its settings; keys that it has not itself are the server's.
+/// Reads the app's settings. Without keys of its own it uses those of the server.
 pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
     let defaults = Config::new(verifier(r, server));
     let hour = |r: &mut Reader<'_>, variable| {

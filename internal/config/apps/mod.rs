@@ -1,4 +1,4 @@
-//! Which apps are switched on, and their settings.
+//! The enabled apps and their settings.
 
 mod gateway;
 mod messaging;
@@ -14,23 +14,24 @@ use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 use crate::stream::Stream;
 
-/// An app that is to be served.
+/// An app that the server will start.
 #[derive(Debug)]
 pub struct WantedApp {
-    /// A listener of its own; 0: at any port that is free. None: the server's main one.
+    /// The port of a separate listener, 0 for any free one. `None` uses the server's main listener.
     pub port: Option<u16>,
-    /// Its settings.
+    /// The app's own settings.
     pub setting: Setting,
 }
 
-/// `[apps.NAME]` of a `latido.toml`: it switches the app on.
+/// The table `[apps.NAME]` of a `latido.toml`. Its presence enables the app.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AppTable {
     port: Option<u16>,
 }
 
-/// Those of `LATIDO_APPS` and those of the file, in the order of [`NAMES`]: all names, and where a server is to be started, the apps.
+/// Returns the apps enabled in `LATIDO_APPS` or in the file, in the order of [`NAMES`]: all names,
+/// and the settings if the purpose is to start a server.
 pub(super) fn apps(
     r: &mut Reader<'_>,
     purpose: Purpose,
@@ -41,19 +42,19 @@ pub(super) fn apps(
 ) -> (Vec<&'static str>, Vec<WantedApp>) {
     let listed = r.text(&v::LATIDO_APPS).map(value::list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
-    for (place, name) in listed
+    for (source, name) in listed
         .iter()
         .map(|name| (v::LATIDO_APPS.name, name))
         .chain(file.keys().map(|name| (v::LATIDO_CONFIG.name, name)))
     {
         if !NAMES.contains(&name.as_str()) {
             r.mistakes
-                .add(place, format!("there is no app {name:?}; {expected}"));
+                .add(source, format!("there is no app {name:?}; {expected}"));
         }
     }
-    let wanted =
+    let is_enabled =
         |name: &&str| file.contains_key(*name) || listed.iter().any(|listed| listed == name);
-    let names: Vec<_> = NAMES.into_iter().filter(wanted).collect();
+    let names: Vec<_> = NAMES.into_iter().filter(is_enabled).collect();
     add_streams(streams, &names, time_zone);
     if !matches!(purpose, Purpose::Serve | Purpose::Demo) {
         return (names, Vec::new());
@@ -69,12 +70,12 @@ pub(super) fn apps(
     (names, apps)
 }
 
-/// Where an app listens unless the file says otherwise.
+/// Returns the default port of an app's separate listener, if it has one.
 fn own_port(r: &mut Reader<'_>, name: &str) -> Option<u16> {
     (name == "gateway").then(|| gateway::port(r))
 }
 
-/// Reads the settings of an app. Each has its line here.
+/// Reads the settings of one app. Every app has its line here.
 fn setting(
     r: &mut Reader<'_>,
     name: &str,
@@ -110,7 +111,8 @@ fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
     }
 }
 
-/// The streams that apps bring, whatever the purpose: their triggers are installed like those of others. The file's own come before.
+/// Adds the streams that apps bring. This does not depend on the purpose, because their triggers
+/// are installed like others. A stream of the file takes precedence.
 fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
     let is_known = streams
         .iter()
@@ -130,11 +132,11 @@ mod tests {
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ];
         let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|mistakes| mistakes.to_string())
+        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|errors| errors.to_string())
     }
 
     #[test]
-    fn an_app_without_its_key_does_not_start() {
+    fn app_without_its_key_does_not_start() {
         assert!(settings(&[]).unwrap().apps.is_empty());
         let missing = settings(&[("LATIDO_APPS", "workspace")]).unwrap_err();
         assert!(
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_give_an_app_a_port() {
+    fn file_can_give_an_app_a_port() {
         let file = std::env::temp_dir().join(format!("latido-apps-{}.toml", std::process::id()));
         std::fs::write(&file, "[apps.workspace]\nport = 4000\n").unwrap();
         let path = file.to_str().unwrap();
@@ -175,15 +177,15 @@ mod tests {
         .apps;
         assert_eq!((apps.len(), apps[0].port), (1, Some(4000)));
         std::fs::write(&file, "[apps.workspaces]\n[apps.workspace]\nports = 4000\n").unwrap();
-        let mistakes = settings(&[("LATIDO_CONFIG", path)]).unwrap_err();
+        let errors = settings(&[("LATIDO_CONFIG", path)]).unwrap_err();
         std::fs::remove_file(&file).unwrap();
-        assert!(mistakes.contains("ports"), "{mistakes}");
+        assert!(errors.contains("ports"), "{errors}");
     }
 
     #[test]
-    fn an_app_that_is_not_there_is_told_with_those_that_are() {
-        let mistakes = settings(&[("LATIDO_APPS", "workspaces")]).unwrap_err();
+    fn unknown_app_is_reported_with_the_known_ones() {
+        let errors = settings(&[("LATIDO_APPS", "workspaces")]).unwrap_err();
         let expected = r#"LATIDO_APPS: there is no app "workspaces"; expected some of workspace, gateway, messaging, modules"#;
-        assert!(mistakes.contains(expected), "{mistakes}");
+        assert!(errors.contains(expected), "{errors}");
     }
 }

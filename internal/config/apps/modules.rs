@@ -1,4 +1,4 @@
-//! What the modules' app is told.
+//! Settings of the `modules` app.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::auth::{ApiKey, VerifierConfig, check_secret, check_url};
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
 
-/// Its settings; people read times in the zone of the streams unless they are told another one.
+/// Reads the app's settings. `time_zone` is the default zone for displayed times.
 pub(super) fn config(r: &mut Reader<'_>, time_zone: &str) -> Config {
     let defaults = Config::default();
     let sessions = [
@@ -62,7 +62,7 @@ fn api_key(r: &mut Reader<'_>) -> Option<ApiKey> {
     r.check(v::MODULES_API_KEY.name, ApiKey::parse(&key))
 }
 
-/// None: the tokens are those of the streams.
+/// Reads the app's own token keys. Returns `None` if it uses those of the streams.
 fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
     let secret = r.secret(&v::MODULES_JWT_SECRET);
     let jwks_url = r.text(&v::MODULES_JWT_JWKS_URL).map(ToOwned::to_owned);
@@ -90,7 +90,7 @@ fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
     })
 }
 
-/// A statement has blanks in it, a path that ends in `.sql` is read.
+/// Returns the session query: the text itself, or the contents of a file whose name ends in `.sql`.
 fn session_sql(r: &mut Reader<'_>) -> Option<String> {
     let text = r.text(&v::MODULES_SESSION_SQL)?;
     if std::path::Path::new(text)
@@ -124,11 +124,11 @@ mod tests {
 
     fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
         let all: Vec<_> = FIXED.iter().chain(more).copied().collect();
-        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|mistakes| mistakes.to_string())
+        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|errors| errors.to_string())
     }
 
     #[test]
-    fn the_key_is_all_that_must_be_there() {
+    fn only_the_api_key_is_required() {
         assert!(settings(&[]).unwrap_err().contains("MODULES_API_KEY"));
         let settings = settings(&[("MODULES_API_KEY", "k")]).unwrap();
         assert_eq!(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn invalid_settings_are_reported() {
         let key = ("MODULES_API_KEY", "k");
         for bad in [
             ("MODULES_JWT_SECRET", "short"),
