@@ -1,4 +1,5 @@
-//! What one part asks for, answered by another that it must not know.
+//! Adapters: they implement one module's traits with another module's types, so that neither
+//! imports the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::postgres::{
 use crate::stream::{Catalog, Column, Stream};
 use crate::telemetry::{Kind, Metrics};
 
-/// The engine reads from Postgres.
+/// Lets the engine read snapshots from PostgreSQL.
 pub(super) struct Reads(pub(super) Database);
 
 impl Reader for Reads {
@@ -74,7 +75,7 @@ fn read_error(error: DatabaseError) -> ReadError {
     }
 }
 
-/// The demo writes to Postgres.
+/// Lets the demo write to PostgreSQL.
 pub(super) struct Writes(pub(super) Scripts);
 
 impl Statements for Writes {
@@ -83,7 +84,7 @@ impl Statements for Writes {
     }
 }
 
-/// The policy asks Postgres.
+/// Lets the policy look up permissions in PostgreSQL.
 pub(super) struct Lookups(pub(super) Database);
 
 impl Lookup for Lookups {
@@ -104,14 +105,15 @@ impl Lookup for Lookups {
     }
 }
 
-/// What the listener hears goes to the engine.
+/// Returns the callback that forwards change hints from the LISTEN connection to the engine and the
+/// messaging app.
 pub(super) fn sink(
     engine: Engine,
     metrics: Arc<Metrics>,
     messaging: messaging::Hints,
 ) -> impl Fn(Notice) + Send + Sync + 'static {
-    let tell = move |state| metrics.journal.note(Kind::Listener, state, None);
-    move |notice| match notice {
+    let record = move |state| metrics.journal.note(Kind::Listener, state, None);
+    move |hint| match hint {
         Notice::Changed { stream, keys } => {
             for key in keys {
                 engine.changed(&Topic { stream, key }, Source::Trigger);
@@ -123,18 +125,19 @@ pub(super) fn sink(
                 messaging.look();
             }
         }
-        // Reading at the loss, too, shows at once whether the database is away, and tells viewers if it is.
+        // Reading after a loss as well shows at once if the database is unavailable, and notifies
+        // viewers if so.
         Notice::Lost | Notice::Listening => {
-            tell(if notice == Notice::Lost {
+            record(if hint == Notice::Lost {
                 "lost"
             } else {
                 "listening"
             });
-            messaging.set_heard(notice == Notice::Listening);
+            messaging.set_heard(hint == Notice::Listening);
             engine.everything(None, Source::Resync);
         }
         Notice::Deaf => {
-            tell("deaf");
+            record("deaf");
             messaging.set_heard(false);
         }
         Notice::App(app) if app == messaging::NAME => messaging.look(),
@@ -142,7 +145,7 @@ pub(super) fn sink(
     }
 }
 
-/// The engine declares its interest in keys in Postgres.
+/// Lets the engine declare watched keys through locks in PostgreSQL.
 pub(super) struct Declares(pub(super) postgres::Interest);
 
 impl Interest for Declares {
@@ -159,16 +162,17 @@ impl Interest for Declares {
     }
 }
 
-/// What became of the declarations goes back to the engine.
+/// Returns the callback that reports the state of watch locks to the engine.
 pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'static {
-    move |declared| match declared {
+    move |event| match event {
         Declared::Armed(topics) => engine.armed(&topics),
-        // Until it is declared again the sweep is faster; and then everything is read.
+        // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
+        // read.
         Declared::Lost => engine.set_covered(false),
     }
 }
 
-/// The published documents tell what Postgres said of the queries.
+/// Gives the published API documents the columns of the queries.
 pub(super) struct Described(pub(super) Database);
 
 impl Shapes for Described {
@@ -177,7 +181,7 @@ impl Shapes for Described {
     }
 }
 
-/// `/ready` looks at the database, the listener and the streams.
+/// Reports the readiness of the database, the listener and the streams for `/ready`.
 pub(super) struct Ready {
     pub(super) database: Database,
     pub(super) catalog: Arc<Catalog>,
@@ -187,7 +191,7 @@ pub(super) struct Ready {
 impl Readiness for Ready {
     fn report(&self) -> BoxFuture<'_, Report> {
         Box::pin(async {
-            // Why in detail stands in the log; strangers may read this answer.
+            // The details are in the log only, because this response is public.
             let database = self
                 .database
                 .check()
@@ -221,7 +225,8 @@ fn report(stream: &Stream) -> StreamReport {
     }
 }
 
-/// A server without a listener still serves: the hook and the sweep go on. So it is reported, and no reason to be taken out of service.
+/// Returns the listener's state as text. A server without a listener still works through the hook
+/// and the sweep, so the state is reported but does not make the server unready.
 fn state(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Connecting => "connecting",

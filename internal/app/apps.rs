@@ -1,4 +1,4 @@
-//! Which apps are served, and at which listeners.
+//! Starts the enabled apps and assigns them to listeners.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,17 +13,18 @@ use crate::http::{self, Annex, Listener};
 use crate::session::Limits;
 use crate::socketio::{self, Dialect, Endpoint};
 
-/// Starts an app. Each has its line here.
-fn start(setting: &Setting, parts: &Parts) -> anyhow::Result<Served> {
+/// Starts one app. Every app has its line here.
+fn start(setting: &Setting, deps: &Parts) -> anyhow::Result<Served> {
     match setting {
-        Setting::Gateway(config) => gateway::start(config, parts),
-        Setting::Messaging(config) => messaging::start(config, parts),
-        Setting::Workspace(config) => Ok(workspace::start(config, parts)),
-        Setting::Modules(config) => modules::start(config, parts),
+        Setting::Gateway(config) => gateway::start(config, deps),
+        Setting::Messaging(config) => messaging::start(config, deps),
+        Setting::Workspace(config) => Ok(workspace::start(config, deps)),
+        Setting::Modules(config) => modules::start(config, deps),
     }
 }
 
-/// One client's limits are those of every WebSocket; the packets are the protocol's own.
+/// Derives the Socket.IO settings. The limits of a client are those of every WebSocket; the packet
+/// sizes are the protocol's defaults.
 fn socketio(limits: &Limits) -> socketio::Config {
     socketio::Config {
         ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
@@ -34,15 +35,15 @@ fn socketio(limits: &Limits) -> socketio::Config {
     }
 }
 
-/// Apps that share a listener.
+/// A group of apps that share a listener.
 pub(super) struct Group {
-    /// None: the server's main one.
+    /// The group's own listener, or `None` for the server's main listener.
     pub(super) listener: Option<Listener>,
     settings: Vec<Setting>,
 }
 
 impl Group {
-    /// Where it listens, unless at the main listener.
+    /// Returns the address of its own listener, or `None` for the main listener.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref().map(Listener::address)
     }
@@ -51,51 +52,56 @@ impl Group {
         self.settings.iter().map(Setting::name)
     }
 
-    /// Starts its apps. `front` counts their connections, and tells when to end them.
-    pub(super) fn open(&self, parts: &Parts, front: &Drain) -> anyhow::Result<Annex> {
-        let is_theirs = self.listener.is_some();
-        let parts = Parts {
-            is_alone: is_theirs && self.settings.len() == 1,
-            ..parts.clone()
+    /// Starts the group's apps. `request_drain` counts their connections and signals shutdown.
+    pub(super) fn open(&self, deps: &Parts, request_drain: &Drain) -> anyhow::Result<Annex> {
+        let is_dedicated = self.listener.is_some();
+        let deps = Parts {
+            is_alone: is_dedicated && self.settings.len() == 1,
+            ..deps.clone()
         };
-        let mut spoken: Vec<Arc<dyn Dialect>> = Vec::new();
-        let mut annex = Annex {
-            is_theirs,
+        let mut socketio_apps: Vec<Arc<dyn Dialect>> = Vec::new();
+        let mut mounts = Annex {
+            is_theirs: is_dedicated,
             ..Annex::default()
         };
         for setting in &self.settings {
             let name = setting.name();
             let Served {
-                sites,
-                piers,
+                sites: routes,
+                piers: websocket_apps,
                 dialects,
-            } = start(setting, &parts).with_context(|| format!("the app {name} can't start"))?;
+            } = start(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
             tracing::info!(app = name, address = ?self.address(), "app switched on");
-            annex.apps.push(name);
-            annex.sites.extend(sites);
-            annex.piers.extend(piers);
-            spoken.extend(dialects);
+            mounts.apps.push(name);
+            mounts.sites.extend(routes);
+            mounts.piers.extend(websocket_apps);
+            socketio_apps.extend(dialects);
         }
-        if !spoken.is_empty() {
-            annex.gate = Some(Endpoint::start(&socketio(&parts.limits), &spoken, front));
+        if !socketio_apps.is_empty() {
+            mounts.gate = Some(Endpoint::start(
+                &socketio(&deps.limits),
+                &socketio_apps,
+                request_drain,
+            ));
         }
-        Ok(annex)
+        Ok(mounts)
     }
 }
 
-/// Binds the main listener, or takes it from whoever handed it over, and those of apps that have their own; the first group is that of
-/// the main one, and may be empty.
+/// Binds the main listener and the separate listeners of apps. Sockets that were handed over by
+/// systemd or by an earlier process are reused. The first group is that of the main listener and
+/// may be empty.
 pub(super) fn bind(
     reuse_port: bool,
     main: SocketAddr,
-    wanted: Vec<WantedApp>,
+    enabled: Vec<WantedApp>,
 ) -> anyhow::Result<(http::Listener, Vec<Group>)> {
     let mut sockets = http::Sockets::take(reuse_port)
         .context("the sockets that were handed over can't be used")?;
     let listener = sockets
         .listen(main)
         .with_context(|| format!("can't listen on {main}"))?;
-    let groups = bind_apps(&mut sockets, main, wanted)?;
+    let groups = bind_apps(&mut sockets, main, enabled)?;
     let unused = sockets.unused();
     if !unused.is_empty() {
         tracing::warn!(ports = ?unused, "sockets were handed over for ports that nothing here listens on");
@@ -106,13 +112,13 @@ pub(super) fn bind(
 fn bind_apps(
     sockets: &mut http::Sockets,
     main: SocketAddr,
-    wanted: Vec<WantedApp>,
+    enabled: Vec<WantedApp>,
 ) -> anyhow::Result<Vec<Group>> {
     let mut groups = vec![Group {
         listener: None,
         settings: Vec::new(),
     }];
-    for WantedApp { port, setting } in wanted {
+    for WantedApp { port, setting } in enabled {
         let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {
             groups[0].settings.push(setting);
             continue;

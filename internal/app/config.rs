@@ -1,4 +1,4 @@
-//! Settings → what each part wants to know.
+//! Converts the settings to the configuration of each part.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,38 +14,38 @@ use crate::session::Limits;
 use crate::stream::Catalog;
 use crate::{engine, http, postgres, shard};
 
-/// How much longer than a slow client's patience the kernel waits for an acknowledgement.
+/// The time by which the kernel's limit for an acknowledgement exceeds the limit for slow clients.
 const SLOW_MARGIN: Duration = Duration::from_secs(15);
 
-/// Everything that a server is built from.
+/// The complete configuration of a server.
 pub struct Config {
-    /// Where to listen; port 0: any that is free.
+    /// The address to listen on; port 0 selects any free port.
     pub address: SocketAddr,
-    /// Whether other processes may listen there as well.
+    /// `true` to let other processes listen on the same port.
     pub reuse_port: bool,
-    /// The database.
+    /// The connection to the database.
     pub postgres: postgres::Config,
-    /// Whose tokens.
+    /// The keys and rules for tokens.
     pub verifier: VerifierConfig,
-    /// Who may read what.
+    /// The administrator roles and the lifetime of cached permissions.
     pub policy: PolicyConfig,
-    /// What the hook's callers must present.
+    /// The key that the HTTP hook requires, or `None` if it requires none.
     pub notify_key: Option<ApiKey>,
-    /// The streams.
+    /// The streams with their queries.
     pub catalog: Arc<Catalog>,
-    /// The HTTP side.
+    /// The configuration of the HTTP server.
     pub http: http::Config,
-    /// One WebSocket's limits.
+    /// The limits of one WebSocket.
     pub limits: Limits,
-    /// The shards.
+    /// The configuration of the shards.
     pub shard: shard::Config,
-    /// The engine.
+    /// The configuration of the engine.
     pub engine: engine::Config,
-    /// How long everything may take to end.
+    /// The time limit for the shutdown.
     pub shutdown: Duration,
-    /// The apps that are switched on.
+    /// The apps that are enabled.
     pub apps: Vec<WantedApp>,
-    /// The demo behind two more addresses.
+    /// The demo, which adds two routes. `None` outside `latido demo`.
     pub demo: Option<Arc<Demo>>,
 }
 
@@ -58,10 +58,11 @@ impl std::fmt::Debug for Config {
 }
 
 impl Config {
-    /// From settings that were read for serving.
+    /// Converts settings that were read for serving.
     ///
     /// # Errors
-    /// The settings were read for another purpose, so that something is missing.
+    /// Returns an error if the settings were read for another purpose and the database URL is
+    /// missing.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         let Settings {
             database,
@@ -94,10 +95,10 @@ impl Config {
     }
 }
 
-/// The database's part, for commands that need nothing else.
+/// Converts the database settings only, for commands that need nothing else.
 ///
 /// # Errors
-/// No database is configured.
+/// Returns an error if no database is configured.
 pub(super) fn database_config(database: &config::Database) -> anyhow::Result<postgres::Config> {
     let url = database.url.as_ref().context("DATABASE_URL is missing")?;
     Ok(postgres::Config {
@@ -113,7 +114,8 @@ pub(super) fn database_config(database: &config::Database) -> anyhow::Result<pos
 }
 
 fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config {
-    // Checked when it was read; what could not be parsed would let nobody in.
+    // The origins were checked when the settings were read. If they still cannot be parsed, all
+    // origins are refused.
     let origins = server
         .allowed_origins
         .join(",")
@@ -129,7 +131,8 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
         origins,
         metrics: server.metrics,
         head_timeout: limits.handshake,
-        // The kernel must not cut a slow client off before the shard does, with a close frame and a reason.
+        // The shard must disconnect a slow client before the kernel does, so that it gets a close
+        // frame and a reason.
         unacknowledged: limits.slow_client + SLOW_MARGIN,
         drain_grace: server.shutdown,
         ..http::Config::default()
@@ -145,7 +148,7 @@ fn session_limits(limits: &config::Limits) -> Limits {
         messages_per_second: limits.messages_per_second,
         message_burst: limits.message_burst,
         heartbeat_s,
-        // Two pings may be lost.
+        // The client may miss two pings before it counts as gone.
         silence_s: heartbeat_s.saturating_mul(5) / 2,
         behind_s: seconds(limits.slow_client),
         ..Limits::default()
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
     use crate::config::{Purpose, Sources};
 
-    /// The defaults, and one variable.
+    /// Reads the default settings with one variable changed.
     fn config(name: &str, value: &str) -> Config {
         let fixed = [
             ("DATABASE_URL", "postgresql://u@h/d"),
@@ -178,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn metrics_may_be_switched_off() {
+    fn metrics_can_be_disabled() {
         for (value, shown) in [("true", true), ("false", false)] {
             assert_eq!(config("METRICS", value).http.metrics, shown);
         }
     }
 
     #[test]
-    fn a_slow_client_is_ended_by_us_and_not_by_the_kernel() {
+    fn slow_client_is_disconnected_by_the_shard_before_the_kernel() {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(

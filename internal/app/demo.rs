@@ -1,4 +1,5 @@
-//! `latido demo`: a private database with demo data, a writer, and a server with the page.
+//! The command `latido demo`: a private database with sample data, a writer, and a server with the
+//! web page.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,41 +22,41 @@ use crate::drain::Drain;
 use crate::postgres::embedded::{self, Cluster};
 use crate::postgres::{self, Database, Scripts};
 
-/// How long a demo's token is good for. The page fetches a new one before.
+/// The lifetime of a demo token. The page fetches a new one before it expires.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// The demo's database within its cluster.
+/// The name of the demo's database within its cluster.
 const DATABASE: &str = "latido";
-/// `duplicate_database`
+/// The SQLSTATE `duplicate_database`: the database exists already.
 const DUPLICATE_DATABASE: &str = "42P04";
-/// `undefined_table`
+/// The SQLSTATE `undefined_table`: the demo's tables do not exist yet.
 const UNDEFINED_TABLE: &str = "42P01";
 
-/// What a demo tells its user.
+/// The information that a running demo prints for its user.
 #[derive(Debug)]
 pub struct Welcome {
-    /// The page.
+    /// The URL of the web page.
     pub page: String,
-    /// The WebSocket's address.
+    /// The URL of the WebSocket endpoint.
     pub socket: String,
-    /// May watch every business of the demo.
+    /// A token that may watch every business of the demo.
     pub token: Secret,
-    /// A channel worth watching.
+    /// An example channel with live data.
     pub channel: String,
-    /// Where the private database is, for psql.
+    /// The URL of the private database, for psql. `None` if `DATABASE_URL` is set.
     pub database: Option<String>,
-    /// Which PostgreSQL that is.
+    /// A description of the private PostgreSQL server. `None` if `DATABASE_URL` is set.
     pub found: Option<String>,
 }
 
-/// Runs a demo until a signal ends it. `greet` is called once everything runs. `embedded` is the private cluster to start, unless a
-/// database is configured.
+/// Runs a demo until a signal ends it. `on_started` is called once everything runs. `embedded`
+/// describes the private cluster to start if no database is configured.
 ///
 /// # Errors
-/// No database could be started or prepared, or the port is taken.
+/// Returns an error if no database can be started or prepared, or if the port is taken.
 pub async fn demo(
     mut settings: Settings,
     embedded: embedded::Settings,
-    greet: impl FnOnce(&Welcome),
+    on_started: impl FnOnce(&Welcome),
 ) -> anyhow::Result<()> {
     let cluster = match &settings.database.url {
         Some(_) => None,
@@ -66,14 +67,14 @@ pub async fn demo(
         settings.database.url = Some(Secret::new(cluster.url(DATABASE)));
         settings.database.listen_url = None;
     }
-    let result = run(settings, cluster.as_ref(), greet).await;
+    let result = run(settings, cluster.as_ref(), on_started).await;
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || cluster.stop()).await??;
     }
     result
 }
 
-/// Makes the demo's database unless an earlier run did.
+/// Creates the demo's database unless an earlier run did.
 async fn create_database(url: &str) -> anyhow::Result<()> {
     let scripts = Database::open(&postgres::Config::new(url))?.scripts();
     match scripts
@@ -90,21 +91,21 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
 async fn run(
     settings: Settings,
     cluster: Option<&Cluster>,
-    greet: impl FnOnce(&Welcome),
+    on_started: impl FnOnce(&Welcome),
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
-    let kept = kept_by(&settings.app_names);
+    let app_schemas = kept_by(&settings.app_names);
     let mut config = Config::new(settings)?;
     let database = Database::open(&config.postgres)?;
     let scripts = database.scripts();
-    // What exists already is no news to whoever starts the demo a second time.
+    // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
     scripts
         .execute(&seed(&zone))
         .await
         .context("the demo's data could not be made")?;
-    install_all(&database, &config.catalog, &kept)
+    install_all(&database, &config.catalog, &app_schemas)
         .await
         .context("the triggers could not be installed")?;
     let demo = Demo::new(
@@ -119,24 +120,25 @@ async fn run(
     });
     config.demo = Some(Arc::clone(&demo));
     let app = App::start(config)?;
-    let welcome = welcome(app.address(), &demo, cluster)?;
-    let writing = Drain::new();
-    write(demo, Pace::default(), &writing);
-    greet(&welcome);
+    let info = welcome(app.address(), &demo, cluster)?;
+    let writer_drain = Drain::new();
+    write(demo, Pace::default(), &writer_drain);
+    on_started(&info);
     let result = until_ended(app).await;
-    writing.finish(Duration::from_secs(1)).await;
+    writer_drain.finish(Duration::from_secs(1)).await;
     result
 }
 
-/// A database with businesses of its own is somebody's: nothing is written there.
+/// Refuses to write to a database that contains other businesses, because it belongs to another
+/// application.
 async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
-    let ours: Vec<_> = BUSINESSES
+    let demo_ids: Vec<_> = BUSINESSES
         .iter()
         .map(|business| format!("'{}'", business.id))
         .collect();
     let foreign = format!(
         "SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1",
-        ours.join(",")
+        demo_ids.join(",")
     );
     match scripts.execute(&foreign).await {
         Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => Ok(()),
@@ -149,7 +151,8 @@ async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
     }
 }
 
-/// Signs the demo's tokens: with the secret that is configured, or with one that lives as long as this process.
+/// Returns a function that signs demo tokens, with the configured secret or with a random one for
+/// this process.
 fn mint(
     verifier: &mut VerifierConfig,
     role: Option<String>,
@@ -161,7 +164,7 @@ fn mint(
         verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
     }
     let secret = verifier.secrets[0].clone();
-    let passport = Passport {
+    let spec = Passport {
         user: ADMIN_USER.to_owned(),
         negocios: BUSINESSES
             .iter()
@@ -171,11 +174,11 @@ fn mint(
         issuer: verifier.issuer.clone(),
         audience: verifier.audience.clone(),
     };
-    Ok(move || Ok(issue(&secret, &passport, &Clock::system(), TOKEN_LIFETIME)?))
+    Ok(move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?))
 }
 
 fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<Welcome> {
-    // A server on all interfaces is reached at loopback, and the demo's own addresses nowhere else.
+    // A server on all interfaces is reached through loopback. The demo routes accept no other host.
     let host = if address.ip().is_unspecified() {
         "127.0.0.1".to_owned()
     } else {

@@ -1,4 +1,4 @@
-//! `latido install`, `uninstall` and `doctor`: what is done to a database, and what is found out about it.
+//! The commands `latido install`, `uninstall` and `doctor`, which change or examine a database.
 
 use crate::app::config::database_config;
 use crate::apps::{messaging, modules};
@@ -8,57 +8,60 @@ use crate::postgres::apps::messaging::Messages;
 use crate::postgres::{self, Change, Database, Finding, examine};
 use crate::stream::Catalog;
 
-/// Opens the configured database, for its streams.
+/// Opens the configured database and builds the catalog of streams.
 fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
     let database = Database::open(&database_config(&settings.database)?)?;
     Ok((database, Catalog::new(settings.streams)))
 }
 
-/// Installs the triggers of every stream.
+/// Installs the tables of enabled apps and the triggers of every stream.
 ///
 /// # Errors
-/// The database is away, a table or column is missing, or a lock could not be had.
+/// Returns an error if the database is unavailable, a table or column is missing, or a lock cannot
+/// be acquired.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
-    let kept = kept_by(&settings.app_names);
+    let schemas = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
-    install_all(&database, &catalog, &kept).await
+    install_all(&database, &catalog, &schemas).await
 }
 
-/// Installs what the apps keep, and then the triggers: an app's stream reads its tables.
+/// Installs the apps' tables first and then the triggers, because the stream of an app reads its
+/// tables.
 pub(super) async fn install_all(
     database: &Database,
     catalog: &Catalog,
-    kept: &[Kept],
+    schemas: &[Kept],
 ) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for (name, marked, sql) in kept {
-        changes.push(database.install_app(name, marked, sql).await?);
+    for (name, version_table, sql) in schemas {
+        changes.push(database.install_app(name, version_table, sql).await?);
     }
     changes.extend(database.install(catalog).await?);
     Ok(changes)
 }
 
-/// The script that [`install`] would run.
+/// Returns the script that [`install`] would run.
 ///
 /// # Errors
-/// As [`install`].
+/// The same errors as [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
-    let kept = kept_by(&settings.app_names);
+    let schemas = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
-    let mut script: String = kept
+    let mut script: String = schemas
         .iter()
-        .map(|(name, marked, sql)| database.install_app_sql(name, marked, sql))
+        .map(|(name, version_table, sql)| database.install_app_sql(name, version_table, sql))
         .collect();
     script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
 
-/// An app's name, the table that says which form its tables have, and the SQL that makes them.
+/// An app's database schema: its name, the table whose comment holds the schema version, and the
+/// SQL that creates it.
 pub(super) type Kept = (&'static str, &'static str, &'static str);
 
-/// What these apps keep in the database.
+/// Returns the database schemas of these apps, as far as they have one.
 pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
-    let kept = [
+    let schemas = [
         (
             messaging::NAME,
             "messaging_changes",
@@ -70,15 +73,16 @@ pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
             postgres::apps::modules::SCHEMA,
         ),
     ];
-    kept.into_iter()
+    schemas
+        .into_iter()
         .filter(|(name, _, _)| apps.contains(name))
         .collect()
 }
 
-/// Removes whatever was installed.
+/// Removes the installed triggers and functions of the streams and of the modules app.
 ///
 /// # Errors
-/// As [`install`].
+/// The same errors as [`install`].
 pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
     let (database, _) = open(settings)?;
     let changes = database.uninstall().await?;
@@ -88,19 +92,19 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The script that [`uninstall`] would run.
+/// Returns the script that [`uninstall`] would run.
 ///
 /// # Errors
-/// As [`install`].
+/// The same errors as [`install`].
 pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
     let (database, _) = open(settings)?;
     Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL)
 }
 
-/// Examines the settings and the database.
+/// Examines the settings and the database, and returns the findings.
 ///
 /// # Errors
-/// No database is configured; one that can't be reached is a finding.
+/// Returns an error if no database is configured. An unreachable one is reported as a finding.
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
     let has_messaging = settings.app_names.contains(&messaging::NAME);
@@ -116,7 +120,8 @@ pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What can be said before anything is connected to: keys, the time zone, whatever the settings warn of.
+/// Examines settings without a connection: the keys, the time zone, and all warnings of the
+/// settings.
 fn examine_settings(settings: &Settings) -> Vec<Finding> {
     let keys = &settings.auth.verifier;
     let mut findings = Vec::new();

@@ -1,4 +1,4 @@
-//! Builds a server out of its parts, runs it, and ends it: the only wiring.
+//! Builds a server from its parts, runs it, and stops it. No other module wires parts together.
 
 mod adapters;
 mod apps;
@@ -30,47 +30,60 @@ pub use demo::{Welcome, demo};
 pub use maintenance::{doctor, install, install_sql, uninstall, uninstall_sql};
 pub use serve::serve;
 
-/// A running server.
+/// A server that accepts connections, with all its background tasks.
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
-    /// The apps, and where each listens.
+    /// The enabled apps, each with the address of its listener.
     apps: Vec<(&'static str, SocketAddr)>,
     clock: Clock,
     shards: Arc<Shards>,
-    /// Accepting, requests, event streams: they stop first.
+    /// Counts accept loops, requests and event streams. They stop first.
     front: Drain,
-    /// What the front stands on: the engine, the listener, the desk. Also stopped by a part that can't go on.
+    /// Counts the background tasks: the engine, the LISTEN connection, the request queue. A
+    /// task that cannot continue also stops it.
     back: Drain,
     grace: Duration,
 }
 
 impl App {
-    /// Binds and starts, on the current runtime. The database need not be there: until it is, `/ready` says so and clients are told to come back.
+    /// Binds the sockets and starts the server on the current runtime. The database may be
+    /// unavailable: until it is there, `/ready` reports that and clients are asked to come back
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an address is taken, the TLS files are unusable, or an app fails to
+    /// start.
     pub fn start(config: Config) -> anyhow::Result<Self> {
-        let (front, back) = (Drain::new(), Drain::new());
+        let (request_drain, background_drain) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
-        let (listener, groups) = apps::bind(config.reuse_port, config.address, config.apps)?;
-        let address = listener.address();
+        let (main_listener, groups) = apps::bind(config.reuse_port, config.address, config.apps)?;
+        let address = main_listener.address();
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
-        let interest = Interest::new(&catalog);
-        let declares = Arc::new(adapters::Declares(interest.clone()));
-        let engine = Engine::new(&config.engine, &catalog, declares, Arc::clone(&metrics));
-        let audience = Audience::default();
+        let watch_locks = Interest::new(&catalog);
+        let watch_locks_adapter = Arc::new(adapters::Declares(watch_locks.clone()));
+        let engine = Engine::new(
+            &config.engine,
+            &catalog,
+            watch_locks_adapter,
+            Arc::clone(&metrics),
+        );
+        let system_viewers = Audience::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            audience.beside(engine.observer()),
+            system_viewers.beside(engine.observer()),
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
-        verifier.start(&back);
+        verifier.start(&background_drain);
         let policy = Arc::new(Policy::new(
             config.policy,
             Arc::new(adapters::Lookups(database.clone())),
         ));
-        let parts = shard::Parts {
+        let deps = shard::Parts {
             hub: Arc::clone(&hub),
             context: Context {
                 catalog: Arc::clone(&catalog),
@@ -84,50 +97,57 @@ impl App {
             },
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
-            drain: back.clone(),
+            drain: background_drain.clone(),
         };
-        let shards = Arc::new(Shards::start(config.shard, &parts)?);
-        back.spawn(engine.clone().run(engine::Parts {
+        let shards = Arc::new(Shards::start(config.shard, &deps)?);
+        background_drain.spawn(engine.clone().run(engine::Parts {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
             reader: Arc::new(adapters::Reads(database.clone())),
             clock: clock.clone(),
-            drain: back.clone(),
+            drain: background_drain.clone(),
         }));
         let hints = Hints::default();
         let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
-        let ears = Listener::start(&database, &catalog, &metrics, &back, sink);
-        interest.start(
+        let listener = Listener::start(&database, &catalog, &metrics, &background_drain, sink);
+        watch_locks.start(
             &database,
-            ears.watch(),
+            listener.watch(),
             &metrics,
-            &back,
+            &background_drain,
             adapters::declared(engine.clone()),
         );
-        let roads = coverage::Roads {
-            ears: ears.watch(),
-            interest: interest.watch_state(),
+        let delivery = coverage::Roads {
+            ears: listener.watch(),
+            interest: watch_locks.watch_state(),
         };
-        back.spawn_until_stop(coverage::keep(
+        background_drain.spawn_until_stop(coverage::keep(
             database.clone(),
             Arc::clone(&catalog),
             engine.clone(),
-            roads,
+            delivery,
         ));
         let readiness: Arc<dyn Readiness> = Arc::new(adapters::Ready {
             database: database.clone(),
             catalog: Arc::clone(&catalog),
-            ears,
+            ears: listener,
         });
-        let lent = lend(&parts, &database, &engine, hints);
-        let seats = Seats::new(&config.http);
-        let operations = operate(&parts, &shards, &engine, &readiness, &seats, audience);
+        let app_deps = lend(&deps, &database, &engine, hints);
+        let connection_limits = Seats::new(&config.http);
+        let admin = operate(
+            &deps,
+            &shards,
+            &engine,
+            &readiness,
+            &connection_limits,
+            system_viewers,
+        );
         if let Some(tls) = &tls {
-            tls.keep(&front);
+            tls.keep(&request_drain);
         }
-        let doors = Doors {
-            seats,
+        let state = Doors {
+            seats: connection_limits,
             tls,
             config: config.http,
             catalog,
@@ -141,31 +161,31 @@ impl App {
                 .demo
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
-            operations,
+            operations: admin,
             shapes: Arc::new(adapters::Described(database)),
             readiness,
             clock: clock.clone(),
-            drain: front.clone(),
+            drain: request_drain.clone(),
             assets: http::PAGE,
         };
-        let apps = open(listener, groups, &Arc::new(doors), &lent)?;
+        let apps = open(main_listener, groups, &Arc::new(state), &app_deps)?;
         Ok(Self {
             address,
             apps,
             clock,
             shards,
-            front,
-            back,
+            front: request_drain,
+            back: background_drain,
             grace: config.shutdown,
         })
     }
 
-    /// Where it listens.
+    /// Returns the address of the main listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where an app listens, if it is switched on.
+    /// Returns the address on which an app is served, or `None` if it is not enabled.
     pub fn address_of(&self, app: &str) -> Option<SocketAddr> {
         self.apps
             .iter()
@@ -173,12 +193,12 @@ impl App {
             .map(|(_, address)| *address)
     }
 
-    /// The clock that everything in this server looks at; clones share it.
+    /// Returns the clock that all parts of this server share. Clones are the same clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Resolves when a part of the server can't go on and it must be stopped.
+    /// Resolves when a part of the server cannot continue, so that the server must be stopped.
     pub async fn broken(&self) {
         tokio::select! {
             () = self.front.stopping() => {}
@@ -186,16 +206,18 @@ impl App {
         }
     }
 
-    /// Stops in order: no new connections, clients asked to come back elsewhere, requests under way answered, and then the rest. Returns
-    /// whether all went within the deadline.
+    /// Stops the server in order: it accepts no new connections, asks clients to reconnect
+    /// elsewhere, completes running requests, and then stops the background tasks. Returns `true`
+    /// if all of this ended within the deadline.
     pub async fn stop(self) -> bool {
         self.front.stop();
-        let (spread, begun) = (self.grace / 2, Instant::now());
+        let (spread, started) = (self.grace / 2, Instant::now());
         let clients = self.shards.leave(spread, self.grace).await;
-        // After the shards, for they give those back who had not spoken yet. Requests ended by themselves meanwhile.
+        // After the shards, because they hand back connections that have not sent a request yet.
+        // Requests finish on their own meanwhile.
         let requests = self
             .front
-            .finish(self.grace.saturating_sub(begun.elapsed()))
+            .finish(self.grace.saturating_sub(started.elapsed()))
             .await;
         let rest = self.back.finish(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
@@ -204,80 +226,80 @@ impl App {
                 clients_left = !clients,
                 requests,
                 tasks = rest,
-                "the deadline passed; what was left is dropped"
+                "the deadline passed; the remaining connections and tasks are dropped"
             );
         }
         in_time
     }
 }
 
-/// What apps may work with, made of what the shards have already.
+/// Bundles the dependencies of apps from those of the shards.
 fn lend(
-    parts: &shard::Parts,
+    deps: &shard::Parts,
     database: &Database,
     engine: &Engine,
     messaging_hints: Hints,
 ) -> crate::apps::Parts {
     crate::apps::Parts {
-        clock: parts.clock.clone(),
-        metrics: Arc::clone(&parts.metrics),
-        drain: parts.drain.clone(),
+        clock: deps.clock.clone(),
+        metrics: Arc::clone(&deps.metrics),
+        drain: deps.drain.clone(),
         database: database.clone(),
-        verifier: Arc::clone(&parts.clerk.verifier),
-        policy: Arc::clone(&parts.context.policy),
-        catalog: Arc::clone(&parts.context.catalog),
-        hub: Arc::clone(&parts.hub),
+        verifier: Arc::clone(&deps.clerk.verifier),
+        policy: Arc::clone(&deps.context.policy),
+        catalog: Arc::clone(&deps.context.catalog),
+        hub: Arc::clone(&deps.hub),
         engine: engine.clone(),
-        limits: parts.context.limits,
+        limits: deps.context.limits,
         messaging_hints,
         is_alone: false,
     }
 }
 
-/// Opens the listeners: the main one, and those of apps that have their own.
+/// Starts the main listener and the separate listeners of apps. Returns each app's address.
 fn open(
     main: http::Listener,
     groups: Vec<apps::Group>,
-    doors: &Arc<Doors>,
-    parts: &crate::apps::Parts,
+    state: &Arc<Doors>,
+    deps: &crate::apps::Parts,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let main_address = main.address();
     let mut main = Some(main);
     let mut served = Vec::new();
     for group in groups {
-        let annex = group.open(parts, &doors.drain)?;
+        let mounts = group.open(deps, &state.drain)?;
         served.extend(
             group
                 .names()
                 .map(|name| (name, group.address().unwrap_or(main_address))),
         );
         if let Some(listener) = group.listener.or_else(|| main.take()) {
-            doors
+            state
                 .drain
-                .spawn(http::serve(listener, Arc::clone(doors), annex));
+                .spawn(http::serve(listener, Arc::clone(state), mounts));
         }
     }
     Ok(served)
 }
 
-/// What operators see, made of what the shards work with already.
+/// Starts the admin service from the dependencies of the shards.
 fn operate(
-    parts: &shard::Parts,
+    deps: &shard::Parts,
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    seats: &Seats,
-    audience: Audience,
+    connection_limits: &Seats,
+    system_viewers: Audience,
 ) -> Arc<Operations> {
-    let seen = operations::Parts {
-        hub: Arc::clone(&parts.hub),
+    let admin_deps = operations::Parts {
+        hub: Arc::clone(&deps.hub),
         shards: Arc::clone(shards),
         engine: engine.clone(),
-        metrics: Arc::clone(&parts.metrics),
-        verifier: Arc::clone(&parts.clerk.verifier),
+        metrics: Arc::clone(&deps.metrics),
+        verifier: Arc::clone(&deps.clerk.verifier),
         readiness: Arc::clone(readiness),
-        clock: parts.clock.clone(),
-        seats: seats.gauge(),
+        clock: deps.clock.clone(),
+        seats: connection_limits.gauge(),
     };
-    Operations::start(seen, audience, &parts.drain)
+    Operations::start(admin_deps, system_viewers, &deps.drain)
 }

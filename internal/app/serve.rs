@@ -1,4 +1,4 @@
-//! `latido serve`: a server until a signal ends it.
+//! The command `latido serve`: a server that runs until a signal ends it.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -6,20 +6,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, Config};
 use crate::config::Settings;
 
-/// Runs a server with these settings until SIGTERM, SIGINT, or a part that can't go on.
+/// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part.
 ///
 /// # Errors
-/// It could not start, something in it broke, or not everyone had left at the deadline.
+/// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
+/// the deadline.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(Config::new(settings)?)?;
     until_ended(app).await
 }
 
-/// Waits for the end, and ends in order.
+/// Waits for a signal or a failure, then stops the server in order.
 pub(super) async fn until_ended(app: App) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for SIGINT")?;
-    let broken = tokio::select! {
+    let has_failed = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
         () = app.broken() => true,
@@ -32,10 +33,13 @@ pub(super) async fn until_ended(app: App) -> anyhow::Result<()> {
         _ = interrupt.recv() => anyhow::bail!("stopped at once, at the second signal"),
     };
     anyhow::ensure!(
-        !broken,
-        "a part of the server could not go on; the log says which"
+        !has_failed,
+        "a part of the server failed; see the log for details"
     );
-    anyhow::ensure!(in_time, "the deadline passed before everyone had left");
+    anyhow::ensure!(
+        in_time,
+        "the deadline passed before all clients had disconnected"
+    );
     tracing::info!("stopped");
     Ok(())
 }
