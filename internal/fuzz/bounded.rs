@@ -1,7 +1,7 @@
-//! The bounded run on stable: the seeds as they are, and then mutations of them.
+//! The bounded run on stable Rust: first the seeds unchanged, then mutations of them.
 //!
-//! `FUZZ_SECONDS=60 cargo test --lib fuzz` runs longer, `FUZZ_SEED=…` repeats a run, and a failing input is written to `target/fuzz/`, from
-//! where it can be replayed as a seed.
+//! `FUZZ_SECONDS=60 cargo test --lib fuzz` runs longer, and `FUZZ_SEED=…` repeats a run. A failing
+//! input is written to `target/fuzz/`, from where it can be replayed as a seed.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::TARGETS;
 
-/// Longest input.
+/// The maximum length of an input, in bytes.
 const MAX_BYTES: usize = 4096;
-/// What parsers branch on; put in where luck would not find it.
+/// Byte sequences that parsers branch on; random mutation would hardly find them.
 const WORDS: [&[u8]; 14] = [
     b"\0",
     b"\xff",
@@ -51,7 +51,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// One to eight small changes.
+/// Applies one to eight small changes to an input.
 fn mutate(random: &mut fastrand::Rng, input: &mut Vec<u8>, other: &[u8]) {
     for _ in 0..random.usize(1..=8) {
         let at = random.usize(..=input.len());
@@ -101,7 +101,7 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
 }
 
 #[test]
-fn every_target_stands_a_bounded_run() {
+fn every_target_passes_a_bounded_run() {
     let seed = variable("FUZZ_SEED", fastrand::u64(..));
     std::thread::scope(|scope| {
         for (name, target) in TARGETS {

@@ -1,7 +1,8 @@
-//! What strangers' bytes must not break, as functions of bytes: each panics where a promise does not hold.
+//! The fuzz targets: functions of untrusted bytes that panic if a guarantee does not hold.
 //!
-//! They are compiled for tests and for fuzzers alone. `cargo +nightly fuzz run <name>` drives them without end (see `fuzz/`); on stable a
-//! bounded run with mutations of the seeds is one of the unit tests.
+//! They are compiled only for tests and fuzzers. `cargo +nightly fuzz run <name>` runs them without
+//! a time limit (see `fuzz/`); on stable, a unit test runs mutations of the seeds for a limited
+//! time.
 
 #[cfg(test)]
 mod bounded;
@@ -22,10 +23,10 @@ use crate::session::{Context, Conversation, Effect, Limits};
 use crate::stream::{Catalog, KeyType, Stream};
 use crate::websocket::{Chunk, Message, ProtocolError, Reader};
 
-/// A target and its name, which is also that of its seeds' folder.
+/// The name of a target, which is also its seed folder's name, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All fuzz targets, with their names.
 pub const TARGETS: &[Target] = &[
     ("frames", frames),
     ("messages", messages),
@@ -39,17 +40,17 @@ pub const TARGETS: &[Target] = &[
 const SECRET: &str = "a secret of the fuzzer, of more than 32 bytes";
 const MESSAGE_BYTES: u32 = 512;
 const CHANNELS: usize = 3;
-/// What a reader may keep beside a message: the struct itself and a control frame.
+/// The memory that a frame reader may use in addition to a message: the struct and a control frame.
 const OVERHEAD_BYTES: usize = 300;
 
-/// Frames as they come off a socket: however the bytes are cut, the same messages and the same end, and bounded memory. The first byte says
-/// how they are cut.
+/// Reads WebSocket frames. However the bytes are split, the messages and the final error must be
+/// the same, and memory stays bounded. The first byte determines the split.
 pub fn frames(bytes: &[u8]) {
     let Some((size, bytes)) = bytes.split_first() else {
         return;
     };
-    let cut = read(bytes, usize::from(*size).max(1));
-    assert_eq!(cut, read(bytes, usize::MAX));
+    let split = read(bytes, usize::from(*size).max(1));
+    assert_eq!(split, read(bytes, usize::MAX));
 }
 
 fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
@@ -79,19 +80,20 @@ fn describe(message: &Message<'_>) -> String {
     format!("{message:?}")
 }
 
-/// A conversation, one message a line: whatever is said, the channels held stay within their limit, and no message ends it but by rate.
+/// Runs a native session with one message per line. The number of channels must stay within the
+/// limit, and only the rate limit may end the session.
 pub fn messages(bytes: &[u8]) {
     static CONTEXT: LazyLock<Context> = LazyLock::new(context);
     let limits = &CONTEXT.limits;
-    let principal = Principal::new(UserId::new("somebody"), i64::MAX, None, Grants::default());
-    let mut conversation = Conversation::new(Arc::new(principal), limits, 0);
+    let principal = Principal::new(UserId::new("fuzz-user"), i64::MAX, None, Grants::default());
+    let mut session = Conversation::new(Arc::new(principal), limits, 0);
     for line in String::from_utf8_lossy(bytes).lines() {
         if let Err(error) = native::decode(line) {
             assert!(!error.to_string().is_empty());
         }
-        let effect = conversation.on_text(line, &CONTEXT);
+        let effect = session.on_text(line, &CONTEXT);
         assert!(!matches!(effect, Effect::Close(_)), "{line}");
-        assert!(conversation.channels().len() <= CHANNELS);
+        assert!(session.channels().len() <= CHANNELS);
     }
 }
 
@@ -123,7 +125,8 @@ impl Lookup for Nobody {
     }
 }
 
-/// A hook's body: a key of the stream's type, or a mistake that is told.
+/// Parses the body of a hook request: the result is a key of the stream's type, or an error
+/// message.
 pub fn hook(bytes: &[u8]) {
     let stream = Stream::fake("estadisticas", None);
     for key_type in [KeyType::Uuid, KeyType::Integer, KeyType::Text] {
@@ -131,15 +134,15 @@ pub fn hook(bytes: &[u8]) {
             Ok(key) => assert_eq!(
                 key_type.parse(key.as_str(), stream.key_prefix()).ok(),
                 Some(key),
-                "a canonical key is itself"
+                "a canonical key parses to itself"
             ),
-            Err(problem) => assert!(problem.starts_with("expected ")),
+            Err(message) => assert!(message.starts_with("expected ")),
         }
     }
 }
 
-/// A token as it comes; the same bytes as a header; and as claims behind a good signature. Only the last may open anything, and then for
-/// somebody, and not for ever.
+/// Verifies the bytes as a token, as a token's header, and as claims with a valid signature. Only
+/// the last may be accepted, and then it must name a user and have an expiry.
 pub fn token(bytes: &[u8]) {
     static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
         let config = VerifierConfig {
@@ -148,38 +151,40 @@ pub fn token(bytes: &[u8]) {
         };
         Verifier::new(&config, Clock::system()).unwrap_or_else(|_| unreachable!("a long secret"))
     });
-    let opens = |token: &str| {
+    let is_accepted = |token: &str| {
         VERIFIER
             .verify_now(token)
-            .is_some_and(|verdict| verdict.is_ok())
+            .is_some_and(|result| result.is_ok())
     };
     let (signed, with_header) = sign_raw(SECRET, bytes);
-    assert!(!opens(&with_header), "a header that was signed by nobody");
+    assert!(!is_accepted(&with_header), "a header that was never signed");
     if let Some(Ok(principal)) = VERIFIER.verify_now(&signed) {
         assert!(!principal.user().as_str().is_empty());
         assert!(principal.ends_at_s() > Clock::system().unix_s() - 2);
     }
-    let as_it_is = String::from_utf8_lossy(bytes);
-    assert!(!opens(&as_it_is) || as_it_is.split('.').count() == 3);
+    let raw_token = String::from_utf8_lossy(bytes);
+    assert!(!is_accepted(&raw_token) || raw_token.split('.').count() == 3);
 }
 
-/// A notification's payload: whatever it is, it amounts to something to read, or to nothing.
+/// Parses the payload of a notification: any input yields change hints or nothing.
 pub fn notice(bytes: &[u8]) {
     static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(catalog);
     notices_of(&CATALOG, &String::from_utf8_lossy(bytes));
 }
 
-/// A `latido.toml`: mistakes, or streams with names that can stand in an address.
+/// Parses a `latido.toml`: the result is a list of errors, or streams whose names are valid in a
+/// URL.
 pub fn streams(bytes: &[u8]) {
-    let mut mistakes = Mistakes::default();
-    // A folder that is not there: queries are found missing, and nothing on this machine is opened.
+    let mut errors = Mistakes::default();
+    // The folder does not exist: queries are reported as missing, and no file on this machine is
+    // opened.
     let path = Path::new("/nowhere/at/all/latido.toml");
     let text = String::from_utf8_lossy(bytes);
     if text.contains("/dev") || text.contains("/proc") {
         return;
     }
-    let names = parse_streams(&text, path, &mut mistakes);
-    if mistakes.is_empty() {
+    let names = parse_streams(&text, path, &mut errors);
+    if errors.is_empty() {
         for name in names.iter().flatten() {
             assert!(
                 !name.is_empty() && name.len() <= 63 && name.is_ascii(),
@@ -187,11 +192,12 @@ pub fn streams(bytes: &[u8]) {
             );
         }
     } else {
-        assert!(!mistakes.to_string().is_empty());
+        assert!(!errors.to_string().is_empty());
     }
 }
 
-/// A socket of Phoenix Channels, one frame a line; the first byte says which version. One operation at a time, bounded memory, no panic.
+/// Runs a Phoenix Channels connection with one frame per line; the first byte selects the version.
+/// It must run one operation at a time, use bounded memory and never panic.
 pub fn phoenix(bytes: &[u8]) {
     crate::apps::messaging::exercise(bytes);
 }
