@@ -1,10 +1,11 @@
-//! What `row_to_json` makes of a column.
+//! The JSON types that `row_to_json` gives to columns.
 
 use tokio_postgres::types::{Kind, Type};
 
 use crate::stream::ColumnKind;
 
-/// The type in JSON of a column of that type: numbers and booleans as such, a domain as what it is made of, the rest as its text.
+/// Returns the JSON type of a column. Numbers and booleans keep their type, a domain has that of
+/// its base type, and all others become text.
 pub(super) fn kind(of: &Type) -> ColumnKind {
     match of.kind() {
         Kind::Domain(base) => return kind(base),
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_postgres_writes_them() {
+    fn types_match_those_of_row_to_json() {
         for (of, expected) in [
             (Type::INT8, ColumnKind::Integer),
             (Type::NUMERIC, ColumnKind::Number),

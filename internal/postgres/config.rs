@@ -1,33 +1,38 @@
-//! What the database part needs to be told.
+//! The settings of the database connection.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::postgres::url::UrlError;
 
-/// How to reach the database, and how long to wait for it.
+/// The addresses of the database, and the time-outs of its use.
 #[derive(Clone)]
 pub struct Config {
-    /// `postgresql://user:password@host:port/database?sslmode=…`; a transaction pooler will do.
+    /// The address for reads, `postgresql://user:password@host:port/database?sslmode=…`; a
+    /// transaction pooler works.
     pub url: String,
-    /// Where to LISTEN and to install: the same database, reached directly. None: `url`.
+    /// The address for LISTEN and for installing triggers: the same database, reached directly.
+    /// `None` means `url`.
     pub listen_url: Option<String>,
-    /// Most connections that reads may hold at once, the listener's not counted; at least 1.
+    /// The largest number of pooled connections for reads, at least 1. The listener's connection is
+    /// not included.
     pub pool_size: usize,
-    /// Longest time that one statement may run on the server.
+    /// The longest time that one statement may run on the server.
     pub statement_timeout: Duration,
-    /// Longest time to reach a server, for each address it has; a `connect_timeout` in the URL wins.
+    /// The time-out of connecting, for each address of a server; a `connect_timeout` in the URL
+    /// overrides it.
     pub connect_timeout: Duration,
-    /// Whether triggers are installed so that writers of keys that nobody watches send nothing.
+    /// True if triggers are installed with the interest gate, so that writers of keys without
+    /// viewers send no notification.
     pub gate: bool,
-    /// Whether the pool's sessions refuse to write. Off only for what an app keeps.
+    /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
     pub read_only: bool,
-    /// Shown in `pg_stat_activity`; an `application_name` in the URL wins.
+    /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
     pub application_name: String,
 }
 
 impl Config {
-    /// The defaults, for that database.
+    /// Returns the default settings for that database.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -42,7 +47,7 @@ impl Config {
     }
 }
 
-/// URLs hold passwords.
+/// Hides the URLs, because they hold passwords.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
@@ -56,22 +61,22 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Which setting is meant.
+/// The setting that a [`ConfigError`] concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
-    /// [`Config::url`].
+    /// The address for reads, [`Config::url`].
     Url,
-    /// [`Config::listen_url`].
+    /// The address for LISTEN, [`Config::listen_url`].
     ListenUrl,
 }
 
-/// A setting that cannot work, whatever the database says.
+/// A setting that cannot work, regardless of the database's state.
 #[derive(Debug, thiserror::Error)]
 #[error("{mistake}")]
 pub struct ConfigError {
-    /// The one that is wrong.
+    /// The setting with the error.
     pub setting: Setting,
-    /// What is wrong with it; never holds the URL itself.
+    /// The error in the URL; it never holds the URL itself.
     pub mistake: UrlError,
 }
 

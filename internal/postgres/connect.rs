@@ -1,4 +1,4 @@
-//! Opening connections: to read from, and to do anything else.
+//! Opens connections: pooled ones for reads, and dedicated ones for everything else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use crate::postgres::quote::literal;
 use crate::postgres::tls;
 use crate::postgres::url::{Target, UrlError};
 
-/// A connection to be polled.
+/// An open connection that a task must poll.
 pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
-/// One URL, understood.
+/// The parsed form of one database URL.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     driver: tokio_postgres::Config,
@@ -48,7 +48,7 @@ impl Endpoint {
         })
     }
 
-    /// The longest time that connecting may take: every host may use its own time-out.
+    /// Returns the longest time that connecting may take: every host may use its own time-out.
     pub(super) fn connect_limit(&self) -> Duration {
         let each = self
             .driver
@@ -58,7 +58,7 @@ impl Endpoint {
         let hosts = u32::try_from(self.driver.get_hosts().len())
             .unwrap_or(1)
             .clamp(1, 4);
-        // And as much again for TLS and authentication, which the driver does not limit.
+        // One more for TLS and authentication, which the driver does not limit.
         each * (hosts + 1)
     }
 
@@ -71,7 +71,8 @@ impl Endpoint {
         self.tls.clone()
     }
 
-    /// Settings for the current transaction alone, as one or no statement: a session may belong to a pooler.
+    /// Returns settings for the current transaction only, as one statement or none, because the
+    /// session may belong to a pooler.
     pub(super) fn local_settings(&self) -> String {
         let set = |path: &String| {
             format!(
@@ -83,10 +84,11 @@ impl Endpoint {
     }
 }
 
-/// What we know of the road to the server; shared by the pool's connector and its statements.
+/// The knowledge whether a pooler is in between, shared by the pool's connector and its statements.
 ///
-/// Written when a connection or a statement shows that somebody shares server connections among clients; never taken back,
-/// since the careful way works on a direct connection as well. Relaxed: nothing else hangs on it.
+/// It is set when a connection or a statement shows that server connections are shared among
+/// clients. It is never reset, since the careful mode also works on a direct connection. Relaxed:
+/// no other data depends on it.
 #[derive(Debug, Default)]
 pub(super) struct Link(AtomicBool);
 
@@ -127,8 +129,9 @@ impl Reader {
         }
     }
 
-    /// Session settings travel in the start-up packet. Poolers refuse them or drop them: the mark among them tells.
-    /// Never by SET: in a shared session it would hit other clients.
+    /// Returns the driver's settings with the session's options, which travel in the start-up
+    /// packet. Poolers refuse or drop them, and the marker among them detects that. SET is never
+    /// used, because in a shared session it would affect other clients.
     fn driver_with_options(&self) -> tokio_postgres::Config {
         let mut driver = self.endpoint.driver.clone();
         let mut options = driver
@@ -140,7 +143,8 @@ impl Reader {
             "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
              -c idle_in_transaction_session_timeout=10000 -c {MARK}=1"
         ));
-        // The driver's test for a primary takes a session that is read-only by default for a standby.
+        // The driver's test for a primary takes a session that is read-only by default for a
+        // standby.
         if self.read_only && driver.get_target_session_attrs() == TargetSessionAttrs::Any {
             options.push_str(" -c default_transaction_read_only=on");
         }
@@ -171,15 +175,15 @@ impl Reader {
 
     async fn inspect(&self, parts: (Client, Wire)) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, task) = drive(parts);
-        let answer = client
+        let messages = client
             .simple_query(&format!(
                 "SELECT pg_catalog.current_setting('{MARK}', true)"
             ))
             .await?;
-        let marked = answer
+        let is_marked = messages
             .iter()
             .any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
-        if !marked {
+        if !is_marked {
             self.link.found_pooler("it dropped start-up options");
         } else if self.read_only
             && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any
@@ -192,7 +196,7 @@ impl Reader {
     }
 }
 
-/// A setting of our own; any name with a dot may be set.
+/// A custom setting that marks a session of Latido; PostgreSQL accepts any name with a dot.
 const MARK: &str = "latido.session";
 
 impl Connect for Reader {
@@ -204,7 +208,8 @@ impl Connect for Reader {
     }
 }
 
-/// pgbouncer answers «unsupported startup parameter»; all that we know use this SQLSTATE or that word.
+/// Returns whether the error is a pooler's refusal of start-up options. pgbouncer reports
+/// «unsupported startup parameter»; all known poolers use this SQLSTATE or one of these words.
 fn refuses_options(error: &Error) -> bool {
     error.as_db_error().is_some_and(|db| {
         let message = db.message().to_ascii_lowercase();
@@ -214,11 +219,12 @@ fn refuses_options(error: &Error) -> bool {
     })
 }
 
-/// The one spawn that is not the drain's: the pool wants to abort it, and owns it. It ends with its client.
-fn drive((client, wire): (Client, Wire)) -> (Client, JoinHandle<()>) {
+/// Spawns the task that polls a connection. It is the only spawn outside `Drain`, because the pool
+/// owns the task and must be able to abort it. The task ends with its client.
+fn drive((client, connection): (Client, Wire)) -> (Client, JoinHandle<()>) {
     let task = tokio::spawn(async move {
-        // Whoever waits for an answer gets the error as well.
-        if let Err(error) = wire.await {
+        // Pending requests receive the error as well.
+        if let Err(error) = connection.await {
             tracing::debug!(error = %super::error::describe(&error), "a connection to the database ended");
         }
     });

@@ -1,4 +1,5 @@
-//! What a stream's SQL takes and gives, asked of the database, and the statement that we make of it.
+//! Prepares a stream's statements: describes its SQL with the database's help and builds the SQL
+//! that is sent.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,35 +15,36 @@ use crate::postgres::pool::Database;
 use crate::postgres::quote::ident;
 use crate::stream::{Column, KeyType, Stream, ZoneRule};
 
-/// Longest time to describe one statement.
+/// The time-out of describing one statement.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A stream's statements as they are sent.
+/// A stream's statements in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prepared {
     pub(super) key_type: KeyType,
-    /// The type of `$1`.
+    /// The array type of `$1`, the keys.
     pub(super) keys: Type,
-    /// Whether the query takes today, `$2`.
+    /// True if the query takes the local dates as `$2`.
     pub(super) takes_today: bool,
-    /// What stands behind the key.
+    /// The data columns after the key.
     pub(super) columns: Vec<Column>,
-    /// Gives key, columns, clock, when the row was made, and when the statement began.
+    /// The SQL that reads rows: key, columns, clock, the row's time, and the statement's start.
     pub(super) read: String,
-    /// Gives the keys of which the query and its check say different things. None: there is no check, or it stands in for the query already.
+    /// The SQL that returns the keys for which the query and its verification query differ. `None`
+    /// if there is no verification query, or if it replaces the query already.
     pub(super) differences: Option<String>,
-    /// Gives key, zone; and the type of its `$1`.
+    /// The SQL that returns key and zone, with the type of its `$1`.
     pub(super) zones: Option<(String, Type)>,
 }
 
-/// Parameters and result columns of a statement.
+/// The parameters and result columns of a statement.
 #[derive(PartialEq, Eq)]
 struct Description {
     params: Vec<Type>,
     columns: Vec<(String, Type)>,
 }
 
-/// Describes all the stream's statements and checks that they are of the form we need.
+/// Describes all the stream's statements and checks that they have the required form.
 pub(super) async fn stream(
     database: &Database,
     stream: &Stream,
@@ -62,7 +64,7 @@ pub(super) async fn stream(
             check.stand_in();
             ask(database, &private, &what, bare(&check.query)).await?
         }
-        (answer, _) => answer?,
+        (result, _) => result?,
     };
     let (keys, key_type) = check_parameters(&what, &found)?;
     let (key, data) = check_columns(&what, stream, &found, &keys)?;
@@ -105,7 +107,7 @@ pub(super) async fn stream(
     })
 }
 
-/// The statement that compares a query of this form with its check.
+/// Builds the statement that compares a query of this form with its verification query.
 async fn comparing(
     database: &Database,
     private: &Private,
@@ -143,7 +145,8 @@ async fn zones(
     }
 }
 
-/// In a transaction, so that a pooler keeps us on one server from the question to the clean-up.
+/// Describes a statement. A transaction makes a pooler use one server session from the request to
+/// the clean-up.
 async fn ask(
     database: &Database,
     private: &Private,
@@ -155,8 +158,8 @@ async fn ask(
         client
             .batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings()))
             .await?;
-        let answer = client.prepare(sql).await;
-        let answer = answer.map(|statement| Description {
+        let result = client.prepare(sql).await;
+        let result = result.map(|statement| Description {
             params: statement.params().to_vec(),
             columns: statement
                 .columns()
@@ -165,11 +168,12 @@ async fn ask(
                 .collect(),
         });
         client.batch_execute("COMMIT").await?;
-        answer
+        result
     };
     match timeout(LIMIT, work).await {
-        Ok(answer) => answer.map_err(|e| match DatabaseError::of(what, &e) {
-            // An unknown type of parameter, say: the server's position in the text helps more than its message alone.
+        Ok(result) => result.map_err(|e| match DatabaseError::of(what, &e) {
+            // For an unknown parameter type, for example, the position in the text helps more than
+            // the message alone.
             DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
                 what,
                 sqlstate,
@@ -183,7 +187,7 @@ async fn ask(
     }
 }
 
-/// The server's message, its hint, and the line that it means.
+/// Returns the server's message, the line that it concerns, and its hint.
 fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
     use tokio_postgres::error::ErrorPosition;
     let Some(db) = error.as_db_error() else {
@@ -213,7 +217,7 @@ fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), 
     })
 }
 
-/// The names of the key's column and of the data columns.
+/// Returns the names of the key's column and of the data columns.
 fn check_columns(
     what: &str,
     stream: &Stream,
@@ -241,7 +245,7 @@ fn check_columns(
             "none",
         ));
     }
-    // The frame adds these two itself.
+    // The frame adds these two fields itself.
     let mut taken = HashSet::from([key.as_str(), stream.key_field.as_str(), "timestamp"]);
     for (name, _) in data {
         if !taken.insert(name) {
@@ -258,10 +262,13 @@ fn check_columns(
     ))
 }
 
-/// Postgres makes the JSON: its own text of every type, the columns in their order. By name and not by place, so that a migration
-/// under a `SELECT *` is an error, which heals, and never another column under an old name. The clock is read once a statement and
-/// while it runs, so after its snapshot was taken: reads that follow each other have rising clocks. And once more for each row, which tells
-/// what its key took.
+/// Builds the SQL that reads rows. Postgres builds the JSON, with its own text for every type and
+/// the columns in order.
+///
+/// Columns are selected by name and not by position. So a migration under a `SELECT *` is an error,
+/// which a new description repairs, and never another column under an old name. The clock is read
+/// once a statement while it runs, so after its snapshot was taken: consecutive reads have rising
+/// clocks. It is read again for each row, which gives the time that each key took.
 fn reading(query: &str, key: &str, data: &[String]) -> String {
     format!(
         "SELECT {}, \
@@ -271,7 +278,7 @@ fn reading(query: &str, key: &str, data: &[String]) -> String {
     )
 }
 
-/// The key and the JSON of a row of `d`.
+/// Returns the SQL for the key and the JSON of a row of `d`.
 fn row(key: &str, data: &[String]) -> String {
     let data: Vec<_> = data
         .iter()
@@ -284,7 +291,8 @@ fn row(key: &str, data: &[String]) -> String {
     )
 }
 
-/// The keys of which these queries say different things: in one statement, so of one snapshot.
+/// Builds the SQL for the keys on which two queries differ, in one statement and so in one
+/// snapshot.
 fn differences(query: &str, check: &str, key: &str, data: &[String]) -> String {
     let [query, check] = [query, check].map(|sql| {
         format!(
@@ -305,12 +313,12 @@ fn zoning(sql: &str) -> String {
     )
 }
 
-/// `authorize` as it is sent.
+/// Returns the `authorize` query in the form that is sent.
 pub(super) fn authorizing(sql: &str) -> String {
     format!("SELECT a.k::text\nFROM (\n{}\n) AS a (k)", bare(sql))
 }
 
-/// A statement without what may end a file: semicolons and lines of comment.
+/// Removes the trailing semicolons and comment lines of a statement, as files may end with them.
 fn bare(sql: &str) -> &str {
     let mut rest = sql;
     loop {
@@ -355,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_may_end_as_files_do() {
+    fn trailing_semicolons_and_comments_are_removed() {
         for sql in [
             "SELECT 1",
             "SELECT 1;",
@@ -370,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn the_read_keeps_order_and_names() {
+    fn read_keeps_order_and_names_of_columns() {
         let sql = reading(
             "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
             "k",

@@ -1,43 +1,45 @@
-//! What can go wrong with a statement, sorted by what the caller can do about it.
+//! Errors of statements, classified by the possible reaction to them.
 
 use std::error::Error as _;
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
-/// Why a statement brought no answer.
+/// The reason for a failed statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
-    /// The server could not be reached, does not answer, or is starting, stopping or full: the same statement may work later.
+    /// The server cannot be reached, does not respond, or is starting, stopping or full. The same
+    /// statement may succeed later.
     #[error("the database is not available: {reason}")]
     Unavailable {
-        /// What happened, for the log.
+        /// The cause, for the log.
         reason: String,
     },
-    /// The server refused this very statement, or cut it off at the time-out: it will do so again until something changes.
+    /// The server refused this statement, or cancelled it at the time-out. It will fail again until
+    /// something changes.
     #[error("the database refused {what}: {message} (SQLSTATE {sqlstate})")]
     Rejected {
-        /// Whose statement it was: `the query of stream …`.
+        /// The purpose of the statement, such as `the query of stream …`.
         what: String,
-        /// The five characters of the SQLSTATE.
+        /// The SQLSTATE code of five characters.
         sqlstate: String,
-        /// The server's own message.
+        /// The message text of the server.
         message: String,
     },
-    /// The statement is valid SQL but not what a stream needs.
+    /// The statement is valid SQL but does not have the form that a stream needs.
     #[error("{what}: expected {expected}, found {found}")]
     Unfit {
-        /// Whose statement it was.
+        /// The purpose of the statement, as for `Rejected`.
         what: String,
-        /// What it should have been.
+        /// The form that was expected.
         expected: String,
-        /// What it is.
+        /// The form that was found.
         found: String,
     },
 }
 
 impl DatabaseError {
-    /// A label of a closed list, for metrics: `unavailable`, `rejected` or `unfit`.
+    /// Returns a label from a closed list, for metrics: `unavailable`, `rejected` or `unfit`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "unavailable",
@@ -46,7 +48,7 @@ impl DatabaseError {
         }
     }
 
-    /// The server's own code, if it refused the statement.
+    /// Returns the server's SQLSTATE, if the server refused the statement.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Rejected { sqlstate, .. } => Some(sqlstate),
@@ -72,7 +74,7 @@ impl DatabaseError {
         }
     }
 
-    /// Sorts a driver's error on a statement of `what`.
+    /// Classifies a driver error of a statement with the purpose `what`.
     pub(super) fn of(what: &str, error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
             return Self::unavailable(describe(error));
@@ -88,7 +90,7 @@ impl DatabaseError {
         Self::unavailable(describe(error))
     }
 
-    /// Sorts the pool's error.
+    /// Classifies an error of the connection pool.
     pub(super) fn of_pool(error: &PoolError) -> Self {
         match error {
             PoolError::Backend(error) => Self::unavailable(describe(error)),
@@ -102,18 +104,18 @@ impl DatabaseError {
     }
 }
 
-/// What an error says about connection and statement.
+/// The scope of an error, which decides whether and how to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The connection is of no use any more; a fresh one may well be.
+    /// The connection is no longer usable; a new one may work.
     Connection,
-    /// The server has no room or no time; a fresh connection would not help.
+    /// The server has no capacity or no time; a new connection would not help.
     Busy,
-    /// The prepared form no longer fits the tables; preparing again helps.
+    /// The prepared statement no longer fits the tables; preparing it again helps.
     Stale,
-    /// Named statements do not survive here: somebody shares our server connections among clients.
+    /// Named statements do not survive: a pooler shares server connections among clients.
     Shared,
-    /// The statement itself.
+    /// The statement itself is the cause.
     Statement,
 }
 
@@ -130,13 +132,14 @@ impl Verdict {
         if *code == SqlState::FEATURE_NOT_SUPPORTED && db.message().contains("cached plan") {
             return Self::Stale;
         }
-        // A standby that took over the address of a primary says so here; so does a query that writes, on every connection.
+        // A standby that took over the address of a primary reports this code. So does a query that
+        // writes, on every connection.
         if *code == SqlState::READ_ONLY_SQL_TRANSACTION && db.message().contains("recovery") {
             return Self::Connection;
         }
         match &code.code()[..2] {
             "08" => Self::Connection,
-            // The time-out of a statement: it is the statement that is too slow, while the database answers.
+            // A statement's time-out: the statement is too slow, but the database responds.
             "57" if *code == SqlState::QUERY_CANCELED => Self::Statement,
             "57" => Self::Connection,
             "53" | "40" | "55" | "58" => Self::Busy,
@@ -146,7 +149,7 @@ impl Verdict {
     }
 }
 
-/// The error and its causes in one line. The driver's own text alone is «db error».
+/// Returns the error and its causes in one line. The driver's own text alone is only «db error».
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", db.message(), db.code().code());

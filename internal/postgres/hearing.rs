@@ -1,4 +1,5 @@
-//! Hearing notifications on a connection of one's own: LISTEN, the proof that it works, what is heard, and when it ends.
+//! Notifications on a dedicated connection: LISTEN, the proof of delivery, the messages, and the
+//! detection of a lost connection.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,24 +16,27 @@ use crate::postgres::error::{DatabaseError, describe};
 use crate::postgres::notice::probe;
 use crate::postgres::pool::Database;
 
-/// Time between two empty queries, and the time that each may take: a server that is stuck shows after both.
+/// The time between two empty queries, and the time-out of each. A server that hangs is detected
+/// after both.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a probe may take before another one is sent; after the second the connection counts as deaf.
+/// The time-out of a probe and the number of probes. After the last one the connection counts as
+/// not delivering.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 const PROBES: usize = 2;
 
-/// The first and the longest pause before connecting again; the true one is between half of it and all of it.
+/// The shortest and the longest pause before connecting again. The actual pause is between half of
+/// it and all of it.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Why a connection was given up.
+/// The reason for giving up a connection.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With what happened.
+    /// The connection failed, with the error's text.
     Broken(String),
-    /// LISTEN works, and nothing arrives.
+    /// LISTEN works, but notifications do not arrive.
     Deaf,
 }
 
@@ -56,7 +60,8 @@ impl Line {
         }
     }
 
-    /// The next message; asks every now and then whether the server is still there.
+    /// Returns the next message. Meanwhile sends an empty query at every interval to detect a lost
+    /// server.
     pub(super) async fn next(&mut self) -> Result<AsyncMessage, End> {
         loop {
             tokio::select! {
@@ -74,7 +79,7 @@ impl Line {
         }
     }
 
-    /// The next message if it is there already.
+    /// Returns the next message if it is pending already.
     pub(super) async fn at_hand(&mut self) -> Result<Option<AsyncMessage>, End> {
         poll_fn(|cx| match self.wire.poll_message(cx) {
             Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(Some(message))),
@@ -86,10 +91,11 @@ impl Line {
     }
 }
 
-/// Connects, LISTENs to a channel (a plain identifier of ours), and proves that notifications arrive. What is heard meanwhile needs no telling: everything will be read.
+/// Connects, LISTENs to a channel (a plain identifier), and proves that notifications arrive. Drops
+/// the messages that arrive meanwhile, because everything will be read anyway.
 pub(super) async fn rehearse(database: &Database, channel: &str) -> Result<Line, End> {
     let endpoint = database.direct();
-    let (client, mut wire) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
+    let (client, mut connection) = match timeout(endpoint.connect_limit(), endpoint.plain()).await {
         Ok(Ok(parts)) => parts,
         Ok(Err(error)) => return Err(End::Broken(describe(&error))),
         Err(_) => {
@@ -100,19 +106,20 @@ pub(super) async fn rehearse(database: &Database, channel: &str) -> Result<Line,
     };
     let listen = format!("LISTEN {channel}");
     let listen = timeout(PROBE_LIMIT, client.batch_execute(&listen));
-    match alongside(&mut wire, listen).await? {
+    match alongside(&mut connection, listen).await? {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(End::Broken(describe(&error))),
         Err(_) => return Err(End::Broken("LISTEN was not answered".to_owned())),
     }
     for _ in 0..PROBES {
-        if arrives(database, channel, &mut wire).await? {
-            return Ok(Line::new(client, wire));
+        if arrives(database, channel, &mut connection).await? {
+            return Ok(Line::new(client, connection));
         }
     }
-    // The pooler keeps the server's end, and every listener costs writers; with luck this reaches the same one.
+    // A pooler keeps the server's session, and every listener costs writers. With luck this
+    // UNLISTEN reaches the same session.
     let _ = alongside(
-        &mut wire,
+        &mut connection,
         timeout(
             PROBE_LIMIT,
             client.batch_execute(&format!("UNLISTEN {channel}")),
@@ -122,26 +129,26 @@ pub(super) async fn rehearse(database: &Database, channel: &str) -> Result<Line,
     Err(End::Deaf)
 }
 
-/// Whether a notification sent over another connection arrives on this one.
-async fn arrives(database: &Database, channel: &str, wire: &mut Wire) -> Result<bool, End> {
+/// Returns whether a notification sent over another connection arrives on this one.
+async fn arrives(database: &Database, channel: &str, connection: &mut Wire) -> Result<bool, End> {
     let nonce = probe(fastrand::u64(..));
-    let mut heard = false;
+    let mut received = false;
     {
         let mut send = std::pin::pin!(send(database, channel, &nonce));
         loop {
             tokio::select! {
                 sent = &mut send => break sent.map_err(|error| End::Broken(error.to_string()))?,
-                message = next(wire) => heard |= is_ours(&message?, channel, &nonce),
+                message = next(connection) => received |= is_ours(&message?, channel, &nonce),
             }
         }
     }
-    let hear = async {
-        while !heard {
-            heard = is_ours(&next(wire).await?, channel, &nonce);
+    let receive = async {
+        while !received {
+            received = is_ours(&next(connection).await?, channel, &nonce);
         }
         Ok(())
     };
-    match timeout(PROBE_LIMIT, hear).await {
+    match timeout(PROBE_LIMIT, receive).await {
         Ok(result) => result.map(|()| true),
         Err(_) => Ok(false),
     }
@@ -169,7 +176,7 @@ type Ping = Option<
     >,
 >;
 
-/// Resolves when the ping under way does; never without one.
+/// Resolves when the ping under way ends; never without a ping.
 async fn answered(
     ping: &mut Ping,
 ) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
@@ -179,31 +186,32 @@ async fn answered(
     }
 }
 
-/// The next message of the connection; polling it is also what makes requests and answers move.
-async fn next(wire: &mut Wire) -> Result<AsyncMessage, End> {
-    match poll_fn(|cx| wire.poll_message(cx)).await {
+/// Returns the next message of the connection. Polling it also drives requests and responses.
+async fn next(connection: &mut Wire) -> Result<AsyncMessage, End> {
+    match poll_fn(|cx| connection.poll_message(cx)).await {
         Some(Ok(message)) => Ok(message),
         Some(Err(error)) => Err(End::Broken(describe(&error))),
         None => Err(End::Broken("connection closed".to_owned())),
     }
 }
 
-/// Awaits what the client asked, while the connection is polled; what arrives meanwhile is dropped.
-async fn alongside<F: Future>(wire: &mut Wire, request: F) -> Result<F::Output, End> {
+/// Awaits a request of the client while the connection is polled. Messages that arrive meanwhile
+/// are dropped.
+async fn alongside<F: Future>(connection: &mut Wire, request: F) -> Result<F::Output, End> {
     let mut request = std::pin::pin!(request);
     loop {
         tokio::select! {
-            answer = &mut request => return Ok(answer),
-            message = next(wire) => drop(message?),
+            response = &mut request => return Ok(response),
+            message = next(connection) => drop(message?),
         }
     }
 }
 
 fn is_ours(message: &AsyncMessage, channel: &str, nonce: &str) -> bool {
-    matches!(message, AsyncMessage::Notification(heard) if heard.channel() == channel && heard.payload() == nonce)
+    matches!(message, AsyncMessage::Notification(received) if received.channel() == channel && received.payload() == nonce)
 }
 
-/// Doubling pauses with jitter, so that many servers do not come back at once.
+/// Doubling pauses with jitter, so that many servers do not reconnect at the same time.
 #[derive(Default)]
 pub(super) struct Backoff(u32);
 
@@ -220,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_limit_and_no_further() {
+    fn pauses_grow_up_to_their_limit() {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..100).map(|_| backoff.next()).collect();
         assert!(pauses[0] <= BACKOFF_MIN && pauses[0] >= BACKOFF_MIN / 2);

@@ -1,4 +1,4 @@
-//! Keys as the array that a stream's query takes.
+//! Keys as the array parameter of a stream's query.
 
 use tokio_postgres::types::{Kind, ToSql, Type};
 use uuid::Uuid;
@@ -6,10 +6,10 @@ use uuid::Uuid;
 use crate::ident::Key;
 use crate::stream::KeyType;
 
-/// What a query may declare `$1` to be.
+/// The types that a query may declare for `$1`, as text for messages.
 pub(super) const ARRAYS: &str = "an array of uuid, bigint, integer, smallint, text or varchar";
 
-/// The kind of keys in an array of that type; None if we have no such keys.
+/// Returns the kind of keys in an array of that type, or `None` if the type is not supported.
 pub(super) fn key_type(array: &Type) -> Option<KeyType> {
     let Kind::Array(element) = array.kind() else {
         return None;
@@ -22,7 +22,8 @@ pub(super) fn key_type(array: &Type) -> Option<KeyType> {
     }
 }
 
-/// The types in an array type and in a result may differ and still mean the same keys.
+/// Returns whether the type of an array and that of a result column mean the same kind of keys. The
+/// types themselves may differ.
 pub(super) fn same_keys(array: &Type, column: &Type) -> bool {
     let of_column = match *column {
         Type::UUID => Some(KeyType::Uuid),
@@ -33,7 +34,8 @@ pub(super) fn same_keys(array: &Type, column: &Type) -> bool {
     of_column.is_some() && of_column == key_type(array)
 }
 
-/// Whether the array's element type can hold the key at all: `70000` is an integer, but no smallint.
+/// Returns whether the array's element type can hold the key: `70000` is an integer, but not a
+/// smallint.
 pub(super) fn fits(array: &Type, key: &Key) -> bool {
     let text = key.as_str();
     match *array {
@@ -45,7 +47,7 @@ pub(super) fn fits(array: &Type, key: &Key) -> bool {
     }
 }
 
-/// The keys as a parameter of that type, those that do not [`fits`] left out.
+/// Returns the keys as a parameter of that type. Keys that do not pass [`fits`] are left out.
 pub(super) fn array<'a>(array: &Type, keys: &[&'a Key]) -> Box<dyn ToSql + Sync + Send + 'a> {
     match *array {
         Type::UUID_ARRAY => Box::new(parsed::<Uuid>(keys)),
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_too_large_for_its_column_spoils_nothing() {
+    fn key_too_large_for_its_column_is_left_out() {
         let keys: Vec<Key> = ["7", "70000", "-1"].map(Key::from_canonical).into();
         let fitting: Vec<&Key> = keys
             .iter()

@@ -1,8 +1,10 @@
-//! The listener: one connection of its own that hears what changed, and knows whether it hears at all.
+//! The listener: a dedicated connection that receives change notifications and verifies that they
+//! arrive.
 //!
-//! Order at every connect: LISTEN and its answer; a notification of our own, sent over another connection, that must arrive; only
-//! then [`Notice::Listening`]. A snapshot taken before that would miss changes. The connection never runs a transaction: an open
-//! one would pin the server's queue until writers fail.
+//! The order at every connect is fixed. First LISTEN and its response; then a probe, sent over
+//! another connection, which must arrive; only then [`ChangeHint::Listening`]. A snapshot taken
+//! before that would miss changes. The connection never runs a transaction: an open one would keep
+//! the server's queue from shrinking until writers fail.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,31 +22,33 @@ use crate::postgres::pool::Database;
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
 
-/// How long to leave a deaf road alone.
+/// The pause before retrying a connection that accepts LISTEN but delivers nothing (a transaction
+/// pooler).
 const DEAF_PAUSE: Duration = Duration::from_secs(60);
 
-/// A connection that lived shorter than this does not reset the pause.
+/// The shortest lifetime of a connection that resets the reconnect pause.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// How often the fill level of the server's notification queue is read, and what is worth a warning: at 1, writers' commits fail.
+/// The interval of reading the fill level of the server's notification queue, and the level that is
+/// worth a warning. At level 1, writers' commits fail.
 const QUEUE_EVERY: Duration = Duration::from_secs(60);
 const QUEUE_WARNING: f64 = 0.5;
 
-/// Messages taken from a busy wire before they are passed on.
+/// The largest number of messages taken from a busy connection before they are forwarded.
 const MAX_GATHERED: usize = 4096;
 
-/// Whether notifications arrive.
+/// The state of the notification connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerState {
-    /// Not yet, or not any more: trying.
+    /// Connecting, for the first time or again; notifications do not arrive.
     Connecting,
-    /// Yes, and that was tested.
+    /// Notifications arrive, which a probe has verified.
     Listening,
-    /// LISTEN works but nothing arrives: see [`Notice::Deaf`].
+    /// LISTEN works but nothing arrives, see [`ChangeHint::NotDelivering`].
     Deaf,
 }
 
-/// A running listener, seen from outside. Clones share it.
+/// A handle to the running listener. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Listener {
     state: watch::Receiver<ListenerState>,
@@ -52,7 +56,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Starts to listen, for as long as the server runs. `sink` is called from one task, in order, and must not block.
+    /// Starts to listen, until the server stops. One task calls `sink`, in order; it must not
+    /// block.
     pub fn start<S>(
         database: &Database,
         catalog: &Arc<Catalog>,
@@ -65,35 +70,35 @@ impl Listener {
     {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
         let queue_usage = Arc::new(AtomicU64::new(0));
-        let ear = Ear {
+        let task = Ear {
             database: database.clone(),
             catalog: catalog.clone(),
             metrics: metrics.clone(),
             state: state_tx,
             sink: Box::new(sink),
         };
-        drain.spawn_until_stop(ear.run());
+        drain.spawn_until_stop(task.run());
         drain.spawn_until_stop(watch_queue(database.clone(), queue_usage.clone()));
         Self { state, queue_usage }
     }
 
-    /// Whether notifications arrive now.
+    /// Returns the current state of the listener.
     pub fn state(&self) -> ListenerState {
         *self.state.borrow()
     }
 
-    /// The state and its changes.
+    /// Returns a receiver of the state and its changes.
     pub fn watch(&self) -> watch::Receiver<ListenerState> {
         self.state.clone()
     }
 
-    /// How full the server's notification queue was at the last look, 0 to 1.
+    /// Returns the last known fill level of the server's notification queue, from 0 to 1.
     pub fn queue_usage(&self) -> f64 {
         f64::from_bits(self.queue_usage.load(Ordering::Relaxed))
     }
 }
 
-/// The task behind a [`Listener`].
+/// The task that runs the connection of a [`NotificationListener`].
 struct Ear {
     database: Database,
     catalog: Arc<Catalog>,
@@ -105,19 +110,19 @@ struct Ear {
 impl Ear {
     async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut told = false;
+        let mut is_logged = false;
         loop {
             let started = Instant::now();
-            let end = self.connection().await;
-            let heard = *self.state.borrow() == ListenerState::Listening;
+            let cause = self.connection().await;
+            let was_listening = *self.state.borrow() == ListenerState::Listening;
             self.metrics.listener_reconnects.inc();
-            if heard && started.elapsed() >= STABLE {
+            if was_listening && started.elapsed() >= STABLE {
                 backoff = Backoff::default();
             }
-            let pause = match end {
+            let pause = match cause {
                 End::Broken(reason) => {
-                    self.lost(heard, told, &reason);
-                    told = true;
+                    self.lost(was_listening, is_logged, &reason);
+                    is_logged = true;
                     backoff.next()
                 }
                 End::Deaf => {
@@ -129,18 +134,19 @@ impl Ear {
         }
     }
 
-    /// One line when it begins, not one for every attempt. What was deaf and now cannot even be reached stays deaf for the outside.
-    fn lost(&self, heard: bool, told: bool, reason: &str) {
-        if heard {
+    /// Logs the loss once, not at every attempt. A state of «not delivering» stays visible from
+    /// outside even if the server cannot be reached any more.
+    fn lost(&self, was_listening: bool, is_logged: bool, reason: &str) {
+        if was_listening {
             tracing::warn!(
                 reason,
                 "notifications from the database stopped; connecting again"
             );
             self.enter(ListenerState::Connecting, Notice::Lost);
-        } else if told {
+        } else if is_logged {
             tracing::debug!(reason, "still cannot listen to the database");
         } else {
-            tracing::warn!(reason, "cannot listen to the database yet; trying on");
+            tracing::warn!(reason, "cannot listen to the database yet; retrying");
         }
     }
 
@@ -165,68 +171,71 @@ impl Ear {
     }
 
     async fn connection(&self) -> End {
-        let mut line = match rehearse(&self.database, CHANNEL).await {
-            Ok(line) => line,
-            Err(end) => return end,
+        let mut stream = match rehearse(&self.database, CHANNEL).await {
+            Ok(stream) => stream,
+            Err(cause) => return cause,
         };
-        // The interest in watched keys is to be declared again here, before everything is read again.
+        // The sink declares the interest in watched keys again here, before everything is read
+        // again.
         tracing::info!("listening to the database");
         self.enter(ListenerState::Listening, Notice::Listening);
         loop {
-            let passed = match line.next().await {
-                Ok(message) => self.pass_on(&mut line, message).await,
-                Err(end) => Err(end),
+            let forwarded = match stream.next().await {
+                Ok(message) => self.pass_on(&mut stream, message).await,
+                Err(cause) => Err(cause),
             };
-            if let Err(end) = passed {
-                return end;
+            if let Err(cause) = forwarded {
+                return cause;
             }
         }
     }
 
-    /// Takes whatever else is there already, so that a burst costs one notice.
-    async fn pass_on(&self, line: &mut Line, first: AsyncMessage) -> Result<(), End> {
-        let mut gathered = Gathered::default();
+    /// Forwards a message and all others that are pending, so that a burst becomes one batch of
+    /// hints.
+    async fn pass_on(&self, stream: &mut Line, first: AsyncMessage) -> Result<(), End> {
+        let mut batch = Gathered::default();
         let mut message = Ok(Some(first));
         let mut taken = 0;
-        while let Ok(Some(heard)) = &message {
-            if let AsyncMessage::Notification(heard) = heard
-                && heard.channel() == CHANNEL
-                && !is_probe(heard.payload())
+        while let Ok(Some(received)) = &message {
+            if let AsyncMessage::Notification(notification) = received
+                && notification.channel() == CHANNEL
+                && !is_probe(notification.payload())
             {
-                gathered.add(&self.catalog, heard.payload());
+                batch.add(&self.catalog, notification.payload());
             }
             taken += 1;
             message = if taken == MAX_GATHERED {
                 Ok(None)
             } else {
-                line.at_hand().await
+                stream.at_hand().await
             };
         }
-        gathered.into_notices().into_iter().for_each(&self.sink);
+        batch.into_notices().into_iter().for_each(&self.sink);
         message.map(drop)
     }
 }
 
-/// The queue is the whole server's: some other client that never reads can fill it.
+/// Watches the notification queue. It belongs to the whole server, so any client that never reads
+/// can fill it.
 async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
     let mut due = interval(QUEUE_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        let answer = database
+        let result = database
             .query(
                 "the queue's level",
                 "SELECT pg_catalog.pg_notification_queue_usage()",
                 &[],
             )
             .await;
-        let Some(level) = answer
+        let Some(level) = result
             .ok()
             .and_then(|rows| rows.first()?.try_get::<_, f64>(0).ok())
         else {
             continue;
         };
-        // Written here alone; relaxed, since it stands for itself.
+        // Only this task writes the value. Relaxed: no other data depends on it.
         usage.store(level.to_bits(), Ordering::Relaxed);
         if level > QUEUE_WARNING {
             tracing::warn!(

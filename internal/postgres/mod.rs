@@ -1,8 +1,9 @@
-//! Everything that speaks to PostgreSQL: the pool and its reads, the listener, the generated triggers, and the examination that
-//! `latido doctor` prints.
+//! All access to PostgreSQL: the pool and its reads, the listener, the generated triggers, and the
+//! checks that `latido doctor` prints.
 //!
-//! A notification is a hint; the table is the truth. Nothing here decides *when* to read: it reads when it is asked to, and says
-//! what it heard. Reads work on a direct connection and behind a transaction pooler; hearing needs a direct one.
+//! A notification is a hint; the table is the truth. This module never decides *when* to read: it
+//! reads on request and forwards notifications. Reads work on a direct connection and behind a
+//! transaction pooler; LISTEN needs a direct connection.
 
 pub mod apps;
 mod columns;

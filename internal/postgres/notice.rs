@@ -1,45 +1,50 @@
-//! What is heard, and how a notification's payload becomes it. Pure.
+//! Change hints, and their decoding from the payloads of notifications. Pure.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::ident::{Key, StreamId};
 use crate::stream::{Catalog, ChannelError};
 
-/// The one NOTIFY channel: a listener costs every committing writer a little, on any channel.
+/// The only NOTIFY channel: a listener on any channel costs every committing writer a little.
 pub const CHANNEL: &str = "latido";
 
-/// Keys of one stream in one notice; beyond, «everything» is cheaper to say and to obey.
+/// The largest number of keys of one stream in a hint. Beyond it, a hint for the whole stream is
+/// cheaper to send and to handle.
 const MAX_KEYS: usize = 10_000;
 
-/// Names that begin so are an app's, and no stream's.
+/// The prefix of names that belong to an app and not to a stream.
 const APP: &str = "app:";
 
-/// Apps that may be named in one burst; there are few, and anybody who may connect can make names up.
+/// The largest number of apps in one batch of notifications. There are few apps, and every role
+/// that may connect can invent names.
 const MAX_APPS: usize = 16;
 
-/// What the engine is told. All are hints to read: anybody who may connect can forge a notification.
+/// A hint for the engine or an app. Every hint is only a reason to read: any role that may connect
+/// can forge a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// These keys changed; distinct, at least one.
+    /// These keys changed; they are distinct, and there is at least one.
     Changed {
-        /// Their stream.
+        /// The stream of the keys.
         stream: StreamId,
-        /// Canonical.
+        /// The changed keys in canonical form.
         keys: Vec<Key>,
     },
-    /// Something of this app's changed (`["app:messaging",""]`): no engine's concern.
+    /// Data of this app changed (`["app:messaging",""]`); the engine ignores it.
     App(String),
-    /// Any key of the stream may have changed; None: of every stream.
+    /// Any key of the stream may have changed; `None` means every stream.
     Everything(Option<StreamId>),
-    /// Notifications do not arrive any more, and those of now are lost for ever.
+    /// Notifications no longer arrive, and those sent from now on are lost.
     Lost,
-    /// Notifications arrive, proven by one of our own. Whatever changed before is unknown: read everything that is watched.
+    /// Notifications arrive; a probe has proven it. Earlier changes are unknown, so everything
+    /// watched must be read.
     Listening,
-    /// LISTEN succeeds but nothing ever arrives: a transaction pooler stands between, or the two URLs lead to different databases.
+    /// LISTEN succeeds but no notification arrives: a transaction pooler is in between, or the two
+    /// URLs lead to different databases.
     Deaf,
 }
 
-/// Notifications gathered until the wire is quiet.
+/// The notifications gathered until no further message is pending.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     all: bool,
@@ -49,10 +54,11 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Adds what a payload says: `["stream", key, …]`, or `["stream", null]` for every key of it.
+    /// Adds the content of a payload: `["stream", key, …]`, or `["stream", null]` for every key of
+    /// the stream.
     ///
-    /// Anything else could be a message that we fail to understand, so it means everything. A key that no client could
-    /// subscribe to is passed over.
+    /// Any other payload could be a message that this version does not understand, so it counts as
+    /// a change of everything. Keys that no client could subscribe to are skipped.
     pub(super) fn add(&mut self, catalog: &Catalog, payload: &str) {
         let Ok((name, keys)) = parse(payload) else {
             self.all = true;
@@ -64,7 +70,7 @@ impl Gathered {
             }
             return;
         }
-        // A stream of another server on the same database.
+        // The stream belongs to another server on the same database.
         let Some(stream) = catalog.find(&name) else {
             return;
         };
@@ -82,30 +88,31 @@ impl Gathered {
         }
     }
 
-    /// What it amounts to.
+    /// Returns the hints that the gathered notifications amount to.
     pub(super) fn into_notices(self) -> Vec<Notice> {
         if self.all {
             return vec![Notice::Everything(None)];
         }
-        let mut notices: Vec<_> = self.apps.into_iter().map(Notice::App).collect();
-        notices.extend(
+        let mut hints: Vec<_> = self.apps.into_iter().map(Notice::App).collect();
+        hints.extend(
             self.whole
                 .iter()
                 .map(|stream| Notice::Everything(Some(*stream))),
         );
         for (stream, keys) in self.keys {
             if !keys.is_empty() && !self.whole.contains(&stream) {
-                notices.push(Notice::Changed {
+                hints.push(Notice::Changed {
                     stream,
                     keys: keys.into_iter().collect(),
                 });
             }
         }
-        notices
+        hints
     }
 }
 
-/// The server limits a payload to 8,000 bytes, so this is bounded work.
+/// Splits a payload into its name and keys. The server limits a payload to 8,000 bytes, so the work
+/// is bounded.
 fn parse(payload: &str) -> Result<(String, Vec<Option<String>>), serde_json::Error> {
     let mut items: std::collections::VecDeque<Option<String>> = serde_json::from_str(payload)?;
     match items.pop_front().flatten() {
@@ -114,22 +121,22 @@ fn parse(payload: &str) -> Result<(String, Vec<Option<String>>), serde_json::Err
     }
 }
 
-/// What one payload amounts to, for fuzzing.
+/// Returns the hints of one payload; for tests and fuzzing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn notices_of(catalog: &Catalog, payload: &str) -> Vec<Notice> {
-    let mut gathered = Gathered::default();
+    let mut batch = Gathered::default();
     if !is_probe(payload) {
-        gathered.add(catalog, payload);
+        batch.add(catalog, payload);
     }
-    gathered.into_notices()
+    batch.into_notices()
 }
 
-/// A probe's payload: not an array, so never taken for a change.
+/// Builds the payload of a probe. It is not a JSON array, so it is never taken for a change.
 pub(super) fn probe(nonce: u64) -> String {
     format!("probe {nonce:016x}")
 }
 
-/// Whether this is some server's probe.
+/// Returns whether the payload is a probe of any server.
 pub(super) fn is_probe(payload: &str) -> bool {
     payload.starts_with("probe ")
 }
@@ -146,22 +153,22 @@ mod tests {
     }
 
     fn heard(payloads: &[&str]) -> Vec<Notice> {
-        let (mut gathered, catalog) = (Gathered::default(), catalog(KeyType::Integer));
+        let (mut batch, catalog) = (Gathered::default(), catalog(KeyType::Integer));
         payloads
             .iter()
-            .for_each(|payload| gathered.add(&catalog, payload));
-        gathered.into_notices()
+            .for_each(|payload| batch.add(&catalog, payload));
+        batch.into_notices()
     }
 
     #[test]
-    fn several_payloads_become_one_notice() {
-        let notices = heard(&[
+    fn several_payloads_become_one_hint() {
+        let hints = heard(&[
             r#"["estadisticas","7"]"#,
             r#"["estadisticas","7"]"#,
             r#"["otra","1"]"#,
         ]);
         assert_eq!(
-            notices,
+            hints,
             [Notice::Changed {
                 stream: StreamId(0),
                 keys: vec![Key::from_canonical("7")]
@@ -180,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn an_app_is_told_once_a_burst() {
-        let notices = heard(&[
+    fn app_gets_one_hint_per_batch() {
+        let hints = heard(&[
             r#"["app:messaging",""]"#,
             r#"["app:messaging",""]"#,
             r#"["estadisticas","7"]"#,
         ]);
-        assert_eq!(notices.len(), 2);
-        assert_eq!(notices[0], Notice::App("messaging".to_owned()));
+        assert_eq!(hints.len(), 2);
+        assert_eq!(hints[0], Notice::App("messaging".to_owned()));
         let many: Vec<_> = (0..100).map(|n| format!(r#"["app:{n}",""]"#)).collect();
         assert_eq!(
             heard(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(),
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_do_not_understand_means_everything() {
+    fn unknown_payload_means_everything() {
         for payload in [
             "",
             "x",
@@ -212,17 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_type_means_every_key() {
+    fn unknown_key_type_means_every_key() {
         let mut catalog = catalog(KeyType::Text);
         let mut streams: Vec<_> = catalog.iter().map(|(_, s)| s.clone()).collect();
         drop(catalog);
         let mut stream = std::sync::Arc::try_unwrap(streams.remove(0)).unwrap();
         stream.key_type = std::sync::OnceLock::new();
         catalog = Catalog::new(vec![stream]);
-        let mut gathered = Gathered::default();
-        gathered.add(&catalog, r#"["estadisticas","7"]"#);
+        let mut batch = Gathered::default();
+        batch.add(&catalog, r#"["estadisticas","7"]"#);
         assert_eq!(
-            gathered.into_notices(),
+            batch.into_notices(),
             [Notice::Everything(Some(StreamId(0)))]
         );
     }

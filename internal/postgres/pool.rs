@@ -1,5 +1,6 @@
-//! One statement on a pooled connection: named where that lasts, in a transaction of its own where it does not, never longer than
-//! its limit, and once more when the connection turns out to be dead.
+//! Runs one statement on a pooled connection: as a named statement on a direct connection, or in a
+//! transaction of its own behind a pooler. A statement never takes longer than its limit, and is
+//! retried once if the connection turns out to be dead.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,19 +18,20 @@ use crate::postgres::connect::{Endpoint, Link, Private, Reader};
 use crate::postgres::describe::Prepared;
 use crate::postgres::error::{DatabaseError, Verdict};
 
-/// Beyond the server's own statement time-out: for the way there and back.
+/// The time that the client waits beyond the server's statement time-out, for the network in both
+/// directions.
 const CLIENT_SLACK: Duration = Duration::from_secs(1);
 
-/// Longest time to tell the server to cancel; a busy server must not hold the caller twice.
+/// The time-out of a cancel request; a busy server must not delay the task a second time.
 const CANCEL_LIMIT: Duration = Duration::from_millis(500);
 
-/// Longest time of [`Database::check`].
+/// The time-out of [`Database::check_connection`].
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The parameters of a statement with their types.
 pub(super) type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
-/// A PostgreSQL database: a pool to read with, and the address to listen at. Clones share it.
+/// A PostgreSQL database: a pool for reads, and the address for LISTEN. Clones share it.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -41,16 +43,18 @@ struct Inner {
     direct: Endpoint,
     link: Arc<Link>,
     statement_timeout: Duration,
-    /// Connections that questions of permission may hold at a time.
+    /// The connections that permission queries may use at a time.
     permissions: Semaphore,
-    /// For a pool of an app's own.
+    /// The settings, kept for an app's own pool.
     config: Config,
-    /// By the stream's name. Written after a statement was described, read by every read; never held across an await.
+    /// The prepared streams, by stream name. Written after a statement was described, read by every
+    /// read. The lock is never held across an await.
     prepared: RwLock<HashMap<String, Arc<Prepared>>>,
 }
 
 impl Database {
-    /// Understands the settings; connects to nothing yet. Connections live on the runtime that first uses them.
+    /// Parses the settings, without connecting. Connections belong to the runtime that first uses
+    /// them.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
         let mistake = |setting| move |mistake| ConfigError { setting, mistake };
         let url = Endpoint::parse(&config.url, config).map_err(mistake(Setting::Url))?;
@@ -60,7 +64,7 @@ impl Database {
         };
         let link = Arc::new(Link::new(url.pooled));
         let reader = Reader::new(url.clone(), link.clone(), config);
-        // The manager's own settings are not used: the reader has them.
+        // The manager's own settings are not used, because the connector has them.
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -93,7 +97,7 @@ impl Database {
         })
     }
 
-    /// The same database with connections of its own, on which statements may write.
+    /// Returns the same database with a pool of its own, on which statements may write.
     pub fn writer(&self, pool_size: usize) -> Result<Self, ConfigError> {
         Self::open(&Config {
             read_only: false,
@@ -102,54 +106,54 @@ impl Database {
         })
     }
 
-    /// Whether the database answers within 2 s.
+    /// Checks that the database responds within 2 s.
     pub async fn check(&self) -> Result<(), DatabaseError> {
-        let answer = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
-        answer
+        let result = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
+        result
             .unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s")))
             .map(drop)
     }
 
-    /// A place among those who ask for permissions: half the pool is theirs, so that numbers are read however slow permissions are, and
-    /// however many are asked for.
+    /// Acquires a slot for a permission query. Half of the pool is reserved for reads, so slow or
+    /// numerous permission queries never block them.
     pub(super) async fn permission_place(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
-        let place = timeout(
+        let permit = timeout(
             self.inner.statement_timeout,
             self.inner.permissions.acquire(),
         )
         .await;
-        place
+        permit
             .ok()
             .and_then(Result::ok)
             .ok_or_else(|| DatabaseError::unavailable("every connection for permissions is busy"))
     }
 
-    /// Whether reads go through a connection pooler, as far as is known.
+    /// Returns whether reads go through a connection pooler, as far as is known.
     pub fn is_pooled(&self) -> bool {
         self.inner.link.is_pooled()
     }
 
-    /// Closes the pool's connections; whatever is asked later fails.
+    /// Closes the pool's connections; later statements fail.
     pub fn close(&self) {
         self.inner.pool.close();
     }
 
-    /// Where to listen and to install.
+    /// Returns the address for LISTEN and for installing triggers.
     pub(super) fn direct(&self) -> &Endpoint {
         &self.inner.direct
     }
 
-    /// A connection of its own to where reads go.
+    /// Opens a dedicated connection to the address for reads.
     pub(super) async fn private(&self) -> Result<Private, DatabaseError> {
         open_private(&self.inner.url).await
     }
 
-    /// A connection of its own to where the listener goes.
+    /// Opens a dedicated connection to the address of the listener.
     pub(super) async fn private_direct(&self) -> Result<Private, DatabaseError> {
         open_private(&self.inner.direct).await
     }
 
-    /// Whether triggers are to be installed with the interest gate.
+    /// Returns whether triggers are to be installed with the interest gate.
     pub(super) fn is_gated(&self) -> bool {
         self.inner.config.gate
     }
@@ -168,7 +172,8 @@ impl Database {
         }
     }
 
-    /// Runs one statement of `what` and fetches all its rows. `sql` must stand for itself: it may run on any connection.
+    /// Runs one statement with the purpose `what` and fetches all rows. `sql` must be
+    /// self-contained, because it may run on any connection.
     pub(super) async fn query(
         &self,
         what: &str,
@@ -189,10 +194,12 @@ impl Database {
         }
     }
 
-    /// Does what makes a second attempt worth while; false if nothing does.
+    /// Removes the cause of an error, so that a second attempt makes sense. Returns `false` if
+    /// there is no remedy.
     fn repair(&self, error: &tokio_postgres::Error) -> bool {
         match Verdict::of(error) {
-            // One dead connection means, mostly, that all of them are: a restart, a failover, a firewall.
+            // One dead connection usually means that all are dead: a restart, a failover, or a
+            // firewall.
             Verdict::Connection => drop(self.inner.pool.retain(|_, _| false)),
             Verdict::Stale => self.inner.pool.manager().statement_caches.clear(),
             Verdict::Shared => self.inner.link.found_pooler("named statements get lost"),
@@ -222,15 +229,17 @@ impl Database {
             Ok(Err(error)) if Verdict::of(&error) == Verdict::Connection => {
                 Err(Failure::Driver(error))
             }
-            Ok(answer) => {
+            Ok(result) => {
                 lease.give_back();
-                answer.map_err(Failure::Driver)
+                result.map_err(Failure::Driver)
             }
             Err(_) => {
-                // The server's own time-out came first, if it heard of the statement: so the road is dead, and for the idle ones too. Each
-                // would cost the same wait again.
+                // The server's own time-out would have come first if the statement had reached it.
+                // So the network path is dead, for the idle connections too, and each of them would
+                // cost the same wait again.
                 self.inner.pool.retain(|_, _| false);
-                // The server may not have noticed its own time-out; the connection goes in any case.
+                // The server may have missed its own time-out. The connection is closed in any
+                // case.
                 let _ = timeout(
                     CANCEL_LIMIT,
                     client.cancel_token().cancel_query(self.inner.url.tls()),
@@ -244,8 +253,9 @@ impl Database {
         }
     }
 
-    /// Behind a pooler a session's settings and its named statements may belong to somebody else by the next message. So the
-    /// statement goes unnamed, in a transaction that carries its settings; all of it leaves in one flight.
+    /// Runs a statement unnamed, in a transaction that carries its settings. Behind a pooler, a
+    /// session's settings and named statements may belong to another client by the next message.
+    /// All messages leave in one flight.
     async fn query_unnamed(
         &self,
         client: &Object,
@@ -262,7 +272,8 @@ impl Database {
             "BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}",
             self.local_settings()
         );
-        // Polled in this order, so sent in this order. After an error the COMMIT is a ROLLBACK.
+        // Futures are polled in this order, so they are sent in this order. After an error, COMMIT
+        // acts as ROLLBACK.
         let (begun, rows, ended) = tokio::join!(
             client.batch_execute(&begin),
             client.query_typed(sql, params),
@@ -310,12 +321,13 @@ impl Failure {
     }
 }
 
-/// A pooled connection in use. Dropped before the answer came, it is closed: the next one to use it would wait for that answer.
+/// A pooled connection in use. If it is dropped before the response arrived, the connection is
+/// closed: the next user would wait for that response.
 struct Lease(Option<Object>);
 
 impl Lease {
     fn object(&self) -> &Object {
-        // Only `give_back` and `drop` take it, and both end the lease.
+        // Only `give_back` and `drop` take the connection, and both end the lease.
         self.0
             .as_ref()
             .unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))

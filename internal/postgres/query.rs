@@ -1,4 +1,4 @@
-//! Reading: rows, zones, permissions; one statement for all keys.
+//! Reads rows, zones and permissions, with one statement for all keys.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::postgres::pool::Database;
 use crate::stream::{Catalog, Column, Row, Stream};
 
 impl Database {
-    /// Asks the database what every stream's SQL takes and gives, and sets [`Stream::key_type`].
+    /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
     ///
     /// # Errors
-    /// [`DatabaseError::Unavailable`]: try again later. Otherwise the first stream that cannot work, by name, with what was
-    /// expected of it.
+    /// [`DatabaseError::Unavailable`] if a later attempt may succeed. Otherwise the error of the
+    /// first stream that cannot work, with its name and the expected form.
     pub async fn prepare(&self, catalog: &Catalog) -> Result<(), DatabaseError> {
         for (_, stream) in catalog.iter() {
             self.prepare_stream(stream).await?;
@@ -28,13 +28,16 @@ impl Database {
         Ok(())
     }
 
-    /// Reads the rows of these keys in one statement, so from one snapshot; `todays` is the local date of each key.
+    /// Reads the rows of these keys in one statement, so from one snapshot; `todays` holds the
+    /// local date of each key.
     ///
-    /// At most one row a key, in any order. A query of the recommended form (`unnest … CROSS JOIN LATERAL`) gives a row for
-    /// every key. A key without a row is one that the query leaves out, or that its column cannot hold (70000 as a smallint):
-    /// there is nothing to say of it, and the caller decides what that means.
+    /// Returns at most one row per key, in any order. A query of the recommended form (`unnest …
+    /// CROSS JOIN LATERAL`) gives a row for every key. A key has no row if the query leaves it out,
+    /// or if its column cannot hold it (70000 as a smallint). The engine decides how to handle
+    /// that.
     ///
-    /// Gives up after the statement time-out; a connection that died in the meantime is replaced once without an error.
+    /// Fails after the statement time-out. A connection that died meanwhile is replaced once
+    /// without an error.
     pub async fn read(
         &self,
         stream: &Stream,
@@ -45,7 +48,8 @@ impl Database {
         Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
 
-    /// The same, and what the server took between the row before and this one; of the first, since the statement began.
+    /// Reads like [`Database::read`], and adds the server time between the previous row and this
+    /// one; for the first row, since the start of the statement.
     pub async fn read_timed(
         &self,
         stream: &Stream,
@@ -62,12 +66,12 @@ impl Database {
                 }
                 self.read_as(&now, stream, keys, todays).await
             }
-            answer => answer,
+            result => result,
         }
     }
 
-    /// The keys among these of which the stream's query and its check say different things, in one snapshot of the database; none if it has
-    /// no check that is still to prove anything.
+    /// Returns those keys for which the stream's query and its verification query give different
+    /// results in one snapshot. Returns none if the stream has no pending verification.
     pub async fn differences(
         &self,
         stream: &Stream,
@@ -94,8 +98,9 @@ impl Database {
             .collect())
     }
 
-    /// The time zone of each key, as the stream's [`crate::stream::ZoneRule::Query`] names it; not checked to exist. Keys
-    /// without an answer are absent; so is every key of a stream with a fixed zone.
+    /// Returns the time zone of each key, as the stream's [`crate::stream::ZoneRule::Query`] names
+    /// it; the name is not checked. Keys without a zone are absent, and so are all keys of a stream
+    /// with a fixed zone.
     pub async fn zones(
         &self,
         stream: &Stream,
@@ -113,7 +118,8 @@ impl Database {
         Ok(rows.iter().filter_map(pair).collect())
     }
 
-    /// Which of these keys the user may read, by the stream's `authorize`; none if it has none.
+    /// Returns those keys that the user may read, by the stream's `authorize` query; none without
+    /// such a query.
     pub async fn allowed(
         &self,
         stream: &Stream,
@@ -123,7 +129,7 @@ impl Database {
         let Some(sql) = &stream.authorize else {
             return Ok(Vec::new());
         };
-        // A text of Postgres cannot hold NUL, and no user has such an id.
+        // A text in PostgreSQL cannot hold NUL, and no user has such an id.
         if user.as_str().contains('\0') {
             return Ok(Vec::new());
         }
@@ -131,23 +137,24 @@ impl Database {
         let what = format!("the authorize query of stream {}", stream.name);
         let params: [(&(dyn ToSql + Sync), Type); 2] =
             [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-        let _place = self.permission_place().await?;
+        let _permit = self.permission_place().await?;
         let rows = self.query(&what, &authorizing(sql), &params).await?;
-        let answered: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
+        let allowed: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
         Ok(keys
             .iter()
-            .filter(|key| answered.contains(key.as_str()))
+            .filter(|key| allowed.contains(key.as_str()))
             .cloned()
             .collect())
     }
 
-    /// The data columns of the stream's query, as they were last seen. None: the database has not described it yet.
+    /// Returns the data columns of the stream's query as last described, or `None` if the database
+    /// has not described it yet.
     pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.prepared(&stream.name)
             .map(|prepared| prepared.columns.clone())
     }
 
-    /// What is prepared of the query that the stream is read with now.
+    /// Returns the prepared form of the query that the stream is read with now.
     async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
         match self.prepared(&stream.name) {
             Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => {
@@ -224,16 +231,16 @@ impl Database {
     }
 }
 
-/// A row, and what the server took for it, if that is known.
+/// A row, and the server time that it took, if known.
 type Timed = (Row, Option<Duration>);
 
 fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
     let mut before: Option<Timestamp> = rows.first().and_then(|row| row.try_get(4).ok());
     let mut seen = HashSet::with_capacity(rows.len());
-    let mut answer = Vec::with_capacity(rows.len());
+    let mut timed = Vec::with_capacity(rows.len());
     for row in rows {
         let now: Option<Timestamp> = row.try_get(3).ok();
-        // None, too, if the server's clock was set back meanwhile.
+        // Also `None` if the server's clock was set back meanwhile.
         let took = before
             .zip(now)
             .and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
@@ -250,7 +257,7 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
             continue;
         }
         let clock_us = row.try_get(2).unwrap_or_default();
-        answer.push((
+        timed.push((
             Row {
                 key: Key::from_canonical(key),
                 columns: columns.to_owned(),
@@ -259,14 +266,15 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
             took,
         ));
     }
-    answer
+    timed
 }
 
 fn text(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
     row.try_get(column).ok().flatten()
 }
 
-/// Class 42 is what a statement says when a column, a type or a table is no longer what it was.
+/// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,
+/// a type or a table has changed.
 fn may_be_migration(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Rejected { sqlstate, .. } if sqlstate.starts_with("42") || sqlstate == "0A000")
 }

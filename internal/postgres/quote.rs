@@ -1,16 +1,16 @@
-//! Names and texts as SQL, whatever they contain.
+//! Quotes names and texts as SQL, for any content.
 
-/// An identifier, always quoted.
+/// Quotes an identifier, in all cases.
 pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A qualified name.
+/// Quotes a name with its schema.
 pub(super) fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", ident(schema), ident(name))
 }
 
-/// A text constant that means the same whatever `standard_conforming_strings` says.
+/// Quotes a text constant that means the same under any `standard_conforming_strings`.
 pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if doubled.contains('\\') {
@@ -20,7 +20,7 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-/// A function's body between dollar quotes whose tag does not occur in it.
+/// Quotes a function's body with a dollar tag that does not occur in it.
 pub(super) fn dollar(body: &str) -> String {
     let mut tag = "$latido$".to_owned();
     let mut n = 0;
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_escapes_its_quotes() {
+    fn content_never_leaves_its_quotes() {
         assert_eq!(
             ident(r#"a"; DROP TABLE b; --"#),
             r#""a""; DROP TABLE b; --""#

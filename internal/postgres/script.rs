@@ -1,4 +1,4 @@
-//! Statements that write: the demo's data, not the streams'.
+//! Runs statements that write: for the demo's data, not for streams.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::postgres::connect::Private;
 use crate::postgres::{Database, DatabaseError};
 
-/// A connection of its own for running SQL text, opened when needed and again when it was lost. Clones share it.
+/// A dedicated connection for SQL text, opened on demand and again after a loss. Clones share it.
 #[derive(Clone)]
 pub struct Scripts {
     database: Database,
-    /// Held for the length of a statement: one at a time.
+    /// The connection, locked for the length of a call, so that one script runs at a time.
     connection: Arc<Mutex<Option<Private>>>,
 }
 
@@ -23,7 +23,7 @@ impl std::fmt::Debug for Scripts {
 }
 
 impl Database {
-    /// A way to run SQL text that may write; never text from outside.
+    /// Returns a runner for SQL text that may write. The text must never come from outside.
     pub fn scripts(&self) -> Scripts {
         Scripts {
             database: self.clone(),
@@ -33,10 +33,11 @@ impl Database {
 }
 
 impl Scripts {
-    /// Runs one statement, or several separated by semicolons, and returns how many rows the last one changed.
+    /// Runs one statement, or several separated by semicolons. Returns the number of rows that the
+    /// last one changed.
     ///
     /// # Errors
-    /// The database is away, or refuses; the next call connects anew.
+    /// The database is unavailable or refuses a statement; the next call opens a new connection.
     pub async fn execute(&self, sql: &str) -> Result<u64, DatabaseError> {
         let mut connection = self.connection.lock().await;
         let private = match connection
@@ -51,7 +52,8 @@ impl Scripts {
             .simple_query(sql)
             .await
             .map_err(|error| DatabaseError::of("a script", &error))?;
-        // Put back only after a success: a connection that failed in the middle of something is not used again.
+        // The connection is kept only after a success: one that failed in the middle of a script is
+        // not used again.
         *connection = Some(private);
         let counts = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::CommandComplete(count) => Some(*count),

@@ -1,4 +1,4 @@
-//! TLS to the database by rustls, with libpq's five modes.
+//! TLS connections to the database with rustls, in the modes of libpq.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What `sslmode` asks for.
+/// The TLS mode that `sslmode` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
     Disable,
-    /// Encrypted if the server can, without looking at its certificate. `allow` is taken for this as well.
+    /// Encrypted if the server supports it, without certificate checks. `allow` is treated the
+    /// same.
     Prefer,
-    /// Encrypted, without looking at the certificate.
+    /// Always encrypted, without certificate checks.
     Require,
-    /// The certificate must come from a trusted root.
+    /// Encrypted; the certificate must chain to a trusted root.
     VerifyCa,
-    /// And bear the host's name.
+    /// As `VerifyCa`, and the certificate must contain the host's name.
     VerifyFull,
 }
 
@@ -44,44 +45,44 @@ impl TlsMode {
     }
 }
 
-/// Whom to trust.
+/// The root certificates to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Roots {
     System,
     File(PathBuf),
 }
 
-/// All that a URL says about TLS.
+/// The TLS settings of a database URL.
 #[derive(Debug, Clone)]
 pub(super) struct TlsChoice {
     pub(super) mode: TlsMode,
     pub(super) roots: Roots,
-    /// Our own certificate and its key.
+    /// The client certificate and its key, as files.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Certificates that cannot be used.
+/// An error in the certificates or their use.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file named in the URL.
+    /// A file named in the URL cannot be used.
     #[error("parameter `{name}`: {path}: {reason}")]
     File {
-        /// The parameter that names it.
+        /// The URL parameter that names the file.
         name: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why the file cannot be used.
         reason: String,
     },
-    /// `verify-ca` or `verify-full` without anything to verify against.
+    /// The mode is `verify-ca` or `verify-full`, but there are no root certificates.
     #[error("the system has no root certificates; expected sslrootcert=/path/to/ca.pem")]
     NoRoots,
-    /// What rustls says.
+    /// An error that rustls reports.
     #[error("TLS: {0}")]
     Rustls(#[from] Error),
 }
 
-/// The connector for that choice; files are read here, once.
+/// Creates the connector for these settings. Reads the certificate files once, here.
 pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -98,7 +99,7 @@ pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsErro
             builder.with_client_auth_cert(chain, key)?
         }
     };
-    // Only `sslnegotiation=direct` needs it, and nobody minds it.
+    // Only `sslnegotiation=direct` needs it, and other servers accept it.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
 }
@@ -162,14 +163,16 @@ fn file(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> TlsEr
     }
 }
 
-/// Checks as much of the server's certificate as the mode asks for; the handshake's signatures always.
+/// Checks the server's certificate as far as the mode requires. Handshake signatures are always
+/// checked.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// None: any certificate will do.
+    /// The verifier of certificate chains; `None` accepts any certificate.
     chain: Option<Arc<WebPkiServerVerifier>>,
-    /// Certificates of `sslrootcert`: a server may present one of them itself. Self-signed ones are usual with Postgres, and
-    /// webpki would refuse a root in that place.
+    /// The certificates of `sslrootcert`, which a server may present itself. Self-signed
+    /// certificates are common with Postgres, and webpki would refuse a root as an end-entity
+    /// certificate.
     pinned: Vec<CertificateDer<'static>>,
     name_matters: bool,
 }
@@ -200,7 +203,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match chain.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            // The name is looked at last: all else was right.
+            // webpki checks the name last, so everything else was valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name_matters => Ok(ServerCertVerified::assertion()),

@@ -1,6 +1,8 @@
-//! Connection URLs as people have them: libpq's, with what ORMs and poolers add.
+//! Connection URLs in common use: those of libpq, with the parameters that ORMs and poolers add.
+//! Pure.
 //!
-//! The driver knows three TLS modes and refuses parameters it does not know; so ours are taken out first. Pure.
+//! The driver knows three TLS modes and refuses unknown parameters, so the additional parameters
+//! are removed first.
 
 use std::path::PathBuf;
 
@@ -8,17 +10,18 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::postgres::tls::{Roots, TlsChoice, TlsError, TlsMode};
 
-/// The port on which Supabase and others put their transaction pooler.
+/// The port of the transaction pooler of Supabase and other providers.
 const POOLER_PORT: u16 = 6543;
 
-/// A dead link shows after 5 s of silence and 3 probes 2 s apart, or 6 s after something was sent: see appendix §7.
-/// They stand first, so that the same names in the URL win.
+/// The default time-outs. A dead connection is detected after 5 s of silence and 3 probes 2 s
+/// apart, or 6 s after sending: see appendix §7. They come first, so that the same parameters in
+/// the URL override them.
 const DEFAULTS: &str =
     "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
 
 const FORM: &str = "postgresql://user:password@host:port/database";
 
-/// Parameters that the driver understands itself.
+/// The parameters that are passed to the driver.
 const PASSED_ON: [&str; 18] = [
     "application_name",
     "channel_binding",
@@ -40,7 +43,7 @@ const PASSED_ON: [&str; 18] = [
     "user",
 ];
 
-/// Parameters of other libraries that change nothing for us.
+/// The parameters of other libraries that have no effect here.
 const HARMLESS: [&str; 22] = [
     "binary_parameters",
     "client_encoding",
@@ -66,53 +69,53 @@ const HARMLESS: [&str; 22] = [
     "workaround",
 ];
 
-/// A URL that cannot be used. Never holds the URL, nor any part of it that could be a password.
+/// An unusable URL. The error never holds the URL, nor any part of it that could be a password.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// Not a URL of the database.
+    /// The text is not a PostgreSQL URL.
     #[error("expected {FORM}")]
     Form,
-    /// A reserved character stands where it ends the password.
+    /// A reserved character in the password is not percent-encoded.
     #[error(
         "expected {FORM}, with reserved characters of user and password percent-encoded (@ is %40, / is %2F, ? is %3F, % is %25)"
     )]
     Reserved,
-    /// Nowhere to connect to.
+    /// The URL contains no host.
     #[error("no host; expected {FORM}, or ?host=/folder/of/the/socket")]
     NoHost,
-    /// A parameter that nothing here understands.
+    /// A parameter is unknown here and to the driver.
     #[error("unknown parameter `{0}`")]
     Unknown(String),
-    /// A parameter's value.
+    /// A parameter has an invalid value.
     #[error("parameter `{name}`: expected {expected}")]
     Value {
-        /// The parameter.
+        /// The name of the parameter.
         name: &'static str,
-        /// What it may be.
+        /// The values that are accepted.
         expected: &'static str,
     },
-    /// What the driver says of the rest; its messages name options, never values.
+    /// The driver's error for the rest of the URL; its messages name options, never values.
     #[error("expected {FORM}: {0}")]
     Driver(String),
-    /// Certificates named in the URL.
+    /// An error in the certificates that the URL names.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// Where to connect, and how.
+/// A parsed URL: the address of the server and the connection's options.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Host, user, database, time-outs; no TLS but the mode.
+    /// The driver's settings: host, user, database and time-outs. Of TLS they hold the mode only.
     pub(super) driver: tokio_postgres::Config,
     pub(super) tls: TlsChoice,
-    /// The URL says that a transaction pooler answers.
+    /// True if the URL indicates a transaction pooler.
     pub(super) pooled: bool,
-    /// Where unqualified names are looked up, if the URL says so.
+    /// The search path for unqualified names, if the URL sets one.
     pub(super) search_path: Option<String>,
 }
 
 impl Target {
-    /// Reads a connection URL.
+    /// Parses a connection URL.
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
         let url = url.trim();
         let rest = ["postgres://", "postgresql://"]
@@ -146,7 +149,7 @@ struct Own {
 }
 
 impl Own {
-    /// Keeps what is ours, and returns what goes to the driver.
+    /// Keeps a parameter that is not for the driver; returns any other in the driver's form.
     fn take(&mut self, name: &str, raw: &str) -> Result<Option<String>, UrlError> {
         let value = decode(raw)?;
         match name {
@@ -171,7 +174,7 @@ impl Own {
             _ if HARMLESS.contains(&name.to_ascii_lowercase().as_str()) => {
                 tracing::debug!(
                     parameter = name,
-                    "a parameter of the database URL means nothing here"
+                    "a parameter of the database URL has no effect here"
                 );
             }
             _ => return Err(unknown(name)),
@@ -180,7 +183,7 @@ impl Own {
     }
 
     fn finish(self, mut driver: tokio_postgres::Config) -> Result<Target, UrlError> {
-        // The driver takes the name of the server, for TLS, from `host` alone.
+        // For TLS, the driver takes the server's name from `host` alone.
         if driver.get_hosts().is_empty() {
             for address in driver.get_hostaddrs().to_vec() {
                 driver.host(address.to_string());
@@ -209,8 +212,9 @@ impl Own {
         })
     }
 
-    /// libpq's rules: sockets of the file system are never encrypted; with root certificates at hand `require` verifies them;
-    /// the system's roots would make a mere `verify-ca` worthless.
+    /// Applies libpq's rules. Unix sockets are never encrypted. With root certificates given,
+    /// `require` verifies them. With the system's roots a mere `verify-ca` would be worthless, so
+    /// it is refused.
     fn tls(&self, local: bool) -> Result<TlsChoice, UrlError> {
         let system = self.roots == Some(Roots::System);
         let mode = match self.mode {
@@ -247,7 +251,8 @@ impl Own {
     }
 }
 
-/// Names a parameter only if it looks like one: a stray `?` in a password would put the password here.
+/// Names a parameter only if it looks like one: after a stray `?` in a password, the rest of the
+/// password would appear here.
 fn unknown(name: &str) -> UrlError {
     let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain {
@@ -264,7 +269,7 @@ fn reason(error: &tokio_postgres::Error) -> String {
         .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Percent-decoding.
+/// Decodes percent-encoding; the result must be UTF-8.
 fn decode(raw: &str) -> Result<String, UrlError> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn sslmode_means_what_it_means_to_libpq() {
+    fn sslmode_has_the_meaning_of_libpq() {
         assert_eq!(mode("postgres://u@h/d"), TlsMode::Prefer);
         assert_eq!(mode("postgres://u@h/d?sslmode=disable"), TlsMode::Disable);
         assert_eq!(mode("postgres://u@h/d?sslmode=require"), TlsMode::Require);
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_of_others_are_no_mistake() {
+    fn parameters_of_other_libraries_are_accepted() {
         let target =
             Target::parse("postgresql://u:p@h:6543/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0")
                 .unwrap();
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_never_show_the_password() {
+    fn errors_never_show_the_password() {
         let urls = [
             "mysql://u:s3cret@h/d",
             "s3cret",

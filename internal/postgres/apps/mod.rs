@@ -1,4 +1,4 @@
-//! What the apps keep in the database: one module a system, its SQL in `sql/apps/`.
+//! The apps' database access: one module per app, with its SQL in `sql/apps/`.
 
 pub mod messaging;
 pub mod modules;

@@ -1,4 +1,4 @@
-//! The examination that `latido doctor` prints: what works, what does not, and what to do about it.
+//! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod role;
 mod server;
@@ -8,27 +8,27 @@ mod table;
 use crate::postgres::pool::Database;
 use crate::stream::Catalog;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// As it should be.
+    /// The checked part works as it should.
     Ok,
-    /// It works, but slower, later or less safely than it could.
+    /// It works, but slower, later or less safely than possible.
     Warning,
-    /// Something will not work.
+    /// A part of the server will not work.
     Failure,
 }
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity of this finding.
     pub level: Level,
-    /// What was looked at.
+    /// The part that was checked.
     pub subject: String,
-    /// What was found.
+    /// The result of the check.
     pub detail: String,
-    /// What to do, as text or SQL to run.
+    /// The recommended action, as text or SQL to run.
     pub remedy: Option<String>,
 }
 
@@ -60,7 +60,8 @@ impl Finding {
     }
 }
 
-/// Looks at the database from the connection to the plan of every stream's query. Changes nothing; runs each stream's query once.
+/// Checks the database, from the connection to the plan of every stream's query. Changes nothing,
+/// but runs each stream's query once.
 pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
     if let Err(error) = database.check().await {
         let remedy = "check host, port, user, password and sslmode of DATABASE_URL, and that the server runs";

@@ -1,13 +1,15 @@
-//! What our role may do beyond reading: each power that nobody needs is one that whoever steals its password has.
+//! Checks the privileges of the server's role. Each privilege beyond reading is one more for an
+//! attacker with the role's password.
 
 use crate::postgres::doctor::Finding;
 use crate::postgres::error::DatabaseError;
 use crate::postgres::pool::Database;
 
-/// Names shown of tables and schemas; the rest is counted.
+/// The largest number of tables or schemas that are named; the others are counted.
 const NAMED: usize = 3;
 
-/// The role, its attributes, and in three lists what it owns, may write to, and may create in.
+/// Reads the role, its attributes, and three lists: the tables that it owns, the tables that it may
+/// write, and the schemas in which it may create objects.
 const POWERS: &str = "WITH ours AS (
     SELECT c.oid, c.relowner, c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema')
@@ -21,7 +23,7 @@ const POWERS: &str = "WITH ours AS (
       AND has_schema_privilege(oid, 'CREATE') ORDER BY nspname)
   FROM pg_roles r WHERE r.rolname = current_user";
 
-/// One line: what the role is, and what it could do that reading does not need.
+/// Returns one finding: the role, and its privileges that reading does not need.
 pub(super) async fn examine(database: &Database) -> Finding {
     match powers(database).await {
         Ok((name, found)) if found.is_empty() => {
@@ -42,19 +44,19 @@ pub(super) async fn examine(database: &Database) -> Finding {
 
 async fn powers(database: &Database) -> Result<(String, Vec<String>), DatabaseError> {
     let rows = database.query("the doctor", POWERS, &[]).await?;
-    let unreadable = |error: tokio_postgres::Error| DatabaseError::of("the doctor", &error);
+    let to_error = |error: tokio_postgres::Error| DatabaseError::of("the doctor", &error);
     let Some(row) = rows.first() else {
         return Ok((String::new(), Vec::new()));
     };
-    let name = row.try_get(0).map_err(unreadable)?;
-    if row.try_get(1).map_err(unreadable)? {
-        // Everything else follows from it.
+    let name = row.try_get(0).map_err(to_error)?;
+    if row.try_get(1).map_err(to_error)? {
+        // A superuser has all other privileges.
         return Ok((name, vec!["is a superuser".to_owned()]));
     }
     let [may, owns, writes, creates] =
         [2, 3, 4, 5].map(|column| row.try_get::<_, Vec<String>>(column));
     let mut found: Vec<_> = may
-        .map_err(unreadable)?
+        .map_err(to_error)?
         .into_iter()
         .map(|what| format!("may {what}"))
         .collect();
@@ -63,7 +65,7 @@ async fn powers(database: &Database) -> Result<(String, Vec<String>), DatabaseEr
         ("may write to", writes),
         ("may create in", creates),
     ] {
-        let names = names.map_err(unreadable)?;
+        let names = names.map_err(to_error)?;
         if !names.is_empty() {
             found.push(format!("{what} {}", listed(&names)));
         }
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_list_is_counted() {
+    fn long_list_ends_with_a_count() {
         let names: Vec<_> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
         assert_eq!(listed(&names[..3]), "a, b, c");
         assert_eq!(listed(&names), "a, b, c and 2 more");

@@ -1,4 +1,4 @@
-//! The server, and the road to it.
+//! Checks the server and the connection to it.
 
 use tokio_postgres::Row;
 
@@ -8,7 +8,7 @@ use crate::postgres::interest::LOCKS;
 use crate::postgres::notice::CHANNEL;
 use crate::postgres::pool::Database;
 
-/// CREATE OR REPLACE TRIGGER.
+/// The oldest supported version, 14: the first with CREATE OR REPLACE TRIGGER.
 const OLDEST: i32 = 140_000;
 
 const FACTS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
@@ -36,7 +36,8 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
     ));
     findings.push(pooler(database.is_pooled()));
     if row.try_get(2)? {
-        let detail = "this server is a standby: what it shows is older than the notification that says it changed";
+        let detail =
+            "this server is a standby: its data may be older than the notification of a change";
         findings
             .push(Finding::failure("primary", detail).remedy("point DATABASE_URL at the primary"));
     }
@@ -56,7 +57,8 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
     Ok(findings)
 }
 
-/// The interest gate may fill half of the lock table, if every key is watched; the rest is the users'.
+/// Checks the size of the lock table. If every key is watched, the interest gate may fill half of
+/// it; the other half is left to other sessions.
 fn lock_table(gated: bool, entries: i64) -> Option<Finding> {
     if !gated || entries >= 2 * i64::from(LOCKS) {
         return None;

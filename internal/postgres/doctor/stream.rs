@@ -1,4 +1,4 @@
-//! A stream's query: its form, its plan, its time; and its permissions.
+//! Checks a stream's query: its form, plan and duration, and its permission query.
 
 use jiff::civil::date;
 use serde_json::Value;
@@ -14,10 +14,10 @@ use crate::postgres::pool::Database;
 use crate::postgres::quote::{ident, qualified};
 use crate::stream::{KeyType, Stream, Table};
 
-/// Rows that a scan of a whole table may touch before it is worth a warning.
+/// The number of rows that a sequential scan may touch without a warning.
 const SMALL: f64 = 10_000.0;
 
-/// Milliseconds that reading one key may take before it is worth a warning.
+/// The longest time for reading one key without a warning, in milliseconds.
 const SLOW_MS: f64 = 100.0;
 
 pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
@@ -56,7 +56,7 @@ fn failed(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
     Finding::failure(subject(stream, of), error.to_string())
 }
 
-/// Whether the query says of one key what its check says.
+/// Compares the query with its verification query for one key.
 async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Option<Finding> {
     stream.check.as_ref()?;
     let subject = subject(stream, "check");
@@ -75,9 +75,9 @@ async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Opt
         Ok(differing.is_empty())
     };
     Some(match compared.await {
-        Ok(true) => Finding::ok(subject, "says the same of one key"),
+        Ok(true) => Finding::ok(subject, "gives the same result for one key"),
         Ok(false) => {
-            let differs = "says something else of a key: a server would read with it once it comes to that key";
+            let differs = "gives another result for a key: a server would read with it once it verifies that key";
             Finding::failure(subject, differs).remedy(
                 "where days are closed: SELECT latido_history.reopen(), then close them anew",
             )
@@ -86,7 +86,7 @@ async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Opt
     })
 }
 
-/// EXPLAIN's answer; the driver would want another feature to hand out JSON.
+/// The result of EXPLAIN. The driver would need another feature to return JSON.
 struct Json(Value);
 
 impl<'a> FromSql<'a> for Json {
@@ -99,7 +99,7 @@ impl<'a> FromSql<'a> for Json {
     }
 }
 
-/// Runs the query for one key that exists, if any does.
+/// Runs the query under EXPLAIN for one existing key, if there is one.
 async fn explain(
     database: &Database,
     stream: &Stream,
@@ -125,7 +125,7 @@ async fn explain(
     Ok(plan.map_or(Value::Null, |Json(mut plan)| plan[0].take()))
 }
 
-/// One that exists, if any does.
+/// Returns an existing key, or a well-formed placeholder if there is none.
 async fn a_key(
     database: &Database,
     stream: &Stream,
@@ -175,7 +175,7 @@ fn judge(stream: &Stream, plan: &Value) -> Finding {
     Finding::ok(subject, format!("reading one key takes {ms:.1} ms"))
 }
 
-/// The sequential scans over large tables.
+/// Collects the sequential scans over large tables, with their row counts.
 fn scanned(node: &Value, found: &mut Vec<(String, f64)>) {
     let rows = node["Actual Rows"].as_f64().unwrap_or_default()
         + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_scans_are_found_however_deep() {
+    fn large_scans_are_found_at_any_depth() {
         let scan = json!({"Node Type": "Seq Scan", "Schema": "public", "Relation Name": "citas", "Actual Rows": 12.0,
                           "Rows Removed by Filter": 6000, "Actual Loops": 2});
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The tables of a stream: are they there, do they say when they change, does an index serve the query.
+//! Checks a stream's tables: their existence, their triggers, and an index for the query.
 
 use tokio_postgres::types::Type;
 
@@ -16,7 +16,8 @@ const INDEXES: &str = "SELECT i.indexrelid::regclass::text,
              LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.place)
 FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL";
 
-/// A partitioned table cannot have an index made CONCURRENTLY; a table that replication fills fires no statement triggers.
+/// Reads whether a table is partitioned and whether replication fills it. A partitioned table
+/// cannot have an index made CONCURRENTLY; a replicated table fires no statement triggers.
 const KIND: &str =
     "SELECT c.relkind = 'p', EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
 FROM pg_class c WHERE c.oid = to_regclass($1)";
@@ -58,7 +59,7 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
 }
 
 pub(super) async fn examine(database: &Database, stream: &Stream, table: &Table) -> Vec<Finding> {
-    // What is wrong with the table itself stands beside its triggers.
+    // A problem with the table itself is already part of its trigger finding.
     let Ok(Ok(watched)) = resolve::one(database, stream, table).await else {
         return Vec::new();
     };
@@ -72,7 +73,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream, table: &Table)
 struct Facts {
     is_partitioned: bool,
     is_replicated: bool,
-    /// Name and columns, in order; an expression is an empty name.
+    /// The indexes with name and columns, in order; an expression is an empty name.
     indexes: Vec<(String, Vec<String>)>,
 }
 

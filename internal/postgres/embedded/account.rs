@@ -1,4 +1,5 @@
-//! Who the server runs as: ourselves, or an unprivileged user when we are root.
+//! The operating-system user that runs the server: the current user, or an unprivileged one if this
+//! process is root.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 use super::EmbeddedError;
 use super::error::Doing;
 
-/// The user that every program of PostgreSQL is run as.
+/// The user that runs every PostgreSQL program.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     uid: u32,
@@ -19,12 +20,12 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Ourselves; as root `postgres`, else `nobody`.
+    /// Returns the current user. For root it returns `postgres`, else `nobody`.
     pub(super) fn current() -> Result<Self, EmbeddedError> {
-        let us = rustix::process::geteuid();
-        if !us.is_root() {
+        let euid = rustix::process::geteuid();
+        if !euid.is_root() {
             return Ok(Self {
-                uid: us.as_raw(),
+                uid: euid.as_raw(),
                 drop_to: None,
             });
         }
@@ -36,7 +37,7 @@ impl Account {
                     drop_to: Some((name.into(), id("-g", name)?)),
                 })
             })
-            .filter(|account| account.uid != 0)
+            .filter(|os_user| os_user.uid != 0)
             .ok_or(EmbeddedError::NoUnprivilegedUser)
     }
 
@@ -44,15 +45,16 @@ impl Account {
         self.uid
     }
 
-    /// How a sentence names it.
+    /// Returns the user's name or uid for use in messages.
     pub(super) fn name(&self) -> String {
         self.drop_to
             .as_ref()
             .map_or_else(|| format!("uid {}", self.uid), |(name, _)| name.clone())
     }
 
-    /// A command of PostgreSQL: as this user, in its own process group (Ctrl-C in the terminal must reach us first, not
-    /// the server), and with nothing of the caller's environment that could bend it.
+    /// Builds a command that runs as this user. It gets its own process group, because Ctrl-C in
+    /// the terminal must reach this process first and not the server. All `PG*` variables are
+    /// removed from its environment, because they could change its behaviour.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -82,7 +84,8 @@ impl Account {
         }
     }
 
-    /// Creates a directory that stays ours and that this user may pass through, whatever the umask.
+    /// Creates a directory, with its parents, that this process owns and that this user may pass
+    /// through. The umask has no influence.
     pub(super) fn create_passage(&self, path: &Path) -> Result<PathBuf, EmbeddedError> {
         let doing = || format!("creating {}", path.display());
         if !path.is_dir() {
@@ -102,7 +105,8 @@ impl Account {
         fs::canonicalize(path).doing(doing)
     }
 
-    /// Whether this user gets to `path`. Asked of the system, because mode bits don't tell the whole truth.
+    /// Checks that this user can enter `path`. A real process tries it, because mode bits alone do
+    /// not decide it.
     pub(super) fn check_reaches(&self, path: &Path) -> Result<(), EmbeddedError> {
         if self.drop_to.is_none() {
             return Ok(());
@@ -117,7 +121,8 @@ impl Account {
         if shell.status().doing(doing)?.success() {
             return Ok(());
         }
-        let closed = |dir: &&Path| fs::metadata(dir).is_ok_and(|about| about.mode() & 0o001 == 0);
+        let closed =
+            |dir: &&Path| fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o001 == 0);
         let ancestors: Vec<_> = path.ancestors().collect();
         let blocked_by = ancestors
             .into_iter()
@@ -133,7 +138,7 @@ impl Account {
     }
 }
 
-/// Asks `id`, which also knows users that don't stand in `/etc/passwd` (macOS, LDAP).
+/// Runs `id`, which also knows users that are not in `/etc/passwd` (macOS, LDAP).
 fn id(option: &str, name: &str) -> Option<u32> {
     let output = Command::new("id")
         .args([option, name])

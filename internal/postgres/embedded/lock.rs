@@ -1,7 +1,9 @@
-//! Who may use a data directory: a lock on a file beside it, held by us and, through inheritance, by the watchdog.
+//! File locks for data directories. This process holds the lock and, through inheritance, so does
+//! the watchdog.
 //!
-//! The file holds the pid of the process that runs the cluster. The watchdog empties it when that process is gone, so
-//! «held and empty» means «about to be free», and so does «held for a dead process», whose `initdb` still runs.
+//! The file holds the pid of the process that runs the cluster. The watchdog empties the file when
+//! that process is gone. A held lock on an empty file is therefore about to be released. So is a
+//! lock held for a dead process, whose `initdb` is still running.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,12 +18,15 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use super::EmbeddedError;
 use super::error::Doing;
 
-/// A process that died a moment ago still holds its lock, and its pid still stands in it, for this long.
+/// The wait for a lock whose file names a live process. A process that died a moment ago still
+/// holds its lock, and its pid is still in the file.
 const GRACE: Duration = Duration::from_millis(300);
-/// How long a watchdog may take to stop what a dead process left: longer than it ever waits itself.
+/// The wait for a watchdog to stop the server of a dead process. It is longer than the watchdog's
+/// own timeouts together.
 const CLEANING: Duration = Duration::from_secs(30);
 
-/// A held lock. It ends with `drop`; if we die without one, with the last process that inherited it.
+/// An exclusive lock on a file. `drop` releases it. If this process dies first, the lock ends with
+/// the last process that inherited it.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
@@ -29,12 +34,13 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock if it is free.
+    /// Acquires the lock if it is free; returns `None` if another process holds it.
     pub(super) fn try_take(path: &Path) -> Result<Option<Self>, EmbeddedError> {
         Self::open(path, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Waits for the lock: for work that every process may have to do, and that ends by itself.
+    /// Acquires the lock and waits as long as it takes. Use it for short work that every process
+    /// may have to do.
     pub(super) fn wait(path: &Path) -> Result<Self, EmbeddedError> {
         loop {
             if let Some(lock) = Self::open(path, FlockOperation::LockExclusive)? {
@@ -43,9 +49,10 @@ impl Lock {
         }
     }
 
-    /// Takes the lock, or says which process runs the cluster.
+    /// Acquires the lock, or returns the pid of the process that runs the cluster (0 if it is
+    /// unknown).
     pub(super) fn take_or_holder(path: &Path) -> Result<Result<Self, u32>, EmbeddedError> {
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(lock) = Self::try_take(path)? {
                 return Ok(Ok(lock));
@@ -53,9 +60,9 @@ impl Lock {
             let holder = fs::read_to_string(path)
                 .ok()
                 .and_then(|text| text.trim().parse().ok());
-            let lives = holder.is_some_and(|pid| super::process::describe(pid).is_some());
-            let patience = if lives { GRACE } else { CLEANING };
-            if began.elapsed() > patience {
+            let is_alive = holder.is_some_and(|pid| super::process::describe(pid).is_some());
+            let timeout = if is_alive { GRACE } else { CLEANING };
+            if started.elapsed() > timeout {
                 return Ok(Err(holder.unwrap_or(0)));
             }
             thread::sleep(Duration::from_millis(10));
@@ -79,12 +86,13 @@ impl Lock {
             }
             Err(error) => return Err(error).doing(doing),
         }
-        // Whoever held it may have deleted the file in between: then this is a lock on nothing.
-        let same = |there: fs::Metadata, here: fs::Metadata| {
-            (there.dev(), there.ino()) == (here.dev(), here.ino())
+        // The previous holder may have deleted the file in between. This would then be a lock on an
+        // unlinked file.
+        let same = |at_path: fs::Metadata, opened: fs::Metadata| {
+            (at_path.dev(), at_path.ino()) == (opened.dev(), opened.ino())
         };
         if !fs::metadata(path)
-            .is_ok_and(|there| file.metadata().is_ok_and(|here| same(there, here)))
+            .is_ok_and(|at_path| file.metadata().is_ok_and(|opened| same(at_path, opened)))
         {
             return Ok(None);
         }
@@ -97,14 +105,15 @@ impl Lock {
         }))
     }
 
-    /// A handle that keeps the lock held for as long as the process that inherits it lives.
+    /// Returns a handle that keeps the lock held while a process that inherits it lives.
     pub(super) fn share(&self) -> Result<File, EmbeddedError> {
         self.file
             .try_clone()
             .doing(|| format!("sharing {}", self.path.display()))
     }
 
-    /// Deletes the file before the lock ends, so that whoever waits for it notices.
+    /// Deletes the file while the lock is still held, so that a waiting process notices and opens a
+    /// new file.
     pub(super) fn unlink(&self) {
         let _gone = fs::remove_file(&self.path);
     }
@@ -116,7 +125,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Not merely closing: a child forked by another thread at this moment holds a copy until it calls exec.
+        // Closing the file is not enough: a child forked by another thread at this moment holds a
+        // copy until it calls exec.
         let _unheld = self
             .file
             .set_len(0)

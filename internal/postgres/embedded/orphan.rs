@@ -1,7 +1,8 @@
-//! What an earlier run left: the server's `postmaster.pid`, and perhaps the server.
+//! Cleanup after an earlier run: its `postmaster.pid`, and perhaps a server that still runs.
 //!
-//! PostgreSQL clears a stale file itself when the pid in it is dead. When that number belongs to some other process of
-//! the same user by now (common in containers, where pids start at 1) it refuses to start, so we look closer.
+//! PostgreSQL removes a stale file itself if the pid in it is dead. It refuses to start if that pid
+//! now belongs to another process of the same user, which is common in containers, where pids start
+//! at 1. This module therefore looks at the process.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +17,8 @@ use super::process::{self, Described};
 
 const PID_FILE: &str = "postmaster.pid";
 
-/// Removes what the system keeps of a server of ours that was killed, when no start on its data will do so. Only for a
-/// server of this run: an old file's number may be another's by now.
+/// Removes the shared memory of a killed server when no later start on its data will do so. Only
+/// for a server of this run: the id in an older file may belong to another program by now.
 pub(super) fn forget(data: &Path) {
     if let Some(segment) = PidFile::read(data).segment {
         let _best_effort = Command::new("ipcrm")
@@ -28,20 +29,20 @@ pub(super) fn forget(data: &Path) {
     }
 }
 
-/// What `postmaster.pid` says.
+/// The contents of a `postmaster.pid` file.
 #[derive(Debug, Default)]
 pub(super) struct PidFile {
-    /// The server's process.
+    /// The pid of the server process.
     pub(super) pid: Option<u32>,
-    /// Whether it accepts connections.
+    /// `true` if the server accepts connections.
     pub(super) ready: bool,
-    /// Its System V segment: a few bytes that show whether any of its processes is left.
+    /// The id of its System V segment, a few bytes that show if any of its processes is left.
     segment: Option<String>,
 }
 
 impl PidFile {
-    /// Line 1 is the pid (negative for a single-user server), line 7 the segment, line 8 the state. The file is written in
-    /// several steps, so any of them may be missing.
+    /// Reads the file. Line 1 is the pid (negative for a single-user server), line 7 the segment,
+    /// line 8 the state. The server writes it in several steps, so any of them may be missing.
     pub(super) fn read(data: &Path) -> Self {
         let text = fs::read_to_string(data.join(PID_FILE)).unwrap_or_default();
         let mut lines = text.lines();
@@ -60,7 +61,8 @@ impl PidFile {
     }
 }
 
-/// Makes way for a new server: stops one that outlived its manager, or deletes a file that names somebody else.
+/// Prepares the data directory for a new server: stops a server that outlived its parent, or
+/// deletes a file that names an unrelated process.
 pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
     let Some(pid) = PidFile::read(data).pid else {
         return Ok(());
@@ -99,11 +101,13 @@ enum Verdict {
     Unclear,
 }
 
-/// A server works in its data directory, and one that we started also names it. Both can be hidden from us: root in a
-/// container may not read another user's working directory, and someone may have started the server through `PGDATA`.
+/// Classifies the process. A server works in its data directory, and one that this module started
+/// also has it on its command line. Both can be hidden: root in a container may not read another
+/// user's working directory, and a server may have been started with `PGDATA`.
 fn judge(process: &Described, data: &Path) -> Verdict {
     let program = process.command.split(' ').next().unwrap_or_default();
-    // `postgres: checkpointer` and the like are servants of a server, never the server.
+    // `postgres: checkpointer` and similar processes are children of a server, never the server
+    // itself.
     let server = program.ends_with("postgres") || program.ends_with("postmaster");
     let directory = process.directory.as_deref();
     if !server {
@@ -124,14 +128,14 @@ fn names(command: &str, data: &Path) -> bool {
         .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
 }
 
-/// It is not our child: all we can do is signal and look.
+/// Stops a server that is not a child of this process, so it can only be signalled and polled.
 fn stop(pid: u32, data: &Path) {
-    for (signal, patience) in [(Signal::INT, 15), (Signal::QUIT, 7), (Signal::KILL, 2)] {
+    for (signal, timeout_s) in [(Signal::INT, 15), (Signal::QUIT, 7), (Signal::KILL, 2)] {
         process::signal(pid, signal);
         process::signal(pid, Signal::CONT);
-        let deadline = Instant::now() + Duration::from_secs(patience);
+        let deadline = Instant::now() + Duration::from_secs(timeout_s);
         while Instant::now() < deadline {
-            // A zombie has no description, and a slow init leaves it one for long.
+            // A zombie has no description, and a slow init may keep one for a long time.
             if PidFile::read(data).pid != Some(pid) || process::describe(pid).is_none() {
                 return;
             }
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_of_this_directory_is_ours() {
+    fn pid_file_is_matched_to_a_server_of_this_directory() {
         let bin = "/usr/lib/postgresql/15/bin/postgres";
         assert_eq!(
             verdict(&format!("{bin} -D /var/lib/latido/pg15 -k /tmp/x"), None),

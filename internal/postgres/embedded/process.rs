@@ -1,4 +1,5 @@
-//! Questions about processes that are not our children, for Linux by `/proc` and elsewhere by `ps`.
+//! Signals and information for processes that are not children of this one. Linux uses `/proc`,
+//! other systems `ps`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,24 +7,24 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Sends a signal; a process that is gone is no error.
+/// Sends a signal to a process. A process that no longer exists is not an error.
 pub(super) fn signal(pid: u32, signal: Signal) {
-    // 0 and negative numbers mean groups to kill(2): they never get through.
+    // For kill(2), 0 and negative numbers mean process groups. They never get through here.
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _gone = kill_process(pid, signal);
     }
 }
 
-/// What a process is.
+/// The properties of a running process that identify it.
 #[derive(Debug)]
 pub(super) struct Described {
-    /// Its arguments, joined by spaces.
+    /// The command line, with its arguments joined by spaces.
     pub(super) command: String,
-    /// Its working directory, where the system tells.
+    /// The working directory, if the system lets us read it.
     pub(super) directory: Option<PathBuf>,
 }
 
-/// Describes a live process; none for one that is gone or a zombie.
+/// Describes a live process. Returns `None` if it is gone or a zombie.
 pub(super) fn describe(pid: u32) -> Option<Described> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let command = match fs::read(folder.join("cmdline")) {
@@ -36,7 +37,8 @@ pub(super) fn describe(pid: u32) -> Option<Described> {
     (!command.is_empty()).then_some(Described { command, directory })
 }
 
-/// The children of a process: the server's backends are in sessions of their own, so a group signal misses them.
+/// Lists the children of a process. The server's backends have sessions of their own, so a signal
+/// to the group misses them.
 pub(super) fn children(parent: u32) -> Vec<u32> {
     if has_proc() {
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -53,7 +55,8 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The fourth field of `stat`; the second is a name in parentheses that may hold anything.
+/// Reads the parent from the fourth field of `stat`. The second field is a name in parentheses that
+/// may contain anything.
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?

@@ -1,4 +1,4 @@
-//! The server process: started, waited for, stopped.
+//! The server process: starting it, waiting until it is ready, and stopping it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -17,15 +17,18 @@ use super::orphan::PidFile;
 use super::process;
 use super::watchdog::Watchdog;
 
-/// Recovery after a crash may take a while; a server that is merely slow should not be given up.
+/// The time limit for a start. Recovery after a crash may take long, and a server that is merely
+/// slow should not be abandoned.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// Backends outlive a killed postmaster by the statement that they run; the data is theirs until then.
+/// The time limit for backends of a killed postmaster to end. They finish their current statement
+/// first and keep the shared memory of the data directory until then.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(3);
-/// The log is kept between runs, but not for ever.
+/// The size in bytes at which the log is emptied before a start. The log is kept between runs, but
+/// must not grow forever.
 const LOG_LIMIT: u64 = 1 << 20;
 
-/// Everything the server's command line says.
+/// The options of the server's command line.
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
     pub(super) binaries: &'a Binaries,
@@ -38,7 +41,7 @@ pub(super) struct Launch<'a> {
     pub(super) durable: bool,
 }
 
-/// A server that accepts connections, or did.
+/// A server process that has accepted connections.
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
@@ -74,7 +77,7 @@ impl Server {
         if log.metadata().doing(doing)?.len() > LOG_LIMIT {
             log.set_len(0).doing(doing)?;
         }
-        let begins = log.seek(SeekFrom::End(0)).doing(doing)?;
+        let start_offset = log.seek(SeekFrom::End(0)).doing(doing)?;
         let mut command = launch.account.command(launch.binaries.program("postgres"));
         command
             .arg("-D")
@@ -94,7 +97,7 @@ impl Server {
         let mut server = Self { child };
         let ready = watchdog
             .guard(Some(server.pid()))
-            .and_then(|()| server.wait_ready(launch, log, begins));
+            .and_then(|()| server.wait_ready(launch, log, start_offset));
         match ready {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -109,12 +112,12 @@ impl Server {
         &mut self,
         launch: &Launch<'_>,
         log: File,
-        begins: u64,
+        start_offset: u64,
     ) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START_PATIENCE;
         let reason = loop {
-            let said = PidFile::read(&launch.data);
-            if said.ready && said.pid == Some(self.pid()) {
+            let pid_file = PidFile::read(&launch.data);
+            if pid_file.ready && pid_file.pid == Some(self.pid()) {
                 return Ok(());
             }
             if let Some(status) = self
@@ -132,7 +135,7 @@ impl Server {
         Err(EmbeddedError::Start {
             reason,
             log: launch.log.clone(),
-            tail: last_lines(log, begins),
+            tail: last_lines(log, start_offset),
         })
     }
 
@@ -140,23 +143,24 @@ impl Server {
         self.child.id()
     }
 
-    /// Asks it to stop with this signal, then less kindly, and reaps it.
+    /// Stops the process with this signal, then with QUIT, then with KILL, and reaps it.
     pub(super) fn stop(mut self, first: Signal) -> Result<(), EmbeddedError> {
         let doing = || "waiting for PostgreSQL to stop".to_owned();
-        for (signal, patience) in [
+        for (signal, timeout) in [
             (first, Duration::from_secs(15)),
             (Signal::QUIT, Duration::from_secs(7)),
         ] {
-            let deadline = Instant::now() + patience;
-            let mut told = false;
+            let deadline = Instant::now() + timeout;
+            let mut is_signalled = false;
             while Instant::now() < deadline {
                 if self.child.try_wait().doing(doing)?.is_some() {
                     return Ok(());
                 }
-                // Told only now: while it is unreaped the number is certainly its own.
-                if !told {
+                // The signal is sent after `try_wait`: while the process is unreaped, its pid
+                // cannot belong to another one.
+                if !is_signalled {
                     process::signal(self.pid(), signal);
-                    told = true;
+                    is_signalled = true;
                 }
                 thread::sleep(POLL);
             }
@@ -168,9 +172,9 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the server and all its backends at once, as a power cut would.
+    /// Kills the server and all its backends at once, like a power cut.
     pub(super) fn kill(mut self) -> Result<(), EmbeddedError> {
-        process::signal(self.pid(), Signal::STOP); // so that it starts no further child
+        process::signal(self.pid(), Signal::STOP); // Prevents it from forking further children.
         let backends = process::children(self.pid());
         process::signal(self.pid(), Signal::KILL);
         for backend in backends {
@@ -182,12 +186,12 @@ impl Server {
         Ok(())
     }
 
-    /// Freezes the server and its backends: connections stay, nothing answers.
+    /// Freezes the server and its backends: connections stay open, but nothing responds.
     pub(super) fn pause(&self) {
         self.signal_all(Signal::STOP);
     }
 
-    /// Ends a pause.
+    /// Resumes a server that was frozen by `pause`.
     pub(super) fn resume(&self) {
         self.signal_all(Signal::CONT);
     }
@@ -214,12 +218,14 @@ impl Launch<'_> {
             "wal_level=minimal",
             "max_wal_senders=0",
         ];
-        // A crash may cost kept data its last moments, for three times the speed. What is thrown away survives a kill
-        // of the server whole, though not a power cut: it is never synced, but it is written at each commit.
+        // With asynchronous commit a crash may lose the last moments of persistent data, in return
+        // for three times the speed. A temporary cluster is never synced, but it is written at each
+        // commit. It survives a kill of the server, though not a power cut.
         let by_storage: &[&str] = if self.durable {
             &["max_connections=100", "synchronous_commit=off"]
         } else {
-            // Shared memory as files in the data directory: a server that is killed leaves none behind in /dev/shm.
+            // Shared memory is placed in files of the data directory, so a killed server leaves
+            // nothing in /dev/shm.
             &[
                 "max_connections=200",
                 "fsync=off",
@@ -232,11 +238,11 @@ impl Launch<'_> {
     }
 }
 
-/// The end of what this start wrote.
-fn last_lines(mut log: File, begins: u64) -> String {
+/// Returns the last 20 lines that this start wrote to the log.
+fn last_lines(mut log: File, start_offset: u64) -> String {
     let mut bytes = Vec::new();
     let _unreadable = log
-        .seek(SeekFrom::Start(begins))
+        .seek(SeekFrom::Start(start_offset))
         .and_then(|_| log.read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().collect();

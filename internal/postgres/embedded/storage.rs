@@ -1,4 +1,4 @@
-//! The data directory with what belongs to it: lock, log and socket folder.
+//! The data directory and its companions: lock file, log file and socket directory.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,8 @@ use super::lock::Lock;
 use super::watchdog::Watchdog;
 use super::{EmbeddedError, Settings, Storage, orphan, socket, template};
 
-/// A data directory that is ours until this is dropped; then nothing of a temporary one is left.
+/// A data directory that this process has locked. Dropping it releases the lock and deletes
+/// everything of a temporary cluster.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) data: PathBuf,
@@ -24,40 +25,40 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Finds the binaries and prepares the data for them.
+    /// Finds the binaries and prepares the data directory for them.
     pub(super) fn prepare(
         settings: &Settings,
-        account: &Account,
+        os_user: &Account,
     ) -> Result<(Binaries, Self), EmbeddedError> {
-        let (binaries, place) = match &settings.storage {
+        let (binaries, data_dir) = match &settings.storage {
             Storage::Persistent { dir } => {
-                let dir = account.create_passage(dir)?;
-                account.check_reaches(&dir)?;
-                let binaries = binaries_for(settings, &dir, account)?;
-                let place = Self::persistent(&dir, &binaries, account)?;
-                (binaries, place)
+                let dir = os_user.create_passage(dir)?;
+                os_user.check_reaches(&dir)?;
+                let binaries = binaries_for(settings, &dir, os_user)?;
+                let data_dir = Self::persistent(&dir, &binaries, os_user)?;
+                (binaries, data_dir)
             }
             Storage::Temporary { base } => {
-                let binaries = Binaries::find(settings, None, account)?;
-                let base = account.create_passage(base)?;
+                let binaries = Binaries::find(settings, None, os_user)?;
+                let base = os_user.create_passage(base)?;
                 check_ours(&base)?;
-                account.check_reaches(&base)?;
-                let place = Self::temporary(&base, &binaries, account)?;
-                (binaries, place)
+                os_user.check_reaches(&base)?;
+                let data_dir = Self::temporary(&base, &binaries, os_user)?;
+                (binaries, data_dir)
             }
         };
-        socket::create_folder(&place.socket, account)?;
-        Ok((binaries, place))
+        socket::create_folder(&data_dir.socket, os_user)?;
+        Ok((binaries, data_dir))
     }
 
-    fn new(data: PathBuf, lock: Lock, kept: bool, account: &Account) -> Self {
+    fn new(data: PathBuf, lock: Lock, kept: bool, os_user: &Account) -> Self {
         let (log, socket) = (data.with_extension("log"), socket::folder_for(&data));
         Self {
             data,
             log,
             socket,
             kept,
-            uid: account.uid(),
+            uid: os_user.uid(),
             lock,
         }
     }
@@ -65,7 +66,7 @@ impl Place {
     fn persistent(
         dir: &Path,
         binaries: &Binaries,
-        account: &Account,
+        os_user: &Account,
     ) -> Result<Self, EmbeddedError> {
         let data = dir.join(format!("pg{}", binaries.major()));
         let lock = Lock::take_or_holder(&data.with_extension("lock"))?.map_err(|pid| {
@@ -77,44 +78,46 @@ impl Place {
             }
         })?;
         if !data.join("PG_VERSION").is_file() {
-            let foreign = fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
-            if foreign {
+            let has_other_files =
+                fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
+            if has_other_files {
                 return Err(EmbeddedError::NotADataDirectory { path: data });
             }
-            // Synced, unlike the template: this is where people's data will be.
-            template::initdb(binaries, account, &data, &lock, true)?;
+            // Synced to disk, unlike the template: users' data will be stored here.
+            template::initdb(binaries, os_user, &data, &lock, true)?;
         }
-        Ok(Self::new(data, lock, true, account))
+        Ok(Self::new(data, lock, true, os_user))
     }
 
     fn temporary(
         base: &Path,
         binaries: &Binaries,
-        account: &Account,
+        os_user: &Account,
     ) -> Result<Self, EmbeddedError> {
-        sweep(base, account)?;
-        let template = template::ensure(binaries, account, base)?;
+        sweep(base, os_user)?;
+        let template = template::ensure(binaries, os_user, base)?;
         for number in 0_u32.. {
             let data = base.join(format!("run-{}-{number}", process::id()));
-            // Taken: another cluster of ours, or a process of the same number in another container.
+            // The number is taken by another cluster of this process, or by a process with the same
+            // pid in another container.
             if let Some(lock) = Lock::try_take(&data.with_extension("lock"))? {
-                let place = Self::new(data, lock, false, account);
-                template::copy(&template, account, &place.data)?;
-                return Ok(place);
+                let data_dir = Self::new(data, lock, false, os_user);
+                template::copy(&template, os_user, &data_dir.data)?;
+                return Ok(data_dir);
             }
         }
         unreachable!("four thousand million clusters of one process")
     }
 
-    /// The guard of the server that will run here.
+    /// Starts the watchdog for the server that will run in this directory.
     pub(super) fn watch(&self) -> Result<Watchdog, EmbeddedError> {
-        let litter: &[&Path] = if self.kept {
+        let paths_to_remove: &[&Path] = if self.kept {
             &[&self.socket]
         } else {
             &[&self.socket, &self.data, &self.log, self.lock.path()]
         };
         let signal = if self.kept { "INT" } else { "QUIT" };
-        Watchdog::spawn(&self.data, &self.lock, signal, litter)
+        Watchdog::spawn(&self.data, &self.lock, signal, paths_to_remove)
     }
 }
 
@@ -129,11 +132,12 @@ impl Drop for Place {
     }
 }
 
-/// Data that is there decides the version, newest first; `PG_BIN` overrules it.
+/// Finds binaries for the newest existing data directory. `PG_BIN` takes precedence over the data's
+/// version.
 fn binaries_for(
     settings: &Settings,
     dir: &Path,
-    account: &Account,
+    os_user: &Account,
 ) -> Result<Binaries, EmbeddedError> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let major_of = |path: PathBuf| {
@@ -147,10 +151,10 @@ fn binaries_for(
     majors.sort_unstable();
     majors.retain(|major| dir.join(format!("pg{major}")).is_dir());
     let Some(&newest) = majors.last() else {
-        return Binaries::find(settings, None, account);
+        return Binaries::find(settings, None, os_user);
     };
     if settings.bin_dir.is_some() {
-        return Binaries::find(settings, None, account).inspect(|found| {
+        return Binaries::find(settings, None, os_user).inspect(|found| {
             if !majors.contains(&found.major()) {
                 tracing::warn!(
                     ?majors,
@@ -161,7 +165,7 @@ fn binaries_for(
     }
     let mut tried = Vec::new();
     for &major in majors.iter().rev() {
-        match Binaries::find(settings, Some(major), account) {
+        match Binaries::find(settings, Some(major), os_user) {
             Err(EmbeddedError::NotFound { looked, fetch, .. }) => {
                 tried.push(format!("{looked}; {fetch}"))
             }
@@ -176,22 +180,24 @@ fn binaries_for(
     })
 }
 
-/// Clusters are created and deleted here by predictable names: nobody else may write.
+/// Checks that no other user can write in `base`: clusters are created and deleted there under
+/// predictable names.
 fn check_ours(base: &Path) -> Result<(), EmbeddedError> {
-    let about = fs::metadata(base).doing(|| format!("reading {}", base.display()))?;
-    let us = rustix::process::geteuid().as_raw();
-    if about.uid() == us && about.mode() & 0o022 == 0 {
+    let metadata = fs::metadata(base).doing(|| format!("reading {}", base.display()))?;
+    let euid = rustix::process::geteuid().as_raw();
+    if metadata.uid() == euid && metadata.mode() & 0o022 == 0 {
         return Ok(());
     }
-    let reason = format!("it must belong to uid {us} and be writable by nobody else");
+    let reason = format!("it must belong to uid {euid} and be writable by nobody else");
     Err(EmbeddedError::UnsafeDirectory {
         path: base.into(),
         reason,
     })
 }
 
-/// Deletes what processes left whose watchdog was killed with them. Whoever lives holds its lock.
-fn sweep(base: &Path, account: &Account) -> Result<(), EmbeddedError> {
+/// Deletes temporary clusters whose process and watchdog were both killed. A live process still
+/// holds its lock.
+fn sweep(base: &Path, os_user: &Account) -> Result<(), EmbeddedError> {
     for entry in fs::read_dir(base)
         .doing(|| format!("reading {}", base.display()))?
         .flatten()
@@ -203,13 +209,13 @@ fn sweep(base: &Path, account: &Account) -> Result<(), EmbeddedError> {
         {
             continue;
         }
-        // A file that vanishes meanwhile is somebody else's sweeping.
+        // If the file vanishes meanwhile, another process is cleaning it up.
         let Ok(Some(lock)) = Lock::try_take(&lock_file) else {
             continue;
         };
         let data = lock_file.with_extension("");
         match orphan::clear(&data) {
-            Ok(()) => drop(Place::new(data, lock, false, account)),
+            Ok(()) => drop(Place::new(data, lock, false, os_user)),
             Err(error) => tracing::warn!(%error, "leaving a temporary cluster where it is"),
         }
     }

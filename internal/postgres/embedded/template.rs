@@ -1,4 +1,4 @@
-//! `initdb`, and the cached result of it that temporary clusters are copied from.
+//! Running `initdb`, and the cached template from which temporary clusters are copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use super::error::Doing;
 use super::lock::Lock;
 use super::socket::short_hash;
 
-/// Creates a data directory at `target`, whole or not at all, under a lock that outlives us if `initdb` does: who comes next must not
-/// begin at the same place while it still writes.
+/// Creates a complete data directory at `target`, or nothing. The child inherits the lock, so the
+/// lock outlives this process if `initdb` does. The next process must not begin in the same
+/// directory while `initdb` still writes.
 pub(super) fn initdb(
     binaries: &Binaries,
-    account: &Account,
+    os_user: &Account,
     target: &Path,
     lock: &Lock,
     sync: bool,
@@ -24,8 +25,8 @@ pub(super) fn initdb(
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).doing(|| format!("removing {}", unfinished.display()))?;
     }
-    account.create_dir(&unfinished)?;
-    let mut command = account.command(binaries.program("initdb"));
+    os_user.create_dir(&unfinished)?;
+    let mut command = os_user.command(binaries.program("initdb"));
     command.arg("-D").arg(&unfinished).args([
         "-U",
         "postgres",
@@ -35,7 +36,7 @@ pub(super) fn initdb(
         "UTF8",
         "--locale=C",
     ]);
-    // Segments of 4 MB make an empty cluster 31 MB instead of 39.
+    // WAL segments of 4 MB reduce an empty cluster from 39 MB to 31 MB.
     command.args(["--no-instructions", "--wal-segsize=4"]);
     if !sync {
         command.arg("--no-sync");
@@ -44,31 +45,32 @@ pub(super) fn initdb(
     fs::rename(&unfinished, target).doing(|| format!("creating {}", target.display()))
 }
 
-/// The template under `base` for these binaries, created at the first use by whichever process comes first.
+/// Returns the template under `base` for these binaries. The first process that needs it creates
+/// it.
 pub(super) fn ensure(
     binaries: &Binaries,
-    account: &Account,
+    os_user: &Account,
     base: &Path,
 ) -> Result<PathBuf, EmbeddedError> {
-    let identity = format!("{} {}", binaries.identity(), account.uid());
+    let identity = format!("{} {}", binaries.identity(), os_user.uid());
     let template = base.join(format!(
         "template-{}-{}",
         binaries.major(),
         short_hash(identity.as_bytes())
     ));
     if !template.exists() {
-        let one_at_a_time = Lock::wait(&base.join("template.lock"))?;
+        let lock = Lock::wait(&base.join("template.lock"))?;
         if !template.exists() {
-            initdb(binaries, account, &template, &one_at_a_time, false)?;
+            initdb(binaries, os_user, &template, &lock, false)?;
         }
     }
     Ok(template)
 }
 
-/// Copies the template as the server's user, who owns it and must own the copy.
-pub(super) fn copy(template: &Path, account: &Account, target: &Path) -> Result<(), EmbeddedError> {
-    account.create_dir(target)?;
-    run(account
+/// Copies the template as the server's user, which owns the template and must own the copy.
+pub(super) fn copy(template: &Path, os_user: &Account, target: &Path) -> Result<(), EmbeddedError> {
+    os_user.create_dir(target)?;
+    run(os_user
         .command("cp")
         .arg("-Rp")
         .arg(template.join("."))
@@ -81,8 +83,8 @@ fn run(command: &mut Command) -> Result<(), EmbeddedError> {
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    let output_text = String::from_utf8_lossy(&said).trim().to_owned();
+    let output_bytes = [output.stdout, output.stderr].concat();
+    let output_text = String::from_utf8_lossy(&output_bytes).trim().to_owned();
     Err(EmbeddedError::Program {
         program,
         status: output.status.to_string(),

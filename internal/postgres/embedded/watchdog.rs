@@ -1,7 +1,9 @@
-//! Stops the server when we are gone, whatever took us: the end of a pipe is the one message that `kill -9` can't stop.
+//! A shell process that stops the server when this process is gone, for any reason. The closing of
+//! a pipe is the one message that `kill -9` cannot prevent.
 //!
-//! A shell reads lines from us, each the pid of the server that it guards now. At the end of the input it empties the
-//! lock file, stops the server and removes what must not stay. It holds the lock meanwhile, through its output.
+//! The shell reads lines from this process, each with the pid of the current server. At the end of
+//! the input it empties the lock file, stops the server and removes the files that must not stay.
+//! It holds the lock meanwhile, through its standard output.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -12,9 +14,11 @@ use super::EmbeddedError;
 use super::error::Doing;
 use super::lock::Lock;
 
-/// Arguments: data directory, lock file, name of the first signal, then what to remove. It waits for `postmaster.pid`
-/// to vanish and not only for the process, because under a slow init the process stays a zombie. A paused server gets
-/// CONT, or it could not hear the rest. Nobody but our KILL may end the shell early, so it ignores the usual signals.
+/// The watchdog's script. Its arguments are the data directory, the lock file, the name of the
+/// first signal, and the paths to remove. It waits for `postmaster.pid` to vanish and not only for
+/// the process, because a slow init keeps the process as a zombie. It also sends CONT, because a
+/// paused server would not react to the other signals. It ignores the usual signals: only KILL from
+/// this process may end the shell early.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 pid=
@@ -38,19 +42,19 @@ esac
 rm -rf -- "$@"
 "#;
 
-/// The shell that guards a server. Dropping it ends the guard without touching the server.
+/// The shell that watches a server. Dropping it ends the shell and leaves the server alone.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Starts the guard, before there is a server. `signal` is a name as in `kill -INT`.
+    /// Starts the shell before the server exists. `signal` is a name as in `kill -INT`.
     pub(super) fn spawn(
         data: &Path,
         lock: &Lock,
         signal: &str,
-        litter: &[&Path],
+        paths_to_remove: &[&Path],
     ) -> Result<Self, EmbeddedError> {
         let mut command = Command::new("/bin/sh");
         command
@@ -58,8 +62,9 @@ impl Watchdog {
             .arg(data)
             .arg(lock.path())
             .arg(signal)
-            .args(litter);
-        // Its own group, or Ctrl-C would reach it together with us.
+            .args(paths_to_remove);
+        // It gets its own process group, because Ctrl-C would otherwise reach it together with this
+        // process.
         command
             .process_group(0)
             .current_dir("/")
@@ -72,7 +77,7 @@ impl Watchdog {
         Ok(Self { shell })
     }
 
-    /// Names the server to stop, or none while there isn't one.
+    /// Sends the pid of the server to stop, or `none` while there is no server.
     pub(super) fn guard(&mut self, pid: Option<u32>) -> Result<(), EmbeddedError> {
         let line = pid.map_or_else(|| "none\n".to_owned(), |pid| format!("{pid}\n"));
         let written = self
@@ -80,13 +85,13 @@ impl Watchdog {
             .stdin
             .as_mut()
             .map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()));
-        written.doing(|| "speaking to the watchdog".into())
+        written.doing(|| "writing to the watchdog".into())
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Killed first: closing the pipe would set it to work.
+        // The shell is killed first: closing the pipe would make it stop the server.
         let _gone = self.shell.kill().and_then(|()| self.shell.wait());
     }
 }

@@ -1,35 +1,37 @@
-//! Why triggers could not be installed.
+//! Errors of installing and removing triggers.
 
 use tokio_postgres::error::SqlState;
 
 use crate::postgres::error::DatabaseError;
 
-/// Why triggers could not be installed or removed; nothing was changed then.
+/// The reason why triggers could not be installed or removed; nothing was changed in that case.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Tables that cannot carry triggers, all of them at once; each text names stream, table and what was expected.
+    /// Tables that cannot have triggers, all of them at once. Each text names the stream, the table
+    /// and the expected form.
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
-    /// Somebody holds a lock on it for long: a long transaction, a migration, a VACUUM FULL.
+    /// Another session holds a lock on the table for a long time: a long transaction, a migration,
+    /// or a VACUUM FULL.
     #[error(
         "{subject} is locked by another session; nothing was changed. Try again when the long transaction on it has ended"
     )]
     Locked {
-        /// The table.
+        /// The qualified name of the table.
         subject: String,
     },
-    /// The role may not do this.
+    /// The role lacks the privileges for this.
     #[error(
         "{subject}: {message}. Nothing was changed; install as the owner of the tables, with CREATE on the database, \
-         or give somebody who may the output of `latido install --dry-run`"
+         or run the output of `latido install --dry-run` as such a role"
     )]
     Forbidden {
-        /// The table.
+        /// The qualified name of the table.
         subject: String,
-        /// The server's own message.
+        /// The message text of the server.
         message: String,
     },
-    /// Anything else that the database says.
+    /// Any other error of the database.
     #[error("{0}")]
     Database(#[from] DatabaseError),
 }

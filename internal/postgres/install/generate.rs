@@ -1,10 +1,13 @@
-//! The SQL of the triggers, from a description of the tables. Pure.
+//! Generates the SQL of the triggers from a description of the tables. Pure.
 //!
-//! One function for each table of a stream, four triggers on the table and on each of its partitions (a statement that names a partition
-//! fires that one's triggers alone). ALWAYS, because restore tools and replication scripts silence the others. Two [`Form`]s: behind the
-//! interest gate a plain table has triggers for each row, which cost a writer of one row a third of what the others do, and no more than
-//! those for many; they run as the writer, with nothing that he could not do himself. All other tables have triggers for each statement,
-//! which name every key once, and one shared function that sends.
+//! There is one function for each table of a stream, and four triggers on the table and on each of
+//! its partitions, because a statement that names a partition fires only that partition's triggers.
+//! They are ALWAYS triggers, because restore tools and replication scripts disable the others.
+//!
+//! There are two kinds ([`TriggerKind`]). With the interest gate, a plain table has row triggers.
+//! They cost a writer of one row a third of what statement triggers do, and no more for many rows.
+//! They run as the writer and use only rights that every writer has. All other tables have
+//! statement triggers, which name every key once, and one shared function that sends.
 
 use sha2::{Digest, Sha256};
 
@@ -12,41 +15,42 @@ use crate::postgres::interest::{hash_sql, try_first_sql, try_second_sql};
 use crate::postgres::quote::{dollar, ident, literal, qualified};
 use crate::stream::MAX_KEY_BYTES;
 
-/// The schema of our functions.
+/// The schema of all installed functions.
 pub(super) const SCHEMA: &str = "latido";
-/// How the comments of our objects begin; what has none is not ours.
+/// The prefix of the comments on installed objects; objects without it belong to others.
 pub(super) const MARK: &str = "latido:";
-/// The shared function.
+/// The name of the shared function.
 pub(super) const SHARED: &str = "changed";
 
-/// Keys that one statement names before it says «everything».
+/// The largest number of keys that one statement names. Beyond it, it reports a change of every
+/// key.
 const MAX_KEYS: usize = 2000;
-/// Bytes of a payload; the server takes 7,999.
+/// The largest payload in bytes; the server accepts 7,999.
 const MAX_PAYLOAD: usize = 7900;
-/// Bytes of one key as JSON, with quotes and comma, if every byte of it is escaped.
+/// The largest size of one key as JSON, in bytes, with quotes and comma, if every byte is escaped.
 const MAX_ITEM: usize = 6 * MAX_KEY_BYTES + 3;
-/// Bytes of a name in PostgreSQL.
+/// The largest size of a name in PostgreSQL, in bytes.
 const MAX_NAME: usize = 63;
 
-/// How a table's changes are found.
+/// The kind of trigger that finds a table's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Form {
-    /// Row by row, each one's key tried at the gate.
+    /// Row triggers, which try the gate for the key of each row.
     Rows,
-    /// From the sets of rows that a statement wrote.
+    /// Statement triggers, which read the sets of rows that a statement wrote.
     Statements,
 }
 
-/// A table of a stream, found in the database.
+/// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::postgres) struct Watched {
     pub(in crate::postgres) stream: String,
     pub(in crate::postgres) schema: String,
     pub(in crate::postgres) table: String,
     pub(in crate::postgres) key: Option<KeyColumn>,
-    /// What counts as a change; empty: every column.
+    /// The columns whose change counts; empty means every column.
     pub(in crate::postgres) columns: Vec<String>,
-    /// Where triggers go, schema and name: the table, then its partitions.
+    /// The relations that get triggers, as schema and name: the table, then its partitions.
     pub(in crate::postgres) relations: Vec<(String, String)>,
     pub(in crate::postgres) form: Form,
 }
@@ -55,12 +59,13 @@ pub(in crate::postgres) struct Watched {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::postgres) struct KeyColumn {
     pub(in crate::postgres) name: String,
-    /// Texts are compared byte by byte, whatever the column's collation takes for equal.
+    /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
+    /// collation.
     pub(in crate::postgres) is_text: bool,
 }
 
 impl KeyColumn {
-    /// The key of a row under that alias, as it is compared.
+    /// Returns the SQL for the key of a row under that alias, in the form that is compared.
     fn of(&self, alias: &str) -> String {
         let collation = if self.is_text {
             "::text COLLATE \"C\""
@@ -71,24 +76,24 @@ impl KeyColumn {
     }
 }
 
-/// A part of the script that concerns one thing.
+/// A part of the script for one table or object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Section {
-    /// A table's qualified name, or what else it is about.
+    /// The qualified name of the table, or a description of another object.
     pub(super) subject: String,
     pub(super) sql: String,
 }
 
-/// One of the four triggers.
+/// One of the four trigger events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Event {
     pub(super) suffix: &'static str,
-    /// `pg_trigger.tgtype` of an AFTER trigger FOR EACH STATEMENT.
+    /// The value of `pg_trigger.tgtype` for an AFTER trigger FOR EACH STATEMENT.
     tgtype: i16,
 }
 
 impl Event {
-    /// `pg_trigger.tgtype`; there is no TRUNCATE of a row.
+    /// Returns the value of `pg_trigger.tgtype`; TRUNCATE has statement triggers only.
     pub(super) fn tgtype(self, form: Form) -> i16 {
         const ROW: i16 = 1;
         const TRUNCATE: i16 = 32;
@@ -124,7 +129,8 @@ impl Watched {
         qualified(&self.schema, &self.table)
     }
 
-    /// The function's name: readable, and distinct through the hash of all that makes it distinct.
+    /// Returns the function's name: readable, and unique through a hash of the parts that identify
+    /// it.
     pub(super) fn function(&self) -> String {
         limited(
             &format!("{}_{}", self.stream, self.table),
@@ -144,7 +150,7 @@ impl Watched {
         hash(&[&self.stream, &self.schema, &self.table, key].join("\0"))[..8].to_owned()
     }
 
-    /// The function's source, as `pg_proc.prosrc` holds it.
+    /// Returns the function's source, as `pg_proc.prosrc` holds it.
     pub(super) fn body(&self) -> String {
         let stream = literal(&self.stream);
         let columns = self.columns_of("latido_r");
@@ -175,7 +181,8 @@ impl Watched {
         let (new_key, old_key) = (format!("NEW.{column}"), format!("OLD.{column}"));
         let (columns, old_columns) = (self.columns_of("NEW"), self.columns_of("OLD"));
         let key_of_row = format!("coalesce({new_key}, {old_key})::text");
-        // As text, unless equal values of the type have equal texts; then it is cheaper.
+        // Keys are compared as text, unless equal values of the type have equal texts; then the
+        // cheaper comparison is used.
         let same_key = if key.is_text {
             format!(
                 "(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")"
@@ -208,7 +215,8 @@ impl Watched {
         fill(include_str!("row.sql"), &values)
     }
 
-    /// A function for rows calls nothing that its writer may not; changing role and path costs more than all else it does.
+    /// Returns the rights that the function runs with. A row function calls nothing that its writer
+    /// may not call. Changing role and search path would cost more than all its other work.
     fn rights(&self) -> &'static str {
         match self.form {
             Form::Rows => "SECURITY INVOKER",
@@ -216,7 +224,7 @@ impl Watched {
         }
     }
 
-    /// What counts as a change, of rows under that alias.
+    /// Returns the SQL for the columns whose change counts, of rows under that alias.
     fn columns_of(&self, alias: &str) -> String {
         let columns: Vec<_> = self
             .columns
@@ -230,7 +238,7 @@ impl Watched {
         }
     }
 
-    /// Tells our functions from others, and current ones from old ones.
+    /// Returns the function's comment, which identifies it as Latido's and contains its version.
     pub(super) fn comment(&self) -> String {
         let hash = hash(&format!(
             "{}{}{}",
@@ -248,7 +256,7 @@ impl Watched {
     fn section(&self) -> Section {
         let function = qualified(SCHEMA, &self.function());
         let (body, comment) = (dollar(&self.body()), literal(&self.comment()));
-        // Names go into a line of comment here, so none may end it.
+        // Names go into a comment line here, so they must not contain line ends.
         let line = |text: &str| text.replace(char::is_control, " ");
         let (stream, table) = (line(&self.stream), line(&self.qualified()));
         let values = [
@@ -284,7 +292,8 @@ impl Watched {
     }
 }
 
-/// The shared function's source; `gated`: silent about keys that nobody watches.
+/// Returns the shared function's source. With `gated`, it sends nothing for keys that no server
+/// watches.
 pub(super) fn shared_body(gated: bool) -> String {
     let (hash, each) = ("latido_hash", "k.hash");
     let gate = [
@@ -324,7 +333,7 @@ pub(super) fn shared_comment(gated: bool) -> String {
     format!("{MARK} sends what changed; sha256:{hash}")
 }
 
-/// Everything that installs the triggers of these tables, in order.
+/// Returns all sections that install the triggers of these tables, in order.
 pub(super) fn sections(tables: &[Watched], gated: bool) -> Vec<Section> {
     let schema_comment = literal(&format!(
         "{MARK} triggers for live statistics; latido uninstall removes them"
@@ -344,7 +353,7 @@ pub(super) fn sections(tables: &[Watched], gated: bool) -> Vec<Section> {
         .collect()
 }
 
-/// Sections as a script for psql, in one transaction.
+/// Returns the sections as a script for psql, in one transaction.
 pub(super) fn script(settings: &str, sections: &[Section]) -> String {
     let parts: Vec<_> = sections
         .iter()
@@ -360,7 +369,7 @@ pub(super) fn hash(text: &str) -> String {
         .collect()
 }
 
-/// `start` as far as it fits before `end`.
+/// Truncates `start` so that it fits before `end`.
 fn limited(start: &str, end: &str) -> String {
     let room = MAX_NAME - end.len();
     let cut = (0..=room.min(start.len()))
@@ -370,7 +379,8 @@ fn limited(start: &str, end: &str) -> String {
     format!("{}{end}", &start[..cut])
 }
 
-/// Puts values in place of `{name}`, in one pass: what a value contains is never a place-holder.
+/// Replaces each `{name}` with its value in one pass, so that a value's content is never taken for
+/// a placeholder.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
@@ -411,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_is_what_was_reviewed() {
+    fn script_equals_the_reviewed_one() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/internal/postgres/install/");
         let by_rows = Watched {
             form: Form::Rows,
@@ -440,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_leaves_its_quotes() {
+    fn names_never_leave_their_quotes() {
         let evil = r#"a"); DROP TABLE x; --$latido$ {body} {key} \'"#;
         let watched = Watched {
             stream: evil.to_owned(),
@@ -473,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_short_distinct_and_stay() {
+    fn names_are_short_unique_and_stable() {
         let long = Watched {
             stream: "ñ".repeat(60),
             table: "t".repeat(63),

@@ -1,4 +1,4 @@
-//! Installing the triggers that a catalog asks for, seeing whether they are there, and removing them without a trace.
+//! Installs the triggers that a catalog needs, inspects them, and removes them completely.
 
 mod error;
 pub(super) mod generate;
@@ -21,32 +21,34 @@ use crate::postgres::pool::Database;
 use crate::postgres::quote::literal;
 use crate::stream::Catalog;
 
-/// Shorter than the server's `deadlock_timeout` of 1 s: if our locks and a writer's cross, we give way before the server picks
-/// a victim. `search_path` so that nothing resolves by accident.
+/// The settings of the installing transaction. The lock time-out is shorter than the server's
+/// `deadlock_timeout` of 1 s: in a conflict with a writer's locks, the installation gives up before
+/// the server picks a victim. `search_path` prevents accidental name resolution.
 const SETTINGS: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
                         SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
 
-/// Two installations at once would step on each other.
+/// The lock that prevents two installations at the same time.
 const ALONE: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
 
-/// How often to try for the locks, and the pause in between, in which writers go on.
+/// The number of attempts to take the locks, and the pause between them, in which writers continue.
 const ATTEMPTS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// What an installation did to one table or function.
+/// The effect of an installation on one table or function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The table's triggers are there now.
+    /// The triggers of the table were installed.
     Installed(String),
-    /// They were there and current.
+    /// The triggers existed and were current.
     Unchanged(String),
-    /// Of a stream or table that is configured no more.
+    /// The triggers were removed, because their stream or table is no longer configured.
     Removed(String),
 }
 
 impl Database {
-    /// Makes the triggers that the catalog asks for, and removes those of streams and tables that it has no more: in one
-    /// transaction, on the listener's connection address, with short lock time-outs. What is current is not touched.
+    /// Installs the triggers that the catalog needs, and removes those of streams and tables that
+    /// it no longer contains. All of this is one transaction on the listener's address, with short
+    /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<Change>, InstallError> {
         let wanted = resolve::all(self, catalog).await?;
         let found = Installed::read(self).await?;
@@ -81,7 +83,8 @@ impl Database {
         Ok(changes)
     }
 
-    /// The script that [`Database::install`] would run on an empty database, for reading or for psql.
+    /// Returns the script that [`Database::install`] would run on an empty database, for reading or
+    /// for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
         let wanted = resolve::all(self, catalog).await?;
         Ok(script(
@@ -90,8 +93,8 @@ impl Database {
         ))
     }
 
-    /// Runs an app's script in the first schema of the search path, unless it has run there in this very form.
-    /// `marked`: one of its tables, whose comment says which form that was.
+    /// Runs an app's script in the first schema of the search path, unless the same version has run
+    /// there. `marked` is one of its tables; the comment on it identifies the version.
     pub async fn install_app(
         &self,
         name: &str,
@@ -106,21 +109,21 @@ impl Database {
             self.direct().local_settings(),
             literal(marked)
         );
-        let answer = private
+        let result = private
             .client
             .simple_query(&asked)
             .await
             .map_err(|error| InstallError::of(subject.clone(), &error))?;
         let mark = app_mark(sql);
         let is_there = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
-        if answer.iter().any(is_there) {
+        if result.iter().any(is_there) {
             return Ok(Change::Unchanged(subject));
         }
         self.run(&[section]).await?;
         Ok(Change::Installed(subject))
     }
 
-    /// The script that [`Database::install_app`] would run.
+    /// Returns the script that [`Database::install_app`] would run.
     pub fn install_app_sql(&self, name: &str, marked: &str, sql: &str) -> String {
         script(SETTINGS, &[self.app_section(name, marked, sql)])
     }
@@ -136,14 +139,15 @@ impl Database {
         }
     }
 
-    /// Removes whatever was ever installed, of any catalog; and the schema if nothing else is in it.
+    /// Removes everything that was ever installed, for any catalog, and the schema if nothing else
+    /// is in it.
     pub async fn uninstall(&self) -> Result<Vec<Change>, InstallError> {
         let (todo, changes) = removals(&Installed::read(self).await?);
         self.run(&todo).await?;
         Ok(changes)
     }
 
-    /// The script that [`Database::uninstall`] would run now.
+    /// Returns the script that [`Database::uninstall`] would run now.
     pub async fn uninstall_sql(&self) -> Result<String, InstallError> {
         let (todo, _) = removals(&Installed::read(self).await?);
         Ok(script(SETTINGS, &todo))
@@ -167,7 +171,7 @@ impl Database {
     }
 }
 
-/// What tells one form of an app's script from another.
+/// Returns the mark that identifies the version of an app's script.
 fn app_mark(sql: &str) -> String {
     let hash = Sha256::digest(sql.as_bytes());
     format!(
@@ -179,7 +183,7 @@ fn app_mark(sql: &str) -> String {
     )
 }
 
-/// What removes all that was found, and what that is.
+/// Returns the sections that remove everything found, and the changes to report.
 fn removals(found: &Installed) -> (Vec<Section>, Vec<Change>) {
     let mut todo: Vec<Section> = found
         .functions
@@ -210,7 +214,7 @@ async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallErr
     };
     for section in std::iter::once(&begin).chain(todo).chain([&commit]) {
         if let Err(error) = client.batch_execute(&section.sql).await {
-            // It may be the connection that failed; then there is nothing to roll back.
+            // The connection itself may have failed; then there is nothing to roll back.
             let _ = client.batch_execute("ROLLBACK").await;
             let locked = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
             let subject = section.subject.clone();

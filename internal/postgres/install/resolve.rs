@@ -1,4 +1,4 @@
-//! From the tables that a catalog names to those that the database has.
+//! Finds the tables that a catalog names in the database.
 
 use tokio_postgres::types::Type;
 
@@ -9,29 +9,29 @@ use crate::postgres::interest::probe_sql;
 use crate::postgres::pool::Database;
 use crate::stream::{Catalog, Stream, Table};
 
-/// Every table of every stream, or all that is wrong with them.
+/// Returns every table of every stream, or an error with all their problems.
 pub(super) async fn all(
     database: &Database,
     catalog: &Catalog,
 ) -> Result<Vec<Watched>, InstallError> {
-    let (mut found, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
             match one(database, stream, table).await? {
                 Ok(watched) if found.contains(&watched) => {}
                 Ok(watched) => found.push(watched),
-                Err(mistake) => mistakes.push(mistake),
+                Err(problem) => problems.push(problem),
             }
         }
     }
-    if mistakes.is_empty() {
+    if problems.is_empty() {
         Ok(found)
     } else {
-        Err(InstallError::Tables(mistakes))
+        Err(InstallError::Tables(problems))
     }
 }
 
-/// One table; the inner error says what is wrong with it.
+/// Finds one table. The inner error describes the problem with it.
 pub(in crate::postgres) async fn one(
     database: &Database,
     stream: &Stream,
@@ -44,7 +44,7 @@ pub(in crate::postgres) async fn one(
         Type::TEXT,
     )
     .await?;
-    let place = rows.first().and_then(|row| {
+    let found = rows.first().and_then(|row| {
         Some((
             row.try_get::<_, Option<u32>>(0).ok()??,
             row.try_get(1).ok()?,
@@ -52,7 +52,7 @@ pub(in crate::postgres) async fn one(
             row.try_get::<_, String>(3).ok()?,
         ))
     });
-    let Some((oid, schema, name, kind)) = place else {
+    let Some((oid, schema, name, kind)) = found else {
         let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
         let path = path.unwrap_or_default();
         return Ok(Err(format!(
@@ -71,7 +71,7 @@ pub(in crate::postgres) async fn one(
         pairs(&query(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
     let (key, watched) = match choose(stream, table, &columns) {
         Ok(chosen) => chosen,
-        Err(mistake) => return Ok(Err(mistake)),
+        Err(problem) => return Ok(Err(problem)),
     };
     let relations = pairs(
         &query(
@@ -99,13 +99,14 @@ pub(in crate::postgres) async fn one(
     }))
 }
 
-/// Whether triggers may pass the gate row by row. As the writer, so everybody must be allowed to call what they call; as everybody is,
-/// unless somebody took that away.
+/// Returns whether row triggers may be used with the gate. They run as the writer, so every role
+/// must have the right to call the functions that they use. That is PostgreSQL's default.
 async fn row_triggers(database: &Database) -> Result<bool, DatabaseError> {
     Ok(gate(database).await? && says_yes(database, include_str!("find_rights.sql")).await?)
 }
 
-/// Whether triggers get the gate: where it is wanted, and the database hashes keys as the server does.
+/// Returns whether triggers get the gate: if it is configured, and the database hashes keys as the
+/// server does.
 pub(super) async fn gate(database: &Database) -> Result<bool, DatabaseError> {
     Ok(database.is_gated() && says_yes(database, &probe_sql()).await?)
 }
@@ -135,7 +136,8 @@ fn pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a `pg_class.relkind` is called, if triggers with transition tables cannot stand on it.
+/// Returns the name of a `pg_class.relkind` that cannot have triggers with transition tables, or
+/// `None` if it can.
 fn unfit(kind: &str) -> Option<&'static str> {
     match kind {
         "r" | "p" => None,
@@ -146,7 +148,7 @@ fn unfit(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// The key's column and the others, by the names that the table has.
+/// Returns the key's column and the other columns, under their names in the table.
 fn choose(
     stream: &Stream,
     table: &Table,

@@ -1,4 +1,4 @@
-//! What is installed, beside what should be.
+//! Compares the installed triggers with the expected ones.
 
 use crate::ident::StreamId;
 use crate::postgres::error::DatabaseError;
@@ -10,41 +10,43 @@ use crate::postgres::pool::Database;
 use crate::postgres::quote::{ident, qualified};
 use crate::stream::Catalog;
 
-/// How far the triggers of a table are what this version would install; the worst comes last.
+/// The state of a table's triggers, compared with those that this version would install; the worst
+/// is the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TriggerState {
-    /// On the table and each of its partitions.
+    /// Current triggers exist on the table and each of its partitions.
     Current,
-    /// Some are missing, disabled, or of another version or configuration.
+    /// Some triggers are missing, disabled, or of another version or configuration.
     Outdated,
-    /// None is there.
+    /// The table has no triggers.
     Missing,
 }
 
 /// The triggers of one table of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableTriggers {
-    /// The stream.
+    /// The stream that the table belongs to.
     pub stream: StreamId,
-    /// The table, as configured.
+    /// The table's name, as configured.
     pub table: String,
-    /// How its triggers are.
+    /// The state of its triggers.
     pub state: TriggerState,
-    /// Why it cannot have any.
+    /// The reason why the table cannot have triggers.
     pub mistake: Option<String>,
 }
 
 /// The triggers of a whole catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Triggers {
-    /// Every table of every stream.
+    /// The tables of all streams.
     pub tables: Vec<TableTriggers>,
-    /// Functions of ours that no table of the catalog asks for.
+    /// The installed functions that no table of the catalog needs.
     pub leftovers: Vec<String>,
 }
 
 impl Triggers {
-    /// The worst state among the stream's tables; a stream without tables has nothing to miss.
+    /// Returns the worst state among the stream's tables. A stream without tables counts as
+    /// current.
     pub fn of(&self, stream: StreamId) -> TriggerState {
         self.tables
             .iter()
@@ -54,7 +56,7 @@ impl Triggers {
             .unwrap_or(TriggerState::Current)
     }
 
-    /// Whether every change reaches us as a notification.
+    /// Returns whether every change sends a notification.
     pub fn are_current(&self) -> bool {
         self.tables
             .iter()
@@ -63,8 +65,8 @@ impl Triggers {
 }
 
 impl Database {
-    /// Compares the installed triggers with what [`Database::install`] would make. A table that does not exist or cannot have
-    /// triggers counts as missing them, with the reason.
+    /// Compares the installed triggers with those that [`Database::install`] would create. A table
+    /// that does not exist or cannot have triggers counts as missing them, with the reason.
     pub async fn triggers(&self, catalog: &Catalog) -> Result<Triggers, DatabaseError> {
         let found = Installed::read(self).await?;
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
@@ -95,14 +97,14 @@ impl Database {
     }
 }
 
-/// All functions of ours in a database.
+/// All functions that Latido installed in a database.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
     pub(super) functions: Vec<Function>,
     pub(super) schema_is_ours: bool,
 }
 
-/// One of our functions, with the triggers that call it.
+/// One installed function, with the triggers that call it.
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) name: String,
@@ -117,7 +119,7 @@ struct Trigger {
     schema: String,
     table: String,
     name: String,
-    /// `A`: fires whatever `session_replication_role` is.
+    /// The value of `tgenabled`; `A` means that it fires under any `session_replication_role`.
     enabled: String,
     tgtype: i16,
 }
@@ -172,7 +174,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Whether the shared function is the one that these settings ask for.
+    /// Returns whether the shared function is the one that these settings need.
     pub(super) fn shared_is(&self, gated: bool) -> bool {
         let same = |f: &Function| {
             f.name == SHARED && f.source == shared_body(gated) && f.comment == shared_comment(gated)
@@ -180,12 +182,14 @@ impl Installed {
         self.schema_is_ours && self.functions.iter().any(same)
     }
 
-    /// Either will do for a server, since servers always declare what they watch.
+    /// Accepts the shared function with or without a gate, since servers always declare the keys
+    /// that they watch.
     fn shared_is_current(&self) -> bool {
         self.shared_is(true) || self.shared_is(false)
     }
 
-    /// The table's own part and the shared one. A gate or none: either will do.
+    /// Returns the state of the table's own part and the shared one. The table may have a gate or
+    /// not.
     fn whole_state(&self, table: &Watched) -> TriggerState {
         let [rows, statements] = [Form::Rows, Form::Statements].map(|form| {
             self.state(&Watched {
@@ -199,7 +203,8 @@ impl Installed {
         }
     }
 
-    /// The table's own part: a new shared function needs no lock on tables.
+    /// Returns the state of the table's own part only: a new shared function needs no lock on
+    /// tables.
     pub(super) fn state(&self, table: &Watched) -> TriggerState {
         let Some(function) = self.functions.iter().find(|f| f.name == table.function()) else {
             return TriggerState::Missing;
@@ -220,7 +225,7 @@ impl Installed {
         }
     }
 
-    /// What belongs to none of these tables.
+    /// Returns the functions that belong to none of these tables.
     pub(super) fn leftovers(&self, wanted: &[Watched]) -> Vec<&Function> {
         let names: Vec<_> = wanted.iter().map(Watched::function).collect();
         self.functions
@@ -248,7 +253,8 @@ impl Function {
         self.triggers.contains(&expected)
     }
 
-    /// Without CASCADE: what else hangs on it, if anything, is not ours to drop.
+    /// Returns the section that removes the function. Without CASCADE, because other objects that
+    /// depend on it are not Latido's to drop.
     pub(super) fn removal(&self) -> Section {
         let triggers = self.triggers.iter();
         let mut sql: String = triggers

@@ -1,27 +1,32 @@
-//! Which advisory locks stand for a key. What the triggers do and what the server does about it stand side by side here: they must agree.
+//! The advisory locks of a key. The triggers' SQL and the server's code are in one file, because
+//! they must agree.
 
-/// The first half of our advisory locks' two-part keys: `lato` in ASCII.
+/// The first half of the advisory locks' two-part keys: `lato` in ASCII.
 pub(in crate::postgres) const CLASS: i32 = 0x6c61_746f;
-/// How many buckets each of a key's two hashes has; a power of two. Enough that two businesses seldom share both; few enough that all locks
-/// together are a small part of the server's lock table, however many keys are watched or written.
+/// The number of buckets of each of a key's two hashes; a power of two. There are enough that two
+/// businesses seldom share both. There are few enough that all locks together are a small part of
+/// the server's lock table, for any number of watched or written keys.
 pub(super) const BUCKETS: u16 = 1024;
-/// How many locks there are: the second hash has buckets of its own.
+/// The number of all locks: the second hash has buckets of its own.
 pub(in crate::postgres) const LOCKS: u16 = 2 * BUCKETS;
 
-/// The two locks of a key, never the same: the lowest bits of the two halves of the hash of `stream:key`, the second behind the first.
+/// Returns the two locks of a key, which always differ: the lowest bits of the two halves of the
+/// hash of `stream:key`. The second lock's buckets follow the first's.
 pub(super) fn locks(stream: &str, key: &str) -> [u16; 2] {
     let hash = hash(format!("{stream}:{key}").as_bytes());
     let bucket = |bits: u64| u16::try_from(bits % u64::from(BUCKETS)).unwrap_or_default();
     [bucket(hash), BUCKETS + bucket(hash >> 32)]
 }
 
-/// The hash of a text expression, in SQL. Postgres's own is a tenth of what SHA-256 costs a writer, and it hashes partitions by it, so it
-/// does not change. It depends on collation, encoding and byte order: the first is fixed here, the others are what [`probe_sql`] asks.
+/// Returns SQL for the hash of a text expression. The built-in hash costs a writer a tenth of
+/// SHA-256. Postgres also hashes partitions with it, so it does not change. It depends on
+/// collation, encoding and byte order: the collation is fixed here, and [`probe_sql`] checks the
+/// others.
 pub(in crate::postgres) fn hash_sql(text: &str) -> String {
     format!("pg_catalog.hashtextextended(({text}) COLLATE pg_catalog.\"C\", 0)")
 }
 
-/// SQL that tries for the first lock of a key with this hash, and says whether it was free.
+/// Returns SQL that tries the first lock of a key with this hash, and is true if the lock was free.
 pub(in crate::postgres) fn try_first_sql(hash: &str) -> String {
     format!(
         "pg_catalog.pg_try_advisory_xact_lock({CLASS}, ({hash} & {})::int)",
@@ -29,7 +34,7 @@ pub(in crate::postgres) fn try_first_sql(hash: &str) -> String {
     )
 }
 
-/// The same for the second lock.
+/// Returns SQL that tries the second lock of a key, like [`try_first_sql`].
 pub(in crate::postgres) fn try_second_sql(hash: &str) -> String {
     format!(
         "pg_catalog.pg_try_advisory_xact_lock({CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
@@ -37,16 +42,19 @@ pub(in crate::postgres) fn try_second_sql(hash: &str) -> String {
     )
 }
 
-/// SQL whose only value says whether the database hashes as [`locks`] does. Without that its triggers must have no gate.
+/// Returns SQL for one boolean: whether the database hashes as [`lock_pair`] does. If not, its
+/// triggers must have no gate.
 pub(in crate::postgres) fn probe_sql() -> String {
-    // Longer than what is mixed at once, with a rest, and beyond ASCII: another encoding than UTF-8 gives other bytes.
+    // The probe is longer than one block of the hash, with a remainder, and goes beyond ASCII: an
+    // encoding other than UTF-8 gives other bytes.
     const PROBE: &str = "latido:la señora del café";
     let expected = hash(PROBE.as_bytes()).cast_signed();
     format!("SELECT {} = {expected}", hash_sql(&format!("'{PROBE}'")))
 }
 
-/// Postgres's `hashtextextended(text, 0)` on a little-endian machine: Bob Jenkins's lookup3 (<https://burtleburtle.net/bob/c/lookup3.c>, public
-/// domain) as `hash_bytes_extended` of PostgreSQL's `src/common/hashfn.c` begins and ends it.
+/// Computes Postgres's `hashtextextended(text, 0)` on a little-endian machine: Bob Jenkins's
+/// lookup3 (<https://burtleburtle.net/bob/c/lookup3.c>, public domain), with the start and end of
+/// `hash_bytes_extended` in PostgreSQL's `src/common/hashfn.c`.
 fn hash(bytes: &[u8]) -> u64 {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let start = 0x9e37_79b9_u32.wrapping_add(length).wrapping_add(3_923_095);
@@ -64,13 +72,13 @@ fn hash(bytes: &[u8]) -> u64 {
         rest.get(4..)
             .map_or(0, |rest| word(rest.get(..4).unwrap_or(rest))),
     );
-    // The lowest byte of `c` is left out: it stands for the length.
+    // The lowest byte of `c` is left out: it is reserved for the length.
     c = c.wrapping_add(rest.get(8..).map_or(0, |rest| word(rest) << 8));
     let [b, c] = finish(a, b, c);
     (u64::from(b) << 32) | u64::from(c)
 }
 
-/// At most four bytes, the first lowest.
+/// Reads up to four bytes as a little-endian number.
 fn word(bytes: &[u8]) -> u32 {
     bytes
         .iter()
@@ -78,7 +86,7 @@ fn word(bytes: &[u8]) -> u32 {
         .fold(0, |word, byte| (word << 8) | u32::from(*byte))
 }
 
-/// lookup3's `mix`.
+/// Computes the step `mix` of lookup3.
 fn mix(mut a: u32, mut b: u32, mut c: u32) -> [u32; 3] {
     for (first, second) in [(4, 6), (16, 19)] {
         let third = if first == 4 { 8 } else { 4 };
@@ -92,7 +100,7 @@ fn mix(mut a: u32, mut b: u32, mut c: u32) -> [u32; 3] {
     [a, b, c]
 }
 
-/// lookup3's `final`; of its three words Postgres takes the last two.
+/// Computes the step `final` of lookup3. Postgres uses the last two of its three words.
 fn finish(mut a: u32, mut b: u32, mut c: u32) -> [u32; 2] {
     c = (c ^ b).wrapping_sub(b.rotate_left(14));
     a = (a ^ c).wrapping_sub(c.rotate_left(11));
@@ -108,9 +116,10 @@ fn finish(mut a: u32, mut b: u32, mut c: u32) -> [u32; 2] {
 mod tests {
     use super::*;
 
-    /// What PostgreSQL 15 says of every beginning of a text, in which every length of the last block occurs twice.
+    /// The results of PostgreSQL 15 for every prefix of a text, in which every length of the last
+    /// block occurs twice.
     #[test]
-    fn the_hash_is_that_of_postgres() {
+    fn hash_equals_that_of_postgres() {
         const TEXT: &str = "estadísticas:0123456789abcdef";
         const EXPECTED: [i64; 27] = [
             -6939563903564495251,
@@ -153,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keys_two_locks_are_never_one() {
+    fn two_locks_of_a_key_always_differ() {
         for n in 0..10_000 {
             let [first, second] = locks("estadisticas", &n.to_string());
             assert!(first < BUCKETS && (BUCKETS..LOCKS).contains(&second));

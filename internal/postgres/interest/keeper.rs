@@ -1,4 +1,5 @@
-//! The connection that holds the locks, and another that waits for those that could not be had at once.
+//! The connection that holds the locks, and another one that waits for locks that were not free at
+//! once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +14,17 @@ use crate::postgres::interest::{CLASS, Declared, Shared};
 use crate::postgres::{Database, ListenerState};
 use crate::telemetry::Metrics;
 
-/// How long a statement on the lock connection may take: none of them waits for a lock.
+/// The time-out of a statement on the lock connection: none of them waits for a lock.
 const LIMIT: Duration = Duration::from_secs(3);
-/// How often an idle connection is asked whether it lives.
+/// The interval of the empty queries that check an idle connection.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// How long to wait for one bucket's silent writers before the next bucket has its turn.
+/// The longest wait for the silent writers of one bucket, in milliseconds, before the next bucket
+/// is tried.
 const PATIENCE_MS: u64 = 250;
-/// Pause before connecting again, with jitter.
+/// The average pause before connecting again; jitter makes it half to one and a half times as long.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// See [`crate::postgres::interest`].
+/// The task that takes and releases the locks; see [`crate::postgres::watch_locks`].
 pub(super) struct Keeper {
     pub(super) shared: Arc<Shared>,
     pub(super) database: Database,
@@ -31,7 +33,7 @@ pub(super) struct Keeper {
     pub(super) sink: Box<dyn Fn(Declared) + Send + Sync>,
 }
 
-/// A wait for one bucket's silent writers to end.
+/// A wait for the silent writers of one bucket to end, if one is under way.
 type Waiting = Option<BoxFuture<'static, (i32, Result<Private, DatabaseError>)>>;
 
 impl Keeper {
@@ -46,7 +48,7 @@ impl Keeper {
                 return;
             }
             let reason = match self.hold().await {
-                Ok(()) => "the road to the database is no direct one any more".to_owned(),
+                Ok(()) => "the connection to the database is no longer a direct one".to_owned(),
                 Err(error) => error.to_string(),
             };
             if self.shared.up.send_replace(false) {
@@ -58,7 +60,7 @@ impl Keeper {
             } else {
                 tracing::debug!(
                     reason,
-                    "the interest in watched keys could not be declared; trying on"
+                    "the interest in watched keys could not be declared; retrying"
                 );
             }
             self.shared.lock().lost();
@@ -67,7 +69,7 @@ impl Keeper {
         }
     }
 
-    /// Holds locks until the connection is lost, or the road to the database proves not to be a direct one.
+    /// Holds locks until the connection is lost, or proves not to be a direct one.
     async fn hold(&mut self) -> Result<(), DatabaseError> {
         let holder = self.database.private_direct().await?;
         ask(&holder, "SET idle_session_timeout = 0")
@@ -87,7 +89,8 @@ impl Keeper {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = sleep_until(idle) => {}
-                // The waiter's shared lock keeps new silent writers out until the holder has its own.
+                // The waiter's shared lock keeps new silent writers out until the holder has its
+                // own lock.
                 (bucket, connection) = finished(&mut waiting) => {
                     waiting = None;
                     waiter = self.waited(&holder, bucket, connection).await?;
@@ -150,7 +153,8 @@ impl Keeper {
         ask(holder, &sql).await.map(drop)
     }
 
-    /// Waits for one of the buckets that could not be had: each in its turn, since a long transaction must hold up no other bucket.
+    /// Starts a wait for one of the missing buckets. They take turns, since a long transaction must
+    /// not delay other buckets.
     fn next_wait(&self, waiter: &mut Option<Private>, turn: &mut usize) -> Waiting {
         let mut missing = self.shared.lock().missing();
         missing.sort_unstable();
@@ -162,7 +166,7 @@ impl Keeper {
         }))
     }
 
-    /// A wait ended: if the waiter has the lock the holder can have it too.
+    /// Handles the end of a wait: if the waiter has the lock, the holder can take it too.
     async fn waited(
         &self,
         holder: &Private,
@@ -172,7 +176,7 @@ impl Keeper {
         let connection = match connection {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::debug!(%error, "could not wait for silent writers; trying on");
+                tracing::debug!(%error, "could not wait for silent writers; retrying");
                 sleep(RETRY).await;
                 return Ok(None);
             }
@@ -193,7 +197,8 @@ impl Keeper {
     }
 }
 
-/// Waits a while for a bucket's shared lock; a queue of one is enough to make new writers notify.
+/// Waits for a bucket's shared lock, up to the time-out. One entry in the lock's wait queue is
+/// enough to make new writers notify.
 async fn wait(
     connection: Option<Private>,
     database: Database,
@@ -208,7 +213,7 @@ async fn wait(
     );
     match ask(&connection, &sql).await {
         Ok(_) => Ok(connection),
-        // Not in time: the connection is as good as before.
+        // The wait timed out; the connection is still usable.
         Err(error) if error.sqlstate() == Some("55P03") => Ok(connection),
         Err(error) => Err(error),
     }
@@ -217,8 +222,8 @@ async fn wait(
 /// Runs SQL text and returns the integers of its rows.
 async fn ask(private: &Private, sql: &str) -> Result<Vec<i32>, DatabaseError> {
     let what = "the declaration of interest";
-    let answer = timeout(LIMIT, private.client.simple_query(sql)).await;
-    let messages = answer
+    let result = timeout(LIMIT, private.client.simple_query(sql)).await;
+    let messages = result
         .map_err(|_| DatabaseError::unavailable("no answer"))?
         .map_err(|error| DatabaseError::of(what, &error))?;
     let integer = |message: &tokio_postgres::SimpleQueryMessage| match message {
@@ -228,7 +233,7 @@ async fn ask(private: &Private, sql: &str) -> Result<Vec<i32>, DatabaseError> {
     Ok(messages.iter().filter_map(integer).collect())
 }
 
-/// PostgreSQL 13 and older have no such setting, and no such time-out.
+/// Accepts that PostgreSQL 13 and older have no such setting, and no such time-out.
 fn unknown_setting(error: DatabaseError) -> Result<Vec<i32>, DatabaseError> {
     if error.sqlstate() == Some("42704") {
         Ok(Vec::new())
@@ -237,7 +242,7 @@ fn unknown_setting(error: DatabaseError) -> Result<Vec<i32>, DatabaseError> {
     }
 }
 
-/// Resolves when the wait under way ends; never without one.
+/// Resolves when the wait under way ends; never without a wait.
 async fn finished(waiting: &mut Waiting) -> (i32, Result<Private, DatabaseError>) {
     match waiting {
         Some(waiting) => waiting.await,

@@ -1,18 +1,24 @@
-//! The interest gate: writers of keys that nobody watches send no notification.
+//! The watch locks, or interest gate: writers of keys without viewers send no notification.
 //!
-//! A committing NOTIFY takes a lock of the whole server across its flush, so a writer had better not notify for nothing. Each key has
-//! two advisory locks, one in each of two halves of a hash, of 1,024 buckets each. A server holds *both* as *shared* for every key that it watches; a
-//! writer's trigger *tries* the *exclusive* lock of the first, and if that is refused, of the second. Got either: no server watches,
-//! so it stays silent, and keeps the lock to the end of its transaction. Refused twice: it notifies. Triggers for rows and triggers for
-//! statements (`install/row.sql`, `install/gate.sql`) do this alike; the former try the first lock before they look at what changed.
+//! A committing NOTIFY takes a lock of the whole server across its flush, so a writer should not
+//! notify without need. Each key has two advisory locks, one in each half of a hash with 1,024
+//! buckets per half. A server holds *both* as *shared* locks for every key that it watches. A
+//! writer's trigger *tries* the *exclusive* lock of the first half and, if that is refused, of the
+//! second. If it gets either, no server watches the key, so it sends nothing, and it keeps the lock
+//! to the end of its transaction. If both are refused, it notifies. Triggers for rows and triggers
+//! for statements (`triggers/row.sql`, `triggers/gate.sql`) follow the same protocol; the former
+//! try the first lock before they check what changed.
 //!
-//! A server counts a key as watched only once it holds both locks, and reads after that. By then every silent writer has ended and
-//! its changes are visible (the server makes a commit visible before it releases its locks), and none can become silent any more. A
-//! writer never waits, so none of this can deadlock. What shares a lock with a watched key, or with a silent writer, costs a needless
-//! notification only if the same happens to its other lock: with 100 watched keys to 1 writer in 100 instead of 1 in 10. When the
-//! connection is lost, so are the locks: they are taken again, and then everything is read again.
+//! A server counts a key as watched only once it holds both locks, and reads after that. By then
+//! every silent writer has ended and its changes are visible, because PostgreSQL makes a commit
+//! visible before it releases its locks. No writer can become silent any more. A writer never
+//! waits, so no deadlock is possible. A key that shares a lock with a watched key, or with a silent
+//! writer, costs a needless notification only if its other lock is shared as well: with 100 watched
+//! keys this affects 1 writer in 100 instead of 1 in 10. When the connection is lost, the locks are
+//! lost too: they are taken again, and then everything is read again.
 //!
-//! The locks are session locks, so the connection must be a direct one: they are asked for only while the listener has proven that.
+//! The locks are session locks, so the connection must be a direct one. They are only requested
+//! while the listener has proven that.
 
 mod bucket;
 mod keeper;
@@ -32,24 +38,25 @@ use bucket::CLASS;
 pub(in crate::postgres) use bucket::{LOCKS, hash_sql, probe_sql, try_first_sql, try_second_sql};
 use wanted::Wanted;
 
-/// What the keeper of the locks has to say.
+/// A change in the state of the locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Declared {
-    /// Writers of these keys tell of their changes from now on; what they changed in silence is visible: read.
+    /// The locks of these keys are held, so their writers notify from now on. Changes made without
+    /// a notification are visible: read the keys.
     Armed(Vec<Topic>),
-    /// The locks are gone: writers may have fallen silent.
+    /// The locks are lost: writers may skip notifications.
     Lost,
 }
 
 struct Shared {
     wanted: Mutex<Wanted>,
-    /// Rung when something was added to `wanted`.
+    /// The signal that the lock table has a new entry or a lock to release.
     wake: Notify,
-    /// Whether there is a connection to hold locks on.
+    /// True if there is a connection that can hold locks.
     up: watch::Sender<bool>,
 }
 
-/// Where interest is declared. Clones share it.
+/// The declaration of watched keys through advisory locks. Clones share it.
 #[derive(Clone)]
 pub struct Interest {
     shared: Arc<Shared>,
@@ -57,7 +64,7 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// A place to declare interest in; nothing is locked before [`Interest::start`].
+    /// Creates an empty declaration; nothing is locked before [`WatchLocks::start`].
     pub fn new(catalog: &Catalog) -> Self {
         let names = catalog
             .iter()
@@ -74,8 +81,8 @@ impl Interest {
         }
     }
 
-    /// Takes and gives back locks for as long as the server runs, while `listening` says that the road to the database is a direct one.
-    /// `sink` is called from one task and must not block.
+    /// Takes and releases locks until the server stops, while `listening` proves that the
+    /// connection to the database is a direct one. One task calls `sink`; it must not block.
     pub fn start<S>(
         &self,
         database: &Database,
@@ -86,23 +93,24 @@ impl Interest {
     ) where
         S: Fn(Declared) + Send + Sync + 'static,
     {
-        let keeper = keeper::Keeper {
+        let holder = keeper::Keeper {
             shared: Arc::clone(&self.shared),
             database: database.clone(),
             listening,
             metrics: Arc::clone(metrics),
             sink: Box::new(sink),
         };
-        drain.spawn_until_stop(keeper.run());
+        drain.spawn_until_stop(holder.run());
     }
 
-    /// Whether locks can be held at the moment, and changes of that.
+    /// Returns a receiver of whether locks can be held at the moment.
     pub fn watch_state(&self) -> watch::Receiver<bool> {
         self.shared.up.subscribe()
     }
 
-    /// The key has viewers. `Some(true)`: its locks are held. `Some(false)`: they will be asked for. `None`: they can't be asked for now, but
-    /// will be when they can.
+    /// Declares that the key has viewers. Returns `Some(true)` if its locks are held, and
+    /// `Some(false)` if they will be requested now. Returns `None` if they cannot be requested now;
+    /// they will be as soon as possible.
     pub fn add(&self, topic: &Topic) -> Option<bool> {
         let held = self.shared.lock().add(self.locks(topic), topic);
         if held {
@@ -112,18 +120,19 @@ impl Interest {
         self.shared.up.borrow().then_some(false)
     }
 
-    /// The key has viewers, but is read on a timer: its locks are given back at once, unless other keys need both. False: they do, so its
-    /// writers go on telling, and it is as if nothing had been asked.
+    /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
+    /// need both locks. Returns `false` in that case: nothing has changed and its writers continue
+    /// to notify.
     pub fn relax(&self, topic: &Topic) -> bool {
-        let relaxed = self
-            .shared
-            .lock()
-            .relax(self.locks(topic), topic, crate::clock::instant());
+        let is_released =
+            self.shared
+                .lock()
+                .relax(self.locks(topic), topic, crate::clock::instant());
         self.shared.wake.notify_one();
-        relaxed
+        is_released
     }
 
-    /// The key has no viewers any more.
+    /// Declares that the key has no viewers any more.
     pub fn remove(&self, topic: &Topic) {
         self.shared
             .lock()

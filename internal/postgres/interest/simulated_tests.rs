@@ -1,9 +1,9 @@
-//! The keeper's side of the declarations, for a simulator that plays the keeper and the database.
+//! The lock holder's calls, for a simulator that replaces the lock holder and the database.
 
 use super::*;
 
 impl Interest {
-    /// Locks that are wanted and not held, in order.
+    /// Returns the locks that are wanted and not held, in order.
     pub(crate) fn missing(&self) -> Vec<u16> {
         let mut missing: Vec<_> = self
             .shared
@@ -16,17 +16,17 @@ impl Interest {
         missing
     }
 
-    /// A lock was taken; the keys that are armed by it, in order.
+    /// Marks a lock as held. Returns the keys whose writers notify from now on, in order.
     pub(crate) fn took(&self, lock: u16) -> Vec<Topic> {
-        let mut armed = self
+        let mut enabled = self
             .shared
             .lock()
             .held(i32::from(lock), crate::clock::instant());
-        armed.sort();
-        armed
+        enabled.sort();
+        enabled
     }
 
-    /// Locks that are to be given back.
+    /// Takes the idle locks, which must be released.
     pub(crate) fn idle(&self) -> Vec<u16> {
         let idle = self.shared.lock().take_idle(crate::clock::instant());
         idle.into_iter()
@@ -34,18 +34,18 @@ impl Interest {
             .collect()
     }
 
-    /// There is a connection to hold locks on.
+    /// Sets that a connection can hold locks.
     pub(crate) fn connected(&self) {
         self.shared.up.send_replace(true);
     }
 
-    /// It is gone, and was seen to be.
+    /// Sets that the connection is lost, with all its locks.
     pub(crate) fn disconnected(&self) {
         self.shared.up.send_replace(false);
         self.shared.lock().lost();
     }
 
-    /// The two locks of a key.
+    /// Returns the two locks of a key.
     pub(crate) fn locks_of(&self, topic: &Topic) -> [u16; 2] {
         self.locks(topic)
     }

@@ -1,4 +1,4 @@
-//! Which locks are wanted, which are held, and whose keys hang on them. Pure.
+//! The table of locks: wanted or held, each with the keys that need it. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use crate::ident::Topic;
 use crate::postgres::interest::bucket::BUCKETS;
 
-/// How long a lock that nobody wants is kept: viewers who reload a page find it still there.
+/// The time that an unneeded lock is kept: viewers who reload a page find it still held.
 const LINGER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Lock {
-    /// Each with its other lock: its writers tell once both are held.
+    /// The keys that need this lock, each with its other lock: its writers notify once both are
+    /// held.
     topics: HashMap<Topic, u16>,
-    /// On the connection of now.
+    /// True if the current connection holds the lock.
     is_held: bool,
-    /// When to give it back, since nobody wants it.
+    /// The time to release the lock, if no key needs it.
     until: Option<Instant>,
 }
 
@@ -25,7 +26,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Somebody watches a key with these locks. True: both are held.
+    /// Adds a watched key with these locks. Returns whether both are held.
     pub(super) fn add(&mut self, [one, other]: [u16; 2], topic: &Topic) -> bool {
         let mut add = |lock: u16, other: u16| {
             let entry = self.locks.entry(lock).or_default();
@@ -37,12 +38,13 @@ impl Wanted {
         held == [true, true]
     }
 
-    /// Nobody watches the key any more.
+    /// Removes a key without viewers; its locks stay for a while.
     pub(super) fn remove(&mut self, locks: [u16; 2], topic: &Topic, now: Instant) {
         self.drop_key(locks, topic, now + LINGER);
     }
 
-    /// Writers of the key may be silent although it is watched. False: its locks are needed for others, and it keeps them.
+    /// Removes a watched key, so that its writers may skip notifications. Returns `false`, without
+    /// a change, if other keys need both locks.
     pub(super) fn relax(&mut self, locks: [u16; 2], topic: &Topic, now: Instant) -> bool {
         let is_its_own = |entry: &Lock| entry.topics.len() == 1 && entry.topics.contains_key(topic);
         let frees = locks
@@ -71,7 +73,7 @@ impl Wanted {
         }
     }
 
-    /// Wanted, but not held.
+    /// Returns the locks that are wanted and not held.
     pub(super) fn missing(&self) -> Vec<i32> {
         self.locks
             .iter()
@@ -80,7 +82,8 @@ impl Wanted {
             .collect()
     }
 
-    /// The lock was taken. Returns the keys whose writers tell from now on; if nobody wants it any more, it is given back later.
+    /// Marks a lock as held. Returns the keys whose writers notify from now on. A lock that no key
+    /// needs any more is scheduled for release.
     pub(super) fn held(&mut self, lock: i32, now: Instant) -> Vec<Topic> {
         let Ok(lock) = u16::try_from(lock) else {
             return Vec::new();
@@ -91,18 +94,18 @@ impl Wanted {
         });
         entry.is_held = true;
         let others = &self.locks;
-        let armed =
+        let enabled =
             |(_, other): &(&Topic, &u16)| others.get(other).is_some_and(|other| other.is_held);
         others
             .get(&lock)
             .into_iter()
             .flat_map(|entry| &entry.topics)
-            .filter(armed)
+            .filter(enabled)
             .map(|(topic, _)| topic.clone())
             .collect()
     }
 
-    /// Whether the lock is still worth waiting for.
+    /// Returns whether the lock is still worth waiting for.
     pub(super) fn is_missing(&self, lock: i32) -> bool {
         let entry = u16::try_from(lock)
             .ok()
@@ -110,7 +113,7 @@ impl Wanted {
         entry.is_some_and(|entry| !entry.is_held)
     }
 
-    /// The connection is gone, and every lock with it.
+    /// Marks all locks as lost, after the connection was lost.
     pub(super) fn lost(&mut self) {
         self.locks.retain(|_, lock| !lock.topics.is_empty());
         self.locks
@@ -118,7 +121,7 @@ impl Wanted {
             .for_each(|lock| lock.is_held = false);
     }
 
-    /// Forgets the locks that nobody has wanted for a while; they are to be given back.
+    /// Removes the locks whose time to release has come, and returns them for unlocking.
     pub(super) fn take_idle(&mut self, now: Instant) -> Vec<i32> {
         let idle = |entry: &Lock| entry.until.is_some_and(|until| until <= now);
         self.locks
@@ -127,12 +130,13 @@ impl Wanted {
             .collect()
     }
 
-    /// When the next lock will have been idle long enough.
+    /// Returns the next time at which a lock must be released.
     pub(super) fn next_idle(&self) -> Option<Instant> {
         self.locks.values().filter_map(|entry| entry.until).min()
     }
 
-    /// Buckets of the first hash whose locks are held, and locks of both that are wanted but not held.
+    /// Returns the number of held locks of the first half, and the number of locks of both halves
+    /// that are wanted and not held.
     pub(super) fn counts(&self) -> (usize, usize) {
         let held = self
             .locks
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
     use crate::ident::{Key, StreamId};
 
-    /// Keys that share locks: with both hashes of two and three buckets.
+    /// Returns locks that keys share: two buckets for the first hash, three for the second.
     fn locks(key: u16) -> [u16; 2] {
         [key % 2, BUCKETS + key % 3]
     }
@@ -168,64 +172,65 @@ mod tests {
     }
 
     proptest! {
-        /// A key counts as armed exactly when both its locks are held and it is watched; a lock is given back only when no key needs it.
+        /// Writers of a key notify exactly when it is watched and both its locks are held. A lock
+        /// is released only when no key needs it.
         #[test]
-        fn a_key_is_armed_by_both_its_locks(steps in prop::collection::vec((0u16..6, 0u8..6), 1..100)) {
-            let (mut wanted, mut now) = (Wanted::default(), Instant::now());
-            let (mut watched, mut held, mut armed) = (HashSet::new(), HashSet::new(), HashSet::new());
+        fn writers_notify_when_both_locks_are_held(steps in prop::collection::vec((0u16..6, 0u8..6), 1..100)) {
+            let (mut table, mut now) = (Wanted::default(), Instant::now());
+            let (mut watched, mut held, mut enabled) = (HashSet::new(), HashSet::new(), HashSet::new());
             for (key, what) in steps {
                 match what {
                     0 => {
                         let both = locks(key).iter().all(|lock| held.contains(lock));
-                        prop_assert_eq!(wanted.add(locks(key), &topic(key)), both);
+                        prop_assert_eq!(table.add(locks(key), &topic(key)), both);
                         watched.insert(key);
                         if both {
-                            armed.insert(key);
+                            enabled.insert(key);
                         }
                     }
                     1 => {
-                        wanted.remove(locks(key), &topic(key), now);
+                        table.remove(locks(key), &topic(key), now);
                         watched.remove(&key);
-                        armed.remove(&key);
+                        enabled.remove(&key);
                     }
                     2 => {
-                        let missing = wanted.missing();
+                        let missing = table.missing();
                         if let Some(lock) = missing.get(usize::from(key) % missing.len().max(1)) {
                             held.insert(u16::try_from(*lock).unwrap());
-                            for topic in wanted.held(*lock, now) {
-                                armed.insert(topic.key.as_str().parse().unwrap());
+                            for topic in table.held(*lock, now) {
+                                enabled.insert(topic.key.as_str().parse().unwrap());
                             }
                         }
                     }
                     3 => {
                         now += LINGER / 2;
-                        for lock in wanted.take_idle(now) {
+                        for lock in table.take_idle(now) {
                             prop_assert!(held.remove(&u16::try_from(lock).unwrap()), "it was held");
                         }
                     }
                     4 if watched.contains(&key) => {
                         let needed = |lock: &u16| watched.iter().any(|other| *other != key && locks(*other).contains(lock));
-                        let relaxed = wanted.relax(locks(key), &topic(key), now);
-                        prop_assert_eq!(relaxed, !locks(key).iter().all(needed));
-                        if relaxed {
+                        let is_released = table.relax(locks(key), &topic(key), now);
+                        prop_assert_eq!(is_released, !locks(key).iter().all(needed));
+                        if is_released {
                             watched.remove(&key);
-                            armed.remove(&key);
-                            for lock in wanted.take_idle(now) {
+                            enabled.remove(&key);
+                            for lock in table.take_idle(now) {
                                 prop_assert!(held.remove(&u16::try_from(lock).unwrap()), "it was held");
                             }
                             let free = |lock: &u16| !held.contains(lock);
-                            prop_assert!(locks(key).iter().any(free), "a writer can have one of them now");
+                            prop_assert!(locks(key).iter().any(free), "a writer can take one of them now");
                         }
                     }
                     4 => {}
                     _ => {
-                        wanted.lost();
+                        table.lost();
                         held.clear();
-                        armed.clear();
+                        enabled.clear();
                     }
                 }
                 let expected = watched.iter().copied().filter(|key| locks(*key).iter().all(|lock| held.contains(lock)));
-                prop_assert_eq!(&armed, &expected.collect::<HashSet<_>>());
+                prop_assert_eq!(&enabled, &expected.collect::<HashSet<_>>());
             }
         }
     }

@@ -1,7 +1,9 @@
-//! What happened since the last look: every change once, none missed, in the order of each conversation.
+//! Reads the change log: every change once, none missed, in order within each conversation.
 //!
-//! Numbers alone would not do: a transaction that drew its number early may commit late. A cursor therefore is a snapshot of the database,
-//! and a look gives what this snapshot did not see and the look's own does. The two meet without a gap, however long a transaction takes.
+//! Row ids alone are not enough, because a transaction that got its id early may commit late. A
+//! cursor is therefore a database snapshot. A read returns the changes that the cursor's snapshot
+//! did not see and that the read's own snapshot sees. The two snapshots meet without a gap, however
+//! long a transaction takes.
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -10,53 +12,55 @@ use crate::postgres::DatabaseError;
 use crate::postgres::apps::messaging::{Messages, values};
 use tokio_postgres::types::{ToSql, Type};
 
-/// Changes that one look gives; there may be more behind them.
+/// The maximum number of changes in one page. More may follow.
 const PAGE: i64 = 200;
 
-/// How far a reader has come. None before it: the reader starts with what happens from now on.
+/// The position of a reader in the change log. A reader without one starts with the changes from
+/// now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// What was seen: text of a `pg_snapshot`.
+    /// The visible transactions, as the text of a `pg_snapshot`.
     snapshot: String,
-    /// The highest number among what was seen. What is newer than the snapshot has a higher one, because a transaction draws its numbers
-    /// after its id; so only the transactions that were running then need be looked for by id.
+    /// The highest id that was visible. A transaction that is newer than the snapshot has higher
+    /// ids, because it draws them after its transaction id. Only the transactions that were running
+    /// at the time must be looked up by transaction id.
     last: i64,
-    /// In the middle of a long stretch: the snapshot that bounds it, and the number of the last change given.
+    /// Set between pages: the snapshot that bounds them, and the id of the last change returned.
     page: Option<(String, i64)>,
 }
 
-/// One row of `messaging_changes`.
+/// One row of the table `messaging_changes`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Rising within a conversation.
+    /// The row id, ascending within a conversation.
     pub id: i64,
-    /// `message_added`, …
+    /// The kind of change, for example `message_added`.
     pub kind: String,
-    /// Where.
+    /// The conversation that changed.
     pub conversation: Uuid,
-    /// The message it is about.
+    /// The message that the change is about.
     pub message: Option<Uuid>,
-    /// The user it is about.
+    /// The user that the change is about.
     pub user: Option<Uuid>,
-    /// JSON text.
+    /// Further details as JSON text.
     pub detail: String,
-    /// When, microseconds since the Unix epoch.
+    /// The time of the change, in microseconds since the Unix epoch.
     pub at_us: i64,
 }
 
-/// What a look gave.
+/// One page of the change log.
 #[derive(Debug)]
 pub struct Changes {
-    /// In the order of their numbers.
+    /// The changes in ascending order of their ids.
     pub changes: Vec<Change>,
-    /// From where to look next.
+    /// The cursor for the next read.
     pub cursor: Cursor,
-    /// There may be more already.
+    /// `true` if more changes may be available already.
     pub more: bool,
 }
 
 impl Messages {
-    /// A cursor behind everything that has happened.
+    /// Returns a cursor at the end of the log.
     pub async fn cursor(&self) -> Result<Cursor, DatabaseError> {
         let sql = "SELECT pg_current_snapshot()::text, coalesce(max(id), 0) FROM messaging_changes";
         let rows = self.rows("the last change", sql, &[]).await?;
@@ -70,7 +74,7 @@ impl Messages {
         })
     }
 
-    /// What happened behind the cursor, at most 200 at a time.
+    /// Returns the changes after the cursor, at most 200.
     pub async fn changes(&self, cursor: &Cursor) -> Result<Changes, DatabaseError> {
         let sql = "SELECT s.bound::text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id, c.detail::text,
                           (extract(epoch FROM c.at) * 1000000)::bigint
@@ -82,25 +86,28 @@ impl Messages {
                          AND pg_visible_in_snapshot(c.xid, s.bound) AND c.id > $4
                        ORDER BY c.id LIMIT $5) c ON true
                    ORDER BY c.id";
-        let bound = cursor.page.as_ref().map(|(bound, _)| bound);
+        let upper_snapshot = cursor
+            .page
+            .as_ref()
+            .map(|(upper_snapshot, _)| upper_snapshot);
         let after = cursor.page.as_ref().map_or(-1, |(_, after)| *after);
-        let params = values![cursor.snapshot => TEXT, cursor.last => INT8, bound => TEXT, after => INT8, PAGE => INT8];
+        let params = values![cursor.snapshot => TEXT, cursor.last => INT8, upper_snapshot => TEXT, after => INT8, PAGE => INT8];
         let rows = self.rows("the changes", sql, params).await?;
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
-        let bound = text(row, 0)?;
+        let upper_snapshot = text(row, 0)?;
         let changes: Vec<Change> = rows.iter().filter_map(Change::read).collect();
         let highest = changes.last().map_or(after, |change| change.id);
         let more = changes.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
         let cursor = if more {
             Cursor {
-                page: Some((bound, highest)),
+                page: Some((upper_snapshot, highest)),
                 ..cursor.clone()
             }
         } else {
             Cursor {
-                snapshot: bound,
+                snapshot: upper_snapshot,
                 last: cursor.last.max(highest),
                 page: None,
             }
@@ -112,7 +119,7 @@ impl Messages {
         })
     }
 
-    /// Deletes what is older than a day: no server that runs is so far behind.
+    /// Deletes changes older than a day. No running server is that far behind.
     pub async fn forget_old_changes(&self) -> Result<(), DatabaseError> {
         let sql = "WITH gone AS (DELETE FROM messaging_changes WHERE at < now() - interval '1 day' RETURNING 1)
                    SELECT count(*) FROM gone";
@@ -121,7 +128,7 @@ impl Messages {
 }
 
 impl Change {
-    /// None for the row that only tells the bound.
+    /// Returns `None` for the row that only carries the bounding snapshot.
     fn read(row: &Row) -> Option<Self> {
         Some(Self {
             id: row.try_get::<_, Option<i64>>(1).ok()??,
@@ -140,7 +147,7 @@ fn text(row: &Row, column: usize) -> Result<String, DatabaseError> {
         .map_err(|error| DatabaseError::unfit("the changes", "a snapshot", error.to_string()))
 }
 
-/// For models of the store: a cursor that is a position in a list.
+/// Test cursors for in-memory stores: a cursor is then a position in a list.
 #[cfg(test)]
 impl Cursor {
     pub(crate) fn fake() -> Self {

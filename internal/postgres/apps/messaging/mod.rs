@@ -1,4 +1,5 @@
-//! Conversations, messages, receipts and reactions: one statement an operation, each checked in the database itself.
+//! The message store: conversations, messages, receipts and reactions. Each operation is one
+//! statement, and the database checks its permissions.
 
 mod changes;
 mod rows;
@@ -15,84 +16,86 @@ pub use rows::{Conversation, Message, Outcome, Reaction, Summary};
 use crate::postgres::pool::Params;
 use crate::postgres::{Database, DatabaseError};
 
-/// The tables, triggers and functions; safe to run again.
+/// The SQL that creates the tables, triggers and functions. It can be run repeatedly.
 pub const SCHEMA: &str = include_str!("../../../../sql/apps/messaging.sql");
 
-/// Most conversations that a list shows.
+/// The maximum number of conversations in a list.
 const MAX_CONVERSATIONS: i64 = 200;
-/// Most unread messages that are given at once.
+/// The maximum number of unread messages in one response.
 const MAX_UNREAD: i64 = 200;
-/// Unread messages are counted no further.
+/// The value at which counting of unread messages stops.
 const MAX_COUNTED: i64 = 1000;
-/// Most contacts that are told of somebody's coming and going.
+/// The maximum number of contacts that are notified about a user's presence.
 const MAX_CONTACTS: i64 = 5000;
-/// So many users are named when their memberships are asked for.
+/// The maximum number of users that are passed as a filter to a query for members.
 const FEW_USERS: usize = 256;
 
-/// A message to be stored.
+/// A message that a client wants to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// `text`, `media` or `system`.
+    /// The message type: `text`, `media` or `system`.
     pub kind: String,
-    /// As it is to be kept.
+    /// The content as stored in the database.
     pub content: Vec<u8>,
-    /// JSON text of an object.
+    /// The metadata as JSON text of an object.
     pub metadata: String,
-    /// The client's number, by which a retry is known.
+    /// The number that the client chose. It identifies a retry.
     pub client_random: i32,
-    /// The message of the same conversation that it answers.
+    /// The message of the same conversation that this one replies to.
     pub reply_to: Option<Uuid>,
-    /// The sender's signature over it; kept, not judged.
+    /// The sender's signature of the message. It is stored but not verified.
     pub signature: Option<String>,
-    /// The key of that signature.
+    /// The public key that belongs to the signature.
     pub sender_public_key: Option<String>,
 }
 
-/// The store. Clones share it.
+/// The message store. Clones share the same database pool.
 #[derive(Debug, Clone)]
 pub struct Messages {
     database: Database,
 }
 
-/// A statement's values, with the types that the server is told.
+/// Builds query parameters with their explicit PostgreSQL types.
 macro_rules! values {
     ($($value:expr => $kind:ident),* $(,)?) => { &[$((&$value as &(dyn ToSql + Sync), Type::$kind)),*] };
 }
 use values;
 
 impl Messages {
-    /// On a database that may be written to ([`crate::postgres::Config::read_only`] off). A statement whose connection died is repeated
-    /// once: all of them say the same when they are done twice, or that it was done.
+    /// Creates the store. The database must allow writes ([`crate::postgres::Config::read_only`]
+    /// off). A statement whose connection broke is repeated once: all statements either have the
+    /// same result when run twice, or report that the work was already done.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
     async fn rows(
         &self,
-        what: &str,
+        label: &str,
         sql: &str,
         params: &Params<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.database.query(what, sql, params).await
+        self.database.query(label, sql, params).await
     }
 
     async fn reason(
         &self,
-        what: &str,
+        label: &str,
         sql: &str,
         params: &Params<'_>,
     ) -> Result<Option<String>, DatabaseError> {
-        let rows = self.rows(what, sql, params).await?;
+        let rows = self.rows(label, sql, params).await?;
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
-    /// Whether the schema is there and whole enough to work with.
+    /// Checks that the messaging schema exists and can be queried.
     pub async fn check(&self) -> Result<(), DatabaseError> {
         let sql = "SELECT pg_current_snapshot()::text, id FROM messaging_changes ORDER BY id DESC LIMIT 1";
         self.rows("the messaging schema", sql, &[]).await.map(drop)
     }
 
-    /// A conversation, if the user is one of its members: None of both, else; the flag tells whether it is there at all.
+    /// Returns a conversation if the user is a member of it. The flag is `true` if the conversation
+    /// exists at all.
     pub async fn conversation(
         &self,
         user: Uuid,
@@ -113,7 +116,7 @@ impl Messages {
         ))
     }
 
-    /// Stores a message, or finds the one that this is a retry of.
+    /// Stores a message, or returns the stored one if this is a retry.
     pub async fn send(
         &self,
         user: Uuid,
@@ -132,7 +135,7 @@ impl Messages {
         Outcome::first(&self.rows("a message", &sql, params).await?)
     }
 
-    /// Gives a message of the user's own another content, and other metadata (JSON text) if there are any.
+    /// Replaces the content of the user's own message, and its metadata (JSON text) if given.
     pub async fn edit(
         &self,
         user: Uuid,
@@ -150,7 +153,7 @@ impl Messages {
         Outcome::first(&self.rows("an edited message", &sql, params).await?)
     }
 
-    /// Marks a message of the user's own as deleted.
+    /// Marks the user's own message as deleted.
     pub async fn delete(
         &self,
         user: Uuid,
@@ -164,7 +167,8 @@ impl Messages {
         Outcome::first(&self.rows("a deleted message", &sql, params).await?)
     }
 
-    /// Notes that the user got a message, or has read it. What it gives is why not.
+    /// Records that a message was delivered to the user, or read. Returns the reason if the
+    /// database refuses.
     pub async fn receipt(
         &self,
         user: Uuid,
@@ -181,7 +185,8 @@ impl Messages {
         .await
     }
 
-    /// Marks everything in a conversation as read: how many messages. None: not a member.
+    /// Marks all messages of a conversation as read. Returns their number, or `None` if the user is
+    /// not a member.
     pub async fn read_all(
         &self,
         user: Uuid,
@@ -198,7 +203,7 @@ impl Messages {
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
-    /// Adds a reaction; else why not.
+    /// Adds a reaction, or returns the reason why the database refuses it.
     pub async fn react(
         &self,
         user: Uuid,
@@ -209,7 +214,7 @@ impl Messages {
         let sql = "SELECT reason, id, (extract(epoch FROM at) * 1000000)::bigint FROM messaging_react($1, $2, $3, $4)";
         let params = values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT];
         let rows = self.rows("a reaction", sql, params).await?;
-        let made = |row: &Row| {
+        let read_reaction = |row: &Row| {
             let (id, at_us) = (row.try_get(1).ok()?, row.try_get(2).ok()?);
             Some(Reaction {
                 id,
@@ -220,14 +225,14 @@ impl Messages {
             })
         };
         let reason = |row: &Row| row.try_get::<_, Option<String>>(0).ok().flatten();
-        match rows.first().map(|row| (reason(row), made(row))) {
+        match rows.first().map(|row| (reason(row), read_reaction(row))) {
             Some((None, Some(reaction))) => Ok(Ok(reaction)),
             Some((Some(reason), _)) => Ok(Err(reason)),
             _ => Ok(Err("unavailable".to_owned())),
         }
     }
 
-    /// Takes a reaction away; else why not.
+    /// Removes a reaction. Returns the reason if the database refuses.
     pub async fn unreact(
         &self,
         user: Uuid,
@@ -244,7 +249,7 @@ impl Messages {
         .await
     }
 
-    /// The user's conversations, the most recently active first.
+    /// Lists the user's conversations, the most recently active first.
     pub async fn summaries(&self, user: Uuid) -> Result<Vec<Summary>, DatabaseError> {
         let sql = rows::summaries();
         let params = values![user => UUID, MAX_CONVERSATIONS => INT8, MAX_COUNTED => INT8];
@@ -252,13 +257,19 @@ impl Messages {
         Ok(rows.iter().map(Summary::read).collect())
     }
 
-    /// The newest messages to the user that nobody has said to have been delivered, at most so many, oldest first.
-    pub async fn pending(&self, user: Uuid, most: i64) -> Result<Vec<Message>, DatabaseError> {
-        self.missing("pending messages", "d.delivered_at IS NOT NULL", user, most)
-            .await
+    /// Returns the newest messages to the user without a delivery receipt, at most `most`, oldest
+    /// first.
+    pub async fn pending(&self, user: Uuid, limit: i64) -> Result<Vec<Message>, DatabaseError> {
+        self.missing(
+            "pending messages",
+            "d.delivered_at IS NOT NULL",
+            user,
+            limit,
+        )
+        .await
     }
 
-    /// The newest messages that the user has not read, oldest first.
+    /// Returns the newest messages that the user has not read, oldest first.
     pub async fn unread(&self, user: Uuid) -> Result<Vec<Message>, DatabaseError> {
         self.missing("unread messages", "d.read_at IS NOT NULL", user, MAX_UNREAD)
             .await
@@ -266,19 +277,19 @@ impl Messages {
 
     async fn missing(
         &self,
-        what: &str,
+        label: &str,
         done: &str,
         user: Uuid,
-        most: i64,
+        limit: i64,
     ) -> Result<Vec<Message>, DatabaseError> {
         let sql = rows::missing(done);
         let rows = self
-            .rows(what, &sql, values![user => UUID, most => INT8])
+            .rows(label, &sql, values![user => UUID, limit => INT8])
             .await?;
         Ok(rows.iter().rev().map(|row| Message::read(row, 0)).collect())
     }
 
-    /// These messages as they are now; those that are gone are absent.
+    /// Returns the current state of these messages. Deleted rows are absent.
     pub async fn messages(&self, ids: &[Uuid]) -> Result<Vec<Message>, DatabaseError> {
         let sql = rows::messages("messages m WHERE m.id = ANY($1)");
         let rows = self
@@ -287,7 +298,7 @@ impl Messages {
         Ok(rows.iter().map(|row| Message::read(row, 0)).collect())
     }
 
-    /// These conversations as they are now.
+    /// Returns the current state of these conversations.
     pub async fn conversations(&self, ids: &[Uuid]) -> Result<Vec<Conversation>, DatabaseError> {
         let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active FROM conversations c WHERE c.id = ANY($1)";
         let rows = self
@@ -296,8 +307,9 @@ impl Messages {
         Ok(rows.iter().map(Conversation::read).collect())
     }
 
-    /// The members of these conversations, as pairs of conversation and user; with few `users`, of these alone. With many it is cheaper
-    /// to look at what comes than to send them all.
+    /// Returns the members of these conversations, as pairs of conversation and user. With few
+    /// `users` the query returns only these. With many, filtering the result is cheaper than
+    /// sending all their ids.
     pub async fn members(
         &self,
         conversations: &[Uuid],
@@ -305,12 +317,12 @@ impl Messages {
     ) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
         let sql = "SELECT conversation_id, user_id FROM conversation_members
                    WHERE conversation_id = ANY($1) AND is_active AND ($2::uuid[] IS NULL OR user_id = ANY($2))";
-        let few = (users.len() <= FEW_USERS).then_some(users);
+        let filter = (users.len() <= FEW_USERS).then_some(users);
         let rows = self
             .rows(
                 "members",
                 sql,
-                values![conversations => UUID_ARRAY, few => UUID_ARRAY],
+                values![conversations => UUID_ARRAY, filter => UUID_ARRAY],
             )
             .await?;
         Ok(rows
@@ -319,7 +331,7 @@ impl Messages {
             .collect())
     }
 
-    /// Who shares a conversation with this user: at most 5,000.
+    /// Returns the users that share a conversation with this user, at most 5,000.
     pub async fn contacts(&self, user: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
         let sql = "SELECT DISTINCT theirs.user_id FROM conversation_members ours
                    JOIN conversation_members theirs USING (conversation_id)

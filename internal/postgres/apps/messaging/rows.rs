@@ -1,4 +1,4 @@
-//! Rows as values, and the columns they are read from.
+//! Row types of the message store, and the columns from which they are read.
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -8,94 +8,94 @@ use crate::postgres::DatabaseError;
 /// A stored message. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Which.
+    /// The id of the message.
     pub id: Uuid,
-    /// Where.
+    /// The conversation that contains it.
     pub conversation_id: Uuid,
-    /// Whose.
+    /// The user that sent it.
     pub sender_id: Uuid,
-    /// What it answers.
+    /// The message that this one replies to.
     pub reply_to_id: Option<Uuid>,
-    /// `text`, `media`, `system`, or whatever SQL put there.
+    /// The type: `text`, `media`, `system`, or any other text that SQL stored.
     pub message_type: String,
-    /// Nothing, once it is deleted for everyone.
+    /// The content. It is empty once the message is deleted for everyone.
     pub content: Vec<u8>,
-    /// JSON text.
+    /// The metadata as JSON text.
     pub metadata: String,
-    /// The client's number.
+    /// The number that the client chose to identify retries.
     pub client_random: i32,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub sent_at_us: i64,
-    /// When it was changed last.
+    /// The time of the last edit.
     pub edited_at_us: Option<i64>,
-    /// Whether it is deleted.
+    /// `true` once the message is deleted.
     pub is_deleted: bool,
-    /// And whether for everyone.
+    /// `true` if it is deleted for all members.
     pub delete_for_everyone: bool,
-    /// `sent`, `delivered` or `read`: the furthest that it got with anybody.
+    /// The most advanced status of any recipient: `sent`, `delivered` or `read`.
     pub delivery_status: String,
 }
 
-/// A conversation.
+/// A row of `conversations`, without its members.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// Which.
+    /// The id of the conversation.
     pub id: Uuid,
-    /// `direct`, `group`, …
+    /// The kind, for example `direct` or `group`.
     pub kind: String,
-    /// JSON text.
+    /// The metadata as JSON text.
     pub metadata: String,
-    /// Whether anything may happen in it.
+    /// `false` if all operations in the conversation are refused.
     pub is_active: bool,
 }
 
-/// A conversation as its member sees it in a list.
+/// An entry of a member's conversation list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Which.
+    /// The conversation that the entry describes.
     pub conversation: Conversation,
-    /// JSON text of the member's settings.
+    /// The member's settings as JSON text.
     pub settings: String,
-    /// Members.
+    /// The number of active members.
     pub member_count: i64,
-    /// Messages that the member has not read; counted up to 1,000.
+    /// The number of messages that the member has not read, counted up to 1,000.
     pub unread_count: i64,
-    /// When it was changed last.
+    /// The time of the last change, in microseconds since the Unix epoch.
     pub updated_at_us: i64,
-    /// The newest message.
+    /// The newest message, if there is one.
     pub last_message: Option<Message>,
 }
 
-/// A reaction that was added.
+/// A reaction that was added to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reaction {
-    /// Which.
+    /// The id of the reaction.
     pub id: Uuid,
-    /// To what.
+    /// The message it belongs to.
     pub message_id: Uuid,
-    /// Whose.
+    /// The user that added it.
     pub user_id: Uuid,
-    /// With what.
+    /// The reaction itself, usually an emoji.
     pub reaction: String,
-    /// When, microseconds since the Unix epoch.
+    /// The time of the reaction, in microseconds since the Unix epoch.
     pub at_us: i64,
 }
 
-/// What came of a message that was to be stored or changed.
+/// The result of storing or changing a message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// It is as asked now; `fresh` if by this very call.
+    /// The message has the requested state now.
     Done {
-        /// As it is stored.
+        /// The message as it is stored.
         message: Box<Message>,
-        /// Not a retry.
+        /// `true` if this call made the change, `false` for a retry.
         fresh: bool,
     },
-    /// It is not: the contract's word for why.
+    /// The database refused. The text is the reason code of the client API.
     Refused(String),
 }
 
-/// The columns of a message, of a row called `m`, that [`Message::read`] takes.
+/// Lists the columns that [`StoredMessage::read`] expects, from a row with the given alias.
 macro_rules! message_columns {
     ($row:literal) => {
         concat!(
@@ -135,16 +135,16 @@ macro_rules! message_columns {
     };
 }
 
-/// How many columns those are.
+/// The number of columns in `message_columns!`.
 #[cfg(test)]
 const MESSAGE_COLUMNS: usize = 13;
 
-/// Selects messages called `m`.
+/// Builds a query for messages. `from` must give them the alias `m`.
 pub(super) fn messages(from: &str) -> String {
     format!("SELECT {} FROM {from}", message_columns!("m"))
 }
 
-/// Calls a function that gives reason, freshness and message.
+/// Builds a call of a SQL function that returns reason, freshness and message.
 pub(super) fn outcome(call: &str) -> String {
     format!(
         "SELECT f.reason, coalesce(f.fresh, false), {} FROM {call} f",
@@ -152,7 +152,7 @@ pub(super) fn outcome(call: &str) -> String {
     )
 }
 
-/// The user's newest messages for which nobody has noted that it is `done`.
+/// Builds a query for the user's newest messages without a delivery row for which `done` holds.
 pub(super) fn missing(done: &str) -> String {
     let from = format!(
         "conversation_members c JOIN conversations v ON v.id = c.conversation_id AND v.is_active
@@ -182,7 +182,8 @@ pub(super) fn summaries() -> String {
     )
 }
 
-/// A column that a statement of ours always gives; what SQL put into an older table may lack a value.
+/// Reads a column that our statements always return. It falls back to the default value, because
+/// SQL of older versions may have stored NULL.
 fn column<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
     row.try_get::<_, Option<T>>(index)
         .ok()
@@ -191,7 +192,7 @@ fn column<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, ind
 }
 
 impl Message {
-    /// Reads the columns from `at` on.
+    /// Reads the columns from index `at` on.
     pub(super) fn read(row: &Row, at: usize) -> Self {
         Self {
             id: column(row, at),
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_columns_are_as_many_as_are_read() {
+    fn message_query_has_as_many_columns_as_are_read() {
         let text = messages("x");
         let outside = text.split("CASE").next().unwrap_or_default();
         assert_eq!(outside.matches(", ").count() + 1, MESSAGE_COLUMNS);

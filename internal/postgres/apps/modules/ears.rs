@@ -1,4 +1,4 @@
-//! Which rows of `modules` somebody changed: hints, on a connection and a channel of the app's own.
+//! Notifications about changed rows of `modules`, received on a separate connection and channel.
 
 use std::time::Duration;
 
@@ -9,47 +9,49 @@ use crate::postgres::apps::modules::Database;
 use crate::postgres::hearing::{Backoff, End, Line, rehearse};
 use crate::postgres::notice::is_probe;
 
-/// Where the triggers tell.
+/// The channel on which the triggers notify.
 pub const CHANNEL: &str = "latido_modules";
 
-/// What a trigger says where the rows are too many to name.
+/// The payload for a change of too many rows to list.
 const EVERYTHING: &str = "*";
-/// How often all rows are read where notifications never arrive.
+/// The interval between full reads behind a pooler that never delivers notifications.
 const DEAF_PAUSE: Duration = Duration::from_secs(30);
-/// A connection that lived shorter than this does not reset the pause before the next one.
+/// The minimum lifetime of a connection that resets the back-off. A shorter one keeps the current
+/// pause.
 const STABLE: Duration = Duration::from_secs(10);
-/// Messages taken from a busy wire before they are passed on.
+/// The maximum number of messages that are collected into one hint.
 const MAX_GATHERED: usize = 1024;
 
-/// Read again.
+/// A hint that rows must be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// These modules.
+    /// The modules with these ids have changed.
     Rows(Vec<String>),
-    /// All of them: whatever happened before now may have been missed.
+    /// Any module may have changed: notifications before now may have been missed.
     Everything,
 }
 
 impl Database {
-    /// Listens for as long as it is polled. `sink` must not block. [`Heard::Everything`] comes once listening is proved to work, and after
-    /// every gap; behind a pooler, where it never works, from time to time.
+    /// Listens until the future is dropped, and passes hints to `sink`, which must not block. It
+    /// sends [`RowHint::All`] once delivery is verified and after every gap. Behind a pooler that
+    /// delivers nothing, it sends it at an interval.
     pub async fn listen(&self, sink: impl Fn(Heard) + Send + Sync) {
-        let (mut backoff, mut told) = (Backoff::default(), false);
+        let (mut backoff, mut is_reported) = (Backoff::default(), false);
         loop {
             let started = Instant::now();
             let end = self.hear(&sink).await;
             if started.elapsed() >= STABLE {
-                (backoff, told) = (Backoff::default(), false);
+                (backoff, is_reported) = (Backoff::default(), false);
             }
             match end {
-                End::Broken(reason) if told => {
+                End::Broken(reason) if is_reported => {
                     tracing::debug!(reason, "still cannot listen for changes of modules")
                 }
                 End::Broken(reason) => {
-                    tracing::warn!(reason, "cannot listen for changes of modules; trying on")
+                    tracing::warn!(reason, "cannot listen for changes of modules; retrying")
                 }
                 End::Deaf => {
-                    if !told {
+                    if !is_reported {
                         tracing::warn!(
                             every_s = DEAF_PAUSE.as_secs(),
                             "notifications about modules never arrive; all rows are read from time to time"
@@ -59,41 +61,41 @@ impl Database {
                     sleep(DEAF_PAUSE).await;
                 }
             }
-            told = true;
+            is_reported = true;
             sleep(backoff.next()).await;
         }
     }
 
     async fn hear(&self, sink: &(impl Fn(Heard) + Send + Sync)) -> End {
-        let mut line = match rehearse(&self.database, CHANNEL).await {
-            Ok(line) => line,
+        let mut notifications = match rehearse(&self.database, CHANNEL).await {
+            Ok(notifications) => notifications,
             Err(end) => return end,
         };
         sink(Heard::Everything);
         loop {
-            let gathered = match line.next().await {
-                Ok(first) => gather(&mut line, first).await,
+            let collected = match notifications.next().await {
+                Ok(first) => gather(&mut notifications, first).await,
                 Err(end) => Err(end),
             };
-            match gathered {
-                Ok(heard) => heard.into_iter().for_each(sink),
+            match collected {
+                Ok(hint) => hint.into_iter().for_each(sink),
                 Err(end) => return end,
             }
         }
     }
 }
 
-/// A message and whatever else is there already, so that a burst costs one read. What was gathered before a connection broke needs no
-/// telling: everything will be read.
-async fn gather(line: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, End> {
+/// Collects a message and all others that are already available, so that a burst costs one read. If
+/// the connection breaks, the collected hints are dropped: the reconnect reads all rows anyway.
+async fn gather(notifications: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, End> {
     let (mut ids, mut everything, mut taken) = (Vec::new(), false, 0);
     let mut message = Some(first);
-    while let Some(heard) = message {
-        match payload(&heard).filter(|payload| !is_probe(payload)) {
+    while let Some(current) = message {
+        match payload(&current).filter(|payload| !is_probe(payload)) {
             None => {}
             Some(payload) => match serde_json::from_str::<Vec<String>>(payload) {
                 Ok(more) if payload != EVERYTHING => ids.extend(more),
-                // Whatever it means, something changed.
+                // The payload is unknown, but some row has changed.
                 Ok(_) | Err(_) => everything = true,
             },
         }
@@ -101,7 +103,7 @@ async fn gather(line: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, E
         message = if taken == MAX_GATHERED {
             None
         } else {
-            line.at_hand().await?
+            notifications.at_hand().await?
         };
     }
     ids.sort_unstable();
@@ -115,7 +117,9 @@ async fn gather(line: &mut Line, first: AsyncMessage) -> Result<Option<Heard>, E
 
 fn payload(message: &AsyncMessage) -> Option<&str> {
     match message {
-        AsyncMessage::Notification(heard) if heard.channel() == CHANNEL => Some(heard.payload()),
+        AsyncMessage::Notification(notification) if notification.channel() == CHANNEL => {
+            Some(notification.payload())
+        }
         _ => None,
     }
 }

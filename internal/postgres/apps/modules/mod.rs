@@ -1,4 +1,6 @@
-//! Modules, their state, and the sessions of web users. Reads go over the pool; writes over one connection of their own, one at a time.
+//! Database access of the modules app: modules, their state, and the sessions of web users.
+//!
+//! Reads go through the pool. Writes use a dedicated connection, one statement at a time.
 
 mod ears;
 
@@ -14,17 +16,19 @@ use crate::postgres::quote::literal;
 
 pub use ears::{CHANNEL, Heard};
 
-/// Longest time that a write may take.
+/// The time limit for one write, from start to finish.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The tables and triggers; see `sql/apps/modules.sql`.
+/// The SQL that creates the tables and triggers, from `sql/apps/modules.sql`.
 pub const SCHEMA: &str = include_str!("../../../../sql/apps/modules.sql");
 
-/// Takes the triggers away again, and the mark that they are there. The tables stay, for they hold what people put there.
+/// The SQL that removes the triggers and the comment that marks them as installed. The tables stay,
+/// because they contain users' data.
 pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
     DO $$ BEGIN IF to_regclass('module_state') IS NOT NULL THEN COMMENT ON TABLE module_state IS NULL; END IF; END $$;\n";
 
-/// Whose a session is, where connect-pg-simple keeps it. `$1` is the session's id.
+/// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
+/// session id.
 pub const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
     FROM session WHERE sid = $1 AND expire > now()";
 
@@ -32,31 +36,31 @@ const COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id:
     (extract(epoch FROM coalesce(s.last_seen, m.last_seen)) * 1000)::bigint, s.telemetry::text \
     FROM modules m LEFT JOIN module_state s ON s.module_id = m.module_id::text";
 
-/// A module's row, and what was last known of it.
+/// A row of `modules` with the last known state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredModule {
-    /// Its name.
+    /// The module's id, as text.
     pub id: String,
-    /// What people call it.
+    /// The display name, if the row has one.
     pub name: Option<String>,
-    /// What it is.
+    /// The module's type (column `type`).
     pub kind: Option<String>,
-    /// Whose it is.
+    /// The id of the user that owns it.
     pub user: Option<String>,
-    /// Whether somebody has claimed it.
+    /// `true` once a user has claimed the module.
     pub claimed: bool,
-    /// When it was last seen, milliseconds since the Unix epoch.
+    /// The time of the last contact, in milliseconds since the Unix epoch.
     pub last_seen_ms: Option<i64>,
-    /// JSON text of what it last told.
+    /// The last telemetry that the device sent, as JSON text.
     pub telemetry: Option<String>,
 }
 
-/// What a device must know. Not to be printed.
+/// The secrets that a device must present. They must never be printed, hence the manual `Debug`.
 #[derive(Clone)]
 pub struct Credentials {
-    /// bcrypt.
+    /// The bcrypt hash of the device's password.
     pub password_hash: Option<String>,
-    /// Nobody's module may not connect.
+    /// `true` once a user has claimed the module. An unclaimed module may not connect.
     pub claimed: bool,
 }
 
@@ -68,36 +72,37 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Whose a session is.
+/// The user that a web session belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
-    /// The user's id.
+    /// The user's id, as text.
     pub user: String,
-    /// Whether an administrator.
+    /// `true` if the user is an administrator.
     pub is_admin: bool,
-    /// What to call them.
+    /// The user's display name, if the session has one.
     pub nickname: Option<String>,
 }
 
-/// What is to be kept of a module.
+/// The state of a module, to be written to `module_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateRow {
-    /// Which.
+    /// The id of the module.
     pub id: String,
-    /// Whether it is online.
+    /// `true` if the device is connected.
     pub online: bool,
-    /// When it was last seen, milliseconds since the Unix epoch.
+    /// The time of the last contact, in milliseconds since the Unix epoch.
     pub last_seen_ms: Option<i64>,
-    /// JSON text of what it last told.
+    /// The last telemetry that the device sent, as JSON text.
     pub telemetry: Option<String>,
 }
 
-/// See the module's documentation. Clones share the writing connection.
+/// The store of the modules app. Clones share the dedicated write connection.
 #[derive(Clone)]
 pub struct Database {
     database: crate::postgres::Database,
     session_sql: Arc<str>,
-    /// Held for the length of a statement: one at a time.
+    /// The dedicated write connection. The lock is held during a statement, so that only one runs
+    /// at a time.
     writer: Arc<Mutex<Option<Private>>>,
 }
 
@@ -108,10 +113,12 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// `session_sql`: `$1` a session's id → `user_id`, `is_admin`, `nickname`; no row for a session that has ended.
+    /// Creates the store. `session_sql` takes a session id as `$1` and returns `user_id`,
+    /// `is_admin` and `nickname`, or no row for a session that has ended.
     pub fn new(database: &crate::postgres::Database, session_sql: &str) -> Self {
         let sql = session_sql.trim().trim_end_matches(';');
-        // Whatever the columns' types are: text for ids, and all that Postgres itself takes for true.
+        // Works with any column types: ids are cast to text, and `is_admin` may be everything that
+        // PostgreSQL accepts as a boolean.
         let session_sql = format!(
             "SELECT latido_s.user_id::text, coalesce(latido_s.is_admin::text, 'false')::boolean, latido_s.nickname::text \
              FROM (\n{sql}\n) AS latido_s WHERE latido_s.user_id IS NOT NULL LIMIT 1"
@@ -123,10 +130,10 @@ impl Database {
         }
     }
 
-    /// At most `limit` modules behind that id.
+    /// Returns at most `limit` modules whose ids sort after `after`.
     ///
     /// # Errors
-    /// The database is away, or has no such tables.
+    /// Returns an error if the database is unavailable or the tables do not exist.
     pub async fn page(
         &self,
         after: Option<&str>,
@@ -145,10 +152,10 @@ impl Database {
         rows.iter().map(stored).collect()
     }
 
-    /// Those of these modules that exist.
+    /// Returns the modules with these ids, as far as they exist.
     ///
     /// # Errors
-    /// As [`Self::page`].
+    /// The same errors as [`Self::page`].
     pub async fn named(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!("SELECT {COLUMNS} WHERE m.module_id::text = ANY ($1)");
         let rows = self
@@ -158,60 +165,65 @@ impl Database {
         rows.iter().map(stored).collect()
     }
 
-    /// What a device must know to be that module.
+    /// Returns the credentials that a device needs to act as this module, or `None` if the module
+    /// does not exist.
     ///
     /// # Errors
-    /// As [`Self::page`].
+    /// The same errors as [`Self::page`].
     pub async fn credentials(&self, module: &str) -> Result<Option<Credentials>, DatabaseError> {
         const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
-        let what = "a module's credentials";
+        let label = "a module's credentials";
         let rows = self
             .database
-            .query(what, SQL, &[(&module, Type::TEXT)])
+            .query(label, SQL, &[(&module, Type::TEXT)])
             .await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
         let hash: Option<String> = row
             .try_get(0)
-            .map_err(|error| DatabaseError::of(what, &error))?;
+            .map_err(|error| DatabaseError::of(label, &error))?;
         let claimed = row
             .try_get(1)
-            .map_err(|error| DatabaseError::of(what, &error))?;
+            .map_err(|error| DatabaseError::of(label, &error))?;
         Ok(Some(Credentials {
             password_hash: hash,
             claimed,
         }))
     }
 
-    /// Whose a session is. None: it has ended, or nobody has logged in.
+    /// Returns the user of a session, or `None` if the session has ended or has no logged-in user.
     ///
     /// # Errors
-    /// The database is away, or the statement does not fit it.
+    /// Returns an error if the database is unavailable or the configured query does not fit it.
     pub async fn session(&self, id: &str) -> Result<Option<SessionRow>, DatabaseError> {
-        let what = "the session's statement";
+        let label = "the session's statement";
         let rows = self
             .database
-            .query(what, &self.session_sql, &[(&id, Type::TEXT)])
+            .query(label, &self.session_sql, &[(&id, Type::TEXT)])
             .await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let of = |error| DatabaseError::of(what, &error);
-        let (user, is_admin) = (row.try_get(0).map_err(of)?, row.try_get(1).map_err(of)?);
+        let to_error = |error| DatabaseError::of(label, &error);
+        let (user, is_admin) = (
+            row.try_get(0).map_err(to_error)?,
+            row.try_get(1).map_err(to_error)?,
+        );
         Ok(Some(SessionRow {
             user,
             is_admin,
-            nickname: row.try_get(2).map_err(of)?,
+            nickname: row.try_get(2).map_err(to_error)?,
         }))
     }
 
-    /// Gives an unclaimed module to a user who knows its code; whether it could. One that has no code can't be claimed.
+    /// Assigns an unclaimed module to a user who knows its code. Returns `true` if that succeeded.
+    /// A module without a code cannot be claimed.
     ///
     /// # Errors
-    /// The database is away, or the user's id does not fit the column.
+    /// Returns an error if the database is unavailable or the user's id does not fit the column.
     pub async fn claim(&self, module: &str, code: &str, user: &str) -> Result<bool, DatabaseError> {
-        // Constants, so that they take the columns' types, whatever these are.
+        // Literals instead of parameters, because literals take the type of the column.
         let sql = format!(
             "UPDATE modules SET user_id = {}, claimed = true \
              WHERE module_id = {} AND NOT coalesce(claimed, false) AND user_id IS NULL AND module_code = {}",
@@ -232,10 +244,10 @@ impl Database {
         .await
     }
 
-    /// Keeps what is known of these modules, as far as they exist.
+    /// Writes the state of these modules and skips the ones that do not exist.
     ///
     /// # Errors
-    /// The database is away, or refuses.
+    /// Returns an error if the database is unavailable or rejects the statement.
     pub async fn save(&self, states: &[StateRow]) -> Result<(), DatabaseError> {
         const SQL: &str = "WITH told AS ( \
                 SELECT t.id, t.online, to_timestamp(t.seen / 1000.0) AS seen, t.telemetry::jsonb AS telemetry \
@@ -274,10 +286,10 @@ impl Database {
         .await
     }
 
-    /// Notes that no module is online: nobody is connected to a server that has just started.
+    /// Marks all modules as offline. The server calls this at start, when no device is connected.
     ///
     /// # Errors
-    /// As [`Self::save`].
+    /// The same errors as [`Self::save`].
     pub async fn begin(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";
@@ -287,35 +299,39 @@ impl Database {
         .await
     }
 
-    /// Runs one statement on the writing connection, which is opened when needed. A connection that failed is not used again.
+    /// Runs one statement on the write connection and opens it if necessary. A connection that
+    /// failed is not used again.
     async fn write<T>(
         &self,
-        what: &str,
+        label: &str,
         work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, DatabaseError> {
         let mut writer = self.writer.lock().await;
-        let private = match writer.take().filter(|private| !private.client.is_closed()) {
-            Some(private) => private,
+        let connection = match writer
+            .take()
+            .filter(|connection| !connection.client.is_closed())
+        {
+            Some(connection) => connection,
             None => self.database.private_direct().await?,
         };
-        let result = tokio::time::timeout(WRITE_LIMIT, work(&private.client)).await;
+        let result = tokio::time::timeout(WRITE_LIMIT, work(&connection.client)).await;
         let result =
             result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
-        let answer = result.map_err(|error| DatabaseError::of(what, &error))?;
-        *writer = Some(private);
-        Ok(answer)
+        let value = result.map_err(|error| DatabaseError::of(label, &error))?;
+        *writer = Some(connection);
+        Ok(value)
     }
 }
 
 fn stored(row: &tokio_postgres::Row) -> Result<StoredModule, DatabaseError> {
-    let of = |error| DatabaseError::of("the list of modules", &error);
+    let to_error = |error| DatabaseError::of("the list of modules", &error);
     Ok(StoredModule {
-        id: row.try_get(0).map_err(of)?,
-        name: row.try_get(1).map_err(of)?,
-        kind: row.try_get(2).map_err(of)?,
-        user: row.try_get(3).map_err(of)?,
-        claimed: row.try_get(4).map_err(of)?,
-        last_seen_ms: row.try_get(5).map_err(of)?,
-        telemetry: row.try_get(6).map_err(of)?,
+        id: row.try_get(0).map_err(to_error)?,
+        name: row.try_get(1).map_err(to_error)?,
+        kind: row.try_get(2).map_err(to_error)?,
+        user: row.try_get(3).map_err(to_error)?,
+        claimed: row.try_get(4).map_err(to_error)?,
+        last_seen_ms: row.try_get(5).map_err(to_error)?,
+        telemetry: row.try_get(6).map_err(to_error)?,
     })
 }
