@@ -1,4 +1,4 @@
-//! The dashboard's answers, in the shapes of both generations.
+//! The JSON responses of the dashboard, in the shapes of both versions.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,22 +14,22 @@ use crate::apps::gateway::words::{self, iso};
 use crate::hub::exchange::{ConnId, TopicName};
 use crate::operations::{VERSION, memory_bytes};
 
-/// Rooms that are named as the most active.
+/// The number of rooms listed as the most active ones.
 const MOST_ACTIVE: usize = 5;
-/// Who said nothing for so long counts as inactive, in microseconds.
+/// The inactivity after which a client counts as inactive, in microseconds (30 minutes).
 const INACTIVE_US: i64 = 30 * 60 * 1_000_000;
 
-/// A socket with its rooms.
+/// A connected socket with its rooms.
 pub(super) struct Row {
     pub(super) id: ConnId,
     pub(super) client: Client,
-    /// Those that have names of the wire, sorted.
+    /// The names of its public rooms, sorted.
     rooms: Vec<String>,
-    /// When it last said something, or something was said to its rooms.
+    /// The time of the last event from the socket or to one of its rooms.
     pub(super) active: Timestamp,
 }
 
-/// A room with who is there.
+/// A public room with its connected sockets.
 struct Room {
     name: String,
     since: Timestamp,
@@ -37,7 +37,7 @@ struct Room {
     clients: Vec<String>,
 }
 
-/// Rooms of ours are nobody's business.
+/// Returns `false` for internal rooms, whose names start with `#`.
 fn is_public(name: &str) -> bool {
     !name.starts_with('#')
 }
@@ -46,9 +46,9 @@ fn at(us: i64) -> Timestamp {
     Timestamp::from_microsecond(us).unwrap_or_default()
 }
 
-/// Every socket and every room, as they are now.
-fn survey(hall: &Hall) -> (Vec<Row>, Vec<Room>) {
-    let topics = hall.exchange.topics();
+/// Collects all sockets and all public rooms that have members, as they are now.
+fn survey(service: &Hall) -> (Vec<Row>, Vec<Room>) {
+    let topics = service.exchange.topics();
     let mut rooms: HashMap<_, _> = topics
         .iter()
         .filter(|topic| is_public(topic.name.as_str()))
@@ -62,9 +62,9 @@ fn survey(hall: &Hall) -> (Vec<Row>, Vec<Room>) {
             (topic.name.clone(), room)
         })
         .collect();
-    let mut clients = hall.everybody();
+    let mut clients = service.everybody();
     let mut rows = Vec::with_capacity(clients.len());
-    for connection in hall.exchange.connections() {
+    for connection in service.exchange.connections() {
         let Some(client) = clients.remove(&connection.id) else {
             continue;
         };
@@ -93,17 +93,17 @@ fn survey(hall: &Hall) -> (Vec<Row>, Vec<Room>) {
     (rows, rooms)
 }
 
-/// Every socket.
-pub(super) fn rows(hall: &Hall) -> Vec<Row> {
-    survey(hall).0
+/// Returns all connected sockets with their rooms.
+pub(super) fn rows(service: &Hall) -> Vec<Row> {
+    survey(service).0
 }
 
-pub(super) fn clients(hall: &Hall) -> Vec<Value> {
-    let now = hall.clock.now();
+pub(super) fn clients(service: &Hall) -> Vec<Value> {
+    let now = service.clock.now();
     let row = |row: Row| {
         json!({
-            "userId": row.client.who.as_ref().map(|who| &*who.id),
-            "role": row.client.who.as_ref().map(|who| who.role.as_str()),
+            "userId": row.client.who.as_ref().map(|user| &*user.id),
+            "role": row.client.who.as_ref().map(|user| user.role.as_str()),
             "socketId": &*row.client.socket_id,
             "connectedAt": iso(row.client.since),
             "lastActivity": iso(row.active),
@@ -111,14 +111,14 @@ pub(super) fn clients(hall: &Hall) -> Vec<Value> {
             "isActive": is_active(row.active, now),
         })
     };
-    rows(hall).into_iter().map(row).collect()
+    rows(service).into_iter().map(row).collect()
 }
 
 fn is_active(active: Timestamp, now: Timestamp) -> bool {
     now.as_microsecond() - active.as_microsecond() < INACTIVE_US
 }
 
-pub(super) fn rooms(hall: &Hall) -> Vec<Value> {
+pub(super) fn rooms(service: &Hall) -> Vec<Value> {
     let row = |room: Room| {
         json!({
             "name": room.name,
@@ -129,29 +129,34 @@ pub(super) fn rooms(hall: &Hall) -> Vec<Value> {
             "metadata": {},
         })
     };
-    survey(hall).1.into_iter().map(row).collect()
+    survey(service).1.into_iter().map(row).collect()
 }
 
-pub(super) fn metrics(hall: &Hall) -> Value {
+pub(super) fn metrics(service: &Hall) -> Value {
     json!({
-        "totalConnections": hall.counts.connections.load(Ordering::Relaxed),
-        "activeConnections": hall.exchange.totals().connections,
-        "eventsEmitted": hall.counts.emitted.load(Ordering::Relaxed),
-        "roomsCreated": hall.counts.rooms.load(Ordering::Relaxed),
-        "lastUpdated": iso(hall.clock.now()),
+        "totalConnections": service.counts.connections.load(Ordering::Relaxed),
+        "activeConnections": service.exchange.totals().connections,
+        "eventsEmitted": service.counts.emitted.load(Ordering::Relaxed),
+        "roomsCreated": service.counts.rooms.load(Ordering::Relaxed),
+        "lastUpdated": iso(service.clock.now()),
     })
 }
 
-/// All of it in sums.
-pub(super) fn overview(hall: &Hall) -> Value {
-    let (rows, rooms) = survey(hall);
-    let now = hall.clock.now();
+/// Returns totals over all sockets and rooms.
+pub(super) fn overview(service: &Hall) -> Value {
+    let (rows, rooms) = survey(service);
+    let now = service.clock.now();
     let of_role = |role| {
         rows.iter()
-            .filter(|row| row.client.who.as_ref().is_some_and(|who| who.role == role))
+            .filter(|row| {
+                row.client
+                    .who
+                    .as_ref()
+                    .is_some_and(|user| user.role == role)
+            })
             .count()
     };
-    // Not `sum`, which is -0.0 of nothing.
+    // Not `sum()`, which returns -0.0 for an empty iterator.
     let minutes = rows
         .iter()
         .map(|row| now.duration_since(row.client.since).as_secs_f64() / 60.0)
@@ -160,14 +165,14 @@ pub(super) fn overview(hall: &Hall) -> Value {
         .iter()
         .filter(|row| !is_active(row.active, now))
         .count();
-    let seats: usize = rooms.iter().map(|room| room.clients.len()).sum();
+    let memberships: usize = rooms.iter().map(|room| room.clients.len()).sum();
     let mean = |sum: f64, count: usize| (sum / count.max(1) as f64 * 100.0).round() / 100.0;
     let most_active = rooms
         .iter()
         .take(MOST_ACTIVE)
         .map(|room| json!({"name": room.name, "clients": room.clients.len(), "lastActivity": iso(room.active)}));
     json!({
-        "metrics": metrics(hall),
+        "metrics": metrics(service),
         "clients": {
             "total": rows.len(),
             "byRole": {
@@ -178,43 +183,44 @@ pub(super) fn overview(hall: &Hall) -> Value {
         },
         "rooms": {
             "total": rooms.len(),
-            "totalClients": seats,
-            "averageClientsPerRoom": mean(seats as f64, rooms.len()),
+            "totalClients": memberships,
+            "averageClientsPerRoom": mean(memberships as f64, rooms.len()),
             "mostActiveRooms": most_active.collect::<Vec<_>>(),
         },
-        "system": system(hall),
+        "system": system(service),
     })
 }
 
-/// There is one memory, not a heap in it; and the version is ours.
-fn system(hall: &Hall) -> Value {
+/// Returns process information in the shape of the former Node server. There is no separate heap,
+/// so each memory field repeats the resident size; the version is this server's.
+fn system(service: &Hall) -> Value {
     let memory = memory_bytes();
     json!({
-        "uptime": hall.started.elapsed().as_secs(),
+        "uptime": service.started.elapsed().as_secs(),
         "memoryUsage": {"rss": memory, "heapTotal": memory, "heapUsed": memory, "external": 0},
         "nodeVersion": format!("latido {VERSION}"),
     })
 }
 
-/// The shorter one, for sockets of the second generation.
-pub(super) fn summary(hall: &Hall) -> Value {
-    let mut overview = overview(hall);
+/// Returns the shorter overview that sockets request with `get_dashboard_summary`.
+pub(super) fn summary(service: &Hall) -> Value {
+    let mut overview = overview(service);
     let rooms = json!({"total": overview["rooms"]["total"], "totalClients": overview["rooms"]["totalClients"]});
     let system = json!({"uptime": overview["system"]["uptime"], "nodeVersion": overview["system"]["nodeVersion"]});
     json!({"metrics": overview["metrics"].take(), "clients": overview["clients"].take(), "rooms": rooms, "system": system})
 }
 
-pub(super) fn stats(hall: &Hall) -> Value {
+pub(super) fn stats(service: &Hall) -> Value {
     json!({
-        "timestamp": iso(hall.clock.now()),
-        "activeConnections": hall.exchange.totals().connections,
-        "totalRooms": survey(hall).1.len(),
-        "eventsPerMinute": hall.counts.minute.sum(hall.clock.unix_s()),
+        "timestamp": iso(service.clock.now()),
+        "activeConnections": service.exchange.totals().connections,
+        "totalRooms": survey(service).1.len(),
+        "eventsPerMinute": service.counts.minute.sum(service.clock.unix_s()),
         "systemLoad": load(),
     })
 }
 
-/// The machine's load over the last minute.
+/// Returns the machine's load average over the last minute. Returns `None` without `/proc/loadavg`.
 fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg")
         .ok()?
@@ -224,9 +230,9 @@ fn load() -> Option<f64> {
         .ok()
 }
 
-/// The newest first, as the second generation tells them.
-pub(super) fn recent(hall: &Hall, limit: usize) -> Vec<Value> {
-    let events = hall.exchange.recent(&TopicName::new(HISTORY), limit);
+/// Returns up to `limit` recent events, newest first, in the version 2 shape.
+pub(super) fn recent(service: &Hall, limit: usize) -> Vec<Value> {
+    let events = service.exchange.recent(&TopicName::new(HISTORY), limit);
     events
         .iter()
         .filter_map(|event| words::entry(event))
@@ -234,14 +240,18 @@ pub(super) fn recent(hall: &Hall, limit: usize) -> Vec<Value> {
         .collect()
 }
 
-/// The same as the first one does.
-pub(super) fn events(hall: &Hall) -> Value {
+/// Returns the recent events and the total count in the version 1 shape.
+pub(super) fn events(service: &Hall) -> Value {
     let line = |mut entry: Value| json!({"type": entry["type"], "timestamp": entry["timestamp"], "data": entry["payload"].take()});
-    let events: Vec<_> = recent(hall, HISTORY_LENGTH).into_iter().map(line).collect();
-    json!({"recentEvents": events, "totalEvents": hall.counts.published.load(Ordering::Relaxed)})
+    let events: Vec<_> = recent(service, HISTORY_LENGTH)
+        .into_iter()
+        .map(line)
+        .collect();
+    json!({"recentEvents": events, "totalEvents": service.counts.published.load(Ordering::Relaxed)})
 }
 
-/// None: the API is not asked, since clients are trusted.
+/// Returns the API's status. A `state` of `None` means that the API is never asked because clients
+/// are trusted.
 pub(super) fn api_status(state: Option<ApiState>, now: Timestamp) -> Value {
     match state {
         None => {

@@ -1,10 +1,11 @@
-//! What happens in the business: its names in both vocabularies, whom it concerns, and who may say it. Pure.
+//! Business events: their names in both versions, the rooms that they concern, and the roles that
+//! may publish them. Pure.
 
 use serde_json::{Map, Value};
 
 use crate::apps::gateway::who::{Role, Who, id_text, personal};
 
-/// Ids in both spellings: the Django API writes the second.
+/// The id fields in both spellings. The Django API writes the second one.
 const IDS: [(&str, &str); 4] = [
     ("clienteId", "cliente_id"),
     ("proveedorId", "proveedor_id"),
@@ -12,22 +13,22 @@ const IDS: [(&str, &str); 4] = [
     ("reservaId", "reserva_id"),
 ];
 
-/// A kind of event.
+/// A type of business event with its routing rules.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// Its names, in either generation.
+    /// The published names of this type, in either version. The oldest version 1 name comes first.
     pub(super) names: &'static [&'static str],
-    /// The names under which the second generation tells everybody.
+    /// The names that all version 2 clients receive.
     pub(super) second: &'static [&'static str],
-    /// And those of one role alone, under which name.
+    /// The additional name that only one role of version 2 receives.
     pub(super) second_role: Option<(Role, &'static str)>,
-    /// Whose personal rooms of the first generation it goes to, by the ids in the payload.
+    /// The roles whose personal rooms of version 1 receive it, by the ids in the payload.
     pub(super) first: &'static [Role],
-    /// Which role's client may say it; None: the API alone.
+    /// The role whose clients may publish it. `None` if only the API may.
     pub(super) by: Option<Role>,
 }
 
-/// Every kind that has a rule; whatever else is published is told under its own name.
+/// All types with a rule. Any other event is published under its own name.
 const KINDS: &[Kind] = &[
     Kind {
         names: &["reservation_created", "reserva:creada"],
@@ -94,7 +95,7 @@ const KINDS: &[Kind] = &[
     },
 ];
 
-/// What clients themselves may say; the rest comes from the API.
+/// The event names that clients may publish. All others come from the API.
 const SAID_BY_CLIENTS: [&str; 4] = [
     "reservation_created",
     "reservation_accepted",
@@ -103,19 +104,19 @@ const SAID_BY_CLIENTS: [&str; 4] = [
 ];
 
 impl Kind {
-    /// The kind of an event's name.
+    /// Returns the type with this published name.
     pub(super) fn of(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.names.contains(&name))
     }
 
-    /// The kind of an event that clients may say.
+    /// Returns the type with this name if clients may publish it.
     pub(super) fn said(name: &str) -> Option<&'static Self> {
         Self::of(name).filter(|_| SAID_BY_CLIENTS.contains(&name))
     }
 
-    /// Under which name the first generation knows it.
+    /// Returns the name that version 1 clients receive.
     pub(super) fn first_name<'a>(&self, name: &'a str) -> &'a str {
-        // Those of the second generation have a colon; the first among the names is the older one.
+        // Version 2 names contain a colon; the first entry of `names` is the version 1 name.
         if name.contains(':') {
             self.names.first().copied().unwrap_or(name)
         } else {
@@ -123,23 +124,27 @@ impl Kind {
         }
     }
 
-    /// The personal rooms that it goes to.
+    /// Returns the personal rooms of version 1 that receive the event.
     pub(super) fn rooms(&self, data: &Value) -> Vec<String> {
         let room = |role: &Role| Some(personal(*role, &party(data, *role)?));
         self.first.iter().filter_map(room).collect()
     }
 
-    /// Whether somebody may say this: in his role, with his own id in it, and to somebody. An administrator may say all.
-    pub(super) fn may_say(&self, who: &Who, data: &Value) -> Result<(), Unsaid> {
+    /// Checks that a user may publish this event: the role fits, the payload has the user's own id,
+    /// and it names a recipient. An administrator may publish any event.
+    ///
+    /// # Errors
+    /// Returns the reason if the event is refused.
+    pub(super) fn may_say(&self, user: &Who, data: &Value) -> Result<(), Unsaid> {
         if !data.is_object() || self.rooms(data).is_empty() {
             return Err(Unsaid::Data);
         }
-        if who.role == Role::Admin {
+        if user.role == Role::Admin {
             return Ok(());
         }
-        let is_his =
-            self.by == Some(who.role) && party(data, who.role).as_deref() == Some(&*who.id);
-        if is_his {
+        let is_own =
+            self.by == Some(user.role) && party(data, user.role).as_deref() == Some(&*user.id);
+        if is_own {
             Ok(())
         } else {
             Err(Unsaid::Forbidden)
@@ -147,16 +152,17 @@ impl Kind {
     }
 }
 
-/// Why a client's event goes nowhere.
+/// The reason for refusing an event that a client publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsaid {
-    /// It lacks whom it concerns.
+    /// The payload names no recipient.
     Data,
-    /// It is not his to say.
+    /// The event does not belong to the user or to the user's role.
     Forbidden,
 }
 
-/// The id of a party in a payload. Two spellings that contradict each other name nobody.
+/// Returns the id of a party in a payload. Returns `None` if the two spellings contradict each
+/// other.
 fn party(data: &Value, role: Role) -> Option<String> {
     let (camel, snake) = match role {
         Role::Cliente => IDS[0],
@@ -171,20 +177,20 @@ fn party(data: &Value, role: Role) -> Option<String> {
     }
 }
 
-/// A payload with every id in both spellings.
+/// Returns the payload with every id in both spellings.
 pub(super) fn spelled_out(data: &Value) -> Value {
     let Value::Object(fields) = data else {
         return data.clone();
     };
     let mut fields: Map<_, _> = fields.clone();
     for (camel, snake) in IDS {
-        for (have, want) in [(camel, snake), (snake, camel)] {
+        for (present, missing) in [(camel, snake), (snake, camel)] {
             if let Some(id) = fields
-                .get(have)
-                .filter(|_| !fields.contains_key(want))
+                .get(present)
+                .filter(|_| !fields.contains_key(missing))
                 .cloned()
             {
-                fields.insert(want.to_owned(), id);
+                fields.insert(missing.to_owned(), id);
             }
         }
     }
@@ -198,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_has_one_kind() {
+    fn every_name_has_one_type() {
         let mut names: Vec<_> = KINDS.iter().flat_map(|kind| kind.names).collect();
         let count = names.len();
         names.sort_unstable();
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_generation_keeps_its_names() {
+    fn version_1_names_are_kept() {
         for (name, expected) in [
             ("reserva:creada", "reservation_created"),
             ("reservation_updated", "reservation_updated"),
@@ -226,51 +232,54 @@ mod tests {
     }
 
     #[test]
-    fn who_may_say_what() {
-        let who = |role, id: &str| Who {
+    fn users_publish_only_their_own_events() {
+        let user = |role, id: &str| Who {
             id: id.into(),
             role,
         };
         let data = json!({"clienteId": 7, "proveedorId": "9"});
-        let say = |name, role, id| Kind::said(name).unwrap().may_say(&who(role, id), &data);
+        let publish = |name, role, id| Kind::said(name).unwrap().may_say(&user(role, id), &data);
         for name in ["reservation_created", "payment_created", "comment_created"] {
-            assert_eq!(say(name, Role::Cliente, "7"), Ok(()), "{name}");
+            assert_eq!(publish(name, Role::Cliente, "7"), Ok(()), "{name}");
             assert_eq!(
-                say(name, Role::Cliente, "8"),
+                publish(name, Role::Cliente, "8"),
                 Err(Unsaid::Forbidden),
                 "{name}"
             );
             assert_eq!(
-                say(name, Role::Proveedor, "9"),
+                publish(name, Role::Proveedor, "9"),
                 Err(Unsaid::Forbidden),
                 "{name}"
             );
-            assert_eq!(say(name, Role::Admin, "1"), Ok(()), "{name}");
+            assert_eq!(publish(name, Role::Admin, "1"), Ok(()), "{name}");
         }
-        assert_eq!(say("reservation_accepted", Role::Proveedor, "9"), Ok(()));
         assert_eq!(
-            say("reservation_accepted", Role::Proveedor, "7"),
+            publish("reservation_accepted", Role::Proveedor, "9"),
+            Ok(())
+        );
+        assert_eq!(
+            publish("reservation_accepted", Role::Proveedor, "7"),
             Err(Unsaid::Forbidden)
         );
         assert_eq!(
-            say("reservation_accepted", Role::Cliente, "7"),
+            publish("reservation_accepted", Role::Cliente, "7"),
             Err(Unsaid::Forbidden)
         );
         let created = Kind::said("reservation_created").unwrap();
-        for nobody in [
+        for without_recipient in [
             json!(null),
             json!([]),
             json!({"clienteId": 7}),
             json!({"clienteId": 7, "proveedorId": {}}),
         ] {
             assert_eq!(
-                created.may_say(&who(Role::Cliente, "7"), &nobody),
+                created.may_say(&user(Role::Cliente, "7"), &without_recipient),
                 Err(Unsaid::Data)
             );
         }
-        let two = json!({"clienteId": 7, "cliente_id": 8, "proveedorId": 9});
+        let contradictory = json!({"clienteId": 7, "cliente_id": 8, "proveedorId": 9});
         assert_eq!(
-            created.may_say(&who(Role::Cliente, "7"), &two),
+            created.may_say(&user(Role::Cliente, "7"), &contradictory),
             Err(Unsaid::Forbidden)
         );
     }

@@ -5,32 +5,34 @@ use std::time::Duration;
 
 use crate::auth::ApiKey;
 
-/// See each field.
+/// The settings of the gateway app.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The Django API, without a path: `http://localhost:8000`. None only where clients are trusted.
+    /// The Django API's address without a path, such as `http://localhost:8000`. `None` only if
+    /// clients are trusted.
     pub api_url: Option<String>,
-    /// Whether the API is asked with POST, as older ones want it.
+    /// Set if profiles are requested with POST, which older APIs require.
     pub api_posts: bool,
-    /// How long the API may take.
+    /// The time limit of one API request.
     pub api_timeout: Duration,
-    /// How long its good word about a token counts.
+    /// The time for which a token that the API accepted stays cached.
     pub api_cache: Duration,
-    /// Who may be an administrator: ids of users, since the API knows no such role.
+    /// The ids of the users who may be administrators, since the API knows no such role.
     pub admin_ids: Vec<String>,
-    /// What publishers, and readers of the dashboard, present.
+    /// The key that publishers and readers of the dashboard present.
     pub api_key: Option<ApiKey>,
-    /// Who need not, beside loopback.
+    /// The networks that need no key, in addition to loopback addresses.
     pub trusted: Vec<Network>,
-    /// Believes what clients say of themselves, except that they are administrators.
+    /// Set if the identity that a client claims is accepted unchecked, except the administrator
+    /// role.
     pub trusts_clients: bool,
-    /// From a socket's connection until it is identified.
+    /// The time limit from a socket's connection to its authentication.
     pub auth_deadline: Duration,
-    /// Refused attempts to authenticate, until a socket is ended.
+    /// The number of failed authentication attempts after which the server closes a socket.
     pub auth_attempts: u32,
-    /// A client that is inactive for so long is dismissed. None: never.
+    /// The inactivity after which the server disconnects a client. `None` disables the limit.
     pub inactive: Option<Duration>,
-    /// How often clients are looked at for that.
+    /// The interval between two checks for inactive clients.
     pub cleanup: Duration,
 }
 
@@ -53,7 +55,7 @@ impl Default for Config {
     }
 }
 
-/// Addresses with a common beginning: `10.0.0.0/8`, or one address.
+/// An IP network such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -61,31 +63,32 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads one; none if it is no network.
+    /// Parses an address with an optional prefix length. Returns `None` if the text is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text
             .split_once('/')
             .map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(most), |bits| {
-            bits.parse().ok().filter(|bits| *bits <= most)
+        let max_bits = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(max_bits), |bits| {
+            bits.parse().ok().filter(|bits| *bits <= max_bits)
         })?;
         Some(Self { address, bits })
     }
 
-    /// Whether an address is in it. An IPv4 address may be written as IPv6.
+    /// Returns `true` if the address is in this network. An IPv4-mapped IPv6 address counts as
+    /// IPv4.
     pub fn has(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+            (IpAddr::V4(network), IpAddr::V4(other)) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                ours.to_bits() & mask == theirs.to_bits() & mask
+                network.to_bits() & mask == other.to_bits() & mask
             }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+            (IpAddr::V6(network), IpAddr::V6(other)) => {
                 let mask = u128::MAX
                     .checked_shl(128 - u32::from(self.bits))
                     .unwrap_or(0);
-                ours.to_bits() & mask == theirs.to_bits() & mask
+                network.to_bits() & mask == other.to_bits() & mask
             }
             _ => false,
         }
@@ -97,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks() {
+    fn networks_match_their_addresses() {
         let has = |network: &str, address: &str| {
             Network::parse(network)
                 .unwrap()
@@ -115,8 +118,8 @@ mod tests {
                 && !has("0.0.0.0/0", "::1")
                 && !has("fd00::/8", "fe00::1")
         );
-        for no in ["", "10.0.0", "10.0.0.0/33", "::/129", "a/8", "10.0.0.0/-1"] {
-            assert_eq!(Network::parse(no), None, "{no}");
+        for invalid in ["", "10.0.0", "10.0.0.0/33", "::/129", "a/8", "10.0.0.0/-1"] {
+            assert_eq!(Network::parse(invalid), None, "{invalid}");
         }
     }
 }

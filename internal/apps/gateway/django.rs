@@ -1,4 +1,4 @@
-//! The Django API, asked who a token belongs to.
+//! A client of the Django API, which resolves a token to a user profile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use serde_json::Value;
 
 use crate::apps::gateway::who::{Role, id_text};
 
-/// Where the API tells who asks.
+/// The path at which the API returns the profile of a token's user.
 const PROFILE: &str = "api/v1/profile/";
-/// Longest profile accepted, in bytes; real ones have a few hundred.
+/// The maximum size of a profile response, in bytes. Real ones have a few hundred.
 const MAX_BYTES: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Whom a token belongs to, as the API says.
+/// The user that a token belongs to, according to the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Profile {
     pub(super) id: String,
-    /// None: neither client nor provider.
+    /// The user's role. `None` if the user is neither a client nor a provider.
     pub(super) role: Option<Role>,
 }
 
-/// The API gave no answer that counts. Never holds the token, nor the address.
+/// A failed API request, or a response that is not usable. Never contains the token or the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
     #[error("{0}")]
@@ -37,16 +37,16 @@ pub(super) enum ApiError {
     NoProfile,
 }
 
-/// Who knows tokens.
+/// A service that resolves tokens to profiles.
 pub(super) trait Profiles: Send + Sync {
-    /// Whose a token is; none if it is nobody's.
+    /// Returns the profile of the token's user. Returns `None` if the token is invalid.
     fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<Profile>, ApiError>>;
 
-    /// Whether it answers at all.
+    /// Checks that the service answers at all.
     fn probe(&self) -> BoxFuture<'static, Result<(), ApiError>>;
 }
 
-/// The API at its address.
+/// The HTTP client of the API at its configured address.
 pub(super) struct Django {
     url: Url,
     method: Method,
@@ -71,7 +71,8 @@ impl Django {
             .user_agent(concat!("latido/", env!("CARGO_PKG_VERSION")));
         let is_secure = url.scheme() == "https";
         let builder = builder.tls_backend_preconfigured(tls(is_secure)?);
-        // A neighbour is asked directly, and a token in the clear passes no stranger.
+        // A plain-HTTP API is nearby and needs no proxy; a proxy would also see tokens in clear
+        // text.
         let builder = if is_secure {
             builder
         } else {
@@ -112,7 +113,7 @@ impl Django {
     }
 }
 
-/// rustls on ring with the machine's own root certificates.
+/// Builds a rustls configuration on ring with the machine's root certificates.
 fn tls(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
@@ -129,7 +130,7 @@ fn tls(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// In a word: the crate's own sentence names the address.
+/// Returns a short reason. The crate's own error text would contain the address.
 fn reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "no answer in time"
@@ -142,18 +143,18 @@ fn reason(error: &reqwest::Error) -> &'static str {
 
 impl Profiles for Django {
     fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<Profile>, ApiError>> {
-        let asked = self.ask(Some(&token));
+        let response = self.ask(Some(&token));
         Box::pin(async move {
-            let (status, body) = asked.await?;
+            let (status, body) = response.await?;
             read(status.as_u16(), &body)
         })
     }
 
     fn probe(&self) -> BoxFuture<'static, Result<(), ApiError>> {
-        let asked = self.ask(None);
+        let response = self.ask(None);
         Box::pin(async move {
-            match asked.await? {
-                // It is there, and refuses who brings no token.
+            match response.await? {
+                // The API is up: it rejects a request without a token.
                 (status, _) if status.is_success() || status.is_client_error() => Ok(()),
                 (status, _) => Err(ApiError::Status(status.as_u16())),
             }
@@ -161,7 +162,8 @@ impl Profiles for Django {
     }
 }
 
-/// What an answer says. A refusal is one, whatever an older gateway made of a 403.
+/// Interprets a profile response. Statuses 400, 401 and 403 mean an invalid token; an older gateway
+/// treated 403 differently.
 fn read(status: u16, body: &[u8]) -> Result<Option<Profile>, ApiError> {
     match status {
         200 => {}
@@ -171,7 +173,7 @@ fn read(status: u16, body: &[u8]) -> Result<Option<Profile>, ApiError> {
     let profile: Value = serde_json::from_slice(body).map_err(|_| ApiError::NoProfile)?;
     let id = profile.get("id").or_else(|| profile.get("user")?.get("id"));
     let id = id.and_then(id_text).ok_or(ApiError::NoProfile)?;
-    // The API never says «admin»; who is one, we know ourselves.
+    // The API never returns the role «admin»; administrators come from this server's configuration.
     let role = profile
         .get("rol")
         .and_then(Value::as_str)
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_with_suspicion() {
+    fn profile_responses_are_validated() {
         let profile = |id: &str, role| {
             Ok(Some(Profile {
                 id: id.into(),

@@ -1,4 +1,5 @@
-//! Who may come in, and as whom: what the API says of a token, compared with what the client says of itself.
+//! Authenticates clients: compares the profile that the API returns for a token with the identity
+//! that the client claims.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,37 +18,38 @@ use crate::apps::gateway::who::{Role, Who};
 use crate::clock::Clock;
 use crate::drain::Drain;
 
-/// Tokens remembered.
+/// The maximum number of cached tokens, valid and rejected ones each.
 const REMEMBERED: u64 = 10_000;
-/// How long a refusal counts: whoever signs in again has another token.
+/// The time for which a rejected token stays cached. A user who signs in again has another token.
 const REFUSED: Duration = Duration::from_secs(10);
-/// Tokens that are asked about at once, and that may wait for it: a deployment's worth of clients coming back.
+/// The maximum number of concurrent API requests, and of tokens that wait for one or have one in
+/// flight: enough for all clients of a deployment that reconnect at once.
 const ASKING: usize = 32;
 const FLIGHTS: usize = 4096;
-/// Longest token, in bytes.
+/// The maximum length of a token, in bytes.
 const MAX_TOKEN: usize = 4096;
-/// How long the API's state counts before it is looked at again.
+/// The time for which the API's last known state stays valid.
 const FRESH: Duration = Duration::from_secs(5);
 
 type Key = [u8; 32];
 
-/// Why somebody stays outside.
+/// The reason for refusing a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The token is nobody's, or somebody else's.
+    /// The token is invalid, or it belongs to another user than the claim says.
     Invalid,
-    /// Nobody can tell now.
+    /// The API does not answer, so nothing is known about the token.
     Unavailable,
 }
 
-/// What a client says of itself.
+/// The identity that a client claims.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claim {
     pub(super) id: Option<String>,
     pub(super) role: Option<Role>,
 }
 
-/// The API, as far as is known.
+/// The last known state of the API.
 #[derive(Debug, Clone)]
 pub(super) struct ApiState {
     pub(super) at: Timestamp,
@@ -56,31 +58,31 @@ pub(super) struct ApiState {
     seen: Instant,
 }
 
-/// Cheap to clone; clones share everything.
+/// The gateway's authenticator. Cheap to clone; clones share all state.
 #[derive(Clone)]
 pub(super) struct Doorkeeper(Arc<Shared>);
 
 struct Shared {
-    /// None: clients are trusted.
+    /// The profile source. `None` if clients are trusted.
     api: Option<Arc<dyn Profiles>>,
     admins: HashSet<String>,
     clock: Clock,
     drain: Drain,
-    /// By the token's hash: a token itself is kept nowhere.
+    /// Profiles by the token's SHA-256 hash; the token itself is never stored.
     known: Cache<Key, Profile>,
     refused: Cache<Key, ()>,
     inner: Mutex<Inner>,
     asking: Arc<Semaphore>,
-    /// One looks at a time.
+    /// Held while one task probes the API; others wait for its result.
     probing: tokio::sync::Mutex<()>,
 }
 
-/// Short critical sections, never across an await.
+/// The locked state. Critical sections are short and never span an await.
 #[derive(Default)]
 struct Inner {
     breaker: Breaker,
     state: Option<ApiState>,
-    /// Tokens that are just asked about: whoever brings the same waits for the same answer.
+    /// Tokens with a request in flight. Further clients with the same token wait for its result.
     flights: HashMap<Key, watch::Receiver<Option<Answer>>>,
 }
 
@@ -110,7 +112,10 @@ impl Doorkeeper {
         }))
     }
 
-    /// Who a token with this claim is. May take as long as the API.
+    /// Authenticates a token and a claim. May take as long as one API request.
+    ///
+    /// # Errors
+    /// Returns an error if the token or the claim is invalid, or if the API does not answer.
     pub(super) async fn admit(&self, token: &str, claim: &Claim) -> Result<Who, Refused> {
         let profile = match &self.0.api {
             Some(api) => self.profile(api, token).await?,
@@ -143,7 +148,8 @@ impl Doorkeeper {
         }
     }
 
-    /// Joins who asks already, or asks. The question goes on whoever stops waiting for it.
+    /// Joins the request in flight for this token, or starts one. The request continues even if its
+    /// first waiter goes away.
     fn board(
         &self,
         api: &Arc<dyn Profiles>,
@@ -157,37 +163,37 @@ impl Doorkeeper {
         if inner.flights.len() >= FLIGHTS {
             return Err(Refused::Unavailable);
         }
-        let (tell, answer) = watch::channel(None);
+        let (sender, answer) = watch::channel(None);
         inner.flights.insert(key, answer.clone());
         drop(inner);
         let (this, api, token) = (self.clone(), Arc::clone(api), token.to_owned());
         self.0.drain.spawn_until_stop(async move {
-            let _turn = this.0.asking.acquire().await;
-            // Only now: while others waited, the API may have been found to be down.
+            let _permit = this.0.asking.acquire().await;
+            // Checked only after the wait: meanwhile other requests may have opened the breaker.
             let may_ask = this.lock().breaker.may_ask(Instant::now());
             let since = Instant::now();
-            let said = if may_ask {
+            let result = if may_ask {
                 this.note(since, api.profile(token).await)
             } else {
                 Err(Refused::Unavailable)
             };
-            match &said {
+            match &result {
                 Ok(profile) => this.0.known.insert(key, profile.clone()),
                 Err(Refused::Invalid) => this.0.refused.insert(key, ()),
                 Err(Refused::Unavailable) => {}
             }
             this.lock().flights.remove(&key);
-            let _ = tell.send(Some(said));
+            let _ = sender.send(Some(result));
         });
         Ok(answer)
     }
 
-    /// Notes how the API did.
-    fn note(&self, since: Instant, said: Result<Option<Profile>, ApiError>) -> Answer {
+    /// Records the outcome of an API request for the breaker and the status page.
+    fn note(&self, since: Instant, result: Result<Option<Profile>, ApiError>) -> Answer {
         let now = Instant::now();
         let mut inner = self.lock();
         let was_open = inner.breaker.is_open(now);
-        let error = said.as_ref().err().map(ToString::to_string);
+        let error = result.as_ref().err().map(ToString::to_string);
         match &error {
             None => inner.breaker.succeeded(),
             Some(_) => inner.breaker.failed(now),
@@ -206,18 +212,18 @@ impl Doorkeeper {
         {
             warn!(
                 app = "gateway",
-                error,
-                "the API does not answer; it is left alone for a while and nobody new is let in"
+                error, "the API does not answer; requests to it pause and new clients are refused"
             );
         } else if was_open && !is_open {
             info!(app = "gateway", "the API answers again");
         }
-        said.map_or(Err(Refused::Unavailable), |profile| {
+        result.map_or(Err(Refused::Unavailable), |profile| {
             profile.ok_or(Refused::Invalid)
         })
     }
 
-    /// How the API does; looked at now if nobody has lately. None: it is not asked at all.
+    /// Returns the API's state, probing it unless the last result is recent. Returns `None` if the
+    /// API is never asked.
     pub(super) async fn api_state(&self) -> Option<ApiState> {
         let api = self.0.api.as_ref()?;
         let fresh = || {
@@ -229,7 +235,7 @@ impl Doorkeeper {
         if let Some(state) = fresh() {
             return Some(state);
         }
-        let _one = self.0.probing.lock().await;
+        let _guard = self.0.probing.lock().await;
         if let Some(state) = fresh() {
             return Some(state);
         }
@@ -250,7 +256,7 @@ impl Doorkeeper {
     }
 }
 
-/// A claim is only compared with what is known.
+/// Compares a claim with the known profile. The claim grants nothing by itself.
 fn judge(profile: &Profile, claim: &Claim, admins: &HashSet<String>) -> Result<Who, Refused> {
     if claim.id.as_ref().is_some_and(|id| *id != profile.id) {
         return Err(Refused::Invalid);

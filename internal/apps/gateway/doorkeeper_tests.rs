@@ -5,7 +5,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// An API that answers what it is told, when it is told.
+/// A profile source with a fixed answer that is held back until a permit is added.
 struct Fake {
     answer: Mutex<Result<Option<Profile>, ApiError>>,
     asked: AtomicUsize,
@@ -41,7 +41,10 @@ fn claim(id: &str, role: &str) -> Claim {
     }
 }
 
-fn door(answer: Result<Option<Profile>, ApiError>, open: usize) -> (Doorkeeper, Arc<Fake>) {
+fn authenticator(
+    answer: Result<Option<Profile>, ApiError>,
+    open: usize,
+) -> (Doorkeeper, Arc<Fake>) {
     let gate = Arc::new(Semaphore::new(open));
     let fake = Arc::new(Fake {
         answer: Mutex::new(answer),
@@ -59,11 +62,11 @@ fn door(answer: Result<Option<Profile>, ApiError>, open: usize) -> (Doorkeeper, 
 }
 
 #[test]
-fn a_claim_is_only_compared() {
+fn claim_is_only_compared_with_profile() {
     let admins = HashSet::from(["1".to_owned()]);
     let cliente = profile("7", Some(Role::Cliente));
     let role =
-        |profile: &Profile, claim: &Claim| judge(profile, claim, &admins).map(|who| who.role);
+        |profile: &Profile, claim: &Claim| judge(profile, claim, &admins).map(|user| user.role);
     assert_eq!(role(&cliente, &claim("7", "cliente")), Ok(Role::Cliente));
     assert_eq!(role(&cliente, &Claim::default()), Ok(Role::Cliente));
     for wrong in [
@@ -84,38 +87,42 @@ fn a_claim_is_only_compared() {
 }
 
 #[tokio::test]
-async fn the_same_token_is_asked_about_once() {
-    let (door, fake) = door(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
+async fn same_token_is_requested_once() {
+    let (authenticator, fake) = authenticator(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
     let first = claim("7", "cliente");
-    let all = futures_util::future::join_all((0..50).map(|_| door.admit("t", &first)));
-    let (admitted, ()) = tokio::join!(all, async { fake.gate.add_permits(1) });
-    assert!(admitted.iter().all(Result::is_ok));
-    assert!(door.admit("t", &first).await.is_ok(), "from memory");
+    let all = futures_util::future::join_all((0..50).map(|_| authenticator.admit("t", &first)));
+    let (results, ()) = tokio::join!(all, async { fake.gate.add_permits(1) });
+    assert!(results.iter().all(Result::is_ok));
+    assert!(
+        authenticator.admit("t", &first).await.is_ok(),
+        "from the cache"
+    );
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
     assert_eq!(
-        door.admit("t", &claim("8", "cliente")).await,
+        authenticator.admit("t", &claim("8", "cliente")).await,
         Err(Refused::Invalid),
-        "and of another's claim it tells the same"
+        "another client's claim is still refused"
     );
 }
 
 #[tokio::test]
-async fn whoever_stops_waiting_stops_nothing() {
-    let (door, fake) = door(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
+async fn request_continues_without_its_waiter() {
+    let (authenticator, fake) = authenticator(Ok(Some(profile("7", Some(Role::Cliente)))), 0);
     let claimed = claim("7", "cliente");
-    let impatient = tokio::time::timeout(Duration::from_millis(1), door.admit("t", &claimed)).await;
+    let impatient =
+        tokio::time::timeout(Duration::from_millis(1), authenticator.admit("t", &claimed)).await;
     assert!(impatient.is_err());
     fake.gate.add_permits(1);
-    assert!(door.admit("t", &claimed).await.is_ok());
+    assert!(authenticator.admit("t", &claimed).await.is_ok());
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_refusal_is_remembered_and_a_failure_is_not() {
-    let (door, fake) = door(Ok(None), 100);
+async fn rejections_are_cached_but_failures_are_not() {
+    let (authenticator, fake) = authenticator(Ok(None), 100);
     for _ in 0..3 {
         assert_eq!(
-            door.admit("t", &Claim::default()).await,
+            authenticator.admit("t", &Claim::default()).await,
             Err(Refused::Invalid)
         );
     }
@@ -123,23 +130,25 @@ async fn a_refusal_is_remembered_and_a_failure_is_not() {
     *fake.answer.lock().unwrap() = Err(ApiError::NoProfile);
     for _ in 0..3 {
         assert_eq!(
-            door.admit("u", &Claim::default()).await,
+            authenticator.admit("u", &Claim::default()).await,
             Err(Refused::Unavailable)
         );
     }
     assert_eq!(fake.asked.load(Ordering::SeqCst), 4);
     assert_eq!(
-        door.api_state().await.unwrap().error.as_deref(),
+        authenticator.api_state().await.unwrap().error.as_deref(),
         Some("answered with something that is no profile")
     );
 }
 
 #[tokio::test]
-async fn an_api_that_is_down_is_left_alone() {
-    let (door, fake) = door(Err(ApiError::Status(500)), 1000);
+async fn requests_stop_while_api_is_down() {
+    let (authenticator, fake) = authenticator(Err(ApiError::Status(500)), 1000);
     for n in 0..20 {
         assert_eq!(
-            door.admit(&format!("t{n}"), &Claim::default()).await,
+            authenticator
+                .admit(&format!("t{n}"), &Claim::default())
+                .await,
             Err(Refused::Unavailable)
         );
     }
@@ -147,57 +156,65 @@ async fn an_api_that_is_down_is_left_alone() {
 }
 
 #[tokio::test]
-async fn questions_are_bounded() {
-    let (door, fake) = door(Ok(None), 0);
+async fn concurrent_requests_are_bounded() {
+    let (authenticator, fake) = authenticator(Ok(None), 0);
     let all = futures_util::future::join_all((0..FLIGHTS + 10).map(|n| {
-        let door = door.clone();
-        async move { door.admit(&format!("t{n}"), &Claim::default()).await }
+        let authenticator = authenticator.clone();
+        async move {
+            authenticator
+                .admit(&format!("t{n}"), &Claim::default())
+                .await
+        }
     }));
-    let looks = async {
+    let checks = async {
         tokio::task::yield_now().await;
         assert!(fake.asked.load(Ordering::SeqCst) <= ASKING);
         fake.gate.add_permits(FLIGHTS);
     };
-    let (said, ()) = tokio::join!(all, looks);
+    let (results, ()) = tokio::join!(all, checks);
     assert_eq!(
-        said.iter()
-            .filter(|said| **said == Err(Refused::Unavailable))
+        results
+            .iter()
+            .filter(|result| **result == Err(Refused::Unavailable))
             .count(),
         10
     );
     assert_eq!(
-        door.admit(&"x".repeat(MAX_TOKEN + 1), &Claim::default())
+        authenticator
+            .admit(&"x".repeat(MAX_TOKEN + 1), &Claim::default())
             .await,
         Err(Refused::Invalid)
     );
 }
 
 #[tokio::test]
-async fn trusted_clients_are_believed_but_for_the_administrators() {
+async fn trusted_clients_cannot_claim_to_be_administrators() {
     let config = Config {
         admin_ids: vec!["1".into()],
         trusts_clients: true,
         ..Config::default()
     };
-    let door = Doorkeeper::new(&config, None, &Clock::system(), &Drain::new());
+    let authenticator = Doorkeeper::new(&config, None, &Clock::system(), &Drain::new());
     assert_eq!(
-        door.admit("", &claim("7", "cliente"))
+        authenticator
+            .admit("", &claim("7", "cliente"))
             .await
-            .map(|who| who.role),
+            .map(|user| user.role),
         Ok(Role::Cliente)
     );
     assert_eq!(
-        door.admit("", &claim("7", "admin")).await,
+        authenticator.admit("", &claim("7", "admin")).await,
         Err(Refused::Invalid)
     );
     assert_eq!(
-        door.admit("", &claim("1", "admin"))
+        authenticator
+            .admit("", &claim("1", "admin"))
             .await
-            .map(|who| who.role),
+            .map(|user| user.role),
         Ok(Role::Admin)
     );
     assert_eq!(
-        door.admit("", &Claim::default()).await,
+        authenticator.admit("", &Claim::default()).await,
         Err(Refused::Invalid)
     );
 }

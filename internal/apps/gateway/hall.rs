@@ -1,4 +1,4 @@
-//! Everybody who is connected, in whatever room, and what is said there.
+//! All connected sockets, their rooms, and the events published to them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +20,12 @@ use crate::hub::exchange::{
 };
 use crate::ident::UserId;
 
-/// Events that the history keeps.
+/// The number of events that the history keeps.
 pub(super) const HISTORY_LENGTH: usize = 100;
-/// Rooms that a client may join by their names.
+/// The maximum number of rooms that one client may join by name.
 const MAX_ROOMS: usize = 100;
 
-/// Lists and counts are made from the connections themselves, so the rooms need no presence.
+/// The topic policy without presence: lists and counts come from the connections themselves.
 struct NoPresence;
 
 impl Rules for NoPresence {
@@ -38,7 +38,7 @@ impl Rules for NoPresence {
     }
 }
 
-/// A connected socket, for the dashboard.
+/// A connected socket, as the dashboard shows it.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) socket_id: Arc<str>,
@@ -47,17 +47,17 @@ pub(super) struct Client {
     pub(super) heard: Timestamp,
 }
 
-/// One a server. See the module's documentation.
+/// The gateway's room service, one per server.
 pub(super) struct Hall {
     pub(super) exchange: Arc<Exchange>,
     pub(super) clock: Clock,
     pub(super) started: Instant,
-    /// By connection. Locked for one look-up, or for a copy of it when somebody looks at the dashboard.
+    /// Sockets by connection. Locked for one look-up, or while the dashboard copies the map.
     clients: Mutex<HashMap<ConnId, Client>>,
     pub(super) counts: Counts,
 }
 
-/// Counted since the start. Relaxed: each stands for itself.
+/// Counters since the server's start. Relaxed: each is independent of the others.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) connections: AtomicU64,
@@ -87,12 +87,12 @@ impl Hall {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of every connected socket.
+    /// Returns a copy of the information about all connected sockets.
     pub(super) fn everybody(&self) -> HashMap<ConnId, Client> {
         self.clients().clone()
     }
 
-    /// A socket comes in. None: the exchange takes no more.
+    /// Connects a socket. Returns `None` if the event bus accepts no more connections.
     pub(super) fn enter(
         self: &Arc<Self>,
         generation: Generation,
@@ -128,7 +128,8 @@ impl Hall {
         Some((member, mailbox))
     }
 
-    /// Gives something to everybody in the union of these rooms, each once. False: nobody got it, since a shard is too far behind.
+    /// Sends an event to all members of the union of these rooms, once each. Returns `false` if
+    /// no member received it because a shard is too far behind.
     pub(super) fn tell(
         &self,
         rooms: impl IntoIterator<Item = impl AsRef<str>>,
@@ -137,18 +138,18 @@ impl Hall {
     ) -> bool {
         let rooms = rooms.into_iter().map(|room| TopicName::new(room.as_ref()));
         let mut publish = Publish::new(rooms, words::PACKED, packed.text());
-        if let Some(who) = from {
-            publish = publish.from(UserId::new(&who.id));
+        if let Some(user) = from {
+            publish = publish.from(UserId::new(&user.id));
         }
-        let Ok(published) = self.exchange.publish(publish) else {
+        let Ok(outcome) = self.exchange.publish(publish) else {
             return false;
         };
         self.counts
             .emitted
-            .fetch_add(published.reached as u64, Ordering::Relaxed);
+            .fetch_add(outcome.reached as u64, Ordering::Relaxed);
         self.counts
             .minute
-            .add(self.clock.unix_s(), published.reached as u64);
+            .add(self.clock.unix_s(), outcome.reached as u64);
         true
     }
 
@@ -156,7 +157,8 @@ impl Hall {
         self.tell([ADMINS], packed, None);
     }
 
-    /// Something happened in the business: told to whom it concerns. False: nobody got it.
+    /// Publishes a business event to the rooms that it concerns. Returns `false` if no client got
+    /// it.
     pub(super) fn happened(&self, name: &str, data: &Value, from: Option<&Who>) -> bool {
         let mut rooms = Kind::of(name)
             .map(|kind| kind.rooms(data))
@@ -176,7 +178,7 @@ impl Hall {
         true
     }
 
-    /// To everybody identified.
+    /// Sends a system notification to all authenticated clients.
     pub(super) fn notify_all(&self, data: &Value) -> bool {
         self.tell(
             [FIRST, SECOND],
@@ -212,14 +214,14 @@ impl Hall {
     }
 }
 
-/// A socket in the hall. It leaves when this is dropped.
+/// A socket's connection to the room service. Dropping it disconnects the socket from all rooms.
 pub(super) struct Member {
     hall: Arc<Hall>,
     id: ConnId,
     pub(super) generation: Generation,
     pub(super) socket_id: Arc<str>,
     who: Option<Who>,
-    /// Joined by name.
+    /// The rooms that the client joined by name.
     rooms: HashSet<String>,
 }
 
@@ -228,7 +230,7 @@ impl Member {
         self.who.as_ref()
     }
 
-    /// The client said something.
+    /// Records activity of the client, for the inactivity limit.
     pub(super) fn touch(&self) {
         let now = self.hall.clock.now();
         if let Some(client) = self.hall.clients().get_mut(&self.id) {
@@ -236,13 +238,14 @@ impl Member {
         }
     }
 
-    /// From now on it is somebody, or somebody else; then nothing of the rooms before stays. False: the connection has ended.
-    pub(super) fn identify(&mut self, who: Who) -> bool {
-        let joins = who.rooms(self.generation);
+    /// Sets or changes the socket's user and joins the user's rooms; earlier memberships end.
+    /// Returns `false` if the connection has ended.
+    pub(super) fn identify(&mut self, user: Who) -> bool {
+        let joins = user.rooms(self.generation);
         if self
             .hall
             .exchange
-            .identify(self.id, who.identity(), &joins)
+            .identify(self.id, user.identity(), &joins)
             .is_err()
         {
             return false;
@@ -250,23 +253,26 @@ impl Member {
         self.rooms.clear();
         self.hall.count_rooms(&joins);
         if let Some(client) = self.hall.clients().get_mut(&self.id) {
-            client.who = Some(who.clone());
+            client.who = Some(user.clone());
         }
         let notice = words::client_notice(
             "client_authenticated",
             &self.socket_id,
-            Some(&who),
+            Some(&user),
             self.hall.clock.now(),
         );
         self.hall.tell_admins(&notice);
-        self.who = Some(who);
+        self.who = Some(user);
         true
     }
 
     /// Joins a room by its name.
+    ///
+    /// # Errors
+    /// Returns the message for the client if the room is refused.
     pub(super) fn join(&mut self, room: &str) -> Result<(), &'static str> {
-        let who = self.who.as_ref().ok_or("No autenticado")?;
-        if !who.may_join(room) {
+        let user = self.who.as_ref().ok_or("No autenticado")?;
+        if !user.may_join(room) {
             return Err("Sala no permitida");
         }
         if self.rooms.len() >= MAX_ROOMS && !self.rooms.contains(room) {
@@ -285,10 +291,13 @@ impl Member {
         Ok(())
     }
 
-    /// Leaves one; it need not be there.
+    /// Leaves a room; the socket need not be a member.
+    ///
+    /// # Errors
+    /// Returns the message for the client if the room is refused.
     pub(super) fn leave(&mut self, room: &str) -> Result<(), &'static str> {
-        let who = self.who.as_ref().ok_or("No autenticado")?;
-        if !who.may_join(room) {
+        let user = self.who.as_ref().ok_or("No autenticado")?;
+        if !user.may_join(room) {
             return Err("Sala no permitida");
         }
         self.hall.exchange.leave(self.id, &TopicName::new(room));
@@ -296,14 +305,17 @@ impl Member {
         Ok(())
     }
 
-    /// Says something of the business.
+    /// Publishes a business event in the name of the client.
+    ///
+    /// # Errors
+    /// Returns the message for the client if the event is refused.
     pub(super) fn say(&self, kind: &Kind, name: &str, data: &Value) -> Result<(), &'static str> {
-        let who = self.who.as_ref().ok_or("No autenticado")?;
-        kind.may_say(who, data).map_err(|unsaid| match unsaid {
+        let user = self.who.as_ref().ok_or("No autenticado")?;
+        kind.may_say(user, data).map_err(|denied| match denied {
             Unsaid::Data => "Datos inválidos",
             Unsaid::Forbidden => "No autorizado",
         })?;
-        if self.hall.happened(name, data, Some(who)) {
+        if self.hall.happened(name, data, Some(user)) {
             Ok(())
         } else {
             Err("Servidor ocupado, intente de nuevo")
@@ -313,7 +325,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // Whoever hears of it must not find it there any more.
+        // The connection ends first, so that recipients of the event no longer find the socket.
         self.hall.exchange.disconnect(self.id);
         self.hall.clients().remove(&self.id);
         let now = self.hall.clock.now();

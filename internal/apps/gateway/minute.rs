@@ -1,10 +1,10 @@
-//! How much there was in the last minute. Pure but for its lock.
+//! A counter of the events in the last minute. Pure except for its lock.
 
 use std::sync::{Mutex, PoisonError};
 
 const SECONDS: usize = 60;
 
-/// A count a second, for a minute.
+/// One count per second, for the last 60 seconds.
 #[derive(Debug)]
 pub(super) struct Minute(Mutex<[(i64, u64); SECONDS]>);
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_is_sixty_seconds() {
+    fn sums_the_last_sixty_seconds() {
         let minute = Minute::default();
         for (at, count) in [(0, 1), (30, 2), (59, 3), (60, 4)] {
             minute.add(at, count);

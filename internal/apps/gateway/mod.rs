@@ -1,9 +1,12 @@
-//! The rooms gateway of a Django API: clients, providers and administrators in rooms, on Socket.IO; a dashboard and publishers on HTTP.
+//! The rooms gateway of a Django API: clients, providers and administrators join rooms over
+//! Socket.IO. HTTP serves a dashboard and the publishers.
 //!
-//! Two generations of clients are served, by namespace: `/` and `/ws`. Whoever a client says it is is only compared with what the API says
-//! of its token; administrators are those of our own configuration. Each thing that happens is encoded once for both generations and
-//! published once to the union of the rooms that it concerns. A client joins its own rooms, and those of services and places; it says what
-//! is its to say, with its own id in it.
+//! The namespace selects the client version: `/` is version 1 and `/ws` is version 2. The identity
+//! that a client claims is only compared with the profile that the API returns for its token;
+//! administrators come from this server's own configuration. Each event is encoded once for both
+//! versions and published once to the union of the rooms that it concerns. A client may join its
+//! own rooms and the rooms of services and locations. It may publish only the events of its role,
+//! with its own id in them.
 
 mod board;
 mod breaker;
@@ -31,12 +34,13 @@ use django::{Django, Profiles};
 use doorkeeper::Doorkeeper;
 use hall::Hall;
 
-/// What its parts share.
+/// The state that the gateway's endpoints and tasks share.
 struct Gateway {
     config: Config,
     hall: Arc<Hall>,
     door: Doorkeeper,
-    /// Somebody came since the dashboards were last told. Relaxed: a hint to one task.
+    /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
+    /// task.
     changed: AtomicBool,
 }
 
@@ -46,16 +50,16 @@ impl Gateway {
     }
 }
 
-/// Starts it.
+/// Starts the gateway app and its maintenance task.
 ///
 /// # Errors
-/// The API's address is none, or the system has no root certificates for it.
+/// Returns an error if the API's address is invalid or the system has no root certificates for it.
 pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     let api: Option<Arc<dyn Profiles>> = match &config.api_url {
         Some(_) | None if config.trusts_clients => {
             tracing::warn!(
                 app = "gateway",
-                "GATEWAY_TRUST_CLIENTS is on: whoever connects is believed to be whom it says; anybody can read and publish as anybody else"
+                "GATEWAY_TRUST_CLIENTS is on: the identity that a client claims is not checked; anybody can read and publish as anybody else"
             );
             None
         }

@@ -1,4 +1,5 @@
-//! The dashboard's addresses, and those of publishers: `/dashboard…` as the first generation knows them, `/api/dashboard…` as the second.
+//! The HTTP routes of the dashboard and of publishers: `/dashboard…` for version 1,
+//! `/api/dashboard…` for version 2.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,20 +19,21 @@ use crate::http::{Answer, Asked, Site};
 
 const BODY_LIMIT: usize = 256 * 1024;
 const PAGE: &str = include_str!("assets/dashboard.html");
-/// What a proxy adds: then the peer is the proxy, whoever asked.
+/// The headers that a proxy adds. With one of them, the peer address is the proxy's, not the
+/// client's.
 const PROXIED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
-/// See the module's documentation.
+/// The HTTP routes of the gateway.
 pub(super) struct Dashboard(pub(super) Arc<Gateway>);
 
-/// Which of the two asks: by the prefix of its addresses.
+/// The version of a request, which the prefix of its path determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     First,
     Second,
 }
 
-/// The rest of a path behind the prefix.
+/// Splits a path into the version of its prefix and the rest.
 fn place(path: &str) -> Option<(Prefix, &str)> {
     let (prefix, rest) = match path.strip_prefix("/api/dashboard") {
         Some(rest) => (Prefix::Second, rest),
@@ -52,22 +54,22 @@ impl Site for Dashboard {
         BODY_LIMIT
     }
 
-    fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        // Who may read is asked of the API if need be, which takes time.
-        if asked.method() != "POST" || self.0.is_trusted(asked) {
+    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+        // Readers may need an API request to be authorized, which `handle` does asynchronously.
+        if request.method() != "POST" || self.0.is_trusted(request) {
             Ok(())
         } else {
             Err(unauthorized())
         }
     }
 
-    fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
         let gateway = Arc::clone(&self.0);
         Box::pin(async move {
-            match (asked.path(), place(asked.path())) {
-                ("/dashboard.html", _) => page(&asked),
-                ("/api/health", _) => only("GET, HEAD", &asked, || health(&gateway)),
-                (_, Some((prefix, rest))) => gateway.dashboard(prefix, rest, &asked).await,
+            match (request.path(), place(request.path())) {
+                ("/dashboard.html", _) => page(&request),
+                ("/api/health", _) => only("GET, HEAD", &request, || health(&gateway)),
+                (_, Some((prefix, rest))) => gateway.dashboard(prefix, rest, &request).await,
                 _ => not_found(),
             }
         })
@@ -79,16 +81,17 @@ impl Site for Dashboard {
 }
 
 impl Gateway {
-    /// Whether a request needs no further proof: it has the key, or comes from where none is needed, and from no page in somebody's browser.
-    fn is_trusted(&self, asked: &Asked) -> bool {
+    /// Returns `true` if a request needs no further authorization: it has the key, or it comes
+    /// directly from a trusted address and not from a foreign page in a browser.
+    fn is_trusted(&self, request: &Asked) -> bool {
         if let Some(key) = &self.config.api_key {
-            let bearer = asked
+            let bearer = request
                 .header("authorization")
                 .and_then(|value| value.strip_prefix("Bearer "));
-            let shown = [asked.header("x-api-key"), bearer].into_iter().flatten();
-            if shown
-                .fold(subtle::Choice::from(0), |any, shown| {
-                    any | u8::from(key.matches(shown.as_bytes())).ct_eq(&1)
+            let presented = [request.header("x-api-key"), bearer].into_iter().flatten();
+            if presented
+                .fold(subtle::Choice::from(0), |any, key_text| {
+                    any | u8::from(key.matches(key_text.as_bytes())).ct_eq(&1)
                 })
                 .into()
             {
@@ -97,21 +100,22 @@ impl Gateway {
         }
         let is_direct = PROXIED
             .iter()
-            .all(|name| asked.header_bytes(name).is_none());
-        let Some(peer) = asked
+            .all(|name| request.header_bytes(name).is_none());
+        let Some(peer) = request
             .peer
-            .filter(|_| is_direct && is_no_strangers_page(asked))
+            .filter(|_| is_direct && is_no_strangers_page(request))
         else {
             return false;
         };
-        self.is_near(peer.ip(), asked)
+        self.is_near(peer.ip(), request)
     }
 
-    fn is_near(&self, address: IpAddr, asked: &Asked) -> bool {
-        // A name that leads here may be anybody's, and a browser on this machine would follow it.
-        let is_here =
-            address.to_canonical().is_loopback() && asked.header("host").is_none_or(is_plain_host);
-        is_here
+    fn is_near(&self, address: IpAddr, request: &Asked) -> bool {
+        // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
+        // would follow it; so the Host header must be a plain address or `localhost`.
+        let is_local = address.to_canonical().is_loopback()
+            && request.header("host").is_none_or(is_plain_host);
+        is_local
             || self
                 .config
                 .trusted
@@ -119,12 +123,12 @@ impl Gateway {
                 .any(|network| network.has(address))
     }
 
-    /// Whether it may read: as above, or with an administrator's token.
-    async fn may_read(&self, asked: &Asked) -> bool {
-        if self.is_trusted(asked) {
+    /// Returns `true` if a request may read: it is trusted, or it has an administrator's token.
+    async fn may_read(&self, request: &Asked) -> bool {
+        if self.is_trusted(request) {
             return true;
         }
-        let token = asked
+        let token = request
             .header("authorization")
             .and_then(|value| value.strip_prefix("Token "));
         let Some(token) = token.filter(|_| !self.config.trusts_clients) else {
@@ -137,22 +141,22 @@ impl Gateway {
         self.door
             .admit(token.trim(), &claim)
             .await
-            .is_ok_and(|who| who.role == Role::Admin)
+            .is_ok_and(|user| user.role == Role::Admin)
     }
 
-    async fn dashboard(&self, prefix: Prefix, rest: &str, asked: &Asked) -> Answer {
+    async fn dashboard(&self, prefix: Prefix, rest: &str, request: &Asked) -> Answer {
         match rest {
             "emit-event" | "notify-role" | "notify-user" | "update-dashboard" | "cleanup" => {
-                if asked.method() != "POST" {
+                if request.method() != "POST" {
                     return wrong_method("POST");
                 }
-                self.post(prefix, rest, &asked.body)
+                self.post(prefix, rest, &request.body)
             }
             "" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status" | "status" => {
-                if !matches!(asked.method(), "GET" | "HEAD") {
+                if !matches!(request.method(), "GET" | "HEAD") {
                     return wrong_method("GET, HEAD");
                 }
-                if !self.may_read(asked).await {
+                if !self.may_read(request).await {
                     return unauthorized();
                 }
                 self.show(prefix, rest).await
@@ -161,8 +165,8 @@ impl Gateway {
         }
     }
 
-    async fn show(&self, prefix: Prefix, what: &str) -> Answer {
-        let hall = &self.hall;
+    async fn show(&self, prefix: Prefix, resource: &str) -> Answer {
+        let service = &self.hall;
         let list = |name: &str, list: Vec<Value>| {
             if prefix == Prefix::First {
                 Value::from(list)
@@ -170,27 +174,30 @@ impl Gateway {
                 json!({name: list})
             }
         };
-        let body = match what {
-            "clients" => list("clients", board::clients(hall)),
-            "rooms" => list("rooms", board::rooms(hall)),
+        let body = match resource {
+            "clients" => list("clients", board::clients(service)),
+            "rooms" => list("rooms", board::rooms(service)),
             "events" if prefix == Prefix::Second => {
-                json!({"events": board::recent(hall, HISTORY_LENGTH)})
+                json!({"events": board::recent(service, HISTORY_LENGTH)})
             }
-            "events" => board::events(hall),
-            "stats" => board::stats(hall),
-            "metrics" => board::metrics(hall),
+            "events" => board::events(service),
+            "stats" => board::stats(service),
+            "metrics" => board::metrics(service),
             "api-status" | "status" => {
-                board::api_status(self.door.api_state().await, hall.clock.now())
+                board::api_status(self.door.api_state().await, service.clock.now())
             }
-            _ => board::overview(hall),
+            _ => board::overview(service),
         };
         Answer::json(200, body.to_string())
     }
 
-    fn post(&self, prefix: Prefix, what: &str, body: &[u8]) -> Answer {
-        if what == "cleanup" {
+    fn post(&self, prefix: Prefix, resource: &str, body: &[u8]) -> Answer {
+        if resource == "cleanup" {
             let dismissed = tend::clean_up(self);
-            debug!(app = "gateway", dismissed, "cleaned up, as was asked for");
+            debug!(
+                app = "gateway",
+                dismissed, "inactive clients were disconnected on request"
+            );
             return match prefix {
                 Prefix::First => Answer {
                     status: 201,
@@ -206,7 +213,7 @@ impl Gateway {
         if !body.is_object() {
             return failed(400, "expected a JSON object");
         }
-        match self.publish(what, &body) {
+        match self.publish(resource, &body) {
             Ok((true, message)) => done(prefix, message),
             Ok((false, _)) => {
                 failed(503, "the server is too busy; publish again later").with("retry-after", "1")
@@ -215,24 +222,28 @@ impl Gateway {
         }
     }
 
-    /// Whether it was published, and what to say then. An error says what was expected.
-    fn publish(&self, what: &str, body: &Value) -> Result<(bool, &'static str), &'static str> {
+    /// Publishes a request. Returns `true` with the message of the response if it was published,
+    /// `false` if the server is too busy.
+    ///
+    /// # Errors
+    /// Returns a message with the expected field.
+    fn publish(&self, resource: &str, body: &Value) -> Result<(bool, &'static str), &'static str> {
         let name = |field: &str| {
             body.get(field)
                 .and_then(Value::as_str)
                 .filter(|name| words::is_name(name))
         };
         let payload = |field: &str| body.get(field).cloned().unwrap_or_default();
-        match what {
+        match resource {
             "emit-event" => {
                 let kind = name("type").ok_or("expected type: an event's name")?;
                 let data = payload("data");
-                let told = if kind == "system_notification" {
+                let published = if kind == "system_notification" {
                     self.hall.notify_all(&data)
                 } else {
                     self.hall.happened(kind, &data, None)
                 };
-                Ok((told, "Evento emitido"))
+                Ok((published, "Evento emitido"))
             }
             "notify-role" => {
                 let role = body
@@ -270,30 +281,32 @@ impl Gateway {
     }
 }
 
-/// Pages in somebody's browser ask with that somebody's address: only our own may.
-fn is_no_strangers_page(asked: &Asked) -> bool {
-    let Some(origin) = asked.header_bytes("origin") else {
+/// Returns `true` unless a page of another origin sent the request: a browser sends such requests
+/// from its user's address.
+fn is_no_strangers_page(request: &Asked) -> bool {
+    let Some(origin) = request.header_bytes("origin") else {
         return true;
     };
-    let ours = asked.header("host").filter(|host| is_plain_host(host));
-    ours.is_some_and(|host| {
+    let own_host = request.header("host").filter(|host| is_plain_host(host));
+    own_host.is_some_and(|host| {
         origin == format!("http://{host}").as_bytes()
             || origin == format!("https://{host}").as_bytes()
     })
 }
 
-/// `localhost` or an address, with a port or without.
+/// Returns `true` for `localhost` or an IP address, with or without a port.
 fn is_plain_host(host: &str) -> bool {
-    let bare = host.parse::<std::net::SocketAddr>().is_ok()
+    let is_address = host.parse::<std::net::SocketAddr>().is_ok()
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    bare || host == "localhost"
+    is_address
+        || host == "localhost"
         || host
             .strip_prefix("localhost:")
             .is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
-fn page(asked: &Asked) -> Answer {
-    only("GET, HEAD", asked, || {
+fn page(request: &Asked) -> Answer {
+    only("GET, HEAD", request, || {
         let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
         Answer {
             status: 200,
@@ -315,8 +328,8 @@ fn health(gateway: &Gateway) -> Answer {
     )
 }
 
-fn only(methods: &'static str, asked: &Asked, answer: impl FnOnce() -> Answer) -> Answer {
-    if methods.split(", ").any(|method| method == asked.method()) {
+fn only(methods: &'static str, request: &Asked, answer: impl FnOnce() -> Answer) -> Answer {
+    if methods.split(", ").any(|method| method == request.method()) {
         answer()
     } else {
         wrong_method(methods)

@@ -17,11 +17,11 @@ const KEY: &str = "a key of the tests";
 
 fn gateway(config: Config) -> Arc<Gateway> {
     let clock = Clock::system();
-    let door = Doorkeeper::new(&config, None, &clock, &Drain::new());
+    let authenticator = Doorkeeper::new(&config, None, &clock, &Drain::new());
     Arc::new(Gateway {
         config,
         hall: Hall::new(&clock),
-        door,
+        door: authenticator,
         changed: AtomicBool::new(false),
     })
 }
@@ -33,16 +33,16 @@ fn with_key() -> Config {
     }
 }
 
-fn from(mut asked: Asked, peer: &str) -> Asked {
-    asked.peer = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
-    asked
+fn from(mut request: Asked, peer: &str) -> Asked {
+    request.peer = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
+    request
 }
 
-async fn answer(gateway: &Arc<Gateway>, asked: Asked) -> (u16, Value) {
+async fn answer(gateway: &Arc<Gateway>, request: Asked) -> (u16, Value) {
     let site = Dashboard(Arc::clone(gateway));
-    assert!(site.has(asked.path()));
-    let answer = match site.admit(&asked) {
-        Ok(()) => site.answer(asked).await,
+    assert!(site.has(request.path()));
+    let answer = match site.admit(&request) {
+        Ok(()) => site.answer(request).await,
         Err(answer) => answer,
     };
     (
@@ -62,7 +62,7 @@ async fn ask(gateway: &Arc<Gateway>, method: &str, path: &str, body: &Value) -> 
 }
 
 #[tokio::test]
-async fn publishing_is_answered_by_the_prefix() {
+async fn publish_status_depends_on_the_prefix() {
     let gateway = gateway(with_key());
     for (path, body) in [
         (
@@ -88,12 +88,12 @@ async fn publishing_is_answered_by_the_prefix() {
             format!("/api/dashboard/{path}"),
         );
         assert_eq!(ask(&gateway, "POST", &first, &body).await.0, 200, "{path}");
-        let (status, said) = ask(&gateway, "POST", &second, &body).await;
+        let (status, response) = ask(&gateway, "POST", &second, &body).await;
         assert_eq!(
             (
                 status,
-                said["success"].as_bool(),
-                said["message"].is_string()
+                response["success"].as_bool(),
+                response["message"].is_string()
             ),
             (202, Some(true), true)
         );
@@ -136,7 +136,7 @@ async fn publishing_is_answered_by_the_prefix() {
 }
 
 #[tokio::test]
-async fn the_dashboards_shapes() {
+async fn dashboard_responses_have_the_contract_fields() {
     let gateway = gateway(with_key());
     let (_, empty) = ask(&gateway, "GET", "/dashboard", &json!(null)).await;
     assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
@@ -193,7 +193,7 @@ async fn the_dashboards_shapes() {
     assert_eq!(
         clients[0]["rooms"],
         json!(["all_clientes", "cliente_7", "service_5"]),
-        "and none of ours"
+        "internal rooms are not listed"
     );
     assert_eq!(
         (&clients[0]["userId"], &clients[0]["isActive"]),
@@ -246,7 +246,7 @@ async fn the_dashboards_shapes() {
 }
 
 #[tokio::test]
-async fn pages_of_strangers_are_not_this_machine() {
+async fn requests_of_foreign_pages_are_refused() {
     let gateway = gateway(with_key());
     for (host, origin, allowed) in [
         ("localhost:4000", None, true),
@@ -258,19 +258,19 @@ async fn pages_of_strangers_are_not_this_machine() {
         ("localhost.example", None, false),
         ("localhost:4000", Some("null"), false),
     ] {
-        let asked = Asked::new("POST", "/dashboard/emit-event")
+        let request = Asked::new("POST", "/dashboard/emit-event")
             .with_body(json!({"type": "a"}).to_string())
             .with_header("host", host);
-        let asked = origin
-            .iter()
-            .fold(asked, |asked, origin| asked.with_header("origin", origin));
-        let (status, _) = answer(&gateway, from(asked, "127.0.0.1")).await;
+        let request = origin.iter().fold(request, |request, origin| {
+            request.with_header("origin", origin)
+        });
+        let (status, _) = answer(&gateway, from(request, "127.0.0.1")).await;
         assert_eq!(status, if allowed { 200 } else { 401 }, "{host} {origin:?}");
     }
 }
 
 #[tokio::test]
-async fn who_may_ask() {
+async fn requests_need_a_key_or_a_trusted_address() {
     let open = gateway(Config {
         trusted: vec![Network::parse("10.0.0.0/8").unwrap()],
         ..with_key()
@@ -294,23 +294,24 @@ async fn who_may_ask() {
         ("127.0.0.1", Some(("x-forwarded-for", "8.8.8.8")), false),
         ("127.0.0.1", Some(("origin", "https://evil.example")), false),
     ] {
-        for asked in [post(), get()] {
-            let asked = header
-                .iter()
-                .fold(asked, |asked, (name, value)| asked.with_header(name, value));
-            let (status, _) = answer(&open, from(asked, peer)).await;
+        for request in [post(), get()] {
+            let request = header.iter().fold(request, |request, (name, value)| {
+                request.with_header(name, value)
+            });
+            let (status, _) = answer(&open, from(request, peer)).await;
             assert_eq!(status, if allowed { 200 } else { 401 }, "{peer} {header:?}");
         }
     }
     let (status, _) = answer(&open, post()).await;
-    assert_eq!(status, 401, "nobody knows from where");
+    assert_eq!(status, 401, "the peer address is unknown");
 }
 
-/// Activity is a word of one's own or one's room's news, and who has neither for an hour is let go, by itself as by the dashboard's button.
+/// A client's own event or an event in one of its rooms counts as activity. Without either for an
+/// hour, the periodic check and the dashboard's button both disconnect the client.
 #[tokio::test]
-async fn who_is_inactive_for_an_hour_is_let_go_and_told() {
+async fn client_inactive_for_an_hour_is_disconnected() {
     let gateway = gateway(with_key());
-    let enter = |id: &str, socket| {
+    let connect = |id: &str, socket| {
         let (mut member, mailbox) = gateway.hall.enter(Generation::First, socket).unwrap();
         member.identify(Who {
             id: id.into(),
@@ -318,7 +319,7 @@ async fn who_is_inactive_for_an_hour_is_let_go_and_told() {
         });
         (member, mailbox)
     };
-    let ((_silent, mut left), (busy, mut stays)) = (enter("7", "a"), enter("8", "b"));
+    let ((_silent, mut left), (busy, mut stays)) = (connect("7", "a"), connect("8", "b"));
     while left.try_recv().is_some() || stays.try_recv().is_some() {}
     assert_eq!(clean_up(&gateway), 0);
     let clock = &gateway.hall.clock;

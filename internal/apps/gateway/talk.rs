@@ -1,4 +1,4 @@
-//! One socket's conversation.
+//! The Socket.IO events of one gateway socket.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::apps::gateway::{Gateway, words};
 use crate::hub::exchange::{Event, Mailbox};
 use crate::socketio::{Args, Dialect, Emit, Heard, Link, Talk};
 
-/// The events that are this app's, apart from the business ones.
+/// The events that this app handles, apart from the business events.
 const OWN: [&str; 6] = [
     "authenticate",
     "join_room",
@@ -25,10 +25,10 @@ const OWN: [&str; 6] = [
     "get_dashboard_summary",
     "get_recent_events",
 ];
-/// How many events are told unless the client says otherwise.
+/// The number of events that `get_recent_events` returns if the client sets no limit.
 const RECENT: u64 = 50;
 
-/// Both generations, on their namespaces.
+/// The Socket.IO app of both client versions, one namespace each.
 pub(super) struct Gatekeeper(pub(super) Arc<Gateway>);
 
 impl Dialect for Gatekeeper {
@@ -40,20 +40,20 @@ impl Dialect for Gatekeeper {
         OWN.contains(&event) || Kind::of(event).is_some()
     }
 
-    fn connect(&self, link: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+    fn connect(&self, handle: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
         let (member, mailbox) = self
             .0
             .hall
-            .enter(Generation::of(link.namespace()), &link.id())?;
+            .enter(Generation::of(handle.namespace()), &handle.id())?;
         let deadline = Some(Instant::now() + self.0.config.auth_deadline);
-        let visit = Visit {
+        let socket = Visit {
             gateway: Arc::clone(&self.0),
-            link: link.clone(),
+            link: handle.clone(),
             member,
             deadline,
             refused: 0,
         };
-        Some((Box::new(visit), mailbox))
+        Some((Box::new(socket), mailbox))
     }
 
     fn write(&self, namespace: &str, event: &Event) -> Vec<Emit> {
@@ -65,13 +65,13 @@ struct Visit {
     gateway: Arc<Gateway>,
     link: Link,
     member: Member,
-    /// Until it is identified.
+    /// The instant at which an unauthenticated socket is closed; `None` once it is authenticated.
     deadline: Option<Instant>,
-    /// Attempts to authenticate that came to nothing.
+    /// The number of failed authentication attempts since the last success.
     refused: u32,
 }
 
-/// An answer: an event and its payload.
+/// A reply: an event name and its payload.
 type Reply = Option<(&'static str, Value)>;
 
 fn error(message: &str) -> Reply {
@@ -79,10 +79,10 @@ fn error(message: &str) -> Reply {
 }
 
 impl Talk for Visit {
-    fn hear<'a>(&'a mut self, heard: Heard) -> BoxFuture<'a, ()> {
+    fn hear<'a>(&'a mut self, received: Heard) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             self.member.touch();
-            let Heard { event, args, ack } = heard;
+            let Heard { event, args, ack } = received;
             let argument = args.values.first().cloned().unwrap_or_default();
             let reply = if !args.attachments.is_empty() {
                 error("No se aceptan datos binarios")
@@ -98,7 +98,7 @@ impl Talk for Visit {
                 ack.send(&Args::new(reply.map(|(_, payload)| payload)));
             }
             if self.refused >= self.gateway.config.auth_attempts {
-                debug!(app = "gateway", peer = ?self.link.peer(), "a client was refused too often");
+                debug!(app = "gateway", peer = ?self.link.peer(), "a client failed to authenticate too often");
                 self.link.disconnect();
             }
         })
@@ -127,29 +127,29 @@ impl Visit {
             id: user_id.as_ref().and_then(id_text),
             role: claimed_role.and_then(Role::parse),
         };
-        let is_odd = user_id.is_some() != claim.id.is_some()
+        let is_malformed = user_id.is_some() != claim.id.is_some()
             || claimed_role.is_some() != claim.role.is_some();
-        let admitted = match text("token").unwrap_or_default() {
-            _ if is_odd => Err(Refused::Invalid),
+        let authenticated = match text("token").unwrap_or_default() {
+            _ if is_malformed => Err(Refused::Invalid),
             token => self.gateway.door.admit(token, &claim).await,
         };
-        let who = match admitted {
-            Ok(who) => who,
-            Err(refused) => {
+        let user = match authenticated {
+            Ok(user) => user,
+            Err(error) => {
                 self.refused += 1;
-                let message = match refused {
+                let message = match error {
                     Refused::Invalid => "Token inválido",
                     Refused::Unavailable => "Error en autenticación",
                 };
                 return Some(("auth_error", words::said(message)));
             }
         };
-        // The id goes back as it came.
-        let (id, role) = (user_id.unwrap_or_else(|| json!(&*who.id)), who.role);
+        // The reply repeats the id in the form in which the client sent it.
+        let (id, role) = (user_id.unwrap_or_else(|| json!(&*user.id)), user.role);
         let answer = words::auth_success(&id, role, &self.member.socket_id);
-        // Before anything that its rooms will hear.
+        // Sent before any event of the rooms that the socket is about to join.
         self.link.emit("auth_success", &answer);
-        if !self.member.identify(who) {
+        if !self.member.identify(user) {
             return None;
         }
         self.deadline = None;
@@ -195,12 +195,13 @@ impl Visit {
         }
     }
 
-    /// Either key is good, and the answer has the same. Who leaves in the second generation gets none.
+    /// Joins or leaves a room. Both keys are accepted, and the reply repeats the one that was used.
+    /// A version 2 client that leaves with the key `room` gets no reply.
     fn change_room(&mut self, argument: &Value, joins: bool) -> Reply {
-        let named = ["roomName", "room"]
+        let given = ["roomName", "room"]
             .into_iter()
             .find_map(|key| Some((key, argument.get(key)?.as_str()?)));
-        let Some((key, room)) = named else {
+        let Some((key, room)) = given else {
             return error("Sala inválida");
         };
         let changed = if joins {

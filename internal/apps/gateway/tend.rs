@@ -1,4 +1,5 @@
-//! What is done from time to time: inactive clients are let go, and the dashboards are told that something changed.
+//! The gateway's periodic task: it disconnects inactive clients and publishes changed dashboard
+//! metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +11,11 @@ use tracing::info;
 use crate::apps::gateway::who::SECOND;
 use crate::apps::gateway::{Gateway, board, words};
 
-/// At most this often, however many clients come: everybody is told each time.
+/// The minimum interval between two metrics broadcasts, which reach every client each time, however
+/// many clients connect.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs as long as the server.
+/// Runs the periodic task for as long as the server runs.
 pub(super) async fn tend(gateway: Arc<Gateway>) {
     let mut ticks = interval(TELL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,13 +32,17 @@ pub(super) async fn tend(gateway: Arc<Gateway>) {
             cleaned = Instant::now();
             let dismissed = clean_up(&gateway);
             if dismissed > 0 {
-                info!(app = "gateway", dismissed, "inactive clients were let go");
+                info!(
+                    app = "gateway",
+                    dismissed, "inactive clients were disconnected"
+                );
             }
         }
     }
 }
 
-/// Lets go of clients that have been inactive for too long. Empty rooms are gone by themselves.
+/// Disconnects clients that have been inactive for too long and returns their number. Empty rooms
+/// disappear on their own.
 pub(super) fn clean_up(gateway: &Gateway) -> usize {
     let Some(inactive) = gateway.config.inactive else {
         return 0;

@@ -1,4 +1,4 @@
-//! Who a client is, and the rooms that are his. Pure.
+//! Authenticated users and the rooms that belong to them. Pure.
 
 use std::sync::Arc;
 
@@ -7,22 +7,23 @@ use serde_json::Value;
 use crate::hub::exchange::{Identity, Join, TopicName};
 use crate::ident::UserId;
 
-/// Longest name of a room, in bytes.
+/// The maximum length of a room's name, in bytes.
 const MAX_ROOM: usize = 128;
-/// The administrators' room of the first generation.
+/// The administrators' room of version 1.
 pub(super) const ADMINS: &str = "admin_dashboard";
-/// Rooms of ours: no client can name them, for what begins with `#` is never joined by name. Everybody identified on `/`, and on `/ws`.
+/// Internal rooms of all authenticated clients on `/` and on `/ws`. No client can join them by
+/// name, because names that start with `#` are refused.
 pub(super) const FIRST: &str = "#first";
 pub(super) const SECOND: &str = "#second";
-/// What was published, kept for who asks later; nobody is in it.
+/// The internal topic that keeps published events for later queries. It has no members.
 pub(super) const HISTORY: &str = "#history";
 
-/// Which of the two vocabularies a socket speaks: the namespace tells.
+/// The client version, which selects event names and payloads. The namespace determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Generation {
-    /// Namespace `/`.
+    /// Version 1, on namespace `/`.
     First,
-    /// Namespace `/ws`.
+    /// Version 2, on namespace `/ws`.
     Second,
 }
 
@@ -38,7 +39,7 @@ impl Generation {
     }
 }
 
-/// What somebody is in the business.
+/// The user's role in the business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     Cliente,
@@ -62,10 +63,10 @@ impl Role {
     }
 }
 
-/// Somebody whose token was verified.
+/// A user whose token was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Who {
-    /// As text, whatever it was on the wire.
+    /// The user's id as text, even if the wire had a number.
     pub(super) id: Arc<str>,
     pub(super) role: Role,
 }
@@ -79,7 +80,7 @@ impl Who {
         }
     }
 
-    /// Joined for him when he is identified.
+    /// Returns the rooms that the server joins for the user after authentication.
     pub(super) fn rooms(&self, generation: Generation) -> Vec<Join> {
         let mut rooms = match generation {
             Generation::First => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
@@ -98,14 +99,16 @@ impl Who {
             .collect()
     }
 
-    /// Whether he may join a room by its name: those of services and places, and of the others his own alone.
+    /// Returns `true` if the user may join a room by name: any room of a service or a location, and
+    /// of the other rooms only the user's own.
     pub(super) fn may_join(&self, room: &str) -> bool {
         if room.len() > MAX_ROOM || room.chars().any(char::is_control) {
             return false;
         }
-        let place = |prefix: &str| room.strip_prefix(prefix).is_some_and(|id| !id.is_empty());
-        place("service_")
-            || place("location_")
+        let has_id_after =
+            |prefix: &str| room.strip_prefix(prefix).is_some_and(|id| !id.is_empty());
+        has_id_after("service_")
+            || has_id_after("location_")
             || room == self.personal()
             || room == everybody(self.role)
             || room == self.role.as_str()
@@ -118,12 +121,13 @@ impl Who {
     }
 }
 
-/// `cliente_7`
+/// Returns the personal room of a user in a role, such as `cliente_7`.
 pub(super) fn personal(role: Role, id: &str) -> String {
     format!("{}_{id}", role.as_str())
 }
 
-/// `all_clientes`; regular, whatever Spanish says.
+/// Returns the room of all version 1 clients of a role, such as `all_clientes`. `all_admins`
+/// follows the wire contract, not Spanish grammar.
 pub(super) fn everybody(role: Role) -> String {
     match role {
         Role::Proveedor => "all_proveedores".to_owned(),
@@ -131,12 +135,12 @@ pub(super) fn everybody(role: Role) -> String {
     }
 }
 
-/// `user:7`
+/// Returns the personal room of a version 2 user, such as `user:7`.
 pub(super) fn user(id: &str) -> String {
     format!("user:{id}")
 }
 
-/// An id of the wire as text; none if it is no id.
+/// Converts a wire id to text. Returns `None` unless it is a short string or an integer.
 pub(super) fn id_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() && text.len() <= MAX_ROOM => Some(text.clone()),
@@ -151,43 +155,43 @@ mod tests {
 
     use super::*;
 
-    fn who(id: &str, role: Role) -> Who {
+    fn test_user(id: &str, role: Role) -> Who {
         Who {
             id: id.into(),
             role,
         }
     }
 
-    fn names(who: &Who, generation: Generation) -> Vec<String> {
-        who.rooms(generation)
+    fn names(user: &Who, generation: Generation) -> Vec<String> {
+        user.rooms(generation)
             .iter()
             .map(|join| join.topic.as_str().to_owned())
             .collect()
     }
 
     #[test]
-    fn rooms_of_each_generation() {
+    fn initial_rooms_depend_on_version_and_role() {
         assert_eq!(
-            names(&who("7", Role::Cliente), Generation::First),
+            names(&test_user("7", Role::Cliente), Generation::First),
             ["#first", "cliente_7", "all_clientes"]
         );
         assert_eq!(
-            names(&who("7", Role::Proveedor), Generation::First),
+            names(&test_user("7", Role::Proveedor), Generation::First),
             ["#first", "proveedor_7", "all_proveedores"]
         );
         assert_eq!(
-            names(&who("1", Role::Admin), Generation::First),
+            names(&test_user("1", Role::Admin), Generation::First),
             ["#first", "admin_1", "all_admins", "admin_dashboard"]
         );
         assert_eq!(
-            names(&who("1", Role::Admin), Generation::Second),
+            names(&test_user("1", Role::Admin), Generation::Second),
             ["#second", "admin", "user:1"]
         );
     }
 
     #[test]
-    fn only_ones_own_and_places_are_joined() {
-        let cliente = who("7", Role::Cliente);
+    fn users_may_join_only_their_own_and_public_rooms() {
+        let cliente = test_user("7", Role::Cliente);
         for room in [
             "service_1",
             "location_quito",
@@ -218,25 +222,26 @@ mod tests {
             assert!(!cliente.may_join(room), "{room}");
         }
         assert!(
-            who("1", Role::Admin).may_join(ADMINS) && !who("1", Role::Admin).may_join("cliente_7")
+            test_user("1", Role::Admin).may_join(ADMINS)
+                && !test_user("1", Role::Admin).may_join("cliente_7")
         );
         assert!(!cliente.may_join(&format!("service_{}", "x".repeat(MAX_ROOM))));
     }
 
     #[test]
-    fn ids_are_text_or_whole_numbers() {
+    fn ids_are_strings_or_integers() {
         assert_eq!(
             (id_text(&json!(7)), id_text(&json!("7"))),
             (Some("7".into()), Some("7".into()))
         );
-        for nothing in [
+        for invalid in [
             json!(null),
             json!(1.5),
             json!(""),
             json!([7]),
             json!("x".repeat(200)),
         ] {
-            assert_eq!(id_text(&nothing), None);
+            assert_eq!(id_text(&invalid), None);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What is sent, as both generations read it. Pure; the golden tests of the contract stand below.
+//! Encodes every event for both client versions. Pure; the tests below check the golden payloads of
+//! the contract.
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use crate::apps::gateway::who::{Generation, Role, Who};
 use crate::hub::exchange::Event;
 use crate::socketio::Emit;
 
-/// The name under which everything travels through the exchange; clients never see it.
+/// The name under which every event travels through the event bus; clients never see it.
 pub(super) const PACKED: &str = "packed";
-/// Names that Socket.IO keeps to itself.
+/// Event names that Socket.IO reserves for itself.
 const RESERVED: [&str; 6] = [
     "connect",
     "connect_error",
@@ -25,19 +26,19 @@ const RESERVED: [&str; 6] = [
 ];
 const MAX_NAME: usize = 128;
 
-/// One thing that happened, encoded once for both generations.
+/// One event, encoded once for both client versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Packed {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     first: Vec<(String, Value)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     second: Vec<(String, Value)>,
-    /// What the history shows of it.
+    /// The entry that the history shows for this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<Entry>,
 }
 
-/// A line of the history.
+/// One entry of the event history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     #[serde(rename = "type")]
@@ -47,7 +48,7 @@ pub(super) struct Entry {
     pub(super) source: String,
 }
 
-/// The same as it is read for one client: names and untouched JSON.
+/// The same event as it is read for one client: names and unparsed JSON.
 #[derive(Deserialize)]
 struct Unpacked<'a> {
     #[serde(borrow, default)]
@@ -62,7 +63,7 @@ impl Packed {
     }
 }
 
-/// What an event of the exchange is for a client of a generation.
+/// Returns the Socket.IO events that an event of the bus contains for a client version.
 pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
     let Some(message) = event.message().filter(|message| &*message.name == PACKED) else {
         return Vec::new();
@@ -70,33 +71,33 @@ pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
     let Ok(Unpacked { first, second }) = serde_json::from_str(&message.payload) else {
         return Vec::new();
     };
-    let words = match generation {
+    let events = match generation {
         Generation::First => first,
         Generation::Second => second,
     };
-    words
+    events
         .into_iter()
         .map(|(name, payload)| Emit::new(name, payload.get()))
         .collect()
 }
 
-/// The history's line of an event.
+/// Returns the history entry of an event, if it has one.
 pub(super) fn entry(event: &Event) -> Option<Entry> {
     #[derive(Deserialize)]
-    struct Line {
+    struct EntryOnly {
         entry: Option<Entry>,
     }
-    serde_json::from_str::<Line>(&event.message()?.payload)
+    serde_json::from_str::<EntryOnly>(&event.message()?.payload)
         .ok()?
         .entry
 }
 
-/// As JavaScript writes it.
+/// Formats a timestamp like JavaScript's `toISOString`, with milliseconds.
 pub(super) fn iso(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// Whether an event may be called so.
+/// Returns `true` if publishers may use this event name.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME
@@ -111,7 +112,8 @@ fn room_event(kind: &str, data: &Value, from: Option<&str>, at: &str) -> Value {
     }
 }
 
-/// Something of the business: for the rooms that it concerns, everybody of the second generation, and the history.
+/// Encodes a business event for the rooms that it concerns, for all version 2 clients and for the
+/// history.
 pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timestamp) -> Packed {
     let (kind, at, data) = (Kind::of(name), iso(at), spelled_out(data));
     let first_name = kind.map_or(name, |kind| kind.first_name(name));
@@ -123,7 +125,7 @@ pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timesta
     let first = vec![
         (
             "event".to_owned(),
-            room_event(first_name, &data, from.map(|who| &*who.id), &at),
+            room_event(first_name, &data, from.map(|user| &*user.id), &at),
         ),
         (first_name.to_owned(), data.clone()),
     ];
@@ -149,7 +151,7 @@ pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timesta
     }
 }
 
-/// The part of it that one role of the second generation hears besides.
+/// Encodes the additional event that one role of version 2 receives, if there is one.
 pub(super) fn business_of_role(name: &str, data: &Value) -> Option<(Role, Packed)> {
     let (role, name) = Kind::of(name)?.second_role?;
     Some((
@@ -161,7 +163,7 @@ pub(super) fn business_of_role(name: &str, data: &Value) -> Option<(Role, Packed
     ))
 }
 
-/// Something that the API says to a role or a user.
+/// Encodes a message from the API to a role or a user.
 pub(super) fn notice(name: &str, payload: &Value, at: Timestamp) -> Packed {
     let event = room_event(name, payload, None, &iso(at));
     Packed {
@@ -174,22 +176,23 @@ pub(super) fn notice(name: &str, payload: &Value, at: Timestamp) -> Packed {
     }
 }
 
-/// To everybody who is identified.
+/// Encodes a message to all authenticated clients.
 pub(super) fn system_notification(data: &Value, at: Timestamp) -> Packed {
     notice("system_notification", data, at)
 }
 
-/// What administrators hear of clients: `client_connected`, `client_authenticated`, `client_disconnected`.
+/// Encodes an event about a client for the administrators: `client_connected`,
+/// `client_authenticated` or `client_disconnected`.
 pub(super) fn client_notice(
     kind: &str,
     socket_id: &str,
-    who: Option<&Who>,
+    user: Option<&Who>,
     at: Timestamp,
 ) -> Packed {
     let at = iso(at);
-    let data = match who {
-        Some(who) => {
-            json!({"userId": &*who.id, "role": who.role.as_str(), "socketId": socket_id, "timestamp": at})
+    let data = match user {
+        Some(user) => {
+            json!({"userId": &*user.id, "role": user.role.as_str(), "socketId": socket_id, "timestamp": at})
         }
         None => json!({"socketId": socket_id, "timestamp": at}),
     };
@@ -201,7 +204,7 @@ pub(super) fn client_notice(
     }
 }
 
-/// The dashboard's numbers: for everybody of the second generation, who have always got them.
+/// Encodes the dashboard metrics. Version 2 sends them to all clients, not only to administrators.
 pub(super) fn dashboard_metrics(metrics: &Value) -> Packed {
     Packed {
         second: vec![("dashboard:metrics".to_owned(), metrics.clone())],
@@ -227,14 +230,14 @@ mod tests {
 
     const AT: &str = "2026-01-02T03:04:05.006Z";
 
-    fn names(words: &[(String, Value)]) -> Vec<&str> {
-        words.iter().map(|(name, _)| name.as_str()).collect()
+    fn names(events: &[(String, Value)]) -> Vec<&str> {
+        events.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]
-    fn a_reservation_in_both_generations() {
+    fn reservation_is_encoded_for_both_versions() {
         let data = json!({"clienteId": 7, "proveedorId": 9, "servicioId": 3, "fecha": "2026-01-01", "estado": "pendiente"});
-        let who = Who {
+        let user = Who {
             id: "7".into(),
             role: Role::Cliente,
         };
@@ -242,28 +245,27 @@ mod tests {
             first,
             second,
             entry,
-        } = business("reservation_created", &data, Some(&who), at());
-        let spelled = spelled_out(&data);
-        let event =
-            json!({"type": "reservation_created", "data": spelled, "from": "7", "timestamp": AT});
+        } = business("reservation_created", &data, Some(&user), at());
+        let both_spellings = spelled_out(&data);
+        let event = json!({"type": "reservation_created", "data": both_spellings, "from": "7", "timestamp": AT});
         assert_eq!(
             first,
             [
                 ("event".into(), event),
-                ("reservation_created".into(), spelled.clone())
+                ("reservation_created".into(), both_spellings.clone())
             ]
         );
         assert_eq!(
             names(&second),
             ["negocio:evento", "reserva:nueva", "reservation_created"]
         );
-        let negocio = json!({"type": "reservation_created", "payload": spelled, "timestamp": AT, "source": "SOCKET_IO"});
+        let negocio = json!({"type": "reservation_created", "payload": both_spellings, "timestamp": AT, "source": "SOCKET_IO"});
         assert_eq!(second[0].1, negocio);
         assert_eq!(json!(entry), negocio);
     }
 
     #[test]
-    fn every_row_of_the_second_generations_table() {
+    fn version_2_names_follow_the_contract_table() {
         for (published, everybody, role) in [
             (
                 "reserva:creada",
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_generation_listens_for() {
+    fn version_1_names_follow_the_contract_table() {
         for (published, bare) in [
             ("reservation_created", "reservation_created"),
             ("reserva:actualizada", "reservation_updated"),
@@ -362,12 +364,12 @@ mod tests {
     }
 
     #[test]
-    fn notices() {
-        let who = Who {
+    fn client_and_system_notices() {
+        let user = Who {
             id: "7".into(),
             role: Role::Proveedor,
         };
-        let packed = client_notice("client_authenticated", "abc", Some(&who), at());
+        let packed = client_notice("client_authenticated", "abc", Some(&user), at());
         let data = json!({"userId": "7", "role": "proveedor", "socketId": "abc", "timestamp": AT});
         assert_eq!(
             packed.first,
@@ -393,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn replies_and_reserved_names() {
         let expected = json!({"message": "Autenticación exitosa", "userId": 7, "role": "cliente", "socketId": "abc"});
         assert_eq!(auth_success(&json!(7), Role::Cliente, "abc"), expected);
         assert_eq!(said("No autenticado"), json!({"message": "No autenticado"}));
