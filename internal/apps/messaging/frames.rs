@@ -1,4 +1,4 @@
-//! Events of the exchange as frames of the protocol. Pure.
+//! Encodes events of the event bus as Phoenix frames. Pure: no socket, task or clock.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use crate::apps::messaging::vocabulary::channel;
 use crate::hub::exchange::{Body, Diff, Entry, Event};
 use crate::protocol::phoenix::{self, Vsn};
 
-/// An event as a frame. The vocabulary is in the topic that it was published on; only the version is left to choose.
+/// Encodes an event as a frame. The event's topic already determines the API version, so only the
+/// serializer version is left to choose.
 pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
     let channel = event.topics.first().map(channel).unwrap_or_default();
     match &event.body {
@@ -64,7 +65,7 @@ mod tests {
 
     const CHANNEL: &str = "conversation:c";
 
-    fn open(exchange: &Arc<Exchange>, user: &str) -> Mailbox {
+    fn open(event_bus: &Arc<Exchange>, user: &str) -> Mailbox {
         let identity = Identity {
             user: Some(UserId::new(user)),
             ..Identity::default()
@@ -73,7 +74,7 @@ mod tests {
             Join::new(Vocabulary::Head.topic(CHANNEL)),
             Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#),
         ];
-        exchange.open(identity, &joins).unwrap()
+        event_bus.open(identity, &joins).unwrap()
     }
 
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
@@ -85,30 +86,31 @@ mod tests {
 
     #[test]
     fn golden_frames_of_presence() {
-        let lists = Lists {
+        let topic_policy = Lists {
             roll: Arc::new(Roll::default()),
             clock: Clock::system(),
         };
-        let exchange = Arc::new(Exchange::new(lists, || 0));
-        let mut ana = open(&exchange, "ana");
-        // Every topic that is joined takes a reference, listed or not.
+        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let mut ana = open(&event_bus, "ana");
+        // Every topic of the join consumes one reference, with or without a presence list.
         let meta = |reference: &str| json!({"metas": [{"phx_ref": reference, "online_at": "5"}]});
-        let told = |event: &str, payload: Value| json!([null, null, CHANNEL, event, payload]);
+        let expected_frame =
+            |event: &str, payload: Value| json!([null, null, CHANNEL, event, payload]);
         assert_eq!(
             frames(&mut ana),
-            [told("presence_state", json!({"ana": meta("2")}))]
+            [expected_frame("presence_state", json!({"ana": meta("2")}))]
         );
-        let mut eva = open(&exchange, "eva");
+        let mut eva = open(&event_bus, "eva");
         let both = json!({"ana": meta("2"), "eva": meta("4")});
         assert_eq!(
             frames(&mut eva),
-            [told("presence_state", both)],
+            [expected_frame("presence_state", both)],
             "the list, and no change before it"
         );
         let seen = frames(&mut ana);
         assert_eq!(
             seen[0],
-            told(
+            expected_frame(
                 "presence_diff",
                 json!({"joins": {"eva": meta("4")}, "leaves": {}})
             )
@@ -117,10 +119,10 @@ mod tests {
             (&seen[1][3], &seen[1][4]["user_id"], seen.len()),
             (&json!("user_joined"), &json!("eva"), 2)
         );
-        let second = open(&exchange, "eva");
+        let second = open(&event_bus, "eva");
         assert_eq!(
             frames(&mut ana),
-            [told(
+            [expected_frame(
                 "presence_diff",
                 json!({"joins": {"eva": meta("6")}, "leaves": {}})
             )]
@@ -128,7 +130,7 @@ mod tests {
         drop(second);
         assert_eq!(
             frames(&mut ana),
-            [told(
+            [expected_frame(
                 "presence_diff",
                 json!({"joins": {}, "leaves": {"eva": meta("6")}})
             )]

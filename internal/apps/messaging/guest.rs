@@ -1,4 +1,5 @@
-//! A socket on its shard: the state machine's steps, done.
+//! A messaging connection on its shard. Carries out the effects that the pure channel session
+//! returns.
 
 use std::sync::Arc;
 
@@ -19,101 +20,103 @@ use crate::protocol::Frame;
 use crate::protocol::phoenix::{self, Vsn};
 use crate::shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
-/// How often a token that may be revoked is looked at, in seconds.
+/// The interval between checks of a token that may be revoked, in seconds.
 const REVOCATION_S: i64 = 10;
 
-/// What a token said of a client that comes in.
+/// The verified identity of a client that connects, taken from its token.
 #[derive(Debug, Clone)]
 pub(super) struct Passport {
     pub(super) user: Uuid,
-    /// What else the token said; its issuer may revoke it.
+    /// The token's other claims; the issuer may revoke the token.
     pub(super) principal: Arc<Principal>,
     pub(super) vsn: Vsn,
 }
 
-/// The numbers of the two ways to write a frame, among all apps' dialects.
+/// The ids of the two frame encodings. They must be unique among the encodings of all apps.
 const V1: Dialect = Dialect(2);
 const V2: Dialect = Dialect(3);
 
-/// What an operation under way comes back with: its answer, and how many memberships had ended when it was asked.
+/// The result of an operation, with the membership epoch at the time when the operation started.
 struct Came(Result<Answer, Failure>, u64);
 
 pub(super) struct Client {
     shared: Arc<Shared>,
     socket: Socket,
-    /// None: the exchange would not have it.
+    /// `None` if the event bus refused the connection.
     id: Option<ConnId>,
     user: UserId,
     passport: Passport,
     since_s: i64,
-    /// The operation under way, to be asked again if a membership ends meanwhile.
+    /// The membership check in progress. It is repeated if a membership ends meanwhile.
     asked: Option<Operation>,
     has_expired: bool,
-    /// When to look whether the token was revoked, Unix seconds.
+    /// The time of the next revocation check, in Unix seconds.
     look_at_s: i64,
-    /// How often the user had been put out of a conversation when the channels were last looked at.
+    /// The user's removal count when the channels were last compared with the event bus.
     removals: u64,
 }
 
 impl Client {
-    pub(super) fn new(shared: Arc<Shared>, passport: Passport, berth: &Berth) -> Self {
-        let user = UserId::new(&passport.user.to_string());
+    pub(super) fn new(shared: Arc<Shared>, verified: Passport, context: &Berth) -> Self {
+        let user = UserId::new(&verified.user.to_string());
         let identity = Identity {
             user: Some(user.clone()),
-            session: passport.principal.session().map(Into::into),
+            session: verified.principal.session().map(Into::into),
             role: None,
         };
-        let here = [Join::new(presence(passport.user))];
-        let dialect = if passport.vsn == Vsn::V2 { V2 } else { V1 };
+        let topics = [Join::new(presence(verified.user))];
+        let encoding = if verified.vsn == Vsn::V2 { V2 } else { V1 };
         let id = shared
             .exchange
-            .attach(&berth.port, dialect, berth.address, identity, &here)
+            .attach(&context.port, encoding, context.address, identity, &topics)
             .ok();
-        let socket = Socket::new(passport.user, passport.vsn, shared.vocabulary);
-        let (since_s, removals) = (shared.clock.unix_s(), shared.roll.removals(passport.user));
+        let session = Socket::new(verified.user, verified.vsn, shared.vocabulary);
+        let (connected_at_s, removals) =
+            (shared.clock.unix_s(), shared.roll.removals(verified.user));
         Self {
             shared,
-            socket,
+            socket: session,
             id,
             user,
-            passport,
-            since_s,
+            passport: verified,
+            since_s: connected_at_s,
             asked: None,
             has_expired: false,
-            look_at_s: since_s + REVOCATION_S,
+            look_at_s: connected_at_s + REVOCATION_S,
             removals,
         }
     }
 
-    fn run(&mut self, steps: Vec<Step>, now: Now, acts: &mut Acts<'_>) {
-        let mut steps: std::collections::VecDeque<Step> = steps.into();
-        while let Some(step) = steps.pop_front() {
-            match step {
-                Step::Say(text) => acts.say(&text),
-                Step::Close(code, reason) => acts.close(code, reason),
+    fn run(&mut self, effects: Vec<Step>, now: Now, actions: &mut Acts<'_>) {
+        let mut effects: std::collections::VecDeque<Step> = effects.into();
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Step::Say(text) => actions.say(&text),
+                Step::Close(code, reason) => actions.close(code, reason),
                 Step::Ask(operation) => {
-                    if let Err(failure) = self.ask(operation, now, acts) {
+                    if let Err(failure) = self.ask(operation, now, actions) {
                         let mut more = Vec::new();
                         self.socket.answered(Err(failure), now.unix_s, &mut more);
-                        // Before whatever came after it, as if the store had answered so.
+                        // These effects go before the remaining ones, in the order that a store
+                        // response would have.
                         more.into_iter()
                             .rev()
-                            .for_each(|step| steps.push_front(step));
+                            .for_each(|effect| effects.push_front(effect));
                     }
                 }
                 Step::Enter(channel) => self.enter(&channel),
                 Step::Exit(channel) => self.exit(&channel),
-                Step::Speak(vocabulary) => self.speak(vocabulary),
+                Step::Speak(api_version) => self.speak(api_version),
                 Step::Typing(channel, is_typing) => {
-                    self.typing(&channel, is_typing, now, Some(acts))
+                    self.typing(&channel, is_typing, now, Some(actions))
                 }
                 Step::Show(status) => self.show(&status, now),
             }
         }
     }
 
-    /// Forgets channels that the feed has put the connection out of.
-    fn look_around(&mut self, steps: &mut Vec<Step>) {
+    /// Forgets channels from which the feed has removed the connection.
+    fn look_around(&mut self, effects: &mut Vec<Step>) {
         let removals = self.shared.roll.removals(self.passport.user);
         let Some(id) = self.id.filter(|_| removals != self.removals) else {
             return;
@@ -128,13 +131,18 @@ impl Client {
             .socket
             .channels()
             .filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
-        let gone: Vec<Box<str>> = channels.map(Into::into).collect();
-        for channel in gone {
-            self.socket.put_out(&channel, steps);
+        let removed_channels: Vec<Box<str>> = channels.map(Into::into).collect();
+        for channel in removed_channels {
+            self.socket.put_out(&channel, effects);
         }
     }
 
-    fn ask(&mut self, operation: Operation, now: Now, acts: &mut Acts<'_>) -> Result<(), Failure> {
+    fn ask(
+        &mut self,
+        operation: Operation,
+        now: Now,
+        actions: &mut Acts<'_>,
+    ) -> Result<(), Failure> {
         if matches!(operation, Operation::Send(..)) {
             self.shared
                 .messages
@@ -142,7 +150,7 @@ impl Client {
                 .map_err(Failure::Limited)?;
         }
         self.asked = matches!(operation, Operation::Enter(_)).then(|| operation.clone());
-        let ended = self.shared.gate.count();
+        let epoch = self.shared.gate.count();
         let call = self
             .shared
             .store
@@ -155,16 +163,16 @@ impl Client {
                     Failure::Unavailable
                 })
             });
-            Came(answer, ended)
+            Came(answer, epoch)
         };
-        if acts.ask(answer) {
+        if actions.ask(answer) {
             Ok(())
         } else {
             Err(Failure::Overloaded)
         }
     }
 
-    /// On the topics of a channel. Presence is announced on conversations alone.
+    /// Subscribes to the topics of a channel. Only conversations announce presence.
     fn enter(&self, channel: &str) {
         let Some(id) = self.id else { return };
         let mut joins = vec![Join::new(self.socket.vocabulary().topic(channel))];
@@ -173,7 +181,7 @@ impl Client {
             joins.push(Join::new(roster(channel)).meta(self.meta(channel)));
         }
         if let Err(error) = self.shared.exchange.join(id, &joins) {
-            tracing::warn!(%error, "a channel could not be entered");
+            tracing::warn!(%error, "a channel's topics could not be joined");
         }
     }
 
@@ -188,25 +196,29 @@ impl Client {
         }
     }
 
-    /// Moves what is said on every channel from one vocabulary to the other. Under the gate: each change comes in one of them.
-    fn speak(&self, vocabulary: Vocabulary) {
+    /// Moves the subscriptions of every channel from one API version to the other. This runs under
+    /// the membership lock, so each change arrives in exactly one of the versions.
+    fn speak(&self, api_version: Vocabulary) {
         let Some(id) = self.id else { return };
         self.shared.gate.pass(|_| {
             for channel in self.socket.channels() {
-                for old in Vocabulary::ALL.into_iter().filter(|old| *old != vocabulary) {
-                    // Whoever was put out of it stays out.
+                for old in Vocabulary::ALL
+                    .into_iter()
+                    .filter(|old| *old != api_version)
+                {
+                    // A client that was removed from the channel stays removed.
                     if self.shared.exchange.leave(id, &old.topic(channel)) {
                         let _ = self
                             .shared
                             .exchange
-                            .join(id, &[Join::new(vocabulary.topic(channel))]);
+                            .join(id, &[Join::new(api_version.topic(channel))]);
                     }
                 }
             }
         });
     }
 
-    fn typing(&self, channel: &str, is_typing: bool, now: Now, acts: Option<&mut Acts<'_>>) {
+    fn typing(&self, channel: &str, is_typing: bool, now: Now, actions: Option<&mut Acts<'_>>) {
         let Some(id) = self.id else { return };
         if is_typing
             && self
@@ -218,29 +230,33 @@ impl Client {
             return;
         }
         let action = if is_typing { "start" } else { "stop" };
-        let told = json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
+        let documented_payload = json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
         let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
-        let shown = json!({"userId": self.passport.user, "typing": is_typing, "conversationId": conversation}).to_string();
-        let publish = |vocabulary: Vocabulary, event: &str, payload: String| {
-            // Typing is of the moment: a shard too far behind for it need not have it.
+        let current_payload = json!({"userId": self.passport.user, "typing": is_typing, "conversationId": conversation}).to_string();
+        let publish = |api_version: Vocabulary, event: &str, payload: String| {
+            // Typing is only of interest now: a shard that is too far behind may lose it.
             let _ = self.shared.exchange.publish(
-                Publish::new([vocabulary.topic(channel)], event, payload).except_connection(id),
+                Publish::new([api_version.topic(channel)], event, payload).except_connection(id),
             );
         };
-        publish(Vocabulary::Document, "typing_indicator", told.to_string());
-        publish(Vocabulary::Head, "user_typing", shown.clone());
-        // The newest clients are told of their own typing as well.
-        if let (Some(acts), Vocabulary::Head) = (acts, self.socket.vocabulary()) {
-            acts.say(&phoenix::broadcast(
+        publish(
+            Vocabulary::Document,
+            "typing_indicator",
+            documented_payload.to_string(),
+        );
+        publish(Vocabulary::Head, "user_typing", current_payload.clone());
+        // Clients of the current API also receive their own typing events.
+        if let (Some(actions), Vocabulary::Head) = (actions, self.socket.vocabulary()) {
+            actions.say(&phoenix::broadcast(
                 self.passport.vsn,
                 channel,
                 "user_typing",
-                &shown,
+                &current_payload,
             ));
         }
     }
 
-    /// Every list that the socket is on shows the status from now on.
+    /// Sets the user's status in every presence list that contains this socket.
     fn show(&self, status: &str, now: Now) {
         let Some(id) = self.id else { return };
         self.shared.roll.show(self.passport.user, status);
@@ -258,7 +274,7 @@ impl Client {
                 .exchange
                 .update(id, &roster(channel), self.meta(channel))
             {
-                let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(channel));
+                let topics = Vocabulary::ALL.map(|api_version| api_version.topic(channel));
                 let _ = self.shared.exchange.publish(Publish::new(
                     topics,
                     "user_status_changed",
@@ -279,71 +295,74 @@ impl Client {
         .to_string()
     }
 
-    /// Takes an answer, unless it is a membership that may have ended since: that one is asked again.
-    fn came(&mut self, Came(answer, ended): Came, now: Now, acts: &mut Acts<'_>) {
-        let again = self.asked.take();
+    /// Handles the result of an operation. Repeats a membership check if a membership has ended
+    /// since it started.
+    fn came(&mut self, Came(answer, epoch): Came, now: Now, actions: &mut Acts<'_>) {
+        let membership_check = self.asked.take();
         let shared = Arc::clone(&self.shared);
         let is_membership = matches!(answer, Ok(Answer::Entered(_, Some(_))));
-        let steps = shared.gate.pass(|count| {
-            if is_membership && *count != ended {
-                return again.map(|operation| vec![Step::Ask(operation)]);
+        let effects = shared.gate.pass(|count| {
+            if is_membership && *count != epoch {
+                return membership_check.map(|operation| vec![Step::Ask(operation)]);
             }
-            let mut steps = Vec::new();
-            self.socket.answered(answer, now.unix_s, &mut steps);
-            // Under the gate: a membership that ends from now on finds the socket there. Nothing stands before a join's own step.
-            let entered = steps
+            let mut effects = Vec::new();
+            self.socket.answered(answer, now.unix_s, &mut effects);
+            // Subscribing under the lock ensures that a later removal finds this socket. A join's
+            // subscribe effect depends on no earlier effect, so it may run first.
+            let entered = effects
                 .iter()
-                .position(|step| matches!(step, Step::Enter(_)))
+                .position(|effect| matches!(effect, Step::Enter(_)))
                 .filter(|_| is_membership);
-            if let Some(Step::Enter(channel)) = entered.map(|at| steps.remove(at)) {
+            if let Some(Step::Enter(channel)) = entered.map(|at| effects.remove(at)) {
                 self.enter(&channel);
             }
-            Some(steps)
+            Some(effects)
         });
-        self.run(steps.unwrap_or_default(), now, acts);
+        self.run(effects.unwrap_or_default(), now, actions);
     }
 }
 
 impl Guest for Client {
-    fn hear(&mut self, heard: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
-        let mut steps = Vec::new();
-        self.look_around(&mut steps);
-        match heard {
-            _ if self.id.is_none() => steps.push(Step::Close(1011, "no room")),
-            Heard::Text(text) => self.socket.hear(text, now.unix_s, &mut steps),
-            Heard::Binary(bytes) => self.socket.hear_binary(bytes, now.unix_s, &mut steps),
+    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
+        let mut effects = Vec::new();
+        self.look_around(&mut effects);
+        match message {
+            _ if self.id.is_none() => effects.push(Step::Close(1011, "no room")),
+            Heard::Text(text) => self.socket.hear(text, now.unix_s, &mut effects),
+            Heard::Binary(bytes) => self.socket.hear_binary(bytes, now.unix_s, &mut effects),
         }
-        self.run(steps, now, acts);
+        self.run(effects, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, acts: &mut Acts<'_>) {
-        if let Ok(came) = answer.downcast::<Came>() {
-            self.came(*came, now, acts);
+    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
+        if let Ok(result) = answer.downcast::<Came>() {
+            self.came(*result, now, actions);
         }
     }
 
-    fn on_time(&mut self, now: Now, acts: &mut Acts<'_>) {
-        let mut steps = Vec::new();
-        self.socket.on_time(now.unix_s, &mut steps);
+    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+        let mut effects = Vec::new();
+        self.socket.on_time(now.unix_s, &mut effects);
         let principal = &self.passport.principal;
         let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
         if is_over && !self.has_expired {
             self.has_expired = true;
-            steps.push(Step::Close(4001, "token expired"));
+            effects.push(Step::Close(4001, "token expired"));
         }
         self.look_at_s = now.unix_s + REVOCATION_S;
-        self.run(steps, now, acts);
+        self.run(effects, now, actions);
     }
 
     fn next_time(&self) -> Option<i64> {
         let principal = &self.passport.principal;
         let expiry = (!self.has_expired).then(|| principal.ends_at_s());
-        let look = (!self.has_expired && principal.may_be_revoked()).then_some(self.look_at_s);
+        let revocation_check =
+            (!self.has_expired && principal.may_be_revoked()).then_some(self.look_at_s);
         self.socket
             .next_time()
             .into_iter()
             .chain(expiry)
-            .chain(look)
+            .chain(revocation_check)
             .min()
     }
 
@@ -358,13 +377,13 @@ impl Guest for Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let mut steps = Vec::new();
-        self.socket.ended(&mut steps);
+        let mut effects = Vec::new();
+        self.socket.ended(&mut effects);
         let now = Now {
             unix_s: self.shared.clock.unix_s(),
         };
-        for step in steps {
-            if let Step::Typing(channel, is_typing) = step {
+        for effect in effects {
+            if let Step::Typing(channel, is_typing) = effect {
                 self.typing(&channel, is_typing, now, None);
             }
         }

@@ -1,7 +1,10 @@
-//! Messaging over Phoenix Channels, for unmodified `phoenix` clients: users' and conversations' channels, stored in Postgres.
+//! Messaging over Phoenix Channels, for unmodified `phoenix` clients: channels per user and per
+//! conversation, stored in PostgreSQL.
 //!
-//! A client's push becomes one statement; the answer goes to that client. What everybody else hears, and the client as well, is told by the
-//! `feed`: it reads what was committed, whoever committed it. So a message is broadcast because it is stored, and for no other reason.
+//! A client's push becomes one statement, and its reply goes to that client. All other events, also
+//! those that the sending client receives, come from the `change_feed`. The feed reads committed
+//! changes, no matter which program committed them. A message is therefore broadcast because it is
+//! stored, and for no other reason.
 
 mod feed;
 mod frames;
@@ -33,30 +36,32 @@ pub(crate) use socket::exercise;
 pub use store::{Answer, Operation, Store, Windows};
 pub use vocabulary::Vocabulary;
 
-/// The app's name: in `LATIDO_APPS`, and what operators see.
+/// The app's name in `LATIDO_APPS` and in the operators' views.
 pub const NAME: &str = "messaging";
 
-/// What the app needs to be told.
+/// The configuration of the messaging app.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The keys that tokens are verified with, and what tokens must say.
+    /// The keys that verify tokens, and the claims that tokens must carry.
     pub verifier: VerifierConfig,
-    /// What a client is taken to understand until its first push tells.
+    /// The API version that a client is assumed to use until its first version-specific push.
     pub vocabulary: Vocabulary,
-    /// Messages that one user may send in an hour; at least 1.
+    /// The number of messages that one user may send per hour; at least 1.
     pub messages_an_hour: u32,
-    /// How often one user may begin to type in an hour; at least 1.
+    /// The number of times that one user may start typing per hour; at least 1.
     pub typing_an_hour: u32,
-    /// How long messages may be repeated, edited, deleted.
+    /// The periods in which messages may be retried, edited and deleted.
     pub windows: Windows,
-    /// Those of one socket. It is not pinged, for clients send a heartbeat of their own; whoever is silent is closed.
+    /// The limits of one socket. The server does not ping it, because clients send their own
+    /// heartbeat. A silent client is closed.
     pub limits: Limits,
-    /// Connections to the database, of this app alone.
+    /// The number of database connections that are reserved for this app.
     pub pool_size: usize,
 }
 
 impl Config {
-    /// The defaults, with these keys. The user is the token's `sub`, whatever else it names.
+    /// Returns the defaults with these keys. The user is the token's `sub`, even if the token names
+    /// other users.
     pub fn new(mut verifier: VerifierConfig) -> Self {
         verifier.user_claims = &["sub"];
         verifier.session_claims = &["device_id", "session_id"];
@@ -72,12 +77,13 @@ impl Config {
     }
 }
 
-/// Largest frame in bytes: a content of the largest size, though every character of it is escaped.
+/// The largest frame, in bytes: a content of the largest size with every character of it escaped.
 const MESSAGE_BYTES: u32 = 512 * 1024;
-/// Clients send a heartbeat every 30 s.
+/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
+/// is lost.
 const SILENCE_S: u32 = 60;
 
-/// The server's limits with what is different here.
+/// Returns the server's limits with the values that differ for this app.
 fn limits(server: Limits) -> Limits {
     Limits {
         message_bytes: MESSAGE_BYTES,
@@ -87,22 +93,23 @@ fn limits(server: Limits) -> Limits {
     }
 }
 
-/// Starts the app, on the current runtime. The database need not be there; until it is, clients are told to come back.
+/// Starts the app on the current runtime. The database may be down; until it is up, clients get a
+/// 503 and retry.
 ///
 /// # Errors
-/// A key that is not usable, or an address of the database.
-pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
-    let messages = Messages::new(parts.database.writer(config.pool_size)?);
+/// Returns an error if a key or the database address is not usable.
+pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
+    let messages = Messages::new(deps.database.writer(config.pool_size)?);
     let config = Config {
-        limits: limits(parts.limits),
+        limits: limits(deps.limits),
         ..config.clone()
     };
     let app = Messaging::start(
         &config,
         messages,
-        parts.messaging_hints.clone(),
-        parts.clock.clone(),
-        &parts.drain,
+        deps.messaging_hints.clone(),
+        deps.clock.clone(),
+        &deps.drain,
     )?;
     Ok(Served {
         piers: vec![Arc::new(app)],
@@ -110,7 +117,7 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     })
 }
 
-/// What all sockets share.
+/// The state that all sockets share.
 struct Shared {
     exchange: Arc<Exchange>,
     store: Arc<dyn Store>,
@@ -126,22 +133,22 @@ struct Shared {
     clock: Clock,
 }
 
-/// The running app: what a listener serves.
+/// The running app, which a listener serves.
 #[derive(Clone)]
 pub struct Messaging {
     shared: Arc<Shared>,
 }
 
 impl Messaging {
-    /// Starts it, on the current runtime. The database need not be there; until it is, clients are told to come back. `hints` is where whoever
-    /// listens to the database tells what was heard.
+    /// Starts the app on the current runtime. The database may be down; until it is up, clients get
+    /// a 503 and retry. The owner of the database listener reports notifications through `trigger`.
     ///
     /// # Errors
-    /// The first key that is not usable.
+    /// Returns the error of the first key that is not usable.
     pub fn start(
         config: &Config,
         messages: Messages,
-        hints: Hints,
+        trigger: Hints,
         clock: Clock,
         drain: &Drain,
     ) -> Result<Self, KeyError> {
@@ -151,50 +158,52 @@ impl Messaging {
             config,
             verifier,
             (Arc::new(messages.clone()), Arc::new(messages)),
-            hints,
+            trigger,
             clock,
             drain,
         ))
     }
 
-    /// The same over any store.
+    /// Starts the app over any message store and change source.
     fn with(
         config: &Config,
         verifier: Verifier,
         (store, source): (Arc<dyn Store>, Arc<dyn Source>),
-        hints: Hints,
+        trigger: Hints,
         clock: Clock,
         drain: &Drain,
     ) -> Self {
-        let roll = Arc::new(Roll::default());
-        let lists = Lists {
-            roll: Arc::clone(&roll),
+        let presence_tracker = Arc::new(Roll::default());
+        let topic_policy = Lists {
+            roll: Arc::clone(&presence_tracker),
             clock: clock.clone(),
         };
-        let ticking = clock.clone();
-        let exchange = Arc::new(Exchange::new(lists, move || ticking.now().as_microsecond()));
-        let gate = Arc::new(Gate::default());
+        let bus_clock = clock.clone();
+        let event_bus = Arc::new(Exchange::new(topic_policy, move || {
+            bus_clock.now().as_microsecond()
+        }));
+        let membership_epoch = Arc::new(Gate::default());
         let feed = Feed {
             source: Arc::clone(&source),
-            exchange: Arc::clone(&exchange),
-            gate: Arc::clone(&gate),
-            roll: Arc::clone(&roll),
-            hints: hints.clone(),
+            exchange: Arc::clone(&event_bus),
+            gate: Arc::clone(&membership_epoch),
+            roll: Arc::clone(&presence_tracker),
+            hints: trigger.clone(),
         };
         drain.spawn_until_stop(feed.run());
         drain.spawn_until_stop(presence::tell_contacts(
-            Arc::clone(&roll),
+            Arc::clone(&presence_tracker),
             source,
-            Arc::clone(&exchange),
+            Arc::clone(&event_bus),
             clock.clone(),
         ));
         let shared = Shared {
-            exchange,
+            exchange: event_bus,
             store,
             verifier,
-            gate,
-            roll,
-            hints,
+            gate: membership_epoch,
+            roll: presence_tracker,
+            hints: trigger,
             messages: Rates::new(config.messages_an_hour),
             typing: Rates::new(config.typing_an_hour),
             vocabulary: config.vocabulary,
@@ -216,5 +225,5 @@ impl std::fmt::Debug for Messaging {
     }
 }
 
-/// How long an operation may take, all of it.
+/// The time limit of one operation, including the wait for a database connection.
 const OPERATION: Duration = Duration::from_secs(15);

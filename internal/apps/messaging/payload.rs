@@ -1,4 +1,4 @@
-//! Stored things as clients of either vocabulary read them.
+//! Converts stored rows to the JSON that clients of each API version read.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,31 +8,32 @@ use serde_json::{Map, Value, json};
 use crate::apps::messaging::vocabulary::Vocabulary;
 use crate::postgres::apps::messaging::{Conversation, Message, Summary};
 
-/// Characters of a message that its preview shows.
+/// The number of characters of a message in its preview.
 const PREVIEW_CHARS: usize = 100;
 
-/// RFC 3339 of microseconds since the Unix epoch.
+/// Formats microseconds since the Unix epoch as RFC 3339.
 pub(super) fn iso(us: i64) -> String {
     Timestamp::from_microsecond(us)
         .unwrap_or_default()
         .to_string()
 }
 
-/// JSON text of ours or of the database's.
+/// Parses JSON text that the server or the database wrote. Returns `{}` if the text is not valid
+/// JSON.
 pub(super) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| json!({}))
 }
 
-/// An object whose names, written in camelCase here, are spelled as the vocabulary has them.
+/// Builds an object from camelCase names, which are converted to snake_case for the documented API.
 pub(super) fn spelled<const N: usize>(
-    vocabulary: Vocabulary,
-    members: [(&str, Value); N],
+    api_version: Vocabulary,
+    fields: [(&str, Value); N],
 ) -> Value {
-    let spell = |(name, value): (&str, Value)| match vocabulary {
+    let spell = |(name, value): (&str, Value)| match api_version {
         Vocabulary::Head => (name.to_owned(), value),
         Vocabulary::Document => (snake(name), value),
     };
-    Value::Object(members.into_iter().map(spell).collect::<Map<_, _>>())
+    Value::Object(fields.into_iter().map(spell).collect::<Map<_, _>>())
 }
 
 fn snake(name: &str) -> String {
@@ -46,17 +47,17 @@ fn snake(name: &str) -> String {
     snake
 }
 
-/// M of the contract.
-pub(super) fn message(message: &Message, vocabulary: Vocabulary) -> Value {
+/// Returns a message in the format «M» of the contract.
+pub(super) fn message(message: &Message, api_version: Vocabulary) -> Value {
     spelled(
-        vocabulary,
+        api_version,
         [
             ("id", json!(message.id)),
             ("conversationId", json!(message.conversation_id)),
             ("senderId", json!(message.sender_id)),
             ("replyToId", json!(message.reply_to_id)),
             ("messageType", json!(message.message_type)),
-            ("content", json!(content(message, vocabulary))),
+            ("content", json!(content(message, api_version))),
             ("metadata", parsed(&message.metadata)),
             ("clientRandom", json!(message.client_random)),
             ("sentAt", json!(iso(message.sent_at_us))),
@@ -68,27 +69,30 @@ pub(super) fn message(message: &Message, vocabulary: Vocabulary) -> Value {
     )
 }
 
-/// The document's clients decode base64, because the code that they were made for sends it. The others read text; bytes that are none, which
-/// only SQL can have put there, come to them in base64 as well.
-fn content(message: &Message, vocabulary: Vocabulary) -> String {
+/// Returns the content of a message. Clients of the documented API decode base64, because the
+/// server that they were written for sends it. Other clients read text. Bytes that are not UTF-8,
+/// which only direct SQL can have stored, are sent to them in base64 as well.
+fn content(message: &Message, api_version: Vocabulary) -> String {
     match std::str::from_utf8(&message.content) {
-        Ok(text) if vocabulary == Vocabulary::Head => text.to_owned(),
+        Ok(text) if api_version == Vocabulary::Head => text.to_owned(),
         _ => STANDARD.encode(&message.content),
     }
 }
 
-/// A message as the document's clients get it in a conversation: not wrapped, and with its id under two names.
+/// Returns a message for the documented API in a conversation: not wrapped, and with its id under
+/// two names.
 pub(super) fn flat(stored: &Message) -> Value {
-    let mut flat = json!({"message_id": stored.id});
-    if let (Value::Object(flat), Value::Object(rest)) =
-        (&mut flat, message(stored, Vocabulary::Document))
+    let mut object = json!({"message_id": stored.id});
+    if let (Value::Object(object), Value::Object(rest)) =
+        (&mut object, message(stored, Vocabulary::Document))
     {
-        flat.extend(rest);
+        object.extend(rest);
     }
-    flat
+    object
 }
 
-/// A message as the document's clients get it on their user's channel.
+/// Returns a message for the documented API on the user's channel, with a preview instead of the
+/// content.
 pub(super) fn notice(message: &Message) -> Value {
     let text = String::from_utf8_lossy(&message.content);
     let preview: String = if message.message_type == "text" {
@@ -106,7 +110,7 @@ pub(super) fn notice(message: &Message) -> Value {
     })
 }
 
-/// A conversation in the answer to a join.
+/// Returns a conversation for the reply to a join.
 pub(super) fn conversation(conversation: &Conversation) -> Value {
     json!({
         "id": conversation.id,
@@ -116,22 +120,23 @@ pub(super) fn conversation(conversation: &Conversation) -> Value {
     })
 }
 
-/// A conversation in a list. The list's own names are the same in both vocabularies.
-pub(super) fn summary(summary: &Summary, vocabulary: Vocabulary) -> Value {
+/// Returns a conversation for a list. The names of the list's own fields are the same in both API
+/// versions.
+pub(super) fn summary(summary: &Summary, api_version: Vocabulary) -> Value {
     let last = summary.last_message.as_ref();
     let mut value = conversation(&summary.conversation);
     let settings = parsed(&summary.settings);
-    let more = json!({
+    let list_fields = json!({
         "unread_count": summary.unread_count,
-        "last_message": last.map(|last| message(last, vocabulary)),
+        "last_message": last.map(|last| message(last, api_version)),
         "last_activity": iso(last.map_or(summary.updated_at_us, |last| last.sent_at_us)),
         "member_count": summary.member_count,
         "updated_at": iso(summary.updated_at_us),
         "is_archived": settings.get("archived") == Some(&Value::Bool(true)),
         "is_pinned": settings.get("pinned") == Some(&Value::Bool(true)),
     });
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
+    if let (Value::Object(value), Value::Object(list_fields)) = (&mut value, list_fields) {
+        value.extend(list_fields);
     }
     value
 }
@@ -142,7 +147,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A message to be looked at.
+    /// Returns a message of conversation 0xc by user 1, as test data.
     pub(in super::super) fn stored(content: &str) -> Message {
         Message {
             id: Uuid::from_u128(0xa),
@@ -178,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_stay_readable() {
+    fn content_that_is_not_utf8_is_sent_as_base64() {
         let bytes = Message {
             content: vec![0xff, 0],
             ..stored("")

@@ -1,4 +1,5 @@
-//! The door: two addresses, a token in one of two places, and 403 for whoever has none that counts.
+//! The WebSocket upgrade: two paths, a token in one of two places, and 403 for clients without a
+//! valid token.
 
 use std::sync::Arc;
 
@@ -14,12 +15,13 @@ use crate::http::{Answer, Asked, Boarding, Pier};
 use crate::protocol::phoenix::Vsn;
 use crate::shard::Guest;
 
-/// Where clients connect; the second is the mobile app's.
+/// The paths that clients connect to; the mobile app uses the second one.
 const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
 
-/// What clients of Phoenix 1.8 offer beside the token, and get back.
+/// The subprotocol that Phoenix 1.8 clients offer in addition to the token, and that the server
+/// selects.
 const SUBPROTOCOL: &str = "phoenix";
-/// What stands before the token there.
+/// The prefix of the subprotocol that carries the token.
 const BEARER: &str = "base64url.bearer.phx.";
 
 impl Pier for Messaging {
@@ -27,16 +29,16 @@ impl Pier for Messaging {
         PATHS.contains(&path)
     }
 
-    fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(board(shared, asked))
+        Box::pin(board(shared, request))
     }
 }
 
-async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
-    let vsn = Vsn::parse(asked.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
-    let offered = asked.header("sec-websocket-protocol").unwrap_or_default();
-    let token = asked
+async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> {
+    let vsn = Vsn::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
+    let offered = request.header("sec-websocket-protocol").unwrap_or_default();
+    let token = request
         .query("token")
         .or_else(|| bearer(offered))
         .ok_or_else(|| refusal("a token is required"))?;
@@ -57,18 +59,18 @@ async fn board(shared: Arc<Shared>, asked: Asked) -> Result<Boarding, Answer> {
         .as_str()
         .parse()
         .map_err(|_| refusal("the token's sub must be a UUID"))?;
-    // Whoever entered before the feed knows where it begins could miss what is said meanwhile.
+    // A client that joins before the feed knows its start position could miss events in between.
     if !shared.hints.is_ready() {
         return Err(unavailable());
     }
-    let passport = Passport {
+    let verified = Passport {
         user,
         principal: Arc::new(principal),
         vsn,
     };
     let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
-    let make = move |berth| Box::new(Client::new(shared, passport, &berth)) as Box<dyn Guest>;
+    let make = move |context| Box::new(Client::new(shared, verified, &context)) as Box<dyn Guest>;
     Ok(Boarding::new(NAME, make)
         .limits(limits)
         .subprotocol(is_offered.then_some(SUBPROTOCOL)))
@@ -82,14 +84,14 @@ fn unavailable() -> Answer {
     Answer::json(503, json!({"error": "unavailable"}).to_string()).with("retry-after", "1")
 }
 
-/// The token among the subprotocols that a client offers.
+/// Extracts the token from the subprotocols that a client offers.
 fn bearer(offered: &str) -> Option<String> {
     let encoded = offered
         .split(',')
         .find_map(|name| name.trim().strip_prefix(BEARER))?;
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    // Browsers make it with `btoa`, whose alphabet is the other one.
+    // Browsers encode it with `btoa`, which uses the standard alphabet, not the URL-safe one.
     let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(encoded).ok();
     String::from_utf8(decode(&URL_SAFE).or_else(|| decode(&STANDARD))?).ok()
 }
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_in_the_subprotocol() {
+    fn token_is_read_from_the_subprotocol() {
         for (offered, token) in [
             ("phoenix, base64url.bearer.phx.YS5iLmM", Some("a.b.c")),
             ("phoenix,base64url.bearer.phx.YS5iLmM=", Some("a.b.c")),

@@ -1,7 +1,8 @@
-//! Who is here: the lists of the conversations' channels, and what contacts are told.
+//! Presence: the lists of the conversation channels, and the status that a user's contacts receive.
 //!
-//! Contacts are asked of the database, so they can't be told under the exchange's lock. Who came or went is noted there, and a task tells
-//! what is true a moment later: a client that reconnects at once has not been away.
+//! Contacts are read from the database, so they can't be notified under the event bus lock. The
+//! callback under that lock only records the change. A task publishes the status that is true a
+//! moment later, so a client that reconnects at once never appears to be away.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,26 +19,28 @@ use crate::apps::messaging::vocabulary::{Vocabulary, channel, is_roster, present
 use crate::clock::Clock;
 use crate::hub::exchange::{Change, Diff, Exchange, Presence, Publish, Rules, TopicName};
 
-/// How long somebody must have come or gone before contacts hear of it.
+/// The delay between a change of presence and the notification of contacts.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Who is connected to this server, and as what they want to be seen.
+/// The connected users of this server, with the status that each one wants to show.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    /// Below the exchange's lock: held for a look-up, and nobody who holds it calls anything.
+    /// This lock ranks below the event bus lock. It is held for one look-up, and its holder calls
+    /// nothing else.
     seen: Mutex<Seen>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// `online`, `away` or `busy` of everybody who is here; `offline` of who pretends not to be.
+    /// The status of each connected user: `online`, `away` or `busy`, or `offline` for a user that
+    /// chose to appear so.
     here: HashMap<Uuid, String>,
-    /// Whose contacts may have to be told.
+    /// The users whose contacts may need a notification.
     dirty: HashSet<Uuid>,
-    /// What was told last; absent: `offline`.
+    /// The status that contacts received last; an absent user means `offline`.
     told: HashMap<Uuid, String>,
-    /// How often those who are here were put out of a conversation.
+    /// The number of times that each connected user was removed from a conversation.
     removals: HashMap<Uuid, u64>,
 }
 
@@ -48,23 +51,23 @@ impl Roll {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everybody who is connected.
+    /// Returns all users with at least one connection.
     pub(super) fn here(&self) -> Vec<Uuid> {
         self.lock().here.keys().copied().collect()
     }
 
-    /// What somebody who is here wants to be seen as.
+    /// Sets the status that a connected user wants to show. Ignores users without a connection.
     pub(super) fn show(&self, user: Uuid, status: &str) {
-        let mut seen = self.lock();
-        if let Some(here) = seen.here.get_mut(&user) {
-            status.clone_into(here);
-            seen.dirty.insert(user);
+        let mut presences = self.lock();
+        if let Some(current) = presences.here.get_mut(&user) {
+            status.clone_into(current);
+            presences.dirty.insert(user);
         }
-        drop(seen);
+        drop(presences);
         self.changed.notify_one();
     }
 
-    /// The status of who is here.
+    /// Returns the status of a connected user, or `online` if none is known.
     pub(super) fn status(&self, user: Uuid) -> String {
         self.lock()
             .here
@@ -73,59 +76,59 @@ impl Roll {
             .unwrap_or_else(|| "online".to_owned())
     }
 
-    /// Somebody was put out of a conversation.
+    /// Counts that a user was removed from a conversation.
     pub(super) fn removed(&self, user: Uuid) {
-        let mut seen = self.lock();
-        if seen.here.contains_key(&user) {
-            *seen.removals.entry(user).or_default() += 1;
+        let mut presences = self.lock();
+        if presences.here.contains_key(&user) {
+            *presences.removals.entry(user).or_default() += 1;
         }
     }
 
-    /// How often that has happened to somebody, since the first of the user's connections came.
+    /// Returns the number of removals since the first of the user's current connections opened.
     pub(super) fn removals(&self, user: Uuid) -> u64 {
         self.lock().removals.get(&user).copied().unwrap_or_default()
     }
 
     fn note(&self, user: Uuid, change: Change) {
-        let mut seen = self.lock();
+        let mut presences = self.lock();
         match change {
-            Change::Came => drop(seen.here.insert(user, "online".to_owned())),
+            Change::Came => drop(presences.here.insert(user, "online".to_owned())),
             Change::Went => {
-                seen.here.remove(&user);
-                seen.removals.remove(&user);
+                presences.here.remove(&user);
+                presences.removals.remove(&user);
             }
             Change::More | Change::Updated | Change::Fewer => return,
         }
-        seen.dirty.insert(user);
-        drop(seen);
+        presences.dirty.insert(user);
+        drop(presences);
         self.changed.notify_one();
     }
 
-    /// Users whose contacts believe something else, and what is true.
+    /// Takes the users whose contacts have an outdated status, with the current status of each.
     fn news(&self) -> Vec<(Uuid, String)> {
-        let mut seen = self.lock();
-        let dirty = std::mem::take(&mut seen.dirty);
-        let mut news = Vec::new();
+        let mut presences = self.lock();
+        let dirty = std::mem::take(&mut presences.dirty);
+        let mut outdated = Vec::new();
         for user in dirty {
-            let now = seen
+            let now = presences
                 .here
                 .get(&user)
                 .cloned()
                 .unwrap_or_else(|| OFFLINE.to_owned());
-            if seen.told.get(&user).map_or(OFFLINE, String::as_str) != now {
+            if presences.told.get(&user).map_or(OFFLINE, String::as_str) != now {
                 if now == OFFLINE {
-                    seen.told.remove(&user)
+                    presences.told.remove(&user)
                 } else {
-                    seen.told.insert(user, now.clone())
+                    presences.told.insert(user, now.clone())
                 };
-                news.push((user, now));
+                outdated.push((user, now));
             }
         }
-        news
+        outdated
     }
 }
 
-/// What the exchange asks about its topics.
+/// The event bus policy for the topics of this app.
 #[derive(Debug)]
 pub(super) struct Lists {
     pub(super) roll: Arc<Roll>,
@@ -153,42 +156,44 @@ impl Rules for Lists {
         };
         let timestamp = iso(self.clock.now().as_microsecond());
         let payload = json!({"user_id": diff.user.as_str(), "timestamp": timestamp}).to_string();
-        let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(channel(topic)));
+        let topics = Vocabulary::ALL.map(|api_version| api_version.topic(channel(topic)));
         vec![Publish::new(topics, event, payload).except_user(diff.user.clone())]
     }
 }
 
-/// Tells contacts, for as long as the server runs.
+/// Notifies contacts of changed statuses for as long as the server runs.
 pub(super) async fn tell_contacts(
-    roll: Arc<Roll>,
+    tracker: Arc<Roll>,
     source: Arc<dyn Source>,
-    exchange: Arc<Exchange>,
+    event_bus: Arc<Exchange>,
     clock: Clock,
 ) {
     loop {
-        roll.changed.notified().await;
+        tracker.changed.notified().await;
         sleep(GRACE).await;
-        for (user, status) in roll.news() {
+        for (user, status) in tracker.news() {
             match source.contacts(user).await {
                 Ok(mut contacts) => {
-                    let here: HashSet<Uuid> = roll.here().into_iter().collect();
-                    contacts.retain(|contact| here.contains(contact));
-                    tell(&exchange, user, &status, &contacts, &clock);
+                    let connected: HashSet<Uuid> = tracker.here().into_iter().collect();
+                    contacts.retain(|contact| connected.contains(contact));
+                    tell(&event_bus, user, &status, &contacts, &clock);
                 }
-                // It is a courtesy, and the next change of theirs will tell.
-                Err(error) => tracing::debug!(%error, "contacts could not be told of a presence"),
+                // This notification is best effort: the user's next change repeats it.
+                Err(error) => {
+                    tracing::debug!(%error, "contacts could not be notified of a status change")
+                }
             }
         }
     }
 }
 
-fn tell(exchange: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
+fn tell(event_bus: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
     let last_seen = iso(clock.now().as_microsecond());
     let payload = json!({"user_id": user, "status": status, "last_seen": last_seen}).to_string();
     for contact in contacts {
-        let topics = Vocabulary::ALL.map(|vocabulary| vocabulary.topic(&user_channel(*contact)));
-        // A shard too far behind for this has worse to tell.
-        let _ = exchange.publish(Publish::new(
+        let topics = Vocabulary::ALL.map(|api_version| api_version.topic(&user_channel(*contact)));
+        // A shard that is too far behind to accept this has more urgent events to deliver.
+        let _ = event_bus.publish(Publish::new(
             topics,
             "user_presence_changed",
             payload.as_str(),
@@ -201,23 +206,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contacts_hear_the_truth_once() {
-        let (roll, user) = (Roll::default(), Uuid::from_u128(1));
-        roll.note(user, Change::Came);
-        assert_eq!(roll.news(), [(user, "online".to_owned())]);
+    fn contacts_receive_each_status_once() {
+        let (tracker, user) = (Roll::default(), Uuid::from_u128(1));
+        tracker.note(user, Change::Came);
+        assert_eq!(tracker.news(), [(user, "online".to_owned())]);
         for change in [Change::Went, Change::Came] {
-            roll.note(user, change);
+            tracker.note(user, change);
         }
-        assert_eq!(roll.news(), [], "back before anybody noticed");
-        roll.show(user, "away");
-        assert_eq!(roll.news(), [(user, "away".to_owned())]);
-        roll.note(user, Change::Went);
-        roll.show(user, "busy");
+        assert_eq!(tracker.news(), [], "back before anybody noticed");
+        tracker.show(user, "away");
+        assert_eq!(tracker.news(), [(user, "away".to_owned())]);
+        tracker.note(user, Change::Went);
+        tracker.show(user, "busy");
         assert_eq!(
-            roll.news(),
+            tracker.news(),
             [(user, "offline".to_owned())],
             "who is gone shows nothing"
         );
-        assert!(roll.here().is_empty() && roll.lock().told.is_empty());
+        assert!(tracker.here().is_empty() && tracker.lock().told.is_empty());
     }
 }

@@ -1,18 +1,18 @@
-//! How much one user may send, on however many sockets.
+//! An hourly rate limit per user, shared by all of the user's sockets.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-/// Users that are remembered before those are forgotten who may send all again.
+/// The number of users to remember before those with a full allowance are forgotten.
 const MOST: usize = 10_000;
 
-/// A bucket of an hour's allowance for each user, filled at an even pace.
+/// A token bucket per user. It holds one hour's allowance and refills at an even pace.
 #[derive(Debug)]
 pub(super) struct Rates {
-    an_hour: u32,
-    /// Held for one look-up.
+    per_hour: u32,
+    /// The lock is held for one look-up.
     buckets: Mutex<HashMap<Uuid, Bucket>>,
 }
 
@@ -23,20 +23,23 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(an_hour: u32) -> Self {
+    pub(super) fn new(per_hour: u32) -> Self {
         Self {
-            an_hour,
+            per_hour,
             buckets: Mutex::default(),
         }
     }
 
-    /// Takes one. Err: in how many seconds there will be one.
+    /// Takes one token of the user's allowance.
+    ///
+    /// # Errors
+    /// Returns the number of seconds until a token is available, between 1 and 3,600.
     pub(super) fn take(&self, user: Uuid, now_s: i64) -> Result<(), i64> {
-        let (full, a_second) = (f64::from(self.an_hour), f64::from(self.an_hour) / 3600.0);
+        let (full, per_second) = (f64::from(self.per_hour), f64::from(self.per_hour) / 3600.0);
         let level = |bucket: &Bucket| {
             let passed =
                 f64::from(u32::try_from(now_s.saturating_sub(bucket.at_s)).unwrap_or_default());
-            (bucket.level + passed * a_second).min(full)
+            (bucket.level + passed * per_second).min(full)
         };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST && !buckets.contains_key(&user) {
@@ -52,7 +55,7 @@ impl Rates {
                 clippy::cast_possible_truncation,
                 reason = "at most an hour and a bit, in seconds"
             )]
-            return Err(((1.0 - left) / a_second.max(1.0 / 3600.0))
+            return Err(((1.0 - left) / per_second.max(1.0 / 3600.0))
                 .ceil()
                 .clamp(1.0, 3600.0) as i64);
         }
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hours_allowance_comes_back_evenly() {
+    fn hourly_allowance_refills_evenly() {
         let (rates, user) = (Rates::new(60), Uuid::from_u128(1));
         assert!((0..60).all(|_| rates.take(user, 100).is_ok()));
         assert_eq!(rates.take(user, 100), Err(60));

@@ -1,4 +1,4 @@
-//! What a socket asks of the store, and what it hears.
+//! The operations that a socket asks of the message store, and their responses.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::postgres::apps::messaging::{
     Conversation, Draft, Message, Messages, Outcome, Reaction, Summary,
 };
 
-/// Pending messages that a join brings.
+/// The largest number of pending messages that a join returns.
 const PENDING: i64 = 50;
 
-/// How long things may be done to a message.
+/// The periods in which a message may be retried, edited or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
-    /// A message like one before is its retry for so long.
+    /// The period in which an identical message counts as a retry of the earlier one.
     pub retry: Duration,
-    /// Messages may be edited for so long.
+    /// The period in which a message may be edited.
     pub edit: Duration,
-    /// And deleted.
+    /// The period in which a message may be deleted.
     pub delete: Duration,
 }
 
@@ -35,55 +35,57 @@ impl Default for Windows {
     }
 }
 
-/// One operation of one user.
+/// One operation on behalf of one user.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
-    /// What a user's channel brings when it is joined.
+    /// Loads the conversations and pending messages for a user's channel.
     Arrive,
-    /// Whether the user is a member.
+    /// Loads a conversation and checks that the user is a member.
     Enter(Uuid),
-    /// Store a message in a conversation.
+    /// Stores a message in a conversation.
     Send(Uuid, Box<Draft>),
-    /// Change one: conversation, message, content, metadata.
+    /// Edits a message; the fields are conversation, message, content, metadata.
     Edit(Uuid, Uuid, Vec<u8>, Option<String>),
-    /// Delete one: conversation, message, for everyone.
+    /// Deletes a message; the fields are conversation, message, «for everyone».
     Delete(Uuid, Uuid, bool),
-    /// It came: conversation, message; or it was read.
+    /// Records a receipt; the fields are conversation, message, and `true` for read or `false` for
+    /// delivered.
     Receipt(Uuid, Uuid, bool),
-    /// React: conversation, message, with what; or take it back.
+    /// Adds or removes a reaction; the fields are conversation, message, reaction, and `true` to
+    /// add.
     React(Uuid, Uuid, String, bool),
-    /// Everything in these was read.
+    /// Marks everything in these conversations as read.
     ReadAll(Vec<Uuid>),
-    /// What is unread?
+    /// Lists the user's unread messages.
     Unread,
-    /// Which conversations are there?
+    /// Lists the user's conversations with their summaries.
     List,
 }
 
-/// What came of it.
+/// The response of the store to one operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// Conversations, and pending messages.
+    /// The user's conversations and pending messages.
     Arrived(Vec<Summary>, Vec<Message>),
-    /// Whether it is there, and itself, for a member.
+    /// `true` if the conversation exists, and the conversation itself if the user is a member.
     Entered(bool, Option<Conversation>),
-    /// A message.
+    /// The outcome of a send, an edit or a delete.
     Message(Outcome),
-    /// Nothing to tell but, perhaps, why not.
+    /// An operation without a result, with the reason if the store rejected it.
     Done(Option<String>),
-    /// A reaction, or why not.
+    /// The reaction that was added, or the reason why the store rejected it.
     Reacted(Result<Reaction, String>),
-    /// How many in each; None: not a member.
+    /// The number of messages marked per conversation; `None` if the user is not a member.
     Marked(Vec<(Uuid, Option<i64>)>),
-    /// Messages.
+    /// The user's unread messages.
     Messages(Vec<Message>),
-    /// Conversations.
+    /// The user's conversations, with summaries.
     Conversations(Vec<Summary>),
 }
 
-/// What keeps messages.
+/// The storage of messages, conversations and receipts.
 pub trait Store: Send + Sync + 'static {
-    /// Does it, as this user.
+    /// Executes the operation as this user.
     fn call(
         &self,
         user: Uuid,

@@ -1,24 +1,25 @@
-//! Two generations of clients, and the names of the exchange's topics that keep them apart.
+//! The two API versions of clients, and the topic names of the event bus that keep them apart.
 
 use uuid::Uuid;
 
 use crate::hub::exchange::TopicName;
 
-/// Which names and shapes a client understands. A socket has the configured one until its first push tells.
+/// The event names and payload formats that a client understands. A socket starts with the
+/// configured version; its first version-specific push fixes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Vocabulary {
-    /// The document's: `send_message`, flat, snake_case, content in base64.
+    /// The documented API: `send_message`, flat, snake_case, content in base64.
     Document,
-    /// The newest code's: `new_message`, nested, camelCase, content as it was sent.
+    /// The API of the newest client code: `new_message`, nested, camelCase, content unchanged.
     #[default]
     Head,
 }
 
 impl Vocabulary {
-    /// Both.
+    /// Both API versions, in the order in which events are published.
     pub const ALL: [Self; 2] = [Self::Document, Self::Head];
 
-    /// By its name in the configuration.
+    /// Parses the name of a version in the configuration: `document` or `head`.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "document" => Some(Self::Document),
@@ -27,7 +28,7 @@ impl Vocabulary {
         }
     }
 
-    /// Whose word this push is, if it is only one's.
+    /// Returns the only version that has this push, or `None` if both versions or neither have it.
     pub(super) fn of_push(event: &str) -> Option<Self> {
         match event {
             "send_message" | "mark_as_read" | "update_presence" | "mark_all_read" => {
@@ -48,49 +49,49 @@ impl Vocabulary {
         }
     }
 
-    /// What is said on a channel in this vocabulary.
+    /// Returns the topic for events of a channel in this version.
     pub(super) fn topic(self, channel: &str) -> TopicName {
         let prefix = if self == Self::Document { 'd' } else { 'h' };
         TopicName::new(&format!("{prefix}/{channel}"))
     }
 }
 
-/// Who is on a channel: the same for both vocabularies.
+/// Returns the topic of a channel's presence list, which both versions share.
 pub(super) fn roster(channel: &str) -> TopicName {
     TopicName::new(&format!("p/{channel}"))
 }
 
-/// What is said to one user's connections on a channel: that they are out.
+/// Returns the topic on which a user's connections learn that they were removed from a channel.
 pub(super) fn dismissal(channel: &str, user: Uuid) -> TopicName {
     TopicName::new(&format!("o/{user}/{channel}"))
 }
 
-/// All connections of a user.
+/// Returns the topic that all connections of a user join, which tracks the user's presence.
 pub(super) fn presence(user: Uuid) -> TopicName {
     TopicName::new(&format!("here/{user}"))
 }
 
-/// The user of such a topic.
+/// Parses the user from a topic of [`user_presence_topic`]. Returns `None` for other topics.
 pub(super) fn present(topic: &TopicName) -> Option<Uuid> {
     topic.as_str().strip_prefix("here/")?.parse().ok()
 }
 
-/// Whether a topic is a channel's roster.
+/// Returns `true` if the topic is a channel's presence list.
 pub(super) fn is_roster(topic: &TopicName) -> bool {
     topic.as_str().starts_with("p/")
 }
 
-/// The channel that a topic belongs to, as it stands on the wire.
+/// Returns the channel that a topic belongs to, as it is named on the wire.
 pub(super) fn channel(topic: &TopicName) -> &str {
     topic.as_str().rsplit('/').next().unwrap_or_default()
 }
 
-/// The channel of a user.
+/// Returns the name of a user's channel.
 pub(super) fn user_channel(user: Uuid) -> String {
     format!("user:{user}")
 }
 
-/// The channel of a conversation.
+/// Returns the name of a conversation's channel.
 pub(super) fn conversation_channel(conversation: Uuid) -> String {
     format!("conversation:{conversation}")
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_leads_back_to_its_channel() {
+    fn every_topic_maps_back_to_its_channel() {
         let user = Uuid::from_u128(7);
         let name = conversation_channel(Uuid::from_u128(9));
         let topics = [

@@ -1,8 +1,9 @@
-//! From commits to clients: what changed in the tables is read once, in order, and published.
+//! The change feed: reads committed changes of the tables once, in order, and publishes them.
 //!
-//! A notification only says «look». What there is to see is told by a cursor (see the store's `changes`), so a crash between a commit and
-//! its broadcast, a lost notification or a lost listener lose nothing: the next look begins where the last one ended. A change counts as
-//! seen only when all of it was published.
+//! A notification is only a hint to read. A cursor (see the store's `changes`) determines the
+//! position, so a crash between a commit and its broadcast, a lost notification, or a lost listener
+//! connection lose nothing: the next read continues at the last cursor. A change counts as read
+//! only after all of its events were published.
 
 mod tell;
 
@@ -24,39 +25,41 @@ use crate::postgres::DatabaseError;
 use crate::postgres::apps::messaging::{Change, Changes, Conversation, Cursor, Message, Messages};
 use tell::{Facts, tell};
 
-/// How often to look while notifications arrive: for what somebody's trigger forgot; and while they don't.
+/// The interval between reads while notifications arrive, for rows whose trigger is missing. `POLL`
+/// is the interval while they do not arrive.
 const SWEEP: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_secs(1);
-/// The first and the longest pause after a look that failed.
+/// The first and the longest pause after a failed read.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long to leave a shard alone that takes no more.
+/// The pause before publishing again to a shard whose queue is full.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
-/// How often old changes are deleted.
+/// The interval between deletions of old changes.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// An answer of the database.
+/// A pending response of the database.
 type Reading<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 
-/// What the feed reads.
+/// The database queries of the change feed.
 pub trait Source: Send + Sync + 'static {
-    /// Behind everything that has happened.
+    /// Returns a cursor that is past all committed changes.
     fn cursor(&self) -> Reading<'_, Cursor>;
-    /// What happened since.
+    /// Returns the next batch of changes after the cursor.
     fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes>;
-    /// Messages as they are now.
+    /// Returns these messages in their current state.
     fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>>;
-    /// Conversations as they are now.
+    /// Returns these conversations in their current state.
     fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
-    /// The members of conversations, as pairs of conversation and user: at least those of them who are among the users.
+    /// Returns pairs of conversation and member. The result contains at least the members that are
+    /// among `users`.
     fn members<'a>(
         &'a self,
         conversations: &'a [Uuid],
         users: &'a [Uuid],
     ) -> Reading<'a, Vec<(Uuid, Uuid)>>;
-    /// Who shares a conversation with this user.
+    /// Returns the users that share a conversation with this user.
     fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>>;
-    /// Deletes changes that nobody needs any more.
+    /// Deletes changes that no feed needs any more.
     fn forget(&self) -> Reading<'_, ()>;
 }
 
@@ -88,9 +91,10 @@ impl Source for Messages {
     }
 }
 
-/// Counts memberships that ended. Sockets enter, change their vocabulary, and hear of changes under its lock, so that a change finds a
-/// socket in one place and not in two or none, and nobody enters on a membership that has ended meanwhile. Held for calls of the
-/// exchange, which never wait.
+/// A lock with the number of memberships that have ended. Sockets join channels and switch their
+/// API version under this lock, and the feed publishes under it. So a change reaches a socket in
+/// exactly one version, and no client joins with a membership that has ended meanwhile. The lock is
+/// held for calls of the event bus, which never block.
 #[derive(Debug, Default)]
 pub(super) struct Gate(Mutex<u64>);
 
@@ -104,47 +108,49 @@ impl Gate {
     }
 }
 
-/// What the feed is told from outside. Clones share it.
+/// The input of the feed from the database listener. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Hints(Arc<Hinted>);
 
 #[derive(Debug, Default)]
 struct Hinted {
     look: Notify,
-    /// Whether notifications arrive. Relaxed: it only sets how often to look without one.
-    are_heard: AtomicBool,
-    /// The feed knows where it begins, so whoever enters from now on misses nothing. Set once; relaxed, for what it guards is behind locks.
+    /// `true` while notifications arrive. `Relaxed` suffices: the flag only selects the read
+    /// interval.
+    is_listening: AtomicBool,
+    /// `true` once the feed has its first cursor, so that clients that join later miss nothing. It
+    /// is set once. `Relaxed` suffices because the data that it announces is behind locks.
     is_ready: AtomicBool,
 }
 
 impl Hints {
-    /// Something changed, or may have.
+    /// Reports that something changed or may have changed.
     pub fn look(&self) {
         self.0.look.notify_one();
     }
 
-    /// Whether notifications arrive.
-    pub fn set_heard(&self, are_heard: bool) {
-        self.0.are_heard.store(are_heard, Ordering::Relaxed);
+    /// Sets the flag that notifications arrive, and triggers a read.
+    pub fn set_heard(&self, is_listening: bool) {
+        self.0.is_listening.store(is_listening, Ordering::Relaxed);
         self.look();
     }
 
-    /// Whether clients can be let in.
+    /// Returns `true` if the feed has started, so that clients may connect.
     pub fn is_ready(&self) -> bool {
         self.0.is_ready.load(Ordering::Relaxed)
     }
 
     async fn wait(&self) {
-        let most = if self.0.are_heard.load(Ordering::Relaxed) {
+        let interval = if self.0.is_listening.load(Ordering::Relaxed) {
             SWEEP
         } else {
             POLL
         };
-        let _ = timeout(most, self.0.look.notified()).await;
+        let _ = timeout(interval, self.0.look.notified()).await;
     }
 }
 
-/// See the module's documentation.
+/// The change feed task; see the module's documentation.
 pub(super) struct Feed {
     pub(super) source: Arc<dyn Source>,
     pub(super) exchange: Arc<Exchange>,
@@ -154,11 +160,11 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// For as long as the server runs.
+    /// Runs for as long as the server runs.
     pub(super) async fn run(self) {
         let mut cursor = None;
         let mut pause = PAUSE_MIN;
-        let mut forgotten = Instant::now();
+        let mut last_cleanup = Instant::now();
         loop {
             match self.look(&mut cursor).await {
                 Ok(()) => {
@@ -168,14 +174,14 @@ impl Feed {
                 }
                 Err(error) => {
                     if pause == PAUSE_MIN {
-                        tracing::warn!(%error, "messages can't be read from the database; trying on");
+                        tracing::warn!(%error, "changes of messages can't be read from the database; retrying");
                     }
                     sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
-            if forgotten.elapsed() >= FORGET {
-                forgotten = Instant::now();
+            if last_cleanup.elapsed() >= FORGET {
+                last_cleanup = Instant::now();
                 if let Err(error) = self.source.forget().await {
                     tracing::warn!(%error, "old changes could not be deleted");
                 }
@@ -183,21 +189,21 @@ impl Feed {
         }
     }
 
-    /// Publishes all that happened behind the cursor.
+    /// Publishes all changes after the cursor, and advances the cursor.
     pub(super) async fn look(&self, cursor: &mut Option<Cursor>) -> Result<(), DatabaseError> {
-        let mut at = match cursor.clone() {
-            Some(at) => at,
+        let mut position = match cursor.clone() {
+            Some(position) => position,
             None => self.source.cursor().await?,
         };
-        cursor.get_or_insert_with(|| at.clone());
+        cursor.get_or_insert_with(|| position.clone());
         loop {
-            let batch = self.source.changes(&at).await?;
-            let facts = self.facts(&batch.changes).await?;
+            let batch = self.source.changes(&position).await?;
+            let context = self.facts(&batch.changes).await?;
             for change in &batch.changes {
-                self.publish(change, tell(change, &facts)).await;
+                self.publish(change, tell(change, &context)).await;
             }
-            at = batch.cursor;
-            *cursor = Some(at.clone());
+            position = batch.cursor;
+            *cursor = Some(position.clone());
             if !batch.more {
                 return Ok(());
             }
@@ -205,7 +211,7 @@ impl Feed {
     }
 
     async fn facts(&self, changes: &[Change]) -> Result<Facts, DatabaseError> {
-        let mut facts = Facts::default();
+        let mut context = Facts::default();
         let is_about_message = |change: &&Change| {
             change.kind.starts_with("message_") && change.kind != "message_deleted"
         };
@@ -215,7 +221,7 @@ impl Feed {
             .filter_map(|change| change.message)
             .collect();
         if !messages.is_empty() {
-            facts.messages = self
+            context.messages = self
                 .source
                 .messages(&messages)
                 .await?
@@ -233,44 +239,47 @@ impl Feed {
         let updated: Vec<Uuid> = of_kind("conversation_updated");
         if !updated.is_empty() {
             let now = self.source.conversations(&updated).await?;
-            facts.conversations = now
+            context.conversations = now
                 .into_iter()
                 .map(|conversation| (conversation.id, conversation))
                 .collect();
         }
-        let mut wide: Vec<Uuid> = of_kind("message_added");
-        wide.extend(updated);
-        wide.sort_unstable();
-        wide.dedup();
-        let here = self.roll.here();
-        if !wide.is_empty() && !here.is_empty() {
+        let mut fan_out: Vec<Uuid> = of_kind("message_added");
+        fan_out.extend(updated);
+        fan_out.sort_unstable();
+        fan_out.dedup();
+        let connected = self.roll.here();
+        if !fan_out.is_empty() && !connected.is_empty() {
             let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-            let is_here: HashSet<Uuid> = here.iter().copied().collect();
-            let found = self.source.members(&wide, &here).await?;
-            for (conversation, user) in found.into_iter().filter(|(_, user)| is_here.contains(user))
+            let is_connected: HashSet<Uuid> = connected.iter().copied().collect();
+            let found = self.source.members(&fan_out, &connected).await?;
+            for (conversation, user) in found
+                .into_iter()
+                .filter(|(_, user)| is_connected.contains(user))
             {
                 members.entry(conversation).or_default().push(user);
             }
-            facts.members = members;
+            context.members = members;
         }
-        Ok(facts)
+        Ok(context)
     }
 
-    /// Publishes what is said of a change, and puts a removed member out. A shard that takes no more is waited for.
-    async fn publish(&self, change: &Change, said: Vec<Publish>) {
+    /// Publishes the events of a change, and removes a member whose membership has ended. Waits
+    /// while a shard's queue is full.
+    async fn publish(&self, change: &Change, events: Vec<Publish>) {
         let removed = change.user.filter(|_| change.kind == "member_removed");
-        let mut said = said.into_iter();
-        let mut held: Option<Publish> = None;
+        let mut events = events.into_iter();
+        let mut unsent: Option<Publish> = None;
         loop {
-            let is_done = self.gate.pass(|ended| {
-                while let Some(publish) = held.take().or_else(|| said.next()) {
+            let is_done = self.gate.pass(|epoch| {
+                while let Some(publish) = unsent.take().or_else(|| events.next()) {
                     if self.exchange.publish(publish.clone()).is_err() {
-                        held = Some(publish);
+                        unsent = Some(publish);
                         return false;
                     }
                 }
                 if let Some(user) = removed {
-                    *ended += 1;
+                    *epoch += 1;
                     self.put_out(user, &conversation_channel(change.conversation));
                 }
                 true
@@ -282,18 +291,19 @@ impl Feed {
         }
     }
 
-    /// Takes all connections of a user off a channel, and closes it for them.
+    /// Removes all connections of a user from a channel, and sends them `phx_close`.
     fn put_out(&self, user: Uuid, channel: &str) {
-        let told = dismissal(channel, user);
-        // A shard that can't take this now finds out by the answers to what the client pushes there.
+        let kick_topic = dismissal(channel, user);
+        // If a shard can't accept this now, its clients learn it from the replies to their next
+        // pushes there.
         let _ = self
             .exchange
-            .publish(Publish::new([told.clone()], "phx_close", "{}"));
+            .publish(Publish::new([kick_topic.clone()], "phx_close", "{}"));
         let topics = [
             roster(channel),
             Vocabulary::Document.topic(channel),
             Vocabulary::Head.topic(channel),
-            told,
+            kick_topic,
         ];
         for id in self
             .exchange

@@ -1,5 +1,5 @@
-//! The feed against a model: whatever is committed, in whatever order looks come and fail, every member hears every message once and in
-//! the order of its conversation, and nobody else any.
+//! Tests the feed against a model. For any order of commits, reads and failures, every member
+//! receives every message once, in the order of its conversation, and no other user receives it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,14 +14,15 @@ use crate::hub::exchange::{Identity, Join, Mailbox};
 const USERS: u128 = 4;
 const CONVERSATIONS: u128 = 3;
 
-/// A database in which transactions commit later than they draw their numbers, except within a conversation.
+/// A database whose transactions commit later than they draw their numbers, except within a
+/// conversation.
 #[derive(Default)]
 struct Fake {
-    /// What is committed and not given to the feed yet.
+    /// All committed changes, in commit order.
     committed: Mutex<Vec<Change>>,
     messages: Mutex<HashMap<Uuid, Message>>,
     members: Mutex<Vec<(Uuid, Uuid)>>,
-    /// So many reads from now on fail.
+    /// The number of reads that are still to fail.
     failing: AtomicUsize,
 }
 
@@ -49,7 +50,8 @@ impl Source for Fake {
         self.answer(Cursor::fake)
     }
     fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
-        // What is given counts as seen only with the next cursor: a look that fails gets the same again.
+        // A returned batch counts as read only with the next cursor: a read that fails returns the
+        // same batch again.
         self.answer(|| {
             let all = self.committed.lock().unwrap();
             let new: Vec<Change> = all
@@ -103,11 +105,11 @@ impl Source for Fake {
     }
 }
 
-/// One device, on its user's channel and on those of the conversations.
+/// One device that has joined its user's channel and those of the conversations.
 struct Device {
     user: Uuid,
     mailbox: Mailbox,
-    /// What it should have heard on each channel, in order.
+    /// The expected message ids on each channel, in order.
     expected: HashMap<String, Vec<Uuid>>,
     heard: HashMap<String, Vec<Uuid>>,
 }
@@ -123,15 +125,15 @@ struct World {
 impl World {
     fn new() -> Self {
         let (fake, roll) = (Arc::new(Fake::default()), Arc::new(Roll::default()));
-        let lists = Lists {
+        let topic_policy = Lists {
             roll: Arc::clone(&roll),
             clock: Clock::system(),
         };
-        let exchange = Arc::new(Exchange::new(lists, || 0));
+        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
         let source = Arc::clone(&fake);
         let feed = Feed {
             source,
-            exchange,
+            exchange: event_bus,
             gate: Arc::default(),
             roll,
             hints: Hints::default(),
@@ -154,22 +156,22 @@ impl World {
     }
 
     fn connect(&mut self, user: Uuid, is_head: bool) {
-        let vocabulary = if is_head {
+        let api_version = if is_head {
             Vocabulary::Head
         } else {
             Vocabulary::Document
         };
-        let mine = crate::apps::messaging::vocabulary::user_channel(user);
+        let own_channel = crate::apps::messaging::vocabulary::user_channel(user);
         let mut joins = vec![
             Join::new(crate::apps::messaging::vocabulary::presence(user)),
-            Join::new(vocabulary.topic(&mine)),
+            Join::new(api_version.topic(&own_channel)),
         ];
         for conversation in (0..CONVERSATIONS)
             .map(Uuid::from_u128)
             .filter(|id| self.is_member(*id, user))
         {
             let channel = conversation_channel(conversation);
-            joins.extend([vocabulary.topic(&channel), dismissal(&channel, user)].map(Join::new));
+            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(Join::new));
         }
         let identity = Identity {
             user: Some(UserId::new(&user.to_string())),
@@ -216,14 +218,14 @@ impl World {
             .iter_mut()
             .filter(|device| members.contains(&(conversation, device.user)))
         {
-            let mine = crate::apps::messaging::vocabulary::user_channel(device.user);
+            let own_channel = crate::apps::messaging::vocabulary::user_channel(device.user);
             device
                 .expected
                 .entry(conversation_channel(conversation))
                 .or_default()
                 .push(id);
             if device.user != sender {
-                device.expected.entry(mine).or_default().push(id);
+                device.expected.entry(own_channel).or_default().push(id);
             }
         }
     }
@@ -258,7 +260,7 @@ impl World {
         }
     }
 
-    /// A member is put out, once what was said before has been heard.
+    /// Removes a member after all earlier events were received.
     async fn remove(&mut self, conversation: Uuid, user: Uuid) {
         self.look().await;
         self.fake
@@ -291,38 +293,41 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-async fn play(deeds: Vec<Deed>) -> Result<(), TestCaseError> {
-    let mut world = World::new();
+async fn play(steps: Vec<Deed>) -> Result<(), TestCaseError> {
+    let mut harness = World::new();
     let pairs = (0..CONVERSATIONS)
         .flat_map(|conversation| (0..USERS).map(move |user| (conversation, user)));
     let members = pairs.filter(|(conversation, user)| (conversation + user) % 4 != 3);
-    *world.fake.members.lock().unwrap() = members
+    *harness.fake.members.lock().unwrap() = members
         .map(|(c, u)| (Uuid::from_u128(c), Uuid::from_u128(u)))
         .collect();
-    world.look().await;
-    for deed in deeds {
-        match deed {
+    harness.look().await;
+    for step in steps {
+        match step {
             Deed::Send(conversation, user) => {
-                world.send(Uuid::from_u128(conversation), Uuid::from_u128(user))
+                harness.send(Uuid::from_u128(conversation), Uuid::from_u128(user))
             }
-            // What was committed before is another matter: pending messages.
+            // Messages that were committed earlier are out of scope: clients load them as pending
+            // messages.
             Deed::Connect(user, is_head) => {
-                world.look().await;
-                world.connect(Uuid::from_u128(user), is_head);
+                harness.look().await;
+                harness.connect(Uuid::from_u128(user), is_head);
             }
-            Deed::Drop(which) if which < world.devices.len() => drop(world.devices.remove(which)),
+            Deed::Drop(which) if which < harness.devices.len() => {
+                drop(harness.devices.remove(which))
+            }
             Deed::Remove(conversation, user) => {
-                world
+                harness
                     .remove(Uuid::from_u128(conversation), Uuid::from_u128(user))
                     .await
             }
-            Deed::Look => world.look().await,
-            Deed::Fail(times) => world.fake.failing.store(times, Ordering::Relaxed),
+            Deed::Look => harness.look().await,
+            Deed::Fail(times) => harness.fake.failing.store(times, Ordering::Relaxed),
             Deed::Drop(_) => {}
         }
     }
-    world.look().await;
-    for device in &world.devices {
+    harness.look().await;
+    for device in &harness.devices {
         prop_assert_eq!(&device.heard, &device.expected, "user {}", device.user);
     }
     Ok(())
@@ -330,8 +335,8 @@ async fn play(deeds: Vec<Deed>) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn every_member_hears_every_message_once_and_in_order(deeds in proptest::collection::vec(deed(), 1..60)) {
+    fn every_member_receives_every_message_once_in_order(steps in proptest::collection::vec(deed(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(deeds))?;
+        runtime.block_on(play(steps))?;
     }
 }

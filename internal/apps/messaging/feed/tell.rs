@@ -1,4 +1,4 @@
-//! What clients are told of a change. Pure.
+//! Builds the events that clients receive for a change. Pure: no database, task or clock.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use crate::apps::messaging::vocabulary::{Vocabulary, conversation_channel, user_
 use crate::hub::exchange::Publish;
 use crate::postgres::apps::messaging::{Change, Conversation, Message};
 
-/// What the database says now about what has changed.
+/// The current database rows that a batch of changes refers to.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) messages: HashMap<Uuid, Message>,
     pub(super) conversations: HashMap<Uuid, Conversation>,
-    /// Of each conversation, those members that are connected here.
+    /// The members of each conversation that are connected to this server.
     pub(super) members: HashMap<Uuid, Vec<Uuid>>,
 }
 
-/// Collects what is said of one change.
+/// Collects the events of one change.
 struct Saying<'a> {
     change: &'a Change,
     conversation: String,
@@ -28,22 +28,22 @@ struct Saying<'a> {
 }
 
 impl Saying<'_> {
-    /// Says it on a channel in both vocabularies.
+    /// Publishes an event on a channel in both API versions.
     fn say(&mut self, channel: &str, event: &str, payload: impl Fn(Vocabulary) -> Value) {
-        for vocabulary in Vocabulary::ALL {
-            self.say_in(vocabulary, channel, event, &payload(vocabulary));
+        for api_version in Vocabulary::ALL {
+            self.say_in(api_version, channel, event, &payload(api_version));
         }
     }
 
-    fn say_in(&mut self, vocabulary: Vocabulary, channel: &str, event: &str, payload: &Value) {
+    fn say_in(&mut self, api_version: Vocabulary, channel: &str, event: &str, payload: &Value) {
         self.said.push(Publish::new(
-            [vocabulary.topic(channel)],
+            [api_version.topic(channel)],
             event,
             payload.to_string(),
         ));
     }
 
-    /// The same in the conversation.
+    /// Publishes an event in the change's conversation, in both API versions.
     fn tell(&mut self, event: &str, payload: impl Fn(Vocabulary) -> Value) {
         let conversation = std::mem::take(&mut self.conversation);
         self.say(&conversation, event, payload);
@@ -51,69 +51,69 @@ impl Saying<'_> {
     }
 }
 
-/// What is published because of a change, in this order.
-pub(super) fn tell(change: &Change, facts: &Facts) -> Vec<Publish> {
-    let mut saying = Saying {
+/// Returns the events that a change causes, in publishing order.
+pub(super) fn tell(change: &Change, context: &Facts) -> Vec<Publish> {
+    let mut builder = Saying {
         change,
         conversation: conversation_channel(change.conversation),
         timestamp: iso(change.at_us),
         said: Vec::new(),
     };
-    let message = change.message.and_then(|id| facts.messages.get(&id));
+    let message = change.message.and_then(|id| context.messages.get(&id));
     match (&*change.kind, message, change.user) {
-        // Of a message that is gone already, its deletion tells.
-        ("message_added", Some(message), _) => added(&mut saying, message, facts),
+        // If the message no longer exists, its deletion is a later change with its own events.
+        ("message_added", Some(message), _) => added(&mut builder, message, context),
         ("message_edited", Some(message), _) => {
-            // The mobile app knows the second name.
+            // The mobile app listens to the second name.
             for event in ["message_edited", "message_updated"] {
-                saying.tell(
+                builder.tell(
                     event,
-                    |vocabulary| json!({"message": payload::message(message, vocabulary)}),
+                    |api_version| json!({"message": payload::message(message, api_version)}),
                 );
             }
         }
-        ("message_deleted", ..) => deleted(&mut saying),
-        ("reaction_added" | "reaction_removed", _, Some(user)) => reaction(&mut saying, user),
+        ("message_deleted", ..) => deleted(&mut builder),
+        ("reaction_added" | "reaction_removed", _, Some(user)) => reaction(&mut builder, user),
         ("message_read", Some(message), Some(user)) => {
-            read(&mut saying, user);
-            receipt(&mut saying, message, user, "read");
+            read(&mut builder, user);
+            receipt(&mut builder, message, user, "read");
         }
         ("message_delivered", Some(message), Some(user)) => {
-            receipt(&mut saying, message, user, "delivered")
+            receipt(&mut builder, message, user, "delivered")
         }
-        ("conversation_read", _, Some(user)) => membership(&mut saying, "conversation_read", user),
+        ("conversation_read", _, Some(user)) => membership(&mut builder, "conversation_read", user),
         ("member_added", _, Some(user)) => {
-            membership(&mut saying, "member_added", user);
+            membership(&mut builder, "member_added", user);
             let invitation =
-                json!({"conversation_id": change.conversation, "timestamp": saying.timestamp});
-            saying.say(&user_channel(user), "conversation_invitation", |_| {
+                json!({"conversation_id": change.conversation, "timestamp": builder.timestamp});
+            builder.say(&user_channel(user), "conversation_invitation", |_| {
                 invitation.clone()
             });
         }
         ("member_removed", _, Some(user)) => {
-            membership(&mut saying, "member_removed", user);
-            let payload = membership_payload(&saying, user);
-            saying.say(&user_channel(user), "member_removed", payload);
+            membership(&mut builder, "member_removed", user);
+            let payload = membership_payload(&builder, user);
+            builder.say(&user_channel(user), "member_removed", payload);
         }
-        ("settings_updated", _, Some(user)) => settings(&mut saying, user),
-        ("conversation_updated", ..) => updated(&mut saying, facts),
+        ("settings_updated", _, Some(user)) => settings(&mut builder, user),
+        ("conversation_updated", ..) => updated(&mut builder, context),
         _ => {}
     }
-    saying.said
+    builder.said
 }
 
-fn added(saying: &mut Saying<'_>, message: &Message, facts: &Facts) {
+fn added(builder: &mut Saying<'_>, message: &Message, context: &Facts) {
     let wrapped = json!({"message": payload::message(message, Vocabulary::Head)});
-    let conversation = saying.conversation.clone();
-    saying.say_in(
+    let conversation = builder.conversation.clone();
+    builder.say_in(
         Vocabulary::Document,
         &conversation,
         "new_message",
         &payload::flat(message),
     );
-    saying.say_in(Vocabulary::Head, &conversation, "new_message", &wrapped);
+    builder.say_in(Vocabulary::Head, &conversation, "new_message", &wrapped);
     let notice = payload::notice(message);
-    for user in facts
+    for user in context
         .members
         .get(&message.conversation_id)
         .into_iter()
@@ -121,105 +121,105 @@ fn added(saying: &mut Saying<'_>, message: &Message, facts: &Facts) {
         .filter(|user| **user != message.sender_id)
     {
         let channel = user_channel(*user);
-        saying.say_in(Vocabulary::Document, &channel, "new_message", &notice);
-        saying.say_in(Vocabulary::Head, &channel, "new_message", &wrapped);
+        builder.say_in(Vocabulary::Document, &channel, "new_message", &notice);
+        builder.say_in(Vocabulary::Head, &channel, "new_message", &wrapped);
     }
 }
 
-fn deleted(saying: &mut Saying<'_>) {
-    let everyone = parsed(&saying.change.detail)
+fn deleted(builder: &mut Saying<'_>) {
+    let everyone = parsed(&builder.change.detail)
         .get("everyone")
         .cloned()
         .unwrap_or(Value::Bool(false));
-    let (message, conversation) = (saying.change.message, saying.change.conversation);
-    saying.tell("message_deleted", |vocabulary| {
+    let (message, conversation) = (builder.change.message, builder.change.conversation);
+    builder.tell("message_deleted", |api_version| {
         let members = [
             ("messageId", json!(message)),
             ("deleteForEveryone", everyone.clone()),
             ("conversationId", json!(conversation)),
         ];
-        spelled(vocabulary, members)
+        spelled(api_version, members)
     });
 }
 
-fn reaction(saying: &mut Saying<'_>, user: Uuid) {
-    let detail = parsed(&saying.change.detail);
-    let (message, timestamp) = (saying.change.message, saying.timestamp.clone());
-    saying.tell(&saying.change.kind.clone(), |vocabulary| {
+fn reaction(builder: &mut Saying<'_>, user: Uuid) {
+    let detail = parsed(&builder.change.detail);
+    let (message, timestamp) = (builder.change.message, builder.timestamp.clone());
+    builder.tell(&builder.change.kind.clone(), |api_version| {
         let members = [
             ("messageId", json!(message)),
             ("userId", json!(user)),
             ("reaction", detail["reaction"].clone()),
         ];
-        let mut payload = spelled(vocabulary, members);
-        if vocabulary == Vocabulary::Document {
+        let mut payload = spelled(api_version, members);
+        if api_version == Vocabulary::Document {
             payload["timestamp"] = json!(timestamp);
         }
         payload
     });
 }
 
-fn read(saying: &mut Saying<'_>, user: Uuid) {
+fn read(builder: &mut Saying<'_>, user: Uuid) {
     let (message, at, channel) = (
-        saying.change.message,
-        saying.timestamp.clone(),
-        saying.conversation.clone(),
+        builder.change.message,
+        builder.timestamp.clone(),
+        builder.conversation.clone(),
     );
     let receipt = json!({"message_id": message, "user_id": user, "read_at": at});
-    saying.say_in(Vocabulary::Document, &channel, "read_receipt", &receipt);
-    let conversation = saying.change.conversation;
-    let told = json!({"userId": user, "messageId": message, "conversationId": conversation, "timestamp": at});
-    saying.say_in(Vocabulary::Head, &channel, "message_read", &told);
+    builder.say_in(Vocabulary::Document, &channel, "read_receipt", &receipt);
+    let conversation = builder.change.conversation;
+    let payload = json!({"userId": user, "messageId": message, "conversationId": conversation, "timestamp": at});
+    builder.say_in(Vocabulary::Head, &channel, "message_read", &payload);
 }
 
-/// The sender learns how far the message has come.
-fn receipt(saying: &mut Saying<'_>, message: &Message, user: Uuid, status: &str) {
-    let timestamp = saying.timestamp.clone();
-    saying.say(
+/// Notifies the sender of the delivery status of a message.
+fn receipt(builder: &mut Saying<'_>, message: &Message, user: Uuid, status: &str) {
+    let timestamp = builder.timestamp.clone();
+    builder.say(
         &user_channel(message.sender_id),
         "delivery_status",
-        |vocabulary| {
+        |api_version| {
             let members = [
                 ("messageId", json!(message.id)),
                 ("userId", json!(user)),
                 ("status", json!(status)),
                 ("timestamp", json!(timestamp)),
             ];
-            spelled(vocabulary, members)
+            spelled(api_version, members)
         },
     );
 }
 
-fn membership_payload(saying: &Saying<'_>, user: Uuid) -> impl Fn(Vocabulary) -> Value + use<> {
-    let (conversation, timestamp) = (saying.change.conversation, saying.timestamp.clone());
-    move |vocabulary| {
+fn membership_payload(builder: &Saying<'_>, user: Uuid) -> impl Fn(Vocabulary) -> Value + use<> {
+    let (conversation, timestamp) = (builder.change.conversation, builder.timestamp.clone());
+    move |api_version| {
         let members = [
             ("conversationId", json!(conversation)),
             ("userId", json!(user)),
             ("timestamp", json!(timestamp)),
         ];
-        spelled(vocabulary, members)
+        spelled(api_version, members)
     }
 }
 
-fn membership(saying: &mut Saying<'_>, event: &str, user: Uuid) {
-    let payload = membership_payload(saying, user);
-    saying.tell(event, payload);
+fn membership(builder: &mut Saying<'_>, event: &str, user: Uuid) {
+    let payload = membership_payload(builder, user);
+    builder.tell(event, payload);
 }
 
-/// One member's own settings: that member's own devices are told.
-fn settings(saying: &mut Saying<'_>, user: Uuid) {
-    let detail = parsed(&saying.change.detail);
+/// Publishes a member's personal settings to that member's own devices.
+fn settings(builder: &mut Saying<'_>, user: Uuid) {
+    let detail = parsed(&builder.change.detail);
     let (conversation, timestamp, channel) = (
-        saying.change.conversation,
-        saying.timestamp.clone(),
+        builder.change.conversation,
+        builder.timestamp.clone(),
         user_channel(user),
     );
-    let mut say = |event: &str, name: &str, value: &Value| {
+    let mut publish = |event: &str, name: &str, value: &Value| {
         let payload = json!({"conversation_id": conversation, name: value, "timestamp": timestamp});
-        saying.say(&channel, event, |_| payload.clone());
+        builder.say(&channel, event, |_| payload.clone());
     };
-    say(
+    publish(
         "conversation_settings_updated",
         "settings",
         &detail["settings"],
@@ -229,25 +229,25 @@ fn settings(saying: &mut Saying<'_>, user: Uuid) {
         ("conversation_pinned", "pinned"),
     ] {
         if !detail[name].is_null() {
-            say(event, name, &detail[name]);
+            publish(event, name, &detail[name]);
         }
     }
 }
 
-fn updated(saying: &mut Saying<'_>, facts: &Facts) {
-    let Some(now) = facts.conversations.get(&saying.change.conversation) else {
+fn updated(builder: &mut Saying<'_>, context: &Facts) {
+    let Some(now) = context.conversations.get(&builder.change.conversation) else {
         return;
     };
     let payload = json!({
         "conversation_id": now.id,
-        "updated_at": saying.timestamp,
+        "updated_at": builder.timestamp,
         "metadata": parsed(&now.metadata),
         "type": now.kind,
         "is_active": now.is_active,
     });
-    saying.tell("conversation_updated", |_| payload.clone());
-    for user in facts.members.get(&now.id).into_iter().flatten() {
-        saying.say(&user_channel(*user), "conversation_updated", |_| {
+    builder.tell("conversation_updated", |_| payload.clone());
+    for user in context.members.get(&now.id).into_iter().flatten() {
+        builder.say(&user_channel(*user), "conversation_updated", |_| {
             payload.clone()
         });
     }

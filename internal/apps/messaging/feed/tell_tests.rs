@@ -22,7 +22,7 @@ impl Rules for Silent {
     }
 }
 
-/// The frames that members of these channels get, in either vocabulary.
+/// Returns the frames that members of these channels receive, per API version.
 fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
     let change = Change {
         id: 1,
@@ -33,29 +33,31 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
         detail: detail.to_string(),
         at_us: 1_700_000_000_000_000,
     };
-    let mut facts = Facts::default();
-    facts.messages.insert(Uuid::from_u128(0xa), stored("hola"));
+    let mut context = Facts::default();
+    context
+        .messages
+        .insert(Uuid::from_u128(0xa), stored("hola"));
     let now = Conversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: r#"{"name":"n"}"#.into(),
         is_active: true,
     };
-    facts.conversations.insert(now.id, now);
-    facts.members.insert(
+    context.conversations.insert(now.id, now);
+    context.members.insert(
         Uuid::from_u128(0xc),
         vec![Uuid::from_u128(1), Uuid::from_u128(2)],
     );
-    let exchange = std::sync::Arc::new(Exchange::new(Silent, || 0));
-    let members = Vocabulary::ALL.map(|vocabulary| {
+    let event_bus = std::sync::Arc::new(Exchange::new(Silent, || 0));
+    let members = Vocabulary::ALL.map(|api_version| {
         let joins =
-            [C, U1, U2].map(|channel| crate::hub::exchange::Join::new(vocabulary.topic(channel)));
-        exchange
+            [C, U1, U2].map(|channel| crate::hub::exchange::Join::new(api_version.topic(channel)));
+        event_bus
             .open(crate::hub::exchange::Identity::default(), &joins)
             .unwrap()
     });
-    for publish in tell(&change, &facts) {
-        exchange.publish(publish).unwrap();
+    for publish in tell(&change, &context) {
+        event_bus.publish(publish).unwrap();
     }
     let [document, head] = members.map(|mut mailbox| {
         let events = std::iter::from_fn(|| mailbox.try_recv());
@@ -94,10 +96,10 @@ fn golden_frames_of_a_new_message() {
 #[test]
 fn golden_frames_of_changes_to_a_message() {
     let (document, head) = frames("message_edited", &json!({}));
-    let message = |vocabulary| json!({"message": payload::message(&stored("hola"), vocabulary)});
-    for (frames, vocabulary) in [(document, Vocabulary::Document), (head, Vocabulary::Head)] {
-        let expected =
-            ["message_edited", "message_updated"].map(|event| frame(C, event, message(vocabulary)));
+    let message = |api_version| json!({"message": payload::message(&stored("hola"), api_version)});
+    for (frames, api_version) in [(document, Vocabulary::Document), (head, Vocabulary::Head)] {
+        let expected = ["message_edited", "message_updated"]
+            .map(|event| frame(C, event, message(api_version)));
         assert_eq!(frames, expected);
     }
     let (document, head) = frames("message_deleted", &json!({"everyone": true}));
@@ -205,6 +207,6 @@ fn golden_frames_of_members_and_conversations() {
 }
 
 #[test]
-fn what_is_not_known_is_passed_over() {
+fn unknown_change_is_ignored() {
     assert_eq!(frames("of_a_newer_schema", &json!({})), (vec![], vec![]));
 }

@@ -1,4 +1,4 @@
-//! What a push asks for, and whether it may be asked so.
+//! Parses and validates a client's push.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -8,22 +8,22 @@ use crate::apps::messaging::store::Operation;
 use crate::apps::messaging::vocabulary::Vocabulary;
 use crate::postgres::apps::messaging::Draft;
 
-/// Largest content, and largest metadata, in bytes.
+/// The largest content, and the largest metadata, in bytes.
 pub(super) const MAX_CONTENT_BYTES: usize = 65_536;
-/// Longest signature or key, in bytes.
+/// The longest signature or public key, in bytes.
 const MAX_SIGNATURE_BYTES: usize = 4096;
-/// Longest reaction, in characters.
+/// The longest reaction, in characters.
 const MAX_REACTION_CHARS: usize = 10;
-/// Most conversations that one push marks as read.
+/// The largest number of conversations that one push may mark as read.
 const MAX_MARKED: usize = 100;
 
-/// How an operation is to be answered.
+/// The form of the reply to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
     Join,
-    /// Not at all, but with what a user's channel brings.
+    /// No reply, but the initial events of a user's channel.
     Arrive,
-    /// As the vocabulary of this push has it.
+    /// A reply in the API version of this push.
     Send(Vocabulary),
     Edit,
     Delete,
@@ -37,25 +37,25 @@ pub(super) enum Manner {
     List,
 }
 
-/// What a push comes to.
+/// The meaning of a push after validation.
 #[derive(Debug, PartialEq)]
 pub(super) enum Asked {
-    /// The store must do something.
+    /// An operation for the store, and the form of its reply.
     Operation(Manner, Operation),
-    /// Somebody types, or no more.
+    /// The user starts (`true`) or stops (`false`) typing.
     Typing(bool),
-    /// Somebody wants to be seen so; whether an answer is expected.
+    /// The user sets a status; `true` if the client expects a reply.
     Status(String, bool),
-    /// The answer is known.
+    /// A successful reply that needs no operation.
     Known(Value),
-    /// It can't be done.
+    /// An error reply: the push is not valid.
     Wrong(Value),
-    /// Nothing is to be said.
+    /// No reply and no effect.
     Nothing,
 }
 
-/// Reads a push on a channel.
-pub(super) fn read(topic: &str, event: &str, payload: &Value, vocabulary: Vocabulary) -> Asked {
+/// Parses a push on a joined channel.
+pub(super) fn read(topic: &str, event: &str, payload: &Value, api_version: Vocabulary) -> Asked {
     let empty = Map::new();
     let payload = match payload {
         Value::Object(payload) => payload,
@@ -65,25 +65,25 @@ pub(super) fn read(topic: &str, event: &str, payload: &Value, vocabulary: Vocabu
     let conversation = topic
         .strip_prefix("conversation:")
         .and_then(|id| id.parse().ok());
-    let asked = match conversation {
-        Some(conversation) => in_conversation(conversation, event, payload, vocabulary),
+    let parsed = match conversation {
+        Some(conversation) => in_conversation(conversation, event, payload, api_version),
         None => of_user(event, payload),
     };
-    asked.unwrap_or_else(Asked::Wrong)
+    parsed.unwrap_or_else(Asked::Wrong)
 }
 
-/// Err: what the client is told.
+/// The parsed push, or the error payload for the client.
 type Reading = Result<Asked, Value>;
 
 fn in_conversation(
     conversation: Uuid,
     event: &str,
     payload: &Map<String, Value>,
-    vocabulary: Vocabulary,
+    api_version: Vocabulary,
 ) -> Reading {
-    let receipt = |manner, read| {
+    let receipt = |reply_style, read| {
         Ok(Asked::Operation(
-            manner,
+            reply_style,
             Operation::Receipt(conversation, message_id(payload)?, read),
         ))
     };
@@ -104,13 +104,13 @@ fn in_conversation(
         "add_reaction" | "remove_reaction" => {
             let (message, reaction) = (message_id(payload)?, reaction(payload)?);
             let adds = event == "add_reaction";
-            let manner = if adds {
-                Manner::React(vocabulary)
+            let reply_style = if adds {
+                Manner::React(api_version)
             } else {
-                Manner::Unreact(vocabulary)
+                Manner::Unreact(api_version)
             };
             Ok(Asked::Operation(
-                manner,
+                reply_style,
                 Operation::React(conversation, message, reaction, adds),
             ))
         }
@@ -144,7 +144,7 @@ fn of_user(event: &str, payload: &Map<String, Value>) -> Reading {
             status(payload).ok_or_else(|| reason("invalid_status"))?,
             true,
         )),
-        // It has no answer, so what is wrong with it can't be told.
+        // This push has no reply, so an invalid one is ignored without an error.
         "update_presence" => {
             Ok(status(payload).map_or(Asked::Nothing, |status| Asked::Status(status, false)))
         }
@@ -203,25 +203,26 @@ fn reaction(payload: &Map<String, Value>) -> Result<String, Value> {
         .ok_or_else(|| json!({"errors": {"reaction": ["should be 1 to 10 characters"]}}))
 }
 
-/// A member of a payload that is not what it should be: its name, and what is wrong. `too_large` has a reason of its own.
+/// An invalid field of a payload: its name and the problem. `TOO_LARGE` leads to a separate reason
+/// on the wire.
 struct Invalid(&'static str, &'static str);
 
 const TOO_LARGE: &str = "should be at most 65536 bytes";
 
-fn invalid(vocabulary: Vocabulary, Invalid(name, what): &Invalid) -> Value {
-    let why = match vocabulary {
+fn invalid(api_version: Vocabulary, Invalid(name, what): &Invalid) -> Value {
+    let reason_text = match api_version {
         _ if *what == TOO_LARGE => "message_too_large",
         Vocabulary::Head if *name == "signature" => "invalid_signature",
         Vocabulary::Head => "invalid_payload",
         Vocabulary::Document => "validation_failed",
     };
-    json!({"reason": why, "errors": {*name: [*what]}})
+    json!({"reason": reason_text, "errors": {*name: [*what]}})
 }
 
-fn send(conversation: Uuid, payload: &Map<String, Value>, vocabulary: Vocabulary) -> Reading {
-    let draft = draft(payload).map_err(|error| invalid(vocabulary, &error))?;
+fn send(conversation: Uuid, payload: &Map<String, Value>, api_version: Vocabulary) -> Reading {
+    let draft = draft(payload).map_err(|error| invalid(api_version, &error))?;
     Ok(Asked::Operation(
-        Manner::Send(vocabulary),
+        Manner::Send(api_version),
         Operation::Send(conversation, Box::new(draft)),
     ))
 }
@@ -266,7 +267,8 @@ fn content(payload: &Map<String, Value>) -> Result<String, Invalid> {
     }
 }
 
-/// JSON text. Postgres keeps no NUL in a `jsonb`.
+/// Returns the metadata as JSON text. PostgreSQL stores no NUL in a `jsonb`, so it is rejected
+/// here.
 fn metadata(payload: &Map<String, Value>) -> Result<Option<String>, Invalid> {
     match payload.get("metadata") {
         None | Some(Value::Null) => Ok(None),

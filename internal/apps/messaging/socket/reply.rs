@@ -1,4 +1,4 @@
-//! What a client is told of what the store did.
+//! Builds the replies to clients from the responses of the store.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,10 +11,10 @@ use crate::apps::messaging::vocabulary::Vocabulary;
 use crate::postgres::apps::messaging::{Message, Outcome};
 use crate::protocol::phoenix::Status;
 
-/// The answer to a push.
+/// Returns the status and payload of the reply to a push.
 pub(super) fn of(
-    manner: Manner,
-    vocabulary: Vocabulary,
+    reply_style: Manner,
+    api_version: Vocabulary,
     answer: Result<Answer, Failure>,
 ) -> (Status, Value) {
     let answer = answer.map_err(|failure| match failure {
@@ -24,17 +24,19 @@ pub(super) fn of(
             json!({"reason": "rate_limit_exceeded", "retry_after": seconds})
         }
     });
-    match answer.and_then(|answer| told(manner, vocabulary, answer)) {
+    match answer.and_then(|answer| told(reply_style, api_version, answer)) {
         Ok(response) => (Status::Ok, response),
         Err(response) => (Status::Error, response),
     }
 }
 
-fn told(manner: Manner, vocabulary: Vocabulary, answer: Answer) -> Result<Value, Value> {
+fn told(reply_style: Manner, api_version: Vocabulary, answer: Answer) -> Result<Value, Value> {
     let message =
         |message: &Message| json!({"message": payload::message(message, Vocabulary::Head)});
-    match (manner, answer) {
-        (Manner::Send(how), Answer::Message(Outcome::Refused(why))) => Err(not_sent(how, &why)),
+    match (reply_style, answer) {
+        (Manner::Send(api_version), Answer::Message(Outcome::Refused(error))) => {
+            Err(not_sent(api_version, &error))
+        }
         (Manner::Send(Vocabulary::Document), Answer::Message(Outcome::Done { message, .. })) => {
             Ok(json!({"message_id": message.id, "sent_at": iso(message.sent_at_us)}))
         }
@@ -44,12 +46,14 @@ fn told(manner: Manner, vocabulary: Vocabulary, answer: Answer) -> Result<Value,
                 message: stored, ..
             }),
         ) => Ok(message(&stored)),
-        (_, Answer::Message(Outcome::Refused(why))) => Err(reason(&why)),
+        (_, Answer::Message(Outcome::Refused(error))) => Err(reason(&error)),
         (
-            Manner::React(how) | Manner::Unreact(how) | Manner::Read(how),
-            Answer::Done(Some(why)) | Answer::Reacted(Err(why)),
-        ) => Err(refusal(how, &why)),
-        (_, Answer::Done(Some(why)) | Answer::Reacted(Err(why))) => Err(refusal(vocabulary, &why)),
+            Manner::React(api_version) | Manner::Unreact(api_version) | Manner::Read(api_version),
+            Answer::Done(Some(error)) | Answer::Reacted(Err(error)),
+        ) => Err(refusal(api_version, &error)),
+        (_, Answer::Done(Some(error)) | Answer::Reacted(Err(error))) => {
+            Err(refusal(api_version, &error))
+        }
         (Manner::React(Vocabulary::Document), Answer::Reacted(Ok(_))) => {
             Ok(json!({"reaction_added": true}))
         }
@@ -72,14 +76,14 @@ fn told(manner: Manner, vocabulary: Vocabulary, answer: Answer) -> Result<Value,
         (Manner::Unread, Answer::Messages(unread)) => {
             let all: Vec<_> = unread
                 .iter()
-                .map(|message| payload::message(message, vocabulary))
+                .map(|message| payload::message(message, api_version))
                 .collect();
             Ok(json!({"unread_messages": all}))
         }
         (Manner::List, Answer::Conversations(all)) => {
             let all: Vec<_> = all
                 .iter()
-                .map(|one| payload::summary(one, vocabulary))
+                .map(|one| payload::summary(one, api_version))
                 .collect();
             Ok(json!({"conversations": all}))
         }
@@ -87,28 +91,28 @@ fn told(manner: Manner, vocabulary: Vocabulary, answer: Answer) -> Result<Value,
             "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
                          "insertedAt": iso(made.at_us)}
         })),
-        // An answer to another question: nothing is known.
+        // The response does not fit the operation, so the result is unknown.
         _ => Err(reason("unavailable")),
     }
 }
 
-/// Why a message was not stored.
-fn not_sent(vocabulary: Vocabulary, why: &str) -> Value {
-    match why {
-        "reply_to_id" => json!({"reason": match vocabulary {
+/// Returns the error payload for a message that was not stored.
+fn not_sent(api_version: Vocabulary, error: &str) -> Value {
+    match error {
+        "reply_to_id" => json!({"reason": match api_version {
             Vocabulary::Document => "validation_failed",
             Vocabulary::Head => "invalid_payload",
         }, "errors": {"reply_to_id": ["does not exist"]}}),
-        _ => refusal(vocabulary, why),
+        _ => refusal(api_version, error),
     }
 }
 
-fn refusal(vocabulary: Vocabulary, why: &str) -> Value {
-    match (why, vocabulary) {
+fn refusal(api_version: Vocabulary, error: &str) -> Value {
+    match (error, api_version) {
         ("forbidden", Vocabulary::Document) => reason("not_a_member"),
         ("forbidden", Vocabulary::Head) => reason("not_authorized"),
         ("duplicate", _) => json!({"errors": {"reaction": ["has already been taken"]}}),
-        _ => reason(why),
+        _ => reason(error),
     }
 }
 
@@ -123,26 +127,27 @@ fn result((conversation, marked): (Uuid, Option<i64>)) -> Value {
     }
 }
 
-/// The answer to the join of a conversation: with the keys of both vocabularies, because none is certain yet.
-pub(super) fn joined(vocabulary: Vocabulary, answer: &Answer) -> Result<Value, Value> {
+/// Returns the reply to the join of a conversation. It has the keys of both API versions, because
+/// the client's version may not be known yet.
+pub(super) fn joined(api_version: Vocabulary, answer: &Answer) -> Result<Value, Value> {
     match answer {
         Answer::Entered(_, Some(conversation)) => Ok(json!({
             "status": "joined",
             "conversation_id": conversation.id,
             "conversation": payload::conversation(conversation),
         })),
-        Answer::Entered(false, _) if vocabulary == Vocabulary::Head => {
+        Answer::Entered(false, _) if api_version == Vocabulary::Head => {
             Err(reason("conversation_not_found"))
         }
-        Answer::Entered(..) => Err(refusal(vocabulary, "forbidden")),
+        Answer::Entered(..) => Err(refusal(api_version, "forbidden")),
         _ => Err(reason("unavailable")),
     }
 }
 
-/// What a user's channel brings: events and their payloads.
+/// Returns the initial events of a user's channel, each with its payload.
 pub(super) fn arrived(
     user: Uuid,
-    vocabulary: Vocabulary,
+    api_version: Vocabulary,
     answer: Result<Answer, Failure>,
     now_s: i64,
 ) -> Vec<(&'static str, Value)> {
@@ -155,21 +160,21 @@ pub(super) fn arrived(
     };
     let all: Vec<_> = summaries
         .iter()
-        .map(|one| payload::summary(one, vocabulary))
+        .map(|one| payload::summary(one, api_version))
         .collect();
-    let mut told = vec![("conversation_summaries", json!({"summaries": all}))];
-    let msg = |message: &Message| match vocabulary {
+    let mut events = vec![("conversation_summaries", json!({"summaries": all}))];
+    let message_payload = |message: &Message| match api_version {
         Vocabulary::Document => payload::flat(message),
-        Vocabulary::Head => payload::message(message, vocabulary),
+        Vocabulary::Head => payload::message(message, api_version),
     };
-    told.extend(
+    events.extend(
         pending
             .iter()
-            .map(|message| ("pending_message", msg(message))),
+            .map(|message| ("pending_message", message_payload(message))),
     );
-    told.push((
+    events.push((
         "sync_complete",
         json!({"user_id": user, "pending_count": pending.len(), "timestamp": timestamp}),
     ));
-    told
+    events
 }

@@ -1,4 +1,4 @@
-//! A socket's life, push by push.
+//! Tests of the channel session, push by push.
 
 mod replies;
 
@@ -14,7 +14,7 @@ const CHANNEL: &str = "conversation:00000000-0000-0000-0000-00000000000c";
 const ID: &str = "00000000-0000-0000-0000-00000000000a";
 const NOW: i64 = 1_700_000_000;
 
-/// A socket, and what it wanted since it was last asked.
+/// A session, with the effects that it has returned since the last `take`.
 struct World {
     socket: Socket,
     steps: Vec<Step>,
@@ -28,20 +28,20 @@ impl World {
         }
     }
 
-    /// With the conversation joined under the reference 1.
+    /// Returns a session that has joined the conversation under the reference 1.
     fn joined(vocabulary: Vocabulary) -> Self {
-        let mut world = Self::new(vocabulary);
-        world.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
-        world.answer(Ok(entered()));
-        world.take();
-        world
+        let mut harness = Self::new(vocabulary);
+        harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+        harness.answer(Ok(entered()));
+        harness.take();
+        harness
     }
 
     fn hear(&mut self, text: &str) {
         self.socket.hear(text, NOW, &mut self.steps);
     }
 
-    /// A push with the reference 2 on the conversation.
+    /// Sends a push with the reference 2 on the conversation.
     fn push(&mut self, event: &str, payload: &Value) {
         self.hear(&json!(["1", "2", CHANNEL, event, payload]).to_string());
     }
@@ -54,26 +54,26 @@ impl World {
         std::mem::take(&mut self.steps)
     }
 
-    /// What was said, as event and payload; of replies, status and response.
+    /// Returns the frames that were sent as event and payload; for replies, as status and response.
     fn said(&mut self) -> Vec<(String, Value)> {
         let frames = self.take().into_iter().filter_map(|step| match step {
             Step::Say(text) => serde_json::from_str::<Value>(&text).ok(),
             _ => None,
         });
-        let told = frames.map(|frame| match frame[3].as_str() {
+        let received = frames.map(|frame| match frame[3].as_str() {
             Some("phx_reply") => (
                 frame[4]["status"].as_str().unwrap().to_owned(),
                 frame[4]["response"].clone(),
             ),
             event => (event.unwrap().to_owned(), frame[4].clone()),
         });
-        told.collect()
+        received.collect()
     }
 
     fn reply(&mut self) -> (String, Value) {
-        let mut said = self.said();
-        assert_eq!(said.len(), 1, "{said:?}");
-        said.remove(0)
+        let mut sent = self.said();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
     }
 }
 
@@ -96,14 +96,14 @@ fn error(value: Value) -> (String, Value) {
 }
 
 #[test]
-fn heartbeats_are_answered_whatever_is_under_way() {
-    let mut world = World::joined(Vocabulary::Head);
-    world.push("get_nothing", &json!({}));
-    world.push("add_reaction", &json!({"message_id": ID, "reaction": "❤"}));
-    world.take();
-    world.hear(r#"[null,"9","phoenix","heartbeat",{}]"#);
+fn heartbeat_is_answered_during_an_operation() {
+    let mut harness = World::joined(Vocabulary::Head);
+    harness.push("get_nothing", &json!({}));
+    harness.push("add_reaction", &json!({"message_id": ID, "reaction": "❤"}));
+    harness.take();
+    harness.hear(r#"[null,"9","phoenix","heartbeat",{}]"#);
     assert_eq!(
-        world.take(),
+        harness.take(),
         [Step::Say(
             r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#.into()
         )]
@@ -111,14 +111,14 @@ fn heartbeats_are_answered_whatever_is_under_way() {
 }
 
 #[test]
-fn only_ones_own_user_channel() {
-    let mut world = World::new(Vocabulary::Head);
-    world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+fn only_the_own_user_channel_can_be_joined() {
+    let mut harness = World::new(Vocabulary::Head);
+    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
     let reply = format!(
         r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#
     );
     assert_eq!(
-        world.take(),
+        harness.take(),
         [
             Step::Say(reply),
             Step::Enter(MY_CHANNEL.into()),
@@ -138,17 +138,17 @@ fn only_ones_own_user_channel() {
         updated_at_us: 0,
         last_message: Some(stored("hola")),
     };
-    world.answer(Ok(Answer::Arrived(vec![summary], vec![stored("hola")])));
-    let said = world.said();
-    let names: Vec<_> = said.iter().map(|(event, _)| event.as_str()).collect();
+    harness.answer(Ok(Answer::Arrived(vec![summary], vec![stored("hola")])));
+    let sent = harness.said();
+    let names: Vec<_> = sent.iter().map(|(event, _)| event.as_str()).collect();
     assert_eq!(
         names,
         ["conversation_summaries", "pending_message", "sync_complete"]
     );
     assert_eq!(
         (
-            &said[0].1["summaries"][0]["unread_count"],
-            &said[2].1["pending_count"]
+            &sent[0].1["summaries"][0]["unread_count"],
+            &sent[2].1["pending_count"]
         ),
         (&json!(1), &json!(1))
     );
@@ -162,30 +162,30 @@ fn only_ones_own_user_channel() {
         ),
         ("room:1", "unmatched topic"),
     ] {
-        world.hear(&json!(["2", "2", topic, "phx_join", {}]).to_string());
-        assert_eq!(world.reply(), error(json!({"reason": why})), "{topic}");
+        harness.hear(&json!(["2", "2", topic, "phx_join", {}]).to_string());
+        assert_eq!(harness.reply(), error(json!({"reason": why})), "{topic}");
     }
 }
 
 #[test]
-fn a_join_that_brings_nothing_says_so() {
-    let mut world = World::new(Vocabulary::Document);
-    world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    world.take();
-    world.answer(Err(Failure::Unavailable));
-    assert_eq!(world.reply().0, "sync_error");
+fn failed_sync_sends_sync_error() {
+    let mut harness = World::new(Vocabulary::Document);
+    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.take();
+    harness.answer(Err(Failure::Unavailable));
+    assert_eq!(harness.reply().0, "sync_error");
 }
 
 #[test]
-fn members_enter_and_others_hear_why_not() {
-    let mut world = World::new(Vocabulary::Head);
-    world.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+fn members_join_and_others_receive_the_reason() {
+    let mut harness = World::new(Vocabulary::Head);
+    harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
     assert_eq!(
-        world.take(),
+        harness.take(),
         [Step::Ask(Operation::Enter(Uuid::from_u128(0xc)))]
     );
-    world.answer(Ok(entered()));
-    let steps = world.take();
+    harness.answer(Ok(entered()));
+    let steps = harness.take();
     assert_eq!(steps[1], Step::Enter(CHANNEL.into()));
     let both = r#"{"status":"joined","conversation_id":"00000000-0000-0000-0000-00000000000c","conversation":{"id":"00000000-0000-0000-0000-00000000000c","type":"group","metadata":{},"is_active":true}}"#;
     let reply = format!(r#"["1","1","{CHANNEL}","phx_reply",{{"status":"ok","response":{both}}}]"#);
@@ -196,14 +196,14 @@ fn members_enter_and_others_hear_why_not() {
         (Vocabulary::Document, true, "not_a_member"),
         (Vocabulary::Document, false, "not_a_member"),
     ] {
-        let mut world = World::new(vocabulary);
-        world.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
-        world.take();
-        world.answer(Ok(Answer::Entered(exists, None)));
-        assert_eq!(world.reply(), error(json!({"reason": why})));
-        world.push("typing_start", &json!({}));
+        let mut harness = World::new(vocabulary);
+        harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+        harness.take();
+        harness.answer(Ok(Answer::Entered(exists, None)));
+        assert_eq!(harness.reply(), error(json!({"reason": why})));
+        harness.push("typing_start", &json!({}));
         assert_eq!(
-            world.reply(),
+            harness.reply(),
             error(json!({"reason": "unmatched topic"})),
             "it did not come in"
         );
@@ -211,65 +211,65 @@ fn members_enter_and_others_hear_why_not() {
 }
 
 #[test]
-fn a_second_join_closes_the_first() {
-    let mut world = World::joined(Vocabulary::Head);
-    world.hear(&format!(r#"["5","5","{CHANNEL}","phx_join",{{}}]"#));
-    let steps = world.take();
+fn second_join_closes_the_first() {
+    let mut harness = World::joined(Vocabulary::Head);
+    harness.hear(&format!(r#"["5","5","{CHANNEL}","phx_join",{{}}]"#));
+    let steps = harness.take();
     assert_eq!(steps[0], Step::Exit(CHANNEL.into()));
     assert_eq!(
         steps[1],
         Step::Say(format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#))
     );
-    world.answer(Ok(entered()));
-    world.take();
-    world.push("typing_start", &json!({}));
-    assert_eq!(world.take(), [], "a push of the first join is stale");
+    harness.answer(Ok(entered()));
+    harness.take();
+    harness.push("typing_start", &json!({}));
+    assert_eq!(harness.take(), [], "a push of the first join is stale");
 }
 
 #[test]
-fn leaving_is_answered_and_closes() {
-    let mut world = World::joined(Vocabulary::Head);
-    world.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
+fn leave_is_answered_and_closes_the_channel() {
+    let mut harness = World::joined(Vocabulary::Head);
+    harness.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
     let reply = format!(r#"["1","7","{CHANNEL}","phx_reply",{{"status":"ok","response":{{}}}}]"#);
     let close = format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#);
     assert_eq!(
-        world.take(),
+        harness.take(),
         [
             Step::Say(reply),
             Step::Exit(CHANNEL.into()),
             Step::Say(close)
         ]
     );
-    world.hear(&format!(r#"["1","8","{CHANNEL}","phx_leave",{{}}]"#));
-    assert_eq!(world.reply(), ok(json!({})));
+    harness.hear(&format!(r#"["1","8","{CHANNEL}","phx_leave",{{}}]"#));
+    assert_eq!(harness.reply(), ok(json!({})));
 }
 
 #[test]
-fn a_hundred_channels_and_no_more() {
-    let mut world = World::new(Vocabulary::Head);
+fn at_most_a_hundred_channels_can_be_joined() {
+    let mut harness = World::new(Vocabulary::Head);
     for n in 0..MAX_CHANNELS {
         let topic = conversation_channel(Uuid::from_u128(n as u128));
-        world.hear(&json!(["1", "1", topic, "phx_join", {}]).to_string());
-        world.answer(Ok(entered()));
+        harness.hear(&json!(["1", "1", topic, "phx_join", {}]).to_string());
+        harness.answer(Ok(entered()));
     }
-    world.take();
-    world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.take();
+    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
     assert_eq!(
-        world.reply(),
+        harness.reply(),
         error(json!({"reason": "too many channels joined"}))
     );
 }
 
 #[test]
-fn one_operation_at_a_time_and_in_order() {
-    let mut world = World::joined(Vocabulary::Head);
+fn operations_run_one_at_a_time_in_order() {
+    let mut harness = World::joined(Vocabulary::Head);
     let message =
         |n: i32| json!({"message_type": "text", "content": format!("{n}"), "client_random": n});
     for n in 0..3 {
-        world.push("new_message", &message(n));
+        harness.push("new_message", &message(n));
     }
     for n in 0..3 {
-        let steps = world.take();
+        let steps = harness.take();
         let Some(Step::Ask(Operation::Send(_, draft))) = steps.last() else {
             panic!("{steps:?}")
         };
@@ -277,99 +277,102 @@ fn one_operation_at_a_time_and_in_order() {
             (steps.len(), draft.client_random),
             (if n == 0 { 1 } else { 2 }, n)
         );
-        world.answer(Ok(Answer::Message(Outcome::Done {
+        harness.answer(Ok(Answer::Message(Outcome::Done {
             message: Box::new(stored("x")),
             fresh: true,
         })));
     }
     for n in 0..100 {
-        world.push("new_message", &message(n));
+        harness.push("new_message", &message(n));
     }
-    world.take();
+    harness.take();
     let overloaded = (0..100).filter(|_| {
-        world.push("new_message", &message(0));
-        world.reply() == error(json!({"reason": "overloaded"}))
+        harness.push("new_message", &message(0));
+        harness.reply() == error(json!({"reason": "overloaded"}))
     });
     assert_eq!(overloaded.count(), 100, "what waits is bounded");
 }
 
 #[test]
-fn the_first_telling_push_fixes_the_vocabulary() {
-    let mut world = World::joined(Vocabulary::Head);
-    world.push("typing_start", &json!({}));
+fn first_version_specific_push_fixes_the_api_version() {
+    let mut harness = World::joined(Vocabulary::Head);
+    harness.push("typing_start", &json!({}));
     assert_eq!(
-        world.take(),
+        harness.take(),
         [Step::Typing(CHANNEL.into(), true)],
         "both say so"
     );
-    world.push("mark_as_read", &json!({"message_id": ID}));
-    assert_eq!(world.take()[0], Step::Speak(Vocabulary::Document));
-    world.answer(Ok(Answer::Done(None)));
-    world.take();
-    world.push("message_read", &json!({"message_id": ID}));
+    harness.push("mark_as_read", &json!({"message_id": ID}));
+    assert_eq!(harness.take()[0], Step::Speak(Vocabulary::Document));
+    harness.answer(Ok(Answer::Done(None)));
+    harness.take();
+    harness.push("message_read", &json!({"message_id": ID}));
     assert!(
-        matches!(world.take()[..], [Step::Ask(_)]),
+        matches!(harness.take()[..], [Step::Ask(_)]),
         "once is for good"
     );
 }
 
 #[test]
-fn typing_ends_by_itself() {
-    let mut world = World::joined(Vocabulary::Head);
-    world.push("user_typing", &json!({"typing": true}));
-    assert_eq!(world.socket.next_time(), Some(NOW + TYPING_S));
-    world.take();
-    world.socket.on_time(NOW + TYPING_S - 1, &mut world.steps);
-    assert_eq!(world.take(), []);
-    world.socket.on_time(NOW + TYPING_S, &mut world.steps);
+fn typing_ends_after_timeout() {
+    let mut harness = World::joined(Vocabulary::Head);
+    harness.push("user_typing", &json!({"typing": true}));
+    assert_eq!(harness.socket.next_time(), Some(NOW + TYPING_S));
+    harness.take();
+    harness
+        .socket
+        .on_time(NOW + TYPING_S - 1, &mut harness.steps);
+    assert_eq!(harness.take(), []);
+    harness.socket.on_time(NOW + TYPING_S, &mut harness.steps);
     assert_eq!(
-        (world.take(), world.socket.next_time()),
+        (harness.take(), harness.socket.next_time()),
         (vec![Step::Typing(CHANNEL.into(), false)], None)
     );
-    world.push("typing_stop", &json!({}));
-    assert_eq!(world.take(), [], "it had ended");
-    world.push("typing_start", &json!({}));
-    world.take();
-    world.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
-    assert_eq!(world.take()[1], Step::Typing(CHANNEL.into(), false));
+    harness.push("typing_stop", &json!({}));
+    assert_eq!(harness.take(), [], "it had ended");
+    harness.push("typing_start", &json!({}));
+    harness.take();
+    harness.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
+    assert_eq!(harness.take()[1], Step::Typing(CHANNEL.into(), false));
 }
 
 #[test]
-fn binary_pushes_are_for_version_2_alone_and_for_nothing_here() {
-    let mut world = World::joined(Vocabulary::Head);
+fn binary_pushes_need_version_2_and_are_rejected() {
+    let mut harness = World::joined(Vocabulary::Head);
     let mut frame = vec![0, 1, 1, CHANNEL.len() as u8, 1];
     frame.extend_from_slice(format!("12{CHANNEL}x").as_bytes());
-    world.socket.hear_binary(&frame, NOW, &mut world.steps);
-    assert_eq!(world.reply(), error(json!({"reason": "invalid_payload"})));
-    world.socket.hear_binary(&[9], NOW, &mut world.steps);
-    assert!(matches!(world.take()[..], [Step::Close(1003, _)]));
+    harness.socket.hear_binary(&frame, NOW, &mut harness.steps);
+    assert_eq!(harness.reply(), error(json!({"reason": "invalid_payload"})));
+    harness.socket.hear_binary(&[9], NOW, &mut harness.steps);
+    assert!(matches!(harness.take()[..], [Step::Close(1003, _)]));
 }
 
 proptest! {
-    /// Whatever comes, every operation is asked alone, and every push with a reference is answered once in the end or was stale.
+    /// For any order of pushes, at most one operation is in progress, and no push is left in the
+    /// queue when all operations have ended.
     #[test]
-    fn no_order_of_pushes_confuses_it(pushes in proptest::collection::vec((0usize..8, any::<bool>()), 1..80)) {
-        let mut world = World::new(Vocabulary::Head);
-        let (mut asked, mut open) = (0usize, 0usize);
+    fn any_order_of_pushes_runs_one_operation_at_a_time(pushes in proptest::collection::vec((0usize..8, any::<bool>()), 1..80)) {
+        let mut harness = World::new(Vocabulary::Head);
+        let (mut executed, mut open) = (0usize, 0usize);
         let events = ["phx_join", "phx_leave", "new_message", "typing_start", "message_read", "nonsense", "mark_as_read", "phx_join"];
-        for (which, is_answered) in pushes {
+        for (event_index, is_answered) in pushes {
             let payload = json!({"message_id": ID, "content": "x", "client_random": 1});
-            world.push(events[which], &payload);
-            let count = world.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
+            harness.push(events[event_index], &payload);
+            let count = harness.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
             prop_assert!(count <= 1);
             open += count;
-            asked += count;
+            executed += count;
             prop_assert!(open <= 1, "two at once");
             if is_answered && open == 1 {
-                world.answer(Ok(entered()));
-                open = world.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
+                harness.answer(Ok(entered()));
+                open = harness.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
                 prop_assert!(open <= 1);
-                asked += open;
+                executed += open;
             }
         }
-        for _ in 0..=asked + 100 {
-            world.answer(Err(Failure::Unavailable));
+        for _ in 0..=executed + 100 {
+            harness.answer(Err(Failure::Unavailable));
         }
-        prop_assert_eq!((world.socket.waiting.len(), world.socket.waiting_bytes), (0, 0));
+        prop_assert_eq!((harness.socket.waiting.len(), harness.socket.waiting_bytes), (0, 0));
     }
 }

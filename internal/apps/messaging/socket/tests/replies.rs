@@ -1,4 +1,4 @@
-//! What every push is answered with.
+//! Tests of the reply to every kind of push.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ fn golden_replies_of_every_push() {
             fresh: true,
         })
     };
-    let head = json!({"message": crate::apps::messaging::payload::message(&stored("hola"), Vocabulary::Head)});
+    let current_message = json!({"message": crate::apps::messaging::payload::message(&stored("hola"), Vocabulary::Head)});
     let send = json!({"message_type": "text", "content": "hola", "client_random": 7});
     let reaction = || {
         let (message_id, user_id) = (Uuid::from_u128(0xa), ME);
@@ -24,9 +24,9 @@ fn golden_replies_of_every_push() {
             at_us: 0,
         }))
     };
-    let shown = json!({"reaction": {"id": Uuid::from_u128(5), "messageId": ID, "userId": ME, "reaction": "❤", "insertedAt": "1970-01-01T00:00:00Z"}});
-    let about = json!({"message_id": ID});
-    let heart = json!({"message_id": ID, "reaction": "❤"});
+    let current_reaction = json!({"reaction": {"id": Uuid::from_u128(5), "messageId": ID, "userId": ME, "reaction": "❤", "insertedAt": "1970-01-01T00:00:00Z"}});
+    let message_ref = json!({"message_id": ID});
+    let reaction_push = json!({"message_id": ID, "reaction": "❤"});
     let refused = |why: &str| Answer::Message(Outcome::Refused(why.into()));
     let no = |why: &str| error(json!({"reason": why}));
     let (d, h) = (Vocabulary::Document, Vocabulary::Head);
@@ -40,7 +40,13 @@ fn golden_replies_of_every_push() {
             refused("forbidden"),
             no("not_a_member"),
         ),
-        (h, "new_message", &send, message(), ok(head.clone())),
+        (
+            h,
+            "new_message",
+            &send,
+            message(),
+            ok(current_message.clone()),
+        ),
         (
             h,
             "new_message",
@@ -51,64 +57,70 @@ fn golden_replies_of_every_push() {
         (
             d,
             "mark_as_read",
-            &about,
+            &message_ref,
             Answer::Done(None),
             ok(json!({"marked_read": true})),
         ),
         (
             h,
             "message_read",
-            &about,
+            &message_ref,
             Answer::Done(None),
             ok(json!({"status": "read"})),
         ),
         (
             h,
             "mark_read",
-            &about,
+            &message_ref,
             Answer::Done(Some("message_not_found".into())),
             no("message_not_found"),
         ),
         (
             h,
             "message_delivered",
-            &about,
+            &message_ref,
             Answer::Done(None),
             ok(json!({"status": "delivered"})),
         ),
         (
             d,
             "add_reaction",
-            &heart,
+            &reaction_push,
             reaction(),
             ok(json!({"reaction_added": true})),
         ),
-        (h, "add_reaction", &heart, reaction(), ok(shown)),
         (
             h,
             "add_reaction",
-            &heart,
+            &reaction_push,
+            reaction(),
+            ok(current_reaction),
+        ),
+        (
+            h,
+            "add_reaction",
+            &reaction_push,
             Answer::Reacted(Err("duplicate".into())),
             error(json!({"errors": {"reaction": ["has already been taken"]}})),
         ),
         (
             d,
             "remove_reaction",
-            &heart,
+            &reaction_push,
             Answer::Done(None),
             ok(json!({"reaction_removed": true})),
         ),
         (
             h,
             "remove_reaction",
-            &heart,
+            &reaction_push,
             Answer::Done(None),
             ok(json!({"status": "removed"})),
         ),
         (
             h,
             "remove_reaction",
-            &heart,
+            &reaction_push,
             Answer::Done(Some("reaction_not_found".into())),
             no("reaction_not_found"),
         ),
@@ -117,7 +129,7 @@ fn golden_replies_of_every_push() {
             "edit_message",
             &json!({"message_id": ID, "content": "x"}),
             message(),
-            ok(head.clone()),
+            ok(current_message.clone()),
         ),
         (
             h,
@@ -131,36 +143,36 @@ fn golden_replies_of_every_push() {
             "delete_message",
             &json!({"message_id": ID, "delete_for_everyone": true}),
             message(),
-            ok(head),
+            ok(current_message),
         ),
         (
             h,
             "delete_message",
-            &about,
+            &message_ref,
             refused("message_not_deletable"),
             no("message_not_deletable"),
         ),
     ] {
-        let mut world = World::joined(vocabulary);
-        world.push(event, payload);
-        assert!(matches!(world.take()[..], [Step::Ask(_)]), "{event}");
-        world.answer(Ok(answer));
-        assert_eq!(world.reply(), expected, "{event}");
+        let mut harness = World::joined(vocabulary);
+        harness.push(event, payload);
+        assert!(matches!(harness.take()[..], [Step::Ask(_)]), "{event}");
+        harness.answer(Ok(answer));
+        assert_eq!(harness.reply(), expected, "{event}");
     }
 }
 
 #[test]
 fn golden_replies_on_a_users_channel() {
-    let mut world = World::new(Vocabulary::Head);
-    world.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    world.answer(Ok(Answer::Arrived(vec![], vec![])));
-    world.take();
+    let mut harness = World::new(Vocabulary::Head);
+    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.answer(Ok(Answer::Arrived(vec![], vec![])));
+    harness.take();
     let mut push = |event: &str, payload: Value, answer: Option<Answer>| {
-        world.hear(&json!(["1", "2", MY_CHANNEL, event, payload]).to_string());
+        harness.hear(&json!(["1", "2", MY_CHANNEL, event, payload]).to_string());
         if let Some(answer) = answer {
-            world.answer(Ok(answer));
+            harness.answer(Ok(answer));
         }
-        world.said()
+        harness.said()
     };
     assert_eq!(
         push("ping", json!({"timestamp": 5}), None),
@@ -220,11 +232,11 @@ fn golden_replies_on_a_users_channel() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
-    let mut world = World::joined(Vocabulary::Head);
+fn errors_name_the_invalid_field() {
+    let mut harness = World::joined(Vocabulary::Head);
     let good = json!({"message_type": "text", "content": "x", "client_random": 7});
     let large = "x".repeat(65_537);
-    for (name, value, document, head) in [
+    for (name, value, documented, current) in [
         ("content", json!(""), "validation_failed", "invalid_payload"),
         (
             "content",
@@ -278,9 +290,9 @@ fn what_is_wrong_is_named() {
     ] {
         let mut payload = good.clone();
         payload[name] = value;
-        for (event, why) in [("send_message", document), ("new_message", head)] {
-            world.push(event, &payload);
-            let (status, response) = world.reply();
+        for (event, why) in [("send_message", documented), ("new_message", current)] {
+            harness.push(event, &payload);
+            let (status, response) = harness.reply();
             assert_eq!(
                 (status.as_str(), &response["reason"]),
                 ("error", &json!(why)),
@@ -289,21 +301,21 @@ fn what_is_wrong_is_named() {
             assert!(response["errors"][name].is_array(), "{name}: {response}");
         }
     }
-    world.push("new_message", &good);
-    world.take();
-    world.answer(Err(Failure::Limited(30)));
+    harness.push("new_message", &good);
+    harness.take();
+    harness.answer(Err(Failure::Limited(30)));
     assert_eq!(
-        world.reply(),
+        harness.reply(),
         error(json!({"reason": "rate_limit_exceeded", "retry_after": 30}))
     );
-    world.push(
+    harness.push(
         "add_reaction",
         &json!({"message_id": ID, "reaction": "12345678901"}),
     );
-    assert!(world.reply().1["errors"]["reaction"].is_array());
-    world.push("whatever", &json!({}));
+    assert!(harness.reply().1["errors"]["reaction"].is_array());
+    harness.push("whatever", &json!({}));
     assert_eq!(
-        world.reply(),
+        harness.reply(),
         error(json!({"reason": "unknown_event"})),
         "and no crash"
     );
