@@ -1,4 +1,5 @@
-//! The app's HTTP addresses: the counts for pages that poll, the emit API, and the script of Socket.IO's client.
+//! The app's HTTP routes: the counts for polling pages, the emit API, and the Socket.IO client
+//! script.
 
 use serde_json::{Value, json};
 
@@ -11,17 +12,19 @@ use crate::apps::modules::identity::Person;
 use crate::apps::modules::news;
 use crate::apps::modules::people::Shown;
 
-/// The script that pages of Socket.IO load from their server: the official client's, unchanged (`assets/README.md`).
+/// The official Socket.IO client script, unchanged, which pages load from their server
+/// (`assets/README.md`).
 const SCRIPT: &str = include_str!("assets/socket.io.min.js");
-/// Longest body of a call, in bytes.
+/// The largest request body, in bytes.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
 
 const SCRIPT_PATH: &str = "/socket.io/socket.io.js";
-/// Where pages ask; on a shared listener that is the operators' address, so there is one of our own beside it.
+/// The paths of the counts. On a shared listener the first one belongs to the admin dashboard, so
+/// the app has a second one.
 const STATS_PATHS: [&str; 2] = ["/dashboard/stats", "/api/modules/stats"];
 const EMIT_PATH: &str = "/api/modules/emit/";
 
-/// One of the app's addresses.
+/// One of the app's HTTP routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Address<'p> {
     Script,
@@ -30,7 +33,7 @@ pub(super) enum Address<'p> {
 }
 
 impl<'p> Address<'p> {
-    /// What a path means.
+    /// Parses a path. Returns `None` if it is none of the app's routes.
     pub(super) fn of(path: &'p str) -> Option<Self> {
         match path {
             SCRIPT_PATH => Some(Self::Script),
@@ -42,7 +45,7 @@ impl<'p> Address<'p> {
         }
     }
 
-    /// The methods that it answers.
+    /// Returns the HTTP methods that the route accepts.
     pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Script | Self::Stats => &["GET", "HEAD"],
@@ -51,12 +54,12 @@ impl<'p> Address<'p> {
     }
 }
 
-/// An answer.
+/// The response of a route.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Reply {
-    /// The script.
+    /// The text of the client script.
     Script(&'static str),
-    /// A status and JSON.
+    /// A status code and a JSON body.
     Json(u16, Value),
 }
 
@@ -67,7 +70,7 @@ impl Reply {
 }
 
 impl Modules {
-    /// What is answered to whoever may not ask, before the body is read.
+    /// Returns the error response if the request is not authorised. Called before the body is read.
     pub(super) fn admit<'h>(
         &self,
         address: Address<'_>,
@@ -77,15 +80,16 @@ impl Modules {
             return None;
         };
         let key = header("x-api-key").unwrap_or_default();
-        let good = self
+        let is_valid = self
             .config
             .api_key
             .as_ref()
             .is_some_and(|expected| expected.matches(key.as_bytes()));
-        (!good).then(|| Reply::refusal(401, "A valid X-API-Key is required"))
+        (!is_valid).then(|| Reply::refusal(401, "A valid X-API-Key is required"))
     }
 
-    /// Answers a request, once it was admitted, of one of the app's addresses and methods. `header` gives a header's value by its name in lower case.
+    /// Handles an authorised request for one of the app's routes and methods. `header` returns a
+    /// header's value by its lower-case name.
     pub(super) async fn reply<'h>(
         &self,
         address: Address<'_>,
@@ -96,22 +100,22 @@ impl Modules {
         match address {
             Address::Script => Reply::Script(SCRIPT),
             Address::Stats => {
-                let shown = Shown {
+                let credentials = Shown {
                     token: token.map(Secret::new),
                     session: self.people.session(header),
                 };
-                match self.people.identify(&shown).await {
-                    Ok(Some(person)) => Reply::Json(200, self.summary(&person)),
+                match self.people.identify(&credentials).await {
+                    Ok(Some(user)) => Reply::Json(200, self.summary(&user)),
                     Ok(None) => Reply::refusal(401, "Not authenticated"),
-                    Err(unknowable) => Reply::refusal(503, &unknowable.to_string()),
+                    Err(unavailable) => Reply::refusal(503, &unavailable.to_string()),
                 }
             }
             Address::Emit(method) => self.emit(method, body).await,
         }
     }
 
-    fn summary(&self, person: &Person) -> Value {
-        self.office.summary(person)
+    fn summary(&self, user: &Person) -> Value {
+        self.office.summary(user)
     }
 
     async fn emit(&self, method: &str, body: &[u8]) -> Reply {
@@ -125,7 +129,7 @@ impl Modules {
             Err(BadCall::Unknown) => return Reply::refusal(404, "No such method"),
             Err(bad @ BadCall::Argument(_)) => return Reply::refusal(400, &bad.to_string()),
         };
-        let known = match call {
+        let is_known_module = match call {
             Call::Turn { module, online } => self.office.turn(&module, online).is_some(),
             Call::Tell { module, telemetry } => self.office.tell(&module, telemetry),
             Call::Answer {
@@ -144,7 +148,7 @@ impl Modules {
             Call::Reread { module } => match self.read_rows(&[module]).await {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::warn!(%error, "a row of modules could not be read for a caller");
+                    tracing::warn!(%error, "a row of modules could not be read for an emit call");
                     return Reply::refusal(503, "The table of modules can't be read now");
                 }
             },
@@ -153,12 +157,12 @@ impl Modules {
                 self.office.say([news::global_stats(stats)]);
                 true
             }
-            Call::Say(news) => {
-                self.office.say(news);
+            Call::Say(events) => {
+                self.office.say(events);
                 true
             }
         };
-        if known {
+        if is_known_module {
             Reply::Json(200, json!({"success": true}))
         } else {
             Reply::refusal(404, "No such module")
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_few() {
+    fn only_known_paths_are_routes() {
         assert_eq!(
             Address::of("/socket.io/socket.io.js"),
             Some(Address::Script)
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_names_its_licence() {
+    fn script_contains_its_licence() {
         assert!(SCRIPT.starts_with("/*!\n * Socket.IO v4.8.4\n") && SCRIPT.contains("MIT License"));
     }
 }

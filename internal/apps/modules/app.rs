@@ -1,4 +1,4 @@
-//! The app, built and running.
+//! Starts the app and runs its background tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,22 +36,24 @@ use crate::apps::modules::socket::Pages;
 use crate::apps::modules::store::Store;
 use crate::apps::modules::{rows, stats, topics};
 
-/// How often it is kept who came and went; and every how many times what they told, too, since that changes with every frame.
+/// The interval between saves of modules that came online or went offline. Every `FULL_SAVE_ROUNDS`
+/// rounds all other changes are saved too, because telemetry changes with every frame.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 const SAVE_ALL: u32 = 5;
-/// Modules that are kept in one statement.
+/// The largest number of modules in one save statement.
 const SAVE_ROWS: usize = 500;
-/// Hints of changed rows that may wait; beyond, everything is read.
+/// The largest number of queued hints of changed rows. If the queue is full, all rows are read.
 const HINTS: usize = 256;
-/// The pause before rows that could not be read are read again.
+/// The pause before failed row reads are repeated.
 const RETRY: Duration = Duration::from_secs(1);
-/// Longest time that a module waits for its password to be checked.
+/// The time limit of a device's password check.
 const CHECK_LIMIT: Duration = Duration::from_secs(8);
-/// Wrong codes of one user or for one module, within the hour, before claims are refused.
+/// The number of wrong codes per user and per module within an hour, after which claims are
+/// refused.
 const WRONG_CODES: u32 = 10;
 const WRONG_CODES_KEPT: Duration = Duration::from_secs(3600);
 
-/// The running app.
+/// The running app, shared by its routes, sockets and tasks.
 pub(super) struct Modules {
     pub(super) office: Arc<Office>,
     pub(super) people: People,
@@ -59,7 +61,8 @@ pub(super) struct Modules {
     pub(super) config: Config,
     pub(super) drain: Drain,
     digests: Digests,
-    /// As many passwords at once as half the cores: the others are for whoever is connected.
+    /// Half as many permits as cores: password checks must leave CPU time for the connected
+    /// clients.
     checks: Arc<Semaphore>,
     wrong_codes: Cache<String, u32>,
 }
@@ -70,7 +73,8 @@ impl std::fmt::Debug for Modules {
     }
 }
 
-/// Users are listed where they are counted; nobody is told of the list.
+/// The topic policy: lists the users of the common topic so that they can be counted, and announces
+/// no changes.
 struct Counted;
 
 impl Rules for Counted {
@@ -100,58 +104,61 @@ pub(super) struct Told {
 /// Starts the app on the current runtime.
 ///
 /// # Errors
-/// The time zone does not exist, a key is of no use, or there is no randomness.
-pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
+/// Returns an error if the time zone does not exist, a key is not usable, or the system has no
+/// randomness.
+pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
     let verifier = match &config.verifier {
-        None => Arc::clone(&parts.verifier),
-        Some(own) => {
-            let verifier = Verifier::new(own, parts.clock.clone())?;
-            verifier.start(&parts.drain);
+        None => Arc::clone(&deps.verifier),
+        Some(own_verifier) => {
+            let verifier = Verifier::new(own_verifier, deps.clock.clone())?;
+            verifier.start(&deps.drain);
             Arc::new(verifier)
         }
     };
-    let store = Arc::new(Database::new(&parts.database, &config.session_sql));
+    let store = Arc::new(Database::new(&deps.database, &config.session_sql));
     let stored: Arc<dyn Store> = Arc::clone(&store) as _;
     let app = Modules::build(
         config.clone(),
         stored,
         verifier,
-        parts.clock.clone(),
-        parts.drain.clone(),
+        deps.clock.clone(),
+        deps.drain.clone(),
     )?;
     app.drain.spawn_until_stop(stats::follow(
         Arc::clone(&app.office),
-        Arc::clone(&parts.hub),
-        Arc::clone(&parts.catalog),
+        Arc::clone(&deps.hub),
+        Arc::clone(&deps.catalog),
     ));
-    let (tell, told) = mpsc::channel(HINTS);
+    let (hint_sender, hint_receiver) = mpsc::channel(HINTS);
+    app.drain.spawn_until_stop(async move {
+        store.listen(|received| hint(&hint_sender, received)).await
+    });
     app.drain
-        .spawn_until_stop(async move { store.listen(|heard| hint(&tell, heard)).await });
-    app.drain
-        .spawn_until_stop(Arc::clone(&app).follow_rows(told));
-    let pages = Arc::new(Pages(Arc::clone(&app)));
-    let harbour = Arc::new(Harbour::new(app, parts));
+        .spawn_until_stop(Arc::clone(&app).follow_rows(hint_receiver));
+    let socket_app = Arc::new(Pages(Arc::clone(&app)));
+    let mount = Arc::new(Harbour::new(app, deps));
     Ok(Served {
-        dialects: vec![pages],
-        sites: vec![Arc::clone(&harbour) as _],
-        piers: vec![harbour],
+        dialects: vec![socket_app],
+        sites: vec![Arc::clone(&mount) as _],
+        piers: vec![mount],
     })
 }
 
-/// Passes a hint on. Where there is no room the reader is behind, and what it takes last is made to mean everything.
-fn hint(tell: &mpsc::Sender<Heard>, heard: Heard) {
-    if let Ok(permit) = tell.try_reserve() {
-        // The last place is kept for the word that covers whatever finds none.
-        permit.send(if tell.capacity() == 0 {
+/// Queues a hint. If the queue is full, the reader is behind, and the last queued hint makes it
+/// read all rows.
+fn hint(hint_sender: &mpsc::Sender<Heard>, hint: Heard) {
+    if let Ok(permit) = hint_sender.try_reserve() {
+        // The last slot is reserved for `Everything`, which covers all hints that find no slot.
+        permit.send(if hint_sender.capacity() == 0 {
             Heard::Everything
         } else {
-            heard
+            hint
         });
     }
 }
 
 impl Modules {
-    /// The app on any store, with its own clockwork running.
+    /// Builds the app on any store, and starts its timer and save tasks.
     pub(super) fn build(
         config: Config,
         store: Arc<dyn Store>,
@@ -160,12 +167,14 @@ impl Modules {
         drain: Drain,
     ) -> anyhow::Result<Arc<Self>> {
         let zone = TimeZone::get(&config.time_zone).context("MODULES_TIMEZONE")?;
-        let ticks = clock.clone();
-        let exchange = Arc::new(Exchange::new(Counted, move || ticks.now().as_microsecond()));
+        let bus_clock = clock.clone();
+        let event_bus = Arc::new(Exchange::new(Counted, move || {
+            bus_clock.now().as_microsecond()
+        }));
         let millis =
             |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
         let office = Office::new(
-            exchange,
+            event_bus,
             clock,
             Locale { zone },
             millis(config.group),
@@ -175,7 +184,7 @@ impl Modules {
         getrandom::fill(&mut key).context("no randomness")?;
         if config.trust_clients {
             tracing::warn!(
-                "MODULES_TRUST_CLIENTS is on: whoever reaches this server can be any user, administrator or module"
+                "MODULES_TRUST_CLIENTS is on: every client that reaches this server can act as any user, administrator or module"
             );
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -193,12 +202,13 @@ impl Modules {
                 .build(),
         });
         app.drain.spawn_until_stop(Arc::clone(&app).keep_time());
-        let keeper = Arc::clone(&app);
-        app.drain.spawn(async move { keeper.keep_state().await });
+        let saving_app = Arc::clone(&app);
+        app.drain
+            .spawn(async move { saving_app.keep_state().await });
         Ok(app)
     }
 
-    /// Says what was held back, when it is due.
+    /// Runs the timers of the service when they are due.
     async fn keep_time(self: Arc<Self>) {
         loop {
             let wait = Duration::from_millis(
@@ -209,9 +219,9 @@ impl Modules {
         }
     }
 
-    /// Keeps what has changed, and at the end what is left. What could not be kept is tried again.
+    /// Saves changed module states, and the remaining ones at shutdown. Failed saves are retried.
     async fn keep_state(&self) {
-        let (mut round, mut well) = (0_u32, true);
+        let (mut round, mut was_saved) = (0_u32, true);
         while !self.drain.is_stopping() {
             let _ = timeout(SAVE_EVERY, self.drain.stopping()).await;
             round = round.wrapping_add(1);
@@ -222,14 +232,14 @@ impl Modules {
                     break;
                 }
                 let saved = self.store.save(&rows).await;
-                // Said once, however long it lasts.
+                // Logged once per outage, however long it lasts.
                 if let Err(error) = &saved
-                    && well
+                    && was_saved
                 {
-                    tracing::warn!(%error, modules = rows.len(), "what is known of modules could not be kept; trying again");
+                    tracing::warn!(%error, modules = rows.len(), "module states could not be saved; retrying");
                 }
-                well = saved.is_ok();
-                if !well {
+                was_saved = saved.is_ok();
+                if !was_saved {
                     self.office.still_unsaved(&rows);
                     break;
                 }
@@ -237,27 +247,27 @@ impl Modules {
         }
     }
 
-    /// Reads the rows that somebody changed.
-    async fn follow_rows(self: Arc<Self>, mut told: mpsc::Receiver<Heard>) {
-        let mut begun = false;
-        while let Some(mut heard) = told.recv().await {
-            // Whatever else waits costs no second read of everything.
+    /// Reads the rows that the hints name.
+    async fn follow_rows(self: Arc<Self>, mut hint_receiver: mpsc::Receiver<Heard>) {
+        let mut is_initialised = false;
+        while let Some(mut hint) = hint_receiver.recv().await {
+            // A full read covers all hints that are already queued.
             while let Some(Some(more)) =
-                (heard == Heard::Everything).then(|| told.recv().now_or_never().flatten())
+                (hint == Heard::Everything).then(|| hint_receiver.recv().now_or_never().flatten())
             {
-                heard = if more == Heard::Everything {
+                hint = if more == Heard::Everything {
                     more
                 } else {
-                    heard
+                    hint
                 };
             }
             loop {
                 let result = async {
-                    if !begun {
+                    if !is_initialised {
                         self.store.begin().await?;
-                        begun = true;
+                        is_initialised = true;
                     }
-                    match &heard {
+                    match &hint {
                         Heard::Rows(ids) if self.office.lock().loaded => self.read_rows(ids).await,
                         Heard::Rows(_) | Heard::Everything => {
                             rows::read_all(&self.office, &*self.store, self.config.modules).await
@@ -267,12 +277,12 @@ impl Modules {
                 match result.await {
                     Ok(()) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "the table of modules could not be read; trying again")
+                        tracing::warn!(%error, "the table of modules could not be read; retrying")
                     }
                 }
                 sleep(RETRY).await;
-                // What was missed meanwhile is in everything.
-                heard = Heard::Everything;
+                // A full read covers everything that changed during the failure.
+                hint = Heard::Everything;
             }
         }
     }
@@ -281,7 +291,7 @@ impl Modules {
         rows::read(&self.office, &*self.store, ids, self.config.modules).await
     }
 
-    /// A device that has said nothing yet.
+    /// Returns the session of a device that has not sent anything yet.
     pub(super) fn conversation(&self) -> Conversation {
         Conversation::new(
             self.office.now(),
@@ -290,14 +300,19 @@ impl Modules {
         )
     }
 
-    /// Whether that is the password of that module, and the module is somebody's. An error: it can't be found out now. bcrypt is slow by
-    /// design: it runs on a thread of its own, a few at a time.
+    /// Returns `true` if the password is the module's and the module is claimed. bcrypt is slow by
+    /// design, so it runs on a blocking thread, a limited number at a time.
+    ///
+    /// # Errors
+    /// Returns an error if the check is not possible now.
     pub(super) async fn check(&self, module: &str, password: Option<Secret>) -> Result<bool, ()> {
         let work = async {
-            let found = self.store.credentials(module).await.map_err(|error| {
+            let credentials = self.store.credentials(module).await.map_err(|error| {
                 tracing::warn!(%error, "a module's password could not be looked up");
             })?;
-            let claimed = found.as_ref().is_some_and(|found| found.claimed);
+            let claimed = credentials
+                .as_ref()
+                .is_some_and(|credentials| credentials.claimed);
             let Some(password) = password else {
                 return Ok(claimed && self.config.trust_clients);
             };
@@ -305,53 +320,56 @@ impl Modules {
                 .acquire_owned()
                 .await
                 .map_err(drop)?;
-            let hash = found.and_then(|found| found.password_hash).map(Secret::new);
-            let judged = tokio::task::spawn_blocking(move || {
+            let hash = credentials
+                .and_then(|credentials| credentials.password_hash)
+                .map(Secret::new);
+            let is_match = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 password::verify(&password, hash.as_ref())
             });
-            Ok(judged.await.map_err(drop)? && claimed)
+            Ok(is_match.await.map_err(drop)? && claimed)
         };
         timeout(CHECK_LIMIT, work).await.unwrap_or(Err(()))
     }
 
-    /// What it is greeted with: what was last known of it.
+    /// Returns the first two messages to an authenticated device, with its last known state.
     pub(super) fn greetings(&self, module: &str) -> [Value; 2] {
         let state = self.office.lock();
-        let told = state
+        let telemetry = state
             .registry
             .get(module)
             .and_then(|module| module.telemetry.as_deref());
-        let last = |name: &str| told.and_then(|told| told.get(name)).cloned();
+        let last = |name: &str| telemetry.and_then(|telemetry| telemetry.get(name)).cloned();
         frame::greetings(
             &last("uptime").unwrap_or(json!(0)),
             &last("position").unwrap_or(Value::Null),
         )
     }
 
-    /// What the exchange carries to devices.
+    /// Parses a command for a device from the payload of an event.
     #[expect(clippy::unused_self, reason = "said of the app's own events")]
     pub(super) fn command(&self, payload: &str) -> Option<Told> {
         serde_json::from_str(payload).ok()
     }
 
-    /// A web client has proved who it is: it hears what that identity may hear, and nothing of what it heard before.
-    pub(super) fn enter(&self, conn: ConnId, person: &Person, page: Option<Page>) {
-        let role = if person.is_admin { "admin" } else { "user" };
+    /// Gives an authenticated web client the topics of its identity, and removes those of an
+    /// earlier one.
+    pub(super) fn enter(&self, conn: ConnId, user: &Person, page: Option<Page>) {
+        let role = if user.is_admin { "admin" } else { "user" };
         let identity = Identity {
-            user: Some(person.user.clone()),
+            user: Some(user.user.clone()),
             session: None,
             role: Some(role.into()),
         };
-        // It fails only for a connection that is gone.
+        // This fails only if the connection is closed.
         let _ = self
             .office
             .exchange
-            .identify(conn, identity, &topics::joins(person, page));
+            .identify(conn, identity, &topics::joins(user, page));
         self.office.touch();
     }
 
-    /// Who a client says it is, where the operator wants that believed.
+    /// Returns the user that a client claims to be, if the operator allows unverified clients.
     pub(super) fn trusted(&self, user: Option<&str>, is_admin: bool) -> Option<Person> {
         let user = UserId::new(user.filter(|_| self.config.trust_clients)?);
         Some(Person {
@@ -362,20 +380,20 @@ impl Modules {
         })
     }
 
-    /// What a page begins with.
-    pub(super) fn begin(&self, person: &Person, page: Option<Page>) -> Vec<(&'static str, Value)> {
+    /// Returns the initial events of a page.
+    pub(super) fn begin(&self, user: &Person, page: Option<Page>) -> Vec<(&'static str, Value)> {
         match page {
             Some(Page::Modules) => {
                 vec![
-                    ("modules:initial:state", self.office.states(person)),
-                    ("modules_state", self.office.own_list(&person.user)),
+                    ("modules:initial:state", self.office.states(user)),
+                    ("modules_state", self.office.own_list(&user.user)),
                 ]
             }
-            Some(Page::Admin) if person.is_admin => {
+            Some(Page::Admin) if user.is_admin => {
                 vec![("admin:initial:stats", self.office.stats().0["stats"].take())]
             }
             Some(Page::Dashboard) => {
-                let name = person.nickname.as_deref().unwrap_or(person.user.as_str());
+                let name = user.nickname.as_deref().unwrap_or(user.user.as_str());
                 let message = format!("Connected as {name}");
                 vec![(
                     "dashboard:initial:summary",
@@ -386,24 +404,28 @@ impl Modules {
         }
     }
 
-    /// The two counts: of everybody for administrators, of their own for others.
-    pub(super) fn simple_stats(&self, person: &Person) -> Value {
-        if person.is_admin {
+    /// Returns the two counts: of all users and modules for administrators, of the user's own
+    /// modules for others.
+    pub(super) fn simple_stats(&self, user: &Person) -> Value {
+        if user.is_admin {
             return self.office.stats().1;
         }
-        let own = self.office.summary(person);
-        json!({"users": {"online": null}, "modules": {"online": own["onlineModules"]}, "timestamp": iso(self.office.now())})
+        let summary = self.office.summary(user);
+        json!({"users": {"online": null}, "modules": {"online": summary["onlineModules"]}, "timestamp": iso(self.office.now())})
     }
 
-    /// Gives somebody a module whose code they know; whether it is online, or why not.
+    /// Assigns a module to a user that knows its code. Returns `true` if the module is online.
+    ///
+    /// # Errors
+    /// Returns the reason, which the client receives as text.
     pub(super) async fn claim(
         &self,
-        person: &Person,
+        user: &Person,
         module: &str,
         code: &Secret,
     ) -> Result<bool, &'static str> {
         let counters = [
-            format!("user:{}", person.user.as_str()),
+            format!("user:{}", user.user.as_str()),
             format!("module:{module}"),
         ];
         if counters.iter().any(|counter| {
@@ -413,7 +435,7 @@ impl Modules {
         }) {
             return Err("Too many wrong codes; try again later");
         }
-        match self.store.claim(module, code, person.user.as_str()).await {
+        match self.store.claim(module, code, user.user.as_str()).await {
             Ok(true) => {}
             Ok(false) => {
                 for counter in counters {
@@ -427,7 +449,7 @@ impl Modules {
                 return Err("The module can't be claimed now");
             }
         }
-        // The trigger tells as well; whoever comes first.
+        // The trigger reports the change as well; the first of the two reads publishes it.
         let _ = self.read_rows(&[module.to_owned()]).await;
         Ok(self
             .office
@@ -437,10 +459,10 @@ impl Modules {
             .is_some_and(|module| module.online))
     }
 
-    /// When that second comes.
+    /// Returns the instant that corresponds to this Unix second, at most an hour ahead.
     pub(super) fn instant_of(&self, unix_s: i64) -> Instant {
         let wait = u64::try_from(unix_s - self.office.now() / 1000).unwrap_or(0);
-        // A clock that jumps is looked at again.
+        // The limit makes the caller check again, because the wall clock may jump.
         Instant::now() + Duration::from_secs(wait.clamp(1, 3600))
     }
 }

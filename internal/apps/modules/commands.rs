@@ -1,4 +1,4 @@
-//! Commands that a module has been told and has not answered yet. Pure.
+//! Commands that were sent to a device and await its response. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,9 +7,9 @@ use crate::ident::UserId;
 use crate::apps::modules::dates::Millis;
 use crate::apps::modules::registry::ModuleId;
 
-/// How long a module has to answer a command; what comes later answers nobody.
+/// The time in which a device must respond, in milliseconds; a later response has no receiver.
 pub(super) const ANSWER_MS: Millis = 30_000;
-/// Unanswered commands of one module.
+/// The largest number of pending commands of one module.
 pub(super) const WAITING: usize = 32;
 
 #[derive(Debug)]
@@ -19,24 +19,24 @@ struct Waiting {
     until: Millis,
 }
 
-/// See the module's documentation. Bounded by [`WAITING`] times the modules that are online.
+/// All pending commands, bounded by [`MAX_PENDING`] times the number of online modules.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     modules: HashMap<ModuleId, VecDeque<Waiting>>,
 }
 
 impl Commands {
-    /// Whether one more may be sent to a module.
+    /// Returns `true` if one more command may be sent to the module.
     pub(super) fn has_room(&mut self, module: &ModuleId, now: Millis) -> bool {
         self.expire(module, now);
         self.modules
             .get(module)
-            .is_none_or(|waiting| waiting.len() < WAITING)
+            .is_none_or(|pending| pending.len() < WAITING)
     }
 
-    /// One is on its way.
+    /// Adds a command that is on its way to the device.
     pub(super) fn sent(&mut self, module: &ModuleId, command: &str, sender: &UserId, now: Millis) {
-        let waiting = Waiting {
+        let pending = Waiting {
             command: command.to_owned(),
             sender: sender.clone(),
             until: now + ANSWER_MS,
@@ -44,10 +44,10 @@ impl Commands {
         self.modules
             .entry(module.clone())
             .or_default()
-            .push_back(waiting);
+            .push_back(pending);
     }
 
-    /// Whose command that answers: the oldest of that name.
+    /// Removes the oldest pending command of this name and returns its sender.
     pub(super) fn answered(
         &mut self,
         module: &ModuleId,
@@ -55,26 +55,30 @@ impl Commands {
         now: Millis,
     ) -> Option<UserId> {
         self.expire(module, now);
-        let waiting = self.modules.get_mut(module)?;
-        let place = waiting.iter().position(|one| one.command == command)?;
-        let sender = waiting.remove(place).map(|one| one.sender);
-        if waiting.is_empty() {
+        let pending = self.modules.get_mut(module)?;
+        let index = pending
+            .iter()
+            .position(|pending_command| pending_command.command == command)?;
+        let sender = pending
+            .remove(index)
+            .map(|pending_command| pending_command.sender);
+        if pending.is_empty() {
             self.modules.remove(module);
         }
         sender
     }
 
-    /// The module is gone: nobody will answer.
+    /// Forgets the commands of a module that went offline and will not respond.
     pub(super) fn forget(&mut self, module: &ModuleId) {
         self.modules.remove(module);
     }
 
     fn expire(&mut self, module: &ModuleId, now: Millis) {
-        let Some(waiting) = self.modules.get_mut(module) else {
+        let Some(pending) = self.modules.get_mut(module) else {
             return;
         };
-        waiting.retain(|one| now < one.until);
-        if waiting.is_empty() {
+        pending.retain(|pending_command| now < pending_command.until);
+        if pending.is_empty() {
             self.modules.remove(module);
         }
     }
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_finds_its_sender() {
+    fn response_resolves_the_oldest_command_of_its_name() {
         let (mut commands, module): (_, ModuleId) = (Commands::default(), "M1".into());
         let (ana, eva) = (UserId::new("ana"), UserId::new("eva"));
         commands.sent(&module, "left", &ana, 0);
@@ -110,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_module_holds_a_bounded_number() {
+    fn pending_commands_of_a_silent_module_are_bounded() {
         let (mut commands, module): (_, ModuleId) = (Commands::default(), "M1".into());
         for n in 0..WAITING {
             assert!(commands.has_room(&module, 0), "{n}");

@@ -1,38 +1,40 @@
-//! What the app must be told.
+//! The configuration of the modules app.
 
 use std::time::Duration;
 
 use crate::auth::{ApiKey, Secret, VerifierConfig};
 use crate::postgres::apps::modules::SESSION_SQL;
 
-/// Settings of the modules' app.
+/// The settings of the modules app, with defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Whose tokens, where they are not those of the streams.
+    /// The token verifier of this app, or `None` to use the one of the streams.
     pub verifier: Option<VerifierConfig>,
-    /// Secrets that sign the session cookie: the one in use, and those before. None: no cookie identifies anybody.
+    /// The secrets that sign the session cookie: the current one first, then older ones. If empty,
+    /// no cookie identifies a client.
     pub session_secrets: Vec<Secret>,
-    /// The cookie's name.
+    /// The name of the session cookie.
     pub session_cookie: String,
-    /// `$1` a session's id → `user_id`, `is_admin`, `nickname`.
+    /// The query that maps a session id (`$1`) to `user_id`, `is_admin`, `nickname`.
     pub session_sql: String,
-    /// How long an answer about a session counts, for new connections and for those that are open.
+    /// The time for which a session look-up stays valid, for new and for open connections.
     pub session_ttl: Duration,
-    /// Pages of other hosts that may use the cookie, as a browser writes their origin.
+    /// The origins of other hosts whose pages may use the cookie, as a browser writes them.
     pub origins: Vec<String>,
-    /// Roles of a token that make an administrator.
+    /// The token roles that make a user an administrator.
     pub admin_roles: Vec<String>,
-    /// What callers of the emit API must present. None: nobody may call it.
+    /// The key for the emit API. With `None` every call is rejected.
     pub api_key: Option<ApiKey>,
-    /// Believe web clients and modules without any proof. For a closed network alone.
+    /// Accepts web clients and devices without any proof. For closed networks only.
     pub trust_clients: bool,
-    /// How long news of one kind about one module are gathered, after the first. Zero: not at all.
+    /// The window in which events of one kind about one module are throttled after the first. Zero
+    /// disables throttling.
     pub group: Duration,
-    /// How long a silent module counts as online.
+    /// The time after which a silent module counts as offline.
     pub stale: Duration,
-    /// IANA name of the zone in which people read when a module was last seen.
+    /// The IANA name of the time zone of `lastSeenFormatted`.
     pub time_zone: String,
-    /// Most modules that are kept in mind.
+    /// The largest number of modules to keep in memory.
     pub modules: usize,
 }
 

@@ -1,7 +1,8 @@
-//! The session cookie of express: `s:<id>.<HMAC-SHA256 in base64>`, as `cookie-signature` makes it.
+//! The session cookie of express: `s:<id>.<HMAC-SHA256 in base64>`, as `cookie-signature` writes
+//! it.
 //!
-//! A cookie is the one thing here that a browser sends by itself, on any page's behalf. So it counts only where the request is of the
-//! same origin, or of one that is listed: [`may_use_cookies`].
+//! A browser sends cookies by itself, on behalf of any page. So the cookie counts only if the
+//! request has the same origin or a listed one: [`may_use_cookies`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -13,11 +14,11 @@ use crate::auth::Secret;
 
 use crate::apps::modules::identity::{SessionId, is_id};
 
-/// Longest header looked at, in bytes.
+/// The longest `Cookie` header to read, in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// The session that a `Cookie` header names, if one of `secrets` signed it. Of several cookies of that name the first good one counts:
-/// a page below may have set another one for its own path.
+/// Returns the session id in a `Cookie` header if one of `secrets` signed it. The first valid
+/// cookie of this name counts, because a page may have set another one for its own path.
 pub(super) fn session(header: &str, name: &str, secrets: &[Secret]) -> Option<SessionId> {
     if header.len() > MAX_HEADER_BYTES {
         return None;
@@ -38,16 +39,17 @@ fn signed(value: &str, secrets: &[Secret]) -> Option<SessionId> {
         .ok()?;
     let made = |secret: &Secret| {
         let mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
-        // Compared in constant time.
+        // `verify_slice` compares in constant time.
         mac.chain_update(id).verify_slice(&signature).ok()
     };
-    // All are tried, so that the time does not tell which one is in use.
+    // All secrets are tried, so that the duration does not reveal the current one.
     let good = secrets.iter().filter_map(made).count() > 0;
     (good && is_id(id)).then(|| SessionId::new(id))
 }
 
-/// Whether a request may be identified by its cookies: it comes from a page of this very host, from one of `origins`, or from no page
-/// (a browser names the origin of every WebSocket and of every request that another site's script may read).
+/// Returns `true` if the request may be identified by its cookies. It must come from a page of the
+/// same host, from one of `origins`, or from no page. Browsers send `Origin` with every WebSocket
+/// and with every request whose response another site's script may read.
 pub(super) fn may_use_cookies(
     origin: Option<&str>,
     host: Option<&str>,
@@ -66,7 +68,8 @@ pub(super) fn may_use_cookies(
 mod tests {
     use super::*;
 
-    /// Made in Node: `sign("abc", "keyboard cat")` of `cookie-signature`, as express encodes it.
+    /// Created in Node with `sign("abc", "keyboard cat")` of `cookie-signature`, encoded as express
+    /// does.
     const SIGNED: &str = "s%3Aabc.BpxCrWRpvZMh%2Fwk%2Fdjl34N%2Bm%2BVQEU7K%2F5WenLwJCgFU";
 
     fn sign(id: &str, secret: &str) -> String {
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_session_is_read() {
+    fn signed_session_cookie_is_accepted() {
         assert_eq!(
             read(&format!("connect.sid={SIGNED}")).as_deref(),
             Some("abc")
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_cookies_are_rejected() {
         let good = sign("abc", "new secret");
         let other = sign("abc", "guessed");
         let unsigned = good.rsplit_once('.').unwrap().0;
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sites_page_cannot_borrow_the_cookie() {
+    fn page_of_another_site_cannot_use_the_cookie() {
         let listed = ["https://panel.example.com".to_owned()];
         let may = |origin, host| may_use_cookies(origin, host, &listed);
         assert!(may(None, Some("a.example")));

@@ -1,4 +1,4 @@
-//! Instants as the wire has them.
+//! Formats times as the wire protocol requires them.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -6,15 +6,15 @@ use jiff::tz::TimeZone;
 /// Milliseconds since the Unix epoch.
 pub(super) type Millis = i64;
 
-/// What stands where a module was never seen.
+/// The text for a module that was never seen («never» in French).
 const NEVER: &str = "Jamais";
 
-/// RFC 3339 in UTC, to the millisecond: what `Date.prototype.toISOString` gives.
+/// Formats RFC 3339 in UTC with milliseconds, like `Date.prototype.toISOString`.
 pub(super) fn iso(at: Millis) -> String {
     stamp(at).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// What `Date.prototype.toLocaleString('fr-FR')` gives in that zone.
+/// Formats a time in the zone like `Date.prototype.toLocaleString('fr-FR')`.
 pub(super) fn french(at: Option<Millis>, zone: &TimeZone) -> String {
     let Some(at) = at else {
         return NEVER.to_owned();
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_are_written_as_javascript_writes_them() {
+    fn times_are_formatted_as_in_javascript() {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso(1_763_803_431_007), "2025-11-22T09:23:51.007Z");
         let paris = TimeZone::get("Europe/Paris").unwrap();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn no_instant_is_too_far() {
+    fn extreme_times_are_formatted() {
         for at in [i64::MIN, i64::MAX] {
             assert!(iso(at).ends_with('Z') && !french(Some(at), &TimeZone::UTC).is_empty());
         }

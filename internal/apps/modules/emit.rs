@@ -1,7 +1,9 @@
-//! The emit API: what a server publishes, one call for each method that older servers called in their own process. Pure.
+//! The emit API: publishes events on behalf of a server. Each call corresponds to a method that
+//! older servers called in their own process. Pure.
 //!
-//! What is said of a module's presence and its telemetry becomes part of what is known of it. What is said of a module's row is a hint:
-//! the row is read, and what really changed is told; so a caller who writes the row and then calls tells nobody anything twice.
+//! Calls about a module's presence or telemetry change its known state. Calls about a module's row
+//! are hints only: the row is read and its real changes are published. A caller that writes the row
+//! and then calls therefore causes no duplicate events.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +15,7 @@ use crate::apps::modules::news::{self, News};
 use crate::apps::modules::page::Page;
 use crate::apps::modules::topics;
 
-/// Every method, with its arguments in their order.
+/// Every method, with its arguments in order.
 pub(super) const METHODS: [(&str, &[&str]); 24] = [
     ("emitModuleOnline", &["moduleId"]),
     ("emitModuleOffline", &["moduleId"]),
@@ -47,9 +49,9 @@ pub(super) const METHODS: [(&str, &[&str]); 24] = [
     ("emitPerformance", &["performance"]),
 ];
 
-/// What administrators follow of what a user does.
+/// The user activities that administrators follow.
 const ACTIVITIES: [&str; 3] = ["send_module_command", "module_added", "module_removed"];
-/// Names of what is never passed on, however deep it lies.
+/// The names of fields that are removed at any depth.
 const SECRET: [&str; 9] = [
     "sessionid",
     "session_id",
@@ -61,35 +63,35 @@ const SECRET: [&str; 9] = [
     "token",
     "sid",
 ];
-/// How deep a passed-on object may be.
+/// The largest depth of an object that is passed on.
 const DEPTH: usize = 16;
 
-/// What a call means.
+/// The parsed meaning of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Call {
-    /// A module came or went.
+    /// Sets a module's online flag.
     Turn { module: String, online: bool },
-    /// A module was seen, and perhaps told something.
+    /// Records that a module was seen, with telemetry if given.
     Tell {
         module: String,
         telemetry: Option<Map<String, Value>>,
     },
-    /// A module answered.
+    /// Publishes a device's response to a command.
     Answer {
         module: String,
         command: String,
         status: String,
         position: Value,
     },
-    /// The row of a module may have changed.
+    /// Reads the row of a module, which may have changed.
     Reread { module: String },
-    /// The counts are to be told again.
+    /// Publishes the current counts again.
     Counts,
-    /// This is to be said.
+    /// Publishes these events unchanged.
     Say(Vec<News>),
 }
 
-/// Why a call means nothing.
+/// The reason why a call is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadCall {
     #[error("no such method")]
@@ -98,7 +100,7 @@ pub(super) enum BadCall {
     Argument(&'static str),
 }
 
-/// The arguments of a call: an object with their names, or an array in their order.
+/// The arguments of a call: an object with names, or an array in the documented order.
 struct Arguments(Map<String, Value>);
 
 impl Arguments {
@@ -111,7 +113,7 @@ impl Arguments {
                 .zip(values)
                 .collect(),
             Value::Null => Map::new(),
-            // The only argument, by itself.
+            // A bare value is the only argument.
             single => names
                 .first()
                 .map(|name| ((*name).to_owned(), single))
@@ -127,7 +129,8 @@ impl Arguments {
             .map_or(Value::Null, |value| scrubbed(value, DEPTH))
     }
 
-    /// An id; of a module also as part of an object, for callers who pass the module itself.
+    /// Returns an id. It is also accepted inside a `module` or `user` object, for callers that pass
+    /// the whole object.
     fn id(&self, name: &'static str) -> Result<String, BadCall> {
         let nested = || {
             let object = ["module", "user"]
@@ -180,7 +183,7 @@ impl Arguments {
     }
 }
 
-/// Without what must not be passed on.
+/// Removes secret fields, and everything below the depth limit.
 fn scrubbed(value: Value, depth: usize) -> Value {
     match value {
         Value::Object(_) | Value::Array(_) if depth == 0 => Value::Null,
@@ -201,7 +204,7 @@ fn scrubbed(value: Value, depth: usize) -> Value {
     }
 }
 
-/// Understands a call.
+/// Parses a call and its arguments.
 pub(super) fn read(method: &str, body: Value, now: Millis) -> Result<Call, BadCall> {
     let (_, names) = METHODS
         .iter()
@@ -218,9 +221,9 @@ pub(super) fn read(method: &str, body: Value, now: Millis) -> Result<Call, BadCa
             telemetry: None,
         }),
         "emitTelemetryUpdated" => match arguments.value("telemetry") {
-            Value::Object(told) => Ok(Call::Tell {
+            Value::Object(telemetry) => Ok(Call::Tell {
                 module: arguments.id("moduleId")?,
-                telemetry: Some(told),
+                telemetry: Some(telemetry),
             }),
             _ => Err(BadCall::Argument("telemetry")),
         },
@@ -311,9 +314,9 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
         "emitUserActivity" => {
             let (id, activity) = (arguments.id("userId")?, arguments.text("activity")?);
             let followed = ACTIVITIES.contains(&&*activity);
-            let news =
+            let event =
                 || news::activity(&id_value(&id), &activity, &arguments.value("details"), now);
-            followed.then(news).into_iter().collect()
+            followed.then(event).into_iter().collect()
         }
         _ => return Err(BadCall::Unknown),
     })
@@ -338,10 +341,10 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
                 "adminUserId": id_value(&admin), "action": arguments.text("action")?, "details": arguments.value("details"),
                 "timestamp": at,
             });
-            let news = News::new("admin:action:performed", payload, [topics::admins()]);
+            let event = News::new("admin:action:performed", payload, [topics::admins()]);
             vec![News {
                 except: Some(UserId::new(&admin)),
-                ..news
+                ..event
             }]
         }
         "emitUsersListChanged" => {

@@ -3,57 +3,62 @@ use super::*;
 const NOW: Millis = 1_763_803_431_007;
 const AT: &str = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
 
-/// `name → audience: payload` of each.
+/// Formats the events of a call as `name → topics: payload`.
 fn said(method: &str, body: Value) -> Vec<String> {
-    let Call::Say(news) = read(method, body, NOW).unwrap() else {
+    let Call::Say(events) = read(method, body, NOW).unwrap() else {
         panic!("{method} says something")
     };
-    let one = |news: News| {
-        let to: Vec<_> = news
+    let format_event = |event: News| {
+        let to: Vec<_> = event
             .to
             .iter()
             .map(|topic| topic.as_str().to_owned())
             .collect();
-        let except = news
+        let except = event
             .except
             .map(|user| format!(" but {}", user.as_str()))
             .unwrap_or_default();
-        format!("{} → {}{except}: {}", news.name, to.join(" "), news.payload)
+        format!(
+            "{} → {}{except}: {}",
+            event.name,
+            to.join(" "),
+            event.payload
+        )
     };
-    news.into_iter().map(one).collect()
+    events.into_iter().map(format_event).collect()
 }
 
 #[test]
 fn users() {
     let user = json!({"id": 7, "name": "Ana", "email": "a@x", "isAdmin": false, "sessionId": "s3cret", "password_hash": "x"});
-    let shown = r#""user":{"id":7,"name":"Ana","email":"a@x","isAdmin":false}"#;
+    let user_json = r#""user":{"id":7,"name":"Ana","email":"a@x","isAdmin":false}"#;
     let body = || json!({"user": user, "sessionId": "s3cret"});
     assert_eq!(
         said("emitUserLoggedIn", body()),
         [format!(
-            r#"rt_user_logged_in → admins: {{"action":"logged_in",{shown},{AT}"#
+            r#"rt_user_logged_in → admins: {{"action":"logged_in",{user_json},{AT}"#
         )]
     );
     assert_eq!(
         said("emitUserLoggedOut", body()),
         [format!(
-            r#"rt_user_logged_out → admins: {{"action":"logged_out",{shown},{AT}"#
+            r#"rt_user_logged_out → admins: {{"action":"logged_out",{user_json},{AT}"#
         )]
     );
     assert_eq!(
         said("emitUserRegistered", body()),
         [format!(
-            r#"admin:user:registered → admins: {{"action":"registered",{shown},{AT}"#
+            r#"admin:user:registered → admins: {{"action":"registered",{user_json},{AT}"#
         )]
     );
     let profile = format!(
-        r#"rt_user_profile_updated → user:7 admins: {{"action":"profile_updated",{shown},{AT}"#
+        r#"rt_user_profile_updated → user:7 admins: {{"action":"profile_updated",{user_json},{AT}"#
     );
     assert_eq!(said("emitUserProfileUpdated", body()), [profile]);
     assert_eq!(
         said("emitUserWelcome", json!([user, "Hi"])),
         [format!(
-            r#"user:welcome → user:7: {{"message":"Hi",{shown},{AT}"#
+            r#"user:welcome → user:7: {{"message":"Hi",{user_json},{AT}"#
         )]
     );
     let new = format!(r#"user:session:new → user:7: {{"message":"New session",{AT}"#);
@@ -195,7 +200,7 @@ fn modules() {
 }
 
 #[test]
-fn every_method_refuses_what_it_cannot_use() {
+fn every_method_rejects_missing_arguments() {
     for (method, names) in METHODS {
         if !names.is_empty() {
             assert!(
@@ -211,7 +216,7 @@ fn every_method_refuses_what_it_cannot_use() {
 }
 
 #[test]
-fn nothing_too_deep_is_passed_on() {
+fn deeply_nested_values_are_cut() {
     let mut deep = json!(1);
     for _ in 0..100 {
         deep = json!({"a": deep});

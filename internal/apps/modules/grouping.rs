@@ -1,4 +1,5 @@
-//! Bursts of the same kind of news: the first goes out at once, then at most one a window, and of what came meanwhile the newest. Pure.
+//! Throttles bursts of events of one kind. The first event goes out at once, then at most one per
+//! window: the newest. Pure.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,13 +8,13 @@ use crate::apps::modules::dates::Millis;
 
 #[derive(Debug)]
 struct Group<V> {
-    /// When something last went out.
+    /// The time of the last event that went out.
     sent_at: Millis,
-    /// What came since.
+    /// The newest event since then.
     newest: Option<V>,
 }
 
-/// News by what they are about. Holds nothing about whatever was quiet for a window.
+/// A throttle per key. It keeps no entry for a key that was quiet for a window.
 #[derive(Debug)]
 pub(super) struct Grouping<K, V> {
     window_ms: Millis,
@@ -21,7 +22,7 @@ pub(super) struct Grouping<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
-    /// A window of 0: everything goes out at once.
+    /// Creates a throttle. With a window of 0, all events go out at once.
     pub(super) fn new(window_ms: Millis) -> Self {
         Self {
             window_ms: window_ms.max(0),
@@ -29,13 +30,14 @@ impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
         }
     }
 
-    /// Gives the news back if they are to go out now; else they, or newer ones, go out when they are [due](Self::due).
-    pub(super) fn offer(&mut self, key: K, news: V, now: Millis) -> Option<V> {
+    /// Returns the value if it may go out now. Otherwise it, or a newer one, is returned when
+    /// [due](Self::take_due).
+    pub(super) fn offer(&mut self, key: K, value: V, now: Millis) -> Option<V> {
         if self.window_ms == 0 {
-            return Some(news);
+            return Some(value);
         }
         let window = self.window_ms;
-        let Some(group) = self.groups.get_mut(&key) else {
+        let Some(entry) = self.groups.get_mut(&key) else {
             self.groups.insert(
                 key,
                 Group {
@@ -43,47 +45,47 @@ impl<K: Eq + Hash + Clone, V> Grouping<K, V> {
                     newest: None,
                 },
             );
-            return Some(news);
+            return Some(value);
         };
-        // A clock that went back must not hold news for longer than a window.
-        if group.newest.is_none()
-            && !(group.sent_at..group.sent_at.saturating_add(window)).contains(&now)
+        // A clock that went back must not delay an event by more than one window.
+        if entry.newest.is_none()
+            && !(entry.sent_at..entry.sent_at.saturating_add(window)).contains(&now)
         {
-            group.sent_at = now;
-            return Some(news);
+            entry.sent_at = now;
+            return Some(value);
         }
-        group.sent_at = group.sent_at.min(now);
-        group.newest = Some(news);
+        entry.sent_at = entry.sent_at.min(now);
+        entry.newest = Some(value);
         None
     }
 
-    /// When [`Self::due`] should be called next.
+    /// Returns the time at which [`Self::take_due`] should be called next.
     pub(super) fn next_due(&self) -> Option<Millis> {
-        let waiting = self.groups.values().filter(|group| group.newest.is_some());
+        let waiting = self.groups.values().filter(|entry| entry.newest.is_some());
         waiting
-            .map(|group| group.sent_at.saturating_add(self.window_ms))
+            .map(|entry| entry.sent_at.saturating_add(self.window_ms))
             .min()
     }
 
-    /// What is to go out by now. Forgets what was quiet.
+    /// Takes the values that are due, and forgets quiet keys.
     pub(super) fn due(&mut self, now: Millis) -> Vec<(K, V)> {
         let window = self.window_ms;
         let mut due = Vec::new();
-        self.groups.retain(|key, group| {
-            if now < group.sent_at.saturating_add(window) {
+        self.groups.retain(|key, entry| {
+            if now < entry.sent_at.saturating_add(window) {
                 return true;
             }
-            let Some(news) = group.newest.take() else {
+            let Some(value) = entry.newest.take() else {
                 return false;
             };
-            group.sent_at = now;
-            due.push((key.clone(), news));
+            entry.sent_at = now;
+            due.push((key.clone(), value));
             true
         });
         due
     }
 
-    /// Forgets what waits about something.
+    /// Removes the entry and the pending value of a key.
     pub(super) fn forget(&mut self, key: &K) {
         self.groups.remove(key);
     }
@@ -95,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_first_at_once_the_newest_later() {
+    fn first_value_goes_out_at_once_and_newest_later() {
         let mut grouping = Grouping::new(100);
         assert_eq!(grouping.offer("a", 1, 1_000), Some(1));
         assert_eq!(grouping.offer("a", 2, 1_010), None);
@@ -114,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_that_went_out_is_the_newest_and_few_go_out(
+        fn last_value_is_the_newest_and_rate_is_bounded(
             steps in proptest::collection::vec((0u8..3, 0i64..70), 1..200),
         ) {
             let (mut grouping, mut now) = (Grouping::new(100), 5_000);
@@ -122,20 +124,20 @@ mod tests {
             let mut sent: HashMap<u8, Vec<(usize, i64)>> = HashMap::new();
             for (n, (key, wait)) in steps.into_iter().enumerate() {
                 now += wait;
-                for (key, news) in grouping.due(now) {
-                    sent.entry(key).or_default().push((news, now));
+                for (key, value) in grouping.due(now) {
+                    sent.entry(key).or_default().push((value, now));
                 }
                 offered.insert(key, n);
-                if let Some(news) = grouping.offer(key, n, now) {
-                    sent.entry(key).or_default().push((news, now));
+                if let Some(value) = grouping.offer(key, n, now) {
+                    sent.entry(key).or_default().push((value, now));
                 }
             }
-            for (key, news) in grouping.due(now + 100) {
-                sent.entry(key).or_default().push((news, now + 100));
+            for (key, value) in grouping.due(now + 100) {
+                sent.entry(key).or_default().push((value, now + 100));
             }
             for (key, newest) in offered {
                 let sent = &sent[&key];
-                prop_assert_eq!(sent.last().map(|(news, _)| *news), Some(newest));
+                prop_assert_eq!(sent.last().map(|(value, _)| *value), Some(newest));
                 prop_assert!(sent.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[1].1 - pair[0].1 >= 100));
             }
         }

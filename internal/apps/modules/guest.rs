@@ -1,4 +1,4 @@
-//! `/esp32`: modules on a raw WebSocket, as guests of the shards.
+//! Device connections on the raw WebSocket `/esp32`, run by the shards.
 
 use std::sync::Arc;
 
@@ -13,111 +13,117 @@ use crate::apps::modules::device::conversation::{Close, Conversation, Effect};
 use crate::apps::modules::device::frame::{self, Report};
 use crate::apps::modules::office::NEW_SESSION;
 
-/// The only dialect of this app on the shards.
+/// The only frame encoding of this app on the shards; the id is unique among all apps.
 const DIALECT: Dialect = Dialect(4);
 
 pub(super) struct Device {
     app: Arc<Modules>,
-    /// None: the exchange had no place for it, and it is to go.
+    /// `None` if the event bus refused the connection, which is then closed.
     conn: Option<ConnId>,
     conversation: Conversation,
 }
 
 impl Device {
-    /// A connection that has said nothing yet.
-    pub(super) fn new(app: Arc<Modules>, berth: &Berth) -> Self {
+    /// Creates the handler of a connection that has not sent anything yet.
+    pub(super) fn new(app: Arc<Modules>, context: &Berth) -> Self {
         let conn = app
             .office
             .exchange
             .attach(
-                &berth.port,
+                &context.port,
                 DIALECT,
-                berth.address,
+                context.address,
                 Identity::default(),
                 &[],
             )
             .ok();
-        let conversation = app.conversation();
+        let session = app.conversation();
         Self {
             app,
             conn,
-            conversation,
+            conversation: session,
         }
     }
 
-    fn act(&mut self, effect: Option<Effect>, now: Millis, acts: &mut Acts<'_>) {
+    fn act(&mut self, effect: Option<Effect>, now: Millis, actions: &mut Acts<'_>) {
         match effect {
             None => {}
-            Some(Effect::Send(text)) => acts.say(&text),
-            Some(Effect::Close(close)) => acts.close(close.code(), close.reason()),
+            Some(Effect::Send(text)) => actions.say(&text),
+            Some(Effect::Close(close)) => actions.close(close.code(), close.reason()),
             Some(Effect::Check { module, password }) => {
                 let app = Arc::clone(&self.app);
-                if !acts.ask(async move { app.check(&module, password).await }) {
+                if !actions.ask(async move { app.check(&module, password).await }) {
                     let effect = self.conversation.judged(Err(()), now);
-                    self.act(effect, now, acts);
+                    self.act(effect, now, actions);
                 }
             }
-            Some(Effect::Report(module, report)) => self.report(&module, report, acts),
+            Some(Effect::Report(module, report)) => self.report(&module, report, actions),
         }
     }
 
-    fn report(&mut self, module: &str, report: Report, acts: &mut Acts<'_>) {
+    fn report(&mut self, module: &str, report: Report, actions: &mut Acts<'_>) {
         let Some(conn) = self.conn else {
-            return acts.close(Close::ServerError.code(), Close::ServerError.reason());
+            return actions.close(Close::ServerError.code(), Close::ServerError.reason());
         };
         let Report::Identify(fields) = report else {
             return self.app.office.device_said(module, conn, report);
         };
         if !self.app.office.device_came(module, conn, &fields) {
-            return acts.close(Close::Failed.code(), Close::Failed.reason());
+            return actions.close(Close::Failed.code(), Close::Failed.reason());
         }
         for greeting in self.app.greetings(module) {
-            acts.say(&greeting.to_string());
+            actions.say(&greeting.to_string());
         }
     }
 }
 
 impl Guest for Device {
-    fn hear(&mut self, heard: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
+    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
         let now = now.unix_s * 1000;
-        let effect = match heard {
+        let effect = match message {
             Heard::Text(text) => self.conversation.hear(text, now),
-            // Some firmware marks its text as binary.
+            // Some firmware marks its text frames as binary.
             Heard::Binary(bytes) => self
                 .conversation
                 .hear(std::str::from_utf8(bytes).unwrap_or_default(), now),
         };
-        self.act(effect, now, acts);
+        self.act(effect, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, acts: &mut Acts<'_>) {
+    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
         let now = now.unix_s * 1000;
-        let verdict = answer
+        let result = answer
             .downcast::<Result<bool, ()>>()
-            .map_or(Err(()), |verdict| *verdict);
-        let effect = self.conversation.judged(verdict, now);
-        self.act(effect, now, acts);
+            .map_or(Err(()), |result| *result);
+        let effect = self.conversation.judged(result, now);
+        self.act(effect, now, actions);
     }
 
-    fn on_time(&mut self, now: Now, acts: &mut Acts<'_>) {
+    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
         let now = now.unix_s * 1000;
         let effect = self.conversation.on_time(now);
-        self.act(effect, now, acts);
+        self.act(effect, now, actions);
     }
 
     fn next_time(&self) -> Option<i64> {
-        // Up to the next whole second: a deadline is never early.
+        // Rounds up to the next full second, so that a timer never fires early.
         self.conversation
             .next_time()
             .map(|ms| ms.saturating_add(999) / 1000)
     }
 
     fn encode(&self, event: &Event) -> Frame {
-        let told = event
+        let command = event
             .message()
             .and_then(|message| self.app.command(&message.payload));
-        let text = told.map(|told| {
-            frame::command(&told.module, &told.command, &told.params, told.at).to_string()
+        let text = command.map(|command| {
+            frame::command(
+                &command.module,
+                &command.command,
+                &command.params,
+                command.at,
+            )
+            .to_string()
         });
         Frame::text(text.as_deref().unwrap_or("{}"))
     }

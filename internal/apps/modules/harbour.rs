@@ -1,4 +1,4 @@
-//! The app's addresses as the HTTP side asks for them.
+//! Adapts the app's routes to the HTTP server's traits.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use crate::apps::modules::device::frame::FRAME_BYTES;
 use crate::apps::modules::guest::Device;
 use crate::apps::modules::{Modules, NAME};
 
-/// Where modules come in.
+/// The WebSocket path of devices.
 const DEVICES: &str = "/esp32";
-/// How often a module's socket is pinged, and after how much silence it is closed: firmware beats every 30 s.
+/// The intervals of pings to a device and of silence until it is closed. Firmware sends a heartbeat
+/// every 30 s.
 const HEARTBEAT_S: u32 = 30;
 const SILENCE_S: u32 = 75;
-/// The script changes with the server alone.
+/// The script changes only with a new server version.
 const SCRIPT_KEPT: &str = "public, max-age=3600";
 
 pub(super) struct Harbour {
@@ -27,7 +28,7 @@ pub(super) struct Harbour {
 }
 
 impl Harbour {
-    pub(super) fn new(app: Arc<Modules>, parts: &Parts) -> Self {
+    pub(super) fn new(app: Arc<Modules>, deps: &Parts) -> Self {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,
@@ -35,7 +36,7 @@ impl Harbour {
                 message_bytes,
                 heartbeat_s: HEARTBEAT_S,
                 silence_s: SILENCE_S,
-                ..parts.limits
+                ..deps.limits
             },
         }
     }
@@ -50,36 +51,36 @@ impl Site for Harbour {
         BODY_BYTES
     }
 
-    fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        let Some(address) = Address::of(asked.path()) else {
+    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+        let Some(route) = Address::of(request.path()) else {
             return Ok(());
         };
-        let methods = address.methods();
-        if !methods.contains(&asked.method()) {
+        let methods = route.methods();
+        if !methods.contains(&request.method()) {
             return Err(
                 Answer::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
                     .with("allow", methods.join(", ")),
             );
         }
-        // A stranger's body is not even read.
-        match self.app.admit(address, |name| asked.header(name)) {
-            Some(refusal) => Err(answer(refusal)),
+        // The body of an unauthorised request is not read.
+        match self.app.admit(route, |name| request.header(name)) {
+            Some(error) => Err(answer(error)),
             None => Ok(()),
         }
     }
 
-    fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
         let app = Arc::clone(&self.app);
         Box::pin(async move {
-            let Some(address) = Address::of(asked.path()) else {
+            let Some(route) = Address::of(request.path()) else {
                 return Answer::json(404, "{}");
             };
             answer(
                 app.reply(
-                    address,
-                    asked.token(),
-                    |name| asked.header(name),
-                    &asked.body,
+                    route,
+                    request.token(),
+                    |name| request.header(name),
+                    &request.body,
                 )
                 .await,
             )
@@ -107,9 +108,12 @@ impl Pier for Harbour {
 
     fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
-        // Whoever it is says so in the first frame.
+        // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
-            Ok(Boarding::new(NAME, move |berth| Box::new(Device::new(app, &berth))).limits(limits))
+            Ok(
+                Boarding::new(NAME, move |context| Box::new(Device::new(app, &context)))
+                    .limits(limits),
+            )
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Who a web client is, and how that was proved.
+//! The users of web clients, and their authentication method.
 
 use std::sync::Arc;
 
@@ -6,36 +6,36 @@ use serde_json::Value;
 
 use crate::ident::UserId;
 
-/// Longest id of a user or a module, in bytes.
+/// The longest id of a user or a module, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 200;
-/// Integers up to here are the same in JavaScript.
+/// The largest integer that JavaScript represents exactly.
 const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
 
-/// Somebody who has proved who they are.
+/// An authenticated user of a web client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Person {
-    /// Always text inside.
+    /// The user's id, always as text inside the server.
     pub(super) user: UserId,
-    /// From the token's role or the session, never from the client.
+    /// Taken from the token's role or the session, never from the client.
     pub(super) is_admin: bool,
-    /// What to call them, where the session says it.
+    /// The display name, if the session has one.
     pub(super) nickname: Option<Arc<str>>,
-    /// What proved it.
+    /// The method that authenticated the user.
     pub(super) proof: Proof,
 }
 
-/// What an identity rests on, and so when it ends.
+/// The basis of an identity, which also determines its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// A token, refused from this second (Unix epoch) on.
+    /// A token, which expires at this Unix second.
     Token { ends_at_s: i64 },
-    /// A session, to be looked up again from time to time.
+    /// A session, which is looked up again periodically.
     Session(SessionId),
-    /// The client's own word, where the operator has switched that on.
+    /// The client's own claim, if the operator has enabled that.
     Word,
 }
 
-/// The name of a session: whoever has it is in. Never shown.
+/// The id of a session. It grants access to the session, so `Debug` redacts it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct SessionId(Arc<str>);
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for SessionId {
 
 #[cfg(test)]
 impl Person {
-    /// A user without rights.
+    /// Returns a user without rights.
     pub(super) fn fake(user: &str) -> Self {
         Self {
             user: UserId::new(user),
@@ -68,7 +68,8 @@ impl Person {
     }
 }
 
-/// The id as clients know it: numbers came from columns of integers, and scripts compare them as such.
+/// Converts an id to JSON as clients know it: ids from integer columns are numbers, which scripts
+/// compare as such.
 pub(super) fn id_value(id: &str) -> Value {
     let number = id
         .parse::<i64>()
@@ -77,7 +78,7 @@ pub(super) fn id_value(id: &str) -> Value {
     number.map_or_else(|| Value::from(id), Value::from)
 }
 
-/// An id as a client or a caller writes it: a number or a text.
+/// Parses an id from JSON, which may be a number or a text.
 pub(super) fn id_text(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
@@ -87,7 +88,7 @@ pub(super) fn id_text(value: &Value) -> Option<String> {
     is_id(&text).then_some(text)
 }
 
-/// Whether a text can be somebody's or something's id.
+/// Returns `true` if a text is valid as an id of a user or a module.
 pub(super) fn is_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
 }
@@ -98,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ids_are_text_inside_and_go_out_as_they_came() {
+    fn ids_are_text_inside_and_keep_their_json_type() {
         for (inside, outside) in [
             ("7", json!(7)),
             ("-3", json!(-3)),
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_never_shown() {
+    fn debug_output_hides_the_session_id() {
         assert!(!format!("{:?}", Proof::Session(SessionId::new("s3cr3t"))).contains("s3cr3t"));
     }
 }

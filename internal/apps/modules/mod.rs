@@ -1,10 +1,13 @@
-//! Modules that people own, the pages where they see them, and the administrators' pages: the system that clients know from a Socket.IO
-//! server (`docs/apps/modules.md` is for those who move from it).
+//! The modules app: devices («modules» on the wire) that users own, the pages that show them, and
+//! the administrators' pages. It replaces a Socket.IO server and keeps that server's protocol;
+//! `docs/apps/modules.md` describes the migration.
 //!
-//! Web clients and older firmware come over Socket.IO (`socket`), newer firmware over `/esp32` (`guest`), servers over HTTP
-//! (`addresses`, `emit`), and whoever writes the table of modules over its triggers (`rows`). All of it meets in the `office`, which
-//! keeps what is known (`registry`) and says what really changed (`news`) to the topics of those who may know (`topics`). Who somebody
-//! is comes from a token, a session or a module's password (`people`, `device`), and never from what they say of themselves.
+//! Web clients and older firmware connect over Socket.IO (`socketio`), newer firmware over `/esp32`
+//! (`device_connection`), and servers call HTTP routes (`routes`, `emit_api`). Changes of the
+//! modules table arrive over its triggers (`row_sync`). All input goes to the `service`. It keeps
+//! the known state (`registry`) and publishes real changes (`events`) to the topics of the
+//! permitted clients (`topics`). A client's identity comes from a token, a session or a device
+//! password (`authenticator`, `device`), and never from its own claims.
 
 mod addresses;
 mod app;
@@ -38,5 +41,5 @@ pub use app::start;
 pub use config::Config;
 pub use stats::{STATS_STREAM, stream as stats_stream};
 
-/// What it is called in `LATIDO_APPS`.
+/// The app's name in `LATIDO_APPS`.
 pub const NAME: &str = "modules";

@@ -1,6 +1,7 @@
-//! What is said to web clients of modules: names, audiences, payloads. Pure.
+//! The events for web clients about modules: names, topics, payloads. Pure.
 //!
-//! One event has one name inside; the names that other generations of clients know it by are added when it goes out: [`aliases`].
+//! Inside the server each event has one name. The names for other client versions are added when it
+//! is encoded: [`aliases`].
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
@@ -14,14 +15,14 @@ use crate::apps::modules::page::Page;
 use crate::apps::modules::registry::{Facts, Module};
 use crate::apps::modules::topics;
 
-/// An event with its audience: the union of the topics, each connection once.
+/// An event with its topics. It reaches their union, each connection once.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct News {
-    /// As newer clients know it.
+    /// The event's name in the newest client version.
     pub(super) name: &'static str,
     pub(super) payload: Value,
     pub(super) to: Vec<TopicName>,
-    /// Nobody of this user, on whatever connection.
+    /// A user whose connections are all excluded.
     pub(super) except: Option<UserId>,
 }
 
@@ -48,7 +49,7 @@ impl News {
     }
 }
 
-/// The other names of an event: it goes out once under each, with the same payload.
+/// Returns the other names of an event. It is sent once under each name, with the same payload.
 pub(super) fn aliases(name: &str) -> &'static [&'static str] {
     match name {
         "rt_module_online" | "rt_module_offline" => &["module:status:changed"],
@@ -63,15 +64,16 @@ pub(super) fn aliases(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What the texts of a server are written in.
+/// Builds the events, with the locale of their texts.
 #[derive(Debug, Clone)]
 pub(super) struct Locale {
-    /// Of `lastSeenFormatted`.
+    /// The time zone of `lastSeenFormatted`.
     pub(super) zone: TimeZone,
 }
 
 impl Locale {
-    /// A module has come online or gone: to its owner's page of modules, to administrators, and to its owner wherever they are.
+    /// Returns the events for a module that came online or went offline: to the owner's modules
+    /// page, to administrators, and to all connections of the owner.
     pub(super) fn presence(&self, module: &Module) -> [News; 2] {
         let payload = self.status(module);
         let (rt, own) = match module.online {
@@ -79,17 +81,17 @@ impl Locale {
             false => ("rt_module_offline", "user:module:offline"),
         };
         let holder = module.facts.holder();
-        let page = holder
+        let page_topics = holder
             .map(topics::user_on_modules)
             .into_iter()
             .chain([topics::admins()]);
         [
-            News::new(rt, payload.clone(), page),
+            News::new(rt, payload.clone(), page_topics),
             News::new(own, payload, holder.map(topics::user)),
         ]
     }
 
-    /// It was seen.
+    /// Returns the events for a new last-seen time.
     pub(super) fn seen(&self, module: &Module, now: Millis) -> [News; 2] {
         let mut payload = self.status(module);
         payload["timestamp"] = iso(now).into();
@@ -107,47 +109,48 @@ impl Locale {
         ]
     }
 
-    /// What it told: in full to whoever has the page open, flat to its owner and to administrators.
+    /// Returns the events for new telemetry: the full object for open pages, and a flat one for the
+    /// owner and administrators.
     pub(super) fn telemetry(&self, module: &Module, now: Millis) -> [News; 2] {
-        let told = module.telemetry.as_deref().cloned().unwrap_or_default();
-        let flat = |field: &str| told.get(field).cloned().unwrap_or(Value::Null);
+        let telemetry = module.telemetry.as_deref().cloned().unwrap_or_default();
+        let flat = |field: &str| telemetry.get(field).cloned().unwrap_or(Value::Null);
         let holder = module.facts.holder();
         let full = json!({
-            "moduleId": &*module.facts.id, "telemetry": &told, "lastSeen": last_seen(module),
+            "moduleId": &*module.facts.id, "telemetry": &telemetry, "lastSeen": last_seen(module),
             "lastSeenFormatted": french(module.last_seen, &self.zone), "timestamp": iso(now),
         });
         let short = json!({
             "moduleId": &*module.facts.id, "uptime": flat("uptime"), "position": flat("position"), "status": flat("status"),
             "timestamp": iso(now),
         });
-        let page = holder
+        let page_topics = holder
             .map(topics::user_on_modules)
             .into_iter()
             .chain([topics::admins()]);
         [
-            News::new("rt_telemetry_updated", full, page),
+            News::new("rt_telemetry_updated", full, page_topics),
             News::new("module_telemetry", short, owner_and_admins(&module.facts)),
         ]
     }
 
     fn status(&self, module: &Module) -> Value {
-        let facts = &module.facts;
+        let record = &module.facts;
         json!({
-            "moduleId": &*facts.id, "online": module.online, "lastSeen": last_seen(module),
-            "lastSeenFormatted": french(module.last_seen, &self.zone), "type": facts.kind.as_deref(),
-            "moduleType": facts.kind.as_deref(), "userId": owner_value(facts), "name": facts.name.as_deref(),
+            "moduleId": &*record.id, "online": module.online, "lastSeen": last_seen(module),
+            "lastSeenFormatted": french(module.last_seen, &self.zone), "type": record.kind.as_deref(),
+            "moduleType": record.kind.as_deref(), "userId": owner_value(record), "name": record.name.as_deref(),
             "timestamp": module.last_seen.map(iso),
         })
     }
 
-    /// A module's part of the states that a page begins with.
+    /// Returns a module's part of a page's initial states.
     pub(super) fn state(&self, module: &Module) -> Value {
-        let facts = &module.facts;
+        let record = &module.facts;
         let mut state = json!({
             "online": module.online, "lastSeen": last_seen(module), "lastSeenFormatted": french(module.last_seen, &self.zone),
             "moduleInfo": {
-                "moduleId": &*facts.id, "name": facts.name.as_deref(), "type": facts.kind.as_deref(),
-                "userId": owner_value(facts), "claimed": facts.claimed,
+                "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
+                "userId": owner_value(record), "claimed": record.claimed,
             },
         });
         if let Some(telemetry) = &module.telemetry {
@@ -156,7 +159,7 @@ impl Locale {
         state
     }
 
-    /// Those states by the modules' ids.
+    /// Returns the initial states of modules, keyed by module id.
     pub(super) fn states<'a>(&self, modules: impl Iterator<Item = &'a Module>) -> Value {
         let mut modules: Vec<_> = modules.collect();
         modules.sort_unstable_by(|a, b| a.facts.id.cmp(&b.facts.id));
@@ -165,7 +168,7 @@ impl Locale {
     }
 }
 
-/// The list that the oldest clients know.
+/// Returns the list format of the oldest clients.
 pub(super) fn modules_state<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
     let mut modules: Vec<_> = modules.collect();
     modules.sort_unstable_by(|a, b| a.facts.id.cmp(&b.facts.id));
@@ -177,15 +180,15 @@ pub(super) fn last_seen(module: &Module) -> Option<String> {
     module.last_seen.map(iso)
 }
 
-fn owner_value(facts: &Facts) -> Value {
-    facts
+fn owner_value(record: &Facts) -> Value {
+    record
         .owner
         .as_ref()
         .map_or(Value::Null, |owner| id_value(owner.as_str()))
 }
 
-pub(super) fn owner_and_admins(facts: &Facts) -> Vec<TopicName> {
-    facts
+pub(super) fn owner_and_admins(record: &Facts) -> Vec<TopicName> {
+    record
         .holder()
         .map(topics::user)
         .into_iter()
@@ -193,7 +196,7 @@ pub(super) fn owner_and_admins(facts: &Facts) -> Vec<TopicName> {
         .collect()
 }
 
-/// `{totalModules, onlineModules, offlineModules, moduleTypes}`, for pages that poll.
+/// Returns `{totalModules, onlineModules, offlineModules, moduleTypes}` for polling pages.
 pub(super) fn summary<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
     let (mut total, mut online, mut types) =
         (0_u64, 0_u64, std::collections::BTreeMap::<&str, u64>::new());
@@ -207,7 +210,8 @@ pub(super) fn summary<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
     json!({"totalModules": total, "onlineModules": online, "offlineModules": total - online, "moduleTypes": types})
 }
 
-/// A command went out: to the sender's tabs and to administrators.
+/// Returns the events for a command that was sent: to the sender's connections and to
+/// administrators.
 pub(super) fn command_sent(id: &str, command: &str, sender: &UserId, now: Millis) -> [News; 3] {
     let sent = json!({"moduleId": id, "command": command, "userId": id_value(sender.as_str()), "timestamp": iso(now)});
     let details = json!({"moduleId": id, "command": command});
@@ -223,9 +227,10 @@ pub(super) fn command_sent(id: &str, command: &str, sender: &UserId, now: Millis
     ]
 }
 
-/// A module answered: to whoever asked, to its owner, and to administrators.
+/// Returns the event for a device's response: to the command's sender, to the owner, and to
+/// administrators.
 pub(super) fn command_response(
-    facts: &Facts,
+    record: &Facts,
     sender: Option<&UserId>,
     command: &str,
     status: &str,
@@ -233,29 +238,29 @@ pub(super) fn command_response(
     now: Millis,
 ) -> News {
     let payload = json!({
-        "moduleId": &*facts.id, "command": command, "status": status, "position": position, "timestamp": iso(now),
+        "moduleId": &*record.id, "command": command, "status": status, "position": position, "timestamp": iso(now),
     });
     let sender = sender.map(topics::user);
     News::new(
         "module_command_response",
         payload,
-        owner_and_admins(facts).into_iter().chain(sender),
+        owner_and_admins(record).into_iter().chain(sender),
     )
 }
 
-/// All counts.
+/// Returns the event with all counts.
 pub(super) fn global_stats(stats: Value) -> News {
     News::new("rt_global_stats_updated", stats, [topics::admins()])
 }
 
-/// A user did something that administrators follow.
+/// Returns the event for a user activity that administrators follow.
 pub(super) fn activity(user: &Value, activity: &str, details: &Value, now: Millis) -> News {
     let payload =
         json!({"userId": user, "activity": activity, "details": details, "timestamp": iso(now)});
     News::new("admin:user:activity", payload, [topics::admins()])
 }
 
-/// What became of a module's row.
+/// The kind of change of a module's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Row {
     Added,
@@ -284,47 +289,49 @@ impl Row {
         }
     }
 
-    /// To that user, whose module it is or was.
-    pub(super) fn to_user(self, facts: &Facts, user: &UserId, now: Millis) -> News {
+    /// Returns the event for the module's present or previous owner.
+    pub(super) fn to_user(self, record: &Facts, user: &UserId, now: Millis) -> News {
         News::new(
             self.names().0,
-            self.payload(facts, now),
+            self.payload(record, now),
             [topics::user(user)],
         )
     }
 
-    /// To administrators, with what their pages list.
-    pub(super) fn to_admins(self, facts: &Facts, now: Millis) -> Vec<News> {
-        let (_, rt, followed) = self.names();
-        let module = module_value(facts);
-        let listed = json!({"changeType": self.action(), "module": &module, "timestamp": iso(now)});
-        let mut news = vec![
-            News::new(rt, self.payload(facts, now), [topics::admins()]),
+    /// Returns the events for administrators, including the one for their module list.
+    pub(super) fn to_admins(self, record: &Facts, now: Millis) -> Vec<News> {
+        let (_, rt, activity_name) = self.names();
+        let module = module_value(record);
+        let list_payload =
+            json!({"changeType": self.action(), "module": &module, "timestamp": iso(now)});
+        let mut events = vec![
+            News::new(rt, self.payload(record, now), [topics::admins()]),
             News::new(
                 "admin:modules:list_changed",
-                listed,
+                list_payload,
                 [topics::admins_on(Page::Admin)],
             ),
         ];
-        let details = json!({"moduleId": &*facts.id});
-        news.extend(
-            followed.map(|followed| activity(&owner_value(facts), followed, &details, now)),
+        let details = json!({"moduleId": &*record.id});
+        events.extend(
+            activity_name
+                .map(|activity_name| activity(&owner_value(record), activity_name, &details, now)),
         );
-        news
+        events
     }
 
-    fn payload(self, facts: &Facts, now: Millis) -> Value {
+    fn payload(self, record: &Facts, now: Millis) -> Value {
         json!({
-            "action": self.action(), "moduleId": &*facts.id, "name": facts.name.as_deref(), "type": facts.kind.as_deref(),
-            "module": module_value(facts), "timestamp": iso(now),
+            "action": self.action(), "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
+            "module": module_value(record), "timestamp": iso(now),
         })
     }
 }
 
-fn module_value(facts: &Facts) -> Value {
+fn module_value(record: &Facts) -> Value {
     json!({
-        "module_id": &*facts.id, "moduleId": &*facts.id, "name": facts.name.as_deref(), "type": facts.kind.as_deref(),
-        "userId": owner_value(facts), "claimed": facts.claimed,
+        "module_id": &*record.id, "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
+        "userId": owner_value(record), "claimed": record.claimed,
     })
 }
 

@@ -25,29 +25,34 @@ fn module(online: bool, telemetry: Option<Value>) -> Module {
     let mut registry = Registry::default();
     registry.set(facts());
     registry.turn("MC-1", online, NOW);
-    if let Some(Value::Object(told)) = telemetry {
-        registry.recall("MC-1", None, Some(Arc::new(told)));
+    if let Some(Value::Object(telemetry)) = telemetry {
+        registry.recall("MC-1", None, Some(Arc::new(telemetry)));
     }
     registry.get("MC-1").unwrap().clone()
 }
 
-/// `name → audience: payload`.
-fn written(news: impl IntoIterator<Item = News>) -> Vec<String> {
-    let one = |news: News| {
-        let to: Vec<_> = news.to.iter().map(TopicName::as_str).collect();
-        let except = news
+/// Formats events as `name → topics: payload`.
+fn written(events: impl IntoIterator<Item = News>) -> Vec<String> {
+    let format_event = |event: News| {
+        let to: Vec<_> = event.to.iter().map(TopicName::as_str).collect();
+        let except = event
             .except
             .map(|user| format!(" but {}", user.as_str()))
             .unwrap_or_default();
-        format!("{} → {}{except}: {}", news.name, to.join(" "), news.payload)
+        format!(
+            "{} → {}{except}: {}",
+            event.name,
+            to.join(" "),
+            event.payload
+        )
     };
-    news.into_iter().map(one).collect()
+    events.into_iter().map(format_event).collect()
 }
 
 const STATUS: &str = r#""lastSeen":"2025-11-22T09:23:51.007Z","lastSeenFormatted":"22/11/2025 10:23:51","type":"Coaster","moduleType":"Coaster","userId":7,"name":"Loop","timestamp":"2025-11-22T09:23:51.007Z"}"#;
 
 #[test]
-fn coming_and_going() {
+fn golden_presence_events() {
     for (online, rt, own) in [
         (true, "rt_module_online", "user:module:online"),
         (false, "rt_module_offline", "user:module:offline"),
@@ -62,7 +67,7 @@ fn coming_and_going() {
 }
 
 #[test]
-fn being_seen() {
+fn golden_last_seen_events() {
     let payload = format!(r#"{{"moduleId":"MC-1","online":true,{STATUS}"#);
     let expected = [
         format!("rt_module_last_seen_updated → admins: {payload}"),
@@ -73,13 +78,13 @@ fn being_seen() {
 
 #[test]
 fn telemetry() {
-    let told = json!({"uptime": 12, "position": "left", "speed": 3.5});
+    let telemetry = json!({"uptime": 12, "position": "left", "speed": 3.5});
     let expected = [
         r#"rt_telemetry_updated → modules-of:7 admins: {"moduleId":"MC-1","telemetry":{"uptime":12,"position":"left","speed":3.5},"lastSeen":"2025-11-22T09:23:51.007Z","lastSeenFormatted":"22/11/2025 10:23:51","timestamp":"2025-11-22T09:23:51.007Z"}"#,
         r#"module_telemetry → user:7 admins: {"moduleId":"MC-1","uptime":12,"position":"left","status":null,"timestamp":"2025-11-22T09:23:51.007Z"}"#,
     ];
     assert_eq!(
-        written(locale().telemetry(&module(true, Some(told)), NOW)),
+        written(locale().telemetry(&module(true, Some(telemetry)), NOW)),
         expected
     );
 }
@@ -150,8 +155,8 @@ fn states_and_lists() {
 }
 
 #[test]
-fn every_name_of_the_contract_goes_out() {
-    for (ours, theirs) in [
+fn every_name_of_the_contract_is_an_alias() {
+    for (internal_name, alias) in [
         ("rt_module_online", "module:status:changed"),
         ("rt_module_offline", "module:status:changed"),
         ("rt_module_added", "admin:module:added"),
@@ -162,6 +167,6 @@ fn every_name_of_the_contract_goes_out() {
         ("user:module:online", "module_presence"),
         ("user:module:offline", "module_presence"),
     ] {
-        assert!(aliases(ours).contains(&theirs), "{ours}");
+        assert!(aliases(internal_name).contains(&alias), "{internal_name}");
     }
 }

@@ -1,8 +1,9 @@
-//! Where all that happens to modules comes together, in one order: what devices say, what rows say, what time says; and what is said of
-//! it to web clients. Nothing here waits.
+//! The central service of the app. It orders all events of modules (device reports, table rows,
+//! timers) and publishes the resulting events to web clients. Nothing here blocks.
 //!
-//! One lock around the registry, held while an event is published, so that clients hear of changes in the order in which they were made.
-//! The exchange's own lock is below it, and nobody who holds that comes back here.
+//! One lock protects the registry. It is held while an event is published, so that clients receive
+//! changes in the order in which they were made. The event bus lock ranks below it, and no holder
+//! of that lock calls back into this module.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,38 +26,40 @@ use crate::apps::modules::registry::{ModuleId, Registry};
 use crate::apps::modules::tally::Tally;
 use crate::apps::modules::topics;
 
-/// Why a device's older connection goes.
+/// The close reason of a device's older connection.
 pub(super) const NEW_SESSION: &str = "New session";
-/// Why the connection of a module goes that is nobody's any more.
+/// The close reason of a device whose module has lost its owner.
 pub(super) const NO_LONGER: &str = "Authentication failed";
-/// How often silent modules are looked for.
+/// The interval between searches for silent modules, in milliseconds.
 const SWEEP_MS: Millis = 60_000;
-/// How long changes of counts are gathered before administrators are told.
+/// The delay in which changes of the counts are collected before administrators receive them, in
+/// milliseconds.
 const TALLY_MS: Millis = 250;
 
 pub(super) struct State {
     pub(super) registry: Registry,
-    /// Whether all rows were read once: before, what they say is no news.
+    /// `true` once all rows were read. Earlier rows are initial state and cause no events.
     pub(super) loaded: bool,
     seen: Grouping<ModuleId, ()>,
     told: Grouping<ModuleId, ()>,
     pub(super) commands: Commands,
-    /// What has changed since it was last kept; true: whether it is online, which others ask the table about.
+    /// The modules with unsaved changes. `true` if the online flag changed, which other programs
+    /// read from the table.
     unsaved: HashMap<ModuleId, bool>,
     sweep_at: Millis,
-    /// When administrators are to be told of changed counts.
+    /// The time at which administrators receive changed counts.
     tally_at: Option<Millis>,
     tally: Tally,
 }
 
-/// See the module's documentation.
+/// The service; see the module's documentation.
 pub(super) struct Office {
     pub(super) exchange: Arc<Exchange>,
     clock: Clock,
     locale: Locale,
     stale_ms: Millis,
     state: Mutex<State>,
-    /// Rung when [`Office::next_due`] may be sooner than it was.
+    /// Notified when [`ModuleService::next_timer`] may have become earlier.
     pub(super) wake: Notify,
 }
 
@@ -94,20 +97,23 @@ impl Office {
         self.clock.now().as_millisecond()
     }
 
-    /// No operation leaves the state half-changed, so a panic elsewhere must not stop all modules.
+    /// A poisoned lock is usable: no operation leaves the state half-changed, and a panic elsewhere
+    /// must not stop all modules.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Web clients live in tokio and have mailboxes: these are never refused.
-    pub(super) fn say(&self, news: impl IntoIterator<Item = News>) {
-        for news in news.into_iter().filter(|news| !news.to.is_empty()) {
-            let _ = self.exchange.publish(news.publish());
+    /// Publishes events. Web clients run in Tokio with mailboxes of their own, which never refuse
+    /// an event.
+    pub(super) fn say(&self, events: impl IntoIterator<Item = News>) {
+        for event in events.into_iter().filter(|event| !event.to.is_empty()) {
+            let _ = self.exchange.publish(event.publish());
         }
     }
 
-    /// A device has proved that it is this module; whether it may go on. Its older connection goes and it takes the place under one lock, so
-    /// that a command finds one of them and not both.
+    /// Registers a connection as the device of a module after authentication. Returns `false` if
+    /// the module does not exist. The older connection is closed and the new one joins the topic
+    /// under one lock, so a command reaches exactly one of them.
     pub(super) fn device_came(
         &self,
         id: &str,
@@ -116,10 +122,10 @@ impl Office {
     ) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        let Some(arrival) = state.registry.arrived(id, device, now) else {
+        let Some(attached) = state.registry.arrived(id, device, now) else {
             return false;
         };
-        if let Some(old) = arrival.replaced {
+        if let Some(old) = attached.replaced {
             self.exchange.dismiss(old, NEW_SESSION);
         }
         let identity = Identity {
@@ -127,14 +133,14 @@ impl Office {
             session: Some(id.into()),
             role: Some("device".into()),
         };
-        // It fails only for a connection that is gone, and whose leaving is about to be told.
+        // This fails only if the connection is closed and its disconnect is about to be reported.
         let _ = self.exchange.identify(
             device,
             identity,
             &[Join::new(topics::device(id)), Join::new(topics::devices())],
         );
         state.overlay(id, fields);
-        if arrival.came_online {
+        if attached.came_online {
             self.presence_changed(&mut state, id, now);
         }
         self.was_seen(&mut state, id, now);
@@ -143,7 +149,7 @@ impl Office {
         true
     }
 
-    /// A device says something. One that was replaced says nothing any more.
+    /// Handles a report of a device. Reports of a replaced connection are ignored.
     pub(super) fn device_said(&self, id: &str, device: ConnId, report: Report) {
         let now = self.now();
         let mut state = self.lock();
@@ -154,7 +160,7 @@ impl Office {
             self.presence_changed(&mut state, id, now);
         }
         match report {
-            Report::Telemetry(told) => self.was_told(&mut state, id, told, now),
+            Report::Telemetry(telemetry) => self.was_told(&mut state, id, telemetry, now),
             Report::Answer {
                 command,
                 status,
@@ -168,7 +174,7 @@ impl Office {
         self.wake.notify_one();
     }
 
-    /// A device has gone.
+    /// Handles the disconnect of a device.
     pub(super) fn device_left(&self, id: &str, device: ConnId) {
         let now = self.now();
         let mut state = self.lock();
@@ -179,7 +185,8 @@ impl Office {
         self.wake.notify_one();
     }
 
-    /// Somebody who may say so says that a module came or went; None: there is no such module.
+    /// Sets a module's online flag for an authorised caller. Returns `true` if it changed, or
+    /// `None` if the module does not exist.
     pub(super) fn turn(&self, id: &str, online: bool) -> Option<bool> {
         let now = self.now();
         let mut state = self.lock();
@@ -193,7 +200,8 @@ impl Office {
         Some(changed)
     }
 
-    /// The same of what a module told; whether there is such a module.
+    /// Records that a module was seen, with telemetry if given, for an authorised caller. Returns
+    /// `false` if the module does not exist.
     pub(super) fn tell(&self, id: &str, telemetry: Option<Map<String, Value>>) -> bool {
         let now = self.now();
         let mut state = self.lock();
@@ -211,26 +219,27 @@ impl Office {
         true
     }
 
-    /// The states of the modules that somebody may see.
-    pub(super) fn states(&self, person: &Person) -> Value {
+    /// Returns the states of the modules that a user may see.
+    pub(super) fn states(&self, user: &Person) -> Value {
         let state = self.lock();
-        match person.is_admin {
+        match user.is_admin {
             true => self.locale.states(state.registry.iter()),
-            false => self.locale.states(state.registry.of_holder(&person.user)),
+            false => self.locale.states(state.registry.of_holder(&user.user)),
         }
     }
 
-    /// The list that the oldest clients know, of somebody's own modules.
+    /// Returns a user's own modules in the list format of the oldest clients.
     pub(super) fn own_list(&self, user: &UserId) -> Value {
         news::modules_state(self.lock().registry.of_holder(user))
     }
 
-    /// `{totalModules, onlineModules, offlineModules, moduleTypes}` of the modules that somebody may see.
-    pub(super) fn summary(&self, person: &Person) -> Value {
+    /// Returns `{totalModules, onlineModules, offlineModules, moduleTypes}` of the modules that a
+    /// user may see.
+    pub(super) fn summary(&self, user: &Person) -> Value {
         let state = self.lock();
-        match person.is_admin {
+        match user.is_admin {
             true => news::summary(state.registry.iter()),
-            false => news::summary(state.registry.of_holder(&person.user)),
+            false => news::summary(state.registry.of_holder(&user.user)),
         }
     }
 
@@ -258,8 +267,8 @@ impl Office {
         state.unsaved.entry(id).or_insert(false);
     }
 
-    fn was_told(&self, state: &mut State, id: &str, told: Map<String, Value>, now: Millis) {
-        let Some(module) = state.registry.told(id, told) else {
+    fn was_told(&self, state: &mut State, id: &str, telemetry: Map<String, Value>, now: Millis) {
+        let Some(module) = state.registry.told(id, telemetry) else {
             return;
         };
         if state.told.offer(module.facts.id.clone(), (), now).is_some() {
@@ -267,7 +276,7 @@ impl Office {
         }
     }
 
-    /// When [`Office::due`] should be called next.
+    /// Returns the time at which [`ModuleService::run_timers`] should be called next.
     pub(super) fn next_due(&self) -> Millis {
         let state = self.lock();
         let groups = state
@@ -280,7 +289,7 @@ impl Office {
             .fold(state.sweep_at, Millis::min)
     }
 
-    /// Says what was held back until now, and looks for modules that have gone silent.
+    /// Publishes throttled events that are due, and marks silent modules as offline.
     pub(super) fn due(&self) {
         let now = self.now();
         let mut state = self.lock();
@@ -314,14 +323,14 @@ impl Office {
         }
     }
 
-    /// Who is connected may have changed.
+    /// Schedules new counts, because the set of connected clients may have changed.
     pub(super) fn touch(&self) {
         let now = self.now();
         self.lock().count_again(now);
         self.wake.notify_one();
     }
 
-    /// The engine has read a new row of counts.
+    /// Publishes the counts after the engine has read a new row of them.
     pub(super) fn counted(&self, row: Value) {
         let now = self.now();
         let mut state = self.lock();
@@ -330,13 +339,13 @@ impl Office {
     }
 
     fn tell_counts(&self, state: &mut State, now: Millis) {
-        let news = state
+        let events = state
             .tally
             .news(&self.exchange, state.registry.counts(), now);
-        self.say(news);
+        self.say(events);
     }
 
-    /// `{stats, timestamp}` and `{users, modules, timestamp}` as they are now.
+    /// Returns the current `{stats, timestamp}` and `{users, modules, timestamp}`.
     pub(super) fn stats(&self) -> (Value, Value) {
         let (now, state) = (self.now(), self.lock());
         let counts = state.registry.counts();
@@ -346,11 +355,12 @@ impl Office {
         )
     }
 
-    /// What is to be kept now, at most so many: all that changed, or those that came or went.
+    /// Takes at most `limit` states to save: all changed ones, or only those whose online flag
+    /// changed.
     pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<StateRow> {
         let mut state = self.lock();
-        let wanted = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
-        let ids: Vec<_> = wanted.take(limit).map(|(id, _)| id.clone()).collect();
+        let candidates = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
+        let ids: Vec<_> = candidates.take(limit).map(|(id, _)| id.clone()).collect();
         for id in &ids {
             state.unsaved.remove(id);
         }
@@ -359,7 +369,7 @@ impl Office {
             let telemetry = module
                 .telemetry
                 .as_deref()
-                .map(|told| Value::Object(told.clone()).to_string());
+                .map(|telemetry| Value::Object(telemetry.clone()).to_string());
             Some(StateRow {
                 id: id.to_string(),
                 online: module.online,
@@ -370,7 +380,7 @@ impl Office {
         ids.iter().filter_map(row).collect()
     }
 
-    /// These could not be kept: they are to be tried again.
+    /// Puts back states that could not be saved, so that they are retried.
     pub(super) fn still_unsaved(&self, rows: &[StateRow]) {
         self.lock()
             .unsaved
@@ -383,7 +393,7 @@ impl State {
         self.tally_at.get_or_insert(now + TALLY_MS);
     }
 
-    /// Forgets what waits to be said of a module that is no more.
+    /// Forgets pending events, commands and states of a removed module.
     pub(super) fn forget(&mut self, id: &ModuleId) {
         self.seen.forget(id);
         self.told.forget(id);
@@ -391,23 +401,23 @@ impl State {
         self.unsaved.remove(id);
     }
 
-    /// What a device tells when it introduces itself, over what it told before.
+    /// Merges the telemetry of a device's identification into its last known telemetry.
     fn overlay(&mut self, id: &str, fields: &Map<String, Value>) {
-        let news = || {
+        let reported = || {
             fields
                 .iter()
                 .filter(|(name, _)| matches!(name.as_str(), "uptime" | "position"))
         };
-        if news().next().is_none() {
+        if reported().next().is_none() {
             return;
         }
-        let told = self
+        let telemetry = self
             .registry
             .get(id)
             .and_then(|module| module.telemetry.as_deref().cloned());
-        let mut told = told.unwrap_or_default();
-        told.extend(news().map(|(name, value)| (name.clone(), value.clone())));
-        self.registry.told(id, told);
+        let mut telemetry = telemetry.unwrap_or_default();
+        telemetry.extend(reported().map(|(name, value)| (name.clone(), value.clone())));
+        self.registry.told(id, telemetry);
     }
 }
 

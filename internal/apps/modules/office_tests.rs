@@ -35,12 +35,12 @@ impl World {
     fn new(group_ms: Millis) -> Self {
         let clock = Clock::system();
         clock.set(jiff::Timestamp::from_second(1_700_000_000).unwrap());
-        let exchange = Arc::new(Exchange::new(Plain, || 0));
+        let event_bus = Arc::new(Exchange::new(Plain, || 0));
         let locale = Locale {
             zone: jiff::tz::TimeZone::UTC,
         };
         Self {
-            office: Office::new(exchange, clock.clone(), locale, group_ms, 300_000),
+            office: Office::new(event_bus, clock.clone(), locale, group_ms, 300_000),
             clock,
         }
     }
@@ -108,16 +108,16 @@ fn uptime(n: i64) -> Report {
 }
 
 #[test]
-fn each_hears_what_is_theirs_and_once() {
-    let world = World::new(0);
-    world.module("M1", "7");
-    let (_, mut owner) = world.person("7", false, Some(Page::Modules));
-    let (_, mut tab) = world.person("7", false, None);
-    let (_, mut stranger) = world.person("8", false, Some(Page::Modules));
-    let (_, mut admin) = world.person("1", true, Some(Page::Modules));
-    let (_, mut both) = world.person("7", true, Some(Page::Modules));
-    let device = world.device("M1");
-    world.office.device_said("M1", device.id(), uptime(1));
+fn each_client_receives_its_own_events_once() {
+    let harness = World::new(0);
+    harness.module("M1", "7");
+    let (_, mut owner) = harness.person("7", false, Some(Page::Modules));
+    let (_, mut tab) = harness.person("7", false, None);
+    let (_, mut other_user) = harness.person("8", false, Some(Page::Modules));
+    let (_, mut admin) = harness.person("1", true, Some(Page::Modules));
+    let (_, mut both) = harness.person("7", true, Some(Page::Modules));
+    let device = harness.device("M1");
+    harness.office.device_said("M1", device.id(), uptime(1));
     let on = [
         "rt_module_online",
         "user:module:online",
@@ -137,7 +137,7 @@ fn each_hears_what_is_theirs_and_once() {
         ]
     );
     assert!(
-        names(&mut stranger).is_empty(),
+        names(&mut other_user).is_empty(),
         "a page that one says one shows opens nothing"
     );
     let seen = [
@@ -165,20 +165,20 @@ fn each_hears_what_is_theirs_and_once() {
 }
 
 #[test]
-fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
-    let world = World::new(0);
-    world.module("M1", "7");
-    let (ana, mut tab) = world.person("7", false, None);
-    let (eva, mut stranger) = world.person("8", false, None);
-    let (root, mut admin) = world.person("1", true, None);
+fn permitted_commands_reach_the_module_and_responses_return() {
+    let harness = World::new(0);
+    harness.module("M1", "7");
+    let (ana, mut tab) = harness.person("7", false, None);
+    let (eva, mut other_user) = harness.person("8", false, None);
+    let (root, mut admin) = harness.person("1", true, None);
     let send = |person: &Person, id: &str| {
-        world
+        harness
             .office
             .command(person, id, "left", &json!({}))
             .map(drop)
     };
     assert_eq!(send(&ana, "M1"), Err(Undelivered::Offline));
-    let mut device = world.device("M1");
+    let mut device = harness.device("M1");
     heard(&mut tab);
     heard(&mut admin);
     assert_eq!(send(&eva, "M1"), Err(Undelivered::Unknown));
@@ -191,7 +191,7 @@ fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
     assert_eq!(names(&mut device), ["command", "command"]);
     assert_eq!(names(&mut tab), ["user:command:sent"]);
     let id = device.id();
-    world.office.device_said(
+    harness.office.device_said(
         "M1",
         id,
         Report::Answer {
@@ -212,7 +212,7 @@ fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
         (2, 2, 1)
     );
     assert_eq!(count("module_command_response"), 1);
-    assert!(names(&mut stranger).is_empty());
+    assert!(names(&mut other_user).is_empty());
     drop(device);
     assert_eq!(
         send(&ana, "M1"),
@@ -222,19 +222,19 @@ fn commands_go_to_the_module_from_who_may_and_answers_come_back() {
 }
 
 #[test]
-fn silence_is_noticed_once() {
-    let world = World::new(0);
-    world.module("M1", "7");
-    let (_, mut owner) = world.person("7", false, None);
-    let device = world.device("M1");
+fn silence_is_published_once() {
+    let harness = World::new(0);
+    harness.module("M1", "7");
+    let (_, mut owner) = harness.person("7", false, None);
+    let device = harness.device("M1");
     heard(&mut owner);
-    world.pass(299);
+    harness.pass(299);
     assert!(names(&mut owner).is_empty());
-    world.pass(120);
+    harness.pass(120);
     assert_eq!(names(&mut owner), ["user:module:offline"]);
-    world.pass(120);
+    harness.pass(120);
     assert!(names(&mut owner).is_empty());
-    world
+    harness
         .office
         .device_said("M1", device.id(), Report::Heartbeat);
     assert_eq!(
@@ -245,20 +245,20 @@ fn silence_is_noticed_once() {
 
 #[test]
 fn bursts_are_grouped_and_the_newest_wins() {
-    let world = World::new(2_000);
-    world.module("M1", "7");
-    let (_, mut owner) = world.person("7", false, Some(Page::Modules));
-    let device = world.device("M1");
+    let harness = World::new(2_000);
+    harness.module("M1", "7");
+    let (_, mut owner) = harness.person("7", false, Some(Page::Modules));
+    let device = harness.device("M1");
     for n in 0..100 {
-        world.office.device_said("M1", device.id(), uptime(n));
+        harness.office.device_said("M1", device.id(), uptime(n));
     }
-    world.pass(2);
-    world.pass(2);
-    let told: Vec<_> = heard(&mut owner)
+    harness.pass(2);
+    harness.pass(2);
+    let telemetry: Vec<_> = heard(&mut owner)
         .into_iter()
         .filter(|(name, _)| name == "rt_telemetry_updated")
         .collect();
-    let uptimes: Vec<_> = told
+    let uptimes: Vec<_> = telemetry
         .iter()
         .map(|(_, payload)| payload["telemetry"]["uptime"].clone())
         .collect();
@@ -266,15 +266,15 @@ fn bursts_are_grouped_and_the_newest_wins() {
 }
 
 #[test]
-fn counts_go_to_administrators_once_a_change() {
-    let world = World::new(0);
-    world.module("M1", "7");
-    let (_, mut admin) = world.person("1", true, None);
-    let (_, mut user) = world.person("7", false, None);
-    let _device = world.device("M1");
-    world.office.touch();
-    world.pass(1);
-    world.office.counted(
+fn administrators_receive_counts_once_per_change() {
+    let harness = World::new(0);
+    harness.module("M1", "7");
+    let (_, mut admin) = harness.person("1", true, None);
+    let (_, mut user) = harness.person("7", false, None);
+    let _device = harness.device("M1");
+    harness.office.touch();
+    harness.pass(1);
+    harness.office.counted(
         json!({"users": 12, "modules": 5, "modules_claimed": 4, "module_types": {"Coaster": 5}}),
     );
     let counts: Vec<_> = heard(&mut admin)
@@ -309,26 +309,26 @@ fn counts_go_to_administrators_once_a_change() {
             .iter()
             .all(|(name, _)| !name.contains("stats"))
     );
-    world.office.touch();
-    world.pass(1);
+    harness.office.touch();
+    harness.pass(1);
     assert!(heard(&mut admin).is_empty(), "nothing changed");
 }
 
 #[test]
-fn what_could_not_be_kept_is_tried_again() {
-    let world = World::new(0);
-    world.module("M1", "7");
-    let device = world.device("M1");
-    world.office.device_said("M1", device.id(), uptime(3));
-    let rows = world.office.unsaved(10, true);
+fn failed_saves_are_retried() {
+    let harness = World::new(0);
+    harness.module("M1", "7");
+    let device = harness.device("M1");
+    harness.office.device_said("M1", device.id(), uptime(3));
+    let rows = harness.office.unsaved(10, true);
     assert_eq!(rows.len(), 1);
     assert_eq!(
         (rows[0].online, rows[0].telemetry.as_deref()),
         (true, Some(r#"{"uptime":3}"#))
     );
-    assert!(world.office.unsaved(10, true).is_empty());
-    world.office.still_unsaved(&rows);
-    assert_eq!(world.office.unsaved(10, true), rows);
+    assert!(harness.office.unsaved(10, true).is_empty());
+    harness.office.still_unsaved(&rows);
+    assert_eq!(harness.office.unsaved(10, true), rows);
 }
 
 #[derive(Debug, Clone)]
@@ -353,35 +353,36 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whoever applies what they hear over what they began with knows the truth; and nobody hears of what was not theirs when it was said.
+    /// A client that applies all events to its initial state knows the real state, and no client
+    /// receives events about a module that its user did not own at that time.
     #[test]
-    fn listeners_converge_on_the_truth_and_hear_nothing_else(steps in proptest::collection::vec(step(), 1..60)) {
+    fn clients_converge_on_real_state_and_receive_nothing_else(steps in proptest::collection::vec(step(), 1..60)) {
         let (ids, users) = (["M0", "M1", "M2"], ["7", "8"]);
-        let world = World::new(1_000);
-        ids.iter().for_each(|id| world.module(id, users[0]));
-        let (_, mut admin) = world.person("1", true, Some(Page::Modules));
-        let mut owners = users.map(|user| world.person(user, false, Some(Page::Modules)).1);
+        let harness = World::new(1_000);
+        ids.iter().for_each(|id| harness.module(id, users[0]));
+        let (_, mut admin) = harness.person("1", true, Some(Page::Modules));
+        let mut owners = users.map(|user| harness.person(user, false, Some(Page::Modules)).1);
         let mut devices: [Option<Mailbox>; 3] = Default::default();
         let mut owner_of = [0_usize; 3];
         let mut seen: std::collections::HashMap<String, (Option<bool>, Value)> = std::collections::HashMap::new();
         for step in steps {
             match step {
-                Step::Come(m) => devices[m] = Some(world.device(ids[m])),
+                Step::Come(m) => devices[m] = Some(harness.device(ids[m])),
                 Step::Go(m) => {
                     if let Some(device) = devices[m].take() {
-                        world.office.device_left(ids[m], device.id());
+                        harness.office.device_left(ids[m], device.id());
                     }
                 }
                 Step::Tell(m, n) => {
                     if let Some(device) = &devices[m] {
-                        world.office.device_said(ids[m], device.id(), uptime(n));
+                        harness.office.device_said(ids[m], device.id(), uptime(n));
                     }
                 }
                 Step::Own(m, owner) => {
-                    world.module(ids[m], users[owner]);
+                    harness.module(ids[m], users[owner]);
                     owner_of[m] = owner;
                 }
-                Step::Pass(seconds) => world.pass(seconds),
+                Step::Pass(seconds) => harness.pass(seconds),
             }
             for (user, mailbox) in owners.iter_mut().enumerate() {
                 for (name, payload) in heard(mailbox) {
@@ -403,30 +404,30 @@ proptest! {
                 }
             }
         }
-        world.pass(2);
+        harness.pass(2);
         for (name, payload) in heard(&mut admin) {
             if name == "rt_telemetry_updated" {
                 seen.get_mut(payload["moduleId"].as_str().unwrap()).unwrap().1 = payload["telemetry"].clone();
             }
         }
-        let state = world.office.lock();
+        let state = harness.office.lock();
         for id in ids {
             let module = state.registry.get(id).unwrap();
             let known = seen.get(id).cloned().unwrap_or_default();
             prop_assert_eq!(module.online, known.0.unwrap_or(false));
-            let told = module.telemetry.as_deref().cloned().map_or(Value::Null, Value::Object);
-            prop_assert_eq!(told, known.1);
+            let telemetry = module.telemetry.as_deref().cloned().map_or(Value::Null, Value::Object);
+            prop_assert_eq!(telemetry, known.1);
         }
     }
 }
 
 #[test]
-fn time_is_looked_at_when_something_is_due() {
-    let world = World::new(500);
-    world.module("M1", "7");
-    let device = world.device("M1");
-    let now = world.office.now();
-    world.office.device_said("M1", device.id(), uptime(1));
-    let wait = Duration::from_millis(u64::try_from(world.office.next_due() - now).unwrap());
+fn next_timer_is_the_earliest_deadline() {
+    let harness = World::new(500);
+    harness.module("M1", "7");
+    let device = harness.device("M1");
+    let now = harness.office.now();
+    harness.office.device_said("M1", device.id(), uptime(1));
+    let wait = Duration::from_millis(u64::try_from(harness.office.next_due() - now).unwrap());
     assert!(wait <= Duration::from_millis(600), "{wait:?}");
 }

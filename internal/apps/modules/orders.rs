@@ -1,4 +1,4 @@
-//! What people tell modules to do, and what becomes of it.
+//! Sends users' commands to devices, and passes the responses back.
 
 use serde_json::{Value, json};
 
@@ -12,18 +12,18 @@ use crate::apps::modules::office::{Office, State};
 use crate::apps::modules::registry::Module;
 use crate::apps::modules::topics;
 
-/// The name, inside, of what a device is told to do; each dialect writes it in its own words.
+/// The internal event name of a command for a device; each protocol encodes it in its own format.
 pub(super) const COMMAND: &str = "command";
 
-/// Why a command did not go out.
+/// The reason why a command was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Undelivered {
-    /// There is none, or it is somebody else's: which of the two is nobody's business.
+    /// The module does not exist or belongs to another user; the client can't distinguish the two.
     Unknown,
     Offline,
-    /// It has not answered the last ones.
+    /// The device has not responded to earlier commands.
     Busy,
-    /// The server can't take more.
+    /// The event bus can't accept more events.
     Overloaded,
 }
 
@@ -39,7 +39,8 @@ impl Undelivered {
 }
 
 impl Office {
-    /// Somebody who may say so says what a module answered; whether there is such a module.
+    /// Publishes a device's response on behalf of an authorised caller. Returns `false` if the
+    /// module does not exist.
     pub(super) fn answer(&self, id: &str, report: Report) -> bool {
         let Report::Answer {
             command,
@@ -58,10 +59,10 @@ impl Office {
         true
     }
 
-    /// Sends a command on somebody's behalf, if it is their module or they are an administrator.
+    /// Sends a command on behalf of a user that owns the module or is an administrator.
     pub(super) fn command(
         &self,
-        person: &Person,
+        user: &Person,
         id: &str,
         command: &str,
         params: &Value,
@@ -71,7 +72,7 @@ impl Office {
         let module = state
             .registry
             .get(id)
-            .filter(|module| may_command(person, module))
+            .filter(|module| may_command(user, module))
             .ok_or(Undelivered::Unknown)?;
         if !module.online {
             return Err(Undelivered::Offline);
@@ -85,16 +86,17 @@ impl Office {
         let publish = Publish::new([topics::device(&id)], COMMAND, payload);
         match self.exchange.publish(publish) {
             Ok(published) if published.reached > 0 => {
-                state.commands.sent(&id, command, &person.user, now)
+                state.commands.sent(&id, command, &user.user, now)
             }
             Ok(_) => return Err(Undelivered::Offline),
             Err(_) => return Err(Undelivered::Overloaded),
         }
-        self.say(news::command_sent(&id, command, &person.user, now));
+        self.say(news::command_sent(&id, command, &user.user, now));
         Ok(now)
     }
 
-    /// A module answered: whose command that was hears of it.
+    /// Publishes a device's response and resolves the pending command, so that its sender receives
+    /// it.
     pub(super) fn was_answered(
         &self,
         state: &mut State,
@@ -119,11 +121,11 @@ impl Office {
     }
 }
 
-fn may_command(person: &Person, module: &Module) -> bool {
-    person.is_admin || module.facts.holder() == Some(&person.user)
+fn may_command(user: &Person, module: &Module) -> bool {
+    user.is_admin || module.facts.holder() == Some(&user.user)
 }
 
-/// `{moduleId, command, timestamp}`, what a sender is answered.
+/// Returns `{moduleId, command, timestamp}`, the acknowledgement to the sender.
 pub(super) fn sent(id: &str, command: &str, now: Millis) -> Value {
     json!({"moduleId": id, "command": command, "timestamp": iso(now)})
 }

@@ -1,23 +1,23 @@
-//! The page that a client says it shows.
+//! The page that a client reports to show.
 
-/// A closed list, so that no client can open topics or labels of its own invention.
+/// A closed list of pages, so that no client can create topics or metric labels of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {
-    /// The user's modules.
+    /// The page of the user's modules.
     Modules,
-    /// The administrators' page.
+    /// The page of the administrators.
     Admin,
-    /// The overview.
+    /// The overview page of a user.
     Dashboard,
-    /// Any other.
+    /// Any other page, known or unknown.
     Other,
 }
 
 impl Page {
-    /// All of them.
+    /// All pages, for counting viewers.
     pub(super) const ALL: [Self; 4] = [Self::Modules, Self::Admin, Self::Dashboard, Self::Other];
 
-    /// The page of that name.
+    /// Returns the page of this name, or [`WebPage::Other`] if the name is unknown.
     pub(super) fn of(name: &str) -> Self {
         Self::ALL
             .into_iter()
@@ -25,7 +25,7 @@ impl Page {
             .unwrap_or(Self::Other)
     }
 
-    /// Its name on the wire.
+    /// Returns the page's name on the wire.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Modules => "modules",

@@ -1,4 +1,5 @@
-//! Who a web client is: a token, or the session that its cookie names. Never its own word.
+//! Authenticates web clients by a token or by the session of their cookie, never by their own
+//! claim.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::apps::modules::cookie;
 use crate::apps::modules::identity::{Person, Proof, SessionId};
 use crate::apps::modules::store::Store;
 
-/// Sessions that are kept in mind.
+/// The largest number of cached session look-ups.
 const SESSIONS: u64 = 10_000;
 
-/// What a request shows: nothing of it is believed before it is verified.
+/// The credentials of a request, not verified yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shown {
     pub(super) token: Option<Secret>,
@@ -29,12 +30,12 @@ impl Shown {
     }
 }
 
-/// Nobody can say who that is: the database, or the issuer's keys, are away.
+/// Authentication is not possible now: the database or the issuer's keys are not reachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("who that is can't be found out now")]
 pub(super) struct Unknowable;
 
-/// See the module's documentation.
+/// The authenticator; see the module's documentation.
 pub(super) struct People {
     verifier: Arc<Verifier>,
     store: Arc<dyn Store>,
@@ -42,9 +43,9 @@ pub(super) struct People {
     secrets: Vec<Secret>,
     cookie: String,
     origins: Vec<String>,
-    /// Answers about sessions, those included that there are none.
+    /// The cached session look-ups, including those without a result.
     sessions: Cache<SessionId, Option<Person>>,
-    /// How long such an answer counts.
+    /// The time for which a look-up stays valid.
     pub(super) ttl: Duration,
 }
 
@@ -65,7 +66,7 @@ impl People {
         }
     }
 
-    /// The session that a request's cookie names, if it may be used and is signed.
+    /// Returns the session of a request's cookie, if the cookie may be used and is signed.
     pub(super) fn session<'h>(
         &self,
         header: impl Fn(&str) -> Option<&'h str>,
@@ -77,14 +78,15 @@ impl People {
         cookie::session(cookies, &self.cookie, &self.secrets)
     }
 
-    /// Who that is. A token counts before a session; a bad one is no reason not to look at the session.
-    pub(super) async fn identify(&self, shown: &Shown) -> Result<Option<Person>, Unknowable> {
-        if let Some(token) = &shown.token
-            && let Some(person) = self.bearer(token).await?
+    /// Authenticates a client. A valid token takes precedence; with an invalid token the session
+    /// still counts.
+    pub(super) async fn identify(&self, credentials: &Shown) -> Result<Option<Person>, Unknowable> {
+        if let Some(token) = &credentials.token
+            && let Some(user) = self.bearer(token).await?
         {
-            return Ok(Some(person));
+            return Ok(Some(user));
         }
-        match &shown.session {
+        match &credentials.session {
             Some(session) => self.holder(session).await,
             None => Ok(None),
         }
@@ -113,7 +115,7 @@ impl People {
         }
     }
 
-    /// Whose session that is now, or was a moment ago.
+    /// Returns the user of a session, from the cache or the database.
     pub(super) async fn holder(&self, session: &SessionId) -> Result<Option<Person>, Unknowable> {
         if let Some(known) = self.sessions.get(session) {
             return Ok(known);
@@ -126,13 +128,13 @@ impl People {
                 tracing::warn!(%error, "a session could not be looked up");
                 Unknowable
             })?;
-        let person = row.map(|row| Person {
+        let user = row.map(|row| Person {
             user: UserId::new(&row.user),
             is_admin: row.is_admin,
             nickname: row.nickname.map(Into::into),
             proof: Proof::Session(session.clone()),
         });
-        self.sessions.insert(session.clone(), person.clone());
-        Ok(person)
+        self.sessions.insert(session.clone(), user.clone());
+        Ok(user)
     }
 }

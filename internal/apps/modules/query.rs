@@ -1,8 +1,8 @@
-//! Fields of a request's query. Pure.
+//! Reads fields of a request's query string. Pure.
 
 use percent_encoding::percent_decode_str;
 
-/// The first value of that name, decoded.
+/// Returns the first value of this name, percent-decoded.
 pub(super) fn value(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;

@@ -1,5 +1,5 @@
-//! What is known of every module: what its row says, whether it is online, when it was last seen, what it last told. Pure: events and
-//! instants in, what really changed out.
+//! The known state of every module: its row, its online flag, and its last report. Pure: takes
+//! events and times, returns the real changes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::ident::UserId;
 
 use crate::apps::modules::dates::Millis;
 
-/// A module's name.
+/// The id of a module, as in `module_id` of the table.
 pub(super) type ModuleId = Arc<str>;
 
-/// What the table says of a module.
+/// A module's row in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) id: ModuleId,
@@ -25,52 +25,53 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The owner, if the module is claimed: an owner's name alone gives no right to it.
+    /// Returns the owner if the module is claimed: an owner's id alone gives no right to the
+    /// module.
     pub(super) fn holder(&self) -> Option<&UserId> {
         self.owner.as_ref().filter(|_| self.claimed)
     }
 }
 
-/// A module as it is now.
+/// The current state of one module.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Module {
     pub(super) facts: Facts,
     pub(super) online: bool,
     pub(super) last_seen: Option<Millis>,
-    /// What the device last told of itself; an object.
+    /// The last telemetry of the device; always a JSON object.
     pub(super) telemetry: Option<Arc<Map<String, Value>>>,
-    /// Its connection, if it has one here.
+    /// The device's connection, if it is connected to this server.
     device: Option<ConnId>,
 }
 
-/// What a row means against what was known.
+/// The difference between a row and the known record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Nothing that matters.
+    /// No difference in the columns that matter.
     Same,
-    /// A module that was not there.
+    /// A module that was not known.
     Added,
-    /// Other facts, the same holder.
+    /// Other fields, with the same owner.
     Updated,
-    /// Another holder than this one.
+    /// A new owner or none; `from` is the previous owner.
     Moved { from: Option<UserId> },
 }
 
-/// What came of a device's arrival.
+/// The effects of a device's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// It was offline.
+    /// `true` if the module was offline.
     pub(super) came_online: bool,
-    /// The connection that it had, and that must go.
+    /// The older connection, which must be closed.
     pub(super) replaced: Option<ConnId>,
 }
 
-/// All modules.
+/// All modules, indexed by id and by owner.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     modules: HashMap<ModuleId, Module>,
     by_holder: HashMap<UserId, BTreeSet<ModuleId>>,
-    /// Kept along, since it is asked at every change.
+    /// The number of online modules, maintained because it is needed at every change.
     online: usize,
 }
 
@@ -79,7 +80,7 @@ impl Registry {
         self.modules.get(id)
     }
 
-    /// Every module, in no particular order.
+    /// Returns every module, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Module> {
         self.modules.values()
     }
@@ -91,20 +92,20 @@ impl Registry {
             .filter_map(|id| self.modules.get(id))
     }
 
-    /// How many there are, and how many are online.
+    /// Returns the number of modules, and the number of online ones.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.modules.len(), self.online)
     }
 
-    /// What the table says now.
-    pub(super) fn set(&mut self, facts: Facts) -> Turn {
-        let Some(module) = self.modules.get_mut(&facts.id) else {
-            self.index(&facts);
-            let id = Arc::clone(&facts.id);
+    /// Applies a row of the table.
+    pub(super) fn set(&mut self, record: Facts) -> Turn {
+        let Some(module) = self.modules.get_mut(&record.id) else {
+            self.index(&record);
+            let id = Arc::clone(&record.id);
             self.modules.insert(
                 id,
                 Module {
-                    facts,
+                    facts: record,
                     online: false,
                     last_seen: None,
                     telemetry: None,
@@ -113,21 +114,21 @@ impl Registry {
             );
             return Turn::Added;
         };
-        if module.facts == facts {
+        if module.facts == record {
             return Turn::Same;
         }
-        let old = std::mem::replace(&mut module.facts, facts.clone());
-        if old.holder() == facts.holder() {
+        let old = std::mem::replace(&mut module.facts, record.clone());
+        if old.holder() == record.holder() {
             return Turn::Updated;
         }
         self.unindex(&old);
-        self.index(&facts);
+        self.index(&record);
         Turn::Moved {
             from: old.holder().cloned(),
         }
     }
 
-    /// The table has it no more.
+    /// Removes a module that the table no longer has.
     pub(super) fn remove(&mut self, id: &str) -> Option<Module> {
         let module = self.modules.remove(id)?;
         self.unindex(&module.facts);
@@ -135,7 +136,7 @@ impl Registry {
         Some(module)
     }
 
-    /// What was stored of it: only for a module of which nothing newer is known.
+    /// Restores stored state, but only where no newer state is known.
     pub(super) fn recall(
         &mut self,
         id: &str,
@@ -148,7 +149,7 @@ impl Registry {
         }
     }
 
-    /// A device has proved that it is this module. None: there is no such module.
+    /// Attaches an authenticated device connection. Returns `None` if the module does not exist.
     pub(super) fn arrived(&mut self, id: &str, device: ConnId, now: Millis) -> Option<Arrival> {
         let module = self.modules.get_mut(id)?;
         let replaced = module.device.replace(device).filter(|old| *old != device);
@@ -159,7 +160,8 @@ impl Registry {
         })
     }
 
-    /// A device has gone; whether the module went offline by it. One that was replaced goes in silence.
+    /// Detaches a device connection. Returns `true` if the module went offline; a replaced
+    /// connection has no effect.
     pub(super) fn left(&mut self, id: &str, device: ConnId) -> bool {
         let Some(module) = self
             .modules
@@ -172,24 +174,24 @@ impl Registry {
         self.turn_off(id)
     }
 
-    /// A module's connection.
+    /// Returns the connection of a module's device.
     pub(super) fn device(&self, id: &str) -> Option<ConnId> {
         self.modules.get(id)?.device
     }
 
-    /// Whether the module's connection is this one.
+    /// Returns `true` if this is the connection of the module's device.
     pub(super) fn speaks_for(&self, id: &str, device: ConnId) -> bool {
         self.modules
             .get(id)
             .is_some_and(|module| module.device == Some(device))
     }
 
-    /// Sets whether it is online, and that it was seen; whether that was a change.
+    /// Sets the online flag and the last-seen time. Returns `true` if the flag changed.
     pub(super) fn turn(&mut self, id: &str, online: bool, now: Millis) -> bool {
         let Some(module) = self.modules.get_mut(id) else {
             return false;
         };
-        // The wall clock may jump back; what was seen later was seen later.
+        // The wall clock may jump back; the last-seen time must not.
         module.last_seen = module.last_seen.max(Some(now));
         let changed = module.online != online;
         module.online = online;
@@ -207,14 +209,15 @@ impl Registry {
         self.turn(id, false, last_seen)
     }
 
-    /// Keeps what it told last.
+    /// Stores the module's latest telemetry.
     pub(super) fn told(&mut self, id: &str, telemetry: Map<String, Value>) -> Option<&Module> {
         let module = self.modules.get_mut(id)?;
         module.telemetry = Some(Arc::new(telemetry));
         Some(module)
     }
 
-    /// Turns those off that are online and were last seen before then, and says which.
+    /// Marks online modules as offline if they were last seen before this time, and returns their
+    /// ids.
     pub(super) fn expire(&mut self, before: Millis) -> Vec<ModuleId> {
         let stale =
             |module: &&Module| module.online && module.last_seen.is_none_or(|seen| seen < before);
@@ -230,21 +233,21 @@ impl Registry {
         ids
     }
 
-    fn index(&mut self, facts: &Facts) {
-        if let Some(holder) = facts.holder() {
+    fn index(&mut self, record: &Facts) {
+        if let Some(owner) = record.holder() {
             self.by_holder
-                .entry(holder.clone())
+                .entry(owner.clone())
                 .or_default()
-                .insert(Arc::clone(&facts.id));
+                .insert(Arc::clone(&record.id));
         }
     }
 
-    fn unindex(&mut self, facts: &Facts) {
-        let Some(holder) = facts.holder() else { return };
-        if let Some(ids) = self.by_holder.get_mut(holder) {
-            ids.remove(&facts.id);
+    fn unindex(&mut self, record: &Facts) {
+        let Some(owner) = record.holder() else { return };
+        if let Some(ids) = self.by_holder.get_mut(owner) {
+            ids.remove(&record.id);
             if ids.is_empty() {
-                self.by_holder.remove(holder);
+                self.by_holder.remove(owner);
             }
         }
     }

@@ -17,11 +17,11 @@ impl Rules for Plain {
     }
 }
 
-/// Ids of connections: only an exchange makes them.
+/// Returns connection ids, which only an event bus can create.
 pub(crate) fn connections(count: usize) -> Vec<(ConnId, Mailbox)> {
-    let exchange = Arc::new(Exchange::new(Plain, || 0));
+    let event_bus = Arc::new(Exchange::new(Plain, || 0));
     let open = |_| {
-        let mailbox = exchange.open(Identity::default(), &[]).unwrap();
+        let mailbox = event_bus.open(Identity::default(), &[]).unwrap();
         (mailbox.id(), mailbox)
     };
     (0..count).map(open).collect()
@@ -38,7 +38,7 @@ fn facts(id: &str, owner: Option<&str>) -> Facts {
 }
 
 #[test]
-fn a_device_that_comes_again_was_never_away() {
+fn reconnected_device_stays_online() {
     let ids = connections(2);
     let (old, new) = (ids[0].0, ids[1].0);
     let mut registry = Registry::default();
@@ -68,7 +68,7 @@ fn a_device_that_comes_again_was_never_away() {
 }
 
 #[test]
-fn silence_ends_in_offline_and_a_word_brings_it_back() {
+fn silent_module_goes_offline_and_returns_on_report() {
     let ids = connections(1);
     let mut registry = Registry::default();
     registry.set(facts("M1", Some("7")));
@@ -85,7 +85,7 @@ fn silence_ends_in_offline_and_a_word_brings_it_back() {
 }
 
 #[test]
-fn a_row_says_what_it_changes() {
+fn applied_row_returns_its_change() {
     let mut registry = Registry::default();
     assert_eq!(registry.set(facts("M1", None)), Turn::Added);
     assert_eq!(registry.set(facts("M1", None)), Turn::Same);
@@ -147,7 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must be true of one module, told in the simplest way.
+/// The expected state of one module, computed in the simplest way.
 #[derive(Default, Clone)]
 struct Truth {
     owner: Option<u8>,
@@ -158,57 +158,57 @@ struct Truth {
 
 proptest! {
     #[test]
-    fn the_state_is_the_last_truth_after_any_order_of_events(steps in proptest::collection::vec(step(), 1..150)) {
+    fn state_matches_model_after_any_order_of_events(steps in proptest::collection::vec(step(), 1..150)) {
         let ids = connections(4);
         let names = ["M0", "M1", "M2"];
-        let (mut registry, mut truth, mut now) = (Registry::default(), HashMap::<usize, Truth>::new(), 0);
+        let (mut registry, mut model, mut now) = (Registry::default(), HashMap::<usize, Truth>::new(), 0);
         for step in steps {
             match step {
                 Step::Row(m, owner) => {
                     registry.set(facts(names[m], owner.map(|owner| ["7", "8"][usize::from(owner)])));
-                    truth.entry(m).or_default().owner = owner;
+                    model.entry(m).or_default().owner = owner;
                 }
-                Step::Remove(m) => prop_assert_eq!(registry.remove(names[m]).is_some(), truth.remove(&m).is_some()),
+                Step::Remove(m) => prop_assert_eq!(registry.remove(names[m]).is_some(), model.remove(&m).is_some()),
                 Step::Arrive(m, device) => {
-                    let arrival = registry.arrived(names[m], ids[device].0, now);
-                    let Some(known) = truth.get_mut(&m) else {
-                        prop_assert_eq!(arrival, None);
+                    let attached = registry.arrived(names[m], ids[device].0, now);
+                    let Some(expected) = model.get_mut(&m) else {
+                        prop_assert_eq!(attached, None);
                         continue;
                     };
-                    prop_assert_eq!(arrival.map(|arrival| arrival.came_online), Some(!known.online), "only a real change");
-                    *known = Truth { device: Some(device), online: true, seen: now, ..known.clone() };
+                    prop_assert_eq!(attached.map(|attached| attached.came_online), Some(!expected.online), "only a real change");
+                    *expected = Truth { device: Some(device), online: true, seen: now, ..expected.clone() };
                 }
                 Step::Leave(m, device) => {
                     let left = registry.left(names[m], ids[device].0);
-                    let Some(known) = truth.get_mut(&m).filter(|known| known.device == Some(device)) else {
+                    let Some(expected) = model.get_mut(&m).filter(|expected| expected.device == Some(device)) else {
                         prop_assert!(!left);
                         continue;
                     };
-                    prop_assert_eq!(left, known.online, "only a real change");
-                    (known.device, known.online) = (None, false);
+                    prop_assert_eq!(left, expected.online, "only a real change");
+                    (expected.device, expected.online) = (None, false);
                 }
                 Step::Word(m) => {
                     let changed = registry.turn(names[m], true, now);
-                    let Some(known) = truth.get_mut(&m) else { prop_assert!(!changed); continue };
-                    prop_assert_eq!(changed, !known.online);
-                    (known.online, known.seen) = (true, now);
+                    let Some(expected) = model.get_mut(&m) else { prop_assert!(!changed); continue };
+                    prop_assert_eq!(changed, !expected.online);
+                    (expected.online, expected.seen) = (true, now);
                 }
                 Step::Wait(ms) => now += ms,
                 Step::Expire => {
                     let gone = registry.expire(now - 60).len();
-                    let stale = truth.values_mut().filter(|known| known.online && known.seen < now - 60);
-                    prop_assert_eq!(gone, stale.map(|known| known.online = false).count());
+                    let stale = model.values_mut().filter(|expected| expected.online && expected.seen < now - 60);
+                    prop_assert_eq!(gone, stale.map(|expected| expected.online = false).count());
                 }
             }
-            prop_assert_eq!(registry.counts(), (truth.len(), truth.values().filter(|known| known.online).count()));
-            for (m, known) in &truth {
+            prop_assert_eq!(registry.counts(), (model.len(), model.values().filter(|expected| expected.online).count()));
+            for (m, expected) in &model {
                 let module = registry.get(names[*m]).unwrap();
-                prop_assert_eq!(module.online, known.online);
-                prop_assert_eq!(module.device, known.device.map(|device| ids[device].0));
+                prop_assert_eq!(module.online, expected.online);
+                prop_assert_eq!(module.device, expected.device.map(|device| ids[device].0));
             }
             for owner in 0..2_u8 {
-                let theirs = registry.of_holder(&UserId::new(["7", "8"][usize::from(owner)])).count();
-                prop_assert_eq!(theirs, truth.values().filter(|known| known.owner == Some(owner)).count());
+                let owned = registry.of_holder(&UserId::new(["7", "8"][usize::from(owner)])).count();
+                prop_assert_eq!(owned, model.values().filter(|expected| expected.owner == Some(owner)).count());
             }
         }
     }

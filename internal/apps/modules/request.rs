@@ -1,4 +1,4 @@
-//! What web clients ask. Pure.
+//! Parses the requests of web clients. Pure.
 
 use serde_json::{Map, Value};
 
@@ -8,62 +8,63 @@ use crate::apps::modules::device::frame::is_command;
 use crate::apps::modules::identity::id_text;
 use crate::apps::modules::page::Page;
 
-/// Longest parameters of a command, in bytes of JSON.
+/// The longest parameters of a command, in bytes of JSON.
 const PARAMS_BYTES: usize = 8 * 1024;
-/// Longest code of a module, in bytes.
+/// The longest claim code of a module, in bytes.
 const CODE_BYTES: usize = 128;
 
-/// A request, understood.
+/// A parsed request of a web client.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Who the client is, or says it is.
+    /// Authenticates the client, with a token or a mere claim.
     Authenticate(Claim),
-    /// It shows another page; whether it wants what the page begins with.
+    /// Changes the shown page; `true` to send its initial events.
     Page(Page, bool),
-    /// What the page begins with.
+    /// Sends the initial events of the page again.
     Sync,
-    /// The two counts.
+    /// Sends the counts of users and modules.
     Stats,
-    /// The states of all modules that it may see, under that event.
+    /// Sends the states of all visible modules, as an event of this name.
     States { reply: &'static str },
-    /// A module is to do something.
+    /// Sends a command to a module's device.
     Command {
         module: String,
         command: String,
         params: Value,
     },
-    /// A module is to be the client's.
+    /// Claims a module for the client's user.
     Claim {
         module: String,
         code: Option<Secret>,
     },
 }
 
-/// What a client says about itself: compared with what was proved, never believed.
+/// The client's claims about itself. They are compared with the proven identity, never believed.
 #[derive(Debug, Default)]
 pub(super) struct Claim {
     pub(super) user: Option<String>,
     pub(super) is_admin: bool,
     pub(super) page: Option<Page>,
-    /// A proof.
+    /// A token that may prove the identity.
     pub(super) token: Option<Secret>,
 }
 
-/// Why a request is none.
+/// The reason why a request is not valid.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// No such event.
+    /// No request has this event name.
     Unknown,
-    /// A command without what it needs: said as an error of that command, with the module and the command that were named.
+    /// An incomplete command. The error event repeats the module and the command as the client sent
+    /// them.
     Command {
         named: Box<(Value, Value)>,
         why: &'static str,
     },
-    /// A field is wrong.
+    /// A wrong field; the text is sent to the client.
     Invalid(&'static str),
 }
 
-/// Whether web clients send an event of that name.
+/// Returns `true` if web clients send an event of this name.
 pub(super) fn is_request(event: &str) -> bool {
     matches!(
         event,
@@ -80,7 +81,7 @@ pub(super) fn is_request(event: &str) -> bool {
     )
 }
 
-/// Understands an event.
+/// Parses an event of a web client.
 pub(super) fn read(event: &str, payload: &Value) -> Result<Request, Refusal> {
     let empty = Map::new();
     let fields = payload.as_object().unwrap_or(&empty);
@@ -117,7 +118,7 @@ pub(super) fn read(event: &str, payload: &Value) -> Result<Request, Refusal> {
     }
 }
 
-/// `{page}`, or the bare name.
+/// Parses `{page}` or the bare page name.
 fn page(payload: &Value) -> Result<Page, Refusal> {
     let name = payload
         .as_str()
@@ -127,7 +128,7 @@ fn page(payload: &Value) -> Result<Page, Refusal> {
 
 fn claim(fields: &Map<String, Value>) -> Claim {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    // Older pages put the name of their session there, which proves nothing; a token has two dots.
+    // Older pages send their session id here, which proves nothing; a token has two dots.
     let token = text("token")
         .or_else(|| text("sessionToken"))
         .filter(|token| !token.is_empty());
@@ -140,8 +141,8 @@ fn claim(fields: &Map<String, Value>) -> Claim {
 }
 
 fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
-    let said = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
-    // What is echoed is short, whatever came.
+    let field = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
+    // The echoed values are short, even if the client sent long ones.
     let echo = |value: Value| {
         if value.as_str().is_some_and(|text| text.len() > 200)
             || value.is_array()
@@ -152,25 +153,25 @@ fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
             value
         }
     };
-    let refuse = |why| Refusal::Command {
-        named: Box::new((echo(said("moduleId")), echo(said("command")))),
+    let invalid = |why| Refusal::Command {
+        named: Box::new((echo(field("moduleId")), echo(field("command")))),
         why,
     };
     let module = fields
         .get("moduleId")
         .and_then(id_text)
-        .ok_or_else(|| refuse("Module ID required"))?;
+        .ok_or_else(|| invalid("Module ID required"))?;
     let command = fields
         .get("command")
         .and_then(Value::as_str)
         .filter(|text| is_command(text))
-        .ok_or_else(|| refuse("Invalid command"))?;
+        .ok_or_else(|| invalid("Invalid command"))?;
     let params = match fields.get("params") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(params) => params.clone(),
     };
     if params.to_string().len() > PARAMS_BYTES {
-        return Err(refuse("Parameters too long"));
+        return Err(invalid("Parameters too long"));
     }
     Ok(Request::Command {
         module,
@@ -185,38 +186,38 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_request_of_the_contract_is_understood() {
-        let seen = |event: &str, payload: Value| format!("{:?}", read(event, &payload));
+    fn every_request_of_the_contract_is_parsed() {
+        let parsed = |event: &str, payload: Value| format!("{:?}", read(event, &payload));
         assert_eq!(
-            seen("client:page:changed", json!({"page": "modules"})),
+            parsed("client:page:changed", json!({"page": "modules"})),
             "Ok(Page(Modules, true))"
         );
         assert_eq!(
-            seen("register_page", json!({"page": "somewhere"})),
+            parsed("register_page", json!({"page": "somewhere"})),
             "Ok(Page(Other, false))"
         );
         assert_eq!(
-            seen("register_page", json!("admin")),
+            parsed("register_page", json!("admin")),
             "Ok(Page(Admin, false))"
         );
-        assert_eq!(seen("client:sync:request", Value::Null), "Ok(Sync)");
-        assert_eq!(seen("request_stats", Value::Null), "Ok(Stats)");
+        assert_eq!(parsed("client:sync:request", Value::Null), "Ok(Sync)");
+        assert_eq!(parsed("request_stats", Value::Null), "Ok(Stats)");
         assert_eq!(
-            seen("request_module_states", Value::Null),
+            parsed("request_module_states", Value::Null),
             r#"Ok(States { reply: "module_states_sync" })"#
         );
         assert_eq!(
-            seen("request_state_sync", json!({})),
+            parsed("request_state_sync", json!({})),
             r#"Ok(States { reply: "state_sync_response" })"#
         );
         for event in ["send_module_command", "module_command"] {
-            let command = seen(event, json!({"moduleId": "M1", "command": "left"}));
+            let command = parsed(event, json!({"moduleId": "M1", "command": "left"}));
             assert_eq!(
                 command,
                 r#"Ok(Command { module: "M1", command: "left", params: Object {} })"#
             );
         }
-        let claim = seen("module_claim", json!({"moduleId": "M1", "code": "s3cret"}));
+        let claim = parsed("module_claim", json!({"moduleId": "M1", "code": "s3cret"}));
         assert_eq!(
             claim,
             r#"Ok(Claim { module: "M1", code: Some([redacted]) })"#
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_word_about_itself_is_a_claim() {
+    fn identity_fields_of_a_client_are_only_a_claim() {
         let payload = json!({"userId": "7", "userType": "admin", "page": "admin", "sessionId": "x", "userName": "Ana", "token": "a.b.c"});
         let Ok(Request::Authenticate(claim)) = read("client:authenticate", &payload) else {
             panic!("a claim")
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_its_reason() {
+    fn invalid_requests_are_rejected_with_a_reason() {
         let why = |event: &str, payload: Value| match read(event, &payload).unwrap_err() {
             Refusal::Command { why, .. } | Refusal::Invalid(why) => why,
             Refusal::Unknown => "unknown",

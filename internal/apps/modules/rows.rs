@@ -1,4 +1,5 @@
-//! The table of modules against what is known: who changed a row, by whatever means, clients hear of it.
+//! Synchronises the registry with the modules table, and publishes changed rows, whatever program
+//! changed them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,65 +17,69 @@ use crate::apps::modules::office::{NO_LONGER, Office, State};
 use crate::apps::modules::registry::{Facts, ModuleId, Turn};
 use crate::apps::modules::store::Store;
 
-/// Rows read at once.
+/// The number of rows per read.
 const PAGE: usize = 1_000;
 
-/// Reads all rows, and forgets what the table has no more. At most `most` are kept in mind.
+/// Reads all rows, and removes modules that the table no longer has. Keeps at most `most` modules.
 pub(super) async fn read_all(
     office: &Office,
     store: &dyn Store,
-    most: usize,
+    max_modules: usize,
 ) -> Result<(), DatabaseError> {
-    let mut there = HashSet::new();
+    let mut present = HashSet::new();
     let mut after: Option<String> = None;
     loop {
         let rows = store.page(after.as_deref(), PAGE).await?;
         let last = rows.len() < PAGE;
-        let room = most.saturating_sub(there.len());
-        if rows.len() > room {
+        let capacity = max_modules.saturating_sub(present.len());
+        if rows.len() > capacity {
             tracing::warn!(
-                limit = most,
-                "more modules than may be kept in mind; the others are not served"
+                limit = max_modules,
+                "more modules than the configured limit; the others are not served"
             );
         }
         after = rows.last().map(|row| row.id.clone());
-        there.extend(rows.iter().take(room).map(|row| ModuleId::from(&*row.id)));
-        office.found(rows.into_iter().take(room));
-        if last || there.len() >= most {
+        present.extend(
+            rows.iter()
+                .take(capacity)
+                .map(|row| ModuleId::from(&*row.id)),
+        );
+        office.found(rows.into_iter().take(capacity));
+        if last || present.len() >= max_modules {
             break;
         }
     }
-    office.keep_only(&there);
+    office.keep_only(&present);
     Ok(())
 }
 
-/// Reads these rows.
+/// Reads these rows and applies their changes.
 pub(super) async fn read(
     office: &Office,
     store: &dyn Store,
     ids: &[String],
-    most: usize,
+    max_modules: usize,
 ) -> Result<(), DatabaseError> {
     let rows = store.named(ids).await?;
-    let there: HashSet<&str> = rows.iter().map(|row| &*row.id).collect();
-    let gone: Vec<&String> = ids
+    let present: HashSet<&str> = rows.iter().map(|row| &*row.id).collect();
+    let missing: Vec<&String> = ids
         .iter()
-        .filter(|id| !there.contains(id.as_str()))
+        .filter(|id| !present.contains(id.as_str()))
         .collect();
-    office.gone(gone.iter().map(|id| id.as_str()));
-    let room = most.saturating_sub(office.lock().registry.counts().0);
+    office.gone(missing.iter().map(|id| id.as_str()));
+    let capacity = max_modules.saturating_sub(office.lock().registry.counts().0);
     let is_known = |row: &StoredModule| office.lock().registry.get(&row.id).is_some();
     let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_known);
-    office.found(known.into_iter().chain(new.into_iter().take(room)));
+    office.found(known.into_iter().chain(new.into_iter().take(capacity)));
     Ok(())
 }
 
 impl Office {
-    /// What the table says of these modules now.
+    /// Applies rows of the table to the registry.
     fn found(&self, rows: impl Iterator<Item = StoredModule>) {
         let now = self.now();
         let mut ended = Vec::new();
-        // A lock a row: a thousand of them must not hold up every device.
+        // One lock per row: a thousand rows under one lock would block every device.
         for row in rows {
             let mut state = self.lock();
             ended.extend(self.set(&mut state, row, now));
@@ -84,27 +89,28 @@ impl Office {
 
     fn set(&self, state: &mut State, row: StoredModule, now: Millis) -> Option<ConnId> {
         let (last_seen, telemetry) = (row.last_seen_ms, row.telemetry.as_deref().and_then(object));
-        let facts = facts(row);
-        let turn = state.registry.set(facts.clone());
+        let record = facts(row);
+        let change = state.registry.set(record.clone());
         state
             .registry
-            .recall(&facts.id, last_seen, telemetry.map(Arc::new));
-        if !state.loaded || turn == Turn::Same {
+            .recall(&record.id, last_seen, telemetry.map(Arc::new));
+        if !state.loaded || change == Turn::Same {
             return None;
         }
-        let from = match &turn {
+        let from = match &change {
             Turn::Moved { from } => Some(from.clone()),
             Turn::Same | Turn::Added | Turn::Updated => None,
         };
-        self.say(told(&facts, turn, now));
+        self.say(told(&record, change, now));
         state.count_again(now);
         self.wake.notify_one();
-        // Nobody's module may not speak, and another one's proves itself again.
+        // The device of a module without an owner may not continue, and the device of a new owner
+        // must authenticate again.
         from.flatten()
-            .and_then(|_| state.registry.device(&facts.id))
+            .and_then(|_| state.registry.device(&record.id))
     }
 
-    /// The table has these modules no more.
+    /// Removes modules that the table no longer has.
     fn gone<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let now = self.now();
         let mut ended = Vec::new();
@@ -128,15 +134,18 @@ impl Office {
         self.end(ended);
     }
 
-    fn keep_only(&self, there: &HashSet<ModuleId>) {
+    fn keep_only(&self, present: &HashSet<ModuleId>) {
         let known: Vec<ModuleId> = self
             .lock()
             .registry
             .iter()
             .map(|module| module.facts.id.clone())
             .collect();
-        let gone: Vec<_> = known.into_iter().filter(|id| !there.contains(id)).collect();
-        self.gone(gone.iter().map(|id| &**id));
+        let missing: Vec<_> = known
+            .into_iter()
+            .filter(|id| !present.contains(id))
+            .collect();
+        self.gone(missing.iter().map(|id| &**id));
         self.lock().loaded = true;
     }
 
@@ -147,36 +156,36 @@ impl Office {
     }
 }
 
-/// Who hears what of a changed row.
-fn told(facts: &Facts, turn: Turn, now: Millis) -> Vec<News> {
-    let to = |row: Row, user: Option<&UserId>| user.map(|user| row.to_user(facts, user, now));
-    let mut news = Vec::new();
-    match turn {
+/// Returns the events for a changed row: to the owners and to administrators.
+fn told(record: &Facts, change: Turn, now: Millis) -> Vec<News> {
+    let to = |row: Row, user: Option<&UserId>| user.map(|user| row.to_user(record, user, now));
+    let mut events = Vec::new();
+    match change {
         Turn::Same => {}
         Turn::Added => {
-            news.extend(to(Row::Added, facts.holder()));
-            news.extend(Row::Added.to_admins(facts, now));
+            events.extend(to(Row::Added, record.holder()));
+            events.extend(Row::Added.to_admins(record, now));
         }
         Turn::Updated => {
-            news.extend(to(Row::Updated, facts.holder()));
-            news.extend(Row::Updated.to_admins(facts, now));
+            events.extend(to(Row::Updated, record.holder()));
+            events.extend(Row::Updated.to_admins(record, now));
         }
         Turn::Moved { from } => {
-            // What is said to who had it names nobody who has it now.
-            let lost = Facts {
+            // The event for the previous owner must not contain the new owner's id.
+            let released = Facts {
                 owner: None,
                 claimed: false,
-                ..facts.clone()
+                ..record.clone()
             };
-            news.extend(
+            events.extend(
                 from.as_ref()
-                    .map(|from| Row::Removed.to_user(&lost, from, now)),
+                    .map(|from| Row::Removed.to_user(&released, from, now)),
             );
-            news.extend(to(Row::Added, facts.holder()));
-            news.extend(Row::Updated.to_admins(facts, now));
+            events.extend(to(Row::Added, record.holder()));
+            events.extend(Row::Updated.to_admins(record, now));
         }
     }
-    news
+    events
 }
 
 fn facts(row: StoredModule) -> Facts {

@@ -1,4 +1,4 @@
-//! Socket.IO: web pages, and modules with older firmware.
+//! Socket.IO connections of web pages and of devices with older firmware.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +25,12 @@ use crate::apps::modules::query;
 use crate::apps::modules::request::{self, Claim, Refusal, Request};
 use crate::apps::modules::topics;
 
-/// How long a client has to prove who it is.
+/// The time in which a client must authenticate.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long it may take to answer a ping: slow firmware speaks here too.
+/// The time in which a client must answer a ping; long because slow firmware connects here too.
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The app as Socket.IO sees it.
+/// The app as a Socket.IO application.
 pub(super) struct Pages(pub(super) Arc<Modules>);
 
 impl Dialect for Pages {
@@ -58,7 +58,7 @@ impl Dialect for Pages {
         let token = token
             .or_else(|| query::value(link.query(), "token"))
             .filter(|token| !token.is_empty());
-        let shown = Shown {
+        let credentials = Shown {
             token: token.map(Secret::new),
             session: self.0.people.session(|name| link.header(name)),
         };
@@ -71,8 +71,8 @@ impl Dialect for Pages {
             lookup: None,
             deadline: Instant::now() + DEADLINE,
         };
-        if !shown.is_empty() {
-            socket.look_up(shown);
+        if !credentials.is_empty() {
+            socket.look_up(credentials);
         }
         Some((Box::new(socket), mailbox))
     }
@@ -82,13 +82,17 @@ impl Dialect for Pages {
             return Vec::new();
         };
         if &*message.name == COMMAND {
-            let Some(told) = self.0.command(&message.payload) else {
+            let Some(command) = self.0.command(&message.payload) else {
                 return Vec::new();
             };
-            let payload: Arc<str> =
-                frame::command_event(&told.module, &told.command, &told.params, told.at)
-                    .to_string()
-                    .into();
+            let payload: Arc<str> = frame::command_event(
+                &command.module,
+                &command.command,
+                &command.params,
+                command.at,
+            )
+            .to_string()
+            .into();
             return vec![
                 Emit::new("command", Arc::clone(&payload)),
                 Emit::new("esp_command", payload),
@@ -102,7 +106,7 @@ impl Dialect for Pages {
     }
 }
 
-/// Whether modules send an event of that name.
+/// Returns `true` if devices send an event of this name.
 fn is_device_event(event: &str) -> bool {
     event.starts_with("esp_")
         || matches!(
@@ -133,32 +137,38 @@ struct Socket {
     conn: ConnId,
     who: Who,
     page: Option<Page>,
-    /// Who the headers say that is, while it is being found out.
+    /// The pending authentication by the handshake's credentials.
     lookup: Option<oneshot::Receiver<Option<Person>>>,
-    /// When it must have proved who it is; or when that is to be looked at again.
+    /// The time by which the client must authenticate, or at which its identity is checked again.
     deadline: Instant,
 }
 
 impl Talk for Socket {
-    fn hear<'a>(&'a mut self, heard: Heard) -> BoxFuture<'a, ()> {
+    fn hear<'a>(&'a mut self, client_event: Heard) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Some(lookup) = &mut self.lookup {
                 let found = lookup.await.ok().flatten();
                 self.lookup = None;
                 self.found(found);
             }
-            let payload = heard.args.values.into_iter().next().unwrap_or(Value::Null);
-            let from_device = is_device_event(&heard.event) && !matches!(self.who, Who::Person(_));
+            let payload = client_event
+                .args
+                .values
+                .into_iter()
+                .next()
+                .unwrap_or(Value::Null);
+            let from_device =
+                is_device_event(&client_event.event) && !matches!(self.who, Who::Person(_));
             if from_device || matches!(self.who, Who::Device(_)) {
-                self.hear_device(&heard.event, &payload).await;
+                self.hear_device(&client_event.event, &payload).await;
             } else {
-                self.hear_page(&heard.event, &payload).await;
+                self.hear_page(&client_event.event, &payload).await;
             }
         })
     }
 
     fn next_time(&self) -> Option<Instant> {
-        // What a device must do, and by when, its transport's heartbeat knows.
+        // The heartbeat of the transport already covers devices.
         (!matches!(self.who, Who::Device(_))).then_some(self.deadline)
     }
 
@@ -170,7 +180,7 @@ impl Talk for Socket {
         match &self.who {
             Who::Device(_) => {}
             Who::Stranger => self.expel("Authentication failed"),
-            Who::Person(person) => match person.proof.clone() {
+            Who::Person(user) => match user.proof.clone() {
                 Proof::Word => self.deadline = Instant::now() + Duration::from_secs(3600),
                 Proof::Token { ends_at_s } if self.app.office.now() / 1000 >= ends_at_s => {
                     self.expel("Token expired")
@@ -184,8 +194,8 @@ impl Talk for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Who::Device(conversation) = &self.who
-            && let Some(module) = conversation.module()
+        if let Who::Device(session) = &self.who
+            && let Some(module) = session.module()
         {
             self.app.office.device_left(module, self.conn);
         }
@@ -194,50 +204,54 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Finds out who the headers say that is. Topics come with the answer, whether or not the client says anything before.
-    fn look_up(&mut self, shown: Shown) {
-        let (tell, told) = oneshot::channel();
+    /// Starts authentication by the handshake's credentials. The client joins its topics on
+    /// success, even if it never sends an event.
+    fn look_up(&mut self, credentials: Shown) {
+        let (result_sender, result_receiver) = oneshot::channel();
         let (app, conn, link) = (Arc::clone(&self.app), self.conn, self.link.clone());
         self.app.drain.spawn_until_stop(async move {
-            let found = app.people.identify(&shown).await;
+            let found = app.people.identify(&credentials).await;
             match &found {
-                Ok(Some(person)) => app.enter(conn, person, None),
+                Ok(Some(user)) => app.enter(conn, user, None),
                 Ok(None) => {}
-                Err(unknowable) => link.emit("error", &json!({"message": unknowable.to_string()})),
+                Err(unavailable) => {
+                    link.emit("error", &json!({"message": unavailable.to_string()}))
+                }
             }
-            let _ = tell.send(found.ok().flatten());
+            let _ = result_sender.send(found.ok().flatten());
         });
-        self.lookup = Some(told);
+        self.lookup = Some(result_receiver);
     }
 
-    fn found(&mut self, person: Option<Person>) {
-        if let Some(person) = person {
-            self.settle(person);
+    fn found(&mut self, user: Option<Person>) {
+        if let Some(user) = user {
+            self.settle(user);
         }
     }
 
-    fn settle(&mut self, person: Person) {
-        self.deadline = match person.proof {
+    fn settle(&mut self, user: Person) {
+        self.deadline = match user.proof {
             Proof::Token { ends_at_s } => self.app.instant_of(ends_at_s),
             Proof::Session(_) => Instant::now() + self.app.people.ttl,
             Proof::Word => Instant::now() + Duration::from_secs(3600),
         };
-        self.who = Who::Person(person);
+        self.who = Who::Person(user);
     }
 
-    /// A session that has ended ends its sockets, and so does one that has become somebody else's.
+    /// Checks a session again, and disconnects the client if the session has ended or belongs to
+    /// another user.
     fn look_again(&mut self) {
         self.deadline = Instant::now() + self.app.people.ttl;
-        let Who::Person(person) = &self.who else {
+        let Who::Person(user) = &self.who else {
             return;
         };
-        let Proof::Session(session) = person.proof.clone() else {
+        let Proof::Session(session) = user.proof.clone() else {
             return;
         };
-        let (app, person, link) = (Arc::clone(&self.app), person.clone(), self.link.clone());
+        let (app, user, link) = (Arc::clone(&self.app), user.clone(), self.link.clone());
         self.app.drain.spawn_until_stop(async move {
-            let same = |now: &Person| (&now.user, now.is_admin) == (&person.user, person.is_admin);
-            // A database that is away throws nobody out.
+            let same = |now: &Person| (&now.user, now.is_admin) == (&user.user, user.is_admin);
+            // A database failure disconnects no client.
             if let Ok(now) = app.people.holder(&session).await
                 && !now.as_ref().is_some_and(same)
             {
@@ -266,54 +280,52 @@ impl Socket {
                 return self.command_error(&named.0, &named.1, why);
             }
         };
-        let person = match (&self.who, request) {
+        let user = match (&self.who, request) {
             (_, Request::Authenticate(claim)) => return self.authenticate(claim).await,
-            (Who::Person(person), request) => (person.clone(), request),
+            (Who::Person(user), request) => (user.clone(), request),
             (_, request) => return self.refuse(request),
         };
-        match person {
-            (person, Request::Page(page, again)) => {
-                self.turn_to(&person, page);
+        match user {
+            (user, Request::Page(page, again)) => {
+                self.turn_to(&user, page);
                 if again {
-                    self.begin(&person);
+                    self.begin(&user);
                 }
             }
-            (person, Request::Sync) => {
-                self.begin(&person);
+            (user, Request::Sync) => {
+                self.begin(&user);
                 self.link.emit(
                     "client:sync:success",
                     &json!({"timestamp": iso(self.app.office.now())}),
                 );
             }
-            (person, Request::Stats) => self
+            (user, Request::Stats) => self
                 .link
-                .emit("simple_stats_update", &self.app.simple_stats(&person)),
-            (person, Request::States { reply }) => {
-                let states = self.app.office.states(&person);
+                .emit("simple_stats_update", &self.app.simple_stats(&user)),
+            (user, Request::States { reply }) => {
+                let states = self.app.office.states(&user);
                 self.link.emit(
                     reply,
                     &json!({"states": states, "timestamp": iso(self.app.office.now())}),
                 );
             }
             (
-                person,
+                user,
                 Request::Command {
                     module,
                     command,
                     params,
                 },
-            ) => match self.app.office.command(&person, &module, &command, &params) {
+            ) => match self.app.office.command(&user, &module, &command, &params) {
                 Ok(at) => self.link.emit("command_sent", &sent(&module, &command, at)),
-                Err(undelivered) => {
-                    self.command_error(&module.into(), &command.into(), undelivered.why())
-                }
+                Err(error) => self.command_error(&module.into(), &command.into(), error.why()),
             },
-            (person, Request::Claim { module, code }) => self.claim(&person, &module, code).await,
+            (user, Request::Claim { module, code }) => self.claim(&user, &module, code).await,
             (_, Request::Authenticate(_)) => {}
         }
     }
 
-    /// What strangers are answered. The page that they show is noted for later.
+    /// Answers a request of an unauthenticated client. A page change is stored for later.
     fn refuse(&mut self, request: Request) {
         const WHY: &str = "Not authenticated";
         match request {
@@ -335,7 +347,7 @@ impl Socket {
     }
 
     fn command_error(&self, module: &Value, command: &Value, why: &str) {
-        // One generation of pages reads `error`, another `message`.
+        // Some page versions read `error`, others `message`.
         let payload = json!({"moduleId": module, "command": command, "error": why, "message": why});
         self.link.emit("command_error", &payload);
     }
@@ -346,22 +358,22 @@ impl Socket {
                 .link
                 .emit("client:auth:error", &json!({"message": message}))
         };
-        let shown = Shown {
+        let credentials = Shown {
             token: claim.token,
             session: None,
         };
-        let proved = if shown.is_empty() {
+        let proved = if credentials.is_empty() {
             Ok(None)
         } else {
-            self.app.people.identify(&shown).await
+            self.app.people.identify(&credentials).await
         };
-        let known = match (&self.who, proved) {
-            (_, Ok(Some(person))) => Some(person),
-            (Who::Person(person), _) => Some(person.clone()),
-            (_, Err(unknowable)) => return refuse(self, &unknowable.to_string()),
+        let identified = match (&self.who, proved) {
+            (_, Ok(Some(user))) => Some(user),
+            (Who::Person(user), _) => Some(user.clone()),
+            (_, Err(unavailable)) => return refuse(self, &unavailable.to_string()),
             (_, Ok(None)) => self.app.trusted(claim.user.as_deref(), claim.is_admin),
         };
-        let Some(person) = known else {
+        let Some(user) = identified else {
             return refuse(
                 self,
                 if claim.user.is_none() {
@@ -374,49 +386,49 @@ impl Socket {
         if claim
             .user
             .as_deref()
-            .is_some_and(|claimed| claimed != person.user.as_str())
+            .is_some_and(|claimed| claimed != user.user.as_str())
         {
             return refuse(self, "Authentication failed");
         }
         self.page = claim.page.or(self.page);
-        self.app.enter(self.conn, &person, self.page);
-        self.settle(person.clone());
+        self.app.enter(self.conn, &user, self.page);
+        self.settle(user.clone());
         let now = iso(self.app.office.now());
         self.link.emit(
             "client:auth:success",
             &json!({"message": "Authenticated successfully", "timestamp": now}),
         );
-        self.begin(&person);
+        self.begin(&user);
     }
 
-    fn turn_to(&mut self, person: &Person, page: Page) {
+    fn turn_to(&mut self, user: &Person, page: Page) {
         let exchange = &self.app.office.exchange;
         if let Some(old) = self.page.replace(page) {
-            for topic in topics::of_page(person, old) {
+            for topic in topics::of_page(user, old) {
                 exchange.leave(self.conn, &topic);
             }
         }
-        let joins: Vec<_> = topics::of_page(person, page)
+        let joins: Vec<_> = topics::of_page(user, page)
             .into_iter()
             .map(Join::new)
             .collect();
-        // It fails only for a connection that is gone.
+        // This fails only if the connection is closed.
         let _ = exchange.join(self.conn, &joins);
         self.app.office.touch();
     }
 
-    /// What a page begins with.
-    fn begin(&self, person: &Person) {
-        for (event, payload) in self.app.begin(person, self.page) {
+    /// Sends the initial events of the shown page.
+    fn begin(&self, user: &Person) {
+        for (event, payload) in self.app.begin(user, self.page) {
             self.link.emit(event, &payload);
         }
     }
 
-    async fn claim(&self, person: &Person, module: &str, code: Option<Secret>) {
+    async fn claim(&self, user: &Person, module: &str, code: Option<Secret>) {
         let Some(code) = code else {
             return self.error("Module code required");
         };
-        match self.app.claim(person, module, &code).await {
+        match self.app.claim(user, module, &code).await {
             Ok(online) => {
                 self.link.emit(
                     "claim_ack",
@@ -435,14 +447,14 @@ impl Socket {
         if !matches!(self.who, Who::Device(_)) {
             self.who = Who::Device(self.app.conversation());
         }
-        let Who::Device(conversation) = &mut self.who else {
+        let Who::Device(session) = &mut self.who else {
             return;
         };
         let now = self.app.office.now();
-        let mut effect = conversation.heard(frame::read_event(event, payload), now);
+        let mut effect = session.heard(frame::read_event(event, payload), now);
         if let Some(Effect::Check { module, password }) = effect {
-            let verdict = self.app.check(&module, password).await;
-            effect = conversation.judged(verdict, self.app.office.now());
+            let result = self.app.check(&module, password).await;
+            effect = session.judged(result, self.app.office.now());
         }
         match effect {
             Some(Effect::Report(module, Report::Identify(fields))) => self.greet(&module, &fields),

@@ -1,4 +1,5 @@
-//! Administrators' counts are a stream like any other: one row under one key, read when a commit changed it and never by the clock.
+//! The administrators' counts as a stream: one row under one key, read after a commit that changed
+//! it and never by a timer.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,14 +12,15 @@ use crate::stream::{Catalog, Stream, Table, ZoneRule};
 
 use crate::apps::modules::office::Office;
 
-/// Name of the stream, in the catalog and in a `latido.toml` that replaces it.
+/// The name of the stream in the catalog, and in a `latido.toml` that replaces it.
 pub const STATS_STREAM: &str = "modules_stats";
-/// The one key.
+/// The only key of the stream.
 const KEY: &str = "all";
-/// How soon the catalog is asked again, until the database has said what type the keys have.
+/// The pause before the catalog is queried again, until the database has reported the key type.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The stream that the app brings. Only administrators may watch it: it has no statement that authorises anybody.
+/// Returns the stream that the app defines. It has no authorisation query, so only administrators
+/// may watch it.
 pub fn stream(zone: &str) -> Stream {
     let table = |table: &str, columns: &[&str]| Table {
         table: table.to_owned(),
@@ -41,7 +43,7 @@ pub fn stream(zone: &str) -> Stream {
     }
 }
 
-/// Watches the row for as long as it is polled.
+/// Watches the stream's row and passes each new row to the service.
 pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
     if catalog.find(STATS_STREAM).is_none() {
         return;
@@ -53,9 +55,9 @@ pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Cata
             Err(_) => sleep(RETRY).await,
         }
     };
-    let mut watcher = hub.watch(&channel);
+    let mut subscriber = hub.watch(&channel);
     loop {
-        let frame = watcher.next_frame().await;
+        let frame = subscriber.next_frame().await;
         let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
         if let Some(data) = message.get("data") {
             office.counted(data.clone());

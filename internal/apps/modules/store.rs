@@ -1,4 +1,4 @@
-//! What is kept in the database, as the app asks for it.
+//! The database operations of the app.
 
 use futures_util::future::BoxFuture;
 
@@ -6,24 +6,25 @@ use crate::auth::Secret;
 use crate::postgres::DatabaseError;
 use crate::postgres::apps::modules::{Credentials, Database, SessionRow, StateRow, StoredModule};
 
-/// An answer of the store.
+/// A pending response of the store.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 
-/// The database, or what stands in for it in tests.
+/// The database, or a substitute for it in tests.
 pub(super) trait Store: Send + Sync {
-    /// Modules behind that id, in the order of their ids, with what was last known of them; at most so many.
+    /// Returns at most `limit` modules after this id, in id order, with their stored state.
     fn page<'a>(&'a self, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<StoredModule>>;
-    /// Those of these modules that exist.
+    /// Returns those of the named modules that exist.
     fn named<'a>(&'a self, ids: &'a [String]) -> Answer<'a, Vec<StoredModule>>;
-    /// What a device must know to be that module.
+    /// Returns the credentials that a device of this module must present.
     fn credentials<'a>(&'a self, module: &'a str) -> Answer<'a, Option<Credentials>>;
-    /// Whose a session is, if it lives.
+    /// Returns the user of a session, if the session is valid.
     fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<SessionRow>>;
-    /// Gives an unclaimed module to a user who knows its code; whether it could.
+    /// Assigns an unclaimed module to a user that knows its code. Returns `false` if no such module
+    /// matches.
     fn claim<'a>(&'a self, module: &'a str, code: &'a Secret, user: &'a str) -> Answer<'a, bool>;
-    /// Keeps what is known of these modules.
+    /// Saves the states of these modules.
     fn save<'a>(&'a self, states: &'a [StateRow]) -> Answer<'a, ()>;
-    /// Notes that none is online: nobody is connected yet.
+    /// Marks all modules as offline, because no device is connected at the start.
     fn begin(&self) -> Answer<'_, ()>;
 }
 

@@ -1,4 +1,4 @@
-//! What administrators see counted: rows of the engine's stream, and who is connected.
+//! The counts for administrators, from the rows of the stats stream and from the connected clients.
 
 use serde_json::{Value, json};
 
@@ -12,9 +12,9 @@ use crate::apps::modules::topics;
 #[derive(Debug)]
 pub(super) struct Tally {
     started: Millis,
-    /// The newest row of the stream, once there is one.
+    /// The newest row of the stream, or `null` before the first one.
     row: Value,
-    /// What administrators were last told: users and modules online, and all of it.
+    /// The counts that administrators received last: online users and modules, and the full object.
     simple: Option<(usize, usize)>,
     all: Option<Value>,
 }
@@ -29,65 +29,71 @@ impl Tally {
         }
     }
 
-    /// The table's counts have changed.
+    /// Stores new counts of the table.
     pub(super) fn read(&mut self, row: Value) {
         self.row = row;
     }
 
-    /// What has changed since administrators were last told, if anything. `modules`: in all, and online.
+    /// Returns the events for counts that changed since the last call. `modules` is the total and
+    /// the online number.
     pub(super) fn news(
         &mut self,
-        exchange: &Exchange,
+        event_bus: &Exchange,
         modules: (usize, usize),
         now: Millis,
     ) -> Vec<News> {
-        let mut news = Vec::new();
-        let simple = (exchange.counts(&topics::everyone()).users, modules.1);
+        let mut events = Vec::new();
+        let simple = (event_bus.counts(&topics::everyone()).users, modules.1);
         if self.simple.replace(simple) != Some(simple) {
-            news.push(News::new(
+            events.push(News::new(
                 "simple_stats_update",
-                self.simple(exchange, modules, now),
+                self.simple(event_bus, modules, now),
                 [topics::admins()],
             ));
         }
-        let all = self.counts(exchange, modules);
+        let all = self.counts(event_bus, modules);
         if self.all.as_ref() != Some(&all) {
             self.all = Some(all);
-            news.push(global_stats(self.stats(exchange, modules, now)));
+            events.push(global_stats(self.stats(event_bus, modules, now)));
         }
-        news
+        events
     }
 
-    /// `{users:{online}, modules:{online}, timestamp}`.
+    /// Returns `{users:{online}, modules:{online}, timestamp}`.
     pub(super) fn simple(
         &self,
-        exchange: &Exchange,
+        event_bus: &Exchange,
         (_, online): (usize, usize),
         now: Millis,
     ) -> Value {
-        let users = exchange.counts(&topics::everyone()).users;
+        let users = event_bus.counts(&topics::everyone()).users;
         json!({"users": {"online": users}, "modules": {"online": online}, "timestamp": iso(now)})
     }
 
-    /// `{stats:{users, modules, websocket, system, lastUpdate}, timestamp}`.
-    pub(super) fn stats(&self, exchange: &Exchange, modules: (usize, usize), now: Millis) -> Value {
-        let mut stats = self.counts(exchange, modules);
+    /// Returns `{stats:{users, modules, websocket, system, lastUpdate}, timestamp}`.
+    pub(super) fn stats(
+        &self,
+        event_bus: &Exchange,
+        modules: (usize, usize),
+        now: Millis,
+    ) -> Value {
+        let mut stats = self.counts(event_bus, modules);
         stats["system"] =
             json!({"uptime": (now - self.started).max(0) / 1000, "startedAt": iso(self.started)});
         stats["lastUpdate"] = iso(now).into();
         json!({"stats": stats, "timestamp": iso(now)})
     }
 
-    fn counts(&self, exchange: &Exchange, (known, online): (usize, usize)) -> Value {
+    fn counts(&self, event_bus: &Exchange, (known, online): (usize, usize)) -> Value {
         let number = |name: &str| self.row.get(name).and_then(Value::as_u64);
-        let everyone = exchange.counts(&topics::everyone());
-        let of = |topic| exchange.counts(&topic).connections;
+        let everyone = event_bus.counts(&topics::everyone());
+        let connections_on = |topic| event_bus.counts(&topic).connections;
         let total = number("modules").unwrap_or(known as u64);
-        let admins = of(topics::admins());
+        let admins = connections_on(topics::admins());
         let pages = Page::ALL.map(|page| {
             (
                 page.name().to_owned(),
-                Value::from(of(topics::viewers(page))),
+                Value::from(connections_on(topics::viewers(page))),
             )
         });
         json!({
@@ -97,8 +103,8 @@ impl Tally {
                 "claimed": number("modules_claimed"), "types": self.row.get("module_types"),
             },
             "websocket": {
-                "total": exchange.totals().connections, "byPage": pages.into_iter().collect::<serde_json::Map<_, _>>(),
-                "byType": {"user": everyone.connections.saturating_sub(admins), "admin": admins, "device": of(topics::devices())},
+                "total": event_bus.totals().connections, "byPage": pages.into_iter().collect::<serde_json::Map<_, _>>(),
+                "byType": {"user": everyone.connections.saturating_sub(admins), "admin": admins, "device": connections_on(topics::devices())},
             },
         })
     }

@@ -1,4 +1,5 @@
-//! Who hears what: the names of the app's topics. Each kind has a prefix of its own, so that no id can be taken for another topic.
+//! The names of the app's topics. Each kind has its own prefix, so that no id can form the name of
+//! another topic.
 
 use crate::hub::exchange::{Join, TopicName};
 use crate::ident::UserId;
@@ -6,47 +7,48 @@ use crate::ident::UserId;
 use crate::apps::modules::identity::Person;
 use crate::apps::modules::page::Page;
 
-/// Every identified web client; the list of users who are online.
+/// Returns the topic of every authenticated web client, which also lists the online users.
 pub(super) fn everyone() -> TopicName {
     TopicName::new("all")
 }
 
-/// Every connection of a user.
+/// Returns the topic of every connection of a user.
 pub(super) fn user(id: &UserId) -> TopicName {
     TopicName::new(&format!("user:{}", id.as_str()))
 }
 
-/// A user's connections that show the page of modules.
+/// Returns the topic of a user's connections that show the modules page.
 pub(super) fn user_on_modules(id: &UserId) -> TopicName {
     TopicName::new(&format!("modules-of:{}", id.as_str()))
 }
 
-/// Every connection of an administrator.
+/// Returns the topic of every administrator connection.
 pub(super) fn admins() -> TopicName {
     TopicName::new("admins")
 }
 
-/// Administrators' connections that show a page.
+/// Returns the topic of the administrator connections that show a page.
 pub(super) fn admins_on(page: Page) -> TopicName {
     TopicName::new(&format!("admins-on:{}", page.name()))
 }
 
-/// Whoever shows a page, for counting alone: nothing is said here.
+/// Returns the topic of the clients that show a page. It is used for counting only; nothing is
+/// published on it.
 pub(super) fn viewers(page: Page) -> TopicName {
     TopicName::new(&format!("viewers:{}", page.name()))
 }
 
-/// The device that is this module.
+/// Returns the topic of a module's device.
 pub(super) fn device(module: &str) -> TopicName {
     TopicName::new(&format!("module:{module}"))
 }
 
-/// Devices that are connected, for counting alone.
+/// Returns the topic of all connected devices, used for counting only.
 pub(super) fn devices() -> TopicName {
     TopicName::new("devices")
 }
 
-/// What an identity hears on a page. A page only ever narrows what the identity may see.
+/// Returns the joins of a user on a page. The page only narrows the data that the identity may see.
 pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<Join> {
     let mut names = vec![everyone(), user(&person.user)];
     if person.is_admin {
@@ -58,7 +60,7 @@ pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<Join> {
     names.into_iter().map(Join::new).collect()
 }
 
-/// What a page adds to that.
+/// Returns the topics that a page adds to those of the identity.
 pub(super) fn of_page(person: &Person, page: Page) -> Vec<TopicName> {
     let mut names = vec![viewers(page)];
     if page == Page::Modules {
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_gives_nobody_what_the_identity_may_not_see() {
+    fn page_grants_nothing_beyond_the_identity() {
         assert_eq!(names(false, None), ["all", "user:7"]);
         assert_eq!(
             names(false, Some(Page::Admin)),
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_is_another_topic() {
+    fn ids_cannot_form_other_topics() {
         assert_ne!(
             user(&UserId::new("modules-of:1")),
             user_on_modules(&UserId::new("1"))

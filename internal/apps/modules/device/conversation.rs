@@ -1,4 +1,5 @@
-//! A module's connection as a state machine: frames and instants in, effects out. Pure.
+//! The session of a device connection as a state machine: takes frames and times, returns effects.
+//! Pure.
 
 use crate::auth::Secret;
 
@@ -7,13 +8,15 @@ use crate::apps::modules::device::frame::{self, Heard, Report};
 use crate::apps::modules::device::password::{Digest, Digests};
 use crate::apps::modules::registry::ModuleId;
 
-/// How long a connection has to say which module it is.
+/// The time in which a new connection must identify its module, in milliseconds.
 pub(in crate::apps::modules) const IDENTIFY_MS: Millis = 10_000;
-/// How often a module is asked whether it is there, and how long it has to answer.
+/// The interval between pings to a silent device, and the time in which it must answer, both in
+/// milliseconds.
 pub(in crate::apps::modules) const PING_MS: Millis = 60_000;
 pub(in crate::apps::modules) const PONG_MS: Millis = 10_000;
 
-/// Why a connection is closed, with its WebSocket code: the words are the ones that firmware knows.
+/// The reasons to close a connection, each with its WebSocket code. The texts are those that
+/// firmware knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apps::modules) enum Close {
     Timeout,
@@ -54,85 +57,94 @@ impl Close {
     }
 }
 
-/// What is to be done.
+/// An effect for the connection to carry out.
 #[derive(Debug)]
 pub(in crate::apps::modules) enum Effect {
-    /// Send this text.
+    /// Sends this text frame to the device.
     Send(String),
-    /// Close, and hear nothing more.
+    /// Closes the connection; later frames are ignored.
     Close(Close),
-    /// Check a password; the answer comes back through [`Conversation::judged`].
+    /// Checks a password; the result goes to [`DeviceSession::on_auth_result`].
     Check {
         module: ModuleId,
         password: Option<Secret>,
     },
-    /// The module has something to say.
+    /// Passes a report of the authenticated module to the service.
     Report(ModuleId, Report),
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nobody yet.
+    /// The device has not identified itself yet.
     Stranger { until: Millis },
-    /// A password is being checked; what came along with it waits.
+    /// The password is being checked; the report of the first frame waits for the result.
     Checking {
         module: ModuleId,
         digest: Option<Digest>,
         first: Report,
     },
-    /// This module.
+    /// The device is authenticated as this module.
     Known {
         module: ModuleId,
         digest: Option<Digest>,
         ping_at: Millis,
         pong_by: Option<Millis>,
     },
-    /// Closed.
+    /// The connection is closed or closing.
     Gone,
 }
 
-/// See the module's documentation.
+/// The session; see the module's documentation.
 #[derive(Debug)]
 pub(in crate::apps::modules) struct Conversation {
     state: State,
-    /// The module, from the moment when that is proved, and also when the connection is closed: somebody must say that it left.
+    /// The module after authentication. It stays set after a close, because the disconnect must
+    /// still be reported.
     proved: Option<ModuleId>,
-    /// Whether a module may come without a password.
-    trusting: bool,
+    /// `true` if a device may connect without a password.
+    trusts_clients: bool,
     digests: Digests,
 }
 
 impl Conversation {
-    pub(in crate::apps::modules) fn new(now: Millis, trusting: bool, digests: Digests) -> Self {
+    pub(in crate::apps::modules) fn new(
+        now: Millis,
+        trusts_clients: bool,
+        digests: Digests,
+    ) -> Self {
         Self {
             state: State::Stranger {
                 until: now + IDENTIFY_MS,
             },
             proved: None,
-            trusting,
+            trusts_clients,
             digests,
         }
     }
 
-    /// The module, once that is proved, to the connection's end.
+    /// Returns the authenticated module, also after the session was closed.
     pub(in crate::apps::modules) fn module(&self) -> Option<&ModuleId> {
         self.proved.as_ref()
     }
 
-    /// A text frame.
+    /// Handles a text frame of the device.
     pub(in crate::apps::modules) fn hear(&mut self, text: &str, now: Millis) -> Option<Effect> {
         match frame::read(text) {
-            Some(heard) => self.heard(heard, now),
+            Some(message) => self.heard(message, now),
             None => self.close(Close::InvalidJson),
         }
     }
 
-    /// The same, taken apart already.
-    pub(in crate::apps::modules) fn heard(&mut self, heard: Heard, now: Millis) -> Option<Effect> {
+    /// Handles a frame that is already parsed.
+    pub(in crate::apps::modules) fn heard(
+        &mut self,
+        message: Heard,
+        now: Millis,
+    ) -> Option<Effect> {
         match &mut self.state {
             State::Gone => None,
-            State::Stranger { .. } => self.introduce(heard),
-            // Impatient firmware repeats itself while its password is being checked.
+            State::Stranger { .. } => self.introduce(message),
+            // Some firmware repeats its first frame while its password is being checked.
             State::Checking { .. } => None,
             State::Known {
                 module,
@@ -140,32 +152,32 @@ impl Conversation {
                 ping_at,
                 pong_by,
             } => {
-                let same_module = heard
+                let same_module = message
                     .module
                     .as_deref()
                     .is_none_or(|claimed| *claimed == **module);
-                let same_password = match (&heard.password, digest) {
+                let same_password = match (&message.password, digest) {
                     (Some(password), Some(digest)) => self.digests.of(password).matches(digest),
                     _ => true,
                 };
                 if !same_module || !same_password {
                     return self.close(Close::Failed);
                 }
-                // Any frame shows that it is there.
+                // Any frame proves that the device is alive.
                 (*ping_at, *pong_by) = (now + PING_MS, None);
-                Some(Effect::Report(module.clone(), heard.report))
+                Some(Effect::Report(module.clone(), message.report))
             }
         }
     }
 
-    fn introduce(&mut self, heard: Heard) -> Option<Effect> {
-        let Report::Identify(_) = heard.report else {
+    fn introduce(&mut self, message: Heard) -> Option<Effect> {
+        let Report::Identify(_) = message.report else {
             return self.close(Close::NotAuthenticated);
         };
-        let (Some(module), password) = (heard.module, heard.password) else {
+        let (Some(module), password) = (message.module, message.password) else {
             return self.close(Close::MissingCredentials);
         };
-        if password.is_none() && !self.trusting {
+        if password.is_none() && !self.trusts_clients {
             return self.close(Close::MissingCredentials);
         }
         let module: ModuleId = module.into();
@@ -173,15 +185,15 @@ impl Conversation {
         self.state = State::Checking {
             module: module.clone(),
             digest,
-            first: heard.report,
+            first: message.report,
         };
         Some(Effect::Check { module, password })
     }
 
-    /// What came of the check. Good: what it said when it came is to be reported now.
+    /// Handles the result of the password check. On success, returns the report of the first frame.
     pub(in crate::apps::modules) fn judged(
         &mut self,
-        verdict: Result<bool, ()>,
+        result: Result<bool, ()>,
         now: Millis,
     ) -> Option<Effect> {
         let State::Checking {
@@ -192,7 +204,7 @@ impl Conversation {
         else {
             return None;
         };
-        match verdict {
+        match result {
             Ok(true) => {
                 self.proved = Some(module.clone());
                 self.state = State::Known {
@@ -208,7 +220,7 @@ impl Conversation {
         }
     }
 
-    /// When [`Self::on_time`] should be called next.
+    /// Returns the time at which [`Self::on_timer`] should be called next.
     pub(in crate::apps::modules) fn next_time(&self) -> Option<Millis> {
         match &self.state {
             State::Stranger { until } => Some(*until),
@@ -219,7 +231,7 @@ impl Conversation {
         }
     }
 
-    /// Time has passed.
+    /// Handles the expiry of a timer.
     pub(in crate::apps::modules) fn on_time(&mut self, now: Millis) -> Option<Effect> {
         match &mut self.state {
             State::Stranger { until } if now >= *until => self.close(Close::Timeout),

@@ -4,21 +4,21 @@ use super::*;
 
 const IDENTIFY: &str = r#"{"type":"module_identify","moduleId":"M1","password":"pw","uptime":1}"#;
 
-fn stranger(trusting: bool) -> Conversation {
-    Conversation::new(0, trusting, Digests::new(&[7; 32]))
+fn stranger(trusts_clients: bool) -> Conversation {
+    Conversation::new(0, trusts_clients, Digests::new(&[7; 32]))
 }
 
 fn known() -> Conversation {
-    let mut conversation = stranger(false);
+    let mut session = stranger(false);
     assert!(matches!(
-        conversation.hear(IDENTIFY, 0),
+        session.hear(IDENTIFY, 0),
         Some(Effect::Check { .. })
     ));
     assert!(matches!(
-        conversation.judged(Ok(true), 0),
+        session.judged(Ok(true), 0),
         Some(Effect::Report(_, Report::Identify(_)))
     ));
-    conversation
+    session
 }
 
 #[track_caller]
@@ -46,31 +46,28 @@ fn the_close_frames_of_the_contract() {
 }
 
 #[test]
-fn nobody_is_believed_before_the_password_was_checked() {
-    let mut conversation = stranger(false);
-    let Some(Effect::Check { module, password }) = conversation.hear(IDENTIFY, 5) else {
+fn device_is_unauthenticated_until_password_check() {
+    let mut session = stranger(false);
+    let Some(Effect::Check { module, password }) = session.hear(IDENTIFY, 5) else {
         panic!("a check")
     };
     assert_eq!((&*module, password.unwrap().expose()), ("M1", "pw"));
-    assert!(conversation.module().is_none());
+    assert!(session.module().is_none());
+    assert!(session.hear(IDENTIFY, 6).is_none(), "one check at a time");
     assert!(
-        conversation.hear(IDENTIFY, 6).is_none(),
-        "one check at a time"
-    );
-    assert!(
-        conversation
+        session
             .hear(r#"{"type":"telemetry","moduleId":"M1","password":"pw"}"#, 7)
             .is_none()
     );
-    assert_closed(conversation.judged(Ok(false), 8), Close::Failed);
-    assert!(conversation.hear(IDENTIFY, 9).is_none(), "closed is closed");
-    let mut conversation = stranger(false);
-    conversation.hear(IDENTIFY, 0);
-    assert_closed(conversation.judged(Err(()), 1), Close::ServerError);
+    assert_closed(session.judged(Ok(false), 8), Close::Failed);
+    assert!(session.hear(IDENTIFY, 9).is_none(), "closed is closed");
+    let mut session = stranger(false);
+    session.hear(IDENTIFY, 0);
+    assert_closed(session.judged(Err(()), 1), Close::ServerError);
 }
 
 #[test]
-fn strangers_are_turned_away() {
+fn unidentified_devices_are_rejected() {
     let first = |text: &str| stranger(false).hear(text, 1);
     assert_closed(first("what"), Close::InvalidJson);
     assert_closed(
@@ -101,23 +98,20 @@ fn strangers_are_turned_away() {
 }
 
 #[test]
-fn every_frame_is_compared_with_what_was_proved() {
-    let mut conversation = known();
+fn every_frame_must_match_the_authenticated_module() {
+    let mut session = known();
     let good = r#"{"type":"telemetry","moduleId":"M1","password":"pw","uptime":3}"#;
-    let told = json!({"uptime": 3}).as_object().unwrap().clone();
+    let telemetry = json!({"uptime": 3}).as_object().unwrap().clone();
     assert!(
-        matches!(conversation.hear(good, 1), Some(Effect::Report(_, Report::Telemetry(fields))) if fields == told)
+        matches!(session.hear(good, 1), Some(Effect::Report(_, Report::Telemetry(fields))) if fields == telemetry)
     );
     assert!(matches!(
-        conversation.hear(r#"{"type":"heartbeat"}"#, 1),
+        session.hear(r#"{"type":"heartbeat"}"#, 1),
         Some(Effect::Report(_, Report::Heartbeat))
     ));
-    assert_closed(
-        conversation.hear(&good.replace("pw", "px"), 2),
-        Close::Failed,
-    );
+    assert_closed(session.hear(&good.replace("pw", "px"), 2), Close::Failed);
     assert_eq!(
-        conversation.module().map(|module| &**module),
+        session.module().map(|module| &**module),
         Some("M1"),
         "somebody must say that it left"
     );
@@ -125,19 +119,16 @@ fn every_frame_is_compared_with_what_was_proved() {
 }
 
 #[test]
-fn silence_is_asked_and_then_ended() {
-    let mut conversation = known();
-    assert_eq!(conversation.next_time(), Some(PING_MS));
-    let Some(Effect::Send(ping)) = conversation.on_time(PING_MS) else {
+fn silent_device_is_pinged_and_then_closed() {
+    let mut session = known();
+    assert_eq!(session.next_time(), Some(PING_MS));
+    let Some(Effect::Send(ping)) = session.on_time(PING_MS) else {
         panic!("a ping")
     };
     assert_eq!(ping, format!(r#"{{"type":"ping","timestamp":{PING_MS}}}"#));
-    assert_eq!(conversation.next_time(), Some(PING_MS + PONG_MS));
-    conversation.hear(r#"{"type":"pong","timestamp":60000}"#, PING_MS + 1);
-    assert_eq!(conversation.next_time(), Some(PING_MS + 1 + PING_MS));
-    conversation.on_time(PING_MS * 2 + 1);
-    assert_closed(
-        conversation.on_time(PING_MS * 2 + 1 + PONG_MS),
-        Close::NoPong,
-    );
+    assert_eq!(session.next_time(), Some(PING_MS + PONG_MS));
+    session.hear(r#"{"type":"pong","timestamp":60000}"#, PING_MS + 1);
+    assert_eq!(session.next_time(), Some(PING_MS + 1 + PING_MS));
+    session.on_time(PING_MS * 2 + 1);
+    assert_closed(session.on_time(PING_MS * 2 + 1 + PONG_MS), Close::NoPong);
 }

@@ -1,6 +1,7 @@
-//! What a module says, and what it is told. Pure.
+//! Parses frames of devices, and builds the frames for them. Pure.
 //!
-//! A password stands in every frame; it is taken out here, before anything else sees the frame.
+//! Every frame of a device contains its password. It is removed here, before any other code sees
+//! the frame.
 
 use serde_json::{Map, Value, json};
 
@@ -9,41 +10,41 @@ use crate::auth::Secret;
 use crate::apps::modules::dates::{Millis, iso};
 use crate::apps::modules::identity::{id_text, is_id};
 
-/// Longest frame of a module, in bytes.
+/// The longest frame of a device, in bytes.
 pub(in crate::apps::modules) const FRAME_BYTES: usize = 16 * 1024;
-/// Longest name of a command, in bytes.
+/// The longest name of a command, in bytes.
 pub(in crate::apps::modules) const COMMAND_BYTES: usize = 64;
 
-/// A frame without its credentials.
+/// A parsed frame, with its credentials apart from the report.
 #[derive(Debug)]
 pub(in crate::apps::modules) struct Heard {
-    /// Whom it claims to come from.
+    /// The module that the frame claims to come from.
     pub(in crate::apps::modules) module: Option<String>,
-    /// What it claims to prove that with.
+    /// The password that should prove the claim.
     pub(in crate::apps::modules) password: Option<Secret>,
     pub(in crate::apps::modules) report: Report,
 }
 
-/// What a module reports.
+/// The report in a device's frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::apps::modules) enum Report {
-    /// Who it is, and what it tells along with that.
+    /// The device identifies itself, with initial fields.
     Identify(Map<String, Value>),
-    /// What it measures.
+    /// New telemetry of the device.
     Telemetry(Map<String, Value>),
-    /// That it is there.
+    /// A sign of life without data.
     Heartbeat,
-    /// What became of a command.
+    /// The response to a command.
     Answer {
         command: String,
         status: String,
         position: Value,
     },
-    /// Something that we do not know. It was there, no more.
+    /// An unknown type. It only counts as a sign of life.
     Unknown,
 }
 
-/// A frame of `/esp32`. None: no JSON object.
+/// Parses a frame of `/esp32`. Returns `None` if it is not a JSON object.
 pub(in crate::apps::modules) fn read(text: &str) -> Option<Heard> {
     match serde_json::from_str(text).ok()? {
         Value::Object(fields) => Some(sort(None, fields)),
@@ -51,11 +52,11 @@ pub(in crate::apps::modules) fn read(text: &str) -> Option<Heard> {
     }
 }
 
-/// An event of the Socket.IO dialects: its name says what the frame's type would.
+/// Parses an event of the Socket.IO protocols. The event's name corresponds to the frame's `type`.
 pub(in crate::apps::modules) fn read_event(event: &str, payload: &Value) -> Heard {
     let fields = match payload {
         Value::Object(fields) => fields.clone(),
-        // The oldest identify with the bare name of the module.
+        // The oldest firmware identifies itself with the bare module id.
         Value::String(module) => {
             Map::from_iter([("moduleId".to_owned(), Value::from(module.as_str()))])
         }
@@ -81,15 +82,15 @@ fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
         .or_else(|| fields.remove("module_id"))
         .as_ref()
         .and_then(id_text);
-    let said = fields.remove("type");
-    // In a Socket.IO payload `type` is the type of the module.
+    let type_field = fields.remove("type");
+    // In a Socket.IO payload, `type` is the type of the module, not of the frame.
     let kind = match kind {
         Some(kind) => {
-            said.map(|said| fields.entry("moduleType").or_insert(said));
+            type_field.map(|type_field| fields.entry("moduleType").or_insert(type_field));
             kind.to_owned()
         }
-        None => said
-            .and_then(|said| said.as_str().map(ToOwned::to_owned))
+        None => type_field
+            .and_then(|type_field| type_field.as_str().map(ToOwned::to_owned))
             .unwrap_or_default(),
     };
     fields.remove("timestamp");
@@ -112,7 +113,7 @@ fn report(kind: &str, fields: Map<String, Value>) -> Report {
     }
 }
 
-/// Some send their measurements below `telemetry` or `data`.
+/// Returns the telemetry fields, which some devices nest below `telemetry` or `data`.
 fn nested(mut fields: Map<String, Value>) -> Map<String, Value> {
     for name in ["telemetry", "data"] {
         if let Some(Value::Object(inner)) = fields.get_mut(name).filter(|inner| inner.is_object()) {
@@ -122,7 +123,7 @@ fn nested(mut fields: Map<String, Value>) -> Map<String, Value> {
     fields
 }
 
-/// Firmware says `status`, the simulator `success`.
+/// Parses a response to a command. Firmware sends `status`, the simulator `success`.
 fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&str>) -> Report {
     let command = fields
         .get("command")
@@ -133,11 +134,11 @@ fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&st
         .get("success")
         .and_then(Value::as_bool)
         .map(|success| if success { "success" } else { "error" });
-    let said = fields
+    let status_field = fields
         .get("status")
         .and_then(Value::as_str)
-        .filter(|said| is_id(said));
-    let status = said.or(success).or(status).unwrap_or("success");
+        .filter(|status_field| is_id(status_field));
+    let status = status_field.or(success).or(status).unwrap_or("success");
     let position = fields.get("position").cloned().unwrap_or(Value::Null);
     match command {
         Some(command) => Report::Answer {
@@ -149,12 +150,13 @@ fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&st
     }
 }
 
-/// Whether a text can be a command's name.
+/// Returns `true` if a text is valid as a command's name.
 pub(in crate::apps::modules) fn is_command(text: &str) -> bool {
     !text.is_empty() && text.len() <= COMMAND_BYTES && text.chars().all(|c| c.is_ascii_graphic())
 }
 
-/// What an identified module is greeted with: firmware waits for the first, the simulator for the second.
+/// Returns the first two messages for an authenticated device: firmware waits for the first, the
+/// simulator for the second.
 pub(in crate::apps::modules) fn greetings(uptime: &Value, position: &Value) -> [Value; 2] {
     let state = json!({"uptime": uptime, "position": position});
     [
@@ -163,7 +165,7 @@ pub(in crate::apps::modules) fn greetings(uptime: &Value, position: &Value) -> [
     ]
 }
 
-/// A command as `/esp32` has it.
+/// Returns a command as a frame for `/esp32`.
 pub(in crate::apps::modules) fn command(
     module: &str,
     command: &str,
@@ -173,7 +175,7 @@ pub(in crate::apps::modules) fn command(
     json!({"type": "command", "data": {"command": command, "moduleId": module, "params": params}, "timestamp": iso(now)})
 }
 
-/// The same as all Socket.IO devices read it: each finds its own shape in it.
+/// Returns a command as a Socket.IO event, with the fields of all device versions.
 pub(in crate::apps::modules) fn command_event(
     module: &str,
     command: &str,
@@ -186,7 +188,7 @@ pub(in crate::apps::modules) fn command_event(
     })
 }
 
-/// A question that is to be answered with `pong`.
+/// Returns a ping, which the device answers with `pong`.
 pub(in crate::apps::modules) fn ping(now: Millis) -> Value {
     json!({"type": "ping", "timestamp": now})
 }

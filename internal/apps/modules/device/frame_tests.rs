@@ -7,26 +7,26 @@ fn object(value: Value) -> Map<String, Value> {
 #[test]
 fn frames_of_firmware_and_simulators() {
     let of = |text: &str| read(text).unwrap();
-    let heard = of(
+    let message = of(
         r#"{"type":"module_identify","moduleId":"M1","password":"pw","moduleType":"Coaster","uptime":5,"timestamp":1}"#,
     );
     assert_eq!(
         (
-            heard.module.as_deref(),
-            heard.password.as_ref().map(Secret::expose)
+            message.module.as_deref(),
+            message.password.as_ref().map(Secret::expose)
         ),
         (Some("M1"), Some("pw"))
     );
     assert_eq!(
-        heard.report,
+        message.report,
         Report::Identify(object(json!({"moduleType": "Coaster", "uptime": 5})))
     );
-    let heard = of(
+    let message = of(
         r#"{"type":"telemetry","moduleId":7,"password":"pw","uptime":5,"position":"left","isMoving":true}"#,
     );
-    assert_eq!(heard.module.as_deref(), Some("7"));
+    assert_eq!(message.module.as_deref(), Some("7"));
     assert_eq!(
-        heard.report,
+        message.report,
         Report::Telemetry(object(
             json!({"uptime": 5, "position": "left", "isMoving": true})
         ))
@@ -46,28 +46,30 @@ fn frames_of_firmware_and_simulators() {
         status: status.into(),
         position,
     };
-    let said = |text: &str| of(text).report;
+    let report_of = |text: &str| of(text).report;
     assert_eq!(
-        said(r#"{"type":"command_response","command":"left","status":"ok","position":"left"}"#),
+        report_of(
+            r#"{"type":"command_response","command":"left","status":"ok","position":"left"}"#
+        ),
         answer("left", "ok", json!("left"))
     );
     assert_eq!(
-        said(r#"{"type":"command_response","command":"left","success":true}"#),
+        report_of(r#"{"type":"command_response","command":"left","success":true}"#),
         answer("left", "success", Value::Null)
     );
     assert_eq!(
-        said(r#"{"type":"command_response","command":"left","success":false}"#),
+        report_of(r#"{"type":"command_response","command":"left","success":false}"#),
         answer("left", "error", Value::Null)
     );
     assert_eq!(
-        said(r#"{"type":"reset_response","success":true}"#),
+        report_of(r#"{"type":"reset_response","success":true}"#),
         answer("reset", "success", Value::Null)
     );
     assert_eq!(
-        said(r#"{"type":"command_error","command":"left","error":"jam"}"#),
+        report_of(r#"{"type":"command_error","command":"left","error":"jam"}"#),
         answer("left", "error", Value::Null)
     );
-    assert_eq!(said(r#"{"type":"what"}"#), Report::Unknown);
+    assert_eq!(report_of(r#"{"type":"what"}"#), Report::Unknown);
     for bad in ["", "[]", "7", "{", r#""telemetry""#] {
         assert!(read(bad).is_none(), "{bad}");
     }
@@ -75,27 +77,27 @@ fn frames_of_firmware_and_simulators() {
 
 #[test]
 fn events_of_older_firmware() {
-    let heard = read_event(
+    let message = read_event(
         "module_identify",
         &json!({"moduleId": "M1", "type": "Coaster"}),
     );
     assert_eq!(
-        (heard.module.as_deref(), heard.password.is_none()),
+        (message.module.as_deref(), message.password.is_none()),
         (Some("M1"), true)
     );
     assert_eq!(
-        heard.report,
+        message.report,
         Report::Identify(object(json!({"moduleType": "Coaster"})))
     );
-    let heard = read_event(
+    let message = read_event(
         "esp_register",
         &json!({"moduleId": "A1", "moduleType": "Audio", "password": "pw"}),
     );
     assert_eq!(
-        heard.report,
+        message.report,
         Report::Identify(object(json!({"moduleType": "Audio"})))
     );
-    assert!(heard.password.is_some());
+    assert!(message.password.is_some());
     assert_eq!(
         read_event("module_identify", &json!("M1"))
             .module
@@ -118,13 +120,13 @@ fn events_of_older_firmware() {
 }
 
 #[test]
-fn a_password_goes_nowhere() {
+fn debug_output_hides_the_password() {
     let text = r#"{"type":"telemetry","moduleId":"M1","password":"hunter2","x":1}"#;
     assert!(!format!("{:?}", read(text).unwrap()).contains("hunter2"));
 }
 
 #[test]
-fn what_modules_are_told() {
+fn golden_frames_for_devices() {
     let [connected, success] = greetings(&json!(5), &json!("left"));
     let state = r#""initialState":{"uptime":5,"position":"left"}}"#;
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Modules that speak for themselves: over the raw WebSocket `/esp32`, and over the Socket.IO dialects of older firmware.
+//! Devices that connect as modules: over the raw WebSocket `/esp32`, and over the Socket.IO events
+//! of older firmware.
 
 pub(super) mod conversation;
 pub(super) mod frame;

@@ -1,4 +1,4 @@
-//! Module passwords: bcrypt once for a connection, and a keyed hash in its place from then on.
+//! Device passwords: bcrypt once per connection, then a keyed hash for each further frame.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -6,15 +6,18 @@ use subtle::ConstantTimeEq as _;
 
 use crate::auth::Secret;
 
-/// Longest password looked at, in bytes. bcrypt itself looks at 72.
+/// The longest password to check, in bytes. bcrypt itself reads only 72 bytes.
 const MAX_BYTES: usize = 256;
-/// The dearest hash that is worked out: 2^14 rounds take about a second. Somebody who can write the table must not stop the server.
+/// The largest bcrypt cost to compute: 2^14 rounds take about a second. A writer of the table must
+/// not be able to stall the server.
 const MAX_COST: u32 = 14;
-/// A hash of nobody's password, of the usual cost: whoever asks for a module that does not exist waits as long.
+/// A bcrypt hash of the usual cost that matches no device. A check for an unknown module takes as
+/// long as a real one.
 const DECOY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWrEddaCa";
 
-/// Whether that is the password of that hash. Takes tens of milliseconds of a core: never on a thread that serves others. Without a
-/// hash the answer is no, after as long.
+/// Returns `true` if the password matches the hash. Takes tens of milliseconds of CPU time, so it
+/// must not run on a thread that serves connections. Without a hash it returns `false` after the
+/// same time.
 pub(in crate::apps::modules) fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
     let is_fit = |hash: &&Secret| cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
     let fit = hash
@@ -29,7 +32,7 @@ pub(in crate::apps::modules) fn verify(password: &Secret, hash: Option<&Secret>)
     bcrypt::verify(short, against).unwrap_or(false) && fit.is_some()
 }
 
-/// `$2b$10$…` → 10.
+/// Parses the cost of a bcrypt hash: `$2b$10$…` gives 10.
 fn cost(hash: &str) -> Option<u32> {
     let mut parts = hash.split('$').skip(1);
     parts
@@ -38,12 +41,13 @@ fn cost(hash: &str) -> Option<u32> {
     parts.next()?.parse().ok()
 }
 
-/// What stands for a password that was good once: comparable with another, and of no use to anybody.
+/// A keyed digest of a verified password. It can be compared with another digest, and reveals
+/// nothing about the password.
 #[derive(Clone)]
 pub(in crate::apps::modules) struct Digest([u8; 32]);
 
 impl Digest {
-    /// In constant time.
+    /// Compares two digests in constant time.
     pub(in crate::apps::modules) fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -55,13 +59,13 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// Makes digests, under a key that this server drew when it started and tells nobody.
+/// Creates digests under a random key that the server draws at its start and never exposes.
 #[derive(Clone)]
 pub(in crate::apps::modules) struct Digests(Hmac<Sha256>);
 
 impl Digests {
     pub(in crate::apps::modules) fn new(key: &[u8; 32]) -> Self {
-        // HMAC takes keys of any length; this one is never refused.
+        // HMAC accepts keys of any length, so this can't fail.
         Self(
             Hmac::new_from_slice(key)
                 .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")),
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_password_opens() {
+    fn only_the_correct_password_is_accepted() {
         let hash = Secret::new(bcrypt::hash("s3cret", 4).unwrap());
         assert!(verify(&Secret::new("s3cret"), Some(&hash)));
         for wrong in ["", "s3cres", "S3cret"] {
@@ -116,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn hashes_of_other_libraries_are_understood() {
-        // bcryptjs 2.4 writes $2a$, its successor and the native module $2b$, PHP $2y$.
+    fn hashes_of_other_libraries_are_accepted() {
+        // bcryptjs 2.4 writes `$2a$`, its successor and the native module `$2b$`, PHP `$2y$`.
         let hash = bcrypt::hash("s3cret", 4).unwrap();
         for version in ["$2a$", "$2b$", "$2y$"] {
             assert!(
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_stands_for_a_password() {
+    fn digests_match_only_for_equal_passwords_and_keys() {
         let digests = Digests::new(&[7; 32]);
         let digest = digests.of(&Secret::new("a"));
         assert!(
