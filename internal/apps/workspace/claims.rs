@@ -1,4 +1,4 @@
-//! What a token says of workspaces. Pure.
+//! The workspace claims of a token. Pure.
 
 use std::sync::Arc;
 
@@ -10,51 +10,51 @@ use crate::apps::workspace::wire::{Auth, Id};
 use crate::auth::{Opened, Principal};
 use crate::ident::UserId;
 
-/// Where the user's id stands; the first that is there counts.
+/// The claims that may contain the user's id. The first one that is present counts.
 pub(super) const USER_CLAIMS: [&str; 4] = ["userId", "id", "user_id", "sub"];
-/// `[{"workspaceId": …, "role": …}]`
+/// The claim with the user's workspaces: `[{"workspaceId": …, "role": …}]`.
 const WORKSPACES: &str = "workspaces";
 const WORKSPACE_ID: &str = "workspaceId";
 const ROLE: &str = "role";
 
-/// Who a token says is there.
+/// The verified content of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) user: UserId,
-    /// Their ids and the role in each.
+    /// The id of each workspace and the user's role in it.
     workspaces: Vec<(Box<str>, Option<Arc<str>>)>,
-    /// Unix seconds.
+    /// The expiry time of the token, in Unix seconds.
     pub(super) ends_at_s: i64,
     pub(super) principal: Arc<Principal>,
 }
 
-/// Who may come in, as what.
+/// A user's membership of one workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) workspace: Box<str>,
     pub(super) user: UserId,
-    /// The user's id in JSON, as the client wrote it.
+    /// The user's id as JSON, in the form in which the client sent it.
     pub(super) user_json: Box<str>,
     pub(super) role: Option<Arc<str>>,
-    /// Unix seconds; None: no token says so.
+    /// The expiry time in Unix seconds. `None` if there is no token.
     pub(super) ends_at_s: Option<i64>,
 }
 
 impl Credentials {
-    /// Entries of the claim that are none grant nothing.
-    pub(super) fn of(opened: Opened) -> Self {
+    /// Reads the workspaces of a verified token. Malformed entries of the claim grant nothing.
+    pub(super) fn of(verified: Opened) -> Self {
         let Opened {
             user,
             principal,
             claims,
-        } = opened;
-        let listed = claims
+        } = verified;
+        let entries = claims
             .get(WORKSPACES)
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
         let entry = |entry: &Value| Some((Id::of(entry.get(WORKSPACE_ID)?)?.text, role(entry)));
-        let workspaces = listed.iter().filter_map(entry).collect();
+        let workspaces = entries.iter().filter_map(entry).collect();
         Self {
             user,
             workspaces,
@@ -63,7 +63,8 @@ impl Credentials {
         }
     }
 
-    /// Whether an `auth` frame says no more than these. A user's id may be missing there, a workspace's not.
+    /// Returns the membership that an `auth` frame selects. Returns `None` unless the token
+    /// contains both ids. The user's id may be missing in the frame; the workspace's may not.
     pub(super) fn admit(&self, auth: &Auth) -> Option<Member> {
         let workspace = auth.workspace.as_ref()?;
         let (_, role) = self
@@ -85,7 +86,7 @@ impl Credentials {
     }
 }
 
-/// Takes an `auth` frame's word for it.
+/// Accepts the ids of an `auth` frame unchecked.
 pub(super) fn trust(auth: &Auth) -> Option<Member> {
     let (workspace, user) = (auth.workspace.as_ref()?, auth.user.as_ref()?.as_ref()?);
     Some(Member {
@@ -101,7 +102,8 @@ fn role(entry: &Value) -> Option<Arc<str>> {
     entry.get(ROLE).and_then(Value::as_str).map(Arc::from)
 }
 
-/// Whether a token, not verified yet, looks like one of this system's: it names workspaces, or the user as nobody else does.
+/// Returns `true` if a token that is not verified yet looks like a workspace token: it lists
+/// workspaces, or it names the user with a claim that only this system uses.
 pub(super) fn looks_ours(token: &str) -> bool {
     let payload = token
         .split('.')
@@ -140,11 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn membership_is_what_the_token_says() {
-        let ours = credentials(
+    fn membership_comes_from_the_token() {
+        let token_claims = credentials(
             &json!({"workspaces": [{"workspaceId": 123, "role": "owner"}, {"workspaceId": "507f"}]}),
         );
-        let member = ours.admit(&auth(&json!("123"), Some(json!(456)))).unwrap();
+        let member = token_claims
+            .admit(&auth(&json!("123"), Some(json!(456))))
+            .unwrap();
         assert_eq!(
             (
                 &*member.workspace,
@@ -155,11 +159,15 @@ mod tests {
         );
         assert_eq!(member.ends_at_s, Some(105));
         assert_eq!(
-            &*ours.admit(&auth(&json!("507f"), None)).unwrap().user_json,
+            &*token_claims
+                .admit(&auth(&json!("507f"), None))
+                .unwrap()
+                .user_json,
             r#""456""#
         );
         assert!(
-            ours.admit(&auth(&json!("507f"), Some(json!("456"))))
+            token_claims
+                .admit(&auth(&json!("507f"), Some(json!("456"))))
                 .is_some()
         );
         for (workspace, user) in [
@@ -171,7 +179,7 @@ mod tests {
             (json!("0123"), Some(json!(456))),
         ] {
             assert_eq!(
-                ours.admit(&auth(&workspace, user.clone())),
+                token_claims.admit(&auth(&workspace, user.clone())),
                 None,
                 "{workspace} {user:?}"
             );
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_another_shape_grants_nothing() {
+    fn malformed_claim_grants_nothing() {
         for claim in [
             json!([]),
             json!("123"),
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn trust_needs_both_ids() {
+    fn unverified_membership_needs_both_ids() {
         assert!(trust(&auth(&json!(1), Some(json!(2)))).is_some());
         assert_eq!(
             [
@@ -209,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_told_apart_before_they_are_verified() {
+    fn workspace_tokens_are_recognized_before_verification() {
         let token = |claims: Value| format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()));
         assert!(
             looks_ours(&token(json!({"userId": 1})))

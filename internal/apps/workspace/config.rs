@@ -1,42 +1,42 @@
-//! The app's settings.
+//! The settings of the workspace app.
 
 use crate::auth::{ApiKey, InvalidApiKey, Secret};
 
-/// Shortest key, in bytes. The system's old default had 15.
+/// The minimum length of a key, in bytes. The system's old default key had 15.
 const MIN_KEY_BYTES: usize = 16;
-/// What stands before the hash of a key.
+/// The prefix of a key that is given as its hash.
 const HASHED: &str = "sha256:";
 
-/// See each field.
+/// The settings of the workspace app.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// What publishers must present, any of these; at least one.
+    /// The keys that publishers may present; at least one.
     pub keys: Vec<ApiKey>,
-    /// Whether the ids of an `auth` frame without a token are taken as they are.
+    /// Set if the ids of an `auth` frame without a token are accepted unchecked.
     pub trusts_client_ids: bool,
 }
 
-/// Why a list of keys is none. It does not repeat them.
+/// The reason for rejecting a list of keys. The text does not repeat the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Nothing is listed.
+    /// The list contains no key at all.
     #[error(
         "expected a key of at least 16 characters (openssl rand -hex 32), or several separated by commas"
     )]
     None,
-    /// A key could be guessed.
+    /// A key is short enough to be guessed.
     #[error("a key is too short; expected at least 16 characters (openssl rand -hex 32)")]
     Short,
-    /// A hash is none.
+    /// A hash after `sha256:` is malformed.
     #[error(transparent)]
     Hash(#[from] InvalidApiKey),
 }
 
 impl Config {
-    /// The keys of a list between commas, each its text, or `sha256:` and its hash.
+    /// Parses a comma-separated list of keys, each in plain text or as `sha256:` and its hash.
     ///
     /// # Errors
-    /// See [`KeyError`].
+    /// Returns a [`KeyError`] if the list is empty or contains an invalid key.
     pub fn parse_keys(list: &Secret) -> Result<Vec<ApiKey>, KeyError> {
         let keys = list
             .expose()
@@ -51,7 +51,8 @@ impl Config {
         }
     }
 
-    /// Whether a publisher's key is one of ours. All are looked at: how long it takes tells nothing.
+    /// Returns `true` if the presented key is one of the configured keys. All keys are compared, so
+    /// that the time taken reveals nothing.
     pub(super) fn admits(&self, presented: &[u8]) -> bool {
         self.keys
             .iter()
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_of_several_keys_opens() {
+    fn any_configured_key_is_accepted() {
         let hash = "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // of "key"
         let keys = Config::parse_keys(&Secret::new(format!(
             "the first key, and one, {hash},the second key and"
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_be_guessed_is_none() {
+    fn guessable_keys_are_rejected() {
         for bad in ["default-api-key", " , ,", "sha256:12"] {
             let error = Config::parse_keys(&Secret::new(bad))
                 .unwrap_err()

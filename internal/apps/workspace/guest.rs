@@ -1,4 +1,4 @@
-//! One connection: nobody until `auth`, then a user in a workspace.
+//! One WebSocket connection: unauthenticated until `auth`, then a user in a workspace.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,18 +13,19 @@ use crate::ident::UserId;
 use crate::protocol::Frame;
 use crate::shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
-/// Seconds until somebody who has shown no token must have said who is there.
+/// The time limit for the `auth` frame of a connection without a token, in seconds.
 const AUTH_DEADLINE_S: i64 = 10;
-/// How long a token may take to be verified, where the issuer's keys must be fetched.
+/// The time limit for verifying a token, including a fetch of the issuer's keys.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Messages that wait while a token is being verified.
+/// The maximum number of messages that are queued while a token is being verified.
 const HELD: usize = 16;
-/// «Who are you?» RFC 6455 leaves 4000 and above to applications.
+/// The close code for missing or invalid authentication. RFC 6455 §7.4.2 leaves 4000 and above to
+/// applications.
 const UNAUTHORIZED: u16 = 4401;
-/// RFC 6455 §7.4.1, IANA: try again later.
+/// The close code «try again later» (RFC 6455 §7.4.1, IANA registry).
 const TRY_LATER: u16 = 1013;
 
-/// Why somebody is refused, as metrics name it.
+/// The reasons for refusals, as metrics label them.
 pub(super) const REFUSALS: [&str; 8] = [
     "auth_deadline",
     "token",
@@ -36,39 +37,40 @@ pub(super) const REFUSALS: [&str; 8] = [
     "message_rate",
 ];
 
-/// See the module's documentation.
+/// The protocol handler of one workspace connection.
 pub(super) struct WorkspaceGuest {
     shared: Arc<Shared>,
     berth: Berth,
-    /// None: the exchange has refused it, which it never does to one that is new.
+    /// The id on the event bus. `None` if the bus refused the connection, which never happens to a
+    /// new one.
     id: Option<ConnId>,
-    /// What a token said at the door.
+    /// The content of the token in the upgrade request, if there was one.
     credentials: Option<Credentials>,
-    /// Whether the native dialect is spoken here, with somebody who came in by a token of its own.
+    /// Set if the connection also has a native session, whose user comes from its own token.
     is_native: bool,
-    /// Whether it is spoken with whom `auth` named.
+    /// Set if the native session follows the user of the `auth` frame.
     follows_auth: bool,
     member: Option<Member>,
-    /// Unix seconds.
+    /// The next deadline in Unix seconds: for `auth`, then the token's expiry.
     deadline_s: Option<i64>,
-    /// An `auth` whose token is being verified, and what was said since.
+    /// An `auth` frame whose token is being verified, and the messages received since.
     verifying: Option<(Auth, VecDeque<String>)>,
 }
 
-/// What came of verifying a token.
+/// The outcome of verifying a token.
 type Verified = Result<Opened, TokenError>;
 
 impl WorkspaceGuest {
     pub(super) fn boxed(
         shared: Arc<Shared>,
-        berth: Berth,
+        context: Berth,
         credentials: Option<Credentials>,
         is_native: bool,
     ) -> Box<dyn Guest> {
         let attached = shared.exchange.attach(
-            &berth.port,
+            &context.port,
             DIALECT,
-            berth.address,
+            context.address,
             Identity::default(),
             &[],
         );
@@ -80,7 +82,7 @@ impl WorkspaceGuest {
         let (follows_auth, member, verifying) = (false, None, None);
         Box::new(Self {
             shared,
-            berth,
+            berth: context,
             id,
             credentials,
             is_native,
@@ -91,7 +93,7 @@ impl WorkspaceGuest {
         })
     }
 
-    fn on_text(&mut self, text: &str, acts: &mut Acts<'_>) {
+    fn on_text(&mut self, text: &str, actions: &mut Acts<'_>) {
         let incoming = wire::decode(text);
         if let Some((_, held)) = &mut self.verifying {
             if held.len() == HELD {
@@ -100,60 +102,60 @@ impl WorkspaceGuest {
                     wire::UNAVAILABLE,
                     TRY_LATER,
                     "too much at once",
-                    acts,
+                    actions,
                 );
             }
             return held.push_back(text.to_owned());
         }
         match incoming {
-            Incoming::Auth(auth) => self.authenticate(auth, acts),
-            Incoming::Native if self.is_native || self.follows_auth => acts.native(text),
+            Incoming::Auth(auth) => self.authenticate(auth, actions),
+            Incoming::Native if self.is_native || self.follows_auth => actions.native(text),
             Incoming::Native => self.refuse(
                 "anonymous",
                 wire::UNAUTHORIZED,
                 UNAUTHORIZED,
                 "unauthorized",
-                acts,
+                actions,
             ),
-            Incoming::Ping => reply(wire::PONG, acts),
-            Incoming::Unknown => reply(wire::UNKNOWN_TYPE, acts),
-            Incoming::Invalid => reply(wire::INVALID_JSON, acts),
+            Incoming::Ping => reply(wire::PONG, actions),
+            Incoming::Unknown => reply(wire::UNKNOWN_TYPE, actions),
+            Incoming::Invalid => reply(wire::INVALID_JSON, actions),
         }
     }
 
-    fn authenticate(&mut self, auth: Auth, acts: &mut Acts<'_>) {
+    fn authenticate(&mut self, auth: Auth, actions: &mut Acts<'_>) {
         let Some(token) = &auth.token else {
-            let known = self
+            let claimed = self
                 .credentials
                 .as_ref()
                 .map(|credentials| credentials.admit(&auth));
-            let member = known.unwrap_or_else(|| {
+            let member = claimed.unwrap_or_else(|| {
                 self.shared
                     .config
                     .trusts_client_ids
                     .then(|| trust(&auth))
                     .flatten()
             });
-            return self.enter(member, acts);
+            return self.enter(member, actions);
         };
         match self.shared.verifier.open_at_once(token, &USER_CLAIMS) {
-            Some(verified) => self.judge(&auth, verified, acts),
-            None => self.verify(auth, acts),
+            Some(verified) => self.judge(&auth, verified, actions),
+            None => self.verify(auth, actions),
         }
     }
 
-    /// Asks somebody who may wait.
-    fn verify(&mut self, auth: Auth, acts: &mut Acts<'_>) {
+    /// Verifies a token asynchronously, since the issuer's keys may have to be fetched.
+    fn verify(&mut self, auth: Auth, actions: &mut Acts<'_>) {
         let (verifier, token) = (
             Arc::clone(&self.shared.verifier),
             auth.token.clone().unwrap_or_default(),
         );
-        let asked = acts.ask(async move {
-            let opened =
+        let is_started = actions.ask(async move {
+            let verified =
                 tokio::time::timeout(VERIFY_TIMEOUT, verifier.open(&token, &USER_CLAIMS)).await;
-            opened.unwrap_or(Err(TokenError::KeysUnavailable))
+            verified.unwrap_or(Err(TokenError::KeysUnavailable))
         });
-        if asked {
+        if is_started {
             self.verifying = Some((auth, VecDeque::new()));
         } else {
             self.refuse(
@@ -161,21 +163,21 @@ impl WorkspaceGuest {
                 wire::UNAVAILABLE,
                 TRY_LATER,
                 "try again later",
-                acts,
+                actions,
             );
         }
     }
 
-    fn judge(&mut self, auth: &Auth, verified: Verified, acts: &mut Acts<'_>) {
+    fn judge(&mut self, auth: &Auth, verified: Verified, actions: &mut Acts<'_>) {
         match verified {
-            Ok(opened) => {
-                let credentials = Credentials::of(opened);
+            Ok(verified) => {
+                let credentials = Credentials::of(verified);
                 let member = credentials.admit(auth);
                 if member.is_some() && !self.is_native {
-                    acts.enter(Arc::clone(&credentials.principal));
+                    actions.enter(Arc::clone(&credentials.principal));
                     self.follows_auth = true;
                 }
-                self.enter(member, acts);
+                self.enter(member, actions);
             }
             Err(error) if error.is_temporary() => {
                 self.refuse(
@@ -183,7 +185,7 @@ impl WorkspaceGuest {
                     wire::UNAVAILABLE,
                     TRY_LATER,
                     "try again later",
-                    acts,
+                    actions,
                 );
             }
             Err(error) => {
@@ -193,22 +195,22 @@ impl WorkspaceGuest {
                     wire::UNAUTHORIZED,
                     UNAUTHORIZED,
                     "unauthorized",
-                    acts,
+                    actions,
                 );
             }
         }
     }
 
-    /// Lets a member in, out of whatever workspace it was in before: all that was said there is sent before it is told so, and
-    /// nothing of the new one.
-    fn enter(&mut self, member: Option<Member>, acts: &mut Acts<'_>) {
+    /// Makes the connection a member and ends its previous membership. Messages of the previous
+    /// workspace are sent before `auth_success`, messages of the new one after it.
+    fn enter(&mut self, member: Option<Member>, actions: &mut Acts<'_>) {
         let (Some(member), Some(id)) = (member, self.id) else {
             return self.refuse(
                 "membership",
                 wire::UNAUTHORIZED,
                 UNAUTHORIZED,
                 "unauthorized",
-                acts,
+                actions,
             );
         };
         let exchange = &self.shared.exchange;
@@ -221,7 +223,8 @@ impl WorkspaceGuest {
             Join::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
             Join::new(user_topic(member.user.as_str())),
         ];
-        // An error means that the exchange has ended it: the shard learns so by itself.
+        // An error means that the bus has ended the connection; the shard learns of that
+        // separately.
         let _ = exchange.identify(id, Identity::default(), &[]);
         self.berth
             .port
@@ -234,44 +237,44 @@ impl WorkspaceGuest {
     fn refuse(
         &mut self,
         reason: &'static str,
-        said: &str,
+        frame: &str,
         code: u16,
         text: &'static str,
-        acts: &mut Acts<'_>,
+        actions: &mut Acts<'_>,
     ) {
         self.shared.metrics.refuse(reason);
-        acts.say(said);
-        acts.close(code, text);
+        actions.say(frame);
+        actions.close(code, text);
     }
 }
 
-/// In the order of what else is on its way.
-fn reply(text: &str, acts: &mut Acts<'_>) {
-    acts.send_behind(Frame::text(text));
+/// Sends a frame after all events that are already queued for the connection.
+fn reply(text: &str, actions: &mut Acts<'_>) {
+    actions.send_behind(Frame::text(text));
 }
 
 impl Guest for WorkspaceGuest {
-    fn hear(&mut self, heard: Heard<'_>, _: Now, acts: &mut Acts<'_>) {
-        match heard {
-            Heard::Text(text) => self.on_text(text, acts),
-            Heard::Binary(_) => reply(wire::INVALID_JSON, acts),
+    fn hear(&mut self, message: Heard<'_>, _: Now, actions: &mut Acts<'_>) {
+        match message {
+            Heard::Text(text) => self.on_text(text, actions),
+            Heard::Binary(_) => reply(wire::INVALID_JSON, actions),
         }
     }
 
-    fn answered(&mut self, answer: Answered, _: Now, acts: &mut Acts<'_>) {
+    fn answered(&mut self, answer: Answered, _: Now, actions: &mut Acts<'_>) {
         let (Ok(verified), Some((auth, held))) =
             (answer.downcast::<Verified>(), self.verifying.take())
         else {
             return;
         };
-        let is_good = verified.is_ok();
-        self.judge(&auth, *verified, acts);
-        for text in held.into_iter().filter(|_| is_good) {
-            self.on_text(&text, acts);
+        let is_valid = verified.is_ok();
+        self.judge(&auth, *verified, actions);
+        for text in held.into_iter().filter(|_| is_valid) {
+            self.on_text(&text, actions);
         }
     }
 
-    fn on_time(&mut self, now: Now, acts: &mut Acts<'_>) {
+    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
         if self
             .deadline_s
             .is_none_or(|deadline_s| now.unix_s < deadline_s)
@@ -285,7 +288,7 @@ impl Guest for WorkspaceGuest {
         } else {
             ("auth_deadline", "unauthorized")
         };
-        self.refuse(reason, wire::UNAUTHORIZED, UNAUTHORIZED, text, acts);
+        self.refuse(reason, wire::UNAUTHORIZED, UNAUTHORIZED, text, actions);
     }
 
     fn next_time(&self) -> Option<i64> {
@@ -300,13 +303,13 @@ impl Guest for WorkspaceGuest {
         self.member.as_ref().map(|member| &member.user)
     }
 
-    fn flooded(&mut self, acts: &mut Acts<'_>) {
+    fn flooded(&mut self, actions: &mut Acts<'_>) {
         self.shared.metrics.refuse("message_rate");
-        reply(wire::TOO_MANY, acts);
+        reply(wire::TOO_MANY, actions);
     }
 }
 
-/// Nothing of it stays: when this returns it is on no list.
+/// Ends all memberships: when this returns, no list contains the connection.
 impl Drop for WorkspaceGuest {
     fn drop(&mut self) {
         if let Some(id) = self.id {

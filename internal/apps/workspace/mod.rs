@@ -1,7 +1,9 @@
-//! Display Sim's workspaces: its dashboards are told of changes by its REST API, through three calls of ours.
+//! The workspace app of Display Sim: its REST API publishes changes through three HTTP routes, and
+//! its dashboards receive them over WebSocket.
 //!
-//! Everybody of a workspace gets what is published there, all sockets of a user what is said to that user; nothing is kept. Who is there is
-//! what a token says, and only that: the ids in the `auth` frame are compared with it.
+//! A message to a workspace reaches all its members; a message to a user reaches all sockets of
+//! that user. Nothing is stored. Only the token determines the user and the workspaces; the ids in
+//! the `auth` frame are compared with it.
 
 mod claims;
 mod config;
@@ -24,15 +26,16 @@ use crate::telemetry::AppMetrics;
 
 pub use config::{Config, KeyError};
 
-/// The app's name.
+/// The app's name in settings and metrics.
 pub const NAME: &str = "workspace";
-/// Of all its clients: there is one form of each frame.
+/// The encoding of all clients of this app; each frame has only one form.
 const DIALECT: Dialect = Dialect(1);
-/// Before the id in the name of a workspace's topic. Users have another one: an id may be in use as both.
+/// The topic-name prefix of workspaces. Users have another prefix, because an id may be in use as
+/// both.
 const WORKSPACE: &str = "workspace:";
 const USER: &str = "user:";
 
-/// What every connection and request of the app shares.
+/// The state that all connections and requests of the app share.
 struct Shared {
     exchange: Exchange,
     config: Config,
@@ -42,7 +45,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// Who is in a workspace can be asked for; nobody is told of changes.
+/// The topic policy: the users of a workspace can be listed, but changes are not announced.
 struct Listed;
 
 impl Rules for Listed {
@@ -59,11 +62,11 @@ impl Rules for Listed {
     }
 }
 
-/// Starts the app. Nothing of it runs by itself.
+/// Starts the app, which has no background task.
 pub fn start(config: &Config, parts: &Parts) -> Served {
     if config.trusts_client_ids {
         tracing::warn!(
-            "WORKSPACE_TRUST_CLIENT_IDS is on: whoever reaches this server reads every workspace by naming it; meant for a migration, \
+            "WORKSPACE_TRUST_CLIENT_IDS is on: every client that reaches this server can read every workspace by naming it; meant for a migration, \
              behind a network that you trust"
         );
     }
@@ -74,9 +77,9 @@ pub fn start(config: &Config, parts: &Parts) -> Served {
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let site = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
+    let routes = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
     Served {
-        sites: vec![site],
+        sites: vec![routes],
         piers: vec![Arc::new(pier::Entrance(shared))],
         ..Served::default()
     }

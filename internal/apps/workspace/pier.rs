@@ -1,4 +1,5 @@
-//! How a connection comes in: without a token, with one of this system's, or later, as a streams' client that speaks both dialects.
+//! WebSocket upgrades of the app: without a token, with a workspace token, or later, when a client
+//! of the streams sends a workspace `auth` frame.
 
 use std::sync::Arc;
 
@@ -15,18 +16,19 @@ use crate::shard::Interpreter;
 
 const PATH: &str = "/ws";
 
-/// See the module's documentation.
+/// The WebSocket endpoint of the app, which also upgrades native connections in band.
 #[derive(Clone)]
 pub(super) struct Entrance(pub(super) Arc<Shared>);
 
 impl Entrance {
-    /// A guest with what a token said at the door.
+    /// Builds the handler specification of a connection, with the token of the upgrade request if
+    /// any.
     fn boarding(&self, credentials: Option<Credentials>, is_native: bool) -> Boarding {
         let shared = Arc::clone(&self.0);
         let principal = credentials
             .as_ref()
             .map(|credentials| Arc::clone(&credentials.principal));
-        let make = move |berth| WorkspaceGuest::boxed(shared, berth, credentials, is_native);
+        let make = move |context| WorkspaceGuest::boxed(shared, context, credentials, is_native);
         Boarding {
             principal,
             ..Boarding::new(NAME, make).limits(self.0.limits)
@@ -47,17 +49,17 @@ impl Pier for Entrance {
         Some(Arc::new(self.clone()))
     }
 
-    fn board(&self, asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
-        let entrance = self.clone();
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+        let this = self.clone();
         async move {
-            let Some(token) = asked.token() else {
-                return Ok(entrance.boarding(None, false));
+            let Some(token) = request.token() else {
+                return Ok(this.boarding(None, false));
             };
-            match entrance.0.verifier.open(&token, &USER_CLAIMS).await {
-                Ok(opened) => Ok(entrance.boarding(Some(Credentials::of(opened)), true)),
+            match this.0.verifier.open(&token, &USER_CLAIMS).await {
+                Ok(verified) => Ok(this.boarding(Some(Credentials::of(verified)), true)),
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
-                    entrance.0.metrics.refuse("token");
+                    this.0.metrics.refuse("token");
                     Err(if error.is_temporary() {
                         site::unavailable()
                     } else {

@@ -1,4 +1,4 @@
-//! The publisher's calls.
+//! The HTTP routes of publishers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,19 +14,19 @@ use crate::apps::workspace::{Shared, user_topic, workspace_topic};
 use crate::http::{Answer, Asked, Site};
 use crate::hub::exchange::{Publish, TopicName};
 
-/// Largest body of a call: records with all that is populated in them.
+/// The maximum size of a request body, in bytes. Records arrive with all their populated fields.
 const BODY_BYTES: usize = 1024 * 1024;
 const API_KEY: &str = "x-api-key";
 
-/// See the module's documentation.
+/// The HTTP routes of the workspace app.
 pub(super) struct Addresses {
     shared: Arc<Shared>,
-    /// Whether all of `/api` is ours to say that nothing is there.
+    /// Set if the app has a listener of its own and answers all other paths below `/api` with 404.
     is_alone: bool,
     since: Instant,
 }
 
-/// What is asked, with the id in the path.
+/// The requested operation, with the id from the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
     Health,
@@ -37,7 +37,7 @@ enum Call {
 }
 
 impl Call {
-    /// None: nothing is there.
+    /// Parses a path. Returns `None` if it is no route of the app.
     fn of(path: &str) -> Option<Self> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
         let id = |raw: &str| {
@@ -57,7 +57,7 @@ impl Call {
         }
     }
 
-    /// The methods that it takes.
+    /// Returns the allowed methods, as in the `Allow` header.
     fn methods(&self) -> &'static str {
         match self {
             Self::Health | Self::Users(_) => "GET, HEAD",
@@ -75,21 +75,24 @@ impl Addresses {
         }
     }
 
-    /// What is asked, by somebody who may.
-    fn judge(&self, asked: &Asked) -> Result<Call, Answer> {
-        let call = Call::of(asked.path()).ok_or_else(|| error(404, "Not found"))?;
+    /// Parses and authorizes a request.
+    ///
+    /// # Errors
+    /// Returns the 401, 404 or 405 response if the request is refused.
+    fn judge(&self, request: &Asked) -> Result<Call, Answer> {
+        let call = Call::of(request.path()).ok_or_else(|| error(404, "Not found"))?;
         if !call
             .methods()
             .split(", ")
-            .any(|method| method == asked.method())
+            .any(|method| method == request.method())
         {
             return Err(error(405, "Method not allowed").with("allow", call.methods()));
         }
-        let may = call == Call::Health
-            || asked
+        let is_authorized = call == Call::Health
+            || request
                 .header_bytes(API_KEY)
                 .is_some_and(|key| self.shared.config.admits(key));
-        if may {
+        if is_authorized {
             Ok(call)
         } else {
             Err(self.refuse_key())
@@ -131,12 +134,13 @@ impl Addresses {
         Answer::json(200, json!({"status": "ok", "timestamp": timestamp, "uptime": self.since.elapsed().as_secs()}).to_string())
     }
 
-    /// The ids as the clients wrote them: integers stay integers.
+    /// Lists the users of a workspace. Ids have the form in which clients sent them: integers stay
+    /// integers.
     fn users(&self, workspace: &str) -> Answer {
         let present = self.shared.exchange.list(&workspace_topic(workspace));
         let ids = present
             .iter()
-            .filter_map(|one| serde_json::from_str::<&RawValue>(&one.entries.first()?.meta).ok());
+            .filter_map(|user| serde_json::from_str::<&RawValue>(&user.entries.first()?.meta).ok());
         Answer::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
     }
 
@@ -145,15 +149,15 @@ impl Addresses {
         topic: TopicName,
         kind: &'static str,
         frame: Result<String, BadBody>,
-        done: &str,
+        status: &str,
     ) -> Answer {
         let frame = match frame {
             Ok(frame) => frame,
-            Err(bad) => {
+            Err(body_error) => {
                 self.shared.metrics.refuse("body");
                 return error(
                     400,
-                    if let BadBody::Shape(expected) = bad {
+                    if let BadBody::Shape(expected) = body_error {
                         expected
                     } else {
                         "Invalid JSON"
@@ -166,9 +170,9 @@ impl Addresses {
             .exchange
             .publish(Publish::new([topic], kind, frame))
         {
-            Ok(published) => {
-                self.shared.metrics.publish(kind, published.reached);
-                Answer::json(200, json!({"status": done}).to_string())
+            Ok(outcome) => {
+                self.shared.metrics.publish(kind, outcome.reached);
+                Answer::json(200, json!({"status": status}).to_string())
             }
             Err(_) => {
                 self.shared.metrics.refuse("overloaded");
@@ -192,28 +196,28 @@ pub(super) fn unavailable() -> Answer {
 
 impl Site for Addresses {
     fn has(&self, path: &str) -> bool {
-        let below = |folder: &str| {
+        let is_below = |folder: &str| {
             path.strip_prefix(folder)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         path == "/api/health"
-            || below("/api/workspaces")
-            || below("/api/users")
-            || (self.is_alone && below("/api"))
+            || is_below("/api/workspaces")
+            || is_below("/api/users")
+            || (self.is_alone && is_below("/api"))
     }
 
     fn body_limit(&self) -> usize {
         BODY_BYTES
     }
 
-    fn admit(&self, asked: &Asked) -> Result<(), Answer> {
-        self.judge(asked).map(drop)
+    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+        self.judge(request).map(drop)
     }
 
-    fn answer(&self, asked: Asked) -> BoxFuture<'static, Answer> {
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
         let answer = self
-            .judge(&asked)
-            .map_or_else(|refused| refused, |call| self.act(call, &asked.body));
+            .judge(&request)
+            .map_or_else(|response| response, |call| self.act(call, &request.body));
         std::future::ready(answer).boxed()
     }
 

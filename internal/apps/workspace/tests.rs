@@ -1,4 +1,5 @@
-//! The app without sockets: guests on a shard that is only played, the real exchange, real tokens.
+//! Tests of the app without sockets: connections on a simulated shard, with the real event bus and
+//! real tokens.
 
 mod model;
 mod scenes;
@@ -24,7 +25,7 @@ use crate::telemetry::Metrics;
 const SECRET: &str = "a secret of more than thirty-two bytes";
 const KEY: &str = "a publisher's key";
 
-/// A token as the Node server signs it.
+/// Signs a token in the way the Node server does.
 fn token(claims: &Value) -> String {
     let mut claims = claims.clone();
     claims["exp"] = json!(Clock::system().unix_s() + 3_600);
@@ -36,7 +37,7 @@ fn token(claims: &Value) -> String {
     .unwrap()
 }
 
-/// Of a user in some workspaces.
+/// Signs a token of a user in some workspaces.
 fn member_token(user: &str, workspaces: &[&str]) -> String {
     let workspaces: Vec<_> = workspaces
         .iter()
@@ -45,19 +46,19 @@ fn member_token(user: &str, workspaces: &[&str]) -> String {
     token(&json!({"userId": user, "workspaces": workspaces}))
 }
 
-/// What a client was told.
+/// A simulated client with the frames that it received.
 #[derive(Default)]
 struct Client {
-    /// None once it was closed.
+    /// The connection's handler. `None` once the connection is closed.
     guest: Option<Box<dyn Guest>>,
     told: Vec<String>,
     closed: Option<u16>,
-    /// Of the acts for the native dialect.
+    /// The texts that the handler forwarded to the native session.
     native: Vec<String>,
     entered: Vec<String>,
 }
 
-/// A shard that is only played, and what it serves.
+/// A simulated shard and the app that it serves.
 struct World {
     shared: Arc<Shared>,
     entrance: Entrance,
@@ -100,23 +101,23 @@ impl World {
         }
     }
 
-    /// A connection to `/ws`, with a query or without.
+    /// Opens a connection to `/ws`, with or without a query string.
     fn connect(&mut self, query: &str) -> Result<u32, Answer> {
-        let boarding = self.entrance.board_now(&format!("/ws{query}"))?;
+        let spec = self.entrance.board_now(&format!("/ws{query}"))?;
         let slot = self.next;
         self.next += 1;
-        let berth = Berth {
+        let context = Berth {
             port: self.port.clone(),
             address: Address {
                 slot,
                 generation: 1,
             },
         };
-        let guest = Some((boarding.make)(berth));
+        let handler = Some((spec.make)(context));
         self.clients.insert(
             slot,
             Client {
-                guest,
+                guest: handler,
                 ..Client::default()
             },
         );
@@ -128,8 +129,8 @@ impl World {
     }
 
     fn say(&mut self, client: u32, text: &str) {
-        self.call(client, |guest, acts| {
-            guest.hear(Heard::Text(text), now(), acts)
+        self.call(client, |handler, actions| {
+            handler.hear(Heard::Text(text), now(), actions)
         });
     }
 
@@ -143,17 +144,17 @@ impl World {
 
     fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn Guest, &mut Acts<'_>)) {
         let client = self.clients.get_mut(&number).unwrap();
-        let Some(guest) = &mut client.guest else {
+        let Some(handler) = &mut client.guest else {
             return;
         };
-        let mut ask = |_| false;
-        let mut acts = Acts::new(&mut ask);
-        call(guest.as_mut(), &mut acts);
-        for act in acts.into_acts() {
+        let mut spawn = |_| false;
+        let mut actions = Acts::new(&mut spawn);
+        call(handler.as_mut(), &mut actions);
+        for action in actions.into_acts() {
             if client.guest.is_none() {
                 break;
             }
-            match act {
+            match action {
                 Act::Send(frame) => client.told.push(frame.payload().to_owned()),
                 Act::Behind(frame) if self.port.is_empty() => {
                     client.told.push(frame.payload().to_owned())
@@ -175,22 +176,24 @@ impl World {
         }
     }
 
-    /// Gives everybody what the shard has for them.
+    /// Delivers the pending events of the shard's queue to all clients.
     fn deliver(&mut self) {
         for delivery in self.port.take().deliveries {
             for address in delivery.to() {
                 let client = self.clients.get_mut(&address.slot).unwrap();
-                let Some(guest) = &client.guest else { continue };
+                let Some(handler) = &client.guest else {
+                    continue;
+                };
                 client.told.push(match &delivery {
-                    Delivery::Event { event, .. } => guest.encode(event).payload().to_owned(),
+                    Delivery::Event { event, .. } => handler.encode(event).payload().to_owned(),
                     Delivery::Reply { frame, .. } => frame.payload().to_owned(),
-                    Delivery::End { .. } => panic!("nobody is ended here"),
+                    Delivery::End { .. } => panic!("no connection is ended in these tests"),
                 });
             }
         }
     }
 
-    /// What a client was told since it was last asked.
+    /// Returns the frames that a client received since the last call.
     fn told(&mut self, client: u32) -> Vec<String> {
         self.deliver();
         std::mem::take(&mut self.clients.get_mut(&client).unwrap().told)
@@ -200,7 +203,7 @@ impl World {
         self.clients[&client].closed
     }
 
-    /// A call with the publisher's key.
+    /// Sends a POST request with the publisher's key.
     fn post(&self, path: &str, body: &str) -> (u16, String) {
         self.ask(
             Asked::new("POST", path)
@@ -210,15 +213,15 @@ impl World {
     }
 
     fn users(&self, workspace: &str) -> String {
-        let asked = Asked::new("GET", &format!("/api/workspaces/{workspace}/users"));
-        self.ask(asked.with_header("X-API-Key", KEY)).1
+        let request = Asked::new("GET", &format!("/api/workspaces/{workspace}/users"));
+        self.ask(request.with_header("X-API-Key", KEY)).1
     }
 
-    /// What is told before the body is read counts.
-    fn ask(&self, asked: Asked) -> (u16, String) {
-        let answer = match self.site.admit(&asked) {
-            Ok(()) => self.site.answer(asked).now_or_never().expect("at once"),
-            Err(refused) => refused,
+    /// Sends a request. A refusal by `authorize`, before the body is read, is the response.
+    fn ask(&self, request: Asked) -> (u16, String) {
+        let answer = match self.site.admit(&request) {
+            Ok(()) => self.site.answer(request).now_or_never().expect("at once"),
+            Err(response) => response,
         };
         (
             answer.status,

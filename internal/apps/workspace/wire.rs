@@ -1,6 +1,6 @@
-//! The frames and bodies of the contract. Pure.
+//! The frames and bodies of the app's contract. Pure.
 //!
-//! What the publisher sends in `data` and `message` goes out byte for byte: nothing of it is read.
+//! The publisher's `data` and `message` members are copied byte for byte and never parsed.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// What can be published, as metrics name it.
+/// The published message types, as metrics label them.
 pub(super) const KINDS: [&str; 3] = ["data_change", "broadcast", "direct_message"];
 
-/// Longest id, in bytes.
+/// The maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 128;
-/// Longest name of an entity or a change, in bytes.
+/// The maximum length of an entity's or a change's name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 pub(super) const AUTH_SUCCESS: &str = r#"{"type":"auth_success"}"#;
@@ -24,17 +24,18 @@ pub(super) const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized
 pub(super) const UNAVAILABLE: &str = r#"{"type":"error","message":"Try again later"}"#;
 pub(super) const TOO_MANY: &str = r#"{"type":"error","message":"Too many messages"}"#;
 
-/// An id of a workspace or a user: text inside, and as it came.
+/// The id of a workspace or a user, as text for comparison and as JSON for output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Id {
-    /// An integer's digits, or the string.
+    /// The digits of an integer, or the string itself.
     pub(super) text: Box<str>,
-    /// JSON: an integer stays one.
+    /// The JSON form, in which an integer stays an integer.
     pub(super) json: Box<str>,
 }
 
 impl Id {
-    /// An integer, or a string that is not empty, not long and on one line.
+    /// Reads an id: an integer, or a non-empty string within the length limit and without control
+    /// characters.
     pub(super) fn of(value: &Value) -> Option<Self> {
         let text = match value {
             Value::String(text) => text.clone(),
@@ -48,30 +49,30 @@ impl Id {
     }
 }
 
-/// Whether a text can be an id.
+/// Returns `true` if the text is a valid id.
 pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// What a client says.
+/// A parsed message from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// Who it says it is.
+    /// A workspace `auth` frame with the claimed ids.
     Auth(Auth),
-    /// `subscribe`, `unsubscribe`, or `auth` as the streams' clients renew a token.
+    /// A frame of the native protocol: `subscribe`, `unsubscribe`, or `auth` with a renewed token.
     Native,
     Ping,
-    /// An object with another type, or none.
+    /// A JSON object with an unknown type, or with none.
     Unknown,
-    /// No JSON object.
+    /// Text that is not a JSON object.
     Invalid,
 }
 
-/// An `auth` frame. None: it is not there, or no id.
+/// An `auth` frame. A field is `None` if the member is missing or is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Auth {
     pub(super) workspace: Option<Id>,
-    /// The outer one: whether it is there at all.
+    /// The user's id. The outer `None` means that the member is missing.
     pub(super) user: Option<Option<Id>>,
     pub(super) token: Option<String>,
 }
@@ -90,14 +91,14 @@ struct Frame<'a> {
     data: Option<Value>,
 }
 
-/// Reads a client's message.
+/// Decodes a message of a client.
 pub(super) fn decode(text: &str) -> Incoming {
-    // serde would take an array for a struct.
+    // serde would accept a JSON array as a struct.
     if !text.trim_start().starts_with('{') {
         return Incoming::Invalid;
     }
     let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
-        // A token that is no string, say: an object, but not one of ours.
+        // For example an object whose token is not a string: valid JSON, but not a valid frame.
         return if serde_json::from_str::<Value>(text).is_ok() {
             unreadable(text)
         } else {
@@ -124,7 +125,8 @@ pub(super) fn decode(text: &str) -> Incoming {
     }
 }
 
-/// An object in which a member has a wrong type or comes twice: an `auth` like that convinces nobody.
+/// Classifies an object in which a member has a wrong type or appears twice. An `auth` frame of
+/// that kind authenticates nobody.
 fn unreadable(text: &str) -> Incoming {
     match serde_json::from_str::<Value>(text)
         .ok()
@@ -136,7 +138,7 @@ fn unreadable(text: &str) -> Incoming {
     }
 }
 
-/// The body of `notify`.
+/// The request body of `notify`.
 #[derive(Deserialize)]
 pub(super) struct Notify<'a> {
     #[serde(rename = "type")]
@@ -146,21 +148,24 @@ pub(super) struct Notify<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// The body of `broadcast` and `message`.
+/// The request body of `broadcast` and `message`.
 #[derive(Deserialize)]
 pub(super) struct Say<'a> {
     #[serde(borrow)]
     message: &'a RawValue,
 }
 
-/// Why a body is refused.
+/// The reason for rejecting a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadBody {
     Json,
     Shape(&'static str),
 }
 
-/// The frame that a `notify` becomes.
+/// Builds the `data_change` frame of a `notify` request.
+///
+/// # Errors
+/// Returns an error if the body is not valid JSON or has another shape.
 pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
     let expected =
         BadBody::Shape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
@@ -176,7 +181,10 @@ pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
     ))
 }
 
-/// The frame that a message becomes: of type `broadcast` or `direct_message`.
+/// Builds a frame of type `broadcast` or `direct_message`.
+///
+/// # Errors
+/// Returns an error if the body is not valid JSON or has another shape.
 pub(super) fn message(kind: &'static str, body: &[u8]) -> Result<String, BadBody> {
     let body: Say<'_> = read(body, BadBody::Shape(r#"expected {"message":…}"#))?;
     Ok(format!(r#"{{"type":"{kind}","message":{}}}"#, body.message))
@@ -209,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_auth_of_the_document() {
+    fn golden_auth_frame() {
         let frame = auth(r#"{"type":"auth","workspace_id":123,"user_id":456}"#);
         assert_eq!(
             frame,
@@ -227,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_compared_as_text_and_kept_as_they_came() {
+    fn ids_compare_as_text_and_keep_their_json_form() {
         assert_eq!(id(&json!(123)).text, id(&json!("123")).text);
         assert_eq!(
             (&*id(&json!(123)).json, &*id(&json!("123")).json),
@@ -248,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_told_from_what_is_not_there() {
+    fn invalid_ids_differ_from_missing_ids() {
         assert_eq!(auth(r#"{"type":"auth"}"#), Auth::default());
         assert_eq!(auth(r#"{"type":"auth","user_id":{}}"#).user, Some(None));
         for odd in [
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn both_frame_sets_are_told_apart() {
+    fn native_and_workspace_frames_are_distinguished() {
         for native in [
             r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#,
             r#"{"type":"unsubscribe","channel":"estadisticas:1"}"#,
@@ -318,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_answers() {
+    fn golden_replies() {
         assert_eq!(AUTH_SUCCESS, json!({"type": "auth_success"}).to_string());
         assert_eq!(PONG, json!({"type": "pong"}).to_string());
         for (frame, text) in [
@@ -331,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_bodies_are_told_apart() {
+    fn invalid_bodies_have_different_errors() {
         for text in ["", "{", "message=1", "\u{1}", r#"{"message":}"#] {
             assert_eq!(
                 message("broadcast", text.as_bytes()),

@@ -1,17 +1,18 @@
-//! Nobody gets what is not theirs, and everybody all that is: random workspaces, users, identities and ends against a model.
+//! A model test: after random connects, authentications and disconnects, each client has received
+//! exactly its own messages.
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{World, member_token};
 
-/// Few, so that they meet. Workspaces and users have the same ids.
+/// Few ids, so that clients share them. Workspaces and users have the same ids.
 const IDS: [&str; 3] = ["1", "2", "507f1f77bcf86cd799439011"];
 
 #[derive(Debug, Clone)]
 enum Step {
     Connect,
-    /// Whether the token is of that user, and in that workspace.
+    /// An `auth` frame, with flags for a token of that user and of a member of that workspace.
     Auth {
         client: usize,
         workspace: usize,
@@ -24,7 +25,7 @@ enum Step {
     ToWorkspace(usize),
     ToUser(usize),
     Ping(usize),
-    /// The shard's turn comes late.
+    /// A delayed delivery of the shard's queue.
     Deliver,
 }
 
@@ -54,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Expected {
     is_open: bool,
-    /// Workspace and user.
+    /// The indexes of the current workspace and user.
     place: Option<(usize, usize)>,
     frames: Vec<String>,
 }
@@ -161,12 +162,13 @@ fn play(steps: &[Step]) {
     }
     world.deliver();
     for (number, expected) in (0..).zip(&model) {
-        let told = &world.clients[&number].told;
+        let received = &world.clients[&number].told;
         if expected.is_open {
-            assert_eq!(*told, expected.frames, "client {number}");
+            assert_eq!(*received, expected.frames, "client {number}");
         } else {
-            // It may have missed the last, but got nothing else, but for a last word.
-            let told: Vec<_> = told
+            // A closed client may have missed the last frames. Besides those expected it received
+            // nothing but the final error.
+            let received: Vec<_> = received
                 .iter()
                 .filter(|frame| !frame.contains("Unauthorized"))
                 .collect();
@@ -174,24 +176,24 @@ fn play(steps: &[Step]) {
                 expected
                     .frames
                     .iter()
-                    .take(told.len())
-                    .eq(told.iter().copied()),
-                "client {number}: {told:?}"
+                    .take(received.len())
+                    .eq(received.iter().copied()),
+                "client {number}: {received:?}"
             );
         }
     }
 }
 
-/// Presence is right at every moment.
+/// Checks that the presence lists equal the model after every step.
 fn look(world: &World, model: &[Expected]) {
     for (workspace, id) in IDS.iter().enumerate() {
-        let there = |user: usize| {
+        let is_present = |user: usize| {
             model
                 .iter()
                 .any(|expected| expected.place == Some((workspace, user)))
         };
         let mut users: Vec<_> = (0..IDS.len())
-            .filter(|user| there(*user))
+            .filter(|user| is_present(*user))
             .map(|user| IDS[user])
             .collect();
         users.sort_unstable();
@@ -212,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn everybody_gets_what_is_theirs_and_nothing_else(steps in prop::collection::vec(step(), 1..60)) {
+    fn clients_receive_exactly_their_own_messages(steps in prop::collection::vec(step(), 1..60)) {
         play(&steps);
     }
 }

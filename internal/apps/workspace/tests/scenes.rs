@@ -1,17 +1,17 @@
-//! Every row of the contract, golden.
+//! Golden tests of every row of the contract.
 
 use serde_json::json;
 
 use super::{Config, World, member_token, now, token};
 use crate::auth::TokenError;
 use crate::http::{Asked, Pier as _};
-use crate::shard::Interpreter as _;
+use crate::shard::Interpreter;
 
 const SUCCESS: &str = r#"{"type":"auth_success"}"#;
 const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
 
 #[test]
-fn everybody_of_a_workspace_is_told_of_a_change() {
+fn change_reaches_all_members_of_a_workspace() {
     let mut world = World::new();
     let [a, b, other] = [0; 3].map(|_| world.connect("").unwrap());
     world.auth(
@@ -64,7 +64,7 @@ fn everybody_of_a_workspace_is_told_of_a_change() {
 }
 
 #[test]
-fn a_direct_message_reaches_all_sockets_of_a_user() {
+fn direct_message_reaches_all_sockets_of_a_user() {
     let mut world = World::new();
     let [a, b, other] = [0; 3].map(|_| world.connect("").unwrap());
     world.auth(
@@ -79,7 +79,7 @@ fn a_direct_message_reaches_all_sockets_of_a_user() {
         &json!("7"),
         Some(member_token("7", &["1", "2"])),
     );
-    // A workspace of the same id as the user, and another user.
+    // A workspace with the same id as the user, and another user in it.
     world.auth(other, &json!(7), &json!(8), Some(member_token("8", &["7"])));
     let body = r#"{"message":{"type":"appointment_confirmed","appointment":{"_id":"5"}}}"#;
     assert_eq!(
@@ -94,7 +94,7 @@ fn a_direct_message_reaches_all_sockets_of_a_user() {
 }
 
 #[test]
-fn a_wrong_identity_is_told_so_and_closed() {
+fn wrong_identity_is_refused_and_closed() {
     let good = member_token("456", &["123"]);
     let expired = {
         let claims =
@@ -133,7 +133,7 @@ fn a_wrong_identity_is_told_so_and_closed() {
 }
 
 #[test]
-fn a_token_may_come_with_the_request() {
+fn upgrade_request_may_contain_the_token() {
     let mut world = World::new();
     let token = member_token("456", &["123"]);
     assert!(
@@ -149,29 +149,29 @@ fn a_token_may_come_with_the_request() {
     assert_eq!(
         world.clients[&client].native.len(),
         1,
-        "the token is good for the streams as well"
+        "the token is valid for the streams as well"
     );
-    let refused = world.connect(&format!("?token={token}x")).unwrap_err();
+    let response = world.connect(&format!("?token={token}x")).unwrap_err();
     assert_eq!(
-        (refused.status, refused.body.as_ref()),
+        (response.status, response.body.as_ref()),
         (401, &br#"{"error":"Unauthorized"}"#[..])
     );
-    let asked = Asked::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
+    let request = Asked::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
     assert!(
-        futures_util::FutureExt::now_or_never(crate::http::Pier::board(&world.entrance, asked))
+        futures_util::FutureExt::now_or_never(crate::http::Pier::board(&world.entrance, request))
             .unwrap()
             .is_ok()
     );
 }
 
 #[test]
-fn streams_are_for_whoever_has_shown_a_token() {
+fn streams_need_a_token() {
     let mut world = World::new();
     let subscribe = r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#;
-    let nobody = world.connect("").unwrap();
-    world.say(nobody, subscribe);
+    let anonymous = world.connect("").unwrap();
+    world.say(anonymous, subscribe);
     assert_eq!(
-        (world.told(nobody), world.closed(nobody)),
+        (world.told(anonymous), world.closed(anonymous)),
         (vec![UNAUTHORIZED.into()], Some(4401))
     );
     let client = world.connect("").unwrap();
@@ -183,36 +183,35 @@ fn streams_are_for_whoever_has_shown_a_token() {
     );
     world.say(client, subscribe);
     world.say(client, r#"{"type":"auth","data":{"token":"a.b.c"}}"#);
-    let seen = &world.clients[&client];
+    let connected = &world.clients[&client];
     assert_eq!(
-        (seen.entered.as_slice(), seen.native.len()),
+        (connected.entered.as_slice(), connected.native.len()),
         (&["456".to_owned()][..], 2)
     );
 }
 
 #[test]
-fn a_streams_client_may_say_who_it_is_here_too() {
+fn native_client_may_send_a_workspace_auth() {
     let world = World::new();
-    assert!(
-        world
-            .entrance
-            .knows(r#"{"type":"auth","workspace_id":1,"user_id":2}"#)
-    );
+    assert!(Interpreter::knows(
+        &world.entrance,
+        r#"{"type":"auth","workspace_id":1,"user_id":2}"#
+    ));
     for other in [
         r#"{"type":"auth","data":{"token":"x"}}"#,
         r#"{"type":"hello"}"#,
         "{",
         r#"{"type":"subscribe"}"#,
     ] {
-        assert!(!world.entrance.knows(other), "{other}");
+        assert!(!Interpreter::knows(&world.entrance, other), "{other}");
     }
 }
 
 #[test]
-fn small_talk_is_answered_and_the_connection_stays() {
+fn pings_and_invalid_frames_keep_the_connection_open() {
     let mut world = World::new();
     let client = world.connect("").unwrap();
-    for (said, answer) in [
+    for (sent, reply) in [
         (r#"{"type":"ping"}"#, r#"{"type":"pong"}"#),
         ("{", r#"{"type":"error","message":"Invalid JSON format"}"#),
         ("[]", r#"{"type":"error","message":"Invalid JSON format"}"#),
@@ -222,17 +221,17 @@ fn small_talk_is_answered_and_the_connection_stays() {
         ),
         ("{}", r#"{"type":"error","message":"Unknown message type"}"#),
     ] {
-        world.say(client, said);
+        world.say(client, sent);
         assert_eq!(
             (world.told(client), world.closed(client)),
-            (vec![answer.into()], None),
-            "{said}"
+            (vec![reply.into()], None),
+            "{sent}"
         );
     }
 }
 
 #[test]
-fn whoever_says_nothing_is_closed_in_ten_seconds() {
+fn connection_without_auth_is_closed_after_ten_seconds() {
     let mut world = World::new();
     let client = world.connect("").unwrap();
     let deadline = world.clients[&client]
@@ -243,9 +242,13 @@ fn whoever_says_nothing_is_closed_in_ten_seconds() {
         .unwrap();
     assert!((8..=10).contains(&(deadline - now().unix_s)));
     let at = |unix_s| crate::shard::Now { unix_s };
-    world.call(client, |guest, acts| guest.on_time(at(deadline - 1), acts));
+    world.call(client, |handler, actions| {
+        handler.on_time(at(deadline - 1), actions)
+    });
     assert_eq!(world.closed(client), None);
-    world.call(client, |guest, acts| guest.on_time(at(deadline), acts));
+    world.call(client, |handler, actions| {
+        handler.on_time(at(deadline), actions)
+    });
     assert_eq!(
         (world.told(client), world.closed(client)),
         (vec![UNAUTHORIZED.into()], Some(4401))
@@ -253,7 +256,7 @@ fn whoever_says_nothing_is_closed_in_ten_seconds() {
 }
 
 #[test]
-fn a_tokens_end_is_the_end() {
+fn expired_token_closes_the_connection() {
     let mut world = World::new();
     let client = world.connect("").unwrap();
     world.auth(
@@ -269,14 +272,14 @@ fn a_tokens_end_is_the_end() {
         .next_time()
         .unwrap();
     assert!(ends_at > now().unix_s + 3_000);
-    world.call(client, |guest, acts| {
-        guest.on_time(crate::shard::Now { unix_s: ends_at }, acts)
+    world.call(client, |handler, actions| {
+        handler.on_time(crate::shard::Now { unix_s: ends_at }, actions)
     });
     assert_eq!(world.closed(client), Some(4401));
 }
 
 #[test]
-fn a_new_identity_takes_nothing_along() {
+fn new_identity_ends_the_previous_membership() {
     let mut world = World::new();
     let client = world.connect("").unwrap();
     world.auth(
@@ -286,7 +289,8 @@ fn a_new_identity_takes_nothing_along() {
         Some(member_token("7", &["1"])),
     );
     world.post("/api/workspaces/1/broadcast", r#"{"message":1}"#);
-    // Not delivered yet when the identity changes: it was theirs, and comes before the answer.
+    // Not delivered yet when the identity changes: the message was the previous user's, so it must
+    // arrive before the reply.
     world.auth(
         client,
         &json!(2),
@@ -323,7 +327,7 @@ fn a_new_identity_takes_nothing_along() {
 }
 
 #[test]
-fn trust_is_a_switch() {
+fn client_ids_are_trusted_only_if_configured() {
     let mut world = World::with(Config {
         trusts_client_ids: true,
         ..Config::default()
@@ -343,22 +347,22 @@ fn trust_is_a_switch() {
         Some(4401),
         "trusted ids open no stream"
     );
-    let liar = world.connect("").unwrap();
+    let impostor = world.connect("").unwrap();
     world.auth(
-        liar,
+        impostor,
         &json!(123),
         &json!(456),
         Some(member_token("457", &["123"])),
     );
     assert_eq!(
-        world.closed(liar),
+        world.closed(impostor),
         Some(4401),
-        "a token is never passed over"
+        "a token is never ignored"
     );
 }
 
 #[test]
-fn presence_counts_users_and_not_sockets() {
+fn presence_lists_users_not_sockets() {
     let mut world = World::new();
     let clients = [0; 3].map(|_| world.connect("").unwrap());
     for client in clients {
@@ -381,7 +385,7 @@ fn presence_counts_users_and_not_sockets() {
 }
 
 #[test]
-fn refusals_of_calls() {
+fn invalid_requests_are_refused() {
     let world = World::new();
     let unauthorized = (401, r#"{"error":"Unauthorized"}"#.to_owned());
     for path in [
@@ -442,7 +446,7 @@ fn refusals_of_calls() {
 }
 
 #[test]
-fn ids_in_paths_are_decoded() {
+fn ids_in_paths_are_percent_decoded() {
     let mut world = World::new();
     let client = world.connect("").unwrap();
     world.auth(
@@ -462,11 +466,11 @@ fn ids_in_paths_are_decoded() {
 }
 
 #[test]
-fn what_is_said_while_a_token_is_verified_waits_for_it() {
+fn messages_wait_while_a_token_is_verified() {
     use std::sync::{Arc, Mutex};
     let mut world = World::new();
     let client = world.connect("").unwrap();
-    // A signature that only an issuer's key could have made: somebody else must look.
+    // Only an issuer's key can verify this algorithm, so the handler starts an asynchronous check.
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
     let token = format!(
         "{}.e30.AA",
@@ -475,35 +479,35 @@ fn what_is_said_while_a_token_is_verified_waits_for_it() {
             json!(header).to_string()
         )
     );
-    let asked = Arc::new(Mutex::new(0));
-    let guest = world
+    let spawned = Arc::new(Mutex::new(0));
+    let handler = world
         .clients
         .get_mut(&client)
         .unwrap()
         .guest
         .as_mut()
         .unwrap();
-    let mut ask = |_| {
-        *asked.lock().unwrap() += 1;
+    let mut spawn = |_| {
+        *spawned.lock().unwrap() += 1;
         true
     };
-    let mut acts = crate::shard::Acts::new(&mut ask);
+    let mut actions = crate::shard::Acts::new(&mut spawn);
     let frame =
         json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}).to_string();
-    guest.hear(crate::shard::Heard::Text(&frame), now(), &mut acts);
-    guest.hear(
+    handler.hear(crate::shard::Heard::Text(&frame), now(), &mut actions);
+    handler.hear(
         crate::shard::Heard::Text(r#"{"type":"ping"}"#),
         now(),
-        &mut acts,
+        &mut actions,
     );
-    guest.hear(
+    handler.hear(
         crate::shard::Heard::Text(r#"{"type":"subscribe","channel":"estadisticas:1"}"#),
         now(),
-        &mut acts,
+        &mut actions,
     );
-    assert!(acts.into_acts().is_empty());
-    assert_eq!(*asked.lock().unwrap(), 1);
-    let opened = world
+    assert!(actions.into_acts().is_empty());
+    assert_eq!(*spawned.lock().unwrap(), 1);
+    let verified = world
         .shared
         .verifier
         .open_at_once(
@@ -511,14 +515,14 @@ fn what_is_said_while_a_token_is_verified_waits_for_it() {
             &super::super::claims::USER_CLAIMS,
         )
         .unwrap();
-    world.call(client, |guest, acts| {
-        guest.answered(Box::new(opened), now(), acts)
+    world.call(client, |handler, actions| {
+        handler.answered(Box::new(verified), now(), actions)
     });
     assert_eq!(world.told(client), [SUCCESS, r#"{"type":"pong"}"#]);
     assert_eq!(world.clients[&client].native.len(), 1);
     let late = Err::<crate::auth::Opened, _>(TokenError::KeysUnavailable);
-    world.call(client, |guest, acts| {
-        guest.answered(Box::new(late), now(), acts)
+    world.call(client, |handler, actions| {
+        handler.answered(Box::new(late), now(), actions)
     });
-    assert_eq!(world.closed(client), None, "an answer to nothing is none");
+    assert_eq!(world.closed(client), None, "a late result is ignored");
 }
