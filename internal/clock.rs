@@ -1,4 +1,5 @@
-//! The wall clock as an argument, so that midnight and token expiry can be tested at any hour; and the clock that durations are measured by.
+//! The two clocks of the server. The wall clock is passed as an argument, so that midnight and
+//! token expiry can be tested at any hour. The monotonic clock measures durations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,26 +7,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// Tells the wall-clock time. Durations are measured with [`std::time::Instant`] instead: this clock may jump.
+/// The wall clock. It may jump, so durations are measured with [`monotonic_now`] instead.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
-    /// Seconds added to the system's clock. Written by tests alone; relaxed, since nothing else hangs on it.
+    /// Seconds added to the system's clock. Only tests write it. Relaxed ordering suffices because
+    /// no other data depends on it.
     offset_s: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// The system's own clock.
+    /// Returns the system's own clock, without an offset.
     pub fn system() -> Self {
         Self::default()
     }
 
-    /// Now, in whole seconds since the Unix epoch.
+    /// Returns the current time in whole seconds since the Unix epoch.
     pub fn unix_s(&self) -> i64 {
         let since = since_epoch();
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX) + self.offset_s.load(Ordering::Relaxed)
     }
 
-    /// Now, for calendars; to the microsecond.
+    /// Returns the current time to the microsecond, for calendar calculations.
     pub fn now(&self) -> Timestamp {
         let since = since_epoch();
         let offset_us = self
@@ -38,7 +40,7 @@ impl Clock {
         Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)
     }
 
-    /// Moves this clock, and every clone of it, so that it shows `to` now. For tests.
+    /// Moves this clock and all its clones so that they show `to` now. For tests.
     pub fn set(&self, to: Timestamp) {
         let system = Self::default().unix_s();
         self.offset_s
@@ -46,7 +48,8 @@ impl Clock {
     }
 }
 
-/// Now, for durations. What the simulator drives asks here: there it is the simulator who says what time it is.
+/// Returns the current time for measuring durations. Code that the simulator drives must call this
+/// function, because the simulator replaces its result.
 pub fn instant() -> Instant {
     #[cfg(test)]
     if let Some((now, _)) = simulated::now() {
@@ -65,7 +68,7 @@ fn since_epoch() -> Duration {
         .unwrap_or_default()
 }
 
-/// Time as a test says it is, for its own thread.
+/// The clock of the simulator, set separately for each test thread.
 #[cfg(test)]
 pub(crate) mod simulated {
     use std::cell::Cell;
@@ -75,7 +78,8 @@ pub(crate) mod simulated {
         static NOW: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
     }
 
-    /// What both clocks show on this thread from now on: the one for durations, and the wall's, since the Unix epoch.
+    /// Sets the monotonic clock, and the wall clock as the time since the Unix epoch, for this
+    /// thread.
     pub(crate) fn set(now: Instant, wall: Duration) {
         NOW.set(Some((now, wall)));
     }

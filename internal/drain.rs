@@ -1,6 +1,6 @@
-//! The stop signal, and the count of what still runs.
+//! The stop signal and the count of running work.
 //!
-//! Every task of the server is spawned here; nothing outlives [`Drain::finish`] unnoticed.
+//! Every task of the server is spawned here, so that no task outlives [`Drain::drain`] unnoticed.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,26 +9,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Handed to everything that runs. Clones share one signal and one count.
+/// A handle given to everything that runs. Clones share one stop signal and one count.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// Something that runs and is no task of ours; counted until it is dropped.
+/// A guard that counts as running work until it is dropped, for work that [`Drain`] did not spawn.
 #[derive(Debug)]
 pub struct Counted {
     _token: TaskTrackerToken,
 }
 
 impl Drain {
-    /// A server that has not been asked to stop.
+    /// Creates a handle whose stop signal has not been sent.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs `task` on the current runtime and counts it until it ends. The task watches [`Drain::stopping`] itself.
+    /// Spawns `task` on the current runtime and counts it until it ends. The task itself must watch
+    /// [`Drain::stopping`].
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -36,7 +37,7 @@ impl Drain {
         self.tasks.spawn(task);
     }
 
-    /// Runs `task` until it ends or the server stops, whichever comes first.
+    /// Spawns `task` and cancels it when the server stops.
     pub fn spawn_until_stop<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -50,29 +51,30 @@ impl Drain {
         });
     }
 
-    /// Counts what somebody else runs, a socket that a foreign task owns, say.
+    /// Counts work that another component runs, for example a socket owned by a foreign task.
     pub fn count(&self) -> Counted {
         Counted {
             _token: self.tasks.token(),
         }
     }
 
-    /// Asks everything to stop; returns at once.
+    /// Sends the stop signal and returns at once.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Resolves when the server was asked to stop.
+    /// Resolves when the stop signal has been sent.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether the server was asked to stop.
+    /// Returns `true` once the stop signal has been sent.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Stops, waits at most `grace`, and returns how many tasks were still running then.
+    /// Sends the stop signal, waits at most `grace`, and returns the number of tasks that are still
+    /// running then.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.stop();
         self.tasks.close();

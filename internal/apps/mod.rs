@@ -1,7 +1,9 @@
-//! The other systems that are served beside the streams, one folder each.
+//! The applications that this server runs in addition to the streams, one folder each.
 //!
-//! An app knows the hub's exchange, a dialect ([`crate::shard::Guest`]) and its addresses ([`crate::http::Site`], [`crate::http::Pier`]);
-//! nothing knows an app but the wiring. Each is off unless it is named in `LATIDO_APPS` or has a table `[apps.NAME]`.
+//! An app knows the event bus, its protocol handlers ([`crate::shard::ProtocolHandler`]) and its
+//! routes ([`crate::http::HttpApp`], [`crate::http::WebSocketApp`]). Only the wiring knows the
+//! apps. An app is off unless `LATIDO_APPS` names it or the configuration has a table
+//! `[apps.NAME]`.
 
 pub mod gateway;
 pub mod messaging;
@@ -22,70 +24,70 @@ use crate::socketio::Dialect;
 use crate::stream::Catalog;
 use crate::telemetry::Metrics;
 
-/// Every app there is.
+/// The names of all apps, as `LATIDO_APPS` accepts them.
 pub const NAMES: [&str; 4] = ["workspace", "gateway", "messaging", "modules"];
 
-/// What an app may work with. Its exchange is its own to make.
+/// The server's services that an app may use. Each app creates its own event bus.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// The wall clock.
+    /// The wall clock, which tests can set.
     pub clock: Clock,
-    /// Counts.
+    /// The server's metrics registry, with labels per app.
     pub metrics: Arc<Metrics>,
-    /// For whatever runs as long as the server; connections are drained before.
+    /// The drain for tasks that run as long as the server. Connections are drained before them.
     pub drain: Drain,
-    /// The server's database, which need not answer yet.
+    /// The server's database, which may still be unreachable when the app starts.
     pub database: Database,
-    /// Who a token says is there.
+    /// The verifier that turns an access token into a principal.
     pub verifier: Arc<Verifier>,
-    /// What they may read of the streams.
+    /// The policy that decides which stream keys a principal may read.
     pub policy: Arc<Policy>,
-    /// The streams.
+    /// The definitions of all configured streams.
     pub catalog: Arc<Catalog>,
-    /// Their numbers.
+    /// The hub with the latest value of every stream key.
     pub hub: Arc<Hub>,
-    /// Where hints about them go.
+    /// The engine that receives change hints for the streams.
     pub engine: Engine,
-    /// Those of every WebSocket; an app may give its guests others.
+    /// The limits of every WebSocket connection; an app may set its own for its connections.
     pub limits: Limits,
-    /// Where the messaging app is told what was heard from the database.
+    /// The trigger that forwards database notifications to the messaging app.
     pub messaging_hints: messaging::Hints,
-    /// Whether the app has a listener without the server's other apps.
+    /// Set if the app has a dedicated listener, which serves no other app.
     pub is_alone: bool,
 }
 
-/// What an app serves.
+/// The HTTP, WebSocket and Socket.IO endpoints of an app.
 #[derive(Default)]
 pub struct Served {
-    /// Its addresses.
+    /// The HTTP routes of the app.
     pub sites: Vec<Arc<dyn Site>>,
-    /// Its WebSockets.
+    /// The WebSocket endpoints of the app.
     pub piers: Vec<Arc<dyn Pier>>,
-    /// Its Socket.IO.
+    /// The Socket.IO namespaces of the app.
     pub dialects: Vec<Arc<dyn Dialect>>,
 }
 
 impl std::fmt::Debug for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").finish_non_exhaustive()
+        f.debug_struct("AppServices").finish_non_exhaustive()
     }
 }
 
-/// An app that is switched on, with its settings.
+/// An app that is enabled, with its settings.
 #[derive(Debug, Clone)]
 pub enum Setting {
-    /// Rooms for a Django API.
+    /// Rooms over Socket.IO for clients of a Django API.
     Gateway(Box<gateway::Config>),
-    /// Messaging over Phoenix Channels.
+    /// Messaging over Phoenix Channels, backed by the database.
     Messaging(Box<messaging::Config>),
-    /// See [`workspace`].
+    /// The workspace app; see [`workspace`].
     Workspace(workspace::Config),
-    /// Modules, their owners' pages and their administrators'.
+    /// Devices («modules» on the wire), the pages of their owners and those of administrators.
     Modules(Box<modules::Config>),
 }
 
 impl Setting {
-    /// One of [`NAMES`].
+    /// Returns the app's name, one of [`NAMES`].
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gateway(_) => "gateway",
