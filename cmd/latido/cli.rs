@@ -1,15 +1,15 @@
-//! The arguments.
+//! The command-line arguments, and the help texts generated from them.
 
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use latido::config::{Flags, duration};
 
-/// Below the help of every variable.
+/// The text below the help of every command that takes settings.
 const PRECEDENCE: &str = "Every flag is a variable as well. A flag wins over the environment, the environment over a .env file in the \
                           working folder, and that over latido.toml (LATIDO_CONFIG). Secrets are better not given as flags, \
-                          which show in the list of processes. All mistakes are told at once.\n\n\
-                          Exit codes: 0 well; 1 something failed, or doctor found what would; 2 mistakes in the configuration.";
+                          which show in the list of processes. All mistakes are reported together.\n\n\
+                          Exit codes: 0 success; 1 something failed, or doctor found a failure; 2 mistakes in the configuration.";
 
 /// Live statistics from Postgres: every browser that watches a row sees it change within milliseconds of the commit.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Show it at work: a private Postgres with demo data, a writer, a live page on 127.0.0.1
+    /// Run a demonstration: a private Postgres with demo data, a writer, a live page on 127.0.0.1
     #[command(after_help = PRECEDENCE)]
     Demo {
         #[command(flatten)]
@@ -66,9 +66,9 @@ pub(crate) enum Command {
     Token(TokenWish),
     /// Follow a channel in the terminal; reconnects by itself
     Watch(WatchWish),
-    /// Ask the server whether it lives (for Docker's HEALTHCHECK)
+    /// Check that the server is alive (for Docker's HEALTHCHECK)
     Healthcheck {
-        /// Address to ask [default: /health on HOST and PORT]
+        /// Address to request [default: /health on HOST and PORT]
         #[arg(long)]
         url: Option<String>,
     },
@@ -82,7 +82,7 @@ impl Default for Command {
     }
 }
 
-/// What the token is to say.
+/// The arguments of `latido token`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenWish {
     /// The user's id (claim id)
@@ -94,12 +94,12 @@ pub(crate) struct TokenWish {
     /// The user's role (claim rol); one of ADMIN_ROLES may watch everything
     #[arg(long)]
     pub(crate) rol: Option<String>,
-    /// How long the token lives: 90s, 15m, 1h, 7d
+    /// Lifetime of the token: 90s, 15m, 1h, 7d
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub(crate) expires_in: Duration,
 }
 
-/// What to watch.
+/// The arguments of `latido watch`.
 #[derive(Args)]
 pub(crate) struct WatchWish {
     /// The channel, such as estadisticas:negocio_123
@@ -110,15 +110,15 @@ pub(crate) struct WatchWish {
     /// The token; better not given as a flag, which shows in the list of processes [env: LATIDO_TOKEN]
     #[arg(long)]
     pub(crate) token: Option<String>,
-    /// Print every frame as it comes instead of columns
+    /// Print every frame as it arrives instead of columns
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// The token is a secret.
+/// Written by hand to leave out the token, which is a secret.
 impl std::fmt::Debug for WatchWish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchWish")
+        f.debug_struct("WatchArgs")
             .field("channel", &self.channel)
             .field("url", &self.url)
             .finish_non_exhaustive()
@@ -136,12 +136,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_well_formed() {
+    fn commands_are_well_formed() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn without_a_command_it_serves() {
+    fn serve_is_the_default_command() {
         let cli = Cli::try_parse_from(["latido", "--port", "9000"]).unwrap();
         assert!(matches!(
             cli.command.unwrap_or_default(),
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_an_hour_unless_told() {
-        let wish = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command)
+    fn token_lifetime_defaults_to_one_hour() {
+        let parse = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command)
         {
-            Ok(Some(Command::Token(wish))) => Some((wish.negocio.len(), wish.expires_in.as_secs())),
+            Ok(Some(Command::Token(args))) => Some((args.negocio.len(), args.expires_in.as_secs())),
             _ => None,
         };
         assert_eq!(
-            wish(&[
+            parse(&[
                 "latido",
                 "token",
                 "--user",
@@ -171,14 +171,14 @@ mod tests {
             Some((2, 3_600))
         );
         assert_eq!(
-            wish(&["latido", "token", "--user", "a", "--expires-in", "7d"]),
+            parse(&["latido", "token", "--user", "a", "--expires-in", "7d"]),
             Some((0, 604_800))
         );
         assert_eq!(
-            wish(&["latido", "token", "--user", "a", "--expires-in", "7"]),
+            parse(&["latido", "token", "--user", "a", "--expires-in", "7"]),
             None
         );
-        assert_eq!(wish(&["latido", "token"]), None);
+        assert_eq!(parse(&["latido", "token"]), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where the command hands over to the library, and says what came of it.
+//! The subcommands that call the library and print the result.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use latido::postgres::embedded::{self, Storage, default_state_dir};
 use latido::postgres::{Change, Level};
 use latido::telemetry;
 
-/// `latido serve`.
+/// Runs `latido serve` until the server stops.
 pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
     start_logs(&settings);
     block_on(app::serve(settings))
 }
 
-/// `latido demo`.
+/// Runs `latido demo` with a private PostgreSQL.
 pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     start_logs(&settings);
     let mut private = embedded::Settings::new(Storage::Persistent {
@@ -26,13 +26,13 @@ pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     private.bin_dir = std::env::var_os("PG_BIN")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from);
-    block_on(app::demo(settings, private, |welcome| {
-        // A demo whose terminal is gone still runs.
-        let _ = greet(welcome);
+    block_on(app::demo(settings, private, |info| {
+        // The demo keeps running even if its terminal is closed.
+        let _ = greet(info);
     }))
 }
 
-/// `latido install`.
+/// Runs `latido install`, or prints its SQL.
 pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return print(&block_on(app::install_sql(settings))?);
@@ -43,7 +43,7 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     ))
 }
 
-/// `latido uninstall`.
+/// Runs `latido uninstall`, or prints its SQL.
 pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return print(&block_on(app::uninstall_sql(settings))?);
@@ -54,7 +54,7 @@ pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()>
     ))
 }
 
-/// `latido doctor`.
+/// Runs `latido doctor` and prints its findings.
 pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
     let findings = block_on(app::doctor(settings))?;
     let mut text = String::new();
@@ -88,7 +88,7 @@ pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From here on everything that happens is logged; first what should be known of the settings.
+/// Starts logging and logs the warnings about the settings first.
 fn start_logs(settings: &Settings) {
     telemetry::init_logs(settings.log_filter.as_deref());
     for warning in &settings.warnings {
@@ -116,7 +116,7 @@ fn told(changes: &[Change], nothing: &str) -> String {
     changes.iter().map(line).collect()
 }
 
-fn greet(welcome: &Welcome) -> anyhow::Result<()> {
+fn greet(info: &Welcome) -> anyhow::Result<()> {
     let Welcome {
         page,
         socket,
@@ -124,7 +124,7 @@ fn greet(welcome: &Welcome) -> anyhow::Result<()> {
         channel,
         database,
         found,
-    } = welcome;
+    } = info;
     let token = token.expose();
     let program = program();
     let mut text = format!(
@@ -138,16 +138,17 @@ fn greet(welcome: &Welcome) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// As it was called, so that the line can be pasted in the same folder: it need not be in the PATH.
+/// Returns the program's name as it was invoked, quoted for a shell. The printed command line then
+/// works in the same folder even if the program is not in the PATH.
 fn program() -> String {
     let name = std::env::args()
         .next()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "latido".to_owned());
-    let plain = name
+    let needs_no_quotes = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
-    if plain {
+    if needs_no_quotes {
         name
     } else {
         format!("'{}'", name.replace('\'', r"'\''"))

@@ -1,4 +1,5 @@
-//! `latido healthcheck`: one request with little more than the standard library, since it runs every few seconds.
+//! The subcommand `latido healthcheck`: one request with little more than the standard library,
+//! since it runs every few seconds.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -11,10 +12,11 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::pinned::pinned;
 
-/// For connecting, and for each read and write.
+/// The time limit for connecting and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks `url`, else `/health` at the address that the server listens on; with TLS where the server has these certificates.
+/// Requests `url`, or `/health` at the address that the server listens on. With `certificates` it
+/// uses TLS and trusts only the server's own certificate.
 pub(crate) fn run(
     url: Option<&str>,
     host: IpAddr,
@@ -36,7 +38,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// An address that stands for all can't be connected to everywhere.
+/// Replaces an unspecified address by loopback, because not every system can connect to the former.
 fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -54,8 +56,8 @@ fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
         bail!("--url: expected a host")
     };
     let port = url.port_or_known_default().unwrap_or(80);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let address = (bare, port)
+    let address_text = host.trim_start_matches('[').trim_end_matches(']');
+    let address = (address_text, port)
         .to_socket_addrs()?
         .next()
         .with_context(|| format!("--url: {host} has no address"))?;
@@ -66,7 +68,7 @@ fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
     Ok((address, format!("{host}:{port}"), target))
 }
 
-/// The status of the answer.
+/// Returns the HTTP status of the response.
 fn ask(
     address: SocketAddr,
     authority: &str,
@@ -90,14 +92,14 @@ fn converse(mut stream: impl Read + Write, authority: &str, target: &str) -> any
         "GET {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: latido\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
-    // "HTTP/1.1 200": the rest is nobody's business here.
+    // The status line begins with "HTTP/1.1 200"; the rest is not needed.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     let status = std::str::from_utf8(&head)?
         .strip_prefix("HTTP/1.")
         .and_then(|rest| rest.get(2..))
         .and_then(|s| s.parse().ok());
-    status.context("that is no HTTP server")
+    status.context("the response is not from an HTTP server")
 }
 
 #[cfg(test)]
@@ -106,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that gives one answer, and where it is.
+    /// Starts a server that sends one response, and returns its address.
     fn server(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -134,7 +136,7 @@ mod tests {
         assert!(
             ask("SSH-2.0-OpenSSH_9\r\n")
                 .unwrap_err()
-                .contains("no HTTP server")
+                .contains("not from an HTTP server")
         );
         assert!(ask("").is_err());
         let url = format!(
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_t_be_asked_is_named() {
+    fn invalid_urls_are_reported() {
         for url in ["", "https://a.example/", "a.example", "http://"] {
             assert!(
                 format!(

@@ -1,7 +1,7 @@
-//! The `latido` command: reads arguments and settings, then hands over to the library.
+//! The `latido` command: reads arguments and settings, then calls the library.
 //!
-//! Whatever can be wrong before anything runs is found before anything runs. Exit codes: 0 well, 1 something failed (or `doctor` found
-//! what would), 2 mistakes in the arguments or the configuration.
+//! All arguments and settings are checked before anything runs. Exit codes: 0 for success, 1 if
+//! something failed (or `doctor` found a failure), 2 for invalid arguments or settings.
 
 mod cli;
 mod commands;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this fails.
+            // An error here cannot be reported anywhere else.
             let _ = writeln!(std::io::stderr(), "latido: {error:#}");
             ExitCode::from(if error.is::<Mistakes>() { 2 } else { 1 })
         }
@@ -48,8 +48,8 @@ fn run(
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
         }
         Command::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
-        Command::Token(wish) => token::print(&settings(Flags::default(), Purpose::Token)?, wish),
-        Command::Watch(wish) => watch::run(wish),
+        Command::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
+        Command::Watch(args) => watch::run(args),
         Command::Healthcheck { url } => {
             let settings = settings(Flags::default(), Purpose::Healthcheck)?;
             let certificates = settings
@@ -69,7 +69,7 @@ fn run(
 
 fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, Mistakes> {
     if matches!(purpose, Purpose::Serve | Purpose::Demo) {
-        // First, since the default number of connections is what the limit allows.
+        // Raised first, because the default number of connections depends on this limit.
         raise_open_file_limit();
     }
     Settings::read(&Sources::of_process(flags), purpose)

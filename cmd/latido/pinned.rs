@@ -1,4 +1,5 @@
-//! TLS to a server that is known by its certificate: ours, asked by its own address, which no certificate names.
+//! TLS to a server that is identified by its certificate: this server's own, reached by an IP
+//! address that no certificate contains.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Trusts whoever holds the key of one certificate, and nobody else.
+/// A verifier that trusts only the holder of one certificate's key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
 
-/// A client of the server whose certificate is the first in a PEM file.
+/// Returns a TLS configuration that trusts only the first certificate in a PEM file.
 ///
 /// # Errors
-/// There is none.
+/// Returns an error if the file contains no certificate.
 pub(crate) fn pinned(certificates: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     let certificate = CertificateDer::from_pem_file(certificates)
         .ok()

@@ -1,4 +1,4 @@
-//! `latido token`.
+//! The subcommand `latido token`, which signs test tokens.
 
 use std::io::Write;
 
@@ -9,33 +9,33 @@ use latido::config::Settings;
 
 use crate::cli::TokenWish;
 
-/// Prints a token, and nothing else, so that it can be piped.
-pub(crate) fn print(settings: &Settings, wish: TokenWish) -> anyhow::Result<()> {
+/// Prints only the token, so that it can be piped.
+pub(crate) fn print(settings: &Settings, args: TokenWish) -> anyhow::Result<()> {
     let config = &settings.auth.verifier;
     let secret = config.secrets.first().context("JWT_SECRET is missing")?;
-    writeln!(std::io::stdout(), "{}", token(secret, config, wish)?)?;
+    writeln!(std::io::stdout(), "{}", token(secret, config, args)?)?;
     Ok(())
 }
 
-/// A token that a server with the same settings accepts; what it would refuse is refused here already.
-fn token(secret: &Secret, config: &VerifierConfig, wish: TokenWish) -> anyhow::Result<String> {
-    let passport = Passport {
-        user: wish.user,
-        negocios: wish.negocio,
-        role: wish.rol,
+/// Signs a token that a server with the same settings accepts, and checks it in the same way.
+fn token(secret: &Secret, config: &VerifierConfig, args: TokenWish) -> anyhow::Result<String> {
+    let spec = Passport {
+        user: args.user,
+        negocios: args.negocio,
+        role: args.rol,
         issuer: config.issuer.clone(),
         audience: config.audience.clone(),
     };
     let clock = Clock::system();
-    let token = issue(secret, &passport, &clock, wish.expires_in)?;
-    // Without the issuer's key set, which has no part in this and would want a root certificate.
-    let own = VerifierConfig {
+    let token = issue(secret, &spec, &clock, args.expires_in)?;
+    // Without the issuer's key set: it is not needed here and would require root certificates.
+    let local_config = VerifierConfig {
         jwks_url: None,
         ..config.clone()
     };
-    let verdict = Verifier::new(&own, clock)?.verify_now(&token);
-    verdict
-        .context("the token can't be checked")?
+    let verified = Verifier::new(&local_config, clock)?.verify_now(&token);
+    verified
+        .context("the token cannot be checked")?
         .context("the server would refuse this token")?;
     Ok(token)
 }
@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn wish(user: &str, negocio: &[&str]) -> TokenWish {
+    fn token_args(user: &str, negocio: &[&str]) -> TokenWish {
         let negocio = negocio.iter().map(ToString::to_string).collect();
         TokenWish {
             user: user.into(),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_would_refuse_is_not_printed() {
+    fn token_that_the_server_would_refuse_is_not_printed() {
         let secret = Secret::new("s".repeat(32));
         let config = VerifierConfig {
             secrets: vec![secret.clone()],
@@ -65,7 +65,7 @@ mod tests {
             ..VerifierConfig::default()
         };
         assert_eq!(
-            token(&secret, &config, wish("ana", &["1", "2"]))
+            token(&secret, &config, token_args("ana", &["1", "2"]))
                 .unwrap()
                 .split('.')
                 .count(),
@@ -74,7 +74,7 @@ mod tests {
         for (user, negocio) in [("", "1"), ("ana", ""), ("a\nb", "1")] {
             let error = format!(
                 "{:#}",
-                token(&secret, &config, wish(user, &[negocio])).unwrap_err()
+                token(&secret, &config, token_args(user, &[negocio])).unwrap_err()
             );
             assert!(
                 error.contains("would refuse this token: the token's claim"),
@@ -82,8 +82,8 @@ mod tests {
             );
         }
         assert!(
-            token(&secret, &config, wish("ana", &["x"; 9_000])).is_err(),
-            "too long a token"
+            token(&secret, &config, token_args("ana", &["x"; 9_000])).is_err(),
+            "the token is too long"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! One connection of `latido watch`, from the first byte to its end.
+//! One connection of `latido watch`, from connecting to its end.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::watch::view::{Saying, View, read};
 use crate::watch::{print, say};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the server is asked whether it is there.
+/// The interval between two pings to the server.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Without a single frame for so long, pongs included, the connection is dead.
+/// The time without any frame, pongs included, after which the connection counts as dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(50);
-/// Longest frame taken from the server.
+/// The maximum size of a frame from the server, in bytes.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
-/// What to watch, and how.
+/// A watch client: the channel to watch and the output format.
 pub(super) struct Client {
     pub(super) url: Url,
     pub(super) token: String,
@@ -35,10 +35,10 @@ pub(super) struct Client {
     pub(super) view: View,
 }
 
-/// There is nobody to print for.
+/// Standard output can no longer be written.
 #[derive(Debug)]
 pub(super) enum Quit {
-    /// The pipe was closed, as by `head`.
+    /// The reading end of the pipe was closed, for example by `head`.
     ReaderLeft,
     Output(std::io::Error),
 }
@@ -46,11 +46,12 @@ pub(super) enum Quit {
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Client {
-    /// Connects, subscribes and prints until the connection ends. Sets `attempt` to zero once the server has sent something.
+    /// Connects, subscribes and prints until the connection ends. Resets `attempt` to zero once the
+    /// server has sent a frame.
     pub(super) async fn connect_and_follow(&mut self, attempt: &mut u32) -> Result<Ending, Quit> {
         let mut socket = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(socket)) => socket,
-            Ok(Err(ending)) => return Ok(ending),
+            Ok(Err(disconnect)) => return Ok(disconnect),
             Err(_) => return Ok(Ending::for_now("no answer from the server")),
         };
         say(&format!(
@@ -85,7 +86,8 @@ impl Client {
             Err(Error::Url(_) | Error::HttpFormat(_)) => {
                 Err(Ending::ForGood("--url is wrong".to_owned()))
             }
-            // A server that goes down in the middle of it; its text holds nothing of the request.
+            // For example a server that stops during the handshake. The error text contains no part
+            // of the request.
             Err(error) => Err(Ending::for_now(format!(
                 "no WebSocket: {}",
                 printable(&error.to_string())
@@ -93,7 +95,7 @@ impl Client {
         }
     }
 
-    /// The token goes as a subprotocol: a URL would end in logs.
+    /// Builds the upgrade request. The token is sent as a subprotocol, because URLs appear in logs.
     fn request(&self) -> Result<Request, Ending> {
         let mut request = self
             .url
@@ -101,9 +103,8 @@ impl Client {
             .into_client_request()
             .map_err(|_| Ending::ForGood("--url is wrong".to_owned()))?;
         let protocols = format!("bearer, {}", self.token).parse();
-        let protocols = protocols.map_err(|_| {
-            Ending::ForGood("the token holds characters that no token has".to_owned())
-        })?;
+        let protocols = protocols
+            .map_err(|_| Ending::ForGood("the token contains invalid characters".to_owned()))?;
         request
             .headers_mut()
             .insert(SEC_WEBSOCKET_PROTOCOL, protocols);
@@ -111,24 +112,24 @@ impl Client {
     }
 
     async fn follow(&mut self, socket: &mut Socket, attempt: &mut u32) -> Result<Ending, Quit> {
-        let mut heard = Instant::now();
-        let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
+        let mut last_frame = Instant::now();
+        let mut ping = tokio::time::interval_at(last_frame + PING_EVERY, PING_EVERY);
         loop {
             let message = tokio::select! {
                 message = socket.next() => message,
                 _ = ping.tick() => {
-                    if heard.elapsed() > LONGEST_SILENCE || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
-                        return Ok(Ending::for_now("the server has gone silent"));
+                    if last_frame.elapsed() > LONGEST_SILENCE || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                        return Ok(Ending::for_now("the server does not respond"));
                     }
                     continue;
                 }
             };
-            heard = Instant::now();
+            last_frame = Instant::now();
             match message {
                 Some(Ok(Message::Text(text))) => {
                     *attempt = 0;
-                    if let Some(ending) = self.show(&text)? {
-                        return Ok(ending);
+                    if let Some(disconnect) = self.show(&text)? {
+                        return Ok(disconnect);
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
@@ -143,7 +144,7 @@ impl Client {
         }
     }
 
-    /// Prints a frame; some errors end it all.
+    /// Prints a frame. Returns the reason to disconnect if it is a fatal error.
     fn show(&mut self, text: &str) -> Result<Option<Ending>, Quit> {
         if self.as_json {
             print(text)?;
@@ -168,7 +169,8 @@ impl Client {
         Ok(None)
     }
 
-    /// A subscription that was refused: for good, or until the server can answer.
+    /// Handles an error response. Some are permanent; others allow a reconnect; the rest are
+    /// printed.
     fn failed(&self, code: &str, message: &str) -> Option<Ending> {
         let reason = format!("{}: {code}: {message}", printable(&self.channel));
         match code {

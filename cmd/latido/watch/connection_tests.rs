@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;
-use tokio_tungstenite::tungstenite::handshake::server::{Request as Asked, Response};
+use tokio_tungstenite::tungstenite::handshake::server::{Request as UpgradeRequest, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::*;
@@ -19,7 +19,8 @@ fn client(url: &str) -> Client {
     }
 }
 
-/// A server that takes one client, notes what it asked, sends `frames` and closes with `code`.
+/// Starts a server that accepts one client, records its request, sends `frames` and closes with
+/// `code`.
 async fn server(
     frames: &'static [&'static str],
     code: u16,
@@ -30,8 +31,8 @@ async fn server(
         let (stream, _) = listener.accept().await.unwrap();
         let protocols = Mutex::new(String::new());
         #[expect(clippy::result_large_err, reason = "the library's own signature")]
-        let callback = |asked: &Asked, mut response: Response| {
-            *protocols.lock().unwrap() = asked.headers()[SEC_WEBSOCKET_PROTOCOL]
+        let callback = |request: &UpgradeRequest, mut response: Response| {
+            *protocols.lock().unwrap() = request.headers()[SEC_WEBSOCKET_PROTOCOL]
                 .to_str()
                 .unwrap()
                 .to_owned();
@@ -41,7 +42,7 @@ async fn server(
             Ok(response)
         };
         let mut socket = accept_hdr_async(stream, callback).await.unwrap();
-        let asked = socket
+        let subscribe = socket
             .next()
             .await
             .unwrap()
@@ -59,65 +60,65 @@ async fn server(
             }))
             .await;
         while let Some(Ok(_)) = socket.next().await {}
-        (protocols.into_inner().unwrap(), asked)
+        (protocols.into_inner().unwrap(), subscribe)
     });
     (url, server)
 }
 
-async fn ending(url: &str) -> (Ending, u32) {
+async fn run_once(url: &str) -> (Ending, u32) {
     let mut attempt = 5;
-    let ending = client(url).connect_and_follow(&mut attempt).await.unwrap();
-    (ending, attempt)
+    let disconnect = client(url).connect_and_follow(&mut attempt).await.unwrap();
+    (disconnect, attempt)
 }
 
 #[tokio::test]
-async fn it_subscribes_and_obeys_the_close_code() {
+async fn client_subscribes_and_follows_the_close_code() {
     let (url, server) = server(
         &[r#"{"type":"subscribed","data":{"channel":"estadisticas:n1"}}"#],
         4401,
     )
     .await;
-    let (ending, attempt) = ending(&url).await;
+    let (disconnect, attempt) = run_once(&url).await;
     assert!(
-        matches!(ending, Ending::ForGood(reason) if reason.contains("token") && reason.ends_with(": because"))
+        matches!(disconnect, Ending::ForGood(reason) if reason.contains("token") && reason.ends_with(": because"))
     );
     assert_eq!(
         attempt, 0,
-        "the server has spoken: the next wait is short again"
+        "the server sent a frame, so the next delay is short again"
     );
-    let (protocols, asked) = server.await.unwrap();
+    let (protocols, subscribe) = server.await.unwrap();
     assert_eq!(protocols, "bearer, a.b.c");
     assert_eq!(
-        asked,
+        subscribe,
         r#"{"type":"subscribe","data":{"channel":"estadisticas:n1"}}"#
     );
 }
 
 #[tokio::test]
-async fn a_restart_is_no_end() {
+async fn restart_of_the_server_is_retried() {
     let (url, _server) = server(&[], 1012).await;
     assert_eq!(
-        ending(&url).await,
+        run_once(&url).await,
         (Ending::for_now("the server restarts (1012): because"), 5)
     );
 }
 
 #[tokio::test]
-async fn a_refused_subscription_is_an_end() {
+async fn refused_subscription_is_permanent() {
     let (url, _server) = server(
         &[r#"{"type":"error","data":{"code":"forbidden","message":"no"}}"#],
         1000,
     )
     .await;
     assert_eq!(
-        ending(&url).await.0,
+        run_once(&url).await.0,
         Ending::ForGood("estadisticas:n1: forbidden: no".into())
     );
 }
 
 #[tokio::test]
-async fn an_http_answer_is_understood() {
-    for (answer, is_for_good) in [
+async fn http_status_is_interpreted() {
+    for (response, is_for_good) in [
         (
             "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
             true,
@@ -132,23 +133,23 @@ async fn an_http_answer_is_understood() {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let _ = stream.readable().await;
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });
-        let (ending, attempt) = ending(&url).await;
+        let (disconnect, attempt) = run_once(&url).await;
         assert_eq!(
-            (matches!(ending, Ending::ForGood(_)), attempt),
+            (matches!(disconnect, Ending::ForGood(_)), attempt),
             (is_for_good, 5),
-            "{ending:?}"
+            "{disconnect:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn nobody_there_is_no_end() {
+async fn unreachable_server_is_retried() {
     let url = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("ws://{}/ws", listener.local_addr().unwrap())
     };
-    assert!(matches!(ending(&url).await.0, Ending::ForNow { .. }));
+    assert!(matches!(run_once(&url).await.0, Ending::ForNow { .. }));
 }

@@ -1,22 +1,23 @@
-//! How a connection may end, and what to do then. Pure.
+//! The reasons for a disconnect, and the delay before reconnecting. Pure.
 
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-/// The first wait lasts up to this; each further one up to twice the one before.
+/// The maximum of the first delay. The maximum doubles with each attempt, up to the second
+/// constant.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// A connection, or the attempt at one, is over.
+/// The end of a connection, or of an attempt to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Coming back would change nothing.
+    /// Reconnecting would change nothing; contains the reason.
     ForGood(String),
-    /// Come back.
+    /// The connection may be retried later.
     ForNow {
         reason: String,
-        /// Not before that.
+        /// The minimum delay before the next attempt.
         after: Duration,
     },
 }
@@ -30,21 +31,23 @@ impl Ending {
     }
 }
 
-/// What a close frame means; None: the connection ended without one.
+/// Interprets a close frame. A `code` of `None` means that the connection broke without one.
 pub(super) fn closed(code: Option<u16>, reason: &str) -> Ending {
     let reason = printable(reason);
-    let said = if reason.is_empty() {
+    let suffix = if reason.is_empty() {
         String::new()
     } else {
         format!(": {reason}")
     };
     match code {
         Some(4401) => Ending::ForGood(format!(
-            "the token is invalid or has expired; get a new one (latido token){said}"
+            "the token is invalid or has expired; get a new one (latido token){suffix}"
         )),
-        Some(4403) => Ending::ForGood(format!("forbidden{said}")),
-        Some(1009) => Ending::ForGood(format!("the server found a message of ours too big{said}")),
-        Some(code) => Ending::for_now(format!("{} ({code}){said}", meaning(code))),
+        Some(4403) => Ending::ForGood(format!("forbidden{suffix}")),
+        Some(1009) => Ending::ForGood(format!(
+            "the server found a message of ours too big{suffix}"
+        )),
+        Some(code) => Ending::for_now(format!("{} ({code}){suffix}", meaning(code))),
         None => Ending::for_now("the connection broke"),
     }
 }
@@ -60,7 +63,7 @@ fn meaning(code: u16) -> &'static str {
     }
 }
 
-/// What an answer other than 101 means.
+/// Interprets an HTTP response other than 101 to the upgrade request.
 pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
     match status.as_u16() {
         401 => {
@@ -82,16 +85,18 @@ pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
     }
 }
 
-/// How long to wait before attempt number `attempt` (from 0): anything from nothing to a bound that doubles, so that many clients that
-/// lost one server do not come back at one moment. `luck` is from 0 to 1.
-pub(super) fn wait(attempt: u32, luck: f64) -> Duration {
+/// Returns the delay before attempt number `attempt` (from 0): a random duration up to a bound that
+/// doubles, so that the clients of one lost server do not all reconnect at the same moment.
+/// `random` is between 0 and 1.
+pub(super) fn wait(attempt: u32, random: f64) -> Duration {
     let bound = FIRST_WAIT
         .saturating_mul(1 << attempt.min(16))
         .min(LONGEST_WAIT);
-    bound.mul_f64(luck.clamp(0.0, 1.0))
+    bound.mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// Text from the server that can't steer the terminal, at most a line of it.
+/// Returns at most 200 characters of a server's text, without the control characters that could
+/// change the terminal's state.
 pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
@@ -100,12 +105,12 @@ pub(super) fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn is_for_good(ending: &Ending) -> bool {
-        matches!(ending, Ending::ForGood(_))
+    fn is_for_good(disconnect: &Ending) -> bool {
+        matches!(disconnect, Ending::ForGood(_))
     }
 
     #[test]
-    fn the_list_of_reasons_says_who_may_come_back() {
+    fn close_codes_decide_about_reconnecting() {
         for (code, for_good) in [
             (1000, false),
             (1001, false),
@@ -128,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_whether_to_ask_again() {
+    fn http_status_decides_about_reconnecting() {
         let refused = |code, after| refused(StatusCode::from_u16(code).unwrap(), after);
         assert!(
             [400, 401, 403, 404, 200, 301]
@@ -149,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_a_bound() {
-        let most = |attempt| wait(attempt, 1.0);
+    fn delays_double_up_to_a_bound() {
+        let max_delay = |attempt| wait(attempt, 1.0);
         assert_eq!(
-            [0, 1, 2, 3].map(most),
+            [0, 1, 2, 3].map(max_delay),
             [500, 1_000, 2_000, 4_000].map(Duration::from_millis)
         );
-        assert_eq!([6, 40, u32::MAX].map(most), [LONGEST_WAIT; 3]);
+        assert_eq!([6, 40, u32::MAX].map(max_delay), [LONGEST_WAIT; 3]);
         assert_eq!(wait(5, 0.0), Duration::ZERO);
     }
 }

@@ -1,4 +1,5 @@
-//! `latido watch`: a client for the terminal. Numbers go to standard output, everything else to standard error.
+//! The subcommand `latido watch`: a client for the terminal. Rows go to standard output, everything
+//! else to standard error.
 
 mod connection;
 mod endings;
@@ -17,18 +18,18 @@ use crate::watch::view::View;
 
 const TOKEN: &str = "LATIDO_TOKEN";
 
-/// Watches until interrupted, or until coming back makes no sense.
-pub(crate) fn run(wish: WatchWish) -> anyhow::Result<()> {
-    let (url, token) = check(&wish)?;
+/// Watches a channel until interrupted, or until a permanent error.
+pub(crate) fn run(args: WatchWish) -> anyhow::Result<()> {
+    let (url, token) = check(&args)?;
     if !is_private(&url) {
         say("the token goes over the network unencrypted; better wss://");
     }
-    let view = View::new(&wish.channel, view::local_zone(), is_colourful());
+    let view = View::new(&args.channel, view::local_zone(), is_colourful());
     let client = Client {
         url,
         token,
-        channel: wish.channel,
-        as_json: wish.json,
+        channel: args.channel,
+        as_json: args.json,
         view,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -45,40 +46,43 @@ pub(crate) fn run(wish: WatchWish) -> anyhow::Result<()> {
 async fn follow(mut client: Client) -> anyhow::Result<()> {
     let mut attempt = 0;
     loop {
-        let ending = match client.connect_and_follow(&mut attempt).await {
-            Ok(ending) => ending,
+        let disconnect = match client.connect_and_follow(&mut attempt).await {
+            Ok(disconnect) => disconnect,
             Err(Quit::ReaderLeft) => return Ok(()),
             Err(Quit::Output(error)) => return Err(error).context("standard output"),
         };
-        match ending {
+        match disconnect {
             Ending::ForGood(reason) => bail!(reason),
             Ending::ForNow { reason, after } => {
-                let wait = endings::wait(attempt, fastrand::f64()).max(after);
+                let delay = endings::wait(attempt, fastrand::f64()).max(after);
                 attempt += 1;
                 say(&format!(
                     "{reason}; reconnecting in {:.1} s",
-                    wait.as_secs_f64()
+                    delay.as_secs_f64()
                 ));
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(delay).await;
             }
         }
     }
 }
 
-/// Where to connect and with which token, or all that is wrong with the wish.
-fn check(wish: &WatchWish) -> Result<(Url, String), Mistakes> {
-    let mut mistakes = Mistakes::default();
-    if !wish.channel.contains(':') {
-        mistakes.add(
+/// Checks the arguments and returns the URL and the token.
+///
+/// # Errors
+/// Returns all errors together.
+fn check(args: &WatchWish) -> Result<(Url, String), Mistakes> {
+    let mut errors = Mistakes::default();
+    if !args.channel.contains(':') {
+        errors.add(
             "CHANNEL",
             "expected a stream and a key, such as estadisticas:negocio_123",
         );
     }
-    let url = websocket_url(&wish.url);
+    let url = websocket_url(&args.url);
     if url.is_none() {
-        mistakes.add("--url", "expected ws://host:port/ws or wss://…");
+        errors.add("--url", "expected ws://host:port/ws or wss://…");
     }
-    let token = wish
+    let token = args
         .token
         .clone()
         .or_else(|| std::env::var(TOKEN).ok())
@@ -86,17 +90,17 @@ fn check(wish: &WatchWish) -> Result<(Url, String), Mistakes> {
         .trim()
         .to_owned();
     if token.is_empty() {
-        mistakes.add(
+        errors.add(
             TOKEN,
             "missing; expected a token, here or as --token (latido token makes one)",
         );
     }
-    url.filter(|_| mistakes.is_empty())
+    url.filter(|_| errors.is_empty())
         .map(|url| (url, token))
-        .ok_or(mistakes)
+        .ok_or(errors)
 }
 
-/// The address to connect to; `/ws` unless it says otherwise.
+/// Parses the WebSocket URL. The path defaults to `/ws`.
 fn websocket_url(text: &str) -> Option<Url> {
     let mut url = Url::parse(text)
         .ok()
@@ -111,19 +115,20 @@ fn is_private(url: &Url) -> bool {
     url.scheme() == "wss" || matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
-/// <https://no-color.org>
+/// Returns `true` if output may use colours: a terminal without `NO_COLOR`
+/// (<https://no-color.org>).
 fn is_colourful() -> bool {
     std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Tells the person at the terminal.
+/// Prints a message to standard error.
 fn say(text: &str) {
-    // Whoever closed it does not want to know.
+    // Ignored: standard error may be closed.
     let _ = writeln!(std::io::stderr(), "latido: {text}");
 }
 
-/// One line for whoever reads the numbers.
+/// Prints one line to standard output.
 fn print(line: &str) -> Result<(), Quit> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
@@ -138,7 +143,7 @@ fn print(line: &str) -> Result<(), Quit> {
 mod tests {
     use super::*;
 
-    fn wish(channel: &str, url: &str, token: &str) -> WatchWish {
+    fn watch_args(channel: &str, url: &str, token: &str) -> WatchWish {
         WatchWish {
             channel: channel.into(),
             url: url.into(),
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_completed() {
+    fn urls_are_completed() {
         let url = |text| websocket_url(text).map(|url| url.to_string());
         assert_eq!(
             url("ws://127.0.0.1:8080").as_deref(),
@@ -171,11 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once() {
-        assert!(check(&wish("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
+    fn all_mistakes_are_reported_together() {
+        assert!(check(&watch_args("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
         for url in ["", "http://a/ws", "127.0.0.1:8080"] {
             assert_eq!(
-                check(&wish("a", url, " ")).unwrap_err().iter().count(),
+                check(&watch_args("a", url, " "))
+                    .unwrap_err()
+                    .iter()
+                    .count(),
                 3,
                 "{url}"
             );

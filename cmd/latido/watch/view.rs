@@ -1,4 +1,4 @@
-//! Frames as lines for people. Pure.
+//! Renders frames as lines of text. Pure.
 
 use std::collections::HashMap;
 
@@ -11,22 +11,23 @@ use crate::watch::endings::printable;
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
-/// What a frame says.
+/// A parsed frame of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Saying {
-    /// The row's columns, the time among them.
+    /// The row's columns, including `timestamp`.
     Numbers(Map<String, Value>),
-    /// The numbers may be old since then (Unix seconds), or are not any more.
+    /// The stale state: since when the numbers may be outdated (Unix seconds), or `None` if they
+    /// are current again.
     Stale(Option<i64>),
-    /// The token ends then (Unix seconds).
+    /// The token's expiry time, in Unix seconds.
     TokenExpiring(i64),
-    /// A request failed.
+    /// An error response to a request.
     Error { code: String, message: String },
-    /// Nothing that a viewer must know.
+    /// A frame that a viewer need not see.
     Other,
 }
 
-/// Reads a frame; unknown ones are none of ours.
+/// Parses a frame. Unknown frames become `Other`.
 pub(super) fn read(text: &str) -> Saying {
     let Ok(Value::Object(mut frame)) = serde_json::from_str(text) else {
         return Saying::Other;
@@ -34,7 +35,8 @@ pub(super) fn read(text: &str) -> Saying {
     let Some(Value::Object(data)) = frame.remove("data") else {
         return Saying::Other;
     };
-    let said = |name: &str| printable(data.get(name).and_then(Value::as_str).unwrap_or_default());
+    let text_of =
+        |name: &str| printable(data.get(name).and_then(Value::as_str).unwrap_or_default());
     match frame.get("type").and_then(Value::as_str) {
         Some("status") => Saying::Stale(
             data.get("stale")
@@ -46,19 +48,19 @@ pub(super) fn read(text: &str) -> Saying {
             Saying::TokenExpiring(data.get("at").and_then(Value::as_i64).unwrap_or_default())
         }
         Some("error") => Saying::Error {
-            code: said("code"),
-            message: said("message"),
+            code: text_of("code"),
+            message: text_of("message"),
         },
         Some("subscribed" | "unsubscribed" | "authenticated" | "pong") | None => Saying::Other,
         Some(_) => Saying::Numbers(data),
     }
 }
 
-/// The last line, and how wide its columns are.
+/// A renderer that aligns columns and marks changed values.
 pub(super) struct View {
     zone: TimeZone,
     is_colourful: bool,
-    /// The key as the channel's name has it: shown nowhere, since it is what was asked for.
+    /// The key from the channel's name. Its column is hidden, because every row repeats it.
     key: String,
     widths: HashMap<String, usize>,
     last: Option<Map<String, Value>>,
@@ -79,7 +81,7 @@ impl View {
         }
     }
 
-    /// The line for these numbers; None where they are the last ones again, as after a reconnect.
+    /// Renders a row. Returns `None` if it equals the previous row, as after a reconnect.
     pub(super) fn line(&mut self, mut columns: Map<String, Value>) -> Option<String> {
         let at = columns.shift_remove("timestamp").and_then(|at| at.as_i64());
         let is_key = |(_, value): (&String, &Value)| value.as_str() == Some(&self.key);
@@ -102,7 +104,7 @@ impl View {
         Some(line.trim_end().to_owned())
     }
 
-    /// `name value`, as wide as the widest value so far, marked if it changed.
+    /// Renders `name value`, padded to the widest value so far and marked if it has changed.
     fn cell(&mut self, name: &str, value: &Value) -> String {
         let text = printable(
             &value
@@ -127,7 +129,7 @@ impl View {
         )
     }
 
-    /// The time of day.
+    /// Formats a Unix time as time of day.
     pub(super) fn time(&self, unix_s: i64) -> String {
         let at = Timestamp::from_second(unix_s)
             .unwrap_or_default()
@@ -136,7 +138,7 @@ impl View {
     }
 }
 
-/// The zone of this machine: `TZ`, else what `/etc/localtime` holds, else UTC.
+/// Returns the machine's time zone: `TZ`, otherwise the content of `/etc/localtime`, otherwise UTC.
 pub(super) fn local_zone() -> TimeZone {
     let by_name = std::env::var("TZ")
         .ok()
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_a_change_aligned_and_marked() {
+    fn each_change_is_one_aligned_line() {
         let mut view = View::new("estadisticas:n1", TimeZone::UTC, true);
         assert_eq!(
             view.line(frame("9", 156, 50_400)).unwrap(),
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_nothing_is_marked() {
+    fn changes_are_not_marked_without_a_terminal() {
         let mut view = View::new(
             "estadisticas:n1",
             TimeZone::get("America/Guayaquil").unwrap(),
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn text_can_t_steer_the_terminal() {
+    fn control_characters_are_removed() {
         let mut view = View::new("a:b", TimeZone::UTC, false);
         let line = view
             .line(numbers(
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_told_apart() {
+    fn frames_are_parsed_by_type() {
         assert_eq!(
             read(r#"{"type":"status","data":{"stale":true,"since":9}}"#),
             Saying::Stale(Some(9))
