@@ -1,4 +1,5 @@
-//! A model of the database: citas, transactions that become visible when they commit, advisory locks, notifications on their way.
+//! A model of the database: citas, transactions that become visible at their commit, advisory
+//! locks, and notifications in transit.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,38 +8,39 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::simulation::script::{KEYS, TRANSACTIONS, Write};
 
-/// A key whose rows are so long that a full socket takes them in part.
+/// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;
 
-/// See the module's documentation.
+/// The simulated database; see the documentation of this module.
 pub(super) struct Database {
-    /// Per key: the day of each cita, and whether it was served.
+    /// The day and the served flag of each cita, by key.
     citas: Vec<Vec<(Date, bool)>>,
     first_day: Date,
     open: Vec<Option<Transaction>>,
-    /// Counts the commits.
+    /// The number of commits so far.
     pub(super) commits: u64,
-    /// The server's shared locks.
+    /// The shared locks that the server holds.
     pub(super) shared: BTreeSet<u16>,
-    /// Keys told of, not yet heard.
+    /// The keys of notifications that were sent but not yet delivered.
     pub(super) notes: VecDeque<u8>,
-    /// Somebody listens.
+    /// True while a connection listens.
     pub(super) is_listening: bool,
     pub(super) is_up: bool,
     pub(super) poisoned: BTreeSet<u8>,
-    /// By key: the locks that its writers try.
+    /// The locks that the writers of each key try.
     locks: Vec<[u16; 2]>,
     pub(super) clock_us: i64,
-    /// The latest that it ever showed.
+    /// The latest time that the clock ever showed, in microseconds.
     latest_us: i64,
-    /// What it never falls below: it steps back within a server's life alone.
+    /// The lower limit of the clock, in microseconds. The clock steps back only within one server's
+    /// life.
     floor_us: i64,
 }
 
 #[derive(Default)]
 struct Transaction {
     writes: Vec<(u8, Write)>,
-    /// Locks that it took because nobody watches.
+    /// The exclusive locks that it took because no server watches the keys.
     exclusive: BTreeSet<u16>,
     tells: BTreeSet<u8>,
 }
@@ -62,14 +64,14 @@ impl Database {
         }
     }
 
-    /// Its clock goes on, or jumps.
+    /// Advances the clock, or lets it jump.
     pub(super) fn step_clock(&mut self, us: i64) {
         self.clock_us = (self.clock_us + us).max(self.floor_us);
         self.latest_us = self.latest_us.max(self.clock_us);
     }
 
-    /// The server went. Its successor knows nothing of its versions, so what they are made of must not have gone back: that is a limit
-    /// which the documents name.
+    /// Ends all connections of the server. Its successor knows none of its versions, so the clock
+    /// that creates them must not have gone back. The documents state this limit.
     pub(super) fn lose_server(&mut self) {
         self.shared.clear();
         self.notes.clear();
@@ -78,7 +80,8 @@ impl Database {
         self.clock_us = self.floor_us;
     }
 
-    /// A statement in a transaction, with what its trigger does: try the one lock, then the other; refused twice, tell.
+    /// Runs a statement in a transaction, with the action of its trigger: try one lock, then the
+    /// other, and notify if both are refused.
     pub(super) fn write(&mut self, transaction: usize, key: u8, write: Write) {
         if !self.is_up {
             return;
@@ -140,7 +143,7 @@ impl Database {
         self.open[transaction] = None;
     }
 
-    /// A shared lock for the server, unless a silent writer has it.
+    /// Acquires a shared lock for the server, unless a silent writer holds it.
     pub(super) fn try_share(&mut self, lock: u16) -> bool {
         let free = !self.exclusive_of_others(usize::MAX).contains(&lock);
         if free {
@@ -149,14 +152,14 @@ impl Database {
         free
     }
 
-    /// Whether the key's writers tell.
+    /// Returns whether the writers of the key notify.
     pub(super) fn is_armed(&self, key: u8) -> bool {
         self.locks[usize::from(key)]
             .iter()
             .all(|lock| self.shared.contains(lock))
     }
 
-    /// The server dies: what was not committed did not happen, and every connection ends.
+    /// Crashes the database: uncommitted changes are lost, and every connection ends.
     pub(super) fn crash(&mut self) {
         self.is_up = false;
         self.is_listening = false;
@@ -165,7 +168,7 @@ impl Database {
         self.notes.clear();
     }
 
-    /// What the stream's query says of a key on that day.
+    /// Returns the row that the stream's query has for a key on that day.
     pub(super) fn row(&self, key: u8, today: Date) -> String {
         let citas = &self.citas[usize::from(key)];
         let hoy = citas.iter().filter(|(day, _)| *day == today).count();
@@ -182,12 +185,12 @@ impl Database {
     }
 }
 
-/// The zone of a key, where keys have zones of their own.
+/// Returns the zone of a key, in runs in which keys have their own zones.
 pub(super) fn zone(key: u8) -> &'static str {
     ["America/Guayaquil", "Asia/Tokyo", "UTC"][usize::from(key % 3)]
 }
 
-/// Today in a zone, as a calendar says that is not ours.
+/// Returns the date of today in a zone, computed by a calendar independent of the engine's.
 pub(super) fn today(zone: &str, now: Timestamp) -> Date {
     now.in_tz(zone).unwrap().date()
 }

@@ -1,4 +1,4 @@
-//! What each step does, and how all of it heals.
+//! The effect of each step, and the recovery from all faults.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn viewer(viewer: u8) -> usize {
 }
 
 impl World {
-    /// One step, and what follows from it at once.
+    /// Applies one step and its immediate consequences.
     pub(super) fn take(&mut self, step: &Step) -> Result<(), Violation> {
         match *step {
             Step::Advance(ms) => return self.advance(MS * u32::from(ms)),
@@ -105,10 +105,10 @@ impl World {
         }
     }
 
-    /// A part of the crowd moves while the shard is at work.
+    /// Moves a part of the group while the shard is working.
     fn amid(&mut self, rounds: u8, from: u8, count: u8, what: Move) -> Result<(), Violation> {
         if self.flows {
-            // What was asked is done, then answered.
+            // The first call executes the pending reads, the second delivers their results.
             (0..2).for_each(|_| self.flow());
         }
         if !self.server.actor.act() {
@@ -121,7 +121,7 @@ impl World {
         Ok(())
     }
 
-    /// Clients beside the first ones.
+    /// Returns the number of clients besides the first ones.
     fn crowd(&self) -> usize {
         self.viewers.len() - VIEWERS
     }
@@ -134,7 +134,8 @@ impl World {
                 if !self.viewers[v].is_connected() {
                     self.connect(v, 3600);
                 }
-                // Some hold more than one channel: what is new in all of them leaves in one write.
+                // Some clients hold more than one channel: the updates of all leave in one
+                // write.
                 let more = channel(self.crowded + 1, false);
                 let names = std::iter::once(&name).chain(member.is_multiple_of(4).then_some(&more));
                 for name in names {
@@ -150,7 +151,7 @@ impl World {
         }
     }
 
-    /// The desk's answer to one of its questions.
+    /// Answers one of the pending requests of the shard's queues.
     fn answer(&mut self, at: usize, known: bool) {
         if self.asking.is_empty() {
             return;
@@ -169,7 +170,8 @@ impl World {
                 asked.allowed(channel, known.then_some(may));
             }
             Asks::Verify(token) => {
-                // Whose it is does not stand in the question: the token says it, and the world gives each its own.
+                // The request does not name the user. The token does, and each user has a different
+                // one.
                 asked.verified(self.verify(&token, known));
             }
         }
@@ -189,7 +191,7 @@ impl World {
     fn hook(&mut self, key: u8) {
         let is_watched = self.server.hub.shown(&topic(key)).is_some();
         let answer = Box::pin(self.server.engine.settle(&topic(key)));
-        // What nobody watches is nobody's to wait for.
+        // A hook for an unwatched key waits for no read.
         let left = if is_watched {
             self.server.left(key)
         } else {
@@ -279,7 +281,7 @@ impl World {
         }
     }
 
-    /// The adapters and the coverage of `app`, in short.
+    /// A short version of the adapters and the trigger monitor of `app`.
     fn listener_cut(&mut self) {
         self.database.is_listening = false;
         self.database.notes.clear();
@@ -326,7 +328,7 @@ impl World {
         }
     }
 
-    /// Takes every lock that can be had, and gives back what nobody needs.
+    /// Acquires every available lock and releases the unneeded ones.
     fn take_locks(&mut self) {
         if self.keeper != Keeper::Up {
             return;
@@ -342,14 +344,14 @@ impl World {
         }
     }
 
-    /// What the keeper does by itself.
+    /// Performs the actions that the lock holder takes by itself.
     pub(super) fn keep(&mut self) {
         if self.flows {
             self.take_locks();
         }
     }
 
-    /// The server stops in order: everybody who listens is told, and it ends.
+    /// Stops the server in order: it notifies every client that reads, and ends.
     fn leave(&mut self, spread_ms: u64) -> Result<(), Violation> {
         self.server.thread.leave(spread_ms);
         self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
@@ -365,7 +367,7 @@ impl World {
         self.settle()
     }
 
-    /// Everything is well again; then the end is examined.
+    /// Ends all faults and then examines the final state.
     pub(super) fn heal(&mut self) -> Result<u64, Violation> {
         self.database.is_up = true;
         self.database.poisoned.clear();
@@ -382,7 +384,8 @@ impl World {
             (0..self.asking.len()).for_each(|_| self.answer(0, true));
             self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
         }
-        // Midnight may have come in the last of these moments, and a giant rests as long as it was read: up to two of these seconds.
+        // Midnight may have come in the last of these moments. A heavy key pauses for as long as
+        // its read took, which is up to two of these seconds.
         for _ in 0..250 {
             if self.server.engine.dirty_keys() > 0 || !self.reads.0.lock().unwrap().is_empty() {
                 self.advance(20 * MS)?;

@@ -1,4 +1,4 @@
-//! What must hold after every step, and at the end.
+//! The invariants after every step and at the end.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::simulation::script::KEYS;
 use crate::simulation::viewer::{Viewer, key_of};
 use crate::simulation::world::{World, ZONE, topic};
 
-/// A jump of the wall clock is noticed within this.
+/// The longest time until the engine notices a jump of the wall clock.
 const NAP: Duration = Duration::from_secs(15);
 
 impl World {
-    /// What the database says of a key today.
+    /// Returns the row of a key in the database for today.
     fn truth(&self, key: u8) -> String {
         self.database.row(
             key,
@@ -22,7 +22,8 @@ impl World {
         )
     }
 
-    /// Every watched key that is shown otherwise than the database has it will be read, and something says why.
+    /// Asserts that every watched key whose frame differs from the database will be read again, and
+    /// that something ensures this.
     pub(super) fn check(&self) -> Result<(), Violation> {
         (0..KEYS).try_for_each(|key| self.check_key(key))?;
         self.viewers
@@ -31,7 +32,8 @@ impl World {
             .try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
     }
 
-    /// Whoever reads has what the hub has: nothing is kept back once a socket takes it.
+    /// Asserts that a viewer that reads has the hub's newest frame: nothing is held back once its
+    /// socket accepts data.
     fn check_viewer(&self, number: usize, viewer: &Viewer) -> Result<(), Violation> {
         if viewer.is_paused {
             return Ok(());
@@ -53,11 +55,11 @@ impl World {
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {
-        let Some(shown) = self.server.hub.shown(&topic(key)) else {
+        let Some(current) = self.server.hub.shown(&topic(key)) else {
             return Ok(());
         };
         let truth = self.truth(key);
-        if shown.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
+        if current.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
             return Ok(());
         }
         let is_read = self
@@ -71,7 +73,7 @@ impl World {
         let is_jumping = self
             .jumped
             .is_some_and(|at| self.now.saturating_duration_since(at) <= NAP);
-        // Only the sweep finds what was lost, and in these runs it comes.
+        // Only the sweep finds lost notifications, and it is on in these runs.
         if is_read
             || is_told
             || is_jumping
@@ -81,13 +83,14 @@ impl World {
         {
             return Ok(());
         }
-        let shown = shown.as_deref().unwrap_or("nothing");
+        let current = current.as_deref().unwrap_or("nothing");
         Err(format!(
-            "key {key} shows {shown:.80}, is {truth:.80}, and nobody is about to read it"
+            "key {key} shows {current:.80}, is {truth:.80}, and no read of it is pending"
         ))
     }
 
-    /// All is quiet: every viewer sees the truth, and nobody is owed anything.
+    /// Asserts the final state: every viewer shows the database's numbers, and no response is
+    /// pending.
     pub(super) fn examine(&self) -> Result<(), Violation> {
         for (number, viewer) in self
             .viewers
@@ -102,9 +105,9 @@ impl World {
                     .iter()
                     .find(|column| seen.data[**column] != truth[**column])
                 {
-                    let (shown, truth) = (&seen.data[*wrong], &truth[*wrong]);
+                    let (current, truth) = (&seen.data[*wrong], &truth[*wrong]);
                     return Err(format!(
-                        "viewer {number}: {name} shows {wrong} {shown}, and it is {truth}"
+                        "viewer {number}: {name} shows {wrong} {current}, and it is {truth}"
                     ));
                 }
             }
@@ -129,7 +132,7 @@ impl World {
         }
     }
 
-    /// Everybody hung up: nothing is kept for anybody.
+    /// Asserts that nothing is kept after every client has disconnected.
     pub(super) fn nobody_is_left(&self) -> Result<(), Violation> {
         let left = (
             self.server.hub.counts(),

@@ -1,13 +1,16 @@
-//! The server without a network, a database or a clock: a seeded scheduler plays all three, against the real code.
+//! The server without a network, a database or a clock: a seeded scheduler replaces all three and
+//! drives the real code.
 //!
-//! What runs is what serves: the engine's actor, the hub, a shard with its framing and its sessions, the declarations of interest. What
-//! is played is what can fail: the database with its transactions, locks, notifications and clock; the listener's and the keeper's
-//! connections; the answers of the desk; time; the clients. The shard's sockets are socket pairs, so the kernel's answers are real too,
-//! and the same in every run. After every step the invariants of [`invariants`] hold, and at the end, when all has healed, every viewer
-//! sees what the model of the database says.
+//! The production parts run: the engine's actor, the hub, a shard with its framing and its
+//! sessions, and the interest declarations. The parts that can fail are simulated: the database
+//! with its transactions, locks, notifications and clock; the connections of the listener and of
+//! the lock holder; the responses of the request queues; time; and the clients. The shard's sockets
+//! are socket pairs, so the kernel's answers are real too, and the same in every run. The
+//! invariants of [`invariants`] hold after every step. At the end, after all faults have ended,
+//! every viewer sees the rows of the database model.
 //!
-//! `LATIDO_SEED=n make sim` replays one run; `make sim SEEDS=m` tries that many, `LATIDO_SEED=n SEEDS=m` those from there on. What fails is
-//! shrunk to the steps that it takes.
+//! `LATIDO_SEED=n make sim` replays one run. `make sim SEEDS=m` tries that many, and `LATIDO_SEED=n
+//! SEEDS=m` tries that many from there on. A failing run is shrunk to the necessary steps.
 
 mod database;
 mod faults;
@@ -25,12 +28,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use script::Script;
 use world::World;
 
-/// Seeds of an ordinary test run: what a slow machine does within a minute.
+/// The number of seeds of an ordinary test run. A slow machine runs them within a minute.
 const SLICE: u64 = 1_000;
-/// Seeds are counted from here, unless one is asked for.
+/// The first seed, unless one is set.
 const FIRST: u64 = 1;
 
-/// What went wrong, for people.
+/// A readable description of a violated invariant.
 type Violation = String;
 
 /// Runs a script from beginning to end.
@@ -61,9 +64,9 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Each seed a server's life of some minutes, with everything that can go wrong in it.
+/// Each seed is a server's life of several minutes, with every kind of fault.
 #[test]
-fn every_viewer_converges_whatever_fails() {
+fn every_viewer_converges_after_any_fault() {
     let (first, count) = match (number("LATIDO_SEED"), number("SEEDS")) {
         (Some(seed), count) => (seed, count.unwrap_or(1)),
         (None, count) => (FIRST, count.unwrap_or(SLICE)),
@@ -103,10 +106,10 @@ fn every_viewer_converges_whatever_fails() {
     }
 }
 
-/// What seed 15,674 came down to: the wall clock is set back over midnight, and clients have the world look at the engine's deadline more often
-/// than that comes.
+/// Seed 15,674 was shrunk to this case. The wall clock is set back over midnight, and clients make
+/// the world check the engine's deadline more often than that deadline comes.
 #[test]
-fn a_clock_set_back_over_midnight_is_noticed() {
+fn clock_set_back_over_midnight_is_detected() {
     use script::{Step, Write};
     let steps = vec![
         Step::Connect(0, 3600),
@@ -131,9 +134,9 @@ fn a_clock_set_back_over_midnight_is_noticed() {
     assert_eq!(run(&script).err(), None);
 }
 
-/// A run is a function of its seed: else nothing that was found could be looked at.
+/// A run depends only on its seed; otherwise no failure could be investigated.
 #[test]
-fn a_seed_is_replayed_to_the_letter() {
+fn seed_replays_identically() {
     for seed in [3, 77] {
         let script = Script::of(seed);
         assert_eq!(run(&script), run(&script), "LATIDO_SEED={seed}");

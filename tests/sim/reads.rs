@@ -1,4 +1,5 @@
-//! The engine's reads under way: asked, then done at some moment of the database, then answered.
+//! The engine's reads in progress: requested, then executed at one moment of the database, then
+//! answered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,24 +13,24 @@ use crate::ident::Key;
 use crate::simulation::database::{Database, zone};
 use crate::stream::{Row, Stream};
 
-/// A statement ends within this, whatever the database does.
+/// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
-/// A key that takes long.
+/// The key whose reads take long.
 const GIANT: u8 = 5;
 
 type Rows = Result<Vec<Reading>, ReadError>;
 type Zones = Result<HashMap<Key, String>, ReadError>;
 
-/// A statement.
+/// A read statement in progress.
 pub(super) struct Read {
     pub(super) keys: Vec<u8>,
     pub(super) asked: Instant,
-    /// How many commits it has seen, once it was done.
+    /// The number of commits that it saw, set when it was executed.
     pub(super) seen: Option<u64>,
     pub(super) what: What,
 }
 
-/// What it asks.
+/// The kind of a statement, with its result.
 pub(super) enum What {
     Rows {
         todays: Vec<Date>,
@@ -41,7 +42,8 @@ pub(super) enum What {
     },
 }
 
-/// Where the engine's questions arrive. Written by the actor, emptied by the world; both are on one thread.
+/// The statements that the engine requested. The actor adds them and the world removes them; both
+/// run on one thread.
 #[derive(Clone, Default)]
 pub(super) struct Reads(pub(super) Arc<Mutex<Vec<Read>>>);
 
@@ -96,7 +98,7 @@ impl Reader for Reads {
 }
 
 impl Read {
-    /// The database does it: what is visible now is what it says, whenever that arrives.
+    /// Executes the statement: the result is the currently visible state, whenever it arrives.
     pub(super) fn execute(&mut self, database: &Database) {
         if self.seen.is_some() {
             return;
@@ -107,7 +109,8 @@ impl Read {
         }
     }
 
-    /// Whether what it brings is the truth about a key, or an error, after which it is asked again; before it is done it may be either.
+    /// Returns whether the result will be the true row of a key, or an error, which causes another
+    /// read. Before the execution it may be either.
     pub(super) fn will_bring(&self, key: u8, truth: &str) -> bool {
         let Some(at) = self.keys.iter().position(|read| *read == key) else {
             return false;
@@ -121,7 +124,8 @@ impl Read {
         }
     }
 
-    /// Its answer arrives. The number of commits that it saw, if it was read.
+    /// Delivers the result. Returns the keys and the number of commits that the read saw, if it
+    /// succeeded.
     pub(super) fn finish(self) -> Option<(Vec<u8>, u64)> {
         let Self {
             keys, seen, what, ..
@@ -131,7 +135,7 @@ impl Read {
                 let rows =
                     rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
                 let seen = rows.is_ok().then_some(seen).flatten();
-                // The server may have gone.
+                // The server may have gone away.
                 let _ = answer.send(rows);
                 seen.map(|seen| (keys, seen))
             }
@@ -145,7 +149,7 @@ impl Read {
         }
     }
 
-    /// It fails instead.
+    /// Delivers an error instead of a result.
     pub(super) fn fail(self, rejected: bool) {
         let unavailable = ReadError::Unavailable("the connection ended".to_owned());
         match self.what {
@@ -157,7 +161,8 @@ impl Read {
                 };
                 let _ = answer.send(Err(error));
             }
-            // A refused question for zones means the default until the next sweep: by design, and not what is looked for here.
+            // A refused zone query means the default zone until the next sweep. That is by design
+            // and not tested here.
             What::Zones { answer } => drop(answer.send(Err(unavailable))),
         }
     }

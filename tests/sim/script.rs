@@ -1,41 +1,45 @@
-//! What happens in a run, drawn from its seed before it begins: taking a step out of it leaves the others as they are.
+//! The steps of a run, drawn from its seed before it begins. Removing one step leaves the others
+//! unchanged.
 
 use crate::simulation::database::WIDE;
 
-/// Keys that are written and watched.
+/// The number of keys that are written and watched.
 pub(super) const KEYS: u8 = 6;
-/// Clients, each with a user of its own.
+/// The number of clients, each with its own user.
 pub(super) const VIEWERS: usize = 4;
-/// Transactions that may be open at a time.
+/// The number of transactions that can be open at the same time.
 pub(super) const TRANSACTIONS: usize = 3;
-/// Steps of a run.
+/// The number of random steps in a run.
 const STEPS: usize = 160;
-/// Clients of a crowd: more than a shard serves of one room in a turn, so that some come and go in the middle of a pass.
+/// The number of clients of a group. It exceeds the number of clients that a shard serves per turn,
+/// so some come and go in the middle of a pass.
 const CROWD: std::ops::RangeInclusive<u8> = 20..=40;
-/// One seed in so many has a crowd, and one in so many clients that don't read for long.
+/// One seed in this many has a group. One in [`STALLED_ONE_IN`] has clients that do not read for
+/// long.
 const CROWDED_ONE_IN: u8 = 12;
 const STALLED_ONE_IN: u8 = 6;
-/// Each run has its extras so often.
+/// The number of extra episodes in such a run.
 const EPISODES: u8 = 10;
 
-/// One run.
+/// The steps of one run and its settings.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
     pub(super) seed: u64,
-    /// Notifications may be lost without anybody noticing: only then the sweep runs, so that it hides nothing elsewhere.
+    /// True if notifications may be lost silently. Only then the sweep runs, so it hides nothing in
+    /// other runs.
     pub(super) lossy: bool,
-    /// Each key's zone is asked of the database; else all are in one.
+    /// True if the zone of each key is read from the database; otherwise all keys are in one zone.
     pub(super) zones: bool,
-    /// Seconds from the first midnight.
+    /// The start of the run, in seconds before the first midnight.
     pub(super) before_midnight_s: u32,
-    /// Clients beside the [`VIEWERS`], all of one channel.
+    /// The number of clients besides the [`VIEWERS`], all on one channel.
     pub(super) crowd: u8,
-    /// The key of that channel.
+    /// The key of the channel of the group.
     pub(super) crowded: u8,
     pub(super) steps: Vec<Step>,
 }
 
-/// What a client of the crowd does.
+/// An action of a client of the group.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Move {
     Come,
@@ -45,77 +49,80 @@ pub(super) enum Move {
     Wake,
 }
 
-/// What a writer does to a key's citas.
+/// A change of a writer to a key's citas.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Write {
-    /// A new one, so many days from the first.
+    /// Adds a cita, at an offset in days from the first day.
     Book(i8),
     Serve,
     Cancel,
 }
 
-/// One thing that happens. Numbers are taken modulo what there is; a step that means nothing at its time does nothing.
+/// One step of a run. Numbers are taken modulo the number of objects; a step that is not applicable
+/// does nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    /// In a transaction of its own.
+    /// Changes a key in a separate transaction.
     Change(u8, Write),
-    /// In one of the open transactions.
+    /// Changes a key in one of the open transactions.
     Write(u8, u8, Write),
     Commit(u8),
     Rollback(u8),
-    /// The oldest notification under way arrives, or any, or all.
+    /// Delivers the oldest notification in transit. The next two deliver any one, and all.
     Deliver,
     DeliverOne(u8),
     DeliverAll,
     Duplicate(u8),
     Lose(u8),
-    /// A notification that nobody sent.
+    /// Delivers a notification that was never sent.
     Forge(u8),
     ListenerCut,
     ListenerBack,
-    /// The connection that holds the locks ends, and a while later that is seen.
+    /// Ends the connection that holds the locks; the server notices it later.
     LocksGone,
     KeeperNotices,
     KeeperBack,
     KeeperTakes,
-    /// Reads do what they do at their pace, or step by step.
+    /// Switches between automatic reads and reads that go step by step.
     Flow(bool),
     Execute(u8),
     Finish(u8),
     Fail(u8, bool),
     DatabaseDown,
     DatabaseUp,
-    /// Whatever reads this key is refused.
+    /// Makes every read of this key fail.
     Poison(u8),
     Cure(u8),
     Connect(u8, u16),
     Hangup(u8),
-    /// A viewer, a key, and which of its two names.
+    /// Subscribes a viewer to a key, by one of its two names.
     Subscribe(u8, u8, bool),
     Unsubscribe(u8, u8, bool),
     Pause(u8),
     Resume(u8),
-    /// A paused viewer takes so many bytes.
+    /// Lets a paused viewer read this number of bytes.
     Nibble(u8, u8),
-    /// A new token, good for so many seconds, with or without what the old one's claims granted.
+    /// Sends a new token that is valid for this number of seconds, with or without the claims of
+    /// the old one.
     Renew(u8, u16, bool),
-    /// The database says what a user may read, from now on.
+    /// Sets the permission of a user in the database.
     Grant(u8, u8, bool),
-    /// The desk's question is answered, or can't be.
+    /// Answers a pending request of the shard's queues, or fails it.
     Answer(u8, bool),
     Hook(u8),
-    /// Reads are answered; so many rounds of the shard later, in the middle of what it sends, some of the crowd move: from one on, so many.
+    /// Answers the reads. After the given number of shard rounds, in the middle of its sends, some
+    /// clients of the group move: first the start index, then their number.
     Amid(u8, u8, u8, Move),
     Advance(u16),
     WallJump(i16),
     DatabaseClockJump(i16),
-    /// The server stops in order, or not, and another one starts.
+    /// Stops the server in order, or abruptly (below), and starts another one.
     Leave(u16),
     Restart,
 }
 
 impl Script {
-    /// The run of a seed.
+    /// Returns the run of a seed.
     pub(super) fn of(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let lossy = random.u8(0..4) == 0;
@@ -146,7 +153,7 @@ impl Script {
         script.with_extras(fastrand::Rng::with_seed(!seed))
     }
 
-    /// What luck alone would bring together too seldom.
+    /// Adds combinations that random steps alone would produce too rarely.
     fn with_extras(mut self, mut random: fastrand::Rng) -> Self {
         if random.u8(0..STALLED_ONE_IN) == 0 {
             (0..EPISODES).for_each(|_| self.strew(stall(&mut random), &mut random));
@@ -159,7 +166,7 @@ impl Script {
         self
     }
 
-    /// Puts steps into the run, in their order, with at most one other between two of them.
+    /// Inserts steps into the run in their order, with at most one other step between two of them.
     fn strew(&mut self, steps: Vec<Step>, random: &mut fastrand::Rng) {
         let mut at = random.usize(3 * VIEWERS..=self.steps.len());
         for step in steps {
@@ -169,7 +176,7 @@ impl Script {
     }
 }
 
-/// A client stops reading while its socket fills, and reads again when nothing new comes.
+/// A client stops reading while its socket fills, and reads again when no new frame comes.
 fn stall(random: &mut fastrand::Rng) -> Vec<Step> {
     let (viewer, flag) = (random.u8(..), random.bool());
     let mut steps = vec![
@@ -194,7 +201,8 @@ fn stall(random: &mut fastrand::Rng) -> Vec<Step> {
     steps
 }
 
-/// All of the crowd are there; something is said to them, and some of them move before everybody has heard it.
+/// The whole group is connected. A broadcast to it starts, and some clients move before all of them
+/// have received it.
 fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
     let moves = [
         Move::Come,
@@ -211,7 +219,7 @@ fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
         random.choice(moves).unwrap(),
     );
     let come = Step::Amid(0, 0, script.crowd, Move::Come);
-    // A key that was read a moment ago is not read again at once.
+    // The engine does not read a key again right after a read.
     let later = Step::Advance(random.u16(50..500));
     vec![
         Step::Flow(true),
@@ -231,7 +239,7 @@ fn write(random: &mut fastrand::Rng) -> Write {
     }
 }
 
-/// Ordinary life for the most part; each fault now and then.
+/// Draws mostly ordinary steps, and each fault now and then.
 fn draw(random: &mut fastrand::Rng) -> Step {
     let (a, b, flag) = (random.u8(..), random.u8(..), random.bool());
     match random.u16(0..400) {

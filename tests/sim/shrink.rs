@@ -1,12 +1,12 @@
-//! The fewest steps that still fail: delta debugging over the list.
+//! Finds a minimal failing list of steps by delta debugging.
 
 use crate::simulation::script::Script;
 use crate::simulation::{Violation, run};
 
-/// Tries at most so many runs.
+/// The maximum number of runs for one minimisation.
 const TRIES: usize = 3_000;
 
-/// A script of which no part can be left out, as far as was tried; and how it fails.
+/// Returns a script from which no part can be removed, as far as tried, and its failure.
 pub(super) fn smallest(script: Script) -> (Script, Violation) {
     let mut violation = run(&script)
         .err()

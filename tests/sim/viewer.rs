@@ -1,4 +1,4 @@
-//! A client of the simulated server, and what it may never see.
+//! A client of the simulated server, which checks for frames that it must never receive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
@@ -10,45 +10,45 @@ use crate::simulation::Violation;
 use crate::simulation::reads::number;
 use crate::simulation::script::KEYS;
 
-/// The last row of a channel, on this connection.
+/// The last row of a channel on this connection.
 #[derive(Default, Clone)]
 pub(super) struct Seen {
     pub(super) version: u64,
     pub(super) data: Value,
-    /// The next frame may repeat this one: the channel was asked for again.
+    /// True if the next frame may repeat this one, because the client subscribed again.
     repeats: bool,
 }
 
-/// See the module's documentation.
+/// The simulated client; see the documentation of this module.
 #[derive(Default)]
 pub(super) struct Viewer {
     socket: Option<UnixStream>,
     bytes: Vec<u8>,
-    /// It does not read.
+    /// True while the client does not read.
     pub(super) is_paused: bool,
-    /// It did not, and what it reads now may be old.
+    /// True if the client did not read before, so the frames it reads now may be old.
     has_backlog: bool,
-    /// Channels that stand, with what was last shown of each.
+    /// The subscribed channels, with the last row of each.
     pub(super) held: BTreeMap<String, Seen>,
-    /// The highest version ever seen of a key, over all connections.
+    /// The highest version ever received of a key, over all connections.
     best: BTreeMap<u8, u64>,
-    /// Keys that this user was ever allowed.
+    /// The keys that this user was ever permitted to read.
     pub(super) allowed: BTreeSet<u8>,
-    /// When its connection must have ended, Unix seconds.
+    /// The time by which the connection must have ended, in Unix seconds.
     pub(super) ends_at_s: i64,
     pub(super) is_stale: bool,
     /// The code of the close frame that ended the last connection.
     pub(super) closed: Option<u16>,
-    /// All that was ever read, as a number: two runs of a seed must agree on it.
+    /// A digest of all bytes ever read. Two runs of a seed must agree on it.
     pub(super) digest: u64,
 }
 
-/// The names of a key's channel.
+/// Returns one of the two names of a key's channel.
 pub(super) fn channel(key: u8, long: bool) -> String {
     format!("estadisticas:{}{key}", if long { "negocio_" } else { "" })
 }
 
-/// The key of a channel's name.
+/// Returns the key of a channel name.
 pub(super) fn key_of(name: &str) -> u8 {
     number(&crate::ident::Key::from_canonical(
         name.trim_start_matches("estadisticas:")
@@ -57,7 +57,7 @@ pub(super) fn key_of(name: &str) -> u8 {
 }
 
 impl Viewer {
-    /// A new connection.
+    /// Starts a new connection on the socket.
     pub(super) fn connect(&mut self, socket: UnixStream, ends_at_s: i64) {
         socket.set_nonblocking(true).unwrap();
         self.hang_up();
@@ -76,12 +76,12 @@ impl Viewer {
         self.is_stale = false;
     }
 
-    /// Sends a message.
+    /// Sends a JSON message as a text frame.
     pub(super) fn say(&mut self, message: &Value) {
         self.frame(0x1, message.to_string().as_bytes());
     }
 
-    /// Asks for a channel; an answer to that may repeat what was shown.
+    /// Subscribes to a channel. The response may repeat the current row.
     pub(super) fn subscribe(&mut self, name: &str) {
         if let Some(seen) = self.held.get_mut(name) {
             seen.repeats = true;
@@ -89,7 +89,7 @@ impl Viewer {
         self.say(&json!({"type": "subscribe", "channel": name}));
     }
 
-    /// A frame with a mask of zeros, which leaves its bytes as they are.
+    /// Sends a frame with a mask of zeros, which leaves its bytes unchanged.
     fn frame(&mut self, opcode: u8, payload: &[u8]) {
         let Some(socket) = &mut self.socket else {
             return;
@@ -99,16 +99,16 @@ impl Viewer {
             .filter(|length| *length < 126)
             .expect("short messages only");
         let head = [0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
-        // A server that went, or does not read: its end is seen when reading.
+        // The server may be gone or may not read. The viewer detects its end when reading.
         let _ = socket.write(&[&head, payload].concat());
     }
 
-    /// It reads no more, for now.
+    /// Stops reading until the viewer is resumed.
     pub(super) fn pause(&mut self) {
         (self.is_paused, self.has_backlog) = (true, true);
     }
 
-    /// Reads what is there, at most so many bytes. True: there was something.
+    /// Reads at most `most` bytes. Returns true if there was data.
     pub(super) fn read(
         &mut self,
         most: usize,
@@ -143,7 +143,7 @@ impl Viewer {
         if ended {
             self.hang_up();
         }
-        // Whoever pauses still has before him what comes from now on.
+        // A paused viewer will still have to read all frames that arrive from now on.
         self.has_backlog &= left < most || self.is_paused;
         Ok(left < most)
     }
@@ -209,9 +209,7 @@ impl Viewer {
             "subscribed" => {
                 let name = name();
                 if !self.allowed.contains(&key_of(&name)) {
-                    return Err(format!(
-                        "{name} was granted, and nobody said that it may be"
-                    ));
+                    return Err(format!("{name} was granted without permission"));
                 }
                 self.held.entry(name).or_default().repeats = true;
             }
@@ -228,7 +226,7 @@ impl Viewer {
         Ok(())
     }
 
-    /// What is said of staleness is said of what is watched.
+    /// The staleness status only concerns watched channels.
     fn let_go(&mut self, name: &str) {
         self.held.remove(name);
         self.is_stale &= !self.held.is_empty();

@@ -1,4 +1,4 @@
-//! Everything that a run consists of, and how time passes in it.
+//! All parts of a run, and the passage of time in it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -30,32 +30,32 @@ use crate::simulation::viewer::Viewer;
 use crate::stream::{Catalog, KeyType, Stream, ZoneRule};
 use crate::telemetry::Metrics;
 
-/// The zone of every key, where keys have none of their own.
+/// The zone of every key in runs in which keys have no own zone.
 pub(super) const ZONE: &str = "America/Guayaquil";
-/// Notifications a second.
+/// The hot-key threshold, in notifications per second.
 const HOT_FROM: u32 = 2;
-/// Where no sweep is to hide what is lost.
+/// The sweep interval of runs in which the sweep must not hide a lost change.
 const NEVER: Duration = Duration::from_secs(100_000);
 
-/// The keeper's connection.
+/// The state of the lock holder's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keeper {
     Up,
-    /// Gone, and it does not know.
+    /// The connection is gone, and the lock holder has not noticed.
     Lost,
     Down,
 }
 
-/// A hook that waits for its answer.
+/// A hook call that waits for its response.
 pub(super) struct Hook {
     pub(super) key: u8,
     pub(super) commits: u64,
-    /// How often the key had lost its last viewer when it was called.
+    /// The number of times the key had lost its last viewer at the time of the call.
     pub(super) left: u64,
     pub(super) answer: Pin<Box<dyn Future<Output = Result<(), Unsettled>> + Send>>,
 }
 
-/// One life of the server.
+/// One instance of the server.
 pub(super) struct Server {
     pub(super) engine: Engine,
     pub(super) actor: Actor,
@@ -65,7 +65,7 @@ pub(super) struct Server {
     left: Arc<[AtomicU64]>,
 }
 
-/// See the module's documentation.
+/// The complete simulation; see the documentation of this module.
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) database: Database,
@@ -73,21 +73,21 @@ pub(super) struct World {
     pub(super) viewers: Vec<Viewer>,
     pub(super) asking: Vec<Asking>,
     pub(super) hooks: Vec<Hook>,
-    /// By key: the commits that the newest answered read saw.
+    /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
-    /// What the database says each user may read.
+    /// The permissions of each user in the database.
     pub(super) rights: [[bool; KEYS as usize]; VIEWERS],
     pub(super) keeper: Keeper,
     pub(super) flows: bool,
-    /// The listener's connection lives, and the server knows it.
+    /// True while the listener is connected and the server knows it.
     pub(super) hears: bool,
     pub(super) wall_skew_us: i64,
-    /// When the wall clock last jumped, and when a notification was lost.
+    /// The time of the last jump of the wall clock.
     pub(super) jumped: Option<Instant>,
     pub(super) lost: bool,
     pub(super) lossy: bool,
     pub(super) zones: bool,
-    /// The key of the crowd's channel.
+    /// The key of the group's channel.
     pub(super) crowded: u8,
     start: Instant,
     pub(super) now: Instant,
@@ -113,7 +113,7 @@ impl engine::Interest for Declares {
     }
 }
 
-/// Never asked: the desk's questions are answered by the world.
+/// A permission source that is never queried: the world answers the requests of the queues.
 struct Nobody;
 
 impl Lookup for Nobody {
@@ -162,7 +162,7 @@ impl Server {
             (NEVER.as_secs(), NEVER.as_secs())
         };
         let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
-        // Where keys have zones of their own a key is hot after a few notifications, else in these runs never.
+        // With separate zones a key becomes hot after a few notifications; in other runs never.
         let pace = engine::Pace {
             hot_from: zones.then_some(HOT_FROM),
             ..engine::Pace::default()
@@ -218,7 +218,7 @@ impl Server {
         }
     }
 
-    /// How often the key lost its last viewer.
+    /// Returns the number of times the key lost its last viewer.
     pub(super) fn left(&self, key: u8) -> u64 {
         self.left[usize::from(key)].load(Ordering::Relaxed)
     }
@@ -270,13 +270,13 @@ impl World {
         world
     }
 
-    /// The server's wall clock.
+    /// Returns the time of the server's wall clock.
     pub(super) fn wall(&self) -> Timestamp {
         let passed = i64::try_from((self.now - self.start).as_micros()).unwrap();
         Timestamp::from_microsecond(self.start_wall_us + passed + self.wall_skew_us).unwrap()
     }
 
-    /// Another server takes the place of the one that ended; its clients and connections are gone.
+    /// Starts another server in place of the ended one. Its clients and connections are gone.
     pub(super) fn restart(&mut self) {
         self.reads.0.lock().unwrap().clear();
         self.asking.clear();
@@ -288,16 +288,16 @@ impl World {
         self.keeper_back();
     }
 
-    /// Connects a viewer, with a socket that is soon full.
+    /// Connects a viewer through a socket that fills quickly.
     pub(super) fn connect(&mut self, viewer: usize, good_for_s: u16) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let socket = std::net::TcpStream::from(OwnedFd::from(theirs));
+        let (client_end, server_end) = UnixStream::pair().unwrap();
+        let socket = std::net::TcpStream::from(OwnedFd::from(server_end));
         socket.set_nonblocking(true).unwrap();
         socket2::SockRef::from(&socket)
             .set_send_buffer_size(4_608)
             .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
-        self.viewers[viewer].connect(ours, principal.ends_at_s());
+        self.viewers[viewer].connect(client_end, principal.ends_at_s());
         let entrant = shard::Entrant::Native(principal, None);
         let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
         self.server.thread.adopt(Arrival {
@@ -308,7 +308,8 @@ impl World {
         });
     }
 
-    /// Viewer 0 has keys 0 and 1 by its token's claims, and the crowd its own; of all else the database is asked.
+    /// Creates the identity of a viewer. The token claims grant keys 0 and 1 to viewer 0, and their
+    /// keys to the group. The database decides all other permissions.
     pub(super) fn principal(&mut self, viewer: usize, good_for_s: u16, claims: bool) -> Principal {
         let keys: Vec<u8> = match viewer {
             0 if claims => vec![0, 1],
@@ -329,7 +330,7 @@ impl World {
         )
     }
 
-    /// Lets everybody do what there is to do now; no time passes.
+    /// Runs all parts until they are idle, without advancing time.
     pub(super) fn settle(&mut self) -> Result<(), Violation> {
         loop {
             self.keep();
@@ -354,7 +355,8 @@ impl World {
         self.hear_hooks()
     }
 
-    /// A shard looks at a client's token once in a turn of its wheel at least, so a jump of the wall clock is noticed within that.
+    /// A shard checks a client's token at least once per turn of its timer wheel, so it notices a
+    /// jump of the wall clock within that time.
     fn has_just_jumped(&self) -> bool {
         self.jumped
             .is_some_and(|at| self.now.saturating_duration_since(at) < Duration::from_secs(66))
@@ -379,7 +381,7 @@ impl World {
         Ok(())
     }
 
-    /// Time passes, and everything happens that falls into it.
+    /// Advances time and runs everything that becomes due.
     pub(super) fn advance(&mut self, by: Duration) -> Result<(), Violation> {
         let target = self.now + by;
         self.settle()?;
@@ -427,7 +429,7 @@ impl World {
         simulated::set(self.now, Duration::from_micros(wall));
     }
 
-    /// A statement that takes too long fails: refused by its own time-out, or no answer at all.
+    /// Fails statements that take too long: by their own timeout, or with no response at all.
     fn expire(&mut self) {
         let mut reads = self.reads.0.lock().unwrap();
         let (late, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *reads)
@@ -439,7 +441,7 @@ impl World {
             .for_each(|read| read.fail(self.database.is_up));
     }
 
-    /// Reads at their own pace: done, and a little later answered.
+    /// Lets reads progress at their own pace: executed first, and answered a little later.
     pub(super) fn flow(&mut self) {
         let (done, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.reads.0.lock().unwrap())
             .into_iter()
