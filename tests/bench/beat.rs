@@ -1,4 +1,4 @@
-//! When to publish what.
+//! The schedule of publications: channels, rates and payloads.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys;
 
-/// A publisher that fell behind catches up this much at most: what is measured is the server, not a backlog.
+/// The longest backlog that a late publisher catches up. The measurement is about the server, not
+/// about a backlog.
 const BACKLOG: Duration = Duration::from_millis(200);
 
-/// A rhythm: every channel of a range, so often.
+/// A publication schedule: every channel of a range at a constant rate.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Beat {
-    /// Number of the first channel.
+    /// The number of the first channel.
     pub(crate) first: usize,
-    /// How many.
+    /// The number of channels in the range.
     pub(crate) channels: usize,
-    /// Changes a second of each; they take turns, evenly spread.
+    /// The changes per second of each channel. Channels take turns, evenly spread.
     pub(crate) rate: f64,
 }
 
 impl Beat {
-    /// Channels from 0 on.
+    /// Schedules the channels from 0 on.
     pub(crate) fn new(channels: usize, rate: f64) -> Self {
         Self {
             first: 0,
@@ -31,7 +32,7 @@ impl Beat {
     }
 }
 
-/// Calls `publish(channel, turn)` in the rhythm of all beats, until it says false.
+/// Calls `publish(channel, turn)` on the schedule of all beats, until it returns false.
 pub(crate) fn play(beats: &[Beat], mut publish: impl FnMut(usize, u64) -> bool) {
     let period = |beat: &Beat| Duration::from_secs_f64(1.0 / (beat.rate * beat.channels as f64));
     let began = Instant::now();
@@ -54,12 +55,12 @@ pub(crate) fn play(beats: &[Beat], mut publish: impl FnMut(usize, u64) -> bool) 
     }
 }
 
-/// The columns of a made-up row, stamped; no two are equal.
+/// Returns the columns of a generated row with a time stamp. No two rows are equal.
 pub(crate) fn columns(turn: u64, now_ns: u64) -> String {
     columns_of(&now_ns.to_string(), &(FIRST_TURN + turn).to_string())
 }
 
-/// Turns are counted from here, so that the length does not change.
+/// The first turn number. It keeps the number of digits constant.
 const FIRST_TURN: u64 = 100_000;
 
 fn columns_of(stamp: &str, turn: &str) -> String {
@@ -68,7 +69,8 @@ fn columns_of(stamp: &str, turn: &str) -> String {
     )
 }
 
-/// The payload that Latido makes of such a row, for who is not Latido: as long, and with the same fields.
+/// Returns the payload that Latido creates from such a row, for other servers: of the same length
+/// and with the same fields.
 pub(crate) fn payload(channel: usize, turn: u64, now_ns: u64) -> String {
     payload_of(
         channel,
@@ -77,7 +79,7 @@ pub(crate) fn payload(channel: usize, turn: u64, now_ns: u64) -> String {
     )
 }
 
-/// The same with `@T@` for the stamp and `@N@` for the turn, for other languages.
+/// Returns the payload with `@T@` for the stamp and `@N@` for the turn, for other languages.
 pub(crate) fn template() -> String {
     payload_of(0, "@T@", "@N@")
 }

@@ -1,4 +1,4 @@
-//! Runs scenarios one after the other and collects what they say.
+//! Runs the scenarios one after the other and collects their results.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use crate::machine::Conditions;
 use crate::options::Options;
 use crate::report::{Chapter, Goal, Report};
 
-/// A question, and how it is answered.
+/// A benchmark scenario and its measurement function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
-    /// Lower-case letters and hyphens.
+    /// The name, in lower-case letters and hyphens.
     pub(crate) name: &'static str,
-    /// One sentence.
+    /// The description, as one sentence.
     pub(crate) about: &'static str,
-    /// Measures. An error ends this scenario alone and is reported.
+    /// Runs the measurement. An error ends only this scenario and is reported.
     pub(crate) run: fn(&mut Bench) -> anyhow::Result<()>,
 }
 
-/// What a running scenario works with.
+/// The context of a running scenario.
 #[derive(Debug)]
 pub(crate) struct Bench {
     runtime: Runtime,
@@ -31,17 +31,17 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// How often each subject is to be measured.
+    /// Returns the number of measurements of each subject.
     pub(crate) fn rounds(&self) -> usize {
         self.rounds
     }
 
-    /// Whether only a trial was asked for.
+    /// Returns whether only a short trial was requested.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick
     }
 
-    /// How long to measure when `full` seconds are wanted.
+    /// Returns the measurement time in seconds: `full`, or less in a quick run.
     pub(crate) fn seconds(&self, full: f64) -> f64 {
         if self.quick {
             (full / 4.0).min(1.0)
@@ -50,27 +50,27 @@ impl Bench {
         }
     }
 
-    /// How many, when `full` are wanted.
+    /// Returns the object count: `full`, or a tenth in a quick run.
     pub(crate) fn count(&self, full: usize) -> usize {
         if self.quick { full.div_ceil(10) } else { full }
     }
 
-    /// A runtime for whoever talks to Postgres; its threads are not pinned.
+    /// Returns a runtime for PostgreSQL clients. Its threads are not pinned to a core.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// Adds one round's value.
+    /// Adds the value of one round.
     pub(crate) fn sample(&mut self, subject: &str, measure: &str, unit: &'static str, value: f64) {
         self.chapter.sample(subject, measure, unit, value);
     }
 
-    /// Sets a goal; see [`Goal`]'s constructors.
+    /// Adds a goal; see the constructors of [`Goal`].
     pub(crate) fn goal(&mut self, goal: Goal) {
         self.chapter.goals.push(goal);
     }
 
-    /// Says that a subject was not run, once.
+    /// Reports once that a subject was not run.
     pub(crate) fn not_run(&mut self, subject: &str, why: impl Display) {
         if !self
             .chapter
@@ -84,7 +84,7 @@ impl Bench {
         }
     }
 
-    /// Something that the reader should know; the same sentence is kept once.
+    /// Adds a note for the reader. The same sentence is kept only once.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.chapter.notes.contains(&text) {
@@ -92,8 +92,9 @@ impl Bench {
         }
     }
 
-    /// Measures each subject once a round. The order turns from round to round, so that nobody always has the warm machine. A subject
-    /// that fails is named with its reason, and left out from then on.
+    /// Measures each subject once per round. The order rotates from round to round, so that no
+    /// subject always gets the warm machine. A failing subject is reported with its reason and
+    /// skipped from then on.
     pub(crate) fn interleave<S: Subject>(
         &mut self,
         subjects: &[S],
@@ -119,9 +120,9 @@ impl Bench {
     }
 }
 
-/// Something that is measured beside others.
+/// A subject that is measured in comparison with others.
 pub(crate) trait Subject {
-    /// Its name in the report.
+    /// Returns the name of the subject in the report.
     fn name(&self) -> String;
 }
 
@@ -131,7 +132,7 @@ impl Subject for &str {
     }
 }
 
-/// Runs what is wanted, prints as it goes, writes the report.
+/// Runs the requested scenarios, prints their results, and writes the report.
 pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()> {
     let folder = crate::folder()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -167,7 +168,7 @@ pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()
         let chapter = std::mem::take(&mut bench.chapter);
         crate::say(&chapter.render())?;
         report.chapters.push(chapter);
-        // What is there is there, should a later scenario hang the machine.
+        // Write the partial report now, in case a later scenario hangs the machine.
         report.write(&folder)?;
     }
     crate::say(&format!(
@@ -176,7 +177,7 @@ pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()
     ))
 }
 
-/// Asks again and again until `answer` says something, at most `patience` long.
+/// Polls `answer` until it returns a value, for at most `patience`.
 pub(crate) fn await_some<T>(
     patience: Duration,
     what: &str,

@@ -1,4 +1,5 @@
-//! Who is measured: the floor, Latido, Latido without its database, a peer; each started and fed in its own way.
+//! The measured subjects: the floor, Latido, Latido without its database, and peers. Each is
+//! started and fed in its own way.
 
 use crate::beat::Beat;
 use crate::campaign::Subject;
@@ -10,16 +11,16 @@ use crate::store::Database;
 use crate::writer::Writer;
 use crate::{floor, hub, machine, web};
 
-/// See the module.
+/// A measured subject; see the module documentation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Contender {
-    /// The least code; with or without checking tokens.
+    /// The minimal code, with or without token verification.
     Floor { verifies: bool },
-    /// The real server; commits make it publish.
+    /// The real server, which publishes after commits.
     Latido,
-    /// Latido's library with made-up rows put straight into the hub.
+    /// Latido's library, with generated rows published directly to the hub.
     Hub { shards: usize },
-    /// Somebody else.
+    /// Another server for comparison.
     Peer(Peer),
 }
 
@@ -36,14 +37,15 @@ impl Subject for Contender {
     }
 }
 
-/// A contender at work; ends when dropped.
+/// A running subject, which ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     kind: Contender,
     port: u16,
     beats: Vec<Beat>,
     database: Option<Database>,
-    // Before the server: nobody is to write to one that is going.
+    // Declared before the server, so the writer is dropped first and never writes to a stopping
+    // server.
     writer: Option<Writer>,
     inner: Inner,
 }
@@ -56,7 +58,8 @@ enum Inner {
 }
 
 impl Contender {
-    /// Starts it; `database` serves the real server alone. It publishes only when told.
+    /// Starts the subject. Only the real server uses `database`. It publishes after
+    /// [`RunningSubject::publish`].
     pub(crate) fn start(
         self,
         database: Option<&Database>,
@@ -65,7 +68,7 @@ impl Contender {
         self.start_on(Some(machine::SERVER_CORE), database, beats)
     }
 
-    /// The same without a core of its own.
+    /// Starts the subject without pinning it to a core.
     pub(crate) fn start_anywhere(self, beats: &[Beat]) -> anyhow::Result<Running> {
         self.start_on(None, None, beats)
     }
@@ -122,7 +125,7 @@ impl Contender {
 }
 
 impl Running {
-    /// Its process.
+    /// Returns the process of the subject.
     pub(crate) fn process(&self) -> &Process {
         match &self.inner {
             Inner::Own(process) => process,
@@ -131,12 +134,13 @@ impl Running {
         }
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// How clients connect: authenticated and subscribed, as far as it knows such things.
+    /// Returns the connection plan of the clients. They authenticate and subscribe, as far as the
+    /// subject supports it.
     pub(crate) fn plan(&self, groups: Vec<Group>) -> Plan {
         let pid = self.process().pid();
         match (&self.kind, &self.inner) {
@@ -150,7 +154,7 @@ impl Running {
         }
     }
 
-    /// Lets the changes begin.
+    /// Starts the publication of changes.
     pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
         match (&mut self.inner, &self.database) {
             (Inner::Own(process), _) => process.tell("go")?,

@@ -1,5 +1,6 @@
-//! The floor: the least code that does what must be done. One thread accepts and answers the handshake, one loop sends the encoded bytes
-//! to every socket; no timers, no reading, no memory of anybody. Nothing can cost less in this kernel, one write a client.
+//! The floor: the minimal code that does the necessary work. One thread accepts and answers the
+//! handshake, and one loop sends the encoded bytes to every socket. It has no timers, no reads and
+//! no state per client. In this kernel nothing can cost less than one write per client.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
@@ -19,36 +20,36 @@ use crate::beat::{self, Beat};
 use crate::keys;
 use crate::process::{Process, now_ns};
 
-/// As Latido's.
+/// The listen backlog, equal to Latido's.
 const BACKLOG: i32 = 4096;
 const LISTENER: Token = Token(usize::MAX);
-/// What answers a request whose key is the load's constant one.
+/// The response to a request whose key is the constant one of the load.
 const ANSWER: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// What the floor is to do.
+/// The task of the floor process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub(crate) port: u16,
-    /// What it sends.
+    /// The schedules of its broadcasts.
     pub(crate) beats: Vec<Beat>,
-    /// Whether it checks the token in the query as Latido does.
+    /// True if it verifies the token in the query as Latido does.
     pub(crate) verifies: bool,
 }
 
-/// Starts the floor on a core; it sends once it is told a line.
+/// Starts the floor on a core. It sends after it receives a line.
 pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
     let mut process = Process::role("floor", core, plan)?;
     process.line()?;
     Ok(process)
 }
 
-/// Sockets by channel.
+/// The sockets of each channel.
 type Rooms = Arc<Mutex<HashMap<usize, Vec<TcpStream>>>>;
 
-/// The role.
+/// Runs the floor role of this program.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
@@ -125,7 +126,7 @@ fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Resu
                     let Some(mut socket) = place.take() else {
                         continue;
                     };
-                    // Nothing that it says is of interest any more.
+                    // The data that the client sends is ignored from now on.
                     poll.registry().deregister(&mut socket)?;
                     rooms
                         .lock()
@@ -141,7 +142,7 @@ fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Resu
     }
 }
 
-/// Reads a request, which comes in one piece here, and answers it; says which channel it asks for.
+/// Reads a request, which arrives in one piece here, and answers it. Returns the requested channel.
 fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Option<usize>> {
     let mut head = [0; 2048];
     let length = match socket.read(&mut head) {

@@ -1,5 +1,6 @@
-//! Latido without its database: the real accept loop, tokens, policy, hub and shards, and a publisher that puts made-up rows straight into
-//! the hub. For rates that no SQL can drive, and for stamps of our own in the frames.
+//! Latido without its database: the real accept loop, tokens, policy, hub and shards. A publisher
+//! puts generated rows directly into the hub. This allows rates that SQL cannot reach, and time
+//! stamps inside the frames.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _};
@@ -29,25 +30,25 @@ use crate::beat::{self, Beat};
 use crate::keys;
 use crate::process::{Process, now_ns};
 
-/// What the server is to do.
+/// The task of the hub process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub(crate) port: u16,
-    /// Threads that own sockets.
+    /// The number of threads that own sockets.
     pub(crate) shards: usize,
-    /// What it publishes.
+    /// The schedules of its publications.
     pub(crate) beats: Vec<Beat>,
 }
 
-/// Starts the server on a core (none: on any); it publishes once it is told a line.
+/// Starts the server on a core, or on any core for `None`. It publishes after it receives a line.
 pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
     let mut process = Process::role("hub", core, plan)?;
     process.line()?;
     Ok(process)
 }
 
-/// The role.
+/// Runs the hub role of this program.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
@@ -129,7 +130,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         },
         &parts,
     )?);
-    // No reading but the first: what is made up needs no sweep.
+    // Only the first read happens: generated rows need no sweep.
     let never = Duration::from_secs(24 * 3600);
     drain.spawn(engine.clone().run(engine::Parts {
         config: engine::Config {
@@ -200,7 +201,7 @@ fn wall_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 
-/// What every key shows until something is published.
+/// A reader that returns zeros for every key until the first publication.
 struct Zeros;
 
 impl Reader for Zeros {
@@ -228,7 +229,7 @@ impl Reader for Zeros {
     }
 }
 
-/// Tokens alone decide.
+/// A permission source that denies everything, so only tokens decide.
 struct Nobody;
 
 impl Lookup for Nobody {

@@ -1,4 +1,4 @@
-//! The businesses that the benchmark watches, and tokens for their viewers.
+//! The businesses of the benchmark, and the tokens of their viewers.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use anyhow::Context as _;
 use latido::auth::{Passport, Secret, issue};
 use latido::clock::Clock;
 
-/// Signs every token here.
+/// The secret that signs every token of the benchmark.
 pub(crate) const SECRET: &str = "the benchmark's own secret: it guards nothing but made-up numbers";
 
-/// Longer than any run.
+/// The lifetime of the tokens, longer than any run.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// The id of business number `index`.
+/// Returns the id of business number `index`.
 pub(crate) fn key(index: usize) -> String {
     format!("00000000-0000-4000-8000-{index:012x}")
 }
 
-/// The channel of business number `index`.
+/// Returns the channel of business number `index`.
 pub(crate) fn channel(index: usize) -> String {
     format!("estadisticas:{}", key(index))
 }
 
-/// The message that subscribes to it.
+/// Returns the message that subscribes to the channel of business number `index`.
 pub(crate) fn subscribe(index: usize) -> String {
     format!(r#"{{"type":"subscribe","channel":"{}"}}"#, channel(index))
 }
 
-/// A token of user number `user` who may read business number `index`.
+/// Signs a token of user number `user`, who may read business number `index`.
 pub(crate) fn token(user: usize, index: usize) -> anyhow::Result<String> {
     let passport = Passport {
         user: format!("user-{user}"),

@@ -1,4 +1,4 @@
-//! The machine: what it is, and which core does what.
+//! The machine: its description, and the assignment of cores.
 
 use std::fs;
 use std::process::Command;
@@ -7,36 +7,36 @@ use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
-/// Servers run here: the one that is measured, the floor, the peers.
+/// The core of the measured servers: Latido, the floor and the peers.
 pub(crate) const SERVER_CORE: usize = 0;
-/// Load and publishers run here.
+/// The core of the load and the publishers.
 pub(crate) const LOAD_CORE: usize = 1;
 
-/// Under which conditions the figures came about.
+/// The conditions under which the figures were measured.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Conditions {
-    /// When it began, RFC 3339.
+    /// The start time of the run, in RFC 3339.
     pub(crate) date: String,
-    /// Logical processors.
+    /// The number of logical processors.
     pub(crate) cores: usize,
-    /// The processor's name.
+    /// The model name of the processor.
     pub(crate) processor: String,
-    /// `uname -r`.
+    /// The kernel release, as `uname -r` prints it.
     pub(crate) kernel: String,
-    /// TCP congestion control.
+    /// The TCP congestion control algorithm.
     pub(crate) congestion_control: String,
-    /// Memory in MiB.
+    /// The total memory, in MiB.
     pub(crate) memory_mib: u64,
-    /// Latido's version, and the commit where git knows it.
+    /// The version of Latido, with the commit if git is available.
     pub(crate) latido: String,
-    /// The compiler.
+    /// The version of the compiler.
     pub(crate) rustc: String,
-    /// Open files that a process may have.
+    /// The open-file limit of a process.
     pub(crate) open_files: u64,
 }
 
 impl Conditions {
-    /// As they are now.
+    /// Reads the current conditions of this machine.
     pub(crate) fn read() -> Self {
         let commit = said("git", &["rev-parse", "--short", "HEAD"]);
         Self {
@@ -55,7 +55,7 @@ impl Conditions {
     }
 }
 
-/// Raises this process's soft limit of open files to the hard one, and says what it is.
+/// Raises the soft limit of open files to the hard limit and returns it.
 pub(crate) fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
@@ -71,8 +71,9 @@ pub(crate) fn raise_open_files() -> u64 {
     }
 }
 
-/// Does `act` on one core. Threads and processes that it starts stay there: the mask is inherited, which leaves no moment in which a
-/// child runs elsewhere. On a machine without that core it runs wherever it likes.
+/// Runs `act` on one core. Threads and processes that it starts stay there: they inherit the mask,
+/// so a child never runs elsewhere, not even for a moment. On a machine without that core, `act`
+/// runs anywhere.
 pub(crate) fn on_core<T>(core: Option<usize>, act: impl FnOnce() -> T) -> anyhow::Result<T> {
     let Some(core) =
         core.filter(|core| *core < std::thread::available_parallelism().map_or(1, usize::from))
@@ -105,7 +106,7 @@ fn first_line(path: &str) -> String {
         .to_owned()
 }
 
-/// The value behind `name:` in one of the kernel's text files.
+/// Returns the value after `name:` in one of the kernel's text files.
 pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let mut values = text
@@ -115,7 +116,7 @@ pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     values.next().map(|(_, value)| value.trim().to_owned())
 }
 
-/// The number at the start of such a value.
+/// Parses the number at the start of such a value.
 pub(crate) fn number(value: &str) -> u64 {
     value
         .split_whitespace()

@@ -1,9 +1,12 @@
-//! The benchmark: `make bench`, or `cargo bench --bench bench -- [scenario…] [--rounds N] [--quick] [--list]`.
+//! The benchmark: `make bench`, or `cargo bench --bench bench -- [scenario…] [--rounds N] [--quick]
+//! [--list]`.
 //!
-//! Each scenario measures one promise of docs/PERFORMANCE.md beside the *floor* (the same bytes by the least code that can send them) and
-//! beside other servers, and leaves a table, `bench.json` and `bench.svg` in `target/bench/`. Nothing here fails because something is
-//! slow: figures are printed, people judge. The program starts itself again for roles that need a process of their own, each on
-//! its own core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, told what to publish).
+//! Each scenario measures one promise of docs/PERFORMANCE.md next to the *floor* (the same bytes
+//! sent by minimal code) and next to other servers. It writes a table, `bench.json` and `bench.svg`
+//! in `target/bench/`. Nothing here fails because something is slow: the program prints figures for
+//! a human to judge. It starts itself again for roles that need their own process, each on its own
+//! core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, with
+//! generated publications).
 
 mod beat;
 mod campaign;
@@ -46,12 +49,12 @@ fn main() -> anyhow::Result<()> {
     campaign::run(&scenarios, options)
 }
 
-/// Every scenario, in the order they run.
+/// Returns every scenario, in the order of their runs.
 fn scenarios() -> Vec<Scenario> {
     [scenarios::ALL, database::ALL].concat()
 }
 
-/// A child's life.
+/// Runs a role of this program in a child process.
 fn play(role: &str) -> anyhow::Result<()> {
     machine::raise_open_files();
     match role {
@@ -62,7 +65,7 @@ fn play(role: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What can be said about the registry without measuring: this is all that `cargo test --all-targets` does.
+/// Checks the list of scenarios without measuring. `cargo test --all-targets` does only this.
 fn check(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
     for (index, scenario) in scenarios.iter().enumerate() {
         let well_formed = !scenario.name.is_empty()
@@ -77,7 +80,7 @@ fn check(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
         );
         ensure!(
             !scenario.about.is_empty(),
-            "{} does not say what it is about",
+            "{} has no description",
             scenario.name
         );
         ensure!(
@@ -105,7 +108,7 @@ fn list(scenarios: &[Scenario]) -> anyhow::Result<()> {
     say(&lines)
 }
 
-/// Prints to whoever asked for the figures.
+/// Prints a text to standard output.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -113,7 +116,7 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
         .context("writing to the terminal")
 }
 
-/// Where results, logs and peers lie: `target/bench`, made if need be.
+/// Returns the folder for results, logs and peers, `target/bench`, and creates it if it is missing.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;

@@ -2,25 +2,26 @@
 
 use anyhow::{Context as _, bail};
 
-/// Rounds when nobody says how many: what fits into a quarter of an hour. A median deserves more.
+/// The default number of rounds, which fits into a quarter of an hour. A good median needs more.
 const ROUNDS: usize = 2;
 
-/// What to do.
+/// The parsed command-line options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Names, or beginnings of names, of scenarios; none: all.
+    /// The names, or prefixes of names, of the requested scenarios. Empty means all.
     pub(crate) wanted: Vec<String>,
-    /// How often each subject of a scenario is measured.
+    /// The number of measurements of each subject.
     pub(crate) rounds: usize,
-    /// One round of shorter measurements: whether it works, not how fast it is.
+    /// Runs only one round of shorter measurements, to test the benchmark itself.
     pub(crate) quick: bool,
-    /// Say what there is and run nothing.
+    /// Lists the scenarios and runs nothing.
     pub(crate) list: bool,
 }
 
 impl Options {
-    /// From the arguments behind the program's name. Cargo adds `--bench` when it is asked to measure; without it we were started by
-    /// `cargo test --all-targets`, where minutes of measuring would be no test.
+    /// Parses the arguments after the program name. Cargo adds `--bench` when it measures. Without
+    /// that argument `cargo test --all-targets` started this program, and minutes of measuring
+    /// would be no test.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut options = Self {
             rounds: ROUNDS,
@@ -51,7 +52,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether a scenario is asked for.
+    /// Returns whether a scenario is requested.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.wanted.is_empty()
             || self

@@ -1,4 +1,4 @@
-//! Child processes: started on a core, accounted to the nanosecond, ended when dropped.
+//! Child processes: pinned to a core, measured in nanoseconds of CPU time, and ended when dropped.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 
 use crate::machine;
 
-/// How long a child may take to end after SIGTERM.
+/// The time that a child has to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// A running child.
+/// A running child process with its pipes.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -28,7 +28,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program; its standard error goes to `target/bench/<name>.log`.
+    /// Starts a program. Its standard error goes to `target/bench/<name>.log`.
     pub(crate) fn spawn(
         name: &str,
         core: Option<usize>,
@@ -51,7 +51,7 @@ impl Process {
         })
     }
 
-    /// Starts this very program in another role, with `plan` as its first line of input.
+    /// Starts this program in another role, with `plan` as its first input line.
     pub(crate) fn role(
         role: &str,
         core: Option<usize>,
@@ -63,12 +63,12 @@ impl Process {
         Ok(process)
     }
 
-    /// Its process id.
+    /// Returns the process id of the child.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Writes a line to it.
+    /// Writes a line to the child's standard input.
     pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.input.as_mut().context("its input is closed")?;
         writeln!(input, "{line}")
@@ -76,7 +76,7 @@ impl Process {
             .with_context(|| format!("writing to {}", self.name))
     }
 
-    /// The next line it prints; waits for it.
+    /// Waits for the next line of output.
     pub(crate) fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let output = self.output.as_mut().context("its output is gone")?;
@@ -90,30 +90,31 @@ impl Process {
         Ok(line.trim_end().to_owned())
     }
 
-    /// The next line, as JSON.
+    /// Waits for the next line and parses it as JSON.
     pub(crate) fn answer<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let line = self.line()?;
-        serde_json::from_str(&line).with_context(|| format!("{} said {line}", self.name))
+        serde_json::from_str(&line).with_context(|| format!("{} printed {line}", self.name))
     }
 
-    /// Processor time of all its threads so far, in nanoseconds: the scheduler's own count, not ticks.
+    /// Returns the processor time of all its threads in nanoseconds, from the scheduler's exact
+    /// count.
     pub(crate) fn cpu_ns(&self) -> u64 {
         cpu_ns(self.pid())
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn rss(&self) -> u64 {
         rss(self.pid())
     }
 
-    /// Leaves its output to a thread that throws it away, so that a chatty child never waits for us.
+    /// Discards the remaining output on a thread, so that the child never blocks on a full pipe.
     pub(crate) fn drain_output(&mut self) {
         if let Some(mut output) = self.output.take() {
             std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         }
     }
 
-    /// Asks it to end, and kills it if it does not.
+    /// Asks the child to end, and kills it after the timeout.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + PATIENCE;
@@ -126,14 +127,14 @@ impl Process {
         self.kill();
     }
 
-    /// Ends it at once.
+    /// Kills the child at once.
     pub(crate) fn kill(&mut self) {
-        // Both fail only if it is gone already.
+        // Both calls fail only if the child is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends it a signal; nothing happens if it is gone.
+    /// Sends a signal to the child. Does nothing if it is gone.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), signal));
     }
@@ -143,7 +144,10 @@ impl Process {
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{}.log", self.name));
         let mut text = String::new();
         let _ = File::open(log).and_then(|mut file| file.read_to_string(&mut text));
-        text.lines().last().unwrap_or("it said nothing").to_owned()
+        text.lines()
+            .last()
+            .unwrap_or("it printed nothing")
+            .to_owned()
     }
 }
 
@@ -155,7 +159,7 @@ impl Drop for Process {
     }
 }
 
-/// Processor time of another process so far, in nanoseconds; 0 if it is gone.
+/// Returns the processor time of another process in nanoseconds, or 0 if it is gone.
 pub(crate) fn cpu_ns(pid: u32) -> u64 {
     let Ok(pid) = i32::try_from(pid) else {
         return 0;
@@ -163,17 +167,17 @@ pub(crate) fn cpu_ns(pid: u32) -> u64 {
     clock_getcpuclockid(Pid::from_raw(pid)).map_or(0, read)
 }
 
-/// Processor time of this process, in nanoseconds.
+/// Returns the processor time of this process in nanoseconds.
 pub(crate) fn own_cpu_ns() -> u64 {
     read(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-/// The monotonic clock, in nanoseconds: what stamps in payloads are made of.
+/// Returns the monotonic clock in nanoseconds. Payload stamps use it.
 pub(crate) fn now_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
-/// The wall clock, in nanoseconds: what the kernel stamps arrivals with.
+/// Returns the wall clock in nanoseconds. The kernel's arrival stamps use it.
 pub(crate) fn wall_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
 }
@@ -184,7 +188,7 @@ fn read(clock: ClockId) -> u64 {
     })
 }
 
-/// Resident memory of a process in bytes; 0 if it is gone.
+/// Returns the resident memory of a process in bytes, or 0 if it is gone.
 pub(crate) fn rss(pid: u32) -> u64 {
     machine::field(&format!("/proc/{pid}/status"), "VmRSS")
         .map_or(0, |text| machine::number(&text) * 1024)

@@ -1,4 +1,4 @@
-//! The real `latido`, as a process of its own.
+//! The real `latido` server as a child process.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
@@ -11,24 +11,24 @@ use crate::process::Process;
 use crate::store::Database;
 use crate::{keys, machine, web};
 
-/// The binary that cargo built for this run.
+/// The path of the binary that cargo built for this run.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_latido");
 
-/// How to start a server.
+/// The settings of a server to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings<'a> {
-    /// Where its database is.
+    /// The database that the server uses.
     pub(crate) database: &'a Database,
-    /// Where it runs; none: anywhere.
+    /// The core of the server, or `None` for any core.
     pub(crate) core: Option<usize>,
-    /// Where it listens; none: a free port.
+    /// The port of the server, or `None` for a free port.
     pub(crate) port: Option<u16>,
-    /// Further variables, over the ones below.
+    /// Additional variables, which override the defaults below.
     pub(crate) variables: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Settings<'a> {
-    /// One shard on the servers' core.
+    /// Settings for one shard on the servers' core.
     pub(crate) fn new(database: &'a Database) -> Self {
         Self {
             database,
@@ -39,14 +39,14 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// A running server; stops when dropped.
+/// A running server, which stops when dropped.
 #[derive(Debug)]
 pub(crate) struct Latido {
-    /// Its process, for CPU and memory.
+    /// The server process, for CPU and memory measurements.
     pub(crate) process: Process,
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub(crate) port: u16,
-    /// From its start to `/ready` saying yes.
+    /// The time from the start until `/ready` answers 200.
     pub(crate) ready_after: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Latido {
         Self::start_installed(settings)
     }
 
-    /// The same on a database whose triggers stand, or are not wanted.
+    /// Starts a server on a database with installed triggers, or on one that needs none.
     pub(crate) fn start_installed(settings: &Settings) -> anyhow::Result<Self> {
         let port = settings.port.map_or_else(web::free_port, Ok)?;
         let began = Instant::now();
@@ -72,7 +72,7 @@ impl Latido {
             .iter()
             .any(|(name, _)| *name == "TLS_CERT");
         let ready = || match is_secure {
-            // Whoever subscribes awaits the rest.
+            // With TLS only the port is checked; the subscriber waits for the rest.
             true => TcpStream::connect((Ipv4Addr::LOCALHOST, port))
                 .ok()
                 .map(drop),
@@ -89,12 +89,12 @@ impl Latido {
         })
     }
 
-    /// A metric summed over its labels.
+    /// Returns a metric, summed over its labels.
     pub(crate) fn metric(&self, name: &str) -> anyhow::Result<f64> {
         Ok(web::metric(&self.metrics()?, name))
     }
 
-    /// All metrics.
+    /// Returns the text of all metrics.
     pub(crate) fn metrics(&self) -> anyhow::Result<String> {
         let (status, text) = web::get(self.port, "/metrics")?;
         ensure!(status == 200, "/metrics answered {status}");
@@ -102,7 +102,7 @@ impl Latido {
     }
 }
 
-/// `latido install` with the settings' variables.
+/// Runs `latido install` with the variables of the settings.
 pub(crate) fn install(settings: &Settings) -> anyhow::Result<()> {
     let output = command(settings)
         .arg("install")
@@ -118,7 +118,7 @@ pub(crate) fn install(settings: &Settings) -> anyhow::Result<()> {
 
 fn command(settings: &Settings) -> Command {
     let mut command = Command::new(BINARY);
-    // Whatever is set where the benchmark was started is no business of the server's.
+    // The environment of the benchmark must not influence the server.
     command.env_clear().current_dir(std::env::temp_dir());
     command
         .env("DATABASE_URL", &settings.database.url)
@@ -128,7 +128,7 @@ fn command(settings: &Settings) -> Command {
         .env("TIMEZONE", "UTC")
         .env("SHARDS", "1")
         .env("RUST_LOG", "warn");
-    // The figures are of the first read, not of a pause between reads.
+    // The figures are about the first read, not about a pause between reads.
     command.env("READ_INTERVAL_MS", "0");
     command.envs(settings.variables.iter().copied());
     command

@@ -1,4 +1,4 @@
-//! A Postgres of the benchmark's own.
+//! A PostgreSQL cluster for the benchmark.
 
 use std::path::{Path, PathBuf};
 
@@ -9,35 +9,35 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::machine;
 
-/// What a database of businesses begins with: no triggers, which `latido install` adds.
+/// The initial schema of a business database, without triggers; `latido install` adds them.
 const SCHEMA: &str = include_str!("../../sql/schema.sql");
 
-/// Whether a commit waits for the disk.
+/// The durability of a commit in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Everything in memory, nothing synced: for what is not about Postgres.
+    /// Keeps everything in memory and syncs nothing, for scenarios that are not about PostgreSQL.
     Memory,
-    /// A disk, and every commit flushed to it: for what writers pay.
+    /// Flushes every commit to a disk, for scenarios about the cost of writes.
     Disk,
 }
 
-/// A running cluster; stops, and deletes itself, when dropped.
+/// A running cluster, which stops and deletes itself when dropped.
 #[derive(Debug)]
 pub(crate) struct Store {
     cluster: Cluster,
-    // Kept data would outlive the run.
+    // Removes the data folder, which would otherwise outlive the run.
     _folder: Option<Folder>,
 }
 
-/// A database in it.
+/// A database in the cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
-    /// Through the cluster's socket.
+    /// The URL of the database over the Unix socket.
     pub(crate) url: String,
 }
 
 impl Store {
-    /// Starts one on a core (none: anywhere); blocks until it accepts connections.
+    /// Starts a cluster on a core (`None`: any) and blocks until it accepts connections.
     pub(crate) fn start(durability: Durability, core: Option<usize>) -> anyhow::Result<Self> {
         let mut refused = None;
         for base in bases(durability) {
@@ -71,7 +71,8 @@ impl Store {
         bail!("no place for a private Postgres: {refused:?}")
     }
 
-    /// Makes a database with the schema, `businesses` businesses and `citas` appointments of today in each of them.
+    /// Creates a database with the schema, with `businesses` businesses and `citas` appointments of
+    /// today in each.
     pub(crate) fn database(
         &self,
         runtime: &Runtime,
@@ -97,7 +98,7 @@ impl Store {
     }
 }
 
-/// SQL that makes businesses with the ids of [`keys::key`] and their citas.
+/// Returns SQL that creates businesses with the ids of [`keys::key`] and their citas.
 fn seed(businesses: usize, citas: usize) -> String {
     format!(
         "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'negocio ' || n
@@ -117,7 +118,8 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Best place first; a root whose target directory is closed to Postgres' user ends up in `/tmp`.
+/// Returns the base folders, best first. For a root whose target directory is closed to the
+/// PostgreSQL user, that is `/tmp`.
 fn bases(durability: Durability) -> Vec<PathBuf> {
     let name = format!("latido-bench-{}", rustix::process::geteuid().as_raw());
     let memory = (durability == Durability::Memory).then_some("/dev/shm");
@@ -127,13 +129,13 @@ fn bases(durability: Durability) -> Vec<PathBuf> {
     places.map(|place| Path::new(place).join(&name)).collect()
 }
 
-/// Deleted when dropped.
+/// A folder that is deleted when dropped.
 #[derive(Debug)]
 struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left lies in a temporary folder.
+        // Remaining files are in a temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! As much of HTTP as asking a local server something takes.
+//! A minimal HTTP client for requests to a local server.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// GETs a path; the status and the body.
+/// Sends a GET request. Returns the status and the body.
 pub(crate) fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -25,7 +25,7 @@ pub(crate) fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// The sum of a metric's values over its labels in Prometheus' text; 0 if it is not there.
+/// Returns the sum of a metric over its labels, from Prometheus text. Returns 0 if it is missing.
 pub(crate) fn metric(text: &str, name: &str) -> f64 {
     let values = text
         .lines()
@@ -36,7 +36,7 @@ pub(crate) fn metric(text: &str, name: &str) -> f64 {
         .sum()
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?

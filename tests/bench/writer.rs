@@ -1,4 +1,4 @@
-//! Someone who commits changes in a rhythm, from the load's core.
+//! A client that commits changes on a schedule, from the load's core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::beat::{self, Beat};
 use crate::store::{Database, connect};
 use crate::{keys, machine};
 
-/// Commits until dropped.
+/// A thread that commits changes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
@@ -18,7 +18,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts to change businesses in the rhythm of the beats, one commit a change.
+    /// Starts to change businesses on the schedule of the beats, with one commit per change.
     pub(crate) fn start(database: &Database, beats: &[Beat]) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (url, beats) = (database.url.clone(), beats.to_vec());
@@ -47,12 +47,12 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A thread that panicked has said so.
+        // A panicked thread has already printed its message.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// A statement that changes the statistics of a business without making its history longer.
+/// Returns a statement that changes the statistics of a business without adding rows.
 pub(crate) fn toggle(business: usize) -> String {
     format!(
         "UPDATE citas SET estado = CASE estado WHEN 'atendida' THEN 'pendiente'::estado_cita ELSE 'atendida' END

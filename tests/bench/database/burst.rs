@@ -1,4 +1,4 @@
-//! A thousand keys dirty at once, without and with a giant among them.
+//! A thousand keys become dirty at once, without and with a heavy key among them.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const BUSINESSES: usize = 1_000;
 const CITAS: usize = 100_000;
-/// Citas of the giant: far more than the others have together.
+/// The number of citas of the heavy key, far more than all others have together.
 const GIANT: usize = 1_000_000;
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             bench.sample("latido", "all frames after", "ms", last);
         }
     }
-    let giant = format!(
+    let add_heavy_key = format!(
         "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT '{}', current_date - n % 1000, '10:00', '10:30' FROM generate_series(1, {}) AS n",
         crate::keys::key(0),
         bench.count(GIANT)
@@ -51,7 +51,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     citas::run(
         bench.runtime(),
         &database,
-        &[&giant, "VACUUM (ANALYZE) citas"],
+        &[&add_heavy_key, "VACUUM (ANALYZE) citas"],
     )?;
     let latido = Latido::start(&settings)?;
     for _ in 0..bench.rounds() {
@@ -84,7 +84,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds that 1,000 prepared reads of one key take, one after the other.
+/// Returns the time in ms of 1,000 prepared reads of one key each, one after the other.
 async fn singles(database: &Database) -> anyhow::Result<f64> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
@@ -98,11 +98,12 @@ async fn singles(database: &Database) -> anyhow::Result<f64> {
         client.query(&statement, &[&ids, &today]).await?;
         times.add(began.elapsed());
     }
-    // The sum of the times, not of what lies between them.
+    // The sum of the times only, without the time between them.
     Ok(times.sum() / 1e3)
 }
 
-/// Changes every business at once. The reads' time in ms, keys a batch, and ms until the last frame, and until the last of another than business 0.
+/// Changes every business at once. Returns the reads' time in ms, the keys per batch, and the times
+/// in ms until the last frame and until the last frame of a business other than 0.
 fn dirty(
     bench: &Bench,
     latido: &Latido,
@@ -119,7 +120,7 @@ fn dirty(
         for group in &groups {
             viewers.push(Viewer::watching(latido.port, group).await?);
         }
-        // What the first reads left behind: a trailing one, a giant's turn.
+        // The first reads may leave a trailing read and the slot of a heavy key.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         anyhow::Ok(viewers)
     })?;

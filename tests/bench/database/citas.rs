@@ -1,4 +1,4 @@
-//! The benchmark's citas, with ids that can be named without looking them up.
+//! The citas of the benchmark, with predictable ids.
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use crate::keys;
 use crate::store::{Database, Store, connect};
 
-/// A database with that many businesses and citas, dealt out in turn, over ten months.
+/// Creates a database with this many businesses and citas, dealt out in turn over ten months.
 pub(crate) fn database(
     store: &Store,
     runtime: &Runtime,
@@ -30,7 +30,7 @@ pub(crate) fn database(
     Ok(database)
 }
 
-/// Runs statements one after the other on a connection of their own.
+/// Runs statements one after the other on a separate connection.
 pub(crate) fn run(
     runtime: &Runtime,
     database: &Database,
@@ -48,7 +48,7 @@ pub(crate) fn run(
     })
 }
 
-/// Changes the state of one cita, so that its business has other numbers after than before.
+/// Returns SQL that changes the state of one cita, and with it the numbers of its business.
 pub(crate) fn toggle(cita: usize) -> String {
     format!(
         "UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END
@@ -56,12 +56,12 @@ pub(crate) fn toggle(cita: usize) -> String {
     )
 }
 
-/// The statement that the server reads with, for who wants to know what it costs alone.
+/// Returns the statement that the server reads with, to measure its cost alone.
 pub(crate) fn read_sql() -> String {
     reading(include_str!("../../../sql/estadisticas.sql"))
 }
 
-/// The same for a server whose query is this one.
+/// Returns the reading statement for a server with this query.
 pub(crate) fn reading(query: &str) -> String {
     let query = query.trim_end().trim_end_matches(';');
     format!(
@@ -70,7 +70,7 @@ pub(crate) fn reading(query: &str) -> String {
     )
 }
 
-/// The keys of these businesses, for that statement.
+/// Returns the keys of these businesses as parameters of that statement.
 pub(crate) fn ids(businesses: impl IntoIterator<Item = usize>) -> anyhow::Result<Vec<uuid::Uuid>> {
     businesses
         .into_iter()

@@ -1,5 +1,5 @@
-//! One business's read as its history grows, with the index that the doctor proposes, with one on the key alone, and with closed days; and
-//! what these cost those who write.
+//! The read time of one business as its history grows: with the index that the doctor proposes,
+//! with an index on the key alone, and with closed days. Also the cost of these for writers.
 
 use std::time::Instant;
 
@@ -20,9 +20,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const COVERING: &str = "covering index";
 const PLAIN: &str = "index on the key";
-/// With the covering index, all but the last week closed.
+/// The variant with the covering index and all but the last week closed.
 const CLOSED: &str = "closed days";
-/// The first citas are of today, the others of closed days.
+/// The number of citas of today; the others are on closed days.
 const TODAY: u64 = 5_000;
 const CITAS: u64 = 100_000;
 const WRITES: [(&str, std::ops::Range<u64>); 2] = [
@@ -97,7 +97,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Closes all days but the last week; the query that knows of it.
+/// Closes all days but the last week. Returns the query that uses the summary.
 fn close(bench: &mut Bench, database: &Database) -> anyhow::Result<String> {
     citas::run(
         bench.runtime(),
@@ -157,7 +157,8 @@ async fn read(
     Ok(taken)
 }
 
-/// Updates a second of these citas, of a column that is in the one index and not in the other, over one connection.
+/// Returns the updates per second of these citas over one connection. The updated column is in one
+/// index and not in the other.
 async fn write(
     database: &Database,
     ids: std::ops::Range<u64>,
@@ -172,7 +173,7 @@ async fn write(
     let update = update.await?;
     let (began, mut done) = (Instant::now(), 0u32);
     while began.elapsed().as_secs_f64() < seconds {
-        // Those of the first businesses are gone: their histories were made anew.
+        // The citas of the first businesses are gone, because their histories were created again.
         let id: uuid::Uuid = id(fastrand::u64(ids.clone())).parse()?;
         client.execute(&update, &[&id]).await?;
         done += 1;

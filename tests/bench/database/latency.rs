@@ -1,5 +1,5 @@
-//! From COMMIT to the frame, beside the bare sum of what nobody can do without: the notification's way to a listener, one read of the
-//! same statement, one write of as many bytes to a socket.
+//! The latency from COMMIT to the frame, next to the sum of its unavoidable parts: the notification
+//! to a listener, one read of the same statement, and one write of as many bytes to a socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,17 +28,18 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 };
 
 const BUSINESSES: usize = 1_000;
-/// A hundred citas each.
+/// The number of citas, a hundred per business.
 const CITAS: usize = 100_000;
-/// The business whose changes Latido tells of, and the one that only the bare listener hears of.
+/// The business whose changes Latido reports, and below it the one that only the bare listener
+/// receives.
 const OURS: usize = 1;
 const BARE: usize = 2;
-/// Commits of a measurement, taken in turns of [`TURN`] by both.
+/// The commits of a measurement. Both sides take turns of [`TURN`] commits.
 const COMMITS: usize = 1_000;
 const TURN: usize = 50;
-/// Bytes of a frame.
+/// The size of a frame, in bytes.
 const FRAME: usize = 150;
-/// Background commits a second.
+/// The rate of background commits, per second.
 const BESIDE: u32 = 1_000;
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
@@ -54,16 +55,20 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ..Settings::new(&database)
     })?;
     let commits = bench.count(COMMITS);
-    let crowd: Vec<usize> = (100..150).collect();
-    let beside = [
+    let watched_keys: Vec<usize> = (100..150).collect();
+    let backgrounds = [
         ("quiet", 0..0),
         ("beside 1,000 unwatched commits/s", 200..1_000),
         ("beside 1,000 watched commits/s", 100..150),
     ];
     for _ in 0..bench.rounds() {
-        for (name, writers) in beside.clone() {
-            let (ours, bare) = bench.runtime().block_on(async {
-                let watched: &[usize] = if writers.start == 100 { &crowd } else { &[] };
+        for (name, writers) in backgrounds.clone() {
+            let (latido_times, bare) = bench.runtime().block_on(async {
+                let watched: &[usize] = if writers.start == 100 {
+                    &watched_keys
+                } else {
+                    &[]
+                };
                 let others = tokio::spawn(drain(Viewer::watching(latido.port, watched).await?));
                 let noise = Noise::start(&database.url, writers);
                 let measured = measure(&database.url, latido.port, commits).await;
@@ -71,13 +76,13 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
                 others.abort();
                 measured
             })?;
-            for (subject, times) in [("latido", ours), ("bare sum", bare)] {
+            for (subject, times) in [("latido", latido_times), ("bare sum", bare)] {
                 bench.sample(subject, &format!("p50 {name}"), "µs", times.quantile(0.5));
                 bench.sample(subject, &format!("p99 {name}"), "µs", times.quantile(0.99));
             }
         }
     }
-    for (name, _) in beside {
+    for (name, _) in backgrounds {
         bench.goal(Goal::ratio(
             "latido",
             &format!("p50 {name}"),
@@ -99,12 +104,12 @@ async fn drain(mut viewer: Viewer) {
     while viewer.next().await.is_ok() {}
 }
 
-/// Latido's times, and those of the bare steps, in turns on one machine in one minute.
+/// Measures Latido's times and those of the bare steps in turns, on one machine within one minute.
 async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times, Times)> {
     let writer = connect(url).await?;
     let mut viewer = Viewer::watching(port, &[OURS]).await?;
     let mut bare = Steps::new(url).await?;
-    let (mut ours, mut sums) = (Times::default(), Times::default());
+    let (mut latido_times, mut sums) = (Times::default(), Times::default());
     for turn in 0..2 * commits.div_ceil(TURN) {
         for _ in 0..TURN {
             if turn % 2 == 0 {
@@ -113,16 +118,16 @@ async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times,
                     tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
                 committed?;
                 frame?;
-                ours.add(began.elapsed());
+                latido_times.add(began.elapsed());
             } else {
                 sums.add(bare.once(&writer).await?);
             }
         }
     }
-    Ok((ours, sums))
+    Ok((latido_times, sums))
 }
 
-/// Changes a business in a transaction that only awaits its COMMIT; the time is of now.
+/// Changes a business in a transaction. The returned time is the one right before its COMMIT.
 async fn commit(writer: &Client, business: usize) -> anyhow::Result<Instant> {
     writer
         .batch_execute(&format!("BEGIN; {}", citas::toggle(business)))
@@ -130,7 +135,7 @@ async fn commit(writer: &Client, business: usize) -> anyhow::Result<Instant> {
     Ok(Instant::now())
 }
 
-/// The three steps with nothing around them.
+/// The three unavoidable steps without anything around them.
 struct Steps {
     heard: mpsc::Receiver<Instant>,
     _listener: Client,
@@ -144,7 +149,7 @@ struct Steps {
 impl Steps {
     async fn new(url: &str) -> anyhow::Result<Self> {
         let (listener, mut connection) = tokio_postgres::connect(url, NoTls).await?;
-        let (tell, heard) = mpsc::channel(1_024);
+        let (sender, heard) = mpsc::channel(1_024);
         tokio::spawn(async move {
             let key = crate::keys::key(BARE);
             while let Some(Ok(message)) =
@@ -152,12 +157,12 @@ impl Steps {
             {
                 if matches!(&message, AsyncMessage::Notification(heard) if heard.payload().contains(&key))
                 {
-                    // Nobody reads while others are measured.
-                    let _ = tell.try_send(Instant::now());
+                    // The receiver is not read while the other side is measured.
+                    let _ = sender.try_send(Instant::now());
                 }
             }
         });
-        // Declares its interest as a server does, or writers stay silent.
+        // Declares its interest as a server does; otherwise writers would not notify.
         let hash = format!(
             "hashtextextended('estadisticas:{}' COLLATE \"C\", 0)",
             crate::keys::key(BARE)
@@ -207,7 +212,7 @@ impl Steps {
     }
 }
 
-/// Commits of others, at an even rate, until stopped.
+/// Background commits by other writers, at an even rate until stopped.
 struct Noise {
     stop: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
@@ -246,7 +251,7 @@ impl Noise {
     async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            // Its error, if any, was that the database went.
+            // A task fails only if the database is gone.
             let _ = task.await;
         }
     }

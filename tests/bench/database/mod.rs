@@ -1,4 +1,4 @@
-//! What the database's side costs: writers, reads, bursts, history.
+//! The scenarios of the database side: writers, reads, bursts and history.
 
 mod burst;
 mod citas;
@@ -12,7 +12,7 @@ mod writers;
 
 use crate::campaign::Scenario;
 
-/// In the order they run.
+/// The scenarios in the order of their runs.
 pub(crate) const ALL: &[Scenario] = &[
     latency::SCENARIO,
     writers::SCENARIO,

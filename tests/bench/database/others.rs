@@ -1,4 +1,5 @@
-//! Quiet businesses that are changed one after the other, and how long each change takes to its viewer: for what else goes on beside.
+//! Quiet businesses that are changed one after the other, and the time of each change to its
+//! viewer. They measure the effect of other load.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,25 +12,26 @@ use crate::database::viewer::{Viewer, field};
 use crate::keys;
 use crate::store::{Database, connect};
 
-/// Between two commits.
+/// The pause between two commits.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A viewer of some businesses and a writer to them.
+/// A viewer of some businesses, and a writer to them.
 pub(crate) struct Others {
     viewer: Viewer,
     writer: Client,
     businesses: Vec<usize>,
-    /// What changes a business.
+    /// Returns the statement that changes a business.
     statement: fn(usize) -> String,
     turn: usize,
-    /// What the last frame of each said.
+    /// The number in the last frame of each business.
     shown: HashMap<usize, Option<i64>>,
-    /// The statements' own times since they were last asked for: what of a frame's time the database and its writer take.
+    /// The times of the statements alone since the last call: the share of the database and its
+    /// writer in a frame's time.
     statements: Times,
 }
 
 impl Others {
-    /// Connects both, and awaits a first frame of each business.
+    /// Connects both and waits for a first frame of each business.
     pub(crate) async fn watching(
         database: &Database,
         port: u16,
@@ -49,13 +51,13 @@ impl Others {
         })
     }
 
-    /// Commits for that long; the times from sending a statement to its frame.
+    /// Commits for that long. Returns the times from sending a statement to its frame.
     pub(crate) async fn measure(&mut self, seconds: f64) -> anyhow::Result<Times> {
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         self.measure_while(|| Instant::now() < until).await
     }
 
-    /// The same for as long as `goes_on`, and once at least.
+    /// Commits while `goes_on` returns true, and at least once.
     pub(crate) async fn measure_while(
         &mut self,
         goes_on: impl Fn() -> bool,
@@ -84,12 +86,13 @@ impl Others {
         }
     }
 
-    /// The times of the statements alone, from sending one to its answer, since this was last asked.
+    /// Takes the times of the statements alone, from sending one to its response, since the last
+    /// call.
     pub(crate) fn statements(&mut self) -> Times {
         std::mem::take(&mut self.statements)
     }
 
-    /// How many of the businesses were shown last with other numbers than the database has.
+    /// Returns the number of businesses whose last frame differs from the database.
     pub(crate) async fn wrong(&self) -> anyhow::Result<usize> {
         let mut wrong = 0;
         for (business, shown) in &self.shown {

@@ -1,8 +1,8 @@
-//! Middle and tail of many short times.
+//! The quantiles of many short durations.
 
 use std::time::Duration;
 
-/// Times of one kind.
+/// The durations of one kind, in µs.
 #[derive(Debug, Default)]
 pub(crate) struct Times(Vec<f64>);
 
@@ -11,22 +11,23 @@ impl Times {
         self.0.push(time.as_secs_f64() * 1e6);
     }
 
-    /// Takes others in.
+    /// Adds all durations of another value.
     pub(crate) fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);
     }
 
-    /// How many there are.
+    /// Returns the number of durations.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// All of them together, in µs.
+    /// Returns the sum of all durations, in µs.
     pub(crate) fn sum(&self) -> f64 {
         self.0.iter().sum()
     }
 
-    /// The time in µs that `part` of them (0 to 1) do not exceed; NaN if there are none.
+    /// Returns the duration in µs that a share of them (0 to 1) does not exceed, or NaN if there
+    /// are none.
     pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! One key under 5,000 commits a second, and what others feel of it.
+//! One key under 5,000 commits per second, and its effect on other keys.
 
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,14 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const BUSINESSES: usize = 1_000;
 const CITAS: usize = 100_000;
 const HOT: usize = 0;
-/// Of as many commits, watched by nobody: what the machine costs, whoever tells of them.
+/// The key of the same number of commits without a viewer. It shows the cost of the commits
+/// themselves.
 const UNWATCHED: usize = 1;
 const ALONE: &str = "others alone";
 const BESIDE: &str = "others beside the hot key";
 const BESIDE_UNWATCHED: &str = "others beside an unwatched key";
 const RATE: u64 = 5_000;
-/// Commits to quiet keys, apart from each other.
+/// The quiet keys, which are changed independently of each other.
 const QUIET: std::ops::Range<usize> = 10..30;
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
@@ -46,10 +47,10 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             .runtime()
             .block_on(others(&database, latido.port, seconds / 2.0))?;
         sample(bench, ALONE, &alone);
-        let (unwatched, beside) = bench.runtime().block_on(async {
+        let (unwatched, beside_unwatched) = bench.runtime().block_on(async {
             let storm = tokio::spawn(storm(database.url.clone(), UNWATCHED, seconds / 2.0));
-            let beside = others(&database, latido.port, seconds / 2.0).await?;
-            anyhow::Ok((storm.await??, beside))
+            let beside_unwatched = others(&database, latido.port, seconds / 2.0).await?;
+            anyhow::Ok((storm.await??, beside_unwatched))
         })?;
         bench.sample(
             BESIDE_UNWATCHED,
@@ -57,7 +58,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             "/s",
             unwatched.0 as f64 / unwatched.1,
         );
-        sample(bench, BESIDE_UNWATCHED, &beside);
+        sample(bench, BESIDE_UNWATCHED, &beside_unwatched);
         let hot = bench
             .runtime()
             .block_on(beside_the_hot_key(&database, &latido, seconds))?;
@@ -103,15 +104,15 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What came of a storm.
+/// The results of one storm of commits.
 struct Hot {
     commits: u64,
-    /// Seconds.
+    /// The duration of the storm, in seconds.
     took: f64,
-    /// Of the hot key, while it lasted.
+    /// The reads of the hot key during the storm.
     reads: f64,
     frames: usize,
-    /// Whether its last frame said what the database says.
+    /// True if the last frame matches the database.
     is_right: bool,
     others: Times,
 }
@@ -163,7 +164,7 @@ async fn truth(client: &Client) -> anyhow::Result<i64> {
     Ok(client.query_one(&sql, &[]).await?.try_get(0)?)
 }
 
-/// Commits to one key for that long; how many, and in how many seconds.
+/// Commits to one key for that long. Returns the number of commits and the duration in seconds.
 async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u64, f64)> {
     const CONNECTIONS: u64 = 8;
     let began = Instant::now();
@@ -181,7 +182,7 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
             let mut due = tokio::time::interval(Duration::from_millis(5));
             while began.elapsed().as_secs_f64() < seconds {
                 due.tick().await;
-                // Catches up when ticks are late, and sends no more than asked for.
+                // Catches up after late ticks, but never exceeds the requested rate.
                 let owed = (began.elapsed().as_secs_f64() * (RATE / CONNECTIONS) as f64) as u64;
                 while commits < owed && began.elapsed().as_secs_f64() < seconds {
                     client.execute(&insert, &[]).await?;
@@ -198,7 +199,7 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
     Ok((commits, began.elapsed().as_secs_f64()))
 }
 
-/// Commits to quiet keys one after the other, and their times to the frame.
+/// Commits to quiet keys one after the other and measures the times to the frames.
 async fn others(database: &Database, port: u16, seconds: f64) -> anyhow::Result<Times> {
     Others::watching(database, port, QUIET, citas::toggle)
         .await?

@@ -16,19 +16,20 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use crate::keys;
 
-/// How long anything may take before the benchmark gives up on it.
+/// The longest time to wait for an event before the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One connection.
+/// One WebSocket connection of a dashboard.
 pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Viewer {
-    /// Connects as somebody who may read these businesses, watches them, and awaits a first frame of each.
+    /// Connects as a user who may read these businesses, subscribes, and waits for a first frame of
+    /// each.
     pub(crate) async fn watching(port: u16, businesses: &[usize]) -> anyhow::Result<Self> {
         Self::connected(port, None, businesses).await
     }
 
-    /// The same, perhaps with TLS, whose server is then `localhost`.
+    /// Connects the same way, optionally with TLS to a server named `localhost`.
     pub(crate) async fn connected(
         port: u16,
         tls: Option<Arc<ClientConfig>>,
@@ -46,7 +47,7 @@ impl Viewer {
             &Clock::system(),
             Duration::from_secs(86_400),
         )?;
-        // Boxed: its future is 20 kB.
+        // Boxed because this future takes 20 kB.
         let scheme = if tls.is_some() { "wss" } else { "ws" };
         let request =
             format!("{scheme}://localhost:{port}/ws?token={token}").into_client_request()?;
@@ -69,7 +70,7 @@ impl Viewer {
         Ok(viewer)
     }
 
-    /// The next statistics.
+    /// Returns the next statistics frame.
     pub(crate) async fn next(&mut self) -> anyhow::Result<String> {
         let frame = async {
             loop {
@@ -90,7 +91,7 @@ impl Viewer {
     }
 }
 
-/// The number behind a field of a frame.
+/// Returns the number in a field of a frame.
 pub(crate) fn field(frame: &str, name: &str) -> Option<i64> {
     let value: serde_json::Value = serde_json::from_str(frame).ok()?;
     value["data"][name].as_i64()

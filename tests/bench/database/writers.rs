@@ -1,4 +1,5 @@
-//! What the triggers cost those who write: `pgbench`, one row a transaction, from 1, 16 and 64 connections.
+//! The cost of the triggers for writers: `pgbench` with one row per transaction, from 1, 16 and 64
+//! connections.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,12 +19,13 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     run: |bench| run(bench, "0", &CLIENTS),
 };
 
-/// A slower disk: whoever leads a group commit sleeps 2 ms first, holding the lock of the log, as a flush of 2 ms would. `commit_delay`
-/// does that for every flush when `commit_siblings` is 0.
+/// The same with a slower disk: the leader of a group commit first sleeps 2 ms while it holds the
+/// log lock, as a flush of 2 ms would. `commit_delay` applies to every flush when `commit_siblings`
+/// is 0.
 pub(crate) const SLOW: Scenario = Scenario {
     name: "writers-slow-flush",
     about: "the same, with a flush that takes 2 ms longer",
-    // One client alone waits for the disk whatever else there is.
+    // A single client waits for the disk in any case.
     run: |bench| run(bench, "2000", &CLIENTS[1..]),
 };
 
@@ -31,7 +33,7 @@ const BUSINESSES: usize = 10_000;
 const CITAS: usize = 200_000;
 const WATCHED: usize = 100;
 const CLIENTS: [usize; 3] = [1, 16, 64];
-/// Seconds before pgbench counts.
+/// The time before pgbench counts, in seconds.
 const WARM_UP: usize = 2;
 const NONE: &str = "no trigger";
 const NOBODY: &str = "nobody watches";
@@ -103,13 +105,14 @@ fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Re
     Ok(())
 }
 
-/// Whoever watches also reads.
+/// Keeps reading, as a real viewer does.
 async fn follow(mut viewer: Viewer) {
     while viewer.next().await.is_ok() {}
 }
 
-/// The triggers as this variant wants them. Locks of watched keys from a variant before are given back by the server after 10 s: that is
-/// waited for where «nobody watches» would else be measured with keys that seem to be.
+/// Prepares the triggers for a variant. The server releases the locks of the previous variant's
+/// keys after 10 s. The variant without viewers waits for that, because it would otherwise be
+/// measured with keys that seem to be watched.
 fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<()> {
     let gate = if variant == ALWAYS { "false" } else { "true" };
     server::install(&Settings {
@@ -124,8 +127,8 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
     let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
                    PERFORM pg_sleep(0.1); END LOOP; END $$";
     let locks = if variant == NOBODY { free } else { "SELECT" };
-    // A new transaction each, so that none of them sees a snapshot of before. ALWAYS, as installed. And nobody begins with the dead rows that
-    // another left.
+    // Use a new transaction for each statement, so that none sees an older snapshot. Set ALWAYS, as
+    // installed. Vacuum, so that no variant starts with the dead rows of another.
     let always =
         "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' LOOP
                     EXECUTE format('ALTER TABLE citas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
@@ -142,7 +145,7 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
     )
 }
 
-/// What pgbench does, in a file.
+/// The pgbench script, in a file.
 struct Script(PathBuf);
 
 impl Script {
@@ -157,7 +160,8 @@ impl Script {
         Ok(Self(path))
     }
 
-    /// Transactions per second, once every connection has its plans and its functions: servers keep theirs for hours.
+    /// Returns the transactions per second after a warm-up: every connection must have its plans
+    /// and functions, which real servers keep for hours.
     fn run(
         &self,
         pgbench: &PathBuf,
@@ -182,7 +186,7 @@ impl Script {
         let output = command.output().context("starting pgbench")?;
         let text = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "pgbench: {text}");
-        // «progress: 3.0 s, 5123.1 tps, lat 3.1 ms …», one line a second.
+        // Parses «progress: 3.0 s, 5123.1 tps, lat 3.1 ms …», one line per second.
         let second = |line: &str| {
             line.strip_prefix("progress: ")?
                 .split(' ')
@@ -191,12 +195,12 @@ impl Script {
                 .ok()
         };
         let tps: Vec<f64> = text.lines().filter_map(second).skip(WARM_UP).collect();
-        ensure!(!tps.is_empty(), "pgbench said {text}");
+        ensure!(!tps.is_empty(), "pgbench printed {text}");
         Ok(tps.iter().sum::<f64>() / tps.len() as f64)
     }
 }
 
-/// Where pgbench is: Debian keeps it beside the server's programs.
+/// Returns the path of pgbench. Debian installs it next to the server programs.
 fn pgbench() -> Option<PathBuf> {
     let in_path = std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join("pgbench"))

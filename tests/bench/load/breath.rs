@@ -1,14 +1,15 @@
-//! A crowd that lets all others go before it.
+//! Pauses with which the load yields the processor to other processes.
 
 use std::time::Duration;
 
-/// Connections that are seen to between two breaths.
+/// The number of connections that are handled between two pauses.
 const EVERY: usize = 32;
-/// How long a breath is asked to be; the kernel's timers make 0.1 ms of it.
+/// The requested length of a pause. The kernel's timers extend it to 0.1 ms.
 const LENGTH: Duration = Duration::from_micros(50);
 
-/// Stops for a moment after every few connections. That a process is nice does not do: the scheduler lets even it finish a slice of some
-/// milliseconds before those who woke meanwhile.
+/// A counter that pauses after every few connections. A nice value is not enough: the scheduler
+/// lets even such a process finish a slice of some milliseconds before processes that woke up
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct Breath {
     is_wanted: bool,
@@ -16,7 +17,7 @@ pub(crate) struct Breath {
 }
 
 impl Breath {
-    /// None is ever taken unless `is_wanted`.
+    /// Creates a counter that never pauses unless `is_wanted` is set.
     pub(crate) fn new(is_wanted: bool) -> Self {
         Self {
             is_wanted,
@@ -24,7 +25,7 @@ impl Breath {
         }
     }
 
-    /// One more connection was seen to.
+    /// Counts one handled connection and pauses if it is time.
     pub(crate) fn after_one(&mut self) {
         self.seen_to += 1;
         if self.is_wanted && self.seen_to.is_multiple_of(EVERY) {

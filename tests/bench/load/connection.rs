@@ -1,10 +1,10 @@
-//! One client.
+//! One client connection of the load.
 
 use mio::net::TcpStream;
 
 use super::frames::{Frame, Frames, check_101, head_end};
 
-/// How far it has come.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Connecting,
@@ -13,24 +13,24 @@ pub(super) enum Stage {
     Closed,
 }
 
-/// A socket, and what is not yet a whole frame.
+/// A socket, and the bytes that do not yet form a complete frame.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// None once closed.
+    /// The socket, or `None` after it was closed.
     pub(super) socket: Option<TcpStream>,
     pub(super) stage: Stage,
-    /// When its connect began, by the monotonic clock.
+    /// The time at which its connect began, on the monotonic clock.
     pub(super) born_ns: u64,
     pub(super) group: u16,
     pub(super) channel: u32,
-    /// Whether a snapshot came since it opened.
+    /// True if a snapshot has arrived since it opened.
     pub(super) has_snapshot: bool,
-    /// Data frames while counting.
+    /// The data frames received while counting.
     pub(super) frames: u64,
     pub(super) rest: Vec<u8>,
 }
 
-/// What bytes turned out to be.
+/// The parsed meaning of received bytes.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
     Upgraded,
@@ -38,7 +38,7 @@ pub(super) enum Heard<'a> {
 }
 
 impl Connection {
-    /// Not connected yet.
+    /// Creates a connection that is not yet open.
     pub(super) fn idle(group: u16, channel: u32) -> Self {
         let stage = Stage::Closed;
         Self {
@@ -53,7 +53,7 @@ impl Connection {
         }
     }
 
-    /// Begins a new life.
+    /// Restarts the connection with a new socket.
     pub(super) fn reborn(&mut self, socket: TcpStream, now_ns: u64) {
         (self.socket, self.stage, self.born_ns) = (Some(socket), Stage::Connecting, now_ns);
         self.has_snapshot = false;
@@ -61,14 +61,15 @@ impl Connection {
     }
 }
 
-/// Reads what is whole in `bytes` and tells `hear`; returns how many bytes were used.
+/// Parses the complete items in `bytes` and passes them to `on_input`. Returns the number of bytes
+/// used.
 ///
 /// # Errors
-/// What the server said instead of upgrading.
+/// Returns the server's response line if it did not upgrade.
 pub(super) fn digest(
     stage: Stage,
     bytes: &[u8],
-    mut hear: impl FnMut(Heard<'_>),
+    mut on_input: impl FnMut(Heard<'_>),
 ) -> Result<usize, String> {
     let mut begin = 0;
     if stage == Stage::Upgrading {
@@ -76,12 +77,12 @@ pub(super) fn digest(
             return Ok(0);
         };
         check_101(&bytes[..end])?;
-        hear(Heard::Upgraded);
+        on_input(Heard::Upgraded);
         begin = end;
     }
     let mut frames = Frames::new(&bytes[begin..]);
     for frame in frames.by_ref() {
-        hear(Heard::Frame(frame));
+        on_input(Heard::Frame(frame));
     }
     Ok(begin + frames.used)
 }

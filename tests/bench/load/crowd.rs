@@ -1,4 +1,4 @@
-//! All clients, and what they are told to do.
+//! All client connections of the load and the commands for them.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -20,45 +20,45 @@ use super::{Counted, Opened, Order, Plan};
 use crate::keys;
 use crate::process::{cpu_ns, now_ns};
 
-/// Events of one sweep.
+/// The maximum number of events per sweep.
 const EVENTS: usize = 1024;
-/// The one read buffer, in bytes.
+/// The size of the shared read buffer, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// Between two sweeps while frames are counted.
+/// The interval between two sweeps while frames are counted.
 const SWEEP: Duration = Duration::from_micros(500);
-/// How long a sweep may wait when nothing is counted.
+/// The longest wait of a sweep when nothing is counted.
 const IDLE: Duration = Duration::from_millis(5);
-/// Nothing arrived for so long: the broadcast is over.
+/// The silence after which a broadcast counts as finished.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long opening everything may take, in nanoseconds.
+/// The time limit for opening everything, in nanoseconds.
 const OPENING_NS: u64 = 60_000_000_000;
 
-/// The role: reads the plan, then obeys orders until its input ends.
+/// Runs the load role: reads the plan, then executes commands until its input ends.
 pub(crate) fn play() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
         .context("reading the plan")?;
-    let mut crowd = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
-    if crowd.plan.recedes {
+    let mut clients = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
+    if clients.plan.recedes {
         rustix::process::nice(19)?;
     }
     let orders = orders();
     loop {
         match orders.try_recv() {
-            Ok(Order::Open) => answer(&crowd.open_all(false)?)?,
+            Ok(Order::Open) => answer(&clients.open_all(false)?)?,
             Ok(Order::Rest { seconds }) => {
-                crowd.pass(seconds, IDLE)?;
-                answer(&crowd.standing())?;
+                clients.pass(seconds, IDLE)?;
+                answer(&clients.standing())?;
             }
             Ok(Order::Count {
                 warmup,
                 seconds,
                 patient,
-            }) => answer(&crowd.count(warmup, seconds, patient)?)?,
-            Ok(Order::Storm) => answer(&crowd.storm()?)?,
-            Ok(Order::Close) => answer(&crowd.close_all()?)?,
-            Err(TryRecvError::Empty) => drop(crowd.sweep(IDLE)?),
+            }) => answer(&clients.count(warmup, seconds, patient)?)?,
+            Ok(Order::Storm) => answer(&clients.storm()?)?,
+            Ok(Order::Close) => answer(&clients.close_all()?)?,
+            Err(TryRecvError::Empty) => drop(clients.sweep(IDLE)?),
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
     }
@@ -76,7 +76,7 @@ struct Crowd {
     open: usize,
     lost: usize,
     snapshots: usize,
-    /// Connections that failed and are to be tried again; only in a storm.
+    /// The failed connections to try again; used only in a storm.
     again: Vec<usize>,
     in_storm: bool,
     handshakes: Histogram,
@@ -117,7 +117,7 @@ impl Crowd {
         })
     }
 
-    /// Opens every connection, at most a window of them at once.
+    /// Opens every connection, with a limited window of concurrent attempts.
     fn open_all(&mut self, in_storm: bool) -> anyhow::Result<Opened> {
         let window = if in_storm {
             usize::MAX
@@ -193,7 +193,8 @@ impl Crowd {
         self.pass(seconds, Duration::ZERO)
     }
 
-    /// Collects who has something to read, which costs next to nothing, and reads them once nobody else was added for a while.
+    /// Collects the readable connections, which costs almost nothing. Reads them once no other has
+    /// become readable for a while.
     fn pass_in_pauses(&mut self, seconds: f64) -> anyhow::Result<()> {
         let (end, mut ready) = (
             Instant::now() + Duration::from_secs_f64(seconds),
@@ -221,7 +222,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until nobody is connected any more and somebody accepts again, and opens everything.
+    /// Waits until all connections are closed and the server accepts again, then opens everything.
     fn storm(&mut self) -> anyhow::Result<Opened> {
         let deadline = now_ns() + OPENING_NS;
         while self.open > 0 && now_ns() < deadline {
@@ -236,7 +237,8 @@ impl Crowd {
         self.open_all(true)
     }
 
-    /// Says goodbye everywhere at once and awaits the server's answers, or goes without a word.
+    /// Sends a close frame on every connection and waits for the server's answers, or resets them
+    /// all.
     fn close_all(&mut self) -> anyhow::Result<Opened> {
         if self.plan.resets {
             for connection in &mut self.connections {
@@ -290,7 +292,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Looks at what is ready; says how many.
+    /// Handles the ready sockets. Returns their number.
     fn sweep(&mut self, wait: Duration) -> anyhow::Result<usize> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(wait)) {
@@ -317,7 +319,7 @@ impl Crowd {
         Ok(seen)
     }
 
-    /// Sends the request for an upgrade.
+    /// Sends the upgrade request of a connection.
     fn knock(&mut self, index: usize) {
         match self.request(index) {
             Ok(()) => self.connections[index].stage = Stage::Upgrading,
@@ -397,7 +399,7 @@ impl Crowd {
         self.buffer = buffer;
     }
 
-    /// Digests bytes, behind what was left of the last ones.
+    /// Parses bytes, after the remainder of the previous ones.
     fn take(&mut self, index: usize, bytes: &[u8], arrived: u64) {
         let mut kept = std::mem::take(&mut self.connections[index].rest);
         let whole = if kept.is_empty() {
@@ -406,8 +408,8 @@ impl Crowd {
             kept.extend_from_slice(bytes);
             &kept
         };
-        match digest(self.connections[index].stage, whole, |heard| {
-            self.hear(index, heard, arrived)
+        match digest(self.connections[index].stage, whole, |input| {
+            self.hear(index, input, arrived)
         }) {
             Ok(used) if self.connections[index].stage != Stage::Closed => {
                 self.connections[index].rest = whole[used..].to_vec();
@@ -417,8 +419,8 @@ impl Crowd {
         }
     }
 
-    fn hear(&mut self, index: usize, heard: Heard<'_>, arrived: u64) {
-        match heard {
+    fn hear(&mut self, index: usize, input: Heard<'_>, arrived: u64) {
+        match input {
             Heard::Upgraded => self.upgraded(index),
             Heard::Frame(Frame::Data(payload)) => self.data(index, payload, arrived),
             Heard::Frame(Frame::Ping(payload)) => self.send(index, 0xA, payload),
@@ -434,7 +436,7 @@ impl Crowd {
         (self.in_flight, self.open) = (self.in_flight - 1, self.open + 1);
         let (channel, group) = (connection.channel as usize, usize::from(connection.group));
         if self.plan.groups[group].stalled {
-            // It will never be read, and so never be seen.
+            // The connection will never be read, so its snapshot will never be seen.
             connection.has_snapshot = true;
             self.snapshots += 1;
         }
@@ -471,7 +473,7 @@ impl Crowd {
 
     fn send(&mut self, index: usize, opcode: u8, payload: &[u8]) {
         if let Some(mut socket) = self.connections[index].socket.as_ref() {
-            // What can't be sent will show as a connection that is closed.
+            // A failed send shows up later as a closed connection.
             let _ = socket.write(&frames::masked(opcode, payload));
         }
     }

@@ -1,10 +1,10 @@
-//! RFC 6455 as a client needs it, and the two numbers in a payload that matter here.
+//! The client side of RFC 6455, and the two numbers of a payload that the benchmark needs.
 
-/// The key of RFC 6455 §1.3, so that the right answer is a constant.
+/// The key of RFC 6455 §1.3, which makes the expected response a constant.
 pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What a server sends.
+/// A frame that a server sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
     Data(&'a [u8]),
@@ -14,11 +14,11 @@ pub(super) enum Frame<'a> {
     Other,
 }
 
-/// Takes whole frames off the front of a buffer.
+/// An iterator over the complete frames at the start of a buffer.
 #[derive(Debug)]
 pub(super) struct Frames<'a> {
     bytes: &'a [u8],
-    /// Where the next frame begins.
+    /// The offset of the next frame, in bytes.
     pub(super) used: usize,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// A client's frame; its mask is zero, which is legal and free.
+/// Builds a client's frame. Its mask is zero, which is legal and costs nothing.
 pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match u8::try_from(payload.len()) {
@@ -79,12 +79,12 @@ pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Where the head of an HTTP answer ends.
+/// Returns the end of the head of an HTTP response.
 pub(super) fn head_end(bytes: &[u8]) -> Option<usize> {
     find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// Whether the server agreed to upgrade.
+/// Checks that the server accepted the upgrade.
 pub(super) fn check_101(head: &[u8]) -> Result<(), String> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
     if !line.starts_with(b"HTTP/1.1 101") {
@@ -95,14 +95,14 @@ pub(super) fn check_101(head: &[u8]) -> Result<(), String> {
         .ok_or_else(|| "wrong Sec-WebSocket-Accept".into())
 }
 
-/// The stamp that the publisher put in: `"t":` and nanoseconds of the monotonic clock.
+/// Returns the publisher's stamp: the value of `"t":`, in nanoseconds of the monotonic clock.
 pub(super) fn stamp(payload: &[u8]) -> Option<u64> {
     number(&payload[find(payload, b"\"t\":")? + 4..])
 }
 
-/// The version of a snapshot, behind its data.
+/// Returns the version of a snapshot, which follows its data.
 pub(super) fn version(payload: &[u8]) -> Option<u64> {
-    // From the end: the version comes last.
+    // Search from the end, because the version comes last.
     let at = payload.windows(4).rposition(|window| window == b"\"v\":")?;
     number(&payload[at + 4..])
 }

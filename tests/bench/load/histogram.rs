@@ -1,11 +1,11 @@
-//! A log-linear histogram of nanoseconds: 32 steps a power of two, 3 % wide.
+//! A log-linear histogram of nanoseconds, with 32 steps per power of two, each 3 % wide.
 
 use super::Quantiles;
 
-/// Steps a power of two.
+/// The number of steps per power of two.
 const STEPS: u64 = 32;
 
-/// Counts by size.
+/// The counts of each slot, with the total and the maximum.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {
     counts: Vec<u64>,
@@ -28,7 +28,7 @@ impl Histogram {
         self.most = self.most.max(value);
     }
 
-    /// In milliseconds.
+    /// Returns the quantiles in milliseconds.
     pub(super) fn quantiles(&self) -> Quantiles {
         let ms = |ns: u64| ns as f64 / 1e6;
         Quantiles {
@@ -62,7 +62,7 @@ fn slot(value: u64) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
-/// The smallest value of a slot.
+/// Returns the smallest value of a slot.
 fn lowest(slot: u64) -> u64 {
     if slot < STEPS {
         slot

@@ -1,9 +1,10 @@
-//! The clients: one process, one thread, one epoll, thousands of WebSockets, frames read by hand.
+//! The clients: one process, one thread, one epoll, thousands of WebSockets, frames parsed by hand.
 //!
-//! It is told what to do line by line and answers each line with one, so that a scenario can do something to the server in between; its
-//! sockets are read meanwhile. Arrivals are stamped by the kernel, so a client that is busy measures no delay of its own. While it counts,
-//! sockets are swept on a timer, so that the server does not pay for waking this process at every frame; in both it does what
-//! thousands of browsers elsewhere would do, which wake nobody here.
+//! The process receives commands line by line and answers each with one line, so that a scenario
+//! can act on the server in between; the sockets are read meanwhile. The kernel stamps arrivals, so
+//! a busy client measures no delay of its own. While it counts, a timer sweeps the sockets, so that
+//! the server does not pay for waking this process at every frame. In both ways it behaves like
+//! thousands of browsers on other machines, which wake no process here.
 
 mod breath;
 mod connection;
@@ -22,44 +23,46 @@ use crate::process::Process;
 pub(crate) use crowd::play;
 pub(crate) use frames::masked;
 
-/// Whom to connect to, and how many of which kind.
+/// The target of the connections, and the number of each kind.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub(crate) port: u16,
-    /// Path and query; `{ch}` is the channel's number, `{token}` the connection's token.
+    /// The path and query. `{ch}` is the channel number, `{token}` the token of the connection.
     pub(crate) path: String,
-    /// Sent after the upgrade; `{ch}`, and `{subscribe}` for Latido's whole message.
+    /// The message after the upgrade. `{ch}` is the channel number, `{subscribe}` Latido's whole
+    /// message.
     pub(crate) subscribe: Option<String>,
-    /// Whether a connection counts as opened only once its first snapshot is there.
+    /// True if a connection counts as open only after its first snapshot.
     pub(crate) await_snapshot: bool,
-    /// The process whose CPU is accounted.
+    /// The process whose CPU time is measured.
     pub(crate) server: Option<u32>,
-    /// Handshakes in flight at once.
+    /// The maximum number of concurrent handshakes.
     pub(crate) window: usize,
-    /// Whether connections end by a reset, and not by a close frame.
+    /// True if connections end by a reset instead of a close frame.
     pub(crate) resets: bool,
-    /// Whether everybody else goes before this process where a core is full: its clients stand for machines elsewhere.
+    /// True if this process yields to all others on a full core, because its clients stand for
+    /// other machines.
     pub(crate) recedes: bool,
-    /// In the order of the connections' numbers.
+    /// The groups, in the order of the connection numbers.
     pub(crate) groups: Vec<Group>,
 }
 
-/// Connections that are alike.
+/// A group of connections of the same kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Group {
-    /// How many.
+    /// The number of connections in the group.
     pub(crate) connections: usize,
-    /// Number of the first channel they watch.
+    /// The number of the first watched channel.
     pub(crate) first: usize,
-    /// Over how many channels they are spread, in turn.
+    /// The number of channels over which the connections are spread in turn.
     pub(crate) channels: usize,
-    /// Whether they never read.
+    /// True if the connections never read.
     pub(crate) stalled: bool,
 }
 
 impl Group {
-    /// So many connections, spread over channels 0 to `channels` - 1.
+    /// Creates a group that is spread over channels 0 to `channels` - 1.
     pub(crate) fn new(connections: usize, channels: usize) -> Self {
         Self {
             connections,
@@ -69,14 +72,14 @@ impl Group {
         }
     }
 
-    /// The same from another channel on.
+    /// Returns the same group, starting at another channel.
     pub(crate) fn from(self, first: usize) -> Self {
         Self { first, ..self }
     }
 }
 
 impl Plan {
-    /// Clients of Latido with a token each; they subscribe, and wait for the snapshot.
+    /// Creates a plan for Latido: each client has a token, subscribes, and waits for the snapshot.
     pub(crate) fn latido(port: u16, server: u32, groups: Vec<Group>) -> Self {
         Self {
             port,
@@ -91,7 +94,7 @@ impl Plan {
         }
     }
 
-    /// Clients of the floor or a peer, where the path says what is watched.
+    /// Creates a plan for the floor or a peer, whose path names the channel.
     pub(crate) fn plain(port: u16, server: u32, groups: Vec<Group>) -> Self {
         let path = "/ws/{ch}".to_owned();
         Self {
@@ -108,116 +111,117 @@ impl Plan {
     }
 }
 
-/// A line to the clients.
+/// A command line to the clients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Open all. Answered by [`Opened`].
+    /// Opens all connections. The response is [`Opened`].
     Open,
-    /// Let time pass. Answered by [`Opened`] with what is open.
+    /// Waits while time passes. The response is [`Opened`] with the open connections.
     Rest { seconds: f64 },
-    /// Count frames after a warm-up. Answered by [`Counted`]. `patient`: what arrives is read once nothing more does, so that the clients take
-    /// no processor from a server that is sending.
+    /// Counts frames after a warm-up. The response is [`Counted`]. With `patient`, arrivals are
+    /// read once no more come, so that the clients take no processor time from a sending server.
     Count {
         warmup: f64,
         seconds: f64,
         patient: bool,
     },
-    /// Wait until the server has let everyone go, then open all at once. Answered by [`Opened`], measured from the first connection
-    /// that was accepted.
+    /// Waits until the server has closed all connections, then opens all at once. The response is
+    /// [`Opened`], measured from the first accepted connection.
     Storm,
-    /// Send a close frame on every connection, then wait until the server has ended them all; or reset them all. Answered by [`Opened`].
+    /// Sends a close frame on every connection and waits until the server has ended them all, or
+    /// resets them all. The response is [`Opened`].
     Close,
 }
 
-/// What opening took.
+/// The result of opening connections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Opened {
-    /// Open now.
+    /// The number of open connections.
     pub(crate) open: usize,
-    /// Closed by the server so far, or never opened.
+    /// The number of connections that the server closed or that never opened.
     pub(crate) lost: usize,
-    /// From the first connect to the last upgrade (and snapshot, where awaited).
+    /// The time from the first connect to the last upgrade (and snapshot, if awaited).
     pub(crate) seconds: f64,
-    /// The server's processor time meanwhile.
+    /// The server's processor time during the opening.
     pub(crate) server_cpu_ns: u64,
-    /// From connect to 101, milliseconds.
+    /// The time from connect to the 101 response, in milliseconds.
     pub(crate) handshake_ms: Quantiles,
-    /// The first thing that went wrong.
+    /// The first error that occurred.
     pub(crate) trouble: Option<String>,
 }
 
-/// What was counted.
+/// The result of counting frames.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counted {
-    /// Length of the measurement.
+    /// The length of the measurement, in seconds.
     pub(crate) seconds: f64,
-    /// Data frames of all groups.
+    /// The data frames of all groups.
     pub(crate) frames: u64,
-    /// Their payload.
+    /// The payload bytes of these frames.
     pub(crate) bytes: u64,
-    /// The server's processor time.
+    /// The server's processor time, in nanoseconds.
     pub(crate) server_cpu_ns: u64,
-    /// The server's resident memory at the end.
+    /// The server's resident memory at the end, in bytes.
     pub(crate) server_rss: u64,
-    /// The clients' own processor time.
+    /// The clients' own processor time, in nanoseconds.
     pub(crate) client_cpu_ns: u64,
-    /// Connections that the server closed, ever.
+    /// The number of connections that the server has closed so far.
     pub(crate) lost: usize,
-    /// Frames of the reading connection that got fewest, and of the one that got most.
+    /// The frames of the reading connection with the fewest and of the one with the most.
     pub(crate) least: u64,
     pub(crate) most: u64,
-    /// By group.
+    /// The delays of each group.
     pub(crate) groups: Vec<Delays>,
-    /// The first thing that went wrong.
+    /// The first error that occurred.
     pub(crate) trouble: Option<String>,
 }
 
-/// Delays of one group.
+/// The delays of one group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Delays {
-    /// From the stamp in the payload to the arrival; zeros without a stamp.
+    /// The time from the payload's stamp to the arrival; zero without a stamp.
     pub(crate) delay_ms: Quantiles,
-    /// From a broadcast's first arrival anywhere to each arrival.
+    /// The time from the first arrival of a broadcast to each arrival.
     pub(crate) spread_ms: Quantiles,
 }
 
-/// Of a distribution.
+/// The quantiles of a distribution, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) most: f64,
-    /// Of how many.
+    /// The number of measured values.
     pub(crate) of: u64,
 }
 
 impl Opened {
-    /// The server's processor time a connection, in µs.
+    /// Returns the server's processor time per connection, in µs.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.server_cpu_ns as f64 / 1e3 / self.open.max(1) as f64
     }
 }
 
 impl Counted {
-    /// The server's processor time a frame, in µs.
+    /// Returns the server's processor time per frame, in µs.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.server_cpu_ns as f64 / 1e3 / self.frames.max(1) as f64
     }
 
-    /// Frames a second.
+    /// Returns the frames per second.
     pub(crate) fn rate(&self) -> f64 {
         self.frames as f64 / self.seconds
     }
 }
 
-/// The scenario's hand on the clients.
+/// The handle with which a scenario controls the clients.
 #[derive(Debug)]
 pub(crate) struct Load {
     process: Process,
 }
 
 impl Load {
-    /// Starts the process on the load's core; nothing is connected yet.
+    /// Starts the process on the load's core, without connecting.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
         Self::start_on(Some(machine::LOAD_CORE), plan)
     }
@@ -228,21 +232,21 @@ impl Load {
         })
     }
 
-    /// Starts it and opens everything; an error if not all are open at the end.
+    /// Starts the process and opens everything. Fails if not all are open at the end.
     pub(crate) fn open(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
         let mut load = Self::start(plan)?;
         let opened = load.all_open()?;
         Ok((load, opened))
     }
 
-    /// The same without a core of its own, for servers that use all of them.
+    /// Starts and opens without pinning the process, for servers that use all cores.
     pub(crate) fn open_anywhere(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
         let mut load = Self::start_on(None, plan)?;
         let opened = load.all_open()?;
         Ok((load, opened))
     }
 
-    /// Opens everything; an error if not all are open at the end.
+    /// Opens everything. Fails if not all are open at the end.
     pub(crate) fn all_open(&mut self) -> anyhow::Result<Opened> {
         let opened: Opened = self.order(Order::Open)?;
         let trouble = opened.trouble.as_deref().unwrap_or("timed out");
@@ -255,12 +259,12 @@ impl Load {
         Ok(opened)
     }
 
-    /// Lets time pass.
+    /// Waits while time passes and returns the open connections.
     pub(crate) fn rest(&mut self, seconds: f64) -> anyhow::Result<Opened> {
         self.order(Order::Rest { seconds })
     }
 
-    /// Counts frames.
+    /// Counts frames while sweeping on a timer.
     pub(crate) fn count(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
         self.order(Order::Count {
             warmup,
@@ -269,7 +273,7 @@ impl Load {
         })
     }
 
-    /// The same of broadcasts with pauses between them, by clients that read in the pauses.
+    /// Counts frames of broadcasts with pauses between them, by clients that read in the pauses.
     pub(crate) fn count_in_pauses(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
         self.order(Order::Count {
             warmup,
@@ -278,17 +282,17 @@ impl Load {
         })
     }
 
-    /// Gives an order whose answer is taken with [`Load::finished`].
+    /// Sends a command whose response is read with [`LoadProcess::finished`].
     pub(crate) fn tell(&mut self, order: Order) -> anyhow::Result<()> {
         self.process.tell(&serde_json::to_string(&order)?)
     }
 
-    /// Waits for the answer to an order that was told.
+    /// Waits for the response to a command that was sent.
     pub(crate) fn finished<T: serde::de::DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         self.process.answer()
     }
 
-    /// Ends the process at once, and every connection with it.
+    /// Kills the process at once, and with it every connection.
     pub(crate) fn kill(mut self) {
         self.process.kill();
     }

@@ -1,4 +1,4 @@
-//! The lines between a scenario and its clients.
+//! The command and response lines between a scenario and its clients.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Order;
 
-/// Orders as they come in, read by a thread of their own because sockets must be read meanwhile.
+/// Receives commands on a separate thread, because sockets must be read meanwhile.
 pub(super) fn orders() -> Receiver<Order> {
     let (sender, receiver) = sync_channel(4);
     std::thread::spawn(move || {
@@ -24,7 +24,7 @@ pub(super) fn orders() -> Receiver<Order> {
     receiver
 }
 
-/// The line that an order is answered with.
+/// Writes the response line to a command.
 pub(super) fn answer(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", serde_json::to_string(value)?)

@@ -1,4 +1,4 @@
-//! Sockets with the kernel's stamp on what arrives.
+//! Client sockets whose received data carries the kernel's time stamp.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,12 +10,13 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Ports taken from one source address: the kernel finds a free one quickly as long as most are.
+/// The number of ports used per source address. The kernel finds a free one quickly as long as most
+/// are free.
 const PER_ADDRESS: usize = 8_000;
-/// What a connection that never reads lets the kernel keep for it, in bytes.
+/// The receive buffer of a connection that never reads, in bytes.
 const STALLED_BUFFER: usize = 16 * 1024;
 
-/// Begins to connect connection number `index`; `resets`: its end will be a reset.
+/// Starts to connect connection number `index`. With `resets` it will end by a reset.
 pub(super) fn connect(
     index: usize,
     port: u16,
@@ -47,7 +48,8 @@ pub(super) fn connect(
     }
 }
 
-/// Reads once: how many bytes, and when their last segment arrived by the wall clock (nanoseconds, 0 if it isn't said).
+/// Reads once. Returns the number of bytes, and the wall-clock arrival of the last segment (in
+/// nanoseconds, 0 if unknown).
 pub(super) fn receive(
     socket: &TcpStream,
     buffer: &mut [u8],
@@ -69,7 +71,7 @@ pub(super) fn receive(
     Ok((received.bytes, stamp.map_or(0, nanoseconds)))
 }
 
-/// Room for one such stamp.
+/// Returns a buffer for one such stamp.
 pub(super) fn control_buffer() -> Vec<u8> {
     nix::cmsg_space!(TimeSpec)
 }

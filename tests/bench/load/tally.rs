@@ -1,14 +1,14 @@
-//! What is counted while a measurement runs.
+//! The counters of a running measurement.
 
 use super::frames;
 use super::histogram::Histogram;
 use super::{Counted, Delays};
 use crate::process::{cpu_ns, now_ns, own_cpu_ns, rss, wall_ns};
 
-/// Arrivals kept to see how far apart those of one broadcast are; what comes beyond is not looked at.
+/// The maximum number of arrivals kept for the spread of a broadcast; further ones are ignored.
 const MOST_ARRIVALS: usize = 3_000_000;
 
-/// One frame of a broadcast.
+/// The arrival of one frame of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrival {
     channel: u32,
@@ -17,14 +17,15 @@ struct Arrival {
     group: u16,
 }
 
-/// Empty until a measurement begins.
+/// The counters, empty until a measurement begins.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     is_counting: bool,
     began_ns: u64,
     own_cpu: u64,
     server_cpu: u64,
-    /// Wall clock minus monotonic clock: arrivals are stamped with the one, payloads with the other.
+    /// The wall clock minus the monotonic clock. Arrivals are stamped with the first, payloads with
+    /// the second.
     wall_ahead: u64,
     frames: u64,
     bytes: u64,
@@ -50,7 +51,7 @@ impl Tally {
         self.is_counting
     }
 
-    /// One data frame; `arrived` by the wall clock, 0 if the kernel did not say.
+    /// Counts one data frame. `arrived` is on the wall clock, 0 if the kernel did not stamp it.
     pub(super) fn frame(
         &mut self,
         group: u16,
@@ -79,7 +80,7 @@ impl Tally {
         }
     }
 
-    /// The result; counting is over.
+    /// Ends the counting and returns the result.
     pub(super) fn end(&mut self, server: Option<u32>) -> Counted {
         let server_cpu_ns = server.map_or(0, cpu_ns).saturating_sub(self.server_cpu);
         let client_cpu_ns = own_cpu_ns() - self.own_cpu;
@@ -104,7 +105,7 @@ impl Tally {
         }
     }
 
-    /// How long after the first frame of its broadcast each frame came, by group.
+    /// Returns the delays of frames after the first frame of their broadcast, by group.
     fn spreads(&mut self) -> Vec<Histogram> {
         let mut spreads = vec![Histogram::new(); self.delays.len()];
         self.arrivals.sort_unstable();

@@ -1,4 +1,4 @@
-//! Publishing to a broker from outside; this costs the load's core, not the server's.
+//! Publishes to a broker from outside. This uses the load's core, not the server's.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,14 +13,14 @@ use crate::beat::{self, Beat};
 use crate::machine;
 use crate::process::now_ns;
 
-/// Which one.
+/// The kind of message broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broker {
     Nchan,
     Nats,
 }
 
-/// Publishes until dropped.
+/// A thread that publishes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     stop: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Connects, and publishes in a rhythm.
+    /// Connects and publishes on a schedule.
     pub(crate) fn start(broker: Broker, port: u16, beat: Beat) -> anyhow::Result<Self> {
         let mut stream =
             TcpStream::connect(("127.0.0.1", port)).context("connecting to publish")?;
@@ -71,7 +71,7 @@ fn post(stream: &mut TcpStream, channel: usize, payload: &str) -> std::io::Resul
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A thread that panicked has said so.
+        // A panicked thread has already printed its message.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

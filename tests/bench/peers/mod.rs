@@ -1,4 +1,5 @@
-//! Other servers, each doing the same thing in the way that its documents show. One that can't be started is named with the reason.
+//! Other servers, each doing the same task as its documentation shows. A server that cannot be
+//! started is reported with the reason.
 
 mod broker;
 
@@ -16,29 +17,29 @@ use crate::process::Process;
 use crate::{keys, machine, web};
 use broker::{Broker, Publisher};
 
-/// A program that `npm`, `go` or the system's packages bring.
+/// A server that `npm`, `go` or the system's packages provide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
-    /// As the report calls it.
+    /// The name of the server in the report.
     pub(crate) name: &'static str,
     kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// A script beside this file.
+    /// A script in the `programs` folder, run by node.
     Node(&'static str),
     Go,
     Broker(Broker),
 }
 
-/// The one that the issue compares with.
+/// The server with which the original issue compares.
 pub(crate) const UWEBSOCKETS: Peer = Peer {
     name: "uWebSockets",
     kind: Kind::Node("uws.js"),
 };
 
-/// All others.
+/// The other peers of the comparison.
 pub(crate) const OTHERS: [Peer; 5] = [
     Peer {
         name: "nchan",
@@ -73,10 +74,10 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 const NGINX_CONF: &str = include_str!("programs/nginx.conf");
 
-/// A running peer; ends when dropped.
+/// A running peer, which ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// The server's process.
+    /// The process of the server.
     pub(crate) process: Process,
     beat: Beat,
     broker: Option<(Broker, u16)>,
@@ -84,7 +85,7 @@ pub(crate) struct Running {
 }
 
 impl Peer {
-    /// Starts it on the servers' core; it publishes once it is told.
+    /// Starts the peer on the servers' core. It publishes after [`RunningPeer::publish`].
     pub(crate) fn start(self, port: u16, beat: Beat) -> anyhow::Result<Running> {
         let folder = unpack()?;
         let mut command = match self.kind {
@@ -137,7 +138,7 @@ impl Peer {
         })
     }
 
-    /// How clients connect to it.
+    /// Returns the connection plan of its clients.
     pub(crate) fn plan(self, running: &Running, port: u16, groups: Vec<load::Group>) -> load::Plan {
         let plain = load::Plan::plain(port, running.process.pid(), groups);
         match self.kind {
@@ -161,7 +162,7 @@ impl Peer {
 }
 
 impl Running {
-    /// Lets it publish, or publishes to it.
+    /// Starts the publications, by the peer itself or through its broker.
     pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
         match self.broker {
             None => self.process.tell("go"),
@@ -173,7 +174,7 @@ impl Running {
     }
 }
 
-/// The programs, in a folder where they can be installed to.
+/// Writes the programs to a folder in which their dependencies can be installed.
 fn unpack() -> anyhow::Result<PathBuf> {
     let folder = crate::folder()?.join("peers");
     fs::create_dir_all(&folder)?;
@@ -194,7 +195,7 @@ fn node(folder: &Path, script: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Builds it with the libraries of Debian's packages, once.
+/// Builds the Go server once, with the libraries of Debian's packages.
 fn gorilla(folder: &Path) -> anyhow::Result<PathBuf> {
     let binary = folder.join("gorilla");
     if !binary.is_file() {

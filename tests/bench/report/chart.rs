@@ -1,4 +1,4 @@
-//! The report for the eye: one bar a row, a block a scenario and measure.
+//! The report as a chart: one bar per row, one block per scenario and measure.
 
 use std::fmt::Write as _;
 
@@ -10,15 +10,15 @@ const LABEL_WIDTH: usize = 260;
 const BAR_WIDTH: f64 = 440.0;
 const LINE: usize = 20;
 
-/// Of what less is better, so that bars can be compared at a glance.
+/// The units in which less is better, so that bars are comparable at a glance.
 const DRAWN_UNITS: [&str; 3] = ["µs", "ms", "KiB"];
 
-/// Colours of ours, of the limit, and of the others.
+/// The bar colours of Latido, the floor and the peers.
 const OURS: &str = "#2563eb";
 const FLOOR: &str = "#9ca3af";
 const PEER: &str = "#d1b48c";
 
-/// A picture that shows every measure in which at least two subjects were compared.
+/// Draws every measure in which at least two subjects were compared.
 pub(super) fn render(report: &Report) -> String {
     let (mut body, mut y) = (String::new(), 56);
     for chapter in &report.chapters {

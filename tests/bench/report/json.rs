@@ -1,10 +1,10 @@
-//! The report for programs.
+//! The report as JSON for other programs.
 
 use serde_json::{Value, json};
 
 use super::{Chapter, Report};
 
-/// One object: conditions, and a list of scenarios with rows and goals.
+/// Renders one object: the conditions, and a list of scenarios with rows and goals.
 pub(super) fn render(report: &Report) -> anyhow::Result<String> {
     let document = json!({
         "conditions": report.conditions,

@@ -1,4 +1,4 @@
-//! What was measured: samples in rounds, goals, what could not be run and why.
+//! The results: samples in rounds, goals, and the subjects that were not run, with the reason.
 
 mod chart;
 mod json;
@@ -10,82 +10,82 @@ use anyhow::Context as _;
 
 use crate::machine::Conditions;
 
-/// Everything of one run.
+/// The results of a complete run.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Where and when.
+    /// The machine and the start time.
     pub(crate) conditions: Conditions,
-    /// Rounds asked for.
+    /// The number of requested rounds.
     pub(crate) rounds: usize,
-    /// Whether the measurements were shortened, so that the figures mean little.
+    /// True if the measurements were shortened, so that the figures mean little.
     pub(crate) quick: bool,
-    /// One a scenario, in the order they ran.
+    /// The results of each scenario, in the order of their runs.
     pub(crate) chapters: Vec<Chapter>,
 }
 
-/// One scenario's results.
+/// The results of one scenario.
 #[derive(Debug, Default)]
 pub(crate) struct Chapter {
-    /// The scenario's name.
+    /// The name of the scenario.
     pub(crate) name: &'static str,
-    /// What it measures, in a sentence.
+    /// The description of the scenario, as one sentence.
     pub(crate) about: &'static str,
-    /// In the order they first came.
+    /// The series in the order of their first samples.
     pub(crate) series: Vec<Series>,
-    /// In the order they were set.
+    /// The goals in the order in which they were set.
     pub(crate) goals: Vec<Goal>,
-    /// Subject, and why it was not run.
+    /// The subjects that were not run, each with the reason.
     pub(crate) absent: Vec<(String, String)>,
-    /// What the reader should know.
+    /// The notes for the reader.
     pub(crate) notes: Vec<String>,
-    /// How long it took.
+    /// The duration of the scenario, in seconds.
     pub(crate) seconds: f64,
 }
 
-/// One measure of one subject, a value a round.
+/// One measure of one subject, with one value per round.
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
-    /// Who was measured: `latido`, `floor`, a peer.
+    /// The subject of the measure: `latido`, `floor` or a peer.
     pub(crate) subject: String,
-    /// What was measured.
+    /// The name of the measure.
     pub(crate) measure: String,
-    /// In which unit.
+    /// The unit of the values.
     pub(crate) unit: &'static str,
-    /// In the order of the rounds.
+    /// The values in the order of the rounds.
     pub(crate) values: Vec<f64>,
 }
 
-/// What the figures are compared with. Meeting it or not is said, and nothing else follows from it.
+/// A goal for a measure. The report states whether it is met; nothing else depends on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Goal {
-    /// Whose measure.
+    /// The subject whose measure is compared.
     pub(crate) subject: String,
-    /// Which one.
+    /// The name of the measure.
     pub(crate) measure: String,
-    /// Divided by this subject's and measure's value; none: the value itself.
+    /// The subject and measure that divide the value, or `None` for the value itself.
     pub(crate) against: Option<(String, String)>,
-    /// How far it may go.
+    /// The limit of the value or ratio.
     pub(crate) bound: Bound,
 }
 
-/// A limit.
+/// A limit for a goal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bound {
-    /// Smaller is better.
+    /// An upper limit: smaller values are better.
     AtMost(f64),
-    /// Larger is better.
+    /// A lower limit: larger values are better.
     AtLeast(f64),
-    /// Nothing was promised; the ratio is of interest.
+    /// No limit; the report only shows the ratio.
     Shown,
 }
 
 impl Goal {
-    /// `subject`'s `measure` as a multiple of `other`'s.
+    /// Creates a goal for `subject`'s `measure` as a multiple of `other`'s.
     pub(crate) fn ratio(subject: &str, measure: &str, other: &str, bound: Bound) -> Self {
         Self::between(subject, measure, (other, measure), bound)
     }
 
-    /// The same between two measures.
+    /// Creates a goal for the ratio of two different measures.
     pub(crate) fn between(subject: &str, measure: &str, other: (&str, &str), bound: Bound) -> Self {
         let against = Some((other.0.to_owned(), other.1.to_owned()));
         Self {
@@ -96,7 +96,7 @@ impl Goal {
         }
     }
 
-    /// The value as it is.
+    /// Creates a goal for the value itself.
     pub(crate) fn value(subject: &str, measure: &str, bound: Bound) -> Self {
         Self {
             subject: subject.to_owned(),
@@ -106,7 +106,7 @@ impl Goal {
         }
     }
 
-    /// In words.
+    /// Describes the goal in words.
     pub(crate) fn title(&self) -> String {
         match &self.against {
             None => format!("{}: {}", self.subject, self.measure),
@@ -121,7 +121,7 @@ impl Goal {
 }
 
 impl Bound {
-    /// As the table shows it.
+    /// Describes the limit for the table.
     pub(crate) fn title(self) -> String {
         match self {
             Self::AtMost(limit) => format!("≤ {limit}"),
@@ -130,7 +130,7 @@ impl Bound {
         }
     }
 
-    /// In one word; empty where nothing was promised.
+    /// Returns the verdict in one word, or an empty string if there is no limit.
     pub(crate) fn verdict(self, value: f64) -> &'static str {
         let met = match self {
             Self::AtMost(limit) => value <= limit,
@@ -142,12 +142,12 @@ impl Bound {
 }
 
 impl Series {
-    /// The middle value.
+    /// Returns the median over the rounds.
     pub(crate) fn median(&self) -> f64 {
         median(&self.values)
     }
 
-    /// Smallest and largest.
+    /// Returns the smallest and the largest value.
     pub(crate) fn range(&self) -> (f64, f64) {
         self.values
             .iter()
@@ -158,7 +158,7 @@ impl Series {
 }
 
 impl Chapter {
-    /// Adds one round's value.
+    /// Adds the value of one round.
     pub(crate) fn sample(&mut self, subject: &str, measure: &str, unit: &'static str, value: f64) {
         let known = self
             .series
@@ -178,49 +178,50 @@ impl Chapter {
         }
     }
 
-    /// The block of the table, for people.
+    /// Renders the scenario as a text table.
     pub(crate) fn render(&self) -> String {
         table::render_chapter(self)
     }
 
-    /// The series of a measure.
+    /// Returns the series of a measure, if it was sampled.
     pub(crate) fn find(&self, subject: &str, measure: &str) -> Option<&Series> {
         self.series
             .iter()
             .find(|s| s.subject == subject && s.measure == measure)
     }
 
-    /// What a goal compares: the median over rounds of the ratio within a round, because absolute figures drift with the machine's
-    /// neighbours and ratios of the same minute do not. None if one side was not measured.
+    /// Returns the value that a goal compares: the median over rounds of the ratio within a round.
+    /// Absolute figures drift with the machine's neighbours; ratios of the same minute do not.
+    /// Returns `None` if one side was not measured.
     pub(crate) fn reached(&self, goal: &Goal) -> Option<f64> {
-        let ours = self.find(&goal.subject, &goal.measure)?;
+        let series = self.find(&goal.subject, &goal.measure)?;
         let Some((subject, measure)) = &goal.against else {
-            return Some(ours.median());
+            return Some(series.median());
         };
-        let theirs = self.find(subject, measure)?;
-        let value = if ours.values.len() == theirs.values.len() {
+        let reference = self.find(subject, measure)?;
+        let value = if series.values.len() == reference.values.len() {
             median(
-                &ours
+                &series
                     .values
                     .iter()
-                    .zip(&theirs.values)
+                    .zip(&reference.values)
                     .map(|(a, b)| a / b)
                     .collect::<Vec<_>>(),
             )
         } else {
-            ours.median() / theirs.median()
+            series.median() / reference.median()
         };
         value.is_finite().then_some(value)
     }
 }
 
 impl Report {
-    /// The table, for people.
+    /// Renders the complete report as text.
     pub(crate) fn table(&self) -> String {
         table::render(self)
     }
 
-    /// Writes `bench.json` and `bench.svg` into a folder.
+    /// Writes `bench.json` and `bench.svg` to a folder.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let write = |name: &str, text: String| {
             let path = folder.join(name);

@@ -1,13 +1,13 @@
-//! The report for people.
+//! The report as a text table.
 
 use std::fmt::Write as _;
 
 use super::{Chapter, Report};
 
-/// Widest first column.
+/// The width of the first column, in characters.
 const TITLE_WIDTH: usize = 72;
 
-/// A heading, then a block a scenario.
+/// Renders a heading, then one block per scenario.
 pub(super) fn render(report: &Report) -> String {
     let c = &report.conditions;
     let mut text = format!(
@@ -31,7 +31,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-/// One scenario's rows, goals and notes.
+/// Renders the rows, goals and notes of one scenario.
 pub(super) fn render_chapter(chapter: &Chapter) -> String {
     let mut text = format!(
         "\n{}: {} ({:.0} s)\n",
@@ -74,7 +74,7 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
     text
 }
 
-/// Three significant digits, whole numbers from a hundred on.
+/// Formats a figure with three significant digits, and whole numbers from a hundred on.
 pub(super) fn figure(value: f64) -> String {
     match value.abs() {
         v if !v.is_finite() => "–".into(),

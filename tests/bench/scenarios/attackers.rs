@@ -1,4 +1,5 @@
-//! Who mean no good, each kind aimed at a limit of its own. They come back for as long as it lasts.
+//! Hostile clients, each kind aimed at its own limit. They reconnect for as long as the attack
+//! lasts.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,30 +15,30 @@ use tokio::task::JoinSet;
 use crate::keys;
 use crate::load::masked;
 
-/// Bytes of a MiB, in which memory is reported.
+/// The bytes of a MiB, the unit of memory in the report.
 pub(super) const MIB: f64 = (1 << 20) as f64;
-/// What the hook is called with.
+/// The API key for the hook.
 pub(super) const HOOK_KEY: &str = "the benchmark's own key of the hook";
-/// What a client that never reads lets the kernel keep for it, in bytes.
+/// The receive buffer of a client that never reads, in bytes.
 const DEAF: u32 = 2_048;
-/// Before an attacker that was refused or ended comes back.
+/// The pause before a refused or closed attacker reconnects.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Who is attacked.
+/// The server under attack.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub(super) port: u16,
-    /// Keys of the stream `grande`, from 0.
+    /// The number of keys of the stream `grande`, from 0.
     pub(super) keys: u64,
 }
 
-/// Attackers at work.
+/// The running attackers.
 #[derive(Debug)]
 pub(super) struct Attack(JoinSet<()>);
 
 impl Attack {
-    /// Ends all of them; their sockets close.
+    /// Stops all attackers and closes their sockets.
     pub(super) async fn stop(mut self) {
         self.0.shutdown().await;
     }
@@ -45,7 +46,7 @@ impl Attack {
 
 type Outcome = std::io::Result<()>;
 
-/// Starts them on the current runtime.
+/// Starts the attackers on the current runtime.
 pub(super) fn attack(target: &Target) -> Attack {
     let mut all = JoinSet::new();
     let target = Arc::new(*target);
@@ -129,7 +130,7 @@ pub(super) fn attack(target: &Target) -> Attack {
     Attack(all)
 }
 
-/// Number `n` of a kind, again and again.
+/// Repeats the action of attacker number `n` of a kind.
 fn again<F>(
     all: &mut JoinSet<()>,
     target: &Arc<Target>,
@@ -141,14 +142,14 @@ fn again<F>(
     let target = Arc::clone(target);
     all.spawn(async move {
         loop {
-            // To be refused or cut is what it is here for.
+            // The attacker expects to be refused or disconnected.
             let _ = act(Arc::clone(&target), n).await;
             tokio::time::sleep(PAUSE).await;
         }
     });
 }
 
-/// Connects from 127.0.0.`host`, perhaps with a small receive buffer.
+/// Connects from 127.0.0.`host`, optionally with a small receive buffer.
 async fn dial(target: &Target, host: u64, receive: Option<u32>) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = receive {
@@ -161,14 +162,14 @@ async fn dial(target: &Target, host: u64, receive: Option<u32>) -> std::io::Resu
         .await
 }
 
-/// What an attacker may read.
+/// The permissions of an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum May {
     Nothing,
     Everything,
 }
 
-/// An upgraded connection of a user.
+/// Opens an upgraded connection of a user.
 pub(super) async fn open(
     target: &Target,
     host: u64,
@@ -208,7 +209,7 @@ fn token(user: &str, may: May) -> anyhow::Result<String> {
     .context("signing a token")
 }
 
-/// The message that subscribes to a channel.
+/// Returns the message that subscribes to a channel.
 pub(super) fn subscribe(channel: &str) -> Vec<u8> {
     masked(
         0x1,
@@ -216,36 +217,37 @@ pub(super) fn subscribe(channel: &str) -> Vec<u8> {
     )
 }
 
-/// So many channels of the large stream, from a place of `n`'s own.
+/// Returns this many channels of the large stream, from an offset that depends on `n`.
 fn channels(target: &Target, n: u64, count: u64) -> Vec<String> {
     (0..count)
         .map(|key| format!("grande:{}", (n * count + key) % target.keys))
         .collect()
 }
 
-/// Reads until the server ends it.
+/// Reads until the server closes the connection.
 async fn listen(stream: &mut TcpStream) -> Outcome {
     let mut buffer = vec![0; 16 * 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
 
-/// Takes a place and says nothing: the limits of all connections, of an address, of connects a second.
+/// Occupies a connection silently: tests the limits of all connections, per address, and of
+/// connects per second.
 async fn hold(target: &Target, host: u64, time: Duration) -> Outcome {
     let mut stream = dial(target, host, None).await?;
-    // In time, or ended by the server before.
+    // Ends after the time, or earlier if the server closes the connection.
     let _ = tokio::time::timeout(time, listen(&mut stream)).await;
     Ok(())
 }
 
-/// More places than one user may have.
+/// Opens more connections than one user may have.
 async fn one_user(target: &Target) -> Outcome {
     let mut stream = open(target, 3, None, "siege-one", May::Nothing).await?;
     let _ = tokio::time::timeout(Duration::from_secs(2), listen(&mut stream)).await;
     Ok(())
 }
 
-/// Asks for a hundred large frames, again and again, and reads none.
+/// Requests a hundred large frames again and again, and reads none.
 async fn deaf(target: &Target, n: u64) -> Outcome {
     let channels = channels(target, n, 100);
     let mut stream = open(
@@ -264,7 +266,7 @@ async fn deaf(target: &Target, n: u64) -> Outcome {
     }
 }
 
-/// More messages than it may send.
+/// Sends more messages than the limit allows.
 async fn flood(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 6, None, &format!("siege-flood-{n}"), May::Nothing).await?;
     let pings = masked(0x1, br#"{"type":"ping"}"#).repeat(100);
@@ -272,14 +274,14 @@ async fn flood(target: &Target, n: u64) -> Outcome {
     let mut buffer = vec![0; 4_096];
     loop {
         tokio::select! {
-            said = to.write_all(&pings) => said?,
-            heard = from.read(&mut buffer) => if heard? == 0 { return Ok(()) },
+            sent = to.write_all(&pings) => sent?,
+            received = from.read(&mut buffer) => if received? == 0 { return Ok(()) },
         }
         tokio::task::yield_now().await;
     }
 }
 
-/// As many subscriptions as it may send, to what is not there or is another's.
+/// Sends as many subscriptions as the limit allows, to missing or forbidden channels.
 async fn bogus(target: &Target, n: u64) -> Outcome {
     let stream = open(target, 7, None, &format!("siege-bogus-{n}"), May::Nothing).await?;
     let (mut from, mut to) = stream.into_split();
@@ -288,7 +290,7 @@ async fn bogus(target: &Target, n: u64) -> Outcome {
         while from.read(&mut buffer).await? > 0 {}
         Outcome::Ok(())
     };
-    let asking = async {
+    let sending = async {
         for turn in 0_u64.. {
             let bad = [
                 "nada:1".to_owned(),
@@ -302,10 +304,10 @@ async fn bogus(target: &Target, n: u64) -> Outcome {
         }
         Outcome::Ok(())
     };
-    tokio::try_join!(reading, asking).map(drop)
+    tokio::try_join!(reading, sending).map(drop)
 }
 
-/// The channel of a business that nobody has.
+/// Returns the channel of a business that does not exist.
 pub(super) fn stranger(n: u64, turn: u64) -> String {
     format!(
         "estadisticas:00000000-0000-4000-a000-{:012x}",
@@ -313,7 +315,7 @@ pub(super) fn stranger(n: u64, turn: u64) -> String {
     )
 }
 
-/// Permissions that only the database knows, and takes its time over: the queue of questions.
+/// Requests permissions that only a slow database query can decide: tests the permission queue.
 async fn slow_permission(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 8, None, &format!("siege-slow-{n}"), May::Nothing).await?;
     for channel in channels(target, n, 100) {
@@ -323,7 +325,7 @@ async fn slow_permission(target: &Target, n: u64) -> Outcome {
     Ok(())
 }
 
-/// As many channels as it may have and ten more, and reads them all.
+/// Subscribes to as many channels as the limit allows plus ten, and reads all frames.
 async fn many_channels(target: &Target, n: u64) -> Outcome {
     let channels = channels(target, n, 110);
     let mut stream = open(target, 9, None, &format!("siege-many-{n}"), May::Everything).await?;
@@ -333,7 +335,7 @@ async fn many_channels(target: &Target, n: u64) -> Outcome {
     listen(&mut stream).await
 }
 
-/// Half a request.
+/// Sends half a request and waits.
 async fn half(target: &Target, n: u64) -> Outcome {
     let mut stream = dial(target, 10 + n % 2, None).await?;
     stream
@@ -342,20 +344,20 @@ async fn half(target: &Target, n: u64) -> Outcome {
     listen(&mut stream).await
 }
 
-/// A message as long as it may be, but for its last fragment; or one that announces more than it may be.
+/// Sends a message of the maximum length without its last fragment, or one that announces more.
 async fn unfinished(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 12, None, &format!("siege-part-{n}"), May::Nothing).await?;
     let mut first = masked(0x1, &[b' '; 16_000]);
     if n.is_multiple_of(8) {
         first = vec![0x81, 0x80 | 127, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
     }
-    // Not the last fragment.
+    // Clear FIN: this is not the last fragment.
     first[0] &= 0x7f;
     stream.write_all(&first).await?;
     listen(&mut stream).await
 }
 
-/// A stream of events that nobody reads.
+/// Opens an event stream and never reads it.
 async fn events(target: &Target, n: u64) -> Outcome {
     let mut stream = dial(target, 13, Some(DEAF)).await?;
     let token =
@@ -368,7 +370,8 @@ async fn events(target: &Target, n: u64) -> Outcome {
     Ok(())
 }
 
-/// Hooks in bunches, as fast as they are answered: most of businesses that nobody watches, some of what costs a read.
+/// Calls hooks in batches as fast as they are answered: most for unwatched businesses, some for
+/// keys that cost a read.
 async fn hooks(target: &Target, n: u64) -> Outcome {
     const BUNCH: u64 = 50;
     let mut stream = dial(target, 14, None).await?;
@@ -414,7 +417,7 @@ fn hook(path: &str, body: &str) -> String {
     )
 }
 
-/// New tokens for an open connection, as large as a message may be, none of them any good.
+/// Sends new tokens on an open connection, of the maximum message size and all invalid.
 async fn tokens(target: &Target, n: u64) -> Outcome {
     let mut stream = open(target, 15, None, &format!("siege-tokens-{n}"), May::Nothing).await?;
     let message = format!(

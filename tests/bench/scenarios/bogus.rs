@@ -1,4 +1,4 @@
-//! A million subscriptions to what is not there or is another's.
+//! A million subscriptions to missing or forbidden channels.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,13 +21,14 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const SUBSCRIPTIONS: usize = 1_000_000;
 const CONNECTIONS: usize = 20;
-/// Sent before their answers are read.
+/// The subscriptions that are sent before their responses are read.
 const BATCH: usize = 100;
 
 fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "bogus", 20, 20)?;
-    // As many messages as anybody likes: what is measured is what they leave, not how they are slowed.
+    // The message limits are off: the scenario measures the remains of the subscriptions, not the
+    // slow-down.
     let variables = [
         ("MAX_MESSAGES_PER_SECOND", "100000"),
         ("MESSAGE_BURST", "1000000"),
@@ -55,7 +56,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         keys: 0,
     };
     let over = AtomicBool::new(false);
-    let (asked, beside) = bench.runtime().block_on(async {
+    let (asked, attacked) = bench.runtime().block_on(async {
         let all = (0..CONNECTIONS).map(|n| tokio::spawn(ask(target, n as u64, each)));
         let all = async {
             let asked = futures_util::future::try_join_all(all).await;
@@ -64,12 +65,12 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         };
         tokio::join!(all, others.measure_while(|| !over.load(Ordering::Relaxed)))
     });
-    let (asked, beside) = (
+    let (asked, attacked) = (
         asked
             .context("an attacker panicked")?
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?,
-        beside?,
+        attacked?,
     );
     let peak = latido.process.rss();
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -88,7 +89,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         latido.process.rss() as f64 / MIB,
     );
     bench.sample("latido", "topics left", "", latido.metric("latido_topics")?);
-    for (measure, times) in [("alone", &alone), ("beside", &beside)] {
+    for (measure, times) in [("alone", &alone), ("beside", &attacked)] {
         bench.sample(
             "the viewer",
             &format!("frames {measure}"),
@@ -119,7 +120,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Subscribes `count` times, a batch at a time, and says how many answers came.
+/// Subscribes `count` times in batches. Returns the number of responses.
 async fn ask(target: Target, n: u64, count: usize) -> anyhow::Result<usize> {
     let mut stream = open(&target, 2, None, &format!("bogus-{n}"), May::Nothing).await?;
     let (mut answered, mut buffer) = (0, vec![0; 64 * 1024]);
@@ -133,7 +134,8 @@ async fn ask(target: Target, n: u64, count: usize) -> anyhow::Result<usize> {
         while answered < asked {
             let read = stream.read(&mut buffer).await?;
             anyhow::ensure!(read > 0, "ended by the server after {answered} answers");
-            // Each answer is an error and says so once; a word that two reads share is made up for by waiting for one less.
+            // Each response is an error and contains the word once. A word that two reads split is
+            // compensated by waiting for fewer responses.
             answered += buffer[..read]
                 .windows(8)
                 .filter(|window| *window == b"\"error\",")

@@ -1,4 +1,5 @@
-//! Ten thousand clients come at once, and go at once: what those who stay notice of it.
+//! Ten thousand clients connect at once and disconnect at once: the effect on the remaining
+//! clients.
 
 use std::time::Duration;
 
@@ -22,29 +23,30 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const VIEWERS: usize = 2_000;
 const TOPICS: usize = 200;
 const CROWD: usize = 10_000;
-/// What the crowd watches; the viewers' topics come before.
+/// The topics of the group; those of the viewers come before.
 const THEIRS: usize = 500;
-/// Crowds of one measurement.
+/// The groups per measurement.
 const STORMS: usize = 4;
-/// How long the viewers are counted, in seconds: alone, and again from shortly before the crowd goes.
+/// The time in seconds in which the viewers are counted: alone, and again from shortly before the
+/// group disconnects.
 const WINDOW: f64 = 0.8;
 const BEFORE: Duration = Duration::from_millis(100);
-/// Handshakes of the crowd that are in flight at once.
+/// The concurrent handshakes of the group.
 const RUSH: usize = 1_000;
 
 const ALONE: &str = "others' delay p99, alone";
 const GOING: &str = "others' delay p99, they go";
 const COMING: &str = "others' delay p99, they come";
-/// Of which the database and its writer take so much, whatever Latido does.
+/// The share of the database and its writer in these delays, independent of Latido.
 const WRITTEN_ALONE: &str = "others' statement alone, p99, alone";
 const WRITTEN_GOING: &str = "others' statement alone, p99, they go";
 
-/// How the crowd goes.
+/// The way in which the group disconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Without a word: each connection is reset.
+    /// Resets each connection without a close frame.
     Reset,
-    /// With a close frame each.
+    /// Sends a close frame on each connection.
     Close,
 }
 
@@ -87,7 +89,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With stamps in the frames.
+/// Measures with time stamps in the frames.
 fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
     let name = case.name();
     let mut running = Contender::Hub { shards: 1 }.start(None, &[Beat::new(TOPICS, 5.0)])?;
@@ -138,7 +140,7 @@ fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With commits, and all that a server has besides.
+/// Measures with commits, on a complete server.
 fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Result<()> {
     let name = case.name();
     let running = Contender::Latido.start(Some(database), &[])?;
@@ -186,7 +188,7 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
     Ok(())
 }
 
-/// Connects and subscribes the crowd, as fast as it can.
+/// Connects and subscribes the group as fast as possible.
 fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, usize)> {
     let size = bench.count(CROWD);
     let plan = running.plan(vec![Group::new(size, THEIRS).from(TOPICS)]);
@@ -199,7 +201,7 @@ fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, u
     Ok((crowd, size))
 }
 
-/// Sends all of it away.
+/// Disconnects the whole group.
 fn go(mut crowd: Load) -> anyhow::Result<()> {
     crowd.tell(Order::Close)?;
     let left: Opened = crowd.finished()?;

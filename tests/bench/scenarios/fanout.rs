@@ -1,4 +1,5 @@
-//! One topic and all its viewers, beside the floor and every peer: what a frame costs, what a connection costs, when the last one has it.
+//! One topic and all its viewers, next to the floor and every peer: the cost of a frame, the cost
+//! of a connection, and the time to the last viewer.
 
 use crate::beat::Beat;
 use crate::campaign::{Bench, Scenario, Subject as _};
@@ -27,7 +28,7 @@ const CONNECT: &str = "server CPU a connect";
 const DELAY: &str = "delay p99";
 const SPREAD: &str = "first to last p99";
 
-/// How many, how often.
+/// The number of viewers, the rate and the duration of a comparison.
 struct Contest {
     viewers: usize,
     rate: f64,
@@ -96,16 +97,16 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
     let store = Store::start(Durability::Memory, Some(crate::machine::LOAD_CORE))?;
     let database = store.database(bench.runtime(), "fanout", 1, 100)?;
     crate::server::install(&crate::server::Settings::new(&database))?;
-    let ours = [
+    let subjects = [
         Contender::Floor { verifies: false },
         Contender::Latido,
         Contender::Hub { shards: 1 },
         Contender::Peer(peers::UWEBSOCKETS),
     ];
-    bench.interleave(&ours, |bench, contender| {
+    bench.interleave(&subjects, |bench, contender| {
         measure(bench, contest, contender, &database)
     })?;
-    // The field, once: it is compared with, not tuned by.
+    // The other peers run only once: they are a reference, not a tuning target.
     let field = if bench.is_quick() {
         &peers::OTHERS[..0]
     } else {

@@ -1,4 +1,4 @@
-//! What it costs to let somebody in, and how many can come a second.
+//! The cost of an accepted connection, and the number of connections per second.
 
 use crate::campaign::{Bench, Scenario, Subject as _};
 use crate::contender::Contender;

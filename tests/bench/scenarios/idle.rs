@@ -1,4 +1,4 @@
-//! What a viewer costs who waits: resident memory of idle connections, plain and with TLS.
+//! The cost of an idle viewer: resident memory of idle connections, plain and with TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const VIEWERS: usize = 2_000;
 const BUSINESSES: usize = 500;
-/// Viewers before the first figure, so that what is there once is not counted.
+/// The viewers before the first figure, so that one-time memory is not counted.
 const FIRST: usize = 100;
-/// Handshakes at a time.
+/// The number of concurrent handshakes.
 const AT_ONCE: usize = 32;
 const MEMORY: &str = "memory a connection";
 
@@ -38,7 +38,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let tls = (*subject == "TLS").then_some(&certified);
         let latido = start(&database, tls)?;
         let client = tls.map(|certified| Arc::clone(&certified.client));
-        // Behind TLS nobody else has asked yet whether it is ready.
+        // With TLS, the readiness has not been checked yet.
         let ready = || {
             bench
                 .runtime()
@@ -93,7 +93,7 @@ async fn gather(
     viewers.buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// A certificate of our own, and a client that trusts nobody else.
+/// A generated certificate, and a client that trusts only it.
 struct Certified {
     certificate: String,
     key: String,

@@ -1,4 +1,5 @@
-//! What the socket's side costs: fan-out, memory, handshakes, fairness, overload, restarts, crowds that leave, abuse, size.
+//! The scenarios of the socket side: fan-out, memory, handshakes, fairness, overload, restarts,
+//! mass disconnects, abuse and size.
 
 mod attackers;
 mod bogus;
@@ -15,7 +16,7 @@ mod topics;
 
 use crate::campaign::Scenario;
 
-/// In the order they run.
+/// The scenarios in the order of their runs.
 pub(crate) const ALL: &[Scenario] = &[
     fanout::SCENARIOS[0],
     fanout::SCENARIOS[1],

@@ -1,4 +1,4 @@
-//! More than a core can send: everybody stays, is current, and nothing piles up.
+//! More than a core can send: every viewer stays connected and current, and nothing piles up.
 
 use crate::beat::Beat;
 use crate::campaign::{Bench, Scenario, Subject as _};

@@ -1,4 +1,4 @@
-//! Whether a second core makes the last viewer of a large topic wait less.
+//! The effect of a second core on the delay of the last viewer of a large topic.
 
 use crate::beat::Beat;
 use crate::campaign::{Bench, Scenario, Subject as _};

@@ -1,4 +1,4 @@
-//! Every limit at once: what it costs in memory, and what the one who keeps to the rules notices.
+//! All limits attacked at once: the memory cost, and the effect on a well-behaved viewer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,19 +23,20 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const CONNECTIONS: u64 = 600;
 const MESSAGE_BYTES: u64 = 16_384;
 const CHANNELS: u64 = 100;
-/// Bytes of a frame of the stream that is attacked most.
+/// The frame size of the most attacked stream, in bytes.
 const FRAME: u64 = 16_000;
-/// Keys of it.
+/// The number of keys of that stream.
 const KEYS: u64 = 2_000;
 const SECONDS: f64 = 12.0;
-/// Businesses of the viewer who keeps to the rules.
+/// The number of businesses of the well-behaved viewer.
 const VIEWED: usize = 20;
-/// Until what was attacked is at rest again: what is slow is ended after 5 s.
+/// The time until the server is idle again: slow connections are closed after 5 s.
 const REST: Duration = Duration::from_secs(8);
-/// What is kept whatever the limits say, in bytes: above all 100,000 answers of permission.
+/// The memory that is used independently of the limits, in bytes. It holds mainly 100,000 cached
+/// permissions.
 const ROOM: u64 = 96 << 20;
 
-/// A stream of large frames that are new whenever they are read, and a permission that takes its time.
+/// A stream of large frames that change with every read, and a slow permission query.
 const STREAMS: &str = r#"
 [streams.grande]
 query     = "grande.sql"
@@ -88,7 +89,7 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
     let mut others = bench.runtime().block_on(others)?;
     let alone = bench.runtime().block_on(others.measure(seconds / 4.0))?;
     let before = latido.process.rss();
-    let (beside, peak) = assault(bench, latido, &mut others, seconds)?;
+    let (attacked, peak) = assault(bench, latido, &mut others, seconds)?;
     std::thread::sleep(REST);
     let after = latido.process.rss();
     let (_, peak_again) = assault(bench, latido, &mut others, seconds)?;
@@ -105,16 +106,21 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
         bench.sample("latido", measure, "MiB", bytes as f64 / MIB);
     }
     bench.sample("the viewer", "frames, alone", "", alone.len() as f64);
-    bench.sample("the viewer", "frames, beside", "", beside.len() as f64);
+    bench.sample("the viewer", "frames, beside", "", attacked.len() as f64);
     bench.sample("the viewer", "p99 alone", "ms", alone.quantile(0.99) / 1e3);
     bench.sample(
         "the viewer",
         "p99 beside",
         "ms",
-        beside.quantile(0.99) / 1e3,
+        attacked.quantile(0.99) / 1e3,
     );
     bench.sample("the viewer", "p50 alone", "ms", alone.quantile(0.5) / 1e3);
-    bench.sample("the viewer", "p50 beside", "ms", beside.quantile(0.5) / 1e3);
+    bench.sample(
+        "the viewer",
+        "p50 beside",
+        "ms",
+        attacked.quantile(0.5) / 1e3,
+    );
     let wrong = bench.runtime().block_on(others.wrong())?;
     bench.sample(
         "the viewer",
@@ -159,7 +165,7 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
     Ok(())
 }
 
-/// Everything at once for that long: the viewer's times beside it, and the server's memory at its peak.
+/// Runs all attacks for that long. Returns the viewer's times and the peak memory of the server.
 fn assault(
     bench: &Bench,
     latido: &Latido,
@@ -167,29 +173,29 @@ fn assault(
     seconds: f64,
 ) -> anyhow::Result<(Times, u64)> {
     let (over, peak) = (AtomicBool::new(false), AtomicU64::new(latido.process.rss()));
-    let beside = std::thread::scope(|scope| {
+    let attacked = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 peak.fetch_max(latido.process.rss(), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        let beside = bench.runtime().block_on(async {
+        let attacked = bench.runtime().block_on(async {
             let attack = attackers::attack(&Target {
                 port: latido.port,
                 keys: KEYS,
             });
-            let beside = others.measure(seconds).await;
+            let attacked = others.measure(seconds).await;
             attack.stop().await;
-            beside
+            attacked
         });
         over.store(true, Ordering::Relaxed);
-        beside
+        attacked
     })?;
-    Ok((beside, peak.into_inner()))
+    Ok((attacked, peak.into_inner()))
 }
 
-/// What is left when all have gone, and why who was refused was.
+/// Reports the remaining connections after the attack, and the reasons of refusals.
 fn tell(bench: &mut Bench, latido: &Latido) -> anyhow::Result<()> {
     bench.sample(
         "latido",
@@ -229,7 +235,7 @@ fn tell(bench: &mut Bench, latido: &Latido) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The formula of docs/operations, for these limits.
+/// Returns the memory limit by the formula of docs/operations, for these limits.
 fn ceiling(before: u64) -> u64 {
     let each = 160 * 1024 + 2 * MESSAGE_BYTES + 2 * FRAME + CHANNELS * 256;
     before + ROOM + CONNECTIONS * each + KEYS * 3 * FRAME

@@ -1,4 +1,4 @@
-//! How big it is, and how soon it is there.
+//! The size of the program and its start time.
 
 use anyhow::Context as _;
 

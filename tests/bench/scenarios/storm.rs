@@ -1,4 +1,4 @@
-//! Everybody comes back at once after a restart.
+//! All clients reconnect at once after a restart.
 
 use crate::beat::Beat;
 use crate::campaign::{Bench, Scenario};

@@ -1,4 +1,4 @@
-//! Many small topics, and small ones beside a large one.
+//! Many small topics, and small topics next to a large one.
 
 use crate::beat::Beat;
 use crate::campaign::{Bench, Scenario, Subject as _};
