@@ -1,4 +1,4 @@
-//! Clients that mean no good, or can't help it, beside clients who must not notice.
+//! Hostile and broken clients, next to healthy clients that must not be affected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{ADMIN_OF_B1, B1, TestApp, within};
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_answered_or_cut_and_others_are_served() {
+async fn garbage_input_is_rejected_and_other_clients_are_served() {
     let app = TestApp::start().await;
     let mut connections = Vec::new();
     for n in 0..300u32 {
@@ -32,7 +32,7 @@ async fn garbage_is_answered_or_cut_and_others_are_served() {
     assert_eq!(socket.next().await["data"]["total_citas"], 1);
     for mut stream in connections {
         let mut answer = Vec::new();
-        // A reset is an end as well.
+        // A reset also counts as an end.
         let _ = within(stream.read_to_end(&mut answer)).await;
         assert!(
             answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
@@ -43,7 +43,7 @@ async fn garbage_is_answered_or_cut_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_handshakes_are_cut() {
+async fn slow_handshakes_are_disconnected() {
     let app = TestApp::start().await;
     let mut silent = Vec::new();
     let mut trickling = Vec::new();
@@ -74,7 +74,7 @@ async fn slow_handshakes_are_cut() {
     socket.assert_quiet().await;
 }
 
-/// A request line, a byte every 200 ms, until the server has had enough.
+/// Sends a request line, one byte every 200 ms, until the server closes the connection.
 async fn trickle(mut stream: TcpStream) {
     for byte in b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: "
         .iter()
@@ -92,17 +92,17 @@ async fn trickle(mut stream: TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_never_read_are_ended_and_nobody_else_notices() {
+async fn clients_that_never_read_are_disconnected_without_affecting_others() {
     let app = TestApp::with(|config| config.limits.behind_s = 2).await;
     let token = app.token(ADMIN_OF_B1);
-    let mut deaf = Vec::new();
+    let mut unread = Vec::new();
     for _ in 0..200 {
-        deaf.push(never_read(&app, &token).await);
+        unread.push(never_read(&app, &token).await);
     }
     let mut socket = app.socket(&token).await;
     socket.subscribe(CHANNEL).await;
-    // Each deaf client also asks for far more than its socket holds.
-    let asking: Vec<_> = deaf
+    // Each client also sends requests whose responses far exceed its socket buffer.
+    let asking: Vec<_> = unread
         .into_iter()
         .map(|stream| tokio::spawn(ask_without_reading(stream)))
         .collect();
@@ -125,7 +125,7 @@ async fn clients_that_never_read_are_ended_and_nobody_else_notices() {
     socket.assert_quiet().await;
 }
 
-/// A subscribed client with a tiny receive buffer.
+/// Connects and subscribes a client with a tiny receive buffer.
 async fn never_read(app: &TestApp, token: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(1024).expect("a small buffer");
@@ -149,7 +149,7 @@ async fn never_read(app: &TestApp, token: &str) -> TcpStream {
     stream
 }
 
-/// Asks for a channel with a long name, which the answer repeats, until the connection is gone.
+/// Requests a channel with a long name, which the response repeats, until the connection is closed.
 async fn ask_without_reading(mut stream: TcpStream) {
     let question = masked(&json!({"type": "subscribe", "channel": "x".repeat(15_000)}).to_string());
     while stream.write_all(&question).await.is_ok() {
@@ -157,7 +157,7 @@ async fn ask_without_reading(mut stream: TcpStream) {
     }
 }
 
-/// A client's text frame; the mask is zero, which is a mask.
+/// Builds a text frame of a client. A mask of zeros is valid.
 fn masked(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()).expect("short") {
@@ -173,7 +173,7 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_strangers_learn_nothing() {
+async fn unauthorized_subscriptions_are_forbidden_and_get_no_data() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let mut socket = app
@@ -181,7 +181,7 @@ async fn a_thousand_strangers_learn_nothing() {
             &json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}),
         ))
         .await;
-    // One fewer than a connection may ask for at a time: while no question is answered, all of them count.
+    // One fewer than the limit of subscriptions per connection: pending requests count as well.
     for n in 0..99 {
         socket.send(&json!({"type": "subscribe", "channel": format!("estadisticas:00000000-0000-4000-8000-{n:012}")})).await;
     }
@@ -198,13 +198,13 @@ async fn a_thousand_strangers_learn_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_have_a_limit_and_the_server_says_so() {
-    // One of them is kept by the harness, which asks for metrics.
+async fn connection_limit_is_enforced_and_reported() {
+    // The harness keeps one of the connections, for its metrics requests.
     let app = TestApp::with(|config| config.http.max_connections = 6).await;
     let token = app.token(ADMIN_OF_B1);
     let mut sockets = Vec::new();
     for _ in 0..5 {
-        // A connection on which the harness awaited the start may not be gone yet.
+        // A connection that the harness used to wait for readiness may still be open.
         let there_is_room = async {
             loop {
                 if let Ok(socket) = crate::harness::Socket::try_connect(

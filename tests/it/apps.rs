@@ -1,4 +1,4 @@
-//! The other systems, against a real PostgreSQL and over real sockets.
+//! The built-in apps, tested against a real PostgreSQL and over real sockets.
 
 mod messaging;
 mod modules;

@@ -1,6 +1,8 @@
-//! The pages in a real browser: Debian's Chromium without a window, driven over its DevTools socket.
+//! The pages in a real browser: Debian's Chromium in headless mode, driven over its DevTools
+//! socket.
 //!
-//! Where there is no Chromium, a test says so aloud and passes; with `CI` set it fails. Screenshots are left in `target/screenshots/`.
+//! Without Chromium, a test prints a notice and passes; with `CI` set it fails. Screenshots are
+//! left in `target/screenshots/`.
 
 mod angular;
 mod axe;
@@ -15,7 +17,7 @@ use std::io::Write as _;
 use chromium::Browser;
 use page::{Look, Page};
 
-/// A wide window, and one in a hand.
+/// A wide desktop window, and a phone below.
 const DESKTOP: Look = Look {
     width: 1440,
     height: 900,
@@ -29,8 +31,8 @@ const PHONE: Look = Look {
     is_calm: false,
 };
 
-/// What can't be tested here is no success: with `CI` set it is a failure, else it is said past the test runner, which keeps what
-/// passing tests print to itself.
+/// Reports a test that cannot run here. With `CI` set it fails; otherwise it writes to the
+/// process's standard error, because the test runner hides the output of passing tests.
 fn not_run(what: &str) {
     assert!(env::var_os("CI").is_none(), "not run: {what}");
     let _nobody_listens = writeln!(std::io::stderr(), "\nNOT RUN: {what}");

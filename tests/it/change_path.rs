@@ -1,4 +1,4 @@
-//! From COMMIT to a frame, and what must be right when something on the way is not.
+//! The path from COMMIT to a frame, and its correctness when a part of the path fails.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
 }
 
-/// A dashboard of both businesses.
+/// Connects a dashboard that may read both businesses.
 async fn both(app: &TestApp) -> Socket {
     let token =
         app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 3600}));
@@ -16,7 +16,7 @@ async fn both(app: &TestApp) -> Socket {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_change_a_row_arrives() {
+async fn every_kind_of_row_change_is_delivered() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let mut socket = both(&app).await;
@@ -68,7 +68,7 @@ async fn every_way_to_change_a_row_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
+async fn burst_needs_few_reads_and_ends_with_the_right_frame() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let mut socket = both(&app).await;
@@ -91,8 +91,8 @@ async fn a_burst_is_a_few_reads_and_the_last_frame_is_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unwatched_keys_cost_no_query() {
-    // Writers that always tell, or there would be nothing to ignore.
+async fn unwatched_keys_cause_no_query() {
+    // The gate is off, so writers always notify and the server has something to ignore.
     let app = TestApp::ungated().await;
     let db = app.client().await;
     let mut socket = both(&app).await;
@@ -107,12 +107,12 @@ async fn unwatched_keys_cost_no_query() {
         app.metric("latido_reads_total").await - before <= 2.0,
         "B2's own change, and no more than its trailing read"
     );
-    // Fewer than fifty: the listener merges what arrives together.
+    // The count is below fifty because the listener merges notifications that arrive together.
     assert!(app.metric("latido_changes_unwatched_total").await > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_viewers_cost_one_read() {
+async fn hundred_viewers_share_one_read() {
     let app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     let mut sockets = Vec::new();
@@ -133,13 +133,13 @@ async fn a_hundred_viewers_cost_one_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_listeners_loss_loses_nothing() {
+async fn lost_listener_connection_loses_no_change() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let mut socket = both(&app).await;
     socket.subscribe(&channel(B1)).await;
     for round in 1..=5 {
-        // In one transaction, so that the change commits while nobody listens.
+        // One transaction, so that the change commits while no listener is connected.
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()
                    AND application_name LIKE 'latido%'";
         db.batch_execute(sql).await.expect("terminating");
@@ -153,8 +153,8 @@ async fn the_listeners_loss_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hook_is_right_even_before_its_callers_commit() {
-    // No triggers: only the hook tells, and too early.
+async fn hook_call_before_the_commit_still_delivers_the_change() {
+    // Without triggers only the hook notifies, and here it does so before the commit.
     let app = TestApp::without_triggers().await;
     let mut db = app.client().await;
     let mut socket = both(&app).await;
@@ -172,7 +172,7 @@ async fn the_hook_is_right_even_before_its_callers_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sweep_repairs_what_no_trigger_told_and_counts_it() {
+async fn sweep_repairs_and_counts_changes_without_notification() {
     let app =
         TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
     let db = app.client().await;
@@ -190,7 +190,7 @@ async fn the_sweep_repairs_what_no_trigger_told_and_counts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn today_ends_at_the_businesss_midnight() {
+async fn today_ends_at_midnight_in_the_time_zone_of_the_business() {
     let app = TestApp::with_settings(&[("TIMEZONE", "America/Guayaquil")], |_| {}).await;
     let five_to_midnight: jiff::Timestamp = "2030-03-10T04:59:58Z".parse().expect("a time");
     app.clock().set(five_to_midnight);
@@ -198,7 +198,7 @@ async fn today_ends_at_the_businesss_midnight() {
     app.book_on(&db, B1, "pendiente", "2030-03-09").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
-    // The token must be valid by the server's clock.
+    // The token must be valid according to the server's clock.
     let token = app.sign(&json!({"id": ADMIN_OF_B1, "exp": five_to_midnight.as_second() + 3600}));
     let mut socket = app.socket(&token).await;
     assert_eq!(socket.subscribe(&channel(B1)).await["data"]["citas_hoy"], 1);
@@ -212,7 +212,7 @@ async fn today_ends_at_the_businesss_midnight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_database_makes_numbers_stale_and_a_live_one_right() {
+async fn frames_are_stale_during_a_database_outage_and_right_after_it() {
     let mut app = TestApp::on_own_cluster().await;
     let mut socket = both(&app).await;
     let first = socket.subscribe(&channel(B1)).await;
@@ -245,7 +245,7 @@ async fn a_dead_database_makes_numbers_stale_and_a_live_one_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_starts_before_its_database_waits_for_it() {
+async fn server_started_before_its_database_waits_for_it() {
     let app = TestApp::on_own_cluster_that_is_down().await;
     let mut app = app;
     assert_eq!(app.get("/health").await.0, 200);
@@ -259,7 +259,7 @@ async fn a_server_that_starts_before_its_database_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_may_be_integers_or_texts() {
+async fn keys_can_be_integers_or_texts() {
     for (key_type, key, names) in [
         (
             "bigint",
@@ -303,7 +303,7 @@ async fn keys_may_be_integers_or_texts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_stream_needs_no_rust() {
+async fn second_stream_needs_only_configuration() {
     let toml = r#"
         [streams.ventas]
         query = '''
@@ -345,7 +345,7 @@ async fn a_second_stream_needs_no_rust() {
     assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
 }
 
-/// A key whose own statement runs into the time-out; raised here at once, with the SQLSTATE of a time-out.
+/// A function that fails for some keys with the SQLSTATE of a statement timeout, without the wait.
 const SLOW_KEY: &str = "CREATE FUNCTION costly(k text) RETURNS text LANGUAGE plpgsql AS
     $$ BEGIN IF k LIKE 'giant%' THEN RAISE query_canceled USING MESSAGE = 'canceling statement due to statement timeout'; END IF; RETURN k; END $$";
 
@@ -358,7 +358,7 @@ const SLOW_STREAM: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_always_times_out_holds_up_no_other() {
+async fn slow_key_does_not_delay_other_keys() {
     let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut socket = app.socket(&token).await;
@@ -381,7 +381,7 @@ async fn a_key_that_always_times_out_holds_up_no_other() {
         }
     }
     assert_eq!(citas, 3);
-    // What fails are its own two keys and nothing else.
+    // Only the two keys themselves fail.
     let failures = app
         .metric(r#"latido_read_failures_total{kind="unavailable"}"#)
         .await;
@@ -389,7 +389,7 @@ async fn a_key_that_always_times_out_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() {
+async fn failing_stream_stays_reported_while_another_stream_succeeds() {
     let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut socket = app.socket(&token).await;
@@ -405,7 +405,7 @@ async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() 
         let frame = socket.next().await;
         assert_eq!(frame["data"]["total_citas"], total, "{frame}");
     }
-    // With its last viewer goes the reason to tell of it.
+    // The stream is no longer reported as stale after its last viewer leaves.
     failing.close().await;
     app.book(&db, B1, "pendiente", 0).await;
     let frames = [socket.next().await, socket.next().await];
@@ -418,7 +418,7 @@ async fn a_stream_that_fails_is_told_of_and_another_ones_reads_do_not_deny_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_are_counted_as_they_arrive() {
+async fn delivered_frames_are_counted() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let mut one = app.socket(&app.token(ADMIN_OF_B1)).await;

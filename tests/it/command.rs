@@ -1,4 +1,4 @@
-//! The command as a newcomer meets it: the real binary, an empty environment, and what it says.
+//! The command-line program as a new user runs it: the real binary in an empty environment.
 
 mod database;
 mod demo;
@@ -11,7 +11,7 @@ use crate::harness::claims::SECRET;
 use crate::harness::cluster::TestDatabase;
 use crate::harness::{Home, Running};
 
-/// A server's variables: everything that it needs, and a password that nobody asks for but that must not be shown.
+/// Returns the variables of a server: all that it needs, and a password that no output may contain.
 fn variables(url: &str) -> Vec<(&'static str, String)> {
     let url = url.replacen("postgres@", "postgres:open-sesame@", 1);
     let fixed = [
@@ -35,7 +35,7 @@ fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &
         .collect()
 }
 
-/// A database with the real user's schema, and everything to run commands on it.
+/// A database with the real schema, and a home folder in which to run commands on it.
 struct Place {
     home: Home,
     database: TestDatabase,
@@ -52,7 +52,7 @@ impl Place {
         }
     }
 
-    /// With another variable, which wins over one of that name.
+    /// Returns the variables with additional ones, which override those of the same name.
     fn with<'a>(&'a self, more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
         borrowed(&self.variables)
             .into_iter()
@@ -68,7 +68,7 @@ impl Place {
         self.home.start(arguments, &self.with(more))
     }
 
-    /// What `latido token` prints for a user who may watch these businesses.
+    /// Runs `latido token` for a user who may read these businesses, and returns the token.
     async fn token(&self, negocio: &str) -> String {
         self.print(&["token", "--user", "ana", "--negocio", negocio])
             .await

@@ -1,4 +1,4 @@
-//! The wire contract's WebSocket side, line by line.
+//! The WebSocket side of the wire contract, line by line.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -10,7 +10,7 @@ fn channel(negocio: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_token_is_refused_before_the_upgrade() {
+async fn invalid_token_is_refused_before_the_upgrade() {
     let app = TestApp::start().await;
     let url = app.ws_url();
     let expired = app.sign(&json!({"id": ADMIN_OF_B1, "exp": claims::now() - 60}));
@@ -45,7 +45,7 @@ async fn a_bad_token_is_refused_before_the_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_may_come_in_three_places() {
+async fn token_is_accepted_in_three_places() {
     let app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     let bearer = format!("Bearer {token}");
@@ -66,7 +66,7 @@ async fn the_token_may_come_in_three_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_user_is_id_then_user_id_then_sub() {
+async fn user_claim_is_id_then_user_id_then_sub() {
     let app = TestApp::start().await;
     for claim in ["id", "user_id", "sub"] {
         let token = app.sign(&json!({claim: ADMIN_OF_B1, "exp": claims::now() + 60}));
@@ -85,7 +85,7 @@ async fn the_user_is_id_then_user_id_then_sub() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_starts_with_the_numbers_and_goes_on_with_changes() {
+async fn subscription_starts_with_current_numbers_and_continues_with_changes() {
     let app = TestApp::start().await;
     let db = app.client().await;
     app.book(&db, B1, "pendiente", 0).await;
@@ -133,7 +133,7 @@ async fn a_subscription_starts_with_the_numbers_and_goes_on_with_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_business_is_four_zeros() {
+async fn unknown_business_has_four_zeros() {
     let app = TestApp::start().await;
     let id = "00000000-0000-4000-8000-00000000dead";
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": id, "exp": claims::now() + 60}));
@@ -149,7 +149,7 @@ async fn an_unknown_business_is_four_zeros() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_no_number_sends_no_frame() {
+async fn change_without_new_numbers_sends_no_frame() {
     let app = TestApp::start().await;
     let db = app.client().await;
     app.book(&db, B1, "pendiente", 0).await;
@@ -164,7 +164,7 @@ async fn what_changes_no_number_sends_no_frame() {
     .await
     .expect("a rollback");
     app.book(&db, B2, "pendiente", 0).await;
-    // A change that does count comes next, so nothing came before it.
+    // The next change does count, so its frame arriving first proves that nothing was sent before.
     app.book(&db, B1, "cancelada", 0).await;
     let frame = socket.next().await;
     assert_eq!(
@@ -187,7 +187,7 @@ async fn subscribing_again_repeats_the_current_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_go_out_under_the_name_subscribed_with() {
+async fn frames_carry_the_subscribed_channel_name() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let names = [
@@ -220,7 +220,7 @@ async fn frames_go_out_under_the_name_subscribed_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_unsubscribing_nothing_comes() {
+async fn no_frame_arrives_after_unsubscribe() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let admin =
@@ -242,7 +242,7 @@ async fn after_unsubscribing_nothing_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_read_is_decided_by_claim_role_or_sql() {
+async fn read_permission_comes_from_claim_role_or_sql() {
     let app = TestApp::start().await;
     let exp = claims::now() + 60;
     let allowed = [
@@ -289,7 +289,7 @@ async fn who_may_read_is_decided_by_claim_role_or_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_answered_and_end_nothing() {
+async fn invalid_messages_get_errors_and_keep_the_connection() {
     let app = TestApp::with(|config| config.limits.channels = 2).await;
     let mut socket = app
         .socket(
@@ -342,7 +342,7 @@ async fn mistakes_are_answered_and_end_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_renewed_in_band_and_by_the_same_user_only() {
+async fn token_is_renewed_in_band_only_for_the_same_user() {
     let app = TestApp::start().await;
     let exp = claims::now() + 600;
     let mut socket = app
@@ -381,7 +381,7 @@ async fn a_token_is_renewed_in_band_and_by_the_same_user_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expiring_token_is_announced_and_ends_with_4401() {
+async fn expiring_token_is_announced_and_closes_with_4401() {
     let app = TestApp::start().await;
     let exp = claims::now() + 3;
     let mut socket = app
@@ -395,7 +395,7 @@ async fn an_expiring_token_is_announced_and_ends_with_4401() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oversize_binary_and_floods_end_the_connection() {
+async fn oversize_binary_and_flooding_messages_close_the_connection() {
     let app = TestApp::with(|config| {
         (
             config.limits.messages_per_second,

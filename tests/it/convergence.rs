@@ -1,4 +1,5 @@
-//! Random writers against random faults: when all is quiet, every client's last numbers are the query's, and its versions only rose.
+//! Random writers against random faults. At the end, the last numbers of every client equal the
+//! query's result, and versions only rose.
 //!
 //! `LATIDO_SEED=n` replays a run.
 
@@ -24,7 +25,7 @@ pub(crate) fn business(n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
-    reason = "the runner shows it when the test fails: it is what replays the run"
+    reason = "the runner prints the seed of a failed test, which replays the run"
 )]
 async fn every_client_converges() {
     let seed = std::env::var("LATIDO_SEED")
@@ -75,7 +76,7 @@ fn dashboard(app: &TestApp) -> String {
     app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))
 }
 
-/// What the query says, asked by ourselves; None: there is no answer.
+/// Runs the query directly. Returns `None` if the database gives no result.
 pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
     let sql = format!(
         "SELECT count(*) FILTER (WHERE fecha = (now() AT TIME ZONE 'UTC')::date), count(*),
@@ -87,7 +88,7 @@ pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
     Some([row.get(0), row.get(1), row.get(2), row.get(3)])
 }
 
-/// A dashboard that reconnects; returns its last numbers once all is done.
+/// Follows businesses as a dashboard that reconnects. Returns its last numbers after `done` is set.
 async fn follow(
     url: String,
     token: String,
@@ -103,7 +104,8 @@ async fn follow(
             )
             .await;
     }
-    // A last subscription after the end brings what the server holds; all else came before it.
+    // A last subscription after the end returns the server's current numbers. All earlier frames
+    // arrive before it.
     let mut final_round = false;
     loop {
         let Some(frame) = socket.next_within(Duration::from_millis(100)).await else {
@@ -138,7 +140,8 @@ fn four(data: &Value) -> [i64; 4] {
     .map(|name| data[name].as_i64().expect("a number"))
 }
 
-/// A writer: random statements in random transactions. Errors are the faults' doing; what was not committed did not happen.
+/// Runs random statements in random transactions. Errors come from the injected faults; a statement
+/// that was not committed has no effect.
 async fn write(url: &str, mut random: fastrand::Rng) {
     let mut client: Option<Client> = None;
     for _ in 0..STEPS {
@@ -153,7 +156,7 @@ async fn write(url: &str, mut random: fastrand::Rng) {
     }
 }
 
-/// A transaction, or a statement that is one.
+/// Returns a transaction, or a single statement, which is its own transaction.
 pub(crate) fn statements(random: &mut fastrand::Rng) -> String {
     let several: Vec<_> = (0..random.usize(1..4)).map(|_| statement(random)).collect();
     let body = several.join("; ");
@@ -188,7 +191,8 @@ fn statement(random: &mut fastrand::Rng) -> String {
     }
 }
 
-/// Cuts the listener, terminates backends, kills and restarts the server, while the writers write.
+/// Disconnects the listener, terminates backends, and kills and restarts the server during the
+/// writes.
 async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
     for _ in 0..random.u8(1..4) {
         tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
@@ -214,7 +218,7 @@ async fn terminate(app: &TestApp, whose: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn copy_arrives_too() {
+async fn rows_added_by_copy_are_delivered() {
     use futures_util::SinkExt;
     let app = TestApp::start().await;
     let db = app.client().await;

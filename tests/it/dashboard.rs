@@ -1,4 +1,4 @@
-//! The operators' side: who may see it, what it shows, and what it may do.
+//! The operator side: access control, the displayed data, and the available actions.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,12 +8,12 @@ use crate::harness::{B1, SYSTEM_ADMIN, Socket, TestApp, claims, until};
 const STATE: &str = "latido:servidor";
 const CLIENTS: &str = "latido:clientes";
 
-/// A token whose role is an admin's.
+/// Signs a token with the admin role.
 fn admin(app: &TestApp) -> String {
     app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}))
 }
 
-/// A token that names every channel, and has no role.
+/// Signs a token that names every channel but has no role.
 fn named(app: &TestApp, user: &str) -> String {
     app.sign(&json!({"id": user, "negocio_id": B1, "channels": [STATE, CLIENTS], "exp": claims::now() + 600}))
 }
@@ -45,7 +45,8 @@ async fn subscribe(socket: &mut Socket, channel: &str) {
         .await;
 }
 
-/// The next frame of a channel of the server whose data satisfies the condition; versions rise on the way.
+/// Waits for the next frame of a system channel whose data satisfies the condition. Asserts that
+/// versions rise on the way.
 async fn shows(socket: &mut Socket, channel: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
     let mut version = 0;
     loop {
@@ -70,9 +71,9 @@ fn row<'a>(data: &'a Value, user: &str) -> Option<&'a Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_for_admins_alone() {
+async fn only_admins_have_access() {
     let app = TestApp::start().await;
-    let stranger = named(&app, "ana");
+    let non_admin = named(&app, "ana");
     let all = [
         "/dashboard",
         "/dashboard/clients",
@@ -92,7 +93,7 @@ async fn it_is_for_admins_alone() {
             401,
             "{path}"
         );
-        let (status, body) = ask(&app, Method::GET, &path, Some(&stranger)).await;
+        let (status, body) = ask(&app, Method::GET, &path, Some(&non_admin)).await;
         assert_eq!(
             (status, body["error"]["code"].as_str()),
             (403, Some("forbidden")),
@@ -112,7 +113,7 @@ async fn it_is_for_admins_alone() {
     for path in ["/dashboard/cleanup", "/dashboard/clients/0-0-1/close"] {
         assert_eq!(ask(&app, Method::POST, path, None).await.0, 401, "{path}");
         assert_eq!(
-            ask(&app, Method::POST, path, Some(&stranger)).await.0,
+            ask(&app, Method::POST, path, Some(&non_admin)).await.0,
             403,
             "{path}"
         );
@@ -122,7 +123,7 @@ async fn it_is_for_admins_alone() {
             "{path}"
         );
     }
-    // What stands in a URL stands in logs.
+    // Tokens in URLs are refused, because URLs are written to logs.
     assert_eq!(
         ask(
             &app,
@@ -141,7 +142,7 @@ async fn it_is_for_admins_alone() {
         404
     );
 
-    let mut socket = app.socket(&stranger).await;
+    let mut socket = app.socket(&non_admin).await;
     for channel in [STATE, CLIENTS, "latido:clientes/ana"] {
         let error = socket.subscribe_as(channel, "error").await;
         assert_eq!(
@@ -163,7 +164,7 @@ async fn it_is_for_admins_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn browsers_get_the_page_and_programs_the_sums() {
+async fn browsers_get_the_page_and_programs_get_the_statistics() {
     let app = TestApp::start().await;
     for path in ["/dashboard", "/dashboard/", "/dashboard.html"] {
         let answer = app
@@ -221,7 +222,7 @@ async fn browsers_get_the_page_and_programs_the_sums() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_sees_a_client_come_and_go() {
+async fn operator_sees_clients_connect_and_disconnect() {
     let app = TestApp::start().await;
     let mut operator = app.socket(&admin(&app)).await;
     subscribe(&mut operator, STATE).await;
@@ -281,7 +282,7 @@ async fn an_operator_sees_a_client_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_closes_one_session() {
+async fn operator_closes_one_session() {
     let app = TestApp::start().await;
     for (suffix, method, code, reason) in [
         ("/close", Method::POST, 4403, "dismissed"),
@@ -332,7 +333,7 @@ async fn an_operator_closes_one_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_made_while_nobody_watches() {
+async fn nothing_is_published_without_viewers() {
     let app = TestApp::start().await;
     let published = async || {
         get(&app, "/dashboard/stats").await["stream"]["published"]
@@ -348,7 +349,7 @@ async fn nothing_is_made_while_nobody_watches() {
         .send(&json!({"type": "unsubscribe", "data": {"channel": STATE}}))
         .await;
     operator.next_of("unsubscribed").await;
-    until("nobody watches", async || {
+    until("no viewer is left", async || {
         get(&app, "/dashboard/stats").await["stream"]["watched"] == 0
     })
     .await;
@@ -359,12 +360,12 @@ async fn nothing_is_made_while_nobody_watches() {
     };
     let (before, seconds) = (published().await, points().await);
     until("the seconds go on", async || points().await > seconds + 2).await;
-    // One may have been under way.
+    // One publication may have been in progress.
     assert!(published().await <= before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ring_is_bounded_and_a_cleanup_answers() {
+async fn event_history_is_bounded_and_cleanup_responds() {
     let app = TestApp::start().await;
     let _clients = [
         app.socket(&named(&app, "ana")).await,

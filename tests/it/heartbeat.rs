@@ -1,6 +1,8 @@
-//! Pings: who never answers them is let go, and who does stays, however long and whatever it speaks, through TLS too.
+//! Pings: the server closes a connection that never answers them and keeps one that does, for any
+//! duration and protocol, also through TLS.
 //!
-//! `rfc6455` has the frames; here are whole servers, and clients that say nothing else.
+//! `rfc6455` tests the frames. These tests run complete servers, and their clients send nothing
+//! else.
 
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use crate::doors::certify;
 use crate::harness::cluster::TestDatabase;
 use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until, within};
 
-/// Silence for two seconds is too long, so whoever is pinged so often has been there for longer.
+/// The number of pings to answer. Two seconds of silence are too long, so a client that received
+/// this many has lived longer.
 const PINGS: usize = 4;
 const PINGED: [(&str, &str); 3] = [
     ("HEARTBEAT_SECONDS", "1"),
@@ -26,7 +29,7 @@ const PINGED: [(&str, &str); 3] = [
 ];
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-/// A client's text frame, with a mask of zeros.
+/// Builds a text frame of a client, with a mask of zeros.
 fn masked(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap();
     let head = match length {
@@ -36,7 +39,8 @@ fn masked(text: &str) -> Vec<u8> {
     [&head, &[0; 4][..], text.as_bytes()].concat()
 }
 
-/// Says this, and nothing any more; every frame that came until the end, as opcode and payload.
+/// Upgrades, sends these messages, and then stays silent. Returns every frame received until the
+/// end, as opcode and payload.
 async fn in_silence(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
@@ -51,7 +55,7 @@ async fn in_silence(
         socket.write_all(&masked(word)).await.unwrap();
     }
     let mut bytes = Vec::new();
-    // An end without a farewell is one as well.
+    // An end without a close frame also counts.
     let _ = within(socket.read_to_end(&mut bytes)).await;
     let end = bytes
         .windows(4)
@@ -82,23 +86,23 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// It was asked once whether it is there, and then let go with 4408.
-fn assert_was_asked_and_let_go(frames: &[(u8, Vec<u8>)], who: &str) {
+/// Asserts that the client was pinged once and then closed with 4408.
+fn assert_was_asked_and_let_go(frames: &[(u8, Vec<u8>)], client: &str) {
     assert_eq!(
         frames.iter().filter(|(opcode, _)| *opcode == 0x9).count(),
         1,
-        "{who}: {frames:?}"
+        "{client}: {frames:?}"
     );
     let (opcode, payload) = frames.last().unwrap();
     assert_eq!(
         (*opcode, &payload[..2]),
         (0x8, &4408_u16.to_be_bytes()[..]),
-        "{who}"
+        "{client}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_and_guests_that_never_answer_are_let_go_and_those_who_do_stay() {
+async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay() {
     let app = TestApp::with_settings(&PINGED, |_| {}).await;
     let (native, member) = (
         app.token(ADMIN_OF_B1),
@@ -132,7 +136,7 @@ async fn clients_and_guests_that_never_answer_are_let_go_and_those_who_do_stay()
                 .any(|(_, payload)| payload.windows(12).any(|some| some == b"auth_success")),
             "it was let in"
         );
-        assert_was_asked_and_let_go(&frames, "a guest");
+        assert_was_asked_and_let_go(&frames, "an app client");
     };
     let answering_native = async {
         let mut socket = app.socket(&native).await;
@@ -161,9 +165,9 @@ async fn clients_and_guests_that_never_answer_are_let_go_and_those_who_do_stay()
     drop((native_stays, guest_stays));
 }
 
-/// A shard sees the server's end of the tunnel: what it closes must end the client's.
+/// A shard sees the server's end of the tunnel. Closing that end must also close the client's.
 #[tokio::test(flavor = "multi_thread")]
-async fn through_tls_it_is_the_same() {
+async fn heartbeat_works_through_tls() {
     let (folder, database) = (
         Folder::new(),
         TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await,

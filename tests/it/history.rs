@@ -1,4 +1,5 @@
-//! Closed days: the query that does not count them again says what the plain one says, whoever writes what meanwhile.
+//! Closed days: the query that skips them returns the same as the plain query, despite concurrent
+//! writes.
 
 mod races;
 mod scripts;
@@ -13,14 +14,14 @@ const INSTALL: &str = "sql/history/install.sql";
 const QUERY: &str = include_str!("../../sql/history/estadisticas.sql");
 const PLAIN: &str = include_str!("../../sql/estadisticas.sql");
 
-/// As the real one, and as lenient as it could be: everything may be missing.
+/// A schema like the real one, but as lenient as possible: every column may be NULL.
 const SCHEMA: &str = "CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'cancelada');
     CREATE TABLE citas (id bigserial PRIMARY KEY, negocio_id uuid, fecha date, estado estado, escritor int, nota text);
     CREATE INDEX ON citas (negocio_id, fecha, estado);";
 
 const BUSINESSES: i32 = 5;
 
-/// A database with [`SCHEMA`] and nothing closed.
+/// Creates a database with [`SCHEMA`] and no closed days.
 async fn database() -> TestDatabase {
     let home = TestDatabase::create(&[]).await;
     home.client().await.batch_execute(SCHEMA).await.unwrap();
@@ -32,7 +33,7 @@ async fn run_file(client: &Client, file: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let sql = std::fs::read_to_string(path).unwrap();
     if let Err(error) = client.batch_execute(&sql).await {
-        // What failed would leave the transaction open.
+        // The failed statement would leave the transaction open.
         client.batch_execute("ROLLBACK").await.unwrap();
         panic!("{error:?}");
     }
@@ -42,8 +43,8 @@ fn business(n: i32) -> String {
     format!("00000000-0000-4000-8000-{n:012}")
 }
 
-/// Everything that both queries say of every business at one moment, each with a day of its own, where they differ.
-/// `around`: days from today that take turns to be today.
+/// Compares both queries for every business at one moment, each business with its own day. Returns
+/// the differences. `around`: the offsets in days from today that are used as today in turn.
 async fn differences(
     client: &Client,
     around: &[i32],
@@ -77,7 +78,7 @@ async fn assert_same(client: &Client) {
     }
 }
 
-/// Closes all days before the one that is so many away from today.
+/// Closes all days before the one at this offset in days from today.
 async fn close(client: &Client, days: i32) {
     client
         .batch_execute(&format!(

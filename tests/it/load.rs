@@ -1,4 +1,5 @@
-//! Loads that are nobody's right, scaled to a test machine: what is there must not notice, and what was held must be free again.
+//! Abusive loads, scaled down to a test machine. Existing clients must not notice them, and all
+//! resources must be free afterwards.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -7,12 +8,12 @@ use crate::harness::{ADMIN_OF_B1, B1, Socket, TestApp};
 
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-/// Of a million; the rest would be more of the same.
+/// The number of invalid subscriptions. The full test sends a million; more would add nothing here.
 const BOGUS: usize = 20_000;
 const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_bogus_subscriptions_leaves_nothing_behind() {
+async fn flood_of_invalid_subscriptions_leaves_nothing_behind() {
     let app = TestApp::with(|config| {
         (
             config.limits.messages_per_second,
@@ -65,15 +66,15 @@ async fn a_flood_of_bogus_subscriptions_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_leaves_at_once_is_forgotten_and_the_rest_are_served() {
+async fn mass_disconnect_is_cleaned_up_and_others_are_served() {
     let app = TestApp::start().await;
     let db = app.client().await;
     let token = app.token(ADMIN_OF_B1);
     let mut viewer = app.socket(&token).await;
     viewer.subscribe(CHANNEL).await;
-    let mut crowd: Vec<Socket> = Vec::new();
-    while crowd.len() < CROWD {
-        crowd.extend(
+    let mut clients: Vec<Socket> = Vec::new();
+    while clients.len() < CROWD {
+        clients.extend(
             join_all((0..40).map(|_| async {
                 let mut socket = app.socket(&token).await;
                 socket.subscribe(CHANNEL).await;
@@ -83,7 +84,7 @@ async fn a_crowd_that_leaves_at_once_is_forgotten_and_the_rest_are_served() {
         );
     }
     assert_eq!(app.metric("latido_subscribers").await, (CROWD + 1) as f64);
-    let leaving = tokio::spawn(async move { drop(crowd) });
+    let leaving = tokio::spawn(async move { drop(clients) });
     for total in 1..=10 {
         app.book(&db, B1, "pendiente", 0).await;
         viewer
@@ -101,7 +102,7 @@ async fn a_crowd_that_leaves_at_once_is_forgotten_and_the_rest_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_hooks_is_a_few_reads() {
+async fn flood_of_hook_calls_needs_few_reads() {
     let app = TestApp::start().await;
     let mut viewer = app.socket(&app.token(ADMIN_OF_B1)).await;
     viewer.subscribe(CHANNEL).await;

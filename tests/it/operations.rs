@@ -1,4 +1,5 @@
-//! The dashboard and the alerts name only what a running server shows, and leave out nothing by accident.
+//! The dashboard and the alerts name only metrics that a running server exposes, and omit none by
+//! accident.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,14 +9,14 @@ use serde_json::Value;
 
 use crate::harness::TestApp;
 
-/// Metrics of others that are named, and whose they are.
+/// The metrics of other exporters that are named, and their sources.
 const FOREIGN: &[(&str, &str)] = &[
     ("up", "Prometheus' own"),
     ("probe_success", "the blackbox exporter's"),
     ("container_memory_working_set_bytes", "cAdvisor's"),
 ];
 
-/// Ours that no panel shows, and why.
+/// The metrics of this server that no panel shows, each with its reason.
 const UNSHOWN: &[(&str, &str)] = &[];
 
 fn read(name: &str) -> String {
@@ -25,18 +26,19 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What an exposition shows: the samples' names, and each label's values.
+/// The metrics of an exposition: the sample names, and the values of each label.
 struct Shown {
-    /// `latido_read_seconds_bucket`
+    /// The names of samples, such as `latido_read_seconds_bucket`.
     samples: BTreeSet<String>,
-    /// `latido_read_seconds`, or `latido_reads_total` where a family has one kind of sample.
+    /// The names of families, such as `latido_read_seconds`, or `latido_reads_total` where a family
+    /// has one kind of sample.
     families: BTreeSet<String>,
     values: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 impl Shown {
     fn of(text: &str) -> Self {
-        let mut shown = Self {
+        let mut exposition = Self {
             samples: BTreeSet::new(),
             families: BTreeSet::new(),
             values: BTreeMap::new(),
@@ -46,12 +48,12 @@ impl Shown {
                 .strip_prefix("# TYPE ")
                 .and_then(|rest| rest.split(' ').next())
             {
-                shown.families.insert(family.to_owned());
+                exposition.families.insert(family.to_owned());
             } else if !line.starts_with('#') {
                 let name = line.split([' ', '{']).next().unwrap_or_default();
-                shown.samples.insert(name.to_owned());
+                exposition.samples.insert(name.to_owned());
                 for (label, value) in matchers(line) {
-                    shown
+                    exposition
                         .values
                         .entry((name.to_owned(), label))
                         .or_default()
@@ -59,10 +61,10 @@ impl Shown {
                 }
             }
         }
-        shown
+        exposition
     }
 
-    /// The family that a sample belongs to.
+    /// Returns the family that a sample belongs to.
     fn family(&self, sample: &str) -> Option<&String> {
         let suffixes = ["", "_bucket", "_sum", "_count"];
         suffixes
@@ -72,7 +74,7 @@ impl Shown {
     }
 }
 
-/// `label="value"` pairs of the first braces.
+/// Parses the `label="value"` pairs of the first braces.
 fn matchers(text: &str) -> Vec<(String, String)> {
     let Some((inside, _)) = text
         .split_once('{')
@@ -91,8 +93,9 @@ fn matchers(text: &str) -> Vec<(String, String)> {
     inside.split(',').filter_map(pair).collect()
 }
 
-/// Every metric that an expression names, with the rest of the expression from its name on. What follows no name is none: functions
-/// have their bracket, labels stand in braces, and of words there are only these.
+/// Returns every metric that an expression names, with the rest of the expression from that name
+/// on. Functions are followed by a bracket, labels stand in braces, and all other words are in
+/// `WORDS`.
 fn metrics(expression: &str) -> Vec<(String, &str)> {
     const WORDS: [&str; 9] = [
         "by", "without", "and", "or", "unless", "on", "ignoring", "le", "bool",
@@ -116,7 +119,7 @@ fn metrics(expression: &str) -> Vec<(String, &str)> {
             continue;
         }
         let after = &rest[word.len()..];
-        // `sum(…)`, and `sum by (…) (…)`.
+        // Covers `sum(…)` and also `sum by (…) (…)`.
         let is_call = ["(", "by (", "without ("]
             .iter()
             .any(|start| after.trim_start().starts_with(start));
@@ -130,7 +133,7 @@ fn metrics(expression: &str) -> Vec<(String, &str)> {
     found
 }
 
-/// Every expression of the dashboard: panels, annotations, variables.
+/// Returns every expression of the dashboard: panels, annotations and variables.
 fn panels() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read("grafana.json")).expect("JSON");
     let mut expressions = Vec::new();
@@ -166,9 +169,9 @@ fn alerts() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dashboard_and_alerts_name_what_is_shown() {
+async fn dashboard_and_alerts_name_only_exposed_metrics() {
     let app = TestApp::start().await;
-    let shown = Shown::of(&app.get("/metrics").await.1);
+    let exposition = Shown::of(&app.get("/metrics").await.1);
     let (panels, alerts) = (panels(), alerts());
     assert!(
         panels.len() > 30 && alerts.len() > 10,
@@ -185,21 +188,21 @@ async fn dashboard_and_alerts_name_what_is_shown() {
                 continue;
             }
             assert!(
-                shown.samples.contains(&metric),
-                "{metric} is shown by no server: {expression}"
+                exposition.samples.contains(&metric),
+                "{metric} is exposed by no server: {expression}"
             );
-            used.extend(shown.family(&metric).cloned());
+            used.extend(exposition.family(&metric).cloned());
             let own = if rest[metric.len()..].starts_with('{') {
                 matchers(rest)
             } else {
                 Vec::new()
             };
-            // Those that Prometheus adds are its own.
+            // Prometheus adds these two labels itself.
             for (label, values) in own
                 .iter()
                 .filter(|(label, _)| label != "job" && label != "instance")
             {
-                let known = shown
+                let known = exposition
                     .values
                     .get(&(metric.clone(), label.clone()))
                     .unwrap_or_else(|| panic!("{metric} has no {label}"));
@@ -212,7 +215,7 @@ async fn dashboard_and_alerts_name_what_is_shown() {
             }
         }
     }
-    let unused: BTreeSet<_> = shown
+    let unused: BTreeSet<_> = exposition
         .families
         .iter()
         .filter(|family| !used.contains(*family))
@@ -221,16 +224,16 @@ async fn dashboard_and_alerts_name_what_is_shown() {
     assert_eq!(
         unused,
         UNSHOWN.iter().map(|(name, _)| *name).collect(),
-        "left: shown by no panel and no alert"
+        "left: used by no panel and no alert"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_and_every_alert_is_explained() {
+async fn every_metric_and_alert_is_documented() {
     let app = TestApp::start().await;
-    let shown = Shown::of(&app.get("/metrics").await.1);
+    let exposition = Shown::of(&app.get("/metrics").await.1);
     let text = read("README.md");
-    let missing: Vec<_> = shown
+    let missing: Vec<_> = exposition
         .families
         .iter()
         .filter(|family| {
@@ -244,7 +247,7 @@ async fn every_metric_and_every_alert_is_explained() {
         .filter_map(|rest| rest.split(['`', '{']).next());
     for name in named.map(|name| format!("latido_{name}")) {
         assert!(
-            shown.families.contains(&name),
+            exposition.families.contains(&name),
             "{name} is explained, and is no metric"
         );
     }
@@ -262,12 +265,12 @@ async fn every_metric_and_every_alert_is_explained() {
     assert_eq!(
         rules.matches(" runbook: ").count(),
         names.len(),
-        "every alert says what to do"
+        "every alert has a runbook entry"
     );
 }
 
 #[test]
-fn expressions_are_read() {
+fn metric_names_are_parsed_from_expressions() {
     let names = |expression| {
         metrics(expression)
             .into_iter()

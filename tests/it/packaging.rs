@@ -1,12 +1,12 @@
-//! What ships the server names only what exists: files, ports, variables, commands. There is no container engine in a test, so the files
-//! are read instead.
+//! The packaging names only existing files, ports, variables and commands. A test has no container
+//! engine, so it reads the packaging files instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What the composition asks for and assumes no value of.
+/// The variables that the compose file requires and gives no default value.
 const SECRETS: [&str; 3] = ["JWT_SECRET", "POSTGRES_PASSWORD", "LATIDO_PASSWORD"];
 
 fn read(path: &str) -> String {
@@ -18,9 +18,9 @@ fn exists(path: &str) -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists()
 }
 
-/// What the program says of itself: every command's help in one text.
+/// Returns the help of every command of the program, in one text.
 fn help() -> String {
-    let said = |arguments: &[&str]| {
+    let help_of = |arguments: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_latido"));
         let output = program
             .args(arguments)
@@ -30,7 +30,7 @@ fn help() -> String {
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let all = said(&["--help"]);
+    let all = help_of(&["--help"]);
     let commands = all
         .lines()
         .skip_while(|line| !line.starts_with("Commands:"))
@@ -42,12 +42,13 @@ fn help() -> String {
         .collect();
     commands
         .iter()
-        .map(|command| said(&[command, "--help"]))
+        .map(|command| help_of(&[command, "--help"]))
         .chain([all.clone()])
         .collect()
 }
 
-/// Variables that the program documents: clap writes `[env: NAME=…]`; what has no flag stands in a line of its own.
+/// Returns whether the help documents a variable: clap writes `[env: NAME=…]`, and a variable
+/// without a flag has its own line.
 fn documented(name: &str, help: &str) -> bool {
     let ends = |rest: &str| {
         !rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
@@ -59,7 +60,7 @@ fn documented(name: &str, help: &str) -> bool {
         .any(|(at, _)| begins(&help[..at]) && ends(&help[at + name.len()..]))
 }
 
-/// The Dockerfile's instructions, continued lines joined and comments gone.
+/// Returns the Dockerfile's instructions with continued lines joined and comments removed.
 fn instructions() -> Vec<(String, String)> {
     let text = read("Dockerfile").replace("\\\n", " ");
     let lines = text
@@ -81,7 +82,7 @@ fn of_kind(kind: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_image_copies_what_exists() {
+fn image_copies_only_existing_files() {
     let ignored = read(".dockerignore");
     let reaches = |path: &str| ignored.lines().any(|line| line == format!("!{path}"));
     assert!(
@@ -113,13 +114,13 @@ fn the_image_copies_what_exists() {
     let binary = read("Cargo.toml").contains("name = \"latido\"\npath = \"cmd/latido/main.rs\"");
     assert!(
         binary && exists("cmd/latido/main.rs"),
-        "the Dockerfile's empty files stand where Cargo.toml says"
+        "the Dockerfile's empty files stand where Cargo.toml expects them"
     );
 }
 
-/// What the code embeds must reach the builder.
+/// Every file that the code embeds must be copied into the builder stage.
 #[test]
-fn the_image_is_built_from_all_that_the_code_includes() {
+fn image_build_copies_every_included_file() {
     let copied: BTreeSet<String> = of_kind("COPY")
         .join(" ")
         .split_whitespace()
@@ -169,7 +170,7 @@ fn the_image_is_built_from_all_that_the_code_includes() {
 }
 
 #[test]
-fn the_image_builds_with_the_lock() {
+fn image_builds_with_the_lock_file() {
     let builds = of_kind("RUN");
     assert!(
         builds.len() >= 2
@@ -185,7 +186,7 @@ fn the_image_builds_with_the_lock() {
 }
 
 #[test]
-fn the_image_runs_without_rights() {
+fn image_runs_without_privileges() {
     let user = of_kind("USER").pop().unwrap();
     assert!(user != "root" && user != "0");
     assert_eq!(of_kind("STOPSIGNAL"), ["SIGTERM"]);
@@ -199,7 +200,7 @@ fn the_image_runs_without_rights() {
 }
 
 #[test]
-fn the_image_speaks_the_programs_language() {
+fn image_uses_only_documented_commands() {
     let help = help();
     assert_eq!(of_kind("ENTRYPOINT"), [r#"["latido"]"#]);
     let mut commands = of_kind("CMD");
@@ -225,7 +226,7 @@ fn the_image_speaks_the_programs_language() {
     );
 }
 
-/// A line of the composition: how deep, what.
+/// Returns the lines of the compose file, each with its indentation depth.
 fn composition() -> Vec<(usize, String)> {
     let text = read("docker-compose.yml");
     assert!(!text.contains('\t'));
@@ -237,7 +238,7 @@ fn composition() -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The lines below a title; of several titles the outermost.
+/// Returns the lines below a title. Of several equal titles it takes the outermost one.
 fn section(lines: &[(usize, String)], name: &str) -> Vec<(usize, String)> {
     let titles = lines
         .iter()
@@ -265,7 +266,7 @@ fn services() -> BTreeMap<String, Vec<(usize, String)>> {
         .collect()
 }
 
-/// What stands directly in a section of a service.
+/// Returns the direct entries of a section of a service.
 fn entries(service: &[(usize, String)], name: &str) -> Vec<String> {
     section(service, name)
         .into_iter()
@@ -275,7 +276,7 @@ fn entries(service: &[(usize, String)], name: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_composition_mounts_what_exists() {
+fn compose_file_mounts_only_existing_files() {
     let declared = entries_of_top("volumes");
     for mount in ["postgres", "role"]
         .iter()
@@ -302,7 +303,7 @@ fn entries_of_top(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_composition_sets_variables_that_exist() {
+fn compose_file_sets_only_documented_variables() {
     let (help, example) = (help(), read(".env.example"));
     for name in ["install", "latido"] {
         for line in entries(&services()[name], "environment") {
@@ -333,7 +334,7 @@ fn the_composition_sets_variables_that_exist() {
 }
 
 #[test]
-fn the_composition_gives_the_server_no_rights() {
+fn compose_file_gives_the_server_no_privileges() {
     for (name, user) in [
         ("role", "999:999"),
         ("install", "65532:65532"),
@@ -350,28 +351,28 @@ fn the_composition_gives_the_server_no_rights() {
                 service
                     .iter()
                     .any(|(depth, own)| *depth == 4 && own == line),
-                "{name} must say {line}"
+                "{name} must contain {line}"
             );
         }
     }
 }
 
-/// The server's own connection is the role's that may only read, and it knows no other's password.
+/// The server connects as the read-only role and knows the password of no other role.
 #[test]
-fn the_composition_serves_as_the_role_that_may_only_read() {
-    let (services, says) = (services(), |lines: &[(usize, String)], word: &str| {
+fn compose_file_serves_as_the_read_only_role() {
+    let (services, contains_word) = (services(), |lines: &[(usize, String)], word: &str| {
         lines.iter().any(|(_, line)| line.contains(word))
     });
-    assert!(says(
+    assert!(contains_word(
         &services["latido"],
         "DATABASE_URL: postgresql://latido:${LATIDO_PASSWORD}@postgres:5432/"
     ));
-    assert!(!says(&services["latido"], "POSTGRES_PASSWORD"));
-    assert!(says(
+    assert!(!contains_word(&services["latido"], "POSTGRES_PASSWORD"));
+    assert!(contains_word(
         &services["install"],
         "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"
     ));
-    assert!(!says(&services["install"], "LATIDO_PASSWORD"));
+    assert!(!contains_word(&services["install"], "LATIDO_PASSWORD"));
     let waits = section(&services["latido"], "depends_on");
     for name in ["role:", "install:"] {
         let at = waits.iter().position(|(_, line)| line == name).unwrap();
@@ -384,7 +385,7 @@ fn the_composition_serves_as_the_role_that_may_only_read() {
 }
 
 #[test]
-fn the_example_names_variables_that_exist() {
+fn example_names_only_documented_variables() {
     let help = help();
     for line in read(".env.example")
         .lines()
@@ -396,7 +397,7 @@ fn the_example_names_variables_that_exist() {
             "{name} is not in --help"
         );
     }
-    // As it stands it must not start anything with a secret that everyone knows.
+    // The file as shipped must not start anything with a publicly known secret.
     for secret in SECRETS {
         assert!(
             read(".env.example")
@@ -407,7 +408,7 @@ fn the_example_names_variables_that_exist() {
 }
 
 #[test]
-fn the_composition_waits_in_order() {
+fn compose_file_starts_services_in_order() {
     let services = services();
     for service in services.values() {
         let depends = service.iter().any(|(_, line)| line == "depends_on:");
@@ -437,7 +438,7 @@ fn the_composition_waits_in_order() {
 }
 
 #[test]
-fn the_composition_publishes_the_images_port() {
+fn compose_file_publishes_the_port_of_the_image() {
     let port = of_kind("EXPOSE").pop().unwrap();
     assert_eq!(
         entries(&services()["latido"], "ports"),
@@ -459,7 +460,7 @@ fn the_composition_publishes_the_images_port() {
 }
 
 #[test]
-fn each_readme_opens_with_two_commands() {
+fn each_readme_starts_with_two_commands() {
     let targets = read("Makefile");
     for name in ["README.md", "README.es.md"] {
         let text = read(name);
@@ -478,7 +479,7 @@ fn each_readme_opens_with_two_commands() {
 }
 
 #[test]
-fn the_readmes_explain_every_variable() {
+fn readmes_document_every_variable() {
     let names = |text: &str| -> BTreeSet<String> {
         let rows = text
             .lines()

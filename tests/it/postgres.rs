@@ -1,5 +1,8 @@
-//! The database part against a real PostgreSQL: triggers, reads, the listener, poolers, TLS.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+//! The database module against a real PostgreSQL: triggers, reads, the listener, poolers and TLS.
+#![expect(
+    clippy::unwrap_used,
+    reason = "test helpers fail by panicking, like tests"
+)]
 
 mod examining;
 mod installing;
@@ -18,7 +21,7 @@ use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};
 
-/// The schema of the real user, as far as statistics go.
+/// The part of the real user's schema that the statistics need.
 const SCHEMA: &str = "
     CREATE TYPE rol AS ENUM ('cliente', 'negocio', 'admin_sistema');
     CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'cancelada');
@@ -30,11 +33,12 @@ const SCHEMA: &str = "
 const A: &str = "00000000-0000-0000-0000-00000000000a";
 const B: &str = "00000000-0000-0000-0000-00000000000b";
 
-/// A database with the user's schema: what keeps it, a client that the test writes with, and what is tested.
+/// Creates a database with the user's schema. Returns its owner, a client for the test's writes,
+/// and the [`Database`] under test.
 async fn with_schema() -> (TestDatabase, Client, Database) {
     let (home, client, url) = empty().await;
     client.batch_execute(SCHEMA).await.unwrap();
-    // Writers are to be heard whether anybody watches or not.
+    // Without the gate, writers notify even without a viewer.
     (
         home,
         client,
@@ -46,7 +50,7 @@ async fn with_schema() -> (TestDatabase, Client, Database) {
     )
 }
 
-/// A database with nothing in it, and where it is.
+/// Creates an empty database. Returns its owner, a client and its URL.
 async fn empty() -> (TestDatabase, Client, String) {
     let home = TestDatabase::create(&[]).await;
     let (client, url) = (home.client().await, home.url().to_owned());
@@ -79,7 +83,7 @@ fn table(table: &str, key: Option<&str>, columns: &[&str]) -> Table {
     }
 }
 
-/// The built-in stream over these tables.
+/// Returns a catalog with the built-in stream over these tables.
 fn catalog(tables: Vec<Table>) -> Arc<Catalog> {
     Arc::new(Catalog::new(vec![Stream {
         tables,

@@ -1,4 +1,5 @@
-//! One server goes and another comes: nobody is refused, and everybody is right afterwards.
+//! Restarts: one server replaces another, no connection is refused, and every client ends with the
+//! right numbers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,14 +15,14 @@ use tokio::task::JoinSet;
 use crate::harness::{B1, Home, OTHER_USER, Running, TestApp, booking, claims, until, within};
 
 const WANTED: usize = 10_000;
-/// Connections that are being opened at a time.
+/// The number of connections that are opened at the same time.
 const WAVE: usize = 200;
-/// Files that this process and the server need for anything else.
+/// The number of open files that this process and the server need for everything else.
 const OTHER_FILES: u64 = 1_000;
 
-/// Two servers' worth of settings, at one address.
+/// The settings for two servers that share one address.
 struct Place {
-    /// Keeps the database, and is a third server on it.
+    /// The owner of the database, and a third server on it.
     app: TestApp,
     home: Home,
     url: String,
@@ -57,7 +58,7 @@ impl Place {
     }
 }
 
-/// As many connections as the limits of this process allow, up to what is wanted.
+/// Returns the number of connections that the limits of this process allow, up to [`WANTED`].
 fn affordable() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -72,8 +73,9 @@ fn affordable() -> usize {
     usize::try_from(files).unwrap_or(usize::MAX).min(WANTED)
 }
 
-/// A client that costs little: it asks, subscribes, and reads until it is told to go. The close code.
-async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Option<u16> {
+/// Connects a cheap client that subscribes and reads until the server closes it. Returns the close
+/// code.
+async fn sit(address: SocketAddr, token: Arc<str>, subscribed: Arc<AtomicU64>) -> Option<u16> {
     let mut socket = tokio::net::TcpStream::connect(address).await.ok()?;
     let request = format!(
         "GET /ws?token={token} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -119,7 +121,7 @@ async fn sit(address: SocketAddr, token: Arc<str>, seated: Arc<AtomicU64>) -> Op
                     return code;
                 }
                 0x1 if payload.starts_with(br#"{"type":"stats""#) => {
-                    drop(seated.fetch_add(1, Ordering::Relaxed))
+                    subscribed.fetch_add(1, Ordering::Relaxed);
                 }
                 _ => {}
             }
@@ -141,7 +143,7 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     Some((first & 0x0f, payload))
 }
 
-/// The total in a line of `watch --json`.
+/// Returns the total from a line of `watch --json`.
 fn total(line: &str) -> Option<i64> {
     let frame: Value = serde_json::from_str(line).ok()?;
     (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
@@ -150,14 +152,14 @@ fn total(line: &str) -> Option<i64> {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
-    reason = "how many connections this machine allows is worth knowing"
+    reason = "the number of connections that this machine allows is of interest"
 )]
-async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
+async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     let place = Place::new().await;
     let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
     let address = first.ready().await;
-    let (token, seated) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
+    let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
     let url = format!("ws://{address}");
     let watch = place.home.start(
         &[
@@ -175,15 +177,15 @@ async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
     while clients.len() < many {
         let wave = WAVE.min(many - clients.len());
         (0..wave).for_each(|_| {
-            drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&seated))))
+            drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&subscribed))))
         });
         let expected = clients.len() as u64;
-        until("the wave is seated", async || {
-            seated.load(Ordering::Relaxed) >= expected
+        until("the batch is subscribed", async || {
+            subscribed.load(Ordering::Relaxed) >= expected
         })
         .await;
     }
-    // The next version comes to the same address before this one goes.
+    // The next version starts on the same address before this one stops.
     let port = address.port().to_string();
     let second = place.home.start(&["serve"], &place.variables(&port, &more));
     second.ready().await;
@@ -200,11 +202,11 @@ async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
         Some(0),
         "all left within the deadline"
     );
-    let told = codes.iter().filter(|code| **code == Some(1012)).count();
-    eprintln!("{told} of {many} left with 1012, the last after {last:.1?}");
-    assert_eq!(told, many);
+    let reconnecting = codes.iter().filter(|code| **code == Some(1012)).count();
+    eprintln!("{reconnecting} of {many} left with 1012, the last after {last:.1?}");
+    assert_eq!(reconnecting, many);
     watch
-        .says("why it was sent away", |line| line.contains("1012"))
+        .says("the reason of the disconnect", |line| line.contains("1012"))
         .await;
     place
         .app
@@ -221,7 +223,7 @@ async fn ten_thousand_leave_in_order_and_ours_is_right_elsewhere() {
     drop(second);
 }
 
-/// What became of connections that were made without a pause.
+/// The outcomes of connections that were opened without a pause.
 #[derive(Debug, Default)]
 struct Load {
     served: AtomicU64,
@@ -230,11 +232,12 @@ struct Load {
 }
 
 impl Load {
-    /// Asks for `/health` over a new connection, again and again.
+    /// Requests `/health` over a new connection, repeatedly.
     fn press(&self, address: SocketAddr, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             let counter = match TcpStream::connect(address).map(ask) {
-                // Reset, and not refused: the kernel had made the connection, and its listener was gone before the client looked.
+                // A reset is not a refusal: the kernel had completed the connection, and its
+                // listener closed before the client noticed.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => &self.cut,
                 Err(_) => &self.refused,
                 Ok(true) => &self.served,
@@ -253,7 +256,7 @@ fn ask(mut socket: TcpStream) -> bool {
         && answer.starts_with("HTTP/1.1 200")
 }
 
-/// Servers take each other's place under load, some times over.
+/// Replaces one server by the next under load, several times.
 async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running) -> Arc<Load> {
     let (load, done) = (Arc::new(Load::default()), Arc::new(AtomicBool::new(false)));
     let mut running = start().await;
@@ -287,9 +290,9 @@ async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_is_handed_over_refuses_nobody() {
+async fn inherited_socket_refuses_no_connection() {
     let place = Place::new().await;
-    // What systemd holds for us.
+    // systemd would hold this socket for the server.
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("an address");
     let port = address.port().to_string();
@@ -305,7 +308,7 @@ async fn a_socket_that_is_handed_over_refuses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_port_refuses_nobody() {
+async fn shared_port_refuses_no_connection() {
     let place = Place::new().await;
     let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = probe.local_addr().expect("an address");
@@ -314,7 +317,7 @@ async fn a_shared_port_refuses_nobody() {
     let variables = place.variables(&port, &[("REUSE_PORT", "true")]);
     let load = take_turns(address, async || {
         let server = place.home.start(&["serve"], &variables);
-        // Not by asking at the address, where the other one answers.
+        // A request to the address is no proof, because the other server answers there as well.
         server
             .says("it serves", |line| line.contains("streams prepared"))
             .await;
@@ -322,8 +325,8 @@ async fn a_shared_port_refuses_nobody() {
     });
     let load = load.await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
-    // Who was connected by the kernel in the instant between the last accept and the close is reset, unless it may hand them on
-    // (net.ipv4.tcp_migrate_req): rare, and what the documents say.
+    // A connection that the kernel completed between the last accept and the close is reset, unless
+    // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented.
     let (cut, served) = (
         load.cut.load(Ordering::Relaxed),
         load.served.load(Ordering::Relaxed),

@@ -1,4 +1,5 @@
-//! The published documents against the code and against what a running server answers: neither may move without the other.
+//! Compares the published documents with the code and with the responses of a running server.
+//! Neither side may change alone.
 
 mod addresses;
 mod answers;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::TestApp;
 
-/// The document of a server with any stream, as it lies in the repository.
+/// Returns the repository's document for a server with any stream.
 pub(crate) fn base(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("internal/http/specification")
@@ -21,7 +22,7 @@ pub(crate) fn base(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// One of the documents that a server publishes.
+/// A specification document that a server publishes.
 struct Document(Value);
 
 impl Document {
@@ -31,9 +32,11 @@ impl Document {
         Self(serde_json::from_str(&text).expect("JSON"))
     }
 
-    /// Why a value is not what a schema of this document says; none: it is.
+    /// Returns the reason why a value does not match a schema of this document, or `None` if it
+    /// matches.
     fn problem(&self, schema: &Value, value: &Value) -> Option<String> {
-        // The schema's references begin at the document's root, so the root it is, with one more rule.
+        // The schema's references are relative to the document root, so validate with the root plus
+        // one rule.
         let mut root = self.0.clone();
         root["allOf"] = json!([schema]);
         let validator = jsonschema::options()
@@ -50,7 +53,7 @@ impl Document {
         assert_eq!(self.problem(schema, value), None, "{what}");
     }
 
-    /// What a reference of this document points at; anything else is itself.
+    /// Returns the target of a reference in this document. Returns any other value unchanged.
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         let Some(pointer) = value.get("$ref").and_then(Value::as_str) else {
             return value;
@@ -59,7 +62,7 @@ impl Document {
         target.unwrap_or_else(|| panic!("{pointer} points at nothing"))
     }
 
-    /// Every reference points at something, every schema is one, and its examples are what it says.
+    /// Asserts that every reference has a target, every schema is valid, and its examples match it.
     fn check_itself(&self) {
         let mut examples = 0;
         walk(&self.0, &mut |value| {
@@ -91,7 +94,7 @@ impl Document {
     }
 }
 
-/// The examples that stand beside a schema: a body's, a message's, a schema's own.
+/// Returns the examples next to a schema: those of a body, a message or the schema itself.
 fn examples_of(value: &Value) -> Vec<(&Value, &Value)> {
     let body = value.get("schema").zip(value.get("example")).into_iter();
     let examples = || {
@@ -122,7 +125,7 @@ fn walk<'a>(value: &'a Value, visit: &mut impl FnMut(&'a Value)) {
     }
 }
 
-/// The strings of an array.
+/// Returns the strings of a JSON array.
 fn strings(value: &Value) -> Vec<&str> {
     value
         .as_array()

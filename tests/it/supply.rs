@@ -1,4 +1,5 @@
-//! What the server is made of: licences, sources and bans as `deny.toml` has them, over the lock file, with no other program.
+//! The dependencies: checks the lock file against the licences, sources and bans of `deny.toml`,
+//! without another program.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every package of the tree, for whatever platform, tests' own included.
+/// Returns every package of the dependency tree, for all platforms and including test dependencies.
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
     let output = cargo
@@ -48,7 +49,8 @@ fn texts(list: &toml::Value) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Whether an SPDX expression can be met with `allowed` alone. `/` is how old crates wrote OR.
+/// Returns whether the licences in `allowed` satisfy an SPDX expression. Old crates write `/` for
+/// OR.
 fn is_met(expression: &str, allowed: &BTreeSet<&str>) -> bool {
     let spaced = expression
         .replace('/', " OR ")
@@ -95,7 +97,7 @@ fn one<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'
 }
 
 #[test]
-fn licences_are_ones_that_we_may_pass_on() {
+fn licences_are_allowed_for_redistribution() {
     let rules = rules();
     let allowed = texts(&rules["licenses"]["allow"]);
     assert!(
@@ -117,7 +119,7 @@ fn licences_are_ones_that_we_may_pass_on() {
 }
 
 #[test]
-fn everything_comes_from_the_registry_with_a_checksum() {
+fn every_package_comes_from_the_registry_with_a_checksum() {
     for package in packages() {
         let source = package["source"].as_str().unwrap();
         assert_eq!(
@@ -141,7 +143,7 @@ fn everything_comes_from_the_registry_with_a_checksum() {
 }
 
 #[test]
-fn what_is_banned_is_not_in_the_tree() {
+fn banned_packages_are_not_in_the_tree() {
     let rules = rules();
     let banned = texts(&rules["bans"]["deny"]);
     for package in packages() {
@@ -154,7 +156,7 @@ fn what_is_banned_is_not_in_the_tree() {
 }
 
 #[test]
-fn every_advisory_that_is_passed_over_says_why() {
+fn every_ignored_advisory_has_a_reason() {
     for entry in rules()["advisories"]["ignore"].as_array().unwrap() {
         assert!(
             entry["id"].as_str().unwrap().starts_with("RUSTSEC-")

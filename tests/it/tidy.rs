@@ -1,12 +1,13 @@
-//! The style that matters, as tests: who may import whom, what must not be there, and how big things may get.
+//! The house style as tests: allowed imports, forbidden constructs, and size limits.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What each module of `internal/` may name of the others, in the order of the layers: nothing reaches upward, and what runs never
-/// leaks into what is pure. The lowest, `ident drain telemetry clock`, know nothing of ours.
+/// The modules of `internal/` that each module may name, in the order of the layers. No module
+/// names a higher layer, and no running part is visible to a pure one. The lowest layers, `ident
+/// drain telemetry clock`, name no module of this crate.
 const LAYERS: &[(&str, &str)] = &[
     ("ident", ""),
     ("drain", ""),
@@ -27,13 +28,13 @@ const LAYERS: &[(&str, &str)] = &[
         "shard",
         "ident stream auth protocol hub websocket session drain telemetry clock",
     ),
-    // Apps speak through it; the exchange is all of the hub that it knows.
+    // Apps use it as their interface. Of the hub it only knows the event bus.
     ("socketio", "protocol hub drain"),
     (
         "operations",
         "ident stream auth protocol hub engine session shard drain telemetry clock",
     ),
-    // The demo lends http what to answer; it is no system of its own, and it knows no database.
+    // The demo gives http its responses. It is not an app, and it knows no database.
     ("demo", "drain clock"),
     (
         "http",
@@ -57,7 +58,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A crate, and the module that alone may name it: to replace it is to change one folder.
+/// Crates that only one module may name, so that replacing one changes a single folder.
 const OWNED_CRATES: &[(&str, &str)] = &[
     ("warp", "http"),
     ("hyper", "http"),
@@ -71,7 +72,7 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("tower_service", "socketio"),
 ];
 
-/// Modules and files that are functions of their arguments.
+/// The modules and files whose results depend only on their arguments.
 const PURE: &[&str] = &[
     "internal/ident.rs",
     "internal/stream/",
@@ -84,7 +85,7 @@ const PURE: &[&str] = &[
     "internal/hub/exchange/ring",
 ];
 
-/// What a pure file holds none of.
+/// Words that a pure file must not contain.
 const IMPURE: &[&str] = &[
     "tokio",
     "async fn",
@@ -95,7 +96,7 @@ const IMPURE: &[&str] = &[
     "crate::clock",
 ];
 
-/// Ways to start something that nobody counts.
+/// The ways to start a task or thread that nothing counts.
 const SPAWNS: &[&str] = &[
     "tokio::spawn",
     "task::spawn(",
@@ -106,14 +107,15 @@ const SPAWNS: &[&str] = &[
     "thread::Builder",
 ];
 
-/// Where they may stand: the drain itself; the one task that the connection pool owns and aborts; the threads that own sockets.
+/// The files that may start tasks: the drain itself, the one task that the connection pool owns and
+/// aborts, and the threads that own sockets.
 const SPAWNERS: &[&str] = &[
     "internal/drain.rs",
     "internal/postgres/connect.rs",
     "internal/shard/",
 ];
 
-/// What the command leaves to the library: it starts it, and shows what it says.
+/// The modules that the command must not use: it starts the library and shows its output.
 const WORKINGS: &[&str] = &[
     "drain",
     "engine",
@@ -129,22 +131,22 @@ const WORKINGS: &[&str] = &[
     "websocket",
 ];
 
-/// The top level; what is not listed has no place there.
+/// The allowed entries of the top-level folder.
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
     README.es.md README.md SECURITY.md clients clippy.toml cmd deny.toml docker-compose.yml docs examples fuzz internal rustfmt.toml sql tests";
 
 const LONGEST_FILE_LINES: usize = 400;
 
-/// A Rust file of ours.
+/// A Rust source file of this repository.
 struct Source {
-    /// From the root, with forward slashes.
+    /// The path relative to the root, with forward slashes.
     path: String,
-    /// All of it.
+    /// The complete text of the file.
     text: String,
 }
 
 impl Source {
-    /// The module of `internal/` it belongs to.
+    /// Returns the module of `internal/` that the file belongs to.
     fn module(&self) -> &str {
         let inside = self.path.strip_prefix("internal/").unwrap_or_default();
         inside
@@ -152,12 +154,12 @@ impl Source {
             .map_or_else(|| inside.trim_end_matches(".rs"), |(folder, _)| folder)
     }
 
-    /// Whether it is compiled into tests alone.
+    /// Returns whether only tests compile this file.
     fn is_test(&self) -> bool {
         !self.path.starts_with("internal/") || self.path.contains("test")
     }
 
-    /// Lines with their numbers: no comments, and nothing of the tests at the end.
+    /// Returns the numbered code lines, without comments and without the tests at the end.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let end = self
             .text
@@ -170,7 +172,7 @@ impl Source {
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
-    /// Where one of `words` stands in the code.
+    /// Returns the code lines that contain one of `words`.
     fn places(&self, words: &[&str]) -> Vec<String> {
         let found = self
             .code()
@@ -216,7 +218,7 @@ fn sources() -> Vec<Source> {
     files.into_iter().map(source).collect()
 }
 
-/// The server's own code.
+/// Returns the server's own sources, without tests.
 fn internal() -> Vec<Source> {
     sources()
         .into_iter()
@@ -228,7 +230,7 @@ fn assert_none(found: Vec<String>, rule: &str) {
     assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
 }
 
-/// The names behind every `crate::`, those of a group included.
+/// Returns the module names after every `crate::`, including those of a group.
 fn named_modules(line: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for rest in line.split("crate::").skip(1) {
@@ -316,7 +318,7 @@ fn each_crate_has_one_owner() {
 }
 
 #[test]
-fn the_command_leaves_the_work_to_the_library() {
+fn command_does_not_use_library_internals() {
     let mut found = Vec::new();
     for source in sources()
         .iter()
@@ -343,7 +345,7 @@ fn the_command_leaves_the_work_to_the_library() {
 }
 
 #[test]
-fn what_is_pure_stays_pure() {
+fn pure_files_have_no_side_effects() {
     let pure = |source: &Source| PURE.iter().any(|start| source.path.starts_with(start));
     assert_none(
         internal()
@@ -356,7 +358,7 @@ fn what_is_pure_stays_pure() {
 }
 
 #[test]
-fn the_hub_never_awaits() {
+fn hub_never_awaits() {
     let hub =
         |source: &&Source| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
     assert_none(
@@ -370,14 +372,14 @@ fn the_hub_never_awaits() {
 }
 
 #[test]
-fn what_runs_is_counted() {
+fn every_spawned_task_is_counted() {
     let free = |source: &&Source| !SPAWNERS.iter().any(|start| source.path.starts_with(start));
     let found = internal()
         .iter()
         .filter(free)
         .flat_map(|source| source.places(SPAWNS))
         .collect();
-    assert_none(found, "something is started that nobody counts");
+    assert_none(found, "a task is started that the drain does not count");
 }
 
 #[test]
@@ -392,7 +394,7 @@ fn nothing_is_unbounded() {
 }
 
 #[test]
-fn exceptions_carry_their_reason() {
+fn lint_exceptions_have_a_reason() {
     let hushed = concat!("[al", "low(");
     let found = sources()
         .iter()
@@ -417,8 +419,8 @@ fn files_are_small() {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
-    // Tests that stand in a file of their own for its length are told about where they are declared.
+fn every_file_starts_with_documentation() {
+    // A test file that was only split off for its length is described at its declaration.
     let silent = |source: &Source| {
         !source.text.starts_with("//!")
             && !source.text.starts_with("#![doc")
@@ -440,7 +442,7 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
-fn no_private_key_lies_here() {
+fn no_private_key_is_committed() {
     let mut files = Vec::new();
     for folder in [".ci", "cmd", "internal", "sql", "tests"] {
         files_below(&root().join(folder), &mut files);
@@ -459,8 +461,9 @@ fn no_private_key_lies_here() {
 }
 
 #[test]
-fn nothing_stray_at_the_top() {
-    // What git knows, or without git whatever is no dotfile: a working copy may hold an editor's folders and a .env.
+fn top_level_has_only_known_entries() {
+    // Uses the tracked files, or without git all files except dotfiles: a working copy may contain
+    // an editor's folders and a .env.
     let tracked = Command::new("git")
         .args(["ls-files", "-z"])
         .current_dir(root())

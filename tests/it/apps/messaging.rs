@@ -1,4 +1,4 @@
-//! Messaging over Phoenix Channels.
+//! The messaging app over Phoenix Channels.
 
 mod channels;
 mod store;
@@ -15,12 +15,12 @@ use crate::harness::{Socket, TestApp};
 
 const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
-/// A member of no conversation.
+/// A user who belongs to no conversation.
 const OTHER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0003);
 const CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0001);
 const SECOND: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
 
-/// Two conversations of Ana and Eva.
+/// Inserts two conversations between Ana and Eva.
 async fn fill(client: &Client) {
     for conversation in [CONVERSATION, SECOND] {
         let members = [ANA, EVA]
@@ -34,7 +34,7 @@ async fn fill(client: &Client) {
     }
 }
 
-/// A database with the schema and the two conversations; its store.
+/// Creates a database with the schema and the two conversations, and opens its store.
 async fn stored() -> (TestDatabase, Client, Messages) {
     let home = TestDatabase::create(&[]).await;
     let client = home.client().await;
@@ -45,7 +45,7 @@ async fn stored() -> (TestDatabase, Client, Messages) {
     (home, client, messages)
 }
 
-/// A server with the app, and its database.
+/// Starts a server with the messaging app on a filled database.
 async fn served(variables: &[(&str, &str)]) -> (TestApp, Client) {
     let mut all = vec![("LATIDO_APPS", "messaging")];
     all.extend_from_slice(variables);
@@ -55,7 +55,7 @@ async fn served(variables: &[(&str, &str)]) -> (TestApp, Client) {
     (app, client)
 }
 
-/// A Phoenix client that knows what a frame is and nothing more.
+/// A minimal Phoenix client that only knows the frame format.
 struct Device {
     socket: Socket,
     user: Uuid,
@@ -63,7 +63,7 @@ struct Device {
 }
 
 impl Device {
-    /// Connected, and on no channel.
+    /// Connects without joining a channel.
     async fn connect(app: &TestApp, user: Uuid) -> Self {
         let now = claims::now();
         let token =
@@ -72,7 +72,7 @@ impl Device {
             "ws://{}/socket/websocket?vsn=2.0.0&token={token}",
             app.address()
         );
-        // Until the feed knows where it begins the answer is 503.
+        // The server answers 503 until the change feed knows its start position.
         let mut attempts = 0;
         let socket = loop {
             match Socket::try_connect(&url, &[]).await {
@@ -91,7 +91,7 @@ impl Device {
         }
     }
 
-    /// On its user's channel and the first conversation's.
+    /// Connects and joins the user's channel and the first conversation.
     async fn joined(app: &TestApp, user: Uuid) -> Self {
         let mut device = Self::connect(app, user).await;
         device.join(&format!("user:{user}")).await;
@@ -107,7 +107,7 @@ impl Device {
         self.until("phx_reply").await
     }
 
-    /// Pushes on the first conversation; the answer.
+    /// Pushes an event on the first conversation and returns the reply.
     async fn push(&mut self, event: &str, payload: &Value) -> Value {
         self.push_on(&channel(CONVERSATION), event, payload).await
     }
@@ -126,7 +126,7 @@ impl Device {
         }
     }
 
-    /// The payload of the next event of that name; others are passed over.
+    /// Returns the payload of the next event of that name and skips other events.
     async fn until(&mut self, event: &str) -> Value {
         loop {
             let frame = self.socket.next().await;
@@ -136,15 +136,16 @@ impl Device {
         }
     }
 
-    /// The contents of the messages that come on the first conversation's channel, until this one.
+    /// Returns the contents of the messages on the first conversation's channel, up to and
+    /// including `last`.
     async fn heard_until(&mut self, last: &str) -> Vec<String> {
-        let mut heard = Vec::new();
+        let mut contents = Vec::new();
         loop {
             let frame = self.socket.next().await;
             if frame[3] == "new_message" && frame[2] == channel(CONVERSATION).as_str() {
-                heard.push(frame[4]["message"]["content"].as_str().unwrap().to_owned());
-                if heard.last().is_some_and(|content| content == last) {
-                    return heard;
+                contents.push(frame[4]["message"]["content"].as_str().unwrap().to_owned());
+                if contents.last().is_some_and(|content| content == last) {
+                    return contents;
                 }
             }
         }

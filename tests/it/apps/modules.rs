@@ -1,4 +1,4 @@
-//! Modules: devices on `/esp32`, the emit API, and rows that somebody changes with plain SQL.
+//! The modules app: devices on `/esp32`, the emit API, and rows changed with plain SQL.
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -12,7 +12,7 @@ const VARIABLES: [(&str, &str); 3] = [
     ("MODULES_GROUP_MS", "20"),
 ];
 
-/// `s3cret`, with a cost that no table should have.
+/// A bcrypt hash of `s3cret`. Its cost is far too low for production.
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
 async fn app() -> (TestApp, Client) {
@@ -86,7 +86,7 @@ async fn module(app: &TestApp, id: &str) -> Socket {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_comes_tells_and_goes_and_the_table_knows() {
+async fn module_connects_reports_and_disconnects_and_the_table_follows() {
     let (app, client) = app().await;
     let mut socket = module(&app, "M1").await;
     until("it is online", async || {
@@ -98,11 +98,11 @@ async fn a_module_comes_tells_and_goes_and_the_table_knows() {
         json!({"totalModules": 1, "onlineModules": 0, "offlineModules": 1, "moduleTypes": {"unknown": 1}})
     );
     socket.send(&json!({"type": "telemetry", "moduleId": "M1", "password": "s3cret", "uptime": 9, "position": "left"})).await;
-    let told = "SELECT s.online AND m.status = 'online' AND s.telemetry = '{\"uptime\": 9, \"position\": \"left\"}' AND s.last_seen IS NOT NULL
+    let stored_state_sql = "SELECT s.online AND m.status = 'online' AND s.telemetry = '{\"uptime\": 9, \"position\": \"left\"}' AND s.last_seen IS NOT NULL
                 FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
     until("it is kept", async || {
         client
-            .query(told, &[])
+            .query(stored_state_sql, &[])
             .await
             .unwrap()
             .first()
@@ -130,7 +130,7 @@ async fn a_module_comes_tells_and_goes_and_the_table_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_get_the_close_frames_that_firmware_knows() {
+async fn invalid_devices_get_close_frames_known_to_the_firmware() {
     let (app, _client) = app().await;
     let identify = |id: &str, password: Value| {
         json!({"type": "module_identify", "moduleId": id, "password": password}).to_string()
@@ -171,12 +171,12 @@ async fn strangers_get_the_close_frames_that_firmware_knows() {
     assert_eq!(
         summary(&app, 7, "user").await["onlineModules"],
         1,
-        "who is replaced was never away"
+        "a replaced device never counts as offline"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_anybody_changes_are_known_at_once() {
+async fn row_changes_by_any_client_are_seen_at_once() {
     let (app, client) = app().await;
     let totals = async |total: i64, anas: i64| {
         let all = summary(&app, 1, "admin").await["totalModules"].as_i64();
@@ -214,7 +214,7 @@ async fn rows_that_anybody_changes_are_known_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_that_is_taken_away_loses_its_connection() {
+async fn unclaimed_module_is_disconnected() {
     let (app, client) = app().await;
     let mut socket = module(&app, "M1").await;
     client
@@ -237,7 +237,7 @@ async fn a_module_that_is_taken_away_loses_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_emit_api_takes_a_key_and_known_methods() {
+async fn emit_api_requires_a_key_and_known_methods() {
     let (app, _client) = app().await;
     assert_eq!(
         emit(&app, "wrong", "emitModuleOnline", &json!("M1")).await,
@@ -265,7 +265,7 @@ async fn the_emit_api_takes_a_key_and_known_methods() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn installing_again_changes_nothing_and_uninstalling_leaves_the_data() {
+async fn reinstalling_changes_nothing_and_uninstalling_keeps_the_data() {
     let (app, client) = app().await;
     let variables = [("DATABASE_URL", app.database_url())];
     let all: Vec<_> = variables

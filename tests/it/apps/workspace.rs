@@ -1,4 +1,5 @@
-//! Workspaces: what their dashboards and their publisher see, whatever happens to the connections.
+//! The workspace app: the view of its dashboards and its publisher, through all connection
+//! failures.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ async fn start() -> TestApp {
     TestApp::with_settings(&ON, |_| {}).await
 }
 
-/// A token as the Node server signs it.
+/// Signs a token as the Node server does.
 fn member(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
     let workspaces: Vec<_> = workspaces
         .iter()
@@ -33,7 +34,7 @@ async fn connect(app: &TestApp) -> Socket {
         .expect("no token is needed to connect")
 }
 
-/// A dashboard of a user in a workspace.
+/// Connects a user's dashboard and joins it to a workspace.
 async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
     let mut socket = connect(app).await;
     let token = member(app, user, &[workspace]);
@@ -44,7 +45,7 @@ async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
     socket
 }
 
-/// The publisher's call.
+/// Sends a request as the publisher.
 async fn call(app: &TestApp, method: Method, path: &str, body: String) -> (u16, Value) {
     let request = app
         .request(method, path)
@@ -79,7 +80,7 @@ async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_reaches_every_socket_of_the_workspace_and_no_other() {
+async fn broadcast_reaches_every_socket_of_its_workspace_only() {
     let app = start().await;
     let (mut one, mut two, mut other) = (
         enter(&app, "1", "a").await,
@@ -124,12 +125,12 @@ async fn a_change_reaches_every_socket_of_the_workspace_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_dialects_live_on_one_socket() {
+async fn both_protocols_share_one_socket() {
     let app = start().await;
     let channel = format!("estadisticas:{B1}");
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let before = socket.subscribe(&channel).await;
-    // An old dashboard that shows both: its first token stays good for what it was good for.
+    // An old dashboard that shows both: its first token stays valid for the channels it grants.
     let token = member(&app, "507f", &["1"]);
     socket
         .send(&json!({"type": "auth", "workspace_id": 1, "user_id": "507f", "token": token}))
@@ -146,7 +147,7 @@ async fn both_dialects_live_on_one_socket() {
     assert_eq!(broadcast(&app, "1", &json!("hello")).await, 200);
     assert_eq!(socket.next_of("broadcast").await["message"], "hello");
 
-    // And the other way round: the token of an `auth` opens the streams that it grants.
+    // The reverse also holds: the token of an `auth` message opens the streams that it grants.
     let grants = json!({"userId": "507f", "workspaces": [{"workspaceId": 2}], "negocio_id": B1, "exp": claims::now() + 600});
     let mut socket = connect(&app).await;
     socket.send(&json!({"type": "auth", "workspace_id": 2, "user_id": "507f", "token": app.sign(&grants)})).await;
@@ -157,7 +158,7 @@ async fn both_dialects_live_on_one_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_may_stand_in_the_address() {
+async fn token_is_accepted_in_the_url() {
     let app = start().await;
     let mut socket = app.socket(&member(&app, "7", &["1"])).await;
     socket
@@ -167,7 +168,7 @@ async fn a_token_may_stand_in_the_address() {
     assert_eq!(users(&app, "1").await, [json!(7)]);
     let url = format!("{}?token={}x", app.ws_url(), member(&app, "7", &["1"]));
     assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401));
-    // A streams' client that claims a workspace by nothing but its word.
+    // A streams client that claims a workspace without a token for it.
     let mut liar = app.socket(&app.token(ADMIN_OF_B1)).await;
     liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
         .await;
@@ -179,15 +180,15 @@ async fn a_token_may_stand_in_the_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_and_garbage() {
+async fn unauthorized_clients_and_invalid_messages_are_rejected() {
     let app = start().await;
     let mut silent = connect(&app).await;
     let mut socket = connect(&app).await;
-    for (said, message) in [
+    for (sent, message) in [
         ("{", "Invalid JSON format"),
         (r#"{"type":"x"}"#, "Unknown message type"),
     ] {
-        socket.send_raw(Message::text(said)).await;
+        socket.send_raw(Message::text(sent)).await;
         assert_eq!(
             socket.next().await,
             json!({"type": "error", "message": message})
@@ -216,21 +217,21 @@ async fn strangers_and_garbage() {
     assert_eq!(
         silent.closed().await,
         Some(4401),
-        "whoever says nothing goes after ten seconds"
+        "a silent client is closed after ten seconds"
     );
     app.assert_metric_settles("latido_app_connections", 0.0)
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_killed_is_on_no_list() {
+async fn disconnected_users_are_removed_from_the_list() {
     let app = start().await;
     let mut sockets = Vec::new();
     for user in ["a", "a", "b", "c"] {
         sockets.push(enter(&app, "1", user).await);
     }
     assert_eq!(users(&app, "1").await, [json!("a"), json!("b"), json!("c")]);
-    // Dropped without a word.
+    // The connections are dropped without a close frame.
     sockets.truncate(1);
     until("they are gone", async || {
         users(&app, "1").await == [json!("a")]
@@ -242,9 +243,9 @@ async fn whoever_is_killed_is_on_no_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_client_ends_alone() {
+async fn slow_client_is_closed_without_affecting_others() {
     let app = start().await;
-    // Its receive buffer takes a little, and nobody empties it.
+    // The receive buffer is small, and the client never reads it.
     let slow = tokio::net::TcpSocket::new_v4().unwrap();
     slow.set_recv_buffer_size(4096).unwrap();
     let slow = within(slow.connect(app.address())).await.unwrap();
@@ -282,7 +283,7 @@ async fn a_slow_client_ends_alone() {
         .await;
 }
 
-/// The request by hand, on a socket of our own.
+/// Sends the upgrade request by hand, on a plain socket.
 async fn upgrade(mut socket: TcpStream, token: &str) -> TcpStream {
     let head = format!(
         "GET /ws?token={token} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -299,7 +300,7 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_reconnects_leaves_the_truth() {
+async fn reconnect_storm_leaves_a_correct_user_list() {
     const CLIENTS: usize = 500;
     let app = start().await;
     for round in 0..2 {
@@ -313,7 +314,7 @@ async fn a_storm_of_reconnects_leaves_the_truth() {
                 .map(|socket| async move { assert_eq!(socket.next().await["message"], round) }),
         )
         .await;
-        // All hang up at once, and come back at once.
+        // All connections drop at once, and all reconnect at once.
         drop(sockets);
     }
     until("all are gone", async || users(&app, "1").await.is_empty()).await;
@@ -322,7 +323,7 @@ async fn a_storm_of_reconnects_leaves_the_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_end_everybody_is_asked_to_come_back() {
+async fn shutdown_asks_every_client_to_reconnect() {
     let mut app = start().await;
     let mut sockets =
         join_all((0..20).map(|n| enter(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
@@ -333,7 +334,7 @@ async fn at_the_end_everybody_is_asked_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_app_may_have_a_port_of_its_own() {
+async fn app_can_have_its_own_port() {
     let folder = Folder::new();
     let file = folder.write("latido.toml", "[apps.workspace]\nport = 0\n");
     let settings = [
@@ -376,7 +377,7 @@ async fn the_app_may_have_a_port_of_its_own() {
         (404, json!({"error": "Not found"}))
     );
     assert_eq!(app.get("/api/health").await.0, 404);
-    // Bodies over the limit and bodies that never end.
+    // Bodies over the limit, and bodies that never end.
     let request = crate::harness::client()
         .post(format!("http://{address}/api/users/7/message"))
         .header("X-API-Key", KEY);

@@ -1,4 +1,5 @@
-//! The Angular dashboard of `clients/demo`, built and served as its README says: numbers, a booking, a killed server, and what it says of it.
+//! The Angular dashboard of `clients/demo`, built and served as in its README: numbers, a booking,
+//! a killed server, and the messages it shows about that.
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
@@ -17,7 +18,7 @@ use super::demo::Demo;
 use super::{Browser, DESKTOP, Look, PHONE, Page, axe, not_run};
 use crate::harness::{ADMIN_OF_B1, B1, Home, TestApp};
 
-/// A screen across the room.
+/// A large screen, seen from across a room.
 const WALL: Look = Look {
     width: 2560,
     height: 1440,
@@ -26,17 +27,17 @@ const WALL: Look = Look {
 };
 const RUNNING: &str = "The dashboard is running: ";
 
-/// Whether it is built; it is built once for all tests, which takes a minute.
+/// The result of the build, which runs once for all tests and takes a minute.
 static BUILT: OnceCell<bool> = OnceCell::const_new();
 
-/// The dashboard with a server behind it. Ends with this value.
+/// The served dashboard in front of a server. Dropping the value ends it.
 struct Dashboard {
     process: Child,
     page: String,
 }
 
 impl Dashboard {
-    /// None: it can't be built here, which has been said.
+    /// Starts the dashboard. Returns `None` if it cannot be built here, which the build reports.
     async fn start(server: SocketAddr) -> Option<Self> {
         if !*BUILT
             .get_or_init(|| async { spawn_blocking(build).await.expect("it ends") })
@@ -63,7 +64,7 @@ impl Dashboard {
         let line = line
             .await
             .expect("it ends")
-            .expect("it says where it is")
+            .expect("it prints its address")
             .expect("a text");
         Some(Self {
             process,
@@ -83,7 +84,7 @@ fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
-/// Builds the libraries and the dashboard, and says aloud why not.
+/// Builds the libraries and the dashboard. Prints the reason if that is not possible.
 fn build() -> bool {
     let version = Command::new("node")
         .arg("--version")
@@ -115,11 +116,11 @@ fn npm(arguments: &[&str]) {
         .stdin(Stdio::null())
         .output()
         .expect("npm starts");
-    let said = [output.stdout, output.stderr].concat();
+    let printed = [output.stdout, output.stderr].concat();
     assert!(
         output.status.success(),
         "npm {arguments:?}: {}",
-        String::from_utf8_lossy(&said)
+        String::from_utf8_lossy(&printed)
     );
 }
 
@@ -136,7 +137,7 @@ async fn until_live(page: &mut Page) {
     .await;
 }
 
-/// A number as it is read aloud, digits with dots between.
+/// Returns a number from its screen-reader text, whose digits are grouped with dots.
 async fn shown(page: &mut Page, field: &str) -> i64 {
     let text = page.text(&format!("[data-field={field}] dd .said")).await;
     text.chars()
@@ -146,7 +147,7 @@ async fn shown(page: &mut Page, field: &str) -> i64 {
         .unwrap_or(-1)
 }
 
-/// It shows what the table holds; the demo's own writer goes on meanwhile.
+/// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn until_right(page: &mut Page, demo: &Demo) {
     for _ in 0..200 {
         if shown(page, "total_citas").await == demo.total().await {
@@ -157,7 +158,7 @@ async fn until_right(page: &mut Page, demo: &Demo) {
     panic!("the dashboard never shows what the table holds");
 }
 
-/// In a picture, to somebody with weak eyes, and without scrolling sideways.
+/// Checks a screenshot, accessibility, and that the page does not scroll sideways.
 async fn it_looks_well(page: &mut Page, name: &str) {
     page.assert_fits().await;
     axe::assert_accessible(page, name).await;
@@ -165,7 +166,7 @@ async fn it_looks_well(page: &mut Page, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_angular_dashboard_lives_through_it_all() {
+async fn angular_dashboard_survives_a_server_restart() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -195,7 +196,7 @@ async fn the_angular_dashboard_lives_through_it_all() {
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.until(
-        "it says so in words",
+        "it reports the outage in words",
         "/Reconectando/.test(document.querySelector('.link [role=status]').innerText)",
     )
     .await;
@@ -226,7 +227,7 @@ async fn the_angular_dashboard_lives_through_it_all() {
         "!document.querySelector('.old, .notice')",
     )
     .await;
-    // Nothing but what the dead server could not answer.
+    // Only requests that the stopped server could not answer.
     let of_the_dead = |text: &String| {
         text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502")
     };
@@ -284,7 +285,7 @@ async fn on_every_screen(page: &mut Page) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_demo_the_angular_dashboard_asks_for_a_token() {
+async fn angular_dashboard_asks_for_a_token_without_a_demo() {
     let Some(browser) = Browser::start().await else {
         return;
     };

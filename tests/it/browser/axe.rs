@@ -1,5 +1,5 @@
-//! axe-core, which knows what people with a screen reader, a keyboard or weak eyes can't use. It is fetched once into `target/`, and
-//! is no part of what we ship.
+//! Accessibility checks with axe-core, for screen readers, keyboards and low vision. The package is
+//! downloaded once into `target/` and is not part of the product.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use super::not_run;
 use super::page::Page;
 use crate::harness::Folder;
 
-/// The version (MPL-2.0), and the registry's own hash of its package.
+/// The axe-core version (MPL-2.0), and the registry's hash of its package.
 const VERSION: &str = "4.14.1";
 const INTEGRITY: &str =
     "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==";
 
-/// The script; none: it can't be had.
+/// The script text, or `None` if it is not available.
 static SCRIPT: OnceCell<Option<String>> = OnceCell::const_new();
 
-/// Asserts that it finds nothing serious in what the page shows now.
+/// Asserts that axe-core finds nothing serious on the page in its current state.
 pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
     let script = SCRIPT
         .get_or_init(|| async { tokio::task::spawn_blocking(script).await.expect("it ends") })
@@ -35,7 +35,8 @@ pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
     };
     page.eval(&format!("if (!globalThis.axe) {{ {script} }} 0"))
         .await;
-    // What is fading at this very moment has no contrast, and is over in a second.
+    // An element that is fading has no contrast, but only for a second, so animations are finished
+    // first.
     let run = "(async () => {
         const animate = Element.prototype.animate;
         Element.prototype.animate = () => ({cancel() {}, finish() {}});
@@ -74,7 +75,7 @@ fn script() -> Option<String> {
     let script = unpacked
         .success()
         .then(|| fs::read_to_string(folder.path().join("package/axe.min.js")).ok())??;
-    // Whole or not at all: another test may read it.
+    // Write to a temporary name and rename, because another test may read the file.
     let half = kept.with_extension(std::process::id().to_string());
     fs::write(&half, &script)
         .and_then(|()| fs::rename(&half, &kept))
@@ -82,7 +83,7 @@ fn script() -> Option<String> {
     Some(script)
 }
 
-/// The package, if it is the one that we know.
+/// Downloads the package and returns it if its hash matches.
 fn package(folder: &Path) -> Option<PathBuf> {
     let path = folder.join(format!("axe-core-{VERSION}.tgz"));
     let url = format!("https://registry.npmjs.org/axe-core/-/axe-core-{VERSION}.tgz");

@@ -1,4 +1,4 @@
-//! A Chromium of one test's own: it starts with an empty profile, and ends with this value.
+//! A Chromium for one test. It starts with an empty profile, and dropping the value ends it.
 
 use std::env;
 use std::fs;
@@ -15,7 +15,7 @@ use super::not_run;
 use super::page::{Look, Page};
 use crate::harness::{Folder, client, until};
 
-/// Names of the program, and where macOS keeps it.
+/// The usual names of the program, and its path on macOS.
 const PROGRAMS: [&str; 5] = [
     "chromium",
     "chromium-browser",
@@ -24,7 +24,7 @@ const PROGRAMS: [&str; 5] = [
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 
-/// In Spanish, without a window, and without whatever a browser asks of the internet by itself.
+/// Flags for Spanish, headless mode, and no background requests to the internet.
 const FLAGS: [&str; 14] = [
     "--headless=new",
     "--remote-debugging-port=0",
@@ -42,16 +42,16 @@ const FLAGS: [&str; 14] = [
     "--mute-audio",
 ];
 
-/// A running browser.
+/// A running headless browser process.
 pub(super) struct Browser {
     child: Child,
     port: u16,
-    /// Removed last, when nobody writes into it any more.
+    /// The profile folder, removed last, when no process writes to it any more.
     profile: Folder,
 }
 
 impl Browser {
-    /// Starts one. None: there is no Chromium here, which has been said.
+    /// Starts a browser. Returns `None` if Chromium is not installed, after reporting it.
     pub(super) async fn start() -> Option<Self> {
         let Some(program) = program() else {
             not_run("a browser's test, for want of chromium (sudo apt-get install chromium)");
@@ -64,10 +64,10 @@ impl Browser {
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank");
         if getuid().is_root() {
-            // Its sandbox refuses root; the pages are our own.
+            // Chromium's sandbox refuses to run as root. The pages are trusted.
             command.arg("--no-sandbox");
         }
-        // It has many processes; as a group they end together.
+        // Chromium has many processes; a process group ends them together.
         command
             .process_group(0)
             .stdin(Stdio::null())
@@ -81,11 +81,15 @@ impl Browser {
         let file = browser.profile.path().join("DevToolsActivePort");
         until("chromium listens", async || {
             assert!(
-                browser.child.try_wait().expect("it is ours").is_none(),
+                browser
+                    .child
+                    .try_wait()
+                    .expect("it is a child process")
+                    .is_none(),
                 "chromium ended at once"
             );
             let text = fs::read_to_string(&file).unwrap_or_default();
-            // The second line is written after the port's.
+            // Chromium writes the second line after the port.
             browser.port = text
                 .split_once('\n')
                 .and_then(|(port, _)| port.parse().ok())
@@ -96,7 +100,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// A tab of its own.
+    /// Opens a new tab with this screen.
     pub(super) async fn page(&self, look: Look) -> Page {
         let url = format!("http://127.0.0.1:{}/json/new?about:blank", self.port);
         let answer = client()
@@ -121,7 +125,7 @@ impl Drop for Browser {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let _ended_already = group.map(|group| kill_process_group(group, Signal::KILL));
         let _ = self.child.wait();
-        // The others of the group may still be writing into the profile, which goes next.
+        // Other processes of the group may still write to the profile, which is removed next.
         let lives = || group.is_some_and(|group| test_kill_process_group(group).is_ok());
         let began = Instant::now();
         while lives() && began.elapsed() < Duration::from_secs(2) {
@@ -130,7 +134,7 @@ impl Drop for Browser {
     }
 }
 
-/// `CHROMIUM`, else the first of the usual names in the path.
+/// Returns `CHROMIUM`, or else the first of the usual names in `PATH`.
 fn program() -> Option<PathBuf> {
     if let Some(given) = env::var_os("CHROMIUM") {
         return Some(given.into());

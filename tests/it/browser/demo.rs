@@ -1,4 +1,5 @@
-//! The demo's page, as somebody meets it who typed `make run`: numbers, a booking, a killed server, and what the page says of it.
+//! The demo page as a user of `make run` sees it: numbers, a booking, a killed server, and the
+//! messages the page shows about that.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,7 @@ use crate::harness::{Home, Running};
 
 const BUSINESS: &str = latido::demo::BUSINESSES[0].id;
 
-/// A demo on a port of its choice, or of ours.
+/// A demo on a given or a free port.
 pub(super) struct Demo {
     pub(super) process: Running,
     pub(super) address: SocketAddr,
@@ -50,7 +51,7 @@ impl Demo {
         format!("http://{}/", self.address)
     }
 
-    /// Books so many citas of the first business, past the page.
+    /// Books the given number of citas of the first business directly in the database.
     pub(super) async fn book(&self, count: u32) {
         let sql = format!(
             "INSERT INTO citas (negocio_id, cliente_id, estacion_id, servicio_id, fecha, hora_inicio, hora_fin)
@@ -70,7 +71,7 @@ impl Demo {
     }
 }
 
-/// A number of the first card, as it is shown: digits with dots between.
+/// Returns a number of the first card as displayed, with its digits grouped by dots.
 async fn shown(page: &mut Page, field: &str) -> i64 {
     let text = page
         .text(&format!("#cards article:first-child [data-field={field}]"))
@@ -95,7 +96,7 @@ async fn until_live(page: &mut Page) {
     .await;
 }
 
-/// The page shows what the table holds; the demo's own writer goes on meanwhile.
+/// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn until_right(page: &mut Page, demo: &Demo) {
     for _ in 0..200 {
         if shown(page, "total_citas").await == demo.total().await {
@@ -107,7 +108,7 @@ async fn until_right(page: &mut Page, demo: &Demo) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_page_lives_through_it_all() {
+async fn demo_page_survives_a_server_restart() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -126,7 +127,7 @@ async fn the_demo_page_lives_through_it_all() {
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.until(
-        "it says so in words",
+        "it reports the outage in words",
         "/Reconectando/.test(document.querySelector('#link').innerText)",
     )
     .await;
@@ -134,7 +135,7 @@ async fn the_demo_page_lives_through_it_all() {
         page.eval("document.querySelector('#link').getAttribute('role')")
             .await,
         "status",
-        "and says it aloud"
+        "and announces it to screen readers"
     );
     axe::assert_accessible(&mut page, "reconnecting").await;
     page.screenshot("demo-reconnecting").await;
@@ -142,7 +143,7 @@ async fn the_demo_page_lives_through_it_all() {
     let demo = Demo::start(&home, port).await;
     until_live(&mut page).await;
     until_right(&mut page, &demo).await;
-    // Nothing but what the dead server could not answer, or its successor before it was ready.
+    // Only requests that the stopped server could not answer, or the new one before it was ready.
     let complaints = page.complaints().await;
     let is_of_the_dead = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
@@ -208,7 +209,7 @@ async fn numbers_follow(page: &mut Page, demo: &Demo) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_demo_the_page_asks_for_a_token() {
+async fn page_asks_for_a_token_without_a_demo() {
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -1,4 +1,5 @@
-//! The operators' page: in a demo it opens by itself, elsewhere it asks for a token; it sees a session come, and closes it.
+//! The operator page: a demo opens it without a token, other servers ask for one. It shows a new
+//! session and closes it.
 
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use crate::harness::{B1, Home, SYSTEM_ADMIN, TestApp, claims};
 const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_opens_it_without_a_word() {
+async fn demo_opens_the_operator_page_without_a_token() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -65,7 +66,7 @@ async fn a_demo_opens_it_without_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_finds_a_session_and_closes_it() {
+async fn admin_finds_and_closes_a_session() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -115,12 +116,12 @@ async fn an_admin_finds_a_session_and_closes_it() {
     page.click("#end-stay").await;
     assert_eq!(client.closed().await, Some(4403));
     page.until(
-        "it says so",
+        "the page reports it",
         "document.querySelector('#said').innerText.includes('ana')",
     )
     .await;
     page.until(
-        "nobody is left",
+        "no session is left",
         "document.querySelector('#clients tbody').children.length === 0",
     )
     .await;

@@ -1,4 +1,4 @@
-//! One tab: what a person does and sees there, and what the browser has to complain of.
+//! One browser tab: user actions, the displayed content, and the errors that the browser reports.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,32 +15,32 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::harness::within;
 
-/// How long a page may take for anything that must happen. Long: it is no measurement.
+/// The longest time to wait for an expected event. It is generous because it measures nothing.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What the page is shown on.
+/// The screen and the user preferences that a page is displayed with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     pub(super) width: u32,
     pub(super) height: u32,
-    /// `prefers-color-scheme: dark`
+    /// The `prefers-color-scheme: dark` media feature.
     pub(super) is_dark: bool,
-    /// `prefers-reduced-motion: reduce`
+    /// The `prefers-reduced-motion: reduce` media feature.
     pub(super) is_calm: bool,
 }
 
-/// A tab under way.
+/// An open browser tab and its DevTools connection.
 pub(super) struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     calls: u64,
-    /// Addresses of requests by the browser's own number.
+    /// The request URLs by the browser's request id.
     requests: HashMap<String, String>,
     complaints: Vec<String>,
 }
 
 impl Page {
     pub(super) async fn attach(url: &str, look: Look) -> Self {
-        // Boxed: its future is 20 kB.
+        // Boxed because this future takes 20 kB.
         let (socket, _) = within(Box::pin(connect_async(url)))
             .await
             .expect("the tab's socket");
@@ -57,7 +57,7 @@ impl Page {
         page
     }
 
-    /// Shows the page on something else.
+    /// Changes the screen and the preferences of the page.
     pub(super) async fn look(&mut self, look: Look) {
         let Look { width, height, .. } = look;
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
@@ -71,7 +71,7 @@ impl Page {
             .await;
     }
 
-    /// Goes to an address.
+    /// Navigates to a URL and waits until the document is complete.
     pub(super) async fn open(&mut self, url: &str) {
         let went = self.call("Page.navigate", json!({"url": url})).await;
         assert!(went["errorText"].is_null(), "{url}: {went}");
@@ -82,7 +82,7 @@ impl Page {
         .await;
     }
 
-    /// The value of an expression, a promise's once it is kept.
+    /// Returns the value of an expression, and waits for it if it is a promise.
     pub(super) async fn eval(&mut self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
@@ -95,7 +95,7 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Awaits that an expression is true of the page.
+    /// Waits until an expression is true on the page.
     pub(super) async fn until(&mut self, what: &str, expression: &str) {
         let began = Instant::now();
         while self.eval(expression).await != true {
@@ -111,7 +111,7 @@ impl Page {
         }
     }
 
-    /// What the first element of that selector says.
+    /// Returns the text of the first element that matches the selector.
     pub(super) async fn text(&mut self, selector: &str) -> String {
         let text = self
             .eval(&format!(
@@ -124,7 +124,7 @@ impl Page {
             .to_owned()
     }
 
-    /// Clicks in the middle of an element, as a hand does: whatever lies over it gets the click.
+    /// Clicks in the middle of an element, as a user does. An element on top of it gets the click.
     pub(super) async fn click(&mut self, selector: &str) {
         let place = format!(
             "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{block: 'center', behavior: 'instant'}}); \
@@ -138,7 +138,7 @@ impl Page {
         }
     }
 
-    /// Presses a key: `Tab`, `Enter`, `Escape`.
+    /// Presses a key: `Tab`, `Enter` or `Escape`.
     pub(super) async fn press(&mut self, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
@@ -156,14 +156,14 @@ impl Page {
         }
     }
 
-    /// Types into whatever has the focus.
+    /// Types text into the focused element.
     pub(super) async fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
-    /// Leaves a picture of the whole page in `target/screenshots/`.
+    /// Saves a screenshot of the whole page in `target/screenshots/`.
     pub(super) async fn screenshot(&mut self, name: &str) -> PathBuf {
-        // Fonts, and whatever still moves for a moment.
+        // Wait for fonts and for short animations.
         self.eval("document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 350))))")
             .await;
         let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].clone();
@@ -198,26 +198,28 @@ impl Page {
         );
     }
 
-    /// What the browser complained of since the last time: errors on the console, in scripts, against the policy, of requests.
+    /// Takes the errors that the browser reported since the last call: console, scripts, content
+    /// security policy and requests.
     pub(super) async fn complaints(&mut self) -> Vec<String> {
-        // Whatever has happened by now is told before the answer.
+        // The browser sends all earlier events before this response.
         self.eval("0").await;
         std::mem::take(&mut self.complaints)
     }
 
-    /// Asserts that there was nothing to complain of, and that nothing was asked of anybody but `origin`.
+    /// Asserts that the browser reported no errors and sent requests only to `origin`.
     pub(super) async fn assert_quiet(&mut self, origin: &str) {
         assert_eq!(self.complaints().await, Vec::<String>::new());
-        let ours = |url: &&String| {
+        let is_own = |url: &&String| {
             url.replacen("ws", "http", 1).starts_with(origin)
                 || url.starts_with(origin)
                 || url.starts_with("data:")
         };
-        let foreign: Vec<_> = self.requests.values().filter(|url| !ours(url)).collect();
+        let foreign: Vec<_> = self.requests.values().filter(|url| !is_own(url)).collect();
         assert!(foreign.is_empty(), "asked of others: {foreign:?}");
     }
 
-    /// One DevTools command and its answer; what happens meanwhile is taken down.
+    /// Sends one DevTools command and returns its response. Records the events that arrive
+    /// meanwhile.
     async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.calls += 1;
         let message = json!({"id": self.calls, "method": method, "params": parameters});

@@ -1,4 +1,4 @@
-//! The database, the two servers, the writers and the viewers.
+//! The database, the two servers, the writers and the viewers of the chaos test.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -21,22 +21,23 @@ use crate::harness::{Home, OTHER_USER, Running, TestApp, claims, client, try_con
 
 const WRITERS: usize = 3;
 const VIEWERS: usize = 4;
-/// After a fault everybody is right again within this, or never: reconnecting after a dead link takes seven seconds by design, a black
-/// hole eats statements up to their time-outs, and a machine may be slow.
+/// The longest time after a fault until every viewer is right again. Reconnecting after a dead link
+/// takes seven seconds by design, a black hole delays statements until their timeouts, and the
+/// machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// See the module's documentation.
+/// The complete test cluster; see the documentation of the parent module.
 pub(super) struct Arena {
     pub(super) cluster: OwnCluster,
-    /// One after the other in every URL: what a failover leads to.
+    /// Two proxies that appear in order in every URL. A failover switches between them.
     pub(super) roads: [FaultProxy; 2],
-    /// The road that leads somewhere.
+    /// The index of the proxy that leads to the database.
     pub(super) open: usize,
     home: Home,
     pub(super) process: Option<Running>,
     address: watch::Sender<Option<SocketAddr>>,
     pub(super) app: TestApp,
-    /// Writers and hooks work while it is true.
+    /// True while writers and hook callers work.
     working: watch::Sender<bool>,
     tasks: JoinSet<()>,
     watching: Vec<JoinHandle<()>>,
@@ -56,14 +57,14 @@ impl Arena {
             .rsplit_once(':')
             .and_then(|(_, rest)| rest.split('/').next()?.parse().ok())
             .expect("a port");
-        let roads = [
+        let proxies = [
             FaultProxy::start(port, Mode::Pass).await,
             FaultProxy::start(port, Mode::Refuse).await,
         ];
-        let app = TestApp::on(&url_over(&roads)).await;
-        let mut arena = Self {
+        let app = TestApp::on(&url_over(&proxies)).await;
+        let mut deployment = Self {
             cluster,
-            roads,
+            roads: proxies,
             open: 0,
             home: Home::new(),
             process: None,
@@ -77,35 +78,37 @@ impl Arena {
             written: Arc::default(),
             hooks: Arc::default(),
         };
-        arena.start_process().await;
-        let in_process = watch::Sender::new(Some(arena.app.address()));
+        deployment.start_process().await;
+        let in_process = watch::Sender::new(Some(deployment.app.address()));
         for number in 0..VIEWERS {
-            arena.watch(number, arena.address.subscribe());
-            arena.watch(number + 1, in_process.subscribe());
+            deployment.watch(number, deployment.address.subscribe());
+            deployment.watch(number + 1, in_process.subscribe());
         }
-        // Viewers of the server in this process follow an address that never changes.
-        arena.watching.push(tokio::spawn(async move {
+        // Viewers of the in-process server follow an address that never changes.
+        deployment.watching.push(tokio::spawn(async move {
             let _kept = in_process;
             std::future::pending().await
         }));
         for _ in 0..WRITERS {
             let (url, working, written) = (
-                arena.cluster.url(),
-                arena.working.subscribe(),
-                Arc::clone(&arena.written),
+                deployment.cluster.url(),
+                deployment.working.subscribe(),
+                Arc::clone(&deployment.written),
             );
-            arena
+            deployment
                 .tasks
                 .spawn(write(url, random.fork(), working, written));
         }
         let (addresses, working, hooks) = (
-            arena.address.subscribe(),
-            arena.working.subscribe(),
-            Arc::clone(&arena.hooks),
+            deployment.address.subscribe(),
+            deployment.working.subscribe(),
+            Arc::clone(&deployment.hooks),
         );
-        arena.tasks.spawn(hook(addresses, random, working, hooks));
-        arena.settle("the beginning").await;
-        arena
+        deployment
+            .tasks
+            .spawn(hook(addresses, random, working, hooks));
+        deployment.settle("the beginning").await;
+        deployment
     }
 
     fn watch(&mut self, number: usize, address: watch::Receiver<Option<SocketAddr>>) {
@@ -126,7 +129,7 @@ impl Arena {
         self.watching.push(tokio::spawn(viewer.follow(address)));
     }
 
-    /// Starts the server that is a process, at a port of its own.
+    /// Starts the server process on a free port.
     pub(super) async fn start_process(&mut self) {
         let url = url_over(&self.roads);
         let variables = [
@@ -143,13 +146,14 @@ impl Arena {
         self.process = Some(process);
     }
 
-    /// The process has gone, or is about to.
+    /// Forgets the server process, which has ended or is about to.
     pub(super) fn forget_process(&mut self) -> Option<Running> {
         self.address.send_replace(None);
         self.process.take()
     }
 
-    /// Works, suffers, heals, and rests until all are right. How long that last part took.
+    /// Works, applies the fault, heals it, and pauses the writers until all viewers are right.
+    /// Returns the duration of that last part.
     pub(super) async fn survive(&mut self, fault: Fault, random: &mut fastrand::Rng) -> Duration {
         self.working.send_replace(true);
         sleep(Duration::from_millis(random.u64(50..300))).await;
@@ -158,13 +162,13 @@ impl Arena {
         self.settle(fault.name()).await
     }
 
-    /// The writers rest; every viewer gets to where SQL is.
+    /// Pauses the writers and waits until every viewer shows the same as SQL.
     async fn settle(&mut self, after: &str) -> Duration {
         self.working.send_replace(false);
         let begun = Instant::now();
         let mut wrong = "the database does not answer".to_owned();
         while begun.elapsed() < PATIENCE {
-            // Its answer may change for as long as a writer's last statement takes.
+            // The result may still change until the last statement of a writer ends.
             if let Ok(Some(truth)) = timeout(Duration::from_secs(2), self.truth()).await {
                 match self.compare(&truth) {
                     None => return begun.elapsed(),
@@ -185,7 +189,7 @@ impl Arena {
         Some(truth)
     }
 
-    /// What a viewer shows otherwise than it is.
+    /// Compares the viewers with the database. Returns a description of the first difference.
     fn compare(&self, truth: &HashMap<String, Numbers>) -> Option<String> {
         for (number, sight) in self.sights.iter().enumerate() {
             let sight = sight.lock().unwrap();
@@ -209,7 +213,7 @@ impl Arena {
         None
     }
 
-    /// Ends everything; what was seen, in a sentence.
+    /// Stops everything and returns a summary of the observations.
     pub(super) async fn close(mut self) -> String {
         self.tasks.abort_all();
         self.watching.iter().for_each(JoinHandle::abort);
@@ -233,13 +237,14 @@ impl Arena {
     }
 }
 
-/// Both roads, in this order.
-fn url_over(roads: &[FaultProxy; 2]) -> String {
-    let [one, other] = roads.each_ref().map(FaultProxy::address);
+/// Returns a URL that names both proxies, in this order.
+fn url_over(proxies: &[FaultProxy; 2]) -> String {
+    let [one, other] = proxies.each_ref().map(FaultProxy::address);
     format!("postgresql://postgres@{one},{other}/latido?sslmode=disable&connect_timeout=2")
 }
 
-/// Random statements in random transactions. Errors are the faults' doing; what was not committed did not happen.
+/// Runs random statements in random transactions. Errors come from the injected faults; a statement
+/// that was not committed has no effect.
 async fn write(
     url: String,
     mut random: fastrand::Rng,
@@ -253,7 +258,8 @@ async fn write(
         }
         let pause = Duration::from_millis(random.u64(1..20));
         if let Some(db) = &db {
-            // A server that is frozen answers when it thaws; a statement may have happened whatever became of its answer.
+            // A frozen server answers after it resumes. A statement without a response may still
+            // have run.
             let done = timeout(
                 Duration::from_secs(20),
                 db.batch_execute(&statements(&mut random)),

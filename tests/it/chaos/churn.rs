@@ -1,4 +1,4 @@
-//! Memory that does not come back: clients that come, subscribe and go, and the server's size all the while.
+//! Memory leaks: clients connect, subscribe and disconnect while the server's memory is measured.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,20 @@ use crate::chaos::number;
 use crate::convergence::{BUSINESSES, business};
 use crate::harness::{Home, OTHER_USER, Running, Socket, TestApp, claims};
 
-/// Clients that come and go at a time.
+/// The number of clients that are connected at the same time.
 const AT_ONCE: usize = 16;
-/// Between two looks at the server's size.
+/// The interval between two measurements of the server's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The first part of a run fills caches and pools, and says nothing of a leak.
+/// The share of a run that fills caches and pools. It tells nothing about a leak.
 const WARM_UP: f64 = 0.25;
-/// Whatever is kept of a client is more than this, so a leak would be too: a name, a seat, an entry in a map.
+/// The limit in bytes per client. All state kept for a client is larger than this (a name, a
+/// permit, a map entry), so a leak would be too.
 const LEAK_BYTES: f64 = 32.0;
-/// A shorter run says nothing: an allocator's steps are larger than what it would measure.
+/// The minimum duration of a meaningful run, in seconds. In a shorter run, the allocator's steps
+/// are larger than the measured effect.
 const LONG_S: u64 = 300;
 
-/// The slope of a line through points, by least squares.
+/// Returns the slope of a line through points, by least squares.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let n = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
@@ -42,7 +44,7 @@ fn rss_kib(process: &Running) -> f64 {
         .expect("a number")
 }
 
-/// A client's short life, in one of the ways in which lives end.
+/// Runs one short client session, which ends in a random way.
 async fn visit(url: String, token: String, mut random: fastrand::Rng) {
     let mut socket = Socket::connect(&url, &token).await;
     for _ in 0..random.u8(1..5) {
@@ -60,9 +62,13 @@ async fn visit(url: String, token: String, mut random: fastrand::Rng) {
     }
 }
 
-/// Reports the slope, of the whole and of its last half, for what only settles flattens; a slice in an ordinary run only shows that it works.
+/// Reports the slope of the whole run and of its second half, because the curve of caches that only
+/// fill up flattens. A short run inside the ordinary tests only shows that the measurement works.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the figures are what this run is for")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures are the result of this run"
+)]
 async fn churn_leaves_no_memory_behind() {
     let seconds = number("LATIDO_CHURN_SECONDS");
     let app = TestApp::start().await;
@@ -85,7 +91,8 @@ async fn churn_leaves_no_memory_behind() {
             tokio::spawn(async move {
                 let (mut visits, mut broken) = (0_u64, 0_u64);
                 while begun.elapsed() < time {
-                    // A task of its own: on a starved machine a visitor may be so slow that the server gives it up.
+                    // Each client gets its own task: on an overloaded machine it may be so slow
+                    // that the server closes it.
                     match tokio::spawn(visit(url.clone(), token.clone(), fastrand::Rng::new()))
                         .await
                     {

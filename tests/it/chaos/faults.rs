@@ -1,4 +1,4 @@
-//! What goes wrong, and how it ends.
+//! The injected faults and their recovery.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::chaos::arena::Arena;
 use crate::harness::fault_proxy::Mode;
 use crate::harness::try_connect;
 
-/// One kind of fault.
+/// One kind of injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Cut,
@@ -66,79 +66,80 @@ impl Fault {
         }
     }
 
-    /// From its beginning to its end.
-    pub(super) async fn happen(self, arena: &mut Arena, random: &mut fastrand::Rng) {
+    /// Applies the fault from its beginning to its end.
+    pub(super) async fn happen(self, deployment: &mut Arena, random: &mut fastrand::Rng) {
         match self {
             Self::Cut => {
                 for _ in 0..random.u8(1..6) {
-                    arena.roads[arena.open].cut();
+                    deployment.roads[deployment.open].cut();
                     sleep(Duration::from_millis(random.u64(1..200))).await;
                 }
             }
-            Self::HalfOpen => arena.roads[arena.open].half_open(),
-            Self::Trickle => during(arena, Mode::Trickle, random.u64(500..1_500)).await,
+            Self::HalfOpen => deployment.roads[deployment.open].half_open(),
+            Self::Trickle => during(deployment, Mode::Trickle, random.u64(500..1_500)).await,
             Self::Latency => {
                 let mode = Mode::Slow(Duration::from_millis(random.u64(20..200)));
-                during(arena, mode, random.u64(500..2_000)).await;
+                during(deployment, mode, random.u64(500..2_000)).await;
             }
-            Self::BlackHole => during(arena, Mode::BlackHole, random.u64(200..9_000)).await,
-            Self::Terminate => terminate(arena, random).await,
+            Self::BlackHole => during(deployment, Mode::BlackHole, random.u64(200..9_000)).await,
+            Self::Terminate => terminate(deployment, random).await,
             Self::FreezeDatabase => {
-                arena.cluster.pause();
+                deployment.cluster.pause();
                 sleep(Duration::from_millis(random.u64(200..7_000))).await;
-                arena.cluster.resume();
+                deployment.cluster.resume();
             }
             Self::KillDatabase => {
-                arena.cluster.kill().await;
+                deployment.cluster.kill().await;
                 sleep(Duration::from_millis(random.u64(0..1_000))).await;
-                arena.cluster.restart().await;
+                deployment.cluster.restart().await;
             }
-            Self::DiskFull => fill_disk(arena).await,
-            Self::Failover => fail_over(arena).await,
-            Self::FreezeServer => freeze_server(arena, random.u64(200..4_000)).await,
+            Self::DiskFull => fill_disk(deployment).await,
+            Self::Failover => fail_over(deployment).await,
+            Self::FreezeServer => freeze_server(deployment, random.u64(200..4_000)).await,
             Self::KillServer => {
-                if let Some(process) = arena.forget_process() {
+                if let Some(process) = deployment.forget_process() {
                     process.signal(Signal::KILL);
                     process.finished().await;
                 }
-                arena.start_process().await;
+                deployment.start_process().await;
             }
             Self::StopServer => {
-                if let Some(process) = arena.forget_process() {
+                if let Some(process) = deployment.forget_process() {
                     process.signal(Signal::TERM);
                     assert_eq!(process.finished().await.code, Some(0), "it stops in order");
                 }
-                arena.start_process().await;
+                deployment.start_process().await;
             }
-            Self::ClockJump => jump(arena, random).await,
+            Self::ClockJump => jump(deployment, random).await,
         }
     }
 }
 
-async fn during(arena: &Arena, mode: Mode, ms: u64) {
-    arena.roads[arena.open].set(mode);
+async fn during(deployment: &Arena, mode: Mode, ms: u64) {
+    deployment.roads[deployment.open].set(mode);
     sleep(Duration::from_millis(ms)).await;
-    arena.roads[arena.open].set(Mode::Pass);
+    deployment.roads[deployment.open].set(Mode::Pass);
 }
 
-async fn terminate(arena: &Arena, random: &mut fastrand::Rng) {
-    let Some(db) = try_connect(&arena.cluster.url()).await else {
+async fn terminate(deployment: &Arena, random: &mut fastrand::Rng) {
+    let Some(db) = try_connect(&deployment.cluster.url()).await else {
         return;
     };
     for _ in 0..random.u8(5..30) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE pid <> pg_backend_pid() AND datname = current_database() AND random() < 0.7";
-        // Another storm may be faster.
+        // A concurrent fault may have ended the connections first.
         let _ended = db.batch_execute(sql).await;
         sleep(Duration::from_millis(random.u64(1..80))).await;
     }
 }
 
-/// No process of the server may make a file longer than this. PostgreSQL takes that as it takes a full disk (it ignores SIGXFSZ for this
-/// very purpose): statements fail, and when it is the log's turn the server panics, and can't come back before there is room.
-async fn fill_disk(arena: &mut Arena) {
+/// Limits the file size for every process of the server. PostgreSQL handles this like a full disk
+/// (it ignores SIGXFSZ for this purpose): statements fail, and a failed write to the log makes the
+/// server panic. It cannot restart until there is space again.
+async fn fill_disk(deployment: &mut Arena) {
     const ROOM_BYTES: u64 = 64 * 1024;
-    let server = arena.cluster.server_pid();
+    let server = deployment.cluster.server_pid();
     for pid in children(server).into_iter().chain([server]) {
         let limit = Rlimit {
             current: Some(ROOM_BYTES),
@@ -149,14 +150,15 @@ async fn fill_disk(arena: &mut Arena) {
         let _gone = prlimit(pid, Resource::Fsize, limit);
     }
     sleep(Duration::from_millis(1_500)).await;
-    arena.cluster.kill().await;
-    arena.cluster.restart().await;
+    deployment.cluster.kill().await;
+    deployment.cluster.restart().await;
 }
 
 fn children(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    // The name in the second field may hold anything, even a parenthesis: the fourth is the second behind the last one.
+    // The name in the second field may contain any character, even a parenthesis. The fourth field
+    // is the second one after the last parenthesis.
     let parent_of = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(") ")?
@@ -169,18 +171,18 @@ fn children(parent: u32) -> Vec<u32> {
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
-/// The server dies, and its successor answers at the other address.
-async fn fail_over(arena: &mut Arena) {
-    arena.cluster.kill().await;
-    arena.roads[arena.open].set(Mode::Refuse);
-    arena.roads[arena.open].cut();
-    arena.open = 1 - arena.open;
-    arena.cluster.restart().await;
-    arena.roads[arena.open].set(Mode::Pass);
+/// Kills the database server and restarts it behind the other address.
+async fn fail_over(deployment: &mut Arena) {
+    deployment.cluster.kill().await;
+    deployment.roads[deployment.open].set(Mode::Refuse);
+    deployment.roads[deployment.open].cut();
+    deployment.open = 1 - deployment.open;
+    deployment.cluster.restart().await;
+    deployment.roads[deployment.open].set(Mode::Pass);
 }
 
-async fn freeze_server(arena: &Arena, ms: u64) {
-    let Some(process) = &arena.process else {
+async fn freeze_server(deployment: &Arena, ms: u64) {
+    let Some(process) = &deployment.process else {
         return;
     };
     process.signal(Signal::STOP);
@@ -188,10 +190,10 @@ async fn freeze_server(arena: &Arena, ms: u64) {
     process.signal(Signal::CONT);
 }
 
-/// It is another day, for a while. Tokens go on for longer than that.
-async fn jump(arena: &Arena, random: &mut fastrand::Rng) {
+/// Moves the clock to another day for a while. The tokens stay valid for longer than that.
+async fn jump(deployment: &Arena, random: &mut fastrand::Rng) {
     let days = if random.bool() { 1 } else { -1 };
-    let clock = arena.app.clock();
+    let clock = deployment.app.clock();
     clock.set(
         clock
             .now()

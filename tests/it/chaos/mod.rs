@@ -1,12 +1,14 @@
-//! A real server, a real database and everything that can go wrong between them: after every fault the viewers see what SQL says.
+//! Chaos test: a real server, a real database and every fault that can happen between them. After
+//! every fault the viewers must show the same as SQL.
 //!
-//! Two servers stand on one database, each behind proxies that misbehave: one is a process of its own, whose sweep is off, so that nothing
-//! hides what was missed; the other is in this process, whose clock can jump. Writers write, hooks are called, viewers come back. After
-//! every fault all is healed and the writers rest, and every viewer must get there; in between no version may fall and no frame may be
-//! another's.
+//! Two servers use one database, each behind proxies that inject faults. One is a separate process
+//! whose sweep is off, so nothing hides a missed change. The other runs in this process, so its
+//! clock can jump. Writers write, hooks are called, and viewers reconnect. After every fault all
+//! faults are removed and the writers pause, and every viewer must become right. Meanwhile no
+//! version may fall and no viewer may receive a frame of another business.
 //!
-//! `make chaos` runs for ten minutes; an ordinary test run takes a slice. `LATIDO_SEED=n` repeats the order of faults, `make churn` looks
-//! for memory that does not come back.
+//! `make chaos` runs for ten minutes; an ordinary test run takes a short slice. `LATIDO_SEED=n`
+//! repeats the order of faults. `make churn` looks for memory leaks.
 
 mod arena;
 mod churn;
@@ -19,14 +21,14 @@ use std::time::{Duration, Instant};
 use arena::Arena;
 use faults::Fault;
 
-/// Seconds of an ordinary test run.
+/// The duration of this test in an ordinary run, in seconds.
 const SLICE_S: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// How often a fault was survived, and how long it took to be right again after it ended.
+/// The number of survived faults of one kind, and the recovery times after they ended.
 #[derive(Default)]
 struct Survived {
     times: u32,
@@ -37,31 +39,31 @@ struct Survived {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
-    reason = "the table is what this run is for; a seed is what repeats it"
+    reason = "the table is the result of this run, and the seed repeats it"
 )]
-async fn nothing_is_lost_and_nobody_sees_anothers() {
+async fn no_change_is_lost_and_no_viewer_sees_foreign_data() {
     let seed = number("LATIDO_SEED").unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let until =
         Instant::now() + Duration::from_secs(number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));
-    let mut arena = Arena::open(random.fork()).await;
+    let mut deployment = Arena::open(random.fork()).await;
     let mut table: BTreeMap<&str, Survived> = BTreeMap::new();
     let mut bag = Vec::new();
     while Instant::now() < until {
-        // Each fault once before any comes again.
+        // Apply each fault once before any fault repeats.
         if bag.is_empty() {
             bag = Fault::ALL.to_vec();
             random.shuffle(&mut bag);
         }
         let Some(fault) = bag.pop() else { break };
-        let took = arena.survive(fault, &mut random).await;
+        let took = deployment.survive(fault, &mut random).await;
         let survived = table.entry(fault.name()).or_default();
         survived.times += 1;
         survived.total += took;
         survived.longest = survived.longest.max(took);
     }
-    let seen = arena.close().await;
+    let seen = deployment.close().await;
     eprintln!(
         "| fault | survived | right again after, mean | longest |\n| --- | --- | --- | --- |"
     );

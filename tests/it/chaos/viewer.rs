@@ -1,4 +1,4 @@
-//! A viewer that comes back whatever happens to it, and knows what it must never see.
+//! A viewer that always reconnects and checks for frames that it must never receive.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Rows that viewers see of each business.
+/// The four statistics of one business, in wire order.
 pub(super) type Numbers = [i64; 4];
 
-/// A server that never answers is one to leave.
+/// The response timeout. A viewer leaves a server that does not answer within it.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two tries.
+/// The pause between two connection attempts.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// What all viewers saw.
+/// The totals over all viewers.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) frames: AtomicU64,
@@ -28,27 +28,27 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
 }
 
-/// What one viewer sees, and its first complaint.
+/// The current view of one viewer, and its first violation.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
-    /// By business; emptied when a connection ends, because then nothing is shown.
+    /// The numbers by business. Cleared when a connection ends, because nothing is displayed then.
     pub(super) now: HashMap<String, Numbers>,
     versions: HashMap<String, u64>,
     pub(super) complaint: Option<String>,
 }
 
-/// Who watches what.
+/// A client with its token and its businesses.
 pub(super) struct Viewer {
     pub(super) token: String,
     pub(super) businesses: Vec<String>,
-    /// A business that the token does not name.
+    /// A business that the token does not grant.
     pub(super) forbidden: String,
     pub(super) sight: Arc<Mutex<Sight>>,
     pub(super) counts: Arc<Counts>,
 }
 
 impl Viewer {
-    /// Connects wherever the server is, for as long as it is let.
+    /// Connects to the current server address, again and again.
     pub(super) async fn follow(self, mut address: watch::Receiver<Option<SocketAddr>>) {
         loop {
             let there = *address.borrow_and_update();
@@ -80,7 +80,7 @@ impl Viewer {
         loop {
             let message = tokio::select! {
                 message = stream.next() => message,
-                // The process died, and its port is another's.
+                // The process ended, and another program may use its port now.
                 _ = address.changed() => return Ok(()),
             };
             match message {
@@ -97,7 +97,8 @@ impl Viewer {
         }
     }
 
-    /// True: the server had no answer to a subscription, so it is asked again.
+    /// Checks a received message. Returns true if the server rejected a subscription for a
+    /// temporary reason, so the viewer must reconnect.
     fn hear(&self, message: &Value) -> bool {
         if message["type"] == "error" {
             let code = &message["data"]["code"];

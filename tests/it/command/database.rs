@@ -1,11 +1,11 @@
-//! `install`, `doctor`, `uninstall`: what they do to a database, and what they say about it.
+//! The commands `install`, `doctor` and `uninstall`: their effect on a database, and their output.
 
 use super::Place;
 
 const SCHEMAS: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = 'latido'";
 
 #[tokio::test]
-async fn from_nothing_to_installed_and_back() {
+async fn install_and_uninstall_leave_nothing_behind() {
     let place = Place::new().await;
     let client = place.database.client().await;
     let schemas = async || {
@@ -56,7 +56,7 @@ async fn from_nothing_to_installed_and_back() {
 }
 
 #[tokio::test]
-async fn the_doctor_finds_what_would_fail() {
+async fn doctor_finds_future_failures() {
     let place = Place::new().await;
     place.print(&["install"]).await;
     let weak = place

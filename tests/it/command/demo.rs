@@ -1,4 +1,4 @@
-//! `demo`: what `make run` shows, on a private PostgreSQL of its own.
+//! The `demo` command, which `make run` uses, on its embedded PostgreSQL.
 
 use std::fs::{self, DirEntry};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::embedded::processes;
 use crate::harness::cluster::connect;
 use crate::harness::{Home, Running, Socket, client, until};
 
-/// A demo and what it told its user.
+/// A running demo and the output for its user.
 struct Demo {
     process: Running,
     page: String,
@@ -21,7 +21,7 @@ struct Demo {
     http: reqwest::Client,
 }
 
-/// The state of a demo within its home, and any free port.
+/// Returns variables that keep the demo's state in its home folder and use any free port.
 fn variables(state: &str) -> [(&str, &str); 3] {
     [
         ("XDG_STATE_HOME", state),
@@ -76,7 +76,8 @@ impl Demo {
         serde_json::from_str(&answer.text().await.unwrap()).expect("JSON")
     }
 
-    /// A dashboard with a token of that session, and the channel of one of its businesses.
+    /// Connects a dashboard with a token of that session. Returns it with the channel of one of its
+    /// businesses.
     async fn socket(&self, session: &Value) -> (Socket, String) {
         let url = format!("{}ws", self.page.replacen("http://", "ws://", 1));
         let socket = Socket::connect(&url, session["token"].as_str().expect("a token")).await;
@@ -90,7 +91,7 @@ impl Demo {
     }
 }
 
-/// The folder of the socket in a database's URL.
+/// Returns the folder of the Unix socket in a database URL.
 fn socket_folder(url: &str) -> PathBuf {
     let config: tokio_postgres::Config = url.parse().expect("a URL");
     match &config.get_hosts()[0] {
@@ -99,7 +100,7 @@ fn socket_folder(url: &str) -> PathBuf {
     }
 }
 
-/// Processes that have to do with this folder.
+/// Returns the commands of processes that mention this folder.
 fn processes_of(state: &str) -> Vec<String> {
     processes()
         .into_iter()
@@ -109,7 +110,7 @@ fn processes_of(state: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
+async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
     let home = Home::new();
     let state = home
         .folder()
@@ -138,8 +139,8 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
         (Some(1), ""),
         "{second:?}"
     );
-    let who = format!("process {} already runs the database", demo.process.pid());
-    assert!(second.err.contains(&who), "{}", second.err);
+    let error_text = format!("process {} already runs the database", demo.process.pid());
+    assert!(second.err.contains(&error_text), "{}", second.err);
     assert!(!demo.process.has_ended());
     numbers_move(&demo).await;
 
@@ -173,7 +174,8 @@ async fn a_demo_shows_it_all_survives_everything_and_leaves_nothing() {
     assert!(!finished.err.contains(&demo.token), "{}", finished.err);
 }
 
-/// Ended while its data is being made: what still makes it is waited for, and nothing half made is used.
+/// Stops a demo during its first start. It waits for the processes that create the data, and never
+/// uses incomplete data.
 async fn an_impatient_start(home: &Home, state: &str) {
     let demo = home.start(&["demo"], &variables(state));
     let is_unfinished =
@@ -215,7 +217,7 @@ async fn the_page_is_served(demo: &Demo) {
     }
 }
 
-/// What it prints can be pasted: `LATIDO_TOKEN=… path/of/latido watch CHANNEL --url URL`.
+/// The printed command can be pasted: `LATIDO_TOKEN=… path/of/latido watch CHANNEL --url URL`.
 async fn the_watch_line_works(home: &Home, demo: &Demo) {
     let (token, command) = demo.watch.split_once(' ').expect("a command");
     assert_eq!(token, demo.token);

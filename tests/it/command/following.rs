@@ -1,4 +1,4 @@
-//! `watch`: a terminal that follows a channel through everything.
+//! The `watch` command: it follows a channel in a terminal through all interruptions.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::Place;
 use crate::harness::{B1, Home, booking};
 
-/// The total of a frame, as a line of `watch --json`.
+/// Returns the total of a frame, given a line of `watch --json`.
 fn total(line: &str) -> Option<i64> {
     let frame: Value = serde_json::from_str(line).expect("every line is a frame");
     (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_follows_changes_and_restarts() {
+async fn watch_follows_changes_and_restarts() {
     let place = Place::new().await;
     place.print(&["install"]).await;
     let (token, client) = (place.token(B1).await, place.database.client().await);
@@ -32,20 +32,20 @@ async fn it_follows_changes_and_restarts() {
         &["watch", &channel, "--url", &url, "--json"],
         &[("LATIDO_TOKEN", &token)],
     );
-    let people = home.start(
+    let text_watch = home.start(
         &["watch", &channel, "--url", &url],
         &[("LATIDO_TOKEN", &token), ("TZ", "UTC")],
     );
     let first = watch.prints("a frame", |line| total(line).is_some()).await;
     let first = total(&first).expect("a total");
-    people
+    text_watch
         .prints("numbers", |line| line.ends_with("citas_canceladas 0"))
         .await;
     book().await;
     watch
         .prints("the change", |line| total(line) == Some(first + 1))
         .await;
-    people
+    text_watch
         .prints("the change", |line| {
             line.contains(&format!("total_citas {}", first + 1))
         })
@@ -75,11 +75,11 @@ async fn it_follows_changes_and_restarts() {
     let finished = watch.finished().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(!finished.err.contains(&token), "{}", finished.err);
-    drop((people, server));
+    drop((text_watch, server));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_makes_no_sense_ends_it() {
+async fn watch_ends_on_permanent_errors() {
     let place = Place::new().await;
     place.print(&["install"]).await;
     let server = place.start(&["serve"], &[]);
@@ -95,20 +95,20 @@ async fn what_makes_no_sense_ends_it() {
             .await;
         (finished.code, finished.err)
     };
-    let (code, said) = watch("estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a22", &token).await;
-    assert!(code == Some(1) && said.contains("forbidden"), "{said}");
-    let (code, said) = watch("ventas:1", &token).await;
+    let (code, output) = watch("estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a22", &token).await;
+    assert!(code == Some(1) && output.contains("forbidden"), "{output}");
+    let (code, output) = watch("ventas:1", &token).await;
     assert!(
-        code == Some(1) && said.contains("unknown_channel"),
-        "{said}"
+        code == Some(1) && output.contains("unknown_channel"),
+        "{output}"
     );
-    let (code, said) = watch("estadisticas:1", "a.b.c").await;
-    assert!(code == Some(1) && said.contains("401"), "{said}");
-    let (code, said) = watch("estadisticas", " ").await;
+    let (code, output) = watch("estadisticas:1", "a.b.c").await;
+    assert!(code == Some(1) && output.contains("401"), "{output}");
+    let (code, output) = watch("estadisticas", " ").await;
     assert!(
         code == Some(2)
-            && said.contains("LATIDO_TOKEN: missing")
-            && said.contains("CHANNEL: expected"),
-        "{said}"
+            && output.contains("LATIDO_TOKEN: missing")
+            && output.contains("CHANNEL: expected"),
+        "{output}"
     );
 }

@@ -1,4 +1,5 @@
-//! Whatever is presented, at whichever door: no log at TRACE, no metric, no operators' answer and no refusal repeats it.
+//! Secrets that a client presents to any endpoint never appear in a TRACE log, a metric, an
+//! operator response or an error.
 
 mod outside;
 
@@ -19,17 +20,17 @@ const MODULES_KEY: &str = "a key that the owner of machines presents";
 const GATEWAY_KEY: &str = "a key that an older publisher presents";
 const SESSION_SECRET: &str = "what signs the sessions of an older server";
 const SESSION: &str = "the-name-of-a-session";
-/// Of the issuer's addresses, which are the operator's.
+/// The secrets in the issuer's URLs, which the operator configures.
 const ADDRESS_KEYS: [&str; 2] = ["what-opens-the-introspection", "what-opens-the-key-set"];
-/// `s3cret`, with a cost that no table should have.
+/// A bcrypt hash of `s3cret`. Its cost is far too low for production.
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
-/// A server with every app, what was presented to it, and what it answered.
+/// A server with every app, the secrets presented to it, and its responses.
 struct Visited {
     place: Place,
     server: Running,
     outside: Outside,
-    /// The main listener and the gateway's.
+    /// The addresses of the main listener and of the gateway's listener.
     listeners: [String; 2],
     secrets: Vec<String>,
     answers: String,
@@ -104,12 +105,13 @@ impl Visited {
         }
     }
 
-    /// A good token. Each is presented once: what the issuer said of it is remembered.
+    /// Signs a valid token. Each token is presented once, because the server caches the issuer's
+    /// result.
     fn token(&mut self, mut claims: Value) -> String {
         claims["exp"] = json!(claims::now() + 600);
         claims["jti"] = json!(self.secrets.len());
         let token = claims::sign_with(SECRET, &claims);
-        // Who has the signature has the token.
+        // The signature is the secret part of a token.
         self.secrets
             .push(token.rsplit_once('.').unwrap().1.to_owned());
         token
@@ -119,7 +121,7 @@ impl Visited {
         self.token(json!({"id": ADMIN_OF_B1, "negocio_id": B1}))
     }
 
-    /// A word that opens nothing, and that nobody else may learn all the same: it may be a right one with a slip of the pen.
+    /// Returns an invalid secret. It must not leak either, because it may be a mistyped real one.
     fn wrong(&mut self) -> String {
         let word = format!("wrong-word-{}", self.secrets.len());
         self.secrets.push(format!("{word}-"));
@@ -134,7 +136,7 @@ impl Visited {
         client().request(method, format!("http://{}{path}", self.listeners[1]))
     }
 
-    /// Asks; the answer is kept with its head.
+    /// Sends a request and records the response with its headers.
     async fn ask(&mut self, request: RequestBuilder) -> u16 {
         let answer = request.send().await.unwrap();
         let (status, head) = (answer.status().as_u16(), format!("{:?}", answer.headers()));
@@ -143,7 +145,7 @@ impl Visited {
         status
     }
 
-    /// Says each of these, and hears one answer to each.
+    /// Connects, sends each of these messages and records one response to each.
     async fn talk(
         &mut self,
         url: &str,
@@ -152,14 +154,14 @@ impl Visited {
     ) -> Result<(), u16> {
         let mut socket = Socket::try_connect(url, headers).await?;
         if url.contains("/socket.io/") {
-            // Its server speaks first.
+            // The Socket.IO server sends the first message.
             self.answers.push_str(&socket.next_text().await);
         }
         self.talk_on(&mut socket, words).await;
         Ok(())
     }
 
-    /// The same on a connection that may end meanwhile.
+    /// Sends the messages on a connection that may end meanwhile.
     async fn talk_on(&mut self, socket: &mut Socket, words: &[String]) {
         for word in words {
             if socket.try_send(Message::text(word.clone())).await {
@@ -168,7 +170,8 @@ impl Visited {
         }
     }
 
-    /// The native dialect and the streams' REST: tokens in every place, good ones, revoked ones, of which nobody can say anything.
+    /// The native protocol and the streams' REST API, with tokens in every place: valid ones,
+    /// revoked ones, and ones that cannot be checked.
     async fn streams(&mut self) {
         let ws = format!("ws://{}/ws", self.listeners[0]);
         let moods = [
@@ -186,7 +189,7 @@ impl Visited {
                 self.user(),
                 self.user(),
             );
-            // The workspace's clients need no token to connect: one that is no good is not admitted all the same.
+            // Workspace clients need no token to connect, but an invalid token is still refused.
             let opened = self.talk(&format!("{ws}?token={query}"), &[], &[]).await;
             assert_eq!(opened.err(), refused, "{mood:?}");
             let protocol = format!("bearer, {protocol}");
@@ -275,7 +278,7 @@ impl Visited {
             .map(|join| join.to_string())
             .collect();
         let good = self.token(json!({"sub": user, "device_id": "d"}));
-        // Until the feed knows where it begins the answer is 503.
+        // The server answers 503 until the change feed knows its start position.
         until("the feed has begun", async || {
             self.talk(&format!("{socket}{good}"), &[], &joins[..1])
                 .await
@@ -283,9 +286,9 @@ impl Visited {
         })
         .await;
         self.outside.be(Mood::Broken);
-        let unsaid = self.token(json!({"sub": user, "device_id": "d"}));
+        let unverified = self.token(json!({"sub": user, "device_id": "d"}));
         assert_eq!(
-            self.talk(&format!("{socket}{unsaid}"), &[], &[])
+            self.talk(&format!("{socket}{unverified}"), &[], &[])
                 .await
                 .err(),
             Some(503),
@@ -355,8 +358,11 @@ impl Visited {
             assert_eq!(self.ask(polling.header("cookie", cookie)).await, 200);
         }
         self.outside.be(Mood::Broken);
-        let unsaid = self.user();
-        let stats = self.request(Method::GET, &format!("/api/modules/stats?token={unsaid}"));
+        let unverified = self.user();
+        let stats = self.request(
+            Method::GET,
+            &format!("/api/modules/stats?token={unverified}"),
+        );
         assert_eq!(self.ask(stats).await, 503, "it may be a good one");
         self.outside.be(Mood::Well);
         for key in [MODULES_KEY.to_owned(), self.wrong()] {
@@ -380,20 +386,24 @@ impl Visited {
         for mood in [Mood::Well, Mood::Revoked, Mood::Broken, Mood::Garbled] {
             self.outside.be(mood);
             let token = self.wrong();
-            let say = format!(
+            let authenticate = format!(
                 "42{}",
                 json!(["authenticate", {"token": token, "userId": 1, "role": "cliente"}])
             );
-            self.talk(&url, &[], &[format!("40{}", json!({"token": token})), say])
-                .await
-                .unwrap();
+            self.talk(
+                &url,
+                &[],
+                &[format!("40{}", json!({"token": token})), authenticate],
+            )
+            .await
+            .unwrap();
             let (key, token) = (self.wrong(), self.wrong());
             for proof in [
                 format!("Bearer {key}"),
                 format!("Token {token}"),
                 format!("Bearer {GATEWAY_KEY}"),
             ] {
-                // From behind a proxy: this machine itself needs no proof.
+                // Pretend to come through a proxy, because local requests need no proof.
                 let asked = self
                     .gateways(Method::GET, "/dashboard")
                     .header("x-forwarded-for", "192.0.2.1");
@@ -407,7 +417,7 @@ impl Visited {
         self.outside.be(Mood::Well);
     }
 
-    /// What operators are shown, and what is scraped.
+    /// Requests the pages of operators and the metrics.
     async fn operators(&mut self) {
         let admin = self
             .token(json!({"id": "aaaaaaaa-0000-4000-8000-000000000003", "rol": "admin_sistema"}));
@@ -444,22 +454,22 @@ impl Visited {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_any_door_is_shown_stays_there() {
-    let mut visited = Visited::start().await;
-    visited.streams().await;
-    visited.workspace().await;
-    visited.messaging().await;
-    visited.modules().await;
-    visited.gateway().await;
-    // Somebody who is there while operators look.
-    let (url, token) = (format!("ws://{}/ws", visited.listeners[0]), visited.user());
+async fn presented_secrets_never_leak() {
+    let mut probe = Visited::start().await;
+    probe.streams().await;
+    probe.workspace().await;
+    probe.messaging().await;
+    probe.modules().await;
+    probe.gateway().await;
+    // A client that is connected while operators look.
+    let (url, token) = (format!("ws://{}/ws", probe.listeners[0]), probe.user());
     let mut stays = Socket::connect(&url, &token).await;
     stays.subscribe(&format!("estadisticas:{B1}")).await;
-    visited.operators().await;
-    visited.outside.be(Mood::Broken);
-    let asked = visited.outside.questions();
+    probe.operators().await;
+    probe.outside.be(Mood::Broken);
+    let asked = probe.outside.questions();
     until("tokens in use are asked about again", async || {
-        visited.outside.questions() > asked
+        probe.outside.questions() > asked
     })
     .await;
 
@@ -469,7 +479,7 @@ async fn what_any_door_is_shown_stays_there() {
         secrets,
         answers,
         ..
-    } = visited;
+    } = probe;
     server.signal(Signal::TERM);
     let finished = server.finished().await;
     drop(place);

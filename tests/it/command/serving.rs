@@ -1,4 +1,4 @@
-//! `serve`, and what asks it from outside: `token`, `healthcheck`, signals, logs.
+//! The `serve` command and its outside view: `token`, `healthcheck`, signals and logs.
 
 use std::net::TcpListener;
 
@@ -9,7 +9,7 @@ use super::{Place, SECRET};
 use crate::harness::{B1, Socket, client, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_opens_it_and_a_signal_ends_it_in_order() {
+async fn token_grants_access_and_signal_stops_the_server_in_order() {
     let place = Place::new().await;
     place.print(&["install"]).await;
     let token = place.token(B1).await;
@@ -36,7 +36,7 @@ async fn a_token_opens_it_and_a_signal_ends_it_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_are_structured_and_hold_no_secret() {
+async fn logs_are_structured_and_contain_no_secret() {
     let place = Place::new().await;
     place.print(&["install"]).await;
     let token = place.token(B1).await;
@@ -48,7 +48,7 @@ async fn logs_are_structured_and_hold_no_secret() {
     let address = server.ready().await;
     let url = format!("ws://{address}/ws");
 
-    // A token in every place where one may stand, and one that is wrong.
+    // Tokens in every accepted place, and an invalid one.
     let channel = format!("estadisticas:{B1}");
     Socket::connect(&url, &token)
         .await
@@ -118,7 +118,7 @@ async fn logs_are_structured_and_hold_no_secret() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn port_in_use_is_reported() {
     let place = Place::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -138,7 +138,7 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whether_it_lives_can_be_asked() {
+async fn healthcheck_reports_liveness() {
     let place = Place::new().await;
     let server = place.start(&["serve"], &[]);
     let port = server.address().await.port().to_string();
@@ -164,7 +164,7 @@ async fn whether_it_lives_can_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_starts_before_its_database_does() {
+async fn server_starts_before_its_database() {
     let place = Place::new().await;
     let server = place.start(
         &["serve"],

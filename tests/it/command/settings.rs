@@ -1,4 +1,4 @@
-//! Mistakes in the settings: all of them, each with what was expected, and no secret.
+//! Errors in the settings: all are reported together, each with the expected value and no secret.
 
 use super::{SECRET, variables};
 use crate::harness::Home;
@@ -6,7 +6,7 @@ use crate::harness::Home;
 const NOWHERE: &str = "postgresql://u:open-sesame@127.0.0.1:1/d";
 
 #[tokio::test]
-async fn without_settings_it_says_what_it_needs() {
+async fn missing_settings_are_listed() {
     let home = Home::new();
     for arguments in [&[][..], &["serve"]] {
         let finished = home.run(arguments, &[]).await;
@@ -29,7 +29,7 @@ async fn without_settings_it_says_what_it_needs() {
 }
 
 #[tokio::test]
-async fn every_mistake_is_in_one_message_and_no_secret_is() {
+async fn all_mistakes_are_in_one_message_without_secrets() {
     let wrong = [
         ("DATABASE_URL", "mysql://u:hunter2@h/d"),
         ("LISTEN_DATABASE_URL", "hunter2"),
@@ -63,7 +63,7 @@ async fn every_mistake_is_in_one_message_and_no_secret_is() {
 }
 
 #[tokio::test]
-async fn a_weak_secret_is_refused_unless_allowed() {
+async fn weak_secret_is_refused_unless_allowed() {
     let home = Home::new();
     let weak = [
         ("DATABASE_URL", NOWHERE),
@@ -93,7 +93,7 @@ async fn a_weak_secret_is_refused_unless_allowed() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_working_folder_is_read_and_weighs_least() {
+async fn env_file_is_read_with_the_lowest_priority() {
     let home = Home::new();
     let lines: String = variables(NOWHERE)
         .iter()
@@ -133,7 +133,7 @@ async fn a_file_in_the_working_folder_is_read_and_weighs_least() {
 }
 
 #[tokio::test]
-async fn the_help_explains_every_variable() {
+async fn help_documents_every_variable() {
     let help = Home::new()
         .print(&["--help"], &[("JWT_SECRET", SECRET)])
         .await;

@@ -1,4 +1,5 @@
-//! Deaths: ours, the server's, the watchdog's. Nobody may be left, and the next run works.
+//! Crashes of the test process, the server and the watchdog. No process may remain, and the next
+//! run must work.
 
 use std::env;
 use std::fs;
@@ -15,10 +16,11 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use super::{Scratch, ask, lives, processes, settings, start};
 use crate::harness::cluster::start_blocking;
 
-/// Names what the re-executed test binary has to do: a kind of storage, its directory, and the file to report to.
+/// The variable with the task of the re-executed test binary: a kind of storage, its directory, and
+/// the file for its report.
 const CHILD: &str = "LATIDO_EMBEDDED_CHILD";
 
-/// A process of ours with a cluster of its own, to be killed.
+/// A child process with its own cluster, which the test kills.
 struct Victim {
     process: Child,
     server: u32,
@@ -37,7 +39,7 @@ impl Victim {
         command
             .args([
                 "--exact",
-                &format!("{me}::a_child_that_waits_to_be_killed"),
+                &format!("{me}::child_process_that_waits_to_be_killed"),
                 "--nocapture",
             ])
             .env(CHILD, task);
@@ -91,7 +93,7 @@ fn kill(pid: u32) {
 }
 
 #[test]
-fn a_child_that_waits_to_be_killed() {
+fn child_process_that_waits_to_be_killed() {
     let Ok(task) = env::var(CHILD) else { return };
     let [kind, dir, report]: [&str; 3] = task.split('|').collect::<Vec<_>>().try_into().unwrap();
     let dir = PathBuf::from(dir);
@@ -114,7 +116,7 @@ fn a_child_that_waits_to_be_killed() {
 }
 
 #[test]
-fn killing_us_stops_the_server_and_removes_what_was_temporary() {
+fn killed_parent_stops_the_server_and_removes_temporary_data() {
     let scratch = Scratch::new();
     let mut victim = Victim::start("temporary", &scratch);
     let url = victim.url.clone();
@@ -137,7 +139,7 @@ fn killing_us_stops_the_server_and_removes_what_was_temporary() {
 }
 
 #[test]
-fn a_run_right_after_a_killed_one_waits_for_its_watchdog() {
+fn run_after_a_killed_one_waits_for_its_watchdog() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let mut victim = Victim::start("persistent", &scratch);
@@ -146,29 +148,29 @@ fn a_run_right_after_a_killed_one_waits_for_its_watchdog() {
     let cluster = start(&settings);
     assert_eq!(ask(&cluster.url("postgres"), "SELECT n FROM kept"), "7");
     assert!(!lives(victim.server), "two servers on one directory");
-    // The old watchdog is done: it can't take the new socket away.
+    // The old watchdog has ended, so it cannot remove the new socket.
     assert!(cluster.socket_dir().exists() && cluster.data_dir() == victim.data);
 }
 
 #[test]
-fn a_server_that_outlived_its_watchdog_is_stopped_by_the_next_run() {
+fn orphaned_server_is_stopped_by_the_next_run() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let mut victim = Victim::start("persistent-orphan", &scratch);
     let parent = victim.process.id();
-    let ours = |(_, of, command): &(u32, u32, String)| {
+    let is_watchdog = |(_, of, command): &(u32, u32, String)| {
         *of == parent && command.contains("latido-watchdog")
     };
-    kill(processes().into_iter().find(ours).unwrap().0);
+    kill(processes().into_iter().find(is_watchdog).unwrap().0);
     victim.kill();
-    assert!(lives(victim.server), "without a watchdog nobody stops it");
+    assert!(lives(victim.server), "without a watchdog it keeps running");
     let cluster = start(&settings);
     assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
     assert!(!lives(victim.server), "two servers on one directory");
 }
 
 #[test]
-fn a_killed_server_recovers_at_the_same_address() {
+fn killed_server_recovers_at_the_same_address() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
@@ -183,7 +185,7 @@ fn a_killed_server_recovers_at_the_same_address() {
     cluster.kill().unwrap();
     assert_eq!(cluster.server_pid(), None);
     drop(cluster);
-    // A stale postmaster.pid of a dead process, and a socket folder that is gone.
+    // The postmaster.pid names a dead process, and the socket folder is missing.
     assert_eq!(
         ask(&start(&settings).url("postgres"), "SELECT n FROM kept"),
         "7"
@@ -191,11 +193,11 @@ fn a_killed_server_recovers_at_the_same_address() {
 }
 
 #[test]
-fn a_server_that_was_killed_for_good_leaves_nothing() {
+fn permanently_killed_server_leaves_nothing_behind() {
     let scratch = Scratch::new();
     let mut cluster = start(&scratch.temporary());
     let data = cluster.data_dir().to_owned();
-    // Line 7 of the file: the key and the number of its System V segment.
+    // Line 7 of the file holds the key and the id of the System V segment.
     let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
     let segment = pid_file
         .lines()
@@ -218,7 +220,7 @@ fn a_server_that_was_killed_for_good_leaves_nothing() {
 }
 
 #[test]
-fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
+fn pid_file_of_a_reused_pid_does_not_block_the_start() {
     let scratch = Scratch::new();
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
@@ -234,16 +236,16 @@ fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
     if geteuid().is_root() {
         sleep.uid(about.uid()).gid(about.gid());
     }
-    let mut stranger = sleep.spawn().unwrap();
-    // Both files that a server locks by pid: the data's, and the socket's.
+    let mut unrelated = sleep.spawn().unwrap();
+    // Both files in which a server locks by pid: one in the data, one next to the socket.
     for path in [pid_file, socket.join(".s.PGSQL.5432.lock")] {
         let text = fs::read_to_string(&path).unwrap();
         let (_, rest) = text.split_once('\n').unwrap();
-        fs::write(&path, format!("{}\n{rest}", stranger.id())).unwrap();
+        fs::write(&path, format!("{}\n{rest}", unrelated.id())).unwrap();
     }
     let outcome = cluster.restart();
-    let unharmed = lives(stranger.id());
-    stranger.kill().and_then(|()| stranger.wait()).unwrap();
+    let unharmed = lives(unrelated.id());
+    unrelated.kill().and_then(|()| unrelated.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(
         unharmed,
@@ -253,7 +255,7 @@ fn a_pid_file_that_names_somebody_else_by_now_is_no_obstacle() {
 }
 
 #[test]
-fn a_paused_server_can_be_stopped() {
+fn paused_server_can_be_stopped() {
     let cluster = start_blocking(None);
     let server = cluster.server_pid().unwrap();
     cluster.pause();

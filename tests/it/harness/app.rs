@@ -1,4 +1,4 @@
-//! A whole server in this process, with a database of its own.
+//! A complete server inside the test process, with a database of its own.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::harness::claims::{self, SECRET};
 use crate::harness::cluster::{OwnCluster, TestDatabase};
 use crate::harness::{Folder, Socket, until};
 
-/// A business, and who owns it.
+/// The first test business, which [`ADMIN_OF_B1`] owns.
 pub(crate) const B1: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 pub(crate) const ADMIN_OF_B1: &str = "aaaaaaaa-0000-4000-8000-000000000001";
-/// A business without an owner.
+/// The second test business, which has no owner.
 pub(crate) const B2: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a22";
-/// A user without rights.
+/// A user id without any permission.
 pub(crate) const OTHER_USER: &str = "aaaaaaaa-0000-4000-8000-000000000002";
-/// A user whom the database calls `admin_sistema`.
+/// A user id with the role `admin_sistema` in the database.
 pub(crate) const SYSTEM_ADMIN: &str = "aaaaaaaa-0000-4000-8000-000000000003";
 
 const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
@@ -28,11 +28,12 @@ const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
 enum Store {
     Shared(TestDatabase),
     Own(Box<OwnCluster>),
-    /// Another app's.
+    /// The database that another [`TestApp`] created and drops.
     Elsewhere(String),
 }
 
-/// A server, its database, and a client for its HTTP side. Stops, and checks that it could, when dropped by [`TestApp::stop`].
+/// A running server with its database and an HTTP client. [`TestApp::stop`] and the drop both stop
+/// the server and assert that nothing is left running.
 pub(crate) struct TestApp {
     app: Option<App>,
     address: SocketAddr,
@@ -42,17 +43,17 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    /// The real schema, two businesses, triggers installed.
+    /// Starts a server on the real schema with two businesses and triggers installed.
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    /// The same with another configuration.
+    /// Starts the default test server with a changed configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::with_settings(&[], change).await
     }
 
-    /// The same with variables set.
+    /// Starts the default test server with additional settings variables.
     pub(crate) async fn with_settings(
         variables: &[(&str, &str)],
         change: impl FnOnce(&mut Config),
@@ -63,24 +64,24 @@ impl TestApp {
         Self::run(Store::Shared(database), config).await
     }
 
-    /// The same without triggers.
+    /// Starts the default test server on a database without triggers.
     pub(crate) async fn without_triggers() -> Self {
         let database = TestDatabase::create(&SQL).await;
         let config = config(database.url(), &[], |_| {});
         Self::run(Store::Shared(database), config).await
     }
 
-    /// The same with triggers that always tell.
+    /// Starts a server whose triggers always notify, because the interest gate is off.
     pub(crate) async fn ungated() -> Self {
         Self::with_settings(&[("INTEREST_GATE", "false")], |_| {}).await
     }
 
-    /// Another server on this one's database.
+    /// Starts another server on the database of this one.
     pub(crate) async fn second(&self) -> Self {
         self.second_with(&[]).await
     }
 
-    /// The same with variables set.
+    /// Starts another server on this database, with additional settings variables.
     pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
             (config.engine.sweep, config.engine.sweep_deaf) =
@@ -89,12 +90,14 @@ impl TestApp {
         Self::run(Store::Elsewhere(self.database_url()), config).await
     }
 
-    /// A server on a database that somebody else looks after; its triggers are installed.
+    /// Starts a server on an existing database that another owner drops. The triggers must be
+    /// installed.
     pub(crate) async fn on(url: &str) -> Self {
         Self::run(Store::Elsewhere(url.to_owned()), config(url, &[], |_| {})).await
     }
 
-    /// The same with variables set and another configuration.
+    /// Starts a server on an existing database, with settings variables and a changed
+    /// configuration.
     pub(crate) async fn on_with(
         url: &str,
         variables: &[(&str, &str)],
@@ -107,12 +110,12 @@ impl TestApp {
         .await
     }
 
-    /// Puts the triggers in.
+    /// Installs the triggers in the database at `url`.
     pub(crate) async fn install_on(url: &str) {
         install(url, &[]).await;
     }
 
-    /// On a server of its own, to be killed and restarted.
+    /// Starts a server on its own PostgreSQL cluster, which the test can kill and restart.
     pub(crate) async fn on_own_cluster() -> Self {
         let cluster = OwnCluster::start(&SQL).await;
         install(&cluster.url(), &[]).await;
@@ -120,7 +123,7 @@ impl TestApp {
         Self::run(Store::Own(Box::new(cluster)), config).await
     }
 
-    /// On a server of its own that is down.
+    /// Starts a server on its own PostgreSQL cluster after that cluster was killed.
     pub(crate) async fn on_own_cluster_that_is_down() -> Self {
         let mut cluster = OwnCluster::start(&SQL).await;
         install(&cluster.url(), &[]).await;
@@ -129,7 +132,8 @@ impl TestApp {
         Self::start_on(Store::Own(Box::new(cluster)), config)
     }
 
-    /// A table as in the documents, with keys of that type, and no tables of users or businesses.
+    /// Starts a server on a `citas` table as in the documents, with keys of the given type. There
+    /// are no tables of users or businesses.
     pub(crate) async fn on_simple_schema(key_type: &str) -> Self {
         let schema = format!(
             "CREATE TABLE citas (id serial PRIMARY KEY, negocio_id {key_type}, fecha date, estado text)"
@@ -146,7 +150,7 @@ impl TestApp {
         Self::run(Store::Shared(database), config).await
     }
 
-    /// With streams of a `latido.toml`, and more tables.
+    /// Starts a server with the streams of a `latido.toml` and additional tables.
     pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
         let database = TestDatabase::create(&SQL).await;
         database
@@ -187,7 +191,7 @@ impl TestApp {
         self.address
     }
 
-    /// Where an app listens.
+    /// Returns the listen address of an app that is enabled.
     pub(crate) fn address_of(&self, app: &str) -> SocketAddr {
         self.app
             .as_ref()
@@ -199,12 +203,12 @@ impl TestApp {
         format!("ws://{}/ws", self.address)
     }
 
-    /// The server's own clock.
+    /// Returns the clock of the server, which tests may move.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The server's database, to be treated badly.
+    /// Returns the server's own cluster, so that a test can kill, restart or pause it.
     pub(crate) fn cluster(&mut self) -> &mut OwnCluster {
         match &mut self.store {
             Store::Own(cluster) => cluster,
@@ -220,7 +224,7 @@ impl TestApp {
         }
     }
 
-    /// What `latido doctor` finds, as text.
+    /// Runs `latido doctor` and returns its findings as debug text.
     pub(crate) async fn examine(&self, variables: &[(&str, &str)]) -> Vec<String> {
         let findings = app::doctor(settings(&self.database_url(), variables))
             .await
@@ -231,28 +235,28 @@ impl TestApp {
             .collect()
     }
 
-    /// A connection to its database.
+    /// Opens a new connection to the server's database.
     pub(crate) async fn client(&self) -> Client {
         crate::harness::cluster::connect(&self.database_url()).await
     }
 
-    /// A token with any claims.
+    /// Signs a token with any claims.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         claims::sign_with(SECRET, claims)
     }
 
-    /// A token as the REST API makes them.
+    /// Signs a token with the claims that the REST API issues, valid for one hour.
     pub(crate) fn token(&self, user: &str) -> String {
         let now = claims::now();
         self.sign(&json!({"id": user, "email": "a@example.com", "jti": "1", "iat": now, "exp": now + 3600}))
     }
 
-    /// A dashboard.
+    /// Connects a dashboard client to `/ws`.
     pub(crate) async fn socket(&self, token: &str) -> Socket {
         Socket::connect(&self.ws_url(), token).await
     }
 
-    /// Books a cita so many days from today (UTC).
+    /// Books a cita the given number of days from today (UTC).
     pub(crate) async fn book(
         &self,
         db: &impl GenericClient,
@@ -265,7 +269,7 @@ impl TestApp {
             .expect("booked");
     }
 
-    /// Books a cita on a day.
+    /// Books a cita on a date (`YYYY-MM-DD`).
     pub(crate) async fn book_on(&self, db: &Client, negocio: &str, estado: &str, day: &str) {
         db.batch_execute(&insertion(negocio, estado, &format!("'{day}'")))
             .await
@@ -285,12 +289,12 @@ impl TestApp {
         )
     }
 
-    /// A request to be finished by the caller.
+    /// Builds a request that the test completes and sends.
     pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.url(path))
     }
 
-    /// The hook, as the REST API calls it.
+    /// Calls the notification hook as the REST API does.
     pub(crate) async fn notify(&self, body: &Value) -> (u16, String) {
         let request = self
             .request(reqwest::Method::POST, "/notify/cita")
@@ -310,7 +314,7 @@ impl TestApp {
         format!("http://{}{path}", self.address)
     }
 
-    /// The sum of a metric over its labels, or of one line if the labels are given.
+    /// Returns the sum of a metric over its labels, or one sample if the labels are given.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200);
@@ -324,7 +328,7 @@ impl TestApp {
             .sum()
     }
 
-    /// Awaits that a metric has this value.
+    /// Waits until a metric has this value.
     pub(crate) async fn assert_metric_settles(&self, name: &str, value: f64) {
         until(&format!("{name} is {value}"), async || {
             self.metric(name).await == value
@@ -332,7 +336,8 @@ impl TestApp {
         .await;
     }
 
-    /// Awaits that every change committed so far has been read: a later change, of a business of its own, arrives after all of them.
+    /// Waits until every change committed so far has been read. A later change of a separate
+    /// business arrives after all of them.
     pub(crate) async fn quiesce(&self) {
         self.assert_metric_settles("latido_listener_up", 1.0).await;
         let channel = format!("estadisticas:{B2}");
@@ -351,13 +356,13 @@ impl TestApp {
         self.assert_metric_settles("latido_dirty_keys", 0.0).await;
     }
 
-    /// Stops the server in order; whether everyone left in time.
+    /// Stops the server in order. Returns whether every client left before the deadline.
     pub(crate) async fn stop(&mut self) -> bool {
         self.app.take().expect("it runs").stop().await
     }
 }
 
-/// Every server of a test is stopped and leaves nothing running, whatever the test did to it.
+/// Stops the server of every test and asserts that nothing keeps running, whatever the test did.
 impl Drop for TestApp {
     fn drop(&mut self) {
         let Some(app) = self.app.take() else { return };
@@ -377,7 +382,7 @@ fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config
     config
 }
 
-/// What the variables say, of a server on that database.
+/// Builds the settings of a server on that database.
 pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
     let fixed = [
         ("DATABASE_URL", url),
@@ -396,7 +401,7 @@ async fn install(url: &str, variables: &[(&str, &str)]) {
         .expect("installed");
 }
 
-/// A statement that books a cita so many days from today (UTC).
+/// Returns the SQL that books a cita the given number of days from today (UTC).
 pub(crate) fn booking(negocio: &str, estado: &str, days: i32) -> String {
     insertion(
         negocio,
@@ -412,16 +417,16 @@ fn insertion(negocio: &str, estado: &str, day: &str) -> String {
     )
 }
 
-/// A connection, if there is a server.
+/// Opens a database connection. Returns `None` if no server answers.
 pub(crate) async fn try_connect(url: &str) -> Option<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.ok()?;
     tokio::spawn(connection);
     Some(client)
 }
 
-/// An HTTP client.
+/// Builds an HTTP client that ignores proxy variables.
 pub(crate) fn client() -> reqwest::Client {
-    // Another test may have been first.
+    // Another test may have installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()

@@ -1,14 +1,14 @@
-//! Tokens as the REST API signs them.
+//! Signs test tokens in the same way as the REST API.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::Value;
 
-/// Long enough; used nowhere but in tests.
+/// The signing secret, longer than the required minimum. Only tests use it.
 pub(crate) const SECRET: &str = "a secret for tests only, of more than 32 bytes";
 
-/// Now, in Unix seconds.
+/// Returns the current time in Unix seconds.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -16,7 +16,7 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_secs()).expect("in range")
 }
 
-/// Any claims, any secret.
+/// Signs any claims with any secret.
 pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(
         &Header::default(),

@@ -1,8 +1,10 @@
-//! A real PostgreSQL for every test: one server a test binary, one database a test, nothing left at the end.
+//! A real PostgreSQL for every test: one server per test binary and one database per test. Nothing
+//! is left at the end.
 //!
-//! The server is a copy of a cached template in memory (`/dev/shm`) where there is room. It is stopped by its watchdog
-//! when the test binary ends, because a static is never dropped. `TEST_DATABASE_URL` names a server to use instead;
-//! its user must be allowed to create databases. Whoever has to kill, restart or pause a server takes an [`OwnCluster`].
+//! The server is a copy of a cached template, in memory (`/dev/shm`) if there is room. Its watchdog
+//! stops it when the test binary ends, because a static is never dropped. `TEST_DATABASE_URL` names
+//! a server to use instead; its user must be allowed to create databases. A test that must kill,
+//! restart or pause a server uses an [`OwnCluster`].
 
 use std::collections::HashMap;
 use std::env;
@@ -16,12 +18,14 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, NoTls};
 
-/// Less than this and tests that run at once could fill the memory disk (Docker gives 64 MB).
+/// The minimum free space of the memory disk, in bytes. With less, tests that run at once could
+/// fill it (Docker gives 64 MB).
 const ROOMY_BYTES: u64 = 512 << 20;
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
-/// Name of the template database for each list of SQL. The lock is held while one is made, so it is made once.
+/// The name of the template database for each list of SQL texts. The lock is held while a template
+/// is made, so each one is made only once.
 static BAKED: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(Mutex::default);
 
 /// The server that all tests of this binary share.
@@ -55,7 +59,7 @@ impl Server {
     }
 }
 
-/// A database of one test's own, dropped with this value.
+/// A database for one test, which is dropped with this value.
 #[derive(Debug)]
 pub(crate) struct TestDatabase {
     name: String,
@@ -64,7 +68,8 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A database with these SQL files applied (paths from the package's root, in this order).
+    /// Creates a database with these SQL files applied (paths from the package root, in this
+    /// order).
     pub(crate) async fn create(sql_files: &[&str]) -> Self {
         let server = Server::shared().await;
         let admin_url = server.admin_url();
@@ -77,7 +82,7 @@ impl TestDatabase {
         match server {
             Server::Ours(cluster) => {
                 let template = baked(cluster, &admin, sql_files).await;
-                // From 15 on: copying files beats the log when nothing is synced.
+                // Since version 15: copying files beats the write-ahead log when nothing is synced.
                 let strategy = if cluster.major() >= 15 {
                     "STRATEGY FILE_COPY"
                 } else {
@@ -89,7 +94,7 @@ impl TestDatabase {
                 )
                 .await;
             }
-            // No template is left on a server that isn't ours.
+            // No template database is left behind on an external server.
             Server::Given(_) => {
                 run(&admin, &format!("CREATE DATABASE {name}")).await;
                 apply(&server.url(&name), &read_all(sql_files)).await;
@@ -102,12 +107,12 @@ impl TestDatabase {
         }
     }
 
-    /// Where the database is.
+    /// Returns the connection URL of the database.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// A new connection to it, driven by the current runtime.
+    /// Opens a new connection, driven by the current runtime.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url).await
     }
@@ -119,7 +124,8 @@ impl Drop for TestDatabase {
             self.admin_url.clone(),
             format!("DROP DATABASE {} WITH (FORCE)", self.name),
         );
-        // We may be inside a runtime that is about to end: the drop gets a thread and a runtime of its own.
+        // The current runtime may be about to end, so the drop uses a thread and a runtime of its
+        // own.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -137,20 +143,21 @@ impl Drop for TestDatabase {
     }
 }
 
-/// A server of one test's own, to be killed, restarted or paused; with one database, `latido`.
+/// A PostgreSQL server for one test, which can be killed, restarted or paused. It has one database,
+/// `latido`.
 #[derive(Debug)]
 pub(crate) struct OwnCluster {
-    // None only while a blocking call has it.
+    // The value is `None` only while a blocking call owns the cluster.
     cluster: Option<Cluster>,
 }
 
 impl OwnCluster {
-    /// A server without TCP, with these SQL files applied.
+    /// Starts a server without TCP, with these SQL files applied.
     pub(crate) async fn start(sql_files: &[&str]) -> Self {
         Self::start_on(None, sql_files).await
     }
 
-    /// A server that listens on a free loopback port too, for faults that only TCP has.
+    /// Starts a server that also listens on a free loopback port, for faults that only TCP has.
     pub(crate) async fn start_with_tcp(sql_files: &[&str]) -> Self {
         Self::start_on(Some(0), sql_files).await
     }
@@ -174,47 +181,48 @@ impl OwnCluster {
             .expect("no blocking call was cancelled")
     }
 
-    /// Where its database is, through the socket. It stays the same over a restart.
+    /// Returns the URL of its database over the Unix socket. A restart does not change it.
     pub(crate) fn url(&self) -> String {
         self.cluster().url("latido")
     }
 
-    /// Where its database is, through TCP.
+    /// Returns the URL of its database over TCP.
     pub(crate) fn tcp_url(&self) -> String {
         self.cluster().tcp_url("latido").expect("started with TCP")
     }
 
-    /// A new connection to its database.
+    /// Opens a new connection to its database.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url()).await
     }
 
-    /// Where its files are: what is put there, the server must be able to read.
+    /// Returns the data directory. The server user must be able to read every file that a test puts
+    /// there.
     pub(crate) fn data_dir(&self) -> &Path {
         self.cluster().data_dir()
     }
 
-    /// The server's own process.
+    /// Returns the process id of the PostgreSQL server.
     pub(crate) fn server_pid(&self) -> u32 {
         self.cluster().server_pid().expect("it runs")
     }
 
-    /// Ends the server at once, as a power cut would.
+    /// Kills the server at once, as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.blocking(Cluster::kill).await;
     }
 
-    /// Starts it again.
+    /// Restarts the server after it was killed.
     pub(crate) async fn restart(&mut self) {
         self.blocking(Cluster::restart).await;
     }
 
-    /// Freezes it: connections stay and nothing answers.
+    /// Freezes the server: connections stay open and nothing answers.
     pub(crate) fn pause(&self) {
         self.cluster().pause();
     }
 
-    /// Ends a pause.
+    /// Resumes the server after a pause.
     pub(crate) fn resume(&self) {
         self.cluster().resume();
     }
@@ -237,8 +245,8 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-/// Where temporary clusters live, best place first: in memory if there is room, in the target directory, and in `/tmp`
-/// for a root whose target directory is closed to the server's user.
+/// Returns the directories for temporary clusters, best first: memory if there is room, then the
+/// target directory, then `/tmp` for a root whose target directory is closed to the server user.
 fn bases() -> Vec<PathBuf> {
     let name = format!("latido-{}", rustix::process::geteuid().as_raw());
     let roomy = |dir: &&str| {
@@ -255,7 +263,7 @@ async fn start_temporary(tcp_port: Option<u16>) -> Cluster {
         .expect("a cluster starts")
 }
 
-/// Starts a temporary cluster at the best place, for tests without a runtime.
+/// Starts a temporary cluster in the best directory, for tests without a runtime.
 pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
     let attempts = bases().into_iter().map(|base| {
         let mut settings = Settings::new(Storage::Temporary { base });
@@ -272,7 +280,8 @@ pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
     }
 }
 
-/// The template database for these files, made at their first use. Nobody may be connected to it when it is copied.
+/// Returns the template database for these files and creates it at the first use. PostgreSQL copies
+/// a template only while no session is connected to it.
 async fn baked(cluster: &Cluster, admin: &Client, sql_files: &[&str]) -> String {
     let sql = read_all(sql_files);
     let mut baked = BAKED.lock().await;
@@ -287,7 +296,7 @@ async fn baked(cluster: &Cluster, admin: &Client, sql_files: &[&str]) -> String 
     name
 }
 
-/// Applies SQL over one connection and waits until that is closed.
+/// Applies SQL over one connection and waits until that connection is closed.
 async fn apply(url: &str, sql: &[String]) {
     let connecting = tokio_postgres::connect(url, NoTls).await;
     let (client, connection) =
@@ -296,7 +305,8 @@ async fn apply(url: &str, sql: &[String]) {
     for text in sql {
         run(&client, text).await;
     }
-    // Closing is heard by the server a little later; CREATE DATABASE itself waits for that, up to 5 s.
+    // The server notices the close a little later. CREATE DATABASE itself waits for that, up to 5
+    // s.
     drop(client);
     driven
         .await
@@ -319,7 +329,7 @@ fn read_all(sql_files: &[&str]) -> Vec<String> {
     sql_files.iter().map(read).collect()
 }
 
-/// The same URL (or `key=value` string) with another database.
+/// Returns the same URL (or `key=value` string) with another database.
 fn with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return format!("{url} dbname={database}");
@@ -332,7 +342,7 @@ fn with_database(url: &str, database: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_test_has_a_database_of_its_own() {
+async fn each_test_has_its_own_database() {
     let (one, two) = tokio::join!(
         TestDatabase::create(&["sql/schema.sql"]),
         TestDatabase::create(&["sql/schema.sql"])
@@ -358,7 +368,7 @@ async fn each_test_has_a_database_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_own_cluster_comes_back_where_it_was() {
+async fn own_cluster_restarts_at_the_same_address() {
     let mut cluster = OwnCluster::start_with_tcp(&[]).await;
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute("CREATE TABLE kept ()").await.unwrap();
@@ -383,7 +393,7 @@ async fn an_own_cluster_comes_back_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_paused_cluster_answers_later() {
+async fn paused_cluster_answers_after_resume() {
     let cluster = OwnCluster::start(&[]).await;
     let client = cluster.client().await;
     cluster.pause();
@@ -395,7 +405,7 @@ async fn a_paused_cluster_answers_later() {
 }
 
 #[test]
-fn only_the_database_of_a_url_is_replaced() {
+fn with_database_replaces_only_the_database() {
     assert_eq!(
         with_database("postgresql://u:p@h:1/a?sslmode=disable", "b"),
         "postgresql://u:p@h:1/b?sslmode=disable"

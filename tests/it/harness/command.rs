@@ -1,4 +1,4 @@
-//! The real binary, as somebody meets it who has nothing set.
+//! Runs the real binary in an empty environment, as for a user who has configured nothing.
 
 use std::env;
 use std::io::Read;
@@ -13,16 +13,16 @@ use serde_json::Value;
 
 use crate::harness::{Folder, client, until};
 
-/// A home and working folder with nothing in it, for commands that see nothing of our environment but where programs are.
+/// An empty home and working folder. Its commands inherit only the variables that locate programs.
 #[derive(Debug)]
 pub(crate) struct Home {
     folder: Folder,
 }
 
-/// How a command ended.
+/// The exit code and the output of a finished command.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// None: by a signal.
+    /// The exit code, or `None` if a signal ended the command.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -58,24 +58,24 @@ impl Home {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
         self.start(arguments, variables).finished().await
     }
 
-    /// Runs it to its end, which must be a good one; returns what it printed.
+    /// Runs the command to its end, asserts that it succeeded, and returns its standard output.
     pub(crate) async fn print(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
         let finished = self.run(arguments, variables).await;
         assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:?}");
         finished.out
     }
 
-    /// Leaves it running.
+    /// Starts the command and leaves it running.
     pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
         Self::run_on(self.command(arguments, variables))
     }
 
-    /// The same, with a listening socket as systemd hands it over.
+    /// Starts the command with a listening socket, passed as systemd does.
     pub(crate) fn start_with(
         &self,
         socket: &TcpListener,
@@ -84,7 +84,7 @@ impl Home {
     ) -> Running {
         let real = self.command(arguments, variables);
         let mut command = Command::new("sh");
-        // The shell becomes the server: the number that it knows itself by is the server's.
+        // `exec` replaces the shell, so `$$` is the process id of the server.
         command
             .args([
                 "-c",
@@ -115,37 +115,43 @@ impl Home {
     }
 }
 
-/// What came out of a pipe so far, whole lines or not. Written by the thread that reads the pipe.
+/// The bytes read from a pipe so far, possibly with an incomplete last line. A thread that reads
+/// the pipe appends to them.
 #[derive(Debug, Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
     fn by(mut pipe: impl Read + Send + 'static) -> Self {
-        let said = Self::default();
-        let heard = said.clone();
+        let output = Self::default();
+        let sink = output.clone();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-                heard
-                    .0
+                sink.0
                     .lock()
-                    .expect("nobody panics with it")
+                    .expect("no thread panics while holding the lock")
                     .extend_from_slice(&buffer[..n]);
             }
         });
-        said
+        output
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("nobody panics with it").clone()).expect("UTF-8")
+        String::from_utf8(
+            self.0
+                .lock()
+                .expect("no thread panics while holding the lock")
+                .clone(),
+        )
+        .expect("UTF-8")
     }
 
-    /// Whether no more can come: the thread that reads has put its clone down.
+    /// Returns whether the output is complete: the reading thread has dropped its clone.
     fn is_complete(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// The first complete line that satisfies the condition.
+    /// Returns the first complete line that satisfies the condition.
     fn line(&self, satisfied: impl Fn(&str) -> bool) -> Option<String> {
         let text = self.text();
         let (complete, _) = text.rsplit_once('\n')?;
@@ -156,7 +162,7 @@ impl Said {
     }
 }
 
-/// A command under way; it is killed if the test leaves it.
+/// A command that is still running. Dropping the value kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -170,7 +176,10 @@ impl Running {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("it is ours").is_some()
+        self.child
+            .try_wait()
+            .expect("it is a child process")
+            .is_some()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -181,11 +190,11 @@ impl Running {
         kill_process(pid, signal).expect("it lives");
     }
 
-    /// Awaits its end.
+    /// Waits until the command ends.
     pub(crate) async fn finished(mut self) -> Finished {
         until("the command ends", async || self.has_ended()).await;
-        let code = self.child.wait().expect("it is ours").code();
-        until("its last words", async || {
+        let code = self.child.wait().expect("it is a child process").code();
+        until("the rest of its output", async || {
             self.out.is_complete() && self.err.is_complete()
         })
         .await;
@@ -196,25 +205,25 @@ impl Running {
         }
     }
 
-    /// Awaits a line on its standard output.
+    /// Waits for a line on standard output.
     pub(crate) async fn prints(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
         self.line(&self.out, what, satisfied).await
     }
 
-    /// Awaits a line on its standard error.
+    /// Waits for a line on standard error.
     pub(crate) async fn says(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
         self.line(&self.err, what, satisfied).await
     }
 
-    async fn line(&self, said: &Said, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
+    async fn line(&self, output: &Said, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
         let mut found = None;
         until(what, async || {
-            // Asked first: what it said meanwhile counts.
+            // Read this before the output, so that the last lines before the end still count.
             let is_over = self.out.is_complete() && self.err.is_complete();
-            found = said.line(&satisfied);
+            found = output.line(&satisfied);
             assert!(
                 found.is_some() || !is_over,
-                "it ended, and never said {what}: {} {}",
+                "it ended without printing {what}: {} {}",
                 self.out.text(),
                 self.err.text()
             );
@@ -224,12 +233,12 @@ impl Running {
         found.expect("found")
     }
 
-    /// All that it said on standard error so far.
+    /// Returns everything that was written to standard error so far.
     pub(crate) fn said(&self) -> String {
         self.err.text()
     }
 
-    /// Awaits the address that a server says it listens on, among its structured logs.
+    /// Waits for the listen address in the structured logs of a server.
     pub(crate) async fn address(&self) -> SocketAddr {
         let line = self
             .says("it listens", |line| {
@@ -243,7 +252,8 @@ impl Running {
             .expect("an address")
     }
 
-    /// The same, once it can serve: before it has reached its database, clients are told to come back.
+    /// Waits for the listen address and until the server is ready. Before it has reached its
+    /// database, it answers 503 to clients.
     pub(crate) async fn ready(&self) -> SocketAddr {
         let address = self.address().await;
         let (http, url) = (client(), format!("http://{address}/ready"));

@@ -1,4 +1,4 @@
-//! A network that misbehaves: a TCP proxy before the database.
+//! A TCP proxy in front of the database that simulates network faults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,30 +7,30 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 
-/// What the network does to every connection through it.
+/// The treatment that the proxy gives to every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// One byte at a time.
+    /// Forwards one byte at a time.
     Trickle,
-    /// Each piece arrives so much later.
+    /// Delays each piece by this duration.
     Slow(Duration),
-    /// Nothing arrives, and nothing is lost: it goes on when the mode changes.
+    /// Forwards nothing and loses nothing. Traffic continues when the mode changes.
     BlackHole,
-    /// Nobody answers at this address.
+    /// Resets new connections at once.
     Refuse,
 }
 
-/// What happens once, to the connections of that moment.
+/// A single fault that hits all connections that are open at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blow {
-    /// Both ends are reset.
+    /// Resets both ends of the connection.
     Cut,
-    /// The server's end is gone, and the client's never hears of it.
+    /// Closes the server's end without informing the client.
     HalfOpen,
 }
 
-/// One address in front of another. It ends when dropped.
+/// A proxy address in front of a local port. Dropping the value ends the proxy.
 #[derive(Debug)]
 pub(crate) struct FaultProxy {
     address: SocketAddr,
@@ -40,7 +40,7 @@ pub(crate) struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// A proxy for a local port.
+    /// Starts a proxy in front of a local port.
     pub(crate) async fn start(port: u16, mode: Mode) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
@@ -66,7 +66,7 @@ impl FaultProxy {
         }
     }
 
-    /// Where clients connect.
+    /// Returns the address to which clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -75,12 +75,12 @@ impl FaultProxy {
         self.mode.send_replace(mode);
     }
 
-    /// Resets all connections.
+    /// Resets all open connections.
     pub(crate) fn cut(&self) {
         let _nobody = self.blows.send(Blow::Cut);
     }
 
-    /// Ends all connections at the server's side, in silence.
+    /// Ends all connections on the server's side without informing the clients.
     pub(crate) fn half_open(&self) {
         let _nobody = self.blows.send(Blow::HalfOpen);
     }
@@ -93,7 +93,7 @@ impl Drop for FaultProxy {
     }
 }
 
-/// Closes with a reset and not in order.
+/// Closes the connection with a TCP reset instead of an orderly shutdown.
 fn reset(stream: TcpStream) {
     let _gone = stream.set_zero_linger();
 }
@@ -131,7 +131,7 @@ async fn carry(
     reset(client);
 }
 
-/// Takes what the client says, and answers nothing, until everything is cut or the client goes.
+/// Reads and discards the client's bytes until all connections are reset or the client disconnects.
 async fn swallow(client: &TcpStream, blows: &mut broadcast::Receiver<Blow>) {
     let mut buffer = [0; 4096];
     loop {
@@ -146,7 +146,7 @@ async fn swallow(client: &TcpStream, blows: &mut broadcast::Receiver<Blow>) {
     }
 }
 
-/// Carries bytes one way until one of the ends goes.
+/// Copies bytes in one direction until one end closes.
 async fn pump(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -177,7 +177,8 @@ async fn pump(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<Mode>
     }
 }
 
-/// Waits as the mode wants, and says how many bytes may go; None: the proxy is gone.
+/// Waits as the mode requires and returns the number of bytes that may be sent. Returns `None` if
+/// the proxy is gone.
 async fn pause(modes: &mut watch::Receiver<Mode>) -> Option<usize> {
     let mode = *modes.wait_for(|mode| *mode != Mode::BlackHole).await.ok()?;
     match mode {

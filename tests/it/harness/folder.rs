@@ -1,15 +1,15 @@
-//! A folder of one test's own.
+//! A temporary folder that belongs to one test.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where a folder may be made; it goes with this value, with all that is in it.
+/// A path for a folder. Dropping the value deletes the folder and its content.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// A name that nobody has. Nothing is there yet: some tests are about who makes it.
+    /// Reserves a unique name without creating the folder, for tests that check its creation.
     pub(crate) fn named() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -20,7 +20,7 @@ impl Folder {
         Self(env::temp_dir().join(name))
     }
 
-    /// An empty folder.
+    /// Creates an empty folder.
     pub(crate) fn new() -> Self {
         let folder = Self::named();
         std::fs::create_dir(folder.path()).expect("a new folder");
@@ -31,7 +31,7 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file in it.
+    /// Writes a file in the folder and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("writable");

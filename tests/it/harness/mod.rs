@@ -1,4 +1,4 @@
-//! What scenarios stand on.
+//! The shared test fixtures: servers, databases, sockets, commands and proxies.
 
 mod app;
 pub(crate) mod claims;

@@ -1,4 +1,4 @@
-//! A dashboard, as the contract's clients are: a WebSocket library that is not ours, JSON in and out.
+//! A dashboard client that uses an independent WebSocket library, with JSON in both directions.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// How long anything that must happen may take before a test gives up on it. Long: it is no measurement.
+/// The longest time to wait for an expected event before a test fails. It is generous because it
+/// measures nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One connection.
+/// One WebSocket connection of a test client.
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 impl Socket {
-    /// Connects; the HTTP status if the upgrade is refused.
+    /// Connects, or returns the HTTP status if the server refuses the upgrade.
     pub(crate) async fn try_connect(
         url: &str,
         headers: &[(&'static str, &str)],
@@ -29,7 +30,7 @@ impl Socket {
                 .headers_mut()
                 .insert(*name, value.parse().expect("a header value"));
         }
-        // Boxed: its future is 20 kB.
+        // Boxed because this future takes 20 kB.
         match within(Box::pin(tokio_tungstenite::connect_async(request))).await {
             Ok((stream, _)) => Ok(Self { stream }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
@@ -37,12 +38,12 @@ impl Socket {
         }
     }
 
-    /// One that was upgraded elsewhere.
+    /// Wraps a connection that was upgraded elsewhere.
     pub(crate) fn over(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         Self { stream }
     }
 
-    /// Connects as the old clients do: the token in the query.
+    /// Connects as old clients do, with the token in the query.
     pub(crate) async fn connect(url: &str, token: &str) -> Self {
         let url = format!("{url}?token={token}");
         Self::try_connect(&url, &[])
@@ -60,7 +61,7 @@ impl Socket {
             .expect("the connection is open");
     }
 
-    /// The same on a connection that may have ended.
+    /// Sends on a connection that may have ended. Returns whether it worked.
     pub(crate) async fn try_send(&mut self, message: Message) -> bool {
         within(self.stream.send(message)).await.is_ok()
     }
@@ -79,12 +80,12 @@ impl Socket {
         self.next_of(kind).await
     }
 
-    /// The next text frame, if one comes within that time.
+    /// Returns the next text frame, or `None` if none arrives within that time.
     pub(crate) async fn next_within(&mut self, time: Duration) -> Option<Value> {
         tokio::time::timeout(time, self.next()).await.ok()
     }
 
-    /// Awaits a pong with that payload.
+    /// Waits for a pong with that payload.
     pub(crate) async fn expect_pong(&mut self, payload: &[u8]) {
         loop {
             match within(self.stream.next()).await {
@@ -95,7 +96,7 @@ impl Socket {
         }
     }
 
-    /// The next text frame as JSON; control frames are the library's.
+    /// Returns the next text frame as JSON. The library handles control frames.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             match within(self.stream.next()).await {
@@ -108,19 +109,19 @@ impl Socket {
         }
     }
 
-    /// Hears so many pings, and answers them as the library does: with the next thing that it does.
+    /// Receives the given number of pings. The library answers each with its next operation.
     pub(crate) async fn answer_pings(&mut self, count: usize) {
-        let mut heard = 0;
-        while heard < count {
+        let mut received = 0;
+        while received < count {
             match within(self.stream.next()).await {
-                Some(Ok(Message::Ping(_))) => heard += 1,
+                Some(Ok(Message::Ping(_))) => received += 1,
                 Some(Ok(Message::Text(_))) => {}
-                other => panic!("{heard} pings were answered, and then came {other:?}"),
+                other => panic!("{received} pings were answered, and then came {other:?}"),
             }
         }
     }
 
-    /// The next text, JSON or not, or how the connection ended.
+    /// Returns the next text, JSON or not, or a description of how the connection ended.
     pub(crate) async fn next_text(&mut self) -> String {
         loop {
             match within(self.stream.next()).await {
@@ -131,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// The next frame of that type.
+    /// Returns the next frame of that type.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -141,7 +142,7 @@ impl Socket {
         }
     }
 
-    /// The next `stats` frame of a channel.
+    /// Returns the next `stats` frame of a channel.
     pub(crate) async fn stats_of(&mut self, channel: &str) -> Value {
         loop {
             let frame = self.next_of("stats").await;
@@ -151,7 +152,8 @@ impl Socket {
         }
     }
 
-    /// `stats` frames until `data` satisfies the condition; asserts that versions rise on the way.
+    /// Reads `stats` frames until `data` satisfies the condition. Asserts that versions rise on the
+    /// way.
     pub(crate) async fn stats_until(
         &mut self,
         channel: &str,
@@ -169,15 +171,16 @@ impl Socket {
         }
     }
 
-    /// Asserts that nothing was sent but what is answered to a ping now: all that a client would have been sent before is here by then,
-    /// because frames of one connection keep their order.
+    /// Asserts that the server has sent nothing new. It sends a ping: frames of one connection keep
+    /// their order, so everything sent before the pong would arrive first.
     pub(crate) async fn assert_quiet(&mut self) {
         self.send(&json!({"type": "ping"})).await;
         let frame = self.next().await;
         assert_eq!(frame["type"], "pong", "unexpected: {frame}");
     }
 
-    /// The close code that ends this connection; frames before it are passed over. None: no close frame.
+    /// Returns the close code that ends this connection, skipping frames before it. Returns `None`
+    /// if there is no close frame.
     pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
             match within(self.stream.next()).await {
@@ -188,7 +191,8 @@ impl Socket {
         }
     }
 
-    /// The close frame that ends this connection, code and reason; 0 if there is none.
+    /// Returns the code and the reason of the close frame. The code is 0 if there is no close
+    /// frame.
     pub(crate) async fn ended(&mut self) -> (u16, String) {
         loop {
             match within(self.stream.next()).await {
@@ -201,20 +205,20 @@ impl Socket {
         }
     }
 
-    /// Ends the connection as a browser does.
+    /// Closes the connection as a browser does.
     pub(crate) async fn close(mut self) {
         let _ = within(self.stream.close(None)).await;
     }
 }
 
-/// Gives up on what never happens.
+/// Waits for a future and panics after [`TEST_TIMEOUT`].
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it happens in time")
 }
 
-/// Awaits a condition that nothing announces.
+/// Polls a condition until it holds, every 10 ms.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {

@@ -1,4 +1,4 @@
-//! The moments at which a closing could go wrong, one by one.
+//! The race conditions that could break a closing, one by one.
 
 use super::{assert_same, business, close, count, database, insert};
 use crate::harness::until;
@@ -6,7 +6,7 @@ use crate::harness::until;
 const OLD: &str = "current_date - 10";
 
 #[tokio::test]
-async fn a_closing_waits_for_writers_who_do_not_tell_yet() {
+async fn closing_waits_for_writers_that_do_not_notify_yet() {
     let home = database().await;
     let (client, writer, watcher) = (
         home.client().await,
@@ -34,7 +34,7 @@ async fn a_closing_waits_for_writers_who_do_not_tell_yet() {
 }
 
 #[tokio::test]
-async fn a_closing_that_waits_too_long_changes_nothing() {
+async fn closing_that_times_out_changes_nothing() {
     let home = database().await;
     let (client, writer) = (home.client().await, home.client().await);
     writer.batch_execute("BEGIN").await.unwrap();
@@ -61,11 +61,11 @@ async fn a_closing_that_waits_too_long_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_fold_does_not_see_stays_to_be_added() {
+async fn changes_not_seen_by_a_fold_stay_pending() {
     let home = database().await;
     let (client, writer) = (home.client().await, home.client().await);
     insert(&client, 0, OLD, "atendida").await;
-    // As if whoever closes had died between his two transactions.
+    // Simulates a closer that died between its two transactions.
     client
         .batch_execute("SELECT latido_history.announce(current_date - 2)")
         .await
@@ -96,7 +96,7 @@ async fn what_a_fold_does_not_see_stays_to_be_added() {
 }
 
 #[tokio::test]
-async fn everyday_writers_leave_nothing_and_closed_days_stay_right() {
+async fn ordinary_writers_leave_no_rows_and_closed_days_stay_correct() {
     let home = database().await;
     let client = home.client().await;
     for n in 0..3 {
@@ -149,7 +149,7 @@ async fn everyday_writers_leave_nothing_and_closed_days_stay_right() {
 }
 
 #[tokio::test]
-async fn truncate_empties_the_summary_whatever_its_transaction_sees() {
+async fn truncate_empties_the_summary_at_every_isolation_level() {
     let home = database().await;
     let (client, other) = (home.client().await, home.client().await);
     for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
@@ -181,7 +181,7 @@ async fn truncate_empties_the_summary_whatever_its_transaction_sees() {
 }
 
 #[tokio::test]
-async fn days_close_forwards_and_open_all_at_once() {
+async fn days_close_forwards_and_reopen_together() {
     let home = database().await;
     let client = home.client().await;
     insert(&client, 0, OLD, "atendida").await;
@@ -190,7 +190,7 @@ async fn days_close_forwards_and_open_all_at_once() {
     close(&client, -5).await;
     let closed = "latido_history.cut WHERE live_from = current_date - 2 AND announced = live_from";
     assert_eq!(count(&client, closed).await, 1, "they stay closed");
-    // One more than today, for whoever is east of the server; not more.
+    // One day more than today is allowed, for clients east of the server; later days are not.
     close(&client, 1).await;
     for day in ["current_date + 2", "NULL", "'infinity'"] {
         client
@@ -215,7 +215,7 @@ async fn days_close_forwards_and_open_all_at_once() {
     assert_eq!(
         count(&client, "latido_history.deltas").await,
         0,
-        "nobody tells any more"
+        "writers no longer notify"
     );
     close(&client, -9).await;
     assert_same(&client).await;

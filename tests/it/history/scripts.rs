@@ -1,4 +1,4 @@
-//! `install.sql` and `remove.sql` beside `latido install` and `latido uninstall`.
+//! The scripts `install.sql` and `remove.sql` next to `latido install` and `latido uninstall`.
 
 use super::{INSTALL, assert_same, close, count, database, insert, run_file};
 use crate::harness::cluster::TestDatabase;
@@ -6,7 +6,7 @@ use crate::harness::cluster::TestDatabase;
 const REMOVE: &str = "sql/history/remove.sql";
 
 #[tokio::test]
-async fn installing_again_changes_nothing_and_removing_leaves_nothing() {
+async fn reinstalling_changes_nothing_and_removing_leaves_nothing() {
     let home = database().await;
     let client = home.client().await;
     insert(&client, 0, "current_date - 9", "atendida").await;
@@ -35,15 +35,18 @@ async fn installing_again_changes_nothing_and_removing_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn neither_takes_away_what_is_the_others() {
+async fn scripts_do_not_remove_objects_of_each_other() {
     let home = TestDatabase::create(&["sql/schema.sql", INSTALL]).await;
     let client = home.client().await;
     close(&client, -2).await;
     crate::harness::TestApp::install_on(home.url()).await;
-    let ours = "pg_trigger WHERE tgname LIKE 'latido_estadisticas%'";
-    let theirs = "pg_trigger WHERE tgname LIKE 'latido_history%'";
+    let stream_triggers = "pg_trigger WHERE tgname LIKE 'latido_estadisticas%'";
+    let history_triggers = "pg_trigger WHERE tgname LIKE 'latido_history%'";
     assert_eq!(
-        (count(&client, ours).await, count(&client, theirs).await),
+        (
+            count(&client, stream_triggers).await,
+            count(&client, history_triggers).await
+        ),
         (4, 4)
     );
     let config = latido::postgres::Config::new(home.url());
@@ -53,19 +56,25 @@ async fn neither_takes_away_what_is_the_others() {
         .await
         .unwrap();
     assert_eq!(
-        (count(&client, ours).await, count(&client, theirs).await),
+        (
+            count(&client, stream_triggers).await,
+            count(&client, history_triggers).await
+        ),
         (0, 4)
     );
     crate::harness::TestApp::install_on(home.url()).await;
     run_file(&client, REMOVE).await;
     assert_eq!(
-        (count(&client, ours).await, count(&client, theirs).await),
+        (
+            count(&client, stream_triggers).await,
+            count(&client, history_triggers).await
+        ),
         (4, 0)
     );
 }
 
 #[tokio::test]
-async fn what_could_not_be_exact_is_refused() {
+async fn unsupported_tables_are_refused() {
     let cases = [
         (
             "CREATE TABLE citas (negocio_id int, fecha date, estado text) PARTITION BY RANGE (fecha)",
@@ -116,7 +125,7 @@ async fn what_could_not_be_exact_is_refused() {
 }
 
 #[tokio::test]
-async fn any_type_of_key_and_of_state_will_do() {
+async fn all_key_and_state_types_are_supported() {
     for (key, state) in [
         ("bigint", "text"),
         ("text", "varchar(20)"),

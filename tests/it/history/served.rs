@@ -1,4 +1,5 @@
-//! A server that reads with it: what viewers see, and what happens when the summary is wrong, gone, or not ours to read.
+//! A server that reads with the summary: the numbers of its viewers, and its behaviour when the
+//! summary is wrong, missing or not readable.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::harness::{ADMIN_OF_B1, B1, Folder, TestApp};
 
 const SQL: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", INSTALL];
 
-/// As in docs/history.md.
+/// Writes the configuration of docs/history.md.
 fn configuration(folder: &Folder) -> String {
     let sql = |name: &str| format!("{}/sql/{name}", env!("CARGO_MANIFEST_DIR"));
     let toml = format!(
@@ -38,7 +39,7 @@ fn configuration(folder: &Folder) -> String {
         .to_owned()
 }
 
-/// A server that compares a few times a second.
+/// Starts a server that compares several times a second.
 async fn serve(url: &str) -> TestApp {
     let folder = Folder::new();
     let file = configuration(&folder);
@@ -66,7 +67,7 @@ fn numbers(data: &Value) -> [i64; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn viewers_see_the_same_numbers_over_closed_days() {
+async fn viewers_get_the_same_numbers_with_closed_days() {
     let home = database().await;
     let db = home.client().await;
     let app = serve(home.url()).await;
@@ -86,7 +87,7 @@ async fn viewers_see_the_same_numbers_over_closed_days() {
     socket
         .stats_until(&channel, |data| numbers(data) == [2, 4, 3, 1])
         .await;
-    // A closed day changes, and its viewers hear of it.
+    // A change of a closed day reaches its viewers.
     app.book(&db, B1, "cancelada", -20).await;
     socket
         .stats_until(&channel, |data| numbers(data) == [2, 5, 3, 2])
@@ -122,7 +123,7 @@ async fn viewers_see_the_same_numbers_over_closed_days() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_summary_that_is_wrong_is_noticed_and_used_no_more() {
+async fn wrong_summary_is_detected_and_no_longer_used() {
     let home = database().await;
     let db = home.client().await;
     let app = serve(home.url()).await;
@@ -140,7 +141,8 @@ async fn a_summary_that_is_wrong_is_noticed_and_used_no_more() {
         app.metric("latido_checks_total{result=\"same\"}").await > 0.0
     })
     .await;
-    // No trigger tells of this: the sweep shows it, and the check takes it back.
+    // No trigger notifies about this. The sweep reveals it, and the verification query replaces the
+    // summary.
     db.batch_execute("UPDATE latido_history.closed SET total = 1000")
         .await
         .unwrap();
@@ -155,7 +157,7 @@ async fn a_summary_that_is_wrong_is_noticed_and_used_no_more() {
     socket
         .stats_until(&channel, |data| numbers(data) == [1, 3, 2, 1])
         .await;
-    // It stays so, whatever becomes of the summary.
+    // The verification query stays active even if the summary changes.
     run_file(&db, "sql/history/remove.sql").await;
     app.book(&db, B1, "cancelada", 0).await;
     socket
@@ -166,7 +168,7 @@ async fn a_summary_that_is_wrong_is_noticed_and_used_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_summary_that_is_gone_is_done_without() {
+async fn missing_summary_is_replaced_by_the_plain_query() {
     let home = database().await;
     let db = home.client().await;
     let app = serve(home.url()).await;
@@ -187,8 +189,8 @@ async fn a_summary_that_is_gone_is_done_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_that_serves_may_read_it_and_no_more() {
-    // A server of its own: roles are the cluster's, not a database's.
+async fn serving_role_may_only_read_the_summary() {
+    // This test needs its own server, because roles belong to a cluster and not to a database.
     let cluster = OwnCluster::start(&[
         "sql/schema.sql",
         "tests/it/sql/people.sql",
@@ -210,7 +212,7 @@ async fn the_role_that_serves_may_read_it_and_no_more() {
     );
     app.assert_metric_settles("latido_interest_missing", 0.0)
         .await;
-    // Whoever writes citas needs no right on the summary.
+    // A role that writes citas needs no permission on the summary.
     owner.batch_execute("CREATE ROLE escribe LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON citas TO escribe; GRANT USAGE ON SCHEMA public TO escribe").await.unwrap();
     let writer = connect(&cluster.url().replacen("postgres@", "escribe@", 1)).await;
     writer
@@ -247,7 +249,7 @@ async fn the_role_that_serves_may_read_it_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_doctor_compares() {
+async fn doctor_compares_both_queries() {
     let home = database().await;
     let db = home.client().await;
     let folder = Folder::new();

@@ -1,6 +1,7 @@
-//! Random writers, somebody who closes, folds and opens days again, and readers who compare at every moment.
+//! Random writers, a task that closes, folds and reopens days, and readers that compare both
+//! queries at every moment.
 //!
-//! `LATIDO_SEED=n` replays what the writers say, though not when.
+//! `LATIDO_SEED=n` replays the statements of the writers, but not their timing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,15 +15,15 @@ use crate::harness::until;
 
 const WRITERS: usize = 6;
 const TRANSACTIONS: usize = 80;
-/// How far days go back, and into the future.
+/// The range of days from today that the writers use, including future days.
 const DAYS: std::ops::Range<i32> = -20..3;
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
-    reason = "the runner shows it when the test fails: it is what replays the run"
+    reason = "the runner prints the seed of a failed test, which replays the run"
 )]
-async fn both_queries_say_the_same_at_every_moment() {
+async fn both_queries_agree_at_every_moment() {
     let seed = std::env::var("LATIDO_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -55,7 +56,7 @@ async fn both_queries_say_the_same_at_every_moment() {
     for writer in writers {
         writer.await.expect("a writer ends");
     }
-    // On a slow machine the others may have had few turns.
+    // On a slow machine the other tasks may have run only a few times.
     until("several closings", async || {
         closings.load(Ordering::Relaxed) >= 8 && looks.load(Ordering::Relaxed) >= 20
     })
@@ -99,11 +100,11 @@ async fn close(
         tokio::time::sleep(Duration::from_millis(random.u64(0..30))).await;
         let sql = match random.u8(0..10) {
             0..3 => "SELECT latido_history.fold()".to_owned(),
-            // As if it had died after its first transaction.
+            // Simulates a closer that died after its first transaction.
             3 => format!(
                 "SELECT latido_history.announce(greatest(announced, current_date + ({day}))) FROM latido_history.cut"
             ),
-            // Backwards.
+            // Moves the announced day backwards.
             4 if day % 2 == 0 => {
                 day -= 5;
                 format!(
@@ -130,13 +131,14 @@ async fn close(
     }
 }
 
-/// Its own rows alone, so that two writers never wait for each other: whoever waits or dies, dies of what closing does.
+/// Writes only its own rows, so that two writers never wait for each other. Every wait or failure
+/// is then caused by the closing.
 async fn write(url: String, writer: usize, mut random: fastrand::Rng) {
     let client = crate::harness::cluster::connect(&url).await;
     for _ in 0..TRANSACTIONS {
         let sql = transaction(writer, &mut random);
         if let Err(error) = run(&client, &sql).await {
-            // A TRUNCATE between a snapshot and its statement.
+            // A TRUNCATE ran between a snapshot and its statement.
             assert_eq!(
                 error.code(),
                 Some(&SqlState::T_R_SERIALIZATION_FAILURE),
@@ -147,7 +149,7 @@ async fn write(url: String, writer: usize, mut random: fastrand::Rng) {
 }
 
 async fn run(client: &Client, sql: &[String]) -> Result<(), tokio_postgres::Error> {
-    // One by one, so that others come between.
+    // Run them one by one, so that other writers interleave.
     for statement in sql {
         if let Err(error) = client.batch_execute(statement).await {
             client.batch_execute("ROLLBACK").await?;

@@ -1,4 +1,4 @@
-//! What the doctor says.
+//! The findings of the doctor command.
 
 use latido::postgres::{Config, Database, Finding, Level, examine};
 
@@ -14,8 +14,8 @@ fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
 }
 
 #[tokio::test]
-async fn a_database_as_it_should_be() {
-    // Roles are the cluster's, not a database's.
+async fn well_configured_database_has_no_warnings() {
+    // Roles belong to the cluster, not to a database.
     let cluster = OwnCluster::start(&[]).await;
     let client = cluster.client().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
@@ -35,7 +35,7 @@ async fn a_database_as_it_should_be() {
 }
 
 #[tokio::test]
-async fn each_lack_with_its_remedy() {
+async fn each_problem_is_reported_with_its_fix() {
     let (_home, client, database) = with_schema().await;
     let fill = "INSERT INTO citas (negocio_id) SELECT gen_random_uuid() FROM generate_series(1, 30000); ANALYZE citas";
     client.batch_execute(fill).await.unwrap();
@@ -73,7 +73,7 @@ async fn each_lack_with_its_remedy() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_fails() {
+async fn unusable_database_is_a_failure() {
     let database = Database::open(&Config::new("postgresql://postgres@/x?host=/nowhere")).unwrap();
     let findings = examine(&database, &builtin()).await;
     assert_eq!((findings.len(), findings[0].level), (1, Level::Failure));

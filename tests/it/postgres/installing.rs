@@ -1,4 +1,4 @@
-//! Installing, inspecting, removing.
+//! Installing, inspecting and removing triggers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{builtin, catalog, connect, empty, estadisticas, table, with_schema};
 use crate::harness::cluster::OwnCluster;
 
 #[tokio::test]
-async fn twice_is_once_and_nothing_stays_behind() {
+async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
     let (_home, client, database) = with_schema().await;
     let catalog = builtin();
     assert_eq!(
@@ -56,7 +56,7 @@ async fn twice_is_once_and_nothing_stays_behind() {
 }
 
 #[tokio::test]
-async fn the_dry_run_is_the_very_script() {
+async fn dry_run_prints_the_exact_script() {
     let (_home, client, database) = with_schema().await;
     let script = database.install_sql(&builtin()).await.unwrap();
     client.batch_execute(&script).await.unwrap();
@@ -64,7 +64,7 @@ async fn the_dry_run_is_the_very_script() {
 }
 
 #[tokio::test]
-async fn what_the_catalog_dropped_is_removed_and_what_is_not_ours_stays() {
+async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
     let (_home, client, database) = with_schema().await;
     let tables = vec![
         table("citas", Some("negocio_id"), &[]),
@@ -98,7 +98,7 @@ async fn what_the_catalog_dropped_is_removed_and_what_is_not_ours_stays() {
 }
 
 #[tokio::test]
-async fn every_mistake_is_named_at_once() {
+async fn all_mistakes_are_reported_together() {
     let (_home, client, database) = with_schema().await;
     client
         .batch_execute("CREATE VIEW vista AS SELECT * FROM citas")
@@ -130,7 +130,7 @@ async fn every_mistake_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn names_may_be_as_evil_as_they_like() {
+async fn hostile_names_are_quoted() {
     let (home, client, url) = empty().await;
     let (schema, name, key) = (
         r#"Mi "Esquema""#,
@@ -185,7 +185,7 @@ async fn names_may_be_as_evil_as_they_like() {
 }
 
 #[tokio::test]
-async fn unquoted_names_are_found_as_sql_finds_them() {
+async fn unquoted_names_are_resolved_like_in_sql() {
     let (_home, client, database) = with_schema().await;
     client
         .batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)")
@@ -206,7 +206,7 @@ async fn unquoted_names_are_found_as_sql_finds_them() {
 }
 
 #[tokio::test]
-async fn a_locked_table_is_named_and_nothing_changes() {
+async fn locked_table_is_reported_and_nothing_changes() {
     let (_home, client, database) = with_schema().await;
     client
         .batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES")
@@ -225,8 +225,8 @@ async fn a_locked_table_is_named_and_nothing_changes() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_is_told_what_it_lacks() {
-    // Roles are the cluster's, not a database's.
+async fn error_names_the_missing_privilege() {
+    // Roles belong to the cluster, not to a database.
     let cluster = OwnCluster::start(&[]).await;
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
@@ -242,9 +242,10 @@ async fn a_role_that_may_not_is_told_what_it_lacks() {
     database.prepare(&builtin()).await.unwrap();
 }
 
-/// The gate stands on a hash of bytes, which are not ours there; writers who always tell are right in any encoding.
+/// The gate uses a hash of bytes, which differ in another encoding. Writers that always notify work
+/// in any encoding.
 #[tokio::test]
-async fn a_database_in_another_encoding_has_no_gate() {
+async fn database_in_another_encoding_has_no_gate() {
     let cluster = OwnCluster::start(&[]).await;
     let client = cluster.client().await;
     let create =

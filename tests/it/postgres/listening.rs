@@ -1,4 +1,5 @@
-//! The listener: what it hears, what it survives, and what it says when it cannot hear.
+//! The listener: the notifications it receives, the failures it survives, and its reports when it
+//! receives none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,7 @@ fn changed(key: &str) -> Notice {
 }
 
 #[tokio::test]
-async fn it_hears_again_after_every_cut() {
+async fn listener_receives_again_after_every_disconnect() {
     let mut cluster = OwnCluster::start(&[]).await;
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
@@ -69,17 +70,20 @@ async fn it_hears_again_after_every_cut() {
     );
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
-    let mut ears = Ears::open(&database, &catalog);
-    assert_eq!(ears.next().await, Notice::Listening);
+    let mut test_listener = Ears::open(&database, &catalog);
+    assert_eq!(test_listener.next().await, Notice::Listening);
     assert_eq!(
-        (ears.listener.state(), ears.metrics.listener_up.get()),
+        (
+            test_listener.listener.state(),
+            test_listener.metrics.listener_up.get()
+        ),
         (ListenerState::Listening, 1)
     );
     client
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')"))
         .await
         .unwrap();
-    assert_eq!(ears.next().await, changed(A));
+    assert_eq!(test_listener.next().await, changed(A));
 
     client
         .batch_execute(
@@ -87,17 +91,17 @@ async fn it_hears_again_after_every_cut() {
         )
         .await
         .unwrap();
-    assert_eq!(ears.next().await, Notice::Lost);
-    assert_eq!(ears.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, Notice::Lost);
+    assert_eq!(test_listener.next().await, Notice::Listening);
     client
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')"))
         .await
         .unwrap();
-    assert_eq!(ears.next().await, changed(B));
+    assert_eq!(test_listener.next().await, changed(B));
 
     cluster.restart().await;
-    assert_eq!(ears.next().await, Notice::Lost);
-    assert_eq!(ears.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, Notice::Lost);
+    assert_eq!(test_listener.next().await, Notice::Listening);
     let client = connect(&url).await;
     for payload in [
         "",
@@ -112,26 +116,27 @@ async fn it_hears_again_after_every_cut() {
             .await
             .unwrap();
     }
-    // What is heard together with nonsense is part of «everything»; so it is said again until it is heard alone.
-    let mut heard = Vec::new();
-    while heard.last() != Some(&changed(A)) {
+    // A notification that arrives together with an invalid one becomes part of «everything», so it
+    // is sent again until it arrives alone.
+    let mut received = Vec::new();
+    while received.last() != Some(&changed(A)) {
         let payload = format!(r#"["estadisticas","{A}"]"#);
         client
             .execute("SELECT pg_notify('latido', $1)", &[&payload])
             .await
             .unwrap();
-        heard.push(ears.next().await);
+        received.push(test_listener.next().await);
     }
     assert!(
-        heard.contains(&Notice::Everything(None)) && !heard.contains(&Notice::Lost),
-        "{heard:?}"
+        received.contains(&Notice::Everything(None)) && !received.contains(&Notice::Lost),
+        "{received:?}"
     );
-    assert!(ears.metrics.listener_reconnects.get() >= 2);
-    assert_eq!(ears.drain.finish(Duration::from_secs(5)).await, 0);
+    assert!(test_listener.metrics.listener_reconnects.get() >= 2);
+    assert_eq!(test_listener.drain.finish(Duration::from_secs(5)).await, 0);
 }
 
 #[tokio::test]
-async fn a_pooler_makes_it_deaf_and_it_says_so() {
+async fn pooler_without_notifications_is_reported() {
     let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     let proxy = Proxy::start(
@@ -143,37 +148,40 @@ async fn a_pooler_makes_it_deaf_and_it_says_so() {
         },
     )
     .await;
-    let mut ears = Ears::open(
+    let mut test_listener = Ears::open(
         &Database::open(&Config::new(&proxy.url)).unwrap(),
         &builtin(),
     );
-    assert_eq!(ears.next().await, Notice::Deaf);
+    assert_eq!(test_listener.next().await, Notice::Deaf);
     assert_eq!(
-        (ears.listener.state(), ears.metrics.listener_up.get()),
+        (
+            test_listener.listener.state(),
+            test_listener.metrics.listener_up.get()
+        ),
         (ListenerState::Deaf, 0)
     );
-    // Through the pooler to read, directly to listen.
+    // Read through the pooler, but listen directly.
     let config = Config {
         listen_url: Some(url),
         ..Config::new(&proxy.url)
     };
-    let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(ears.next().await, Notice::Listening);
+    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(test_listener.next().await, Notice::Listening);
 }
 
 #[tokio::test]
-async fn two_databases_are_not_one() {
+async fn different_listen_database_is_detected() {
     let ((_one, _, one), (_other, _, other)) = (empty().await, empty().await);
     let config = Config {
         listen_url: Some(other),
         ..Config::new(one)
     };
-    let mut ears = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(ears.next().await, Notice::Deaf);
+    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(test_listener.next().await, Notice::Deaf);
 }
 
 #[tokio::test]
-async fn it_starts_before_the_database_does() {
+async fn listener_starts_before_the_database() {
     let catalog = builtin();
     let folder = Folder::new();
     let late = folder.path().join("late");
@@ -183,14 +191,14 @@ async fn it_starts_before_the_database_does() {
         panic!("no socket: {server:?}")
     };
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
-    let mut ears = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
+    let mut test_listener = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
-    assert_eq!(ears.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, Notice::Listening);
 }
 
 #[tokio::test]
-async fn a_backend_that_froze_is_left() {
-    // Its processes must be on this machine.
+async fn frozen_backend_is_abandoned() {
+    // The server's processes must be on this machine.
     let cluster = OwnCluster::start(&[]).await;
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
@@ -200,8 +208,8 @@ async fn a_backend_that_froze_is_left() {
         ..Config::new(url)
     };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());
-    let mut ears = Ears::open(&database, &catalog);
-    assert_eq!(ears.next().await, Notice::Listening);
+    let mut test_listener = Ears::open(&database, &catalog);
+    assert_eq!(test_listener.next().await, Notice::Listening);
     let others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let pids: Vec<i32> = client
         .query(others, &[])
@@ -230,7 +238,7 @@ async fn a_backend_that_froze_is_left() {
         "its connection is frozen"
     );
     database.check().await.unwrap();
-    assert_eq!(ears.next().await, Notice::Lost);
-    assert_eq!(ears.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, Notice::Lost);
+    assert_eq!(test_listener.next().await, Notice::Listening);
     signal("-CONT");
 }

@@ -1,4 +1,4 @@
-//! The role that serves: what it must be able to do, and what it can't.
+//! The role that serves: the privileges it needs, and those it must not have.
 
 use latido::postgres::{Config, Database, Level, examine};
 use latido::stream::Stream;
@@ -13,7 +13,7 @@ fn as_latido(url: &str) -> String {
     url.replacen("postgres@", "latido@", 1)
 }
 
-/// A server of its own: roles are the cluster's, not a database's.
+/// Starts a separate server, because roles belong to a cluster and not to a database.
 async fn cluster() -> OwnCluster {
     let cluster = OwnCluster::start(&SQL).await;
     TestApp::install_on(&cluster.url()).await;
@@ -21,11 +21,11 @@ async fn cluster() -> OwnCluster {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_of_the_documents_serves() {
+async fn documented_role_can_serve() {
     let cluster = cluster().await;
     let app = TestApp::on(&as_latido(&cluster.url())).await;
     let owner = cluster.client().await;
-    // Whom authorize.sql knows: the database is asked, by the role that serves.
+    // The authorize.sql decides, and the serving role runs it.
     let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(socket.subscribe(&channel).await["data"]["total_citas"], 0);
@@ -44,10 +44,10 @@ async fn the_role_of_the_documents_serves() {
 }
 
 #[tokio::test]
-async fn the_role_of_the_documents_can_do_no_more() {
+async fn documented_role_has_no_other_privileges() {
     let cluster = cluster().await;
     let url = as_latido(&cluster.url());
-    let thief = connect(&url).await;
+    let attacker = connect(&url).await;
     let tries = [
         "DELETE FROM citas",
         "UPDATE citas SET estado = 'atendida'",
@@ -63,9 +63,9 @@ async fn the_role_of_the_documents_can_do_no_more() {
         "SELECT pg_read_file('/etc/passwd')",
     ];
     for sql in tries {
-        let error = thief.batch_execute(sql).await.expect_err(sql);
+        let error = attacker.batch_execute(sql).await.expect_err(sql);
         let code = error.code().map(|code| code.code().to_owned());
-        // No privilege, or no such thing that it could see.
+        // The error is a missing privilege, or an object that the role cannot see.
         assert!(
             matches!(code.as_deref(), Some("42501" | "42704")),
             "{sql}: {error:?}"
@@ -80,10 +80,10 @@ async fn the_role_of_the_documents_can_do_no_more() {
 }
 
 #[tokio::test]
-async fn the_doctor_names_each_power_that_is_too_much() {
+async fn doctor_names_each_excess_privilege() {
     let cluster = cluster().await;
     let (owner, url) = (cluster.client().await, as_latido(&cluster.url()));
-    let said = async || {
+    let role_finding = async || {
         let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
         let role = findings
             .into_iter()
@@ -119,20 +119,21 @@ async fn the_doctor_names_each_power_that_is_too_much() {
             "ALTER ROLE latido NOSUPERUSER",
         ),
     ];
-    for (grant, power, revoke) in cases {
+    for (grant, privilege, revoke) in cases {
         owner.batch_execute(grant).await.unwrap();
-        let said = said().await;
+        let role_finding = role_finding().await;
         assert!(
-            said.starts_with("latido ") && said.contains(power),
-            "{grant}: {said}"
+            role_finding.starts_with("latido ") && role_finding.contains(privilege),
+            "{grant}: {role_finding}"
         );
         owner.batch_execute(revoke).await.unwrap();
     }
 }
 
-/// Even a role that may write can't through a stream's SQL: it runs in read-only transactions, and whoever is inside one can't leave it.
+/// Even a role that may write cannot do so through a stream's SQL. It runs in read-only
+/// transactions, and a statement inside one cannot leave it.
 #[tokio::test]
-async fn authorize_sql_writes_nothing() {
+async fn authorize_sql_cannot_write() {
     let cluster = cluster().await;
     let owner = cluster.client().await;
     let functions = "CREATE FUNCTION plain() RETURNS text LANGUAGE plpgsql AS $$
@@ -158,14 +159,15 @@ async fn authorize_sql_writes_nothing() {
             authorize: Some(sql.to_owned()),
             ..estadisticas()
         };
-        // As the owner of everything.
+        // Connect as the owner of everything.
         let database = Database::open(&Config::new(cluster.url())).unwrap();
         let user = latido::ident::UserId::new(ADMIN_OF_B1);
         let error = database
             .allowed(&stream, &user, &[latido::ident::Key::from_canonical(B1)])
             .await
             .unwrap_err();
-        // No query that could stand within another one; in a read-only transaction; and it stays one.
+        // The SQL cannot modify data as a subquery, it runs in a read-only transaction, and it
+        // cannot end that mode.
         let reasons = [
             "data-modifying statement must be at the top level",
             "read-only transaction",

@@ -1,19 +1,19 @@
-//! Stands between client and server with the manners of a transaction pooler.
+//! A proxy between client and server that behaves like a transaction pooler.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_postgres::config::Host;
 
-/// What it does unlike a server.
+/// The ways in which the proxy differs from a server.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Manners {
     /// Refuses start-up options, as pgbouncer does.
     pub(super) refuse_options: bool,
-    /// Takes them and forgets them, as pgbouncer does when told to ignore them.
+    /// Accepts and ignores options, as pgbouncer does if configured so.
     pub(super) drop_options: bool,
-    /// Never passes a notification on.
+    /// Never forwards a notification.
     pub(super) deaf: bool,
-    /// Named statements are gone by the next message.
+    /// Forgets named statements before the next message.
     pub(super) lose_statements: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// In front of the server at `upstream`, for the same user and database.
+    /// Starts a proxy in front of the server at `upstream`, for the same user and database.
     pub(super) async fn start(upstream: &str, manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -99,7 +99,7 @@ async fn between(
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let up = pass(&mut from_client, &mut to_server, move |kind, body| {
-        // A Bind or Describe of a statement that another server connection got.
+        // A Bind or Describe of a statement that was prepared on another server connection.
         if manners.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {
             let at = body.iter().position(|b| *b == 0)? + 1;
             let mut other = body[..at].to_vec();
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// A length and what it counts.
+/// Reads a packet without a type byte: a length and its content.
 async fn untyped<R: AsyncRead + Unpin>(from: &mut R) -> std::io::Result<Vec<u8>> {
     let length = from.read_u32().await?;
     let mut packet = length.to_be_bytes().to_vec();
@@ -148,7 +148,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &length.to_be_bytes(), body].concat()
 }
 
-/// The start-up packet with another name in place of «options», which the server takes for a setting of its own.
+/// Renames «options» in the start-up packet, so that the server takes it for a custom setting.
 fn without_options(startup: &[u8]) -> Vec<u8> {
     let Some(at) = startup.windows(9).position(|w| w == b"\0options\0") else {
         return startup.to_vec();

@@ -1,4 +1,4 @@
-//! Reads, permissions, zones; and what they survive.
+//! Reads, permissions and time zones, and the failures that they survive.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn plain(name: &str, query: &str) -> Catalog {
     }])
 }
 
-/// A URL with more said in it.
+/// Returns a URL with additional parameters.
 fn with_parameters(url: &str, parameters: &str) -> String {
     format!(
         "{url}{}{parameters}",
@@ -51,7 +51,7 @@ fn with_parameters(url: &str, parameters: &str) -> String {
 const ZEROS: &str = r#"{"citas_hoy":0,"total_citas":0,"citas_completadas":0,"citas_canceladas":0}"#;
 
 #[tokio::test]
-async fn the_builtin_stream_on_the_users_schema() {
+async fn builtin_stream_works_on_the_user_schema() {
     let (_home, client, database) = with_schema().await;
     let sql = format!(
         "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{A}', '2026-11-22', 'atendida'), ('{A}', '2026-11-22', 'pendiente'),
@@ -80,7 +80,7 @@ async fn the_builtin_stream_on_the_users_schema() {
 }
 
 #[tokio::test]
-async fn the_builtin_stream_follows_the_type_of_the_column() {
+async fn builtin_stream_follows_the_column_type() {
     for (of, key_type, id, none) in [
         ("bigint", KeyType::Integer, "7", "9223372036854775807"),
         ("text", KeyType::Text, "negocio_123", "negocio_'\"\\"),
@@ -123,7 +123,7 @@ async fn the_builtin_stream_follows_the_type_of_the_column() {
 }
 
 #[tokio::test]
-async fn who_may_watch() {
+async fn permissions_follow_role_and_ownership() {
     let (_home, client, database) = with_schema().await;
     let user = |n| format!("aaaaaaaa-0000-0000-0000-00000000000{n}");
     let sql = format!(
@@ -138,16 +138,16 @@ async fn who_may_watch() {
     client.batch_execute(&sql).await.unwrap();
     let (catalog, both) = (builtin(), keys(&[A, B]));
     let stream = catalog.get(StreamId(0));
-    let allowed = async |who: &str| {
+    let allowed = async |user_id: &str| {
         database
-            .allowed(stream, &UserId::new(who), &both)
+            .allowed(stream, &UserId::new(user_id), &both)
             .await
             .unwrap()
     };
     assert_eq!(allowed(&user(1)).await, keys(&[A]));
     assert_eq!(allowed(&user(2)).await, both);
     assert_eq!(allowed(&user(3)).await, []);
-    for stranger in [
+    for unprivileged in [
         "",
         "7",
         "no uuid",
@@ -155,7 +155,7 @@ async fn who_may_watch() {
         "\0",
         &user(9),
     ] {
-        assert_eq!(allowed(stranger).await, [], "{stranger:?}");
+        assert_eq!(allowed(unprivileged).await, [], "{unprivileged:?}");
     }
     let odd = keys(&["no uuid", A]);
     assert_eq!(
@@ -168,7 +168,7 @@ async fn who_may_watch() {
 }
 
 #[tokio::test]
-async fn postgres_makes_the_json() {
+async fn postgres_creates_the_json() {
     let (_home, client, url) = empty().await;
     client
         .batch_execute("CREATE TYPE animo AS ENUM ('bien')")
@@ -195,7 +195,7 @@ async fn postgres_makes_the_json() {
 }
 
 #[tokio::test]
-async fn streams_that_cannot_work_are_told_what_they_lack() {
+async fn invalid_streams_are_reported_with_the_missing_part() {
     let (_home, _client, database) = with_schema().await;
     for (query, expected) in [
         ("SELECT 1", "$1 an array of uuid"),
@@ -232,7 +232,7 @@ async fn streams_that_cannot_work_are_told_what_they_lack() {
 }
 
 #[tokio::test]
-async fn a_zone_for_each_key() {
+async fn each_key_has_its_own_time_zone() {
     let (_home, client, database) = with_schema().await;
     client
         .batch_execute("CREATE TABLE zonas (id uuid, zona text)")
@@ -264,7 +264,7 @@ async fn a_zone_for_each_key() {
 }
 
 #[tokio::test]
-async fn migrations_heal_by_themselves() {
+async fn reads_recover_after_schema_migrations() {
     let (_home, client, url) = empty().await;
     client
         .batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)")
@@ -318,7 +318,7 @@ async fn migrations_heal_by_themselves() {
 }
 
 #[tokio::test]
-async fn dead_connections_are_no_failure_of_the_database() {
+async fn dead_connections_are_not_reported_as_database_failures() {
     let mut cluster = OwnCluster::start(&[]).await;
     let (url, client) = (cluster.url(), cluster.client().await);
     client.batch_execute(super::SCHEMA).await.unwrap();
@@ -343,9 +343,9 @@ async fn dead_connections_are_no_failure_of_the_database() {
     ));
 }
 
-/// Permissions that don't come hold up no numbers, however many are asked for.
+/// Slow permission queries must not block reads, however many are requested.
 #[tokio::test]
-async fn slow_permissions_leave_connections_to_read_with() {
+async fn slow_permission_queries_leave_connections_for_reads() {
     let (home, client, _) = with_schema().await;
     let config = Config {
         statement_timeout: Duration::from_secs(60),
@@ -398,7 +398,7 @@ async fn slow_permissions_leave_connections_to_read_with() {
 }
 
 #[tokio::test]
-async fn slow_statements_end_and_free_their_connection() {
+async fn slow_statements_time_out_and_free_their_connection() {
     let (_home, client, url) = empty().await;
     let config = Config {
         statement_timeout: Duration::from_millis(300),
@@ -411,9 +411,9 @@ async fn slow_statements_end_and_free_their_connection() {
         "SELECT k, pg_sleep(60)::text AS s FROM unnest($1::int[]) AS u (k)",
     );
     let error = read(&database, &slow, &["1"]).await.unwrap_err();
-    // The database answers; it is the statement that fails.
+    // The database responds; only the statement fails.
     assert!(matches!(error, DatabaseError::Rejected { .. }), "{error}");
-    // A caller that goes away does not leave the next one waiting for its answer.
+    // A cancelled request must not make the next one wait for its response.
     let abandoned =
         tokio::time::timeout(Duration::from_millis(50), read(&database, &slow, &["1"])).await;
     assert!(abandoned.is_err());
@@ -422,7 +422,7 @@ async fn slow_statements_end_and_free_their_connection() {
 }
 
 #[tokio::test]
-async fn reads_can_not_write() {
+async fn reads_cannot_write() {
     let (_home, client, url) = empty().await;
     client.batch_execute("CREATE SEQUENCE s").await.unwrap();
     let direct = Database::open(&Config::new(&url)).unwrap();
@@ -446,7 +446,7 @@ async fn reads_can_not_write() {
 }
 
 #[tokio::test]
-async fn poolers_are_recognized_by_their_manners() {
+async fn poolers_are_detected_by_their_behaviour() {
     let (_home, client, url) = empty().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     for manners in [
@@ -489,7 +489,7 @@ async fn poolers_are_recognized_by_their_manners() {
 }
 
 #[tokio::test]
-async fn what_the_url_says_about_the_session_holds() {
+async fn session_options_of_the_url_are_applied() {
     let (_home, client, url) = empty().await;
     client
         .batch_execute(

@@ -1,4 +1,5 @@
-//! `sslmode` against a server with a certificate for `localhost`, signed by an authority of our own.
+//! The `sslmode` setting against a server with a certificate for `localhost`, signed by a test
+//! authority.
 
 use std::fs;
 use std::io::Write;
@@ -10,10 +11,11 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::harness::cluster::OwnCluster;
 
-/// Connections without a password are refused, so that the server proves a secret too, bound to its certificate.
+/// The host rules. The server refuses connections of `keyed` without a password, so that it must
+/// prove a secret too, which is bound to its certificate.
 const HBA: &str = "local all all trust\nhost all keyed 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
 
-/// A server that takes TLS, and the certificates to know it by. They are made for it, and go with it.
+/// A server with TLS and its certificates, which are created for it and removed with it.
 struct Server {
     cluster: OwnCluster,
     authority: PathBuf,
@@ -21,7 +23,7 @@ struct Server {
 }
 
 impl Server {
-    /// None where the server was built without TLS, as the wheel's is.
+    /// Starts the server. Returns `None` if it was built without TLS, as the one from the wheel is.
     async fn start() -> Option<Self> {
         let mut cluster = OwnCluster::start_with_tcp(&[]).await;
         let client = cluster.client().await;
@@ -50,7 +52,7 @@ impl Server {
         })
     }
 
-    /// Whether we get in, by this name of the host and with these parameters.
+    /// Connects with this host name and these parameters.
     async fn check(&self, user: &str, host: &str, parameters: &str) -> Result<(), DatabaseError> {
         let url = self
             .cluster
@@ -65,7 +67,8 @@ impl Server {
     }
 }
 
-/// Never in silence: a person is told what was not tested, past the runner's capture of output; CI has a server with TLS, or fails.
+/// Reports the missing test past the runner's output capture, so that it is never silent. CI must
+/// have a server with TLS, so it fails there.
 fn without_tls(error: &tokio_postgres::Error) -> Option<Server> {
     assert!(
         std::env::var_os("CI").is_none(),
@@ -78,7 +81,8 @@ fn without_tls(error: &tokio_postgres::Error) -> Option<Server> {
     None
 }
 
-/// An authority's certificate; one for `localhost` signed by it, and its key. All PEM.
+/// Creates the certificate of an authority, a certificate for `localhost` signed by it, and its
+/// key. All are PEM texts.
 fn certificates() -> (String, String, String) {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -92,7 +96,8 @@ fn certificates() -> (String, String, String) {
     (certificate.pem(), own.pem(), key.serialize_pem())
 }
 
-/// The server refuses a key that others may read, or that is not its own.
+/// Writes a file with the server's owner and mode 0600. The server refuses a key that others may
+/// read or that belongs to another user.
 fn write_as_the_server(folder: &Path, name: &str, text: &str) {
     let (path, owner) = (folder.join(name), fs::metadata(folder).unwrap());
     fs::write(&path, text).unwrap();
@@ -101,7 +106,7 @@ fn write_as_the_server(folder: &Path, name: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn each_sslmode_checks_what_it_promises() {
+async fn each_sslmode_performs_its_checks() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -151,7 +156,7 @@ async fn each_sslmode_checks_what_it_promises() {
 }
 
 #[tokio::test]
-async fn a_password_is_bound_to_the_certificate() {
+async fn password_is_bound_to_the_certificate() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -171,7 +176,7 @@ async fn a_password_is_bound_to_the_certificate() {
 }
 
 #[test]
-fn certificates_that_are_missing_are_a_mistake_of_the_settings() {
+fn missing_certificates_are_a_settings_error() {
     let config = Config {
         listen_url: Some(
             "postgresql://h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned(),

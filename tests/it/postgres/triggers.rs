@@ -1,4 +1,4 @@
-//! What each kind of statement says.
+//! The notifications of each kind of statement.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -13,20 +13,21 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use super::{A, B, catalog, empty, table, with_schema};
 use crate::harness::cluster::TestDatabase;
 
-/// Hears every payload in the database.
+/// A connection that receives every notification payload of the database.
 pub(super) struct Tap {
     payloads: mpsc::UnboundedReceiver<String>,
     writer: Client,
     marks: u32,
     _listener: Client,
-    /// Watches all keys there are, where there is a gate.
+    /// The connection that watches all keys, if there is a gate.
     _watcher: Option<Client>,
 }
 
-/// Without the interest gate triggers look at the set of rows of a statement, with it at each row.
+/// Both settings of the interest gate. Without it triggers handle the row set of a statement, with
+/// it each row.
 const BOTH: [bool; 2] = [false, true];
 
-/// Holds every lock of the interest gate, as a server would that watches everything.
+/// Acquires every lock of the interest gate, like a server that watches everything.
 async fn watch_everything(home: &TestDatabase) -> Client {
     let watcher = home.client().await;
     watcher
@@ -59,7 +60,7 @@ impl Tap {
         }
     }
 
-    /// Runs SQL, and returns the payloads that it caused.
+    /// Runs SQL and returns the payloads that it caused.
     pub(super) async fn payloads(&mut self, sql: &str) -> Vec<String> {
         self.writer.batch_execute(sql).await.unwrap();
         self.since().await
@@ -72,16 +73,16 @@ impl Tap {
             .execute("SELECT pg_notify('latido', $1)", &[&mark])
             .await
             .unwrap();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             match self.payloads.recv().await.unwrap() {
-                payload if payload == mark => return heard,
-                payload => heard.push(payload),
+                payload if payload == mark => return received,
+                payload => received.push(payload),
             }
         }
     }
 
-    /// The keys that SQL caused to be named; `*` for everything.
+    /// Runs SQL and returns the keys in its notifications; `*` stands for everything.
     pub(super) async fn keys(&mut self, sql: &str) -> BTreeSet<String> {
         keys(&self.payloads(sql).await)
     }
@@ -121,7 +122,7 @@ async fn tap(gate: bool) -> (TestDatabase, Tap) {
 }
 
 #[tokio::test]
-async fn every_kind_of_statement_names_the_keys_it_changed() {
+async fn every_kind_of_statement_notifies_its_changed_keys() {
     for gate in BOTH {
         every_kind_of_statement_names_the_keys_it_changed_with(gate).await;
     }
@@ -178,7 +179,7 @@ async fn every_kind_of_statement_names_the_keys_it_changed_with(gate: bool) {
 }
 
 #[tokio::test]
-async fn unusual_writers_are_heard_too() {
+async fn unusual_writers_notify_too() {
     for gate in BOTH {
         unusual_writers_are_heard_too_with(gate).await;
     }
@@ -224,7 +225,7 @@ async fn unusual_writers_are_heard_too_with(gate: bool) {
 }
 
 #[tokio::test]
-async fn what_is_rolled_back_is_not_said() {
+async fn rolled_back_changes_are_not_notified() {
     for gate in BOTH {
         what_is_rolled_back_is_not_said_with(gate).await;
     }
@@ -246,7 +247,7 @@ async fn what_is_rolled_back_is_not_said_with(gate: bool) {
 }
 
 #[tokio::test]
-async fn partitions_are_heard_through_the_parent_and_by_name() {
+async fn partitions_notify_through_the_parent_and_by_name() {
     let (home, client, url) = empty().await;
     let schema = "CREATE TABLE citas (negocio_id bigint, fecha date, estado text) PARTITION BY RANGE (fecha);
         CREATE TABLE citas_25 PARTITION OF citas FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
@@ -300,7 +301,7 @@ async fn partitions_are_heard_through_the_parent_and_by_name() {
 }
 
 #[tokio::test]
-async fn many_and_long_keys_fit_their_messages() {
+async fn many_and_long_keys_fit_into_notifications() {
     let (home, client, url) = empty().await;
     client
         .batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)")
@@ -329,7 +330,7 @@ async fn many_and_long_keys_fit_their_messages() {
     );
     assert_eq!(tap.keys(&insert(2000, "'negocio_' || i")).await.len(), 2000);
     assert_eq!(tap.keys(&insert(1, "repeat('x', 201)")).await, set(&["*"]));
-    // Each byte of these becomes six in JSON, or two, or none is escaped.
+    // Each byte of these texts becomes six in JSON, or two, or stays one.
     for filler in ["chr(1)", r"E'\\'", "'ñ'"] {
         let payloads = tap
             .payloads(&insert(
@@ -352,7 +353,7 @@ async fn many_and_long_keys_fit_their_messages() {
 }
 
 #[tokio::test]
-async fn types_without_equality_and_tables_without_a_key() {
+async fn types_without_equality_and_tables_without_key_work() {
     let (home, client, url) = empty().await;
     client
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
@@ -377,7 +378,7 @@ async fn types_without_equality_and_tables_without_a_key() {
 }
 
 #[tokio::test]
-async fn row_by_row_every_type_is_compared_and_every_key_fits() {
+async fn row_triggers_compare_every_type_and_fit_every_key() {
     let (home, client, url) = empty().await;
     client
         .batch_execute(
@@ -429,7 +430,7 @@ async fn row_by_row_every_type_is_compared_and_every_key_fits() {
 }
 
 #[tokio::test]
-async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
+async fn trigger_kind_follows_the_table_and_the_gate() {
     let (home, client, url) = empty().await;
     client
         .batch_execute("CREATE TABLE citas (negocio_id text, estado text)")
@@ -450,8 +451,8 @@ async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
             open(true).triggers(&catalog).await.unwrap().are_current()
                 && open(false).triggers(&catalog).await.unwrap().are_current()
         );
-        let heard = tap.keys("INSERT INTO citas VALUES ('a')").await;
-        assert_eq!(heard, if gate { set(&[]) } else { set(&["a"]) });
+        let received = tap.keys("INSERT INTO citas VALUES ('a')").await;
+        assert_eq!(received, if gate { set(&[]) } else { set(&["a"]) });
     }
     client
         .batch_execute(
@@ -479,6 +480,6 @@ async fn the_form_of_the_triggers_follows_the_table_and_the_gate() {
         .get(0);
     assert_eq!(
         by_row, 0,
-        "who may not call what they do must be able to write all the same"
+        "a role without permission to call the functions must still be able to write"
     );
 }

@@ -1,4 +1,4 @@
-//! A client that sends whatever bytes a case wants, and takes the server at its word and no further.
+//! A client that sends arbitrary bytes and validates every byte of the response.
 
 use std::net::SocketAddr;
 
@@ -14,19 +14,19 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const HEAD: &str = "GET /any/path?at=all HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// What a server says.
+/// A message that the server sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
     Text(Vec<u8>),
     Binary(Vec<u8>),
     Pong(Vec<u8>),
-    /// None: no code.
+    /// The close code, or `None` if the frame has none.
     Close(Option<u16>),
     /// The end of the stream.
     End,
 }
 
-/// An echo server of its own; it ends with its test's runtime.
+/// Starts an echo server, which ends with the runtime of its test.
 pub(super) async fn server() -> SocketAddr {
     server_with(LIMITS).await
 }
@@ -38,7 +38,7 @@ pub(super) async fn server_with(limits: Limits) -> SocketAddr {
     address
 }
 
-/// A client's frame: `first` is the whole first byte.
+/// Builds a client's frame. `first` is the complete first byte.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -66,7 +66,7 @@ pub(super) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(0x88, &[&code.to_be_bytes(), reason].concat())
 }
 
-/// The two directions of one connection.
+/// The receiving and the sending half of one connection.
 pub(super) struct Ears(OwnedReadHalf);
 pub(super) struct Mouth(OwnedWriteHalf);
 
@@ -83,12 +83,13 @@ pub(super) async fn connect(server: SocketAddr) -> (Ears, Mouth) {
         head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         "{head}"
     );
-    let (ears, mouth) = socket.into_split();
-    (Ears(ears), Mouth(mouth))
+    let (reader, writer) = socket.into_split();
+    (Ears(reader), Mouth(writer))
 }
 
 impl Mouth {
-    /// Sends the bytes so many at a time; a server that has heard enough may have gone before the end.
+    /// Sends the bytes in pieces of `at_a_time`. The server may close the connection before the
+    /// end.
     pub(super) async fn say(&mut self, bytes: &[u8], at_a_time: usize) {
         for piece in bytes.chunks(at_a_time) {
             if self.0.write_all(piece).await.is_err() {
@@ -99,7 +100,8 @@ impl Mouth {
 }
 
 impl Ears {
-    /// The next message. Whatever comes is held to §5.1 (no mask), §5.2 (no reserved bits, shortest length) and §5.5 (short control frames).
+    /// Receives the next message. Asserts §5.1 (no mask), §5.2 (no reserved bits, shortest length)
+    /// and §5.5 (short control frames) for every frame.
     pub(super) async fn hear(&mut self) -> Said {
         // A connection that is reset after its close frame has ended as well.
         let Ok(first) = within(self.0.read_u8()).await else {
@@ -127,7 +129,7 @@ impl Ears {
             0x1 => Said::Text(payload),
             0x2 => Said::Binary(payload),
             0x8 => Said::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
-            0x9 => panic!("nobody was silent long enough to be pinged"),
+            0x9 => panic!("unexpected ping: no client was silent for long enough"),
             0xA => Said::Pong(payload),
             other => panic!("opcode {other}"),
         }
@@ -135,7 +137,7 @@ impl Ears {
 }
 
 impl Ears {
-    /// All that comes until the end, as it is.
+    /// Reads all bytes until the end, without parsing them.
     pub(super) async fn drain(&mut self, bytes: &mut Vec<u8>) {
         within(self.0.read_to_end(bytes)).await.unwrap();
     }

@@ -1,10 +1,10 @@
-//! §5.5.1 and §7: how connections end (class 7).
+//! Sections 5.5.1 and 7: the end of a connection (class 7).
 
 use super::cases::{case, fails};
 use super::client::{Said, close, connect, frame, server};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_5_1_a_close_frame_is_answered_once_and_nothing_follows() {
+async fn section_5_5_1_close_frame_is_answered_once_and_nothing_follows() {
     let server = server().await;
     case(
         server,
@@ -48,7 +48,7 @@ async fn section_5_5_1_a_close_frame_is_answered_once_and_nothing_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_5_1_what_a_close_frame_may_hold() {
+async fn section_5_5_1_close_frame_content_is_checked() {
     let server = server().await;
     case(
         server,
@@ -90,7 +90,7 @@ async fn section_5_5_1_what_a_close_frame_may_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_7_4_codes_that_may_be_sent_and_those_that_must_not() {
+async fn section_7_4_only_allowed_close_codes_are_accepted() {
     let server = server().await;
     for code in [
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
@@ -111,7 +111,7 @@ async fn section_7_4_codes_that_may_be_sent_and_those_that_must_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_7_1_1_a_client_that_just_hangs_up_is_forgotten() {
+async fn section_7_1_1_client_that_disconnects_is_cleaned_up() {
     let server = server().await;
     for bytes in [
         &b""[..],
@@ -119,9 +119,9 @@ async fn section_7_1_1_a_client_that_just_hangs_up_is_forgotten() {
         &frame(0x01, b"half"),
         &frame(0x81, &[b'x'; 70_000])[..60_000],
     ] {
-        let (mut ears, mut mouth) = connect(server).await;
-        mouth.say(bytes, usize::MAX).await;
-        drop(mouth);
-        assert_eq!(ears.hear().await, Said::End);
+        let (mut reader, mut writer) = connect(server).await;
+        writer.say(bytes, usize::MAX).await;
+        drop(writer);
+        assert_eq!(reader.hear().await, Said::End);
     }
 }

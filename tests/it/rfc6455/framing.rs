@@ -1,4 +1,4 @@
-//! §5: frames, control frames, fragments, and sizes (classes 1 to 5, 9 and 10).
+//! Section 5: frames, control frames, fragments and sizes (classes 1 to 5, 9 and 10).
 
 use super::cases::{case, fails};
 use super::client::{Said, connect, frame, server, server_with};
@@ -16,7 +16,7 @@ fn echo(first: u8, payload: &[u8]) -> Said {
     }
 }
 
-/// A message in fragments of so many bytes.
+/// Splits a message into fragments of this size.
 fn fragments(opcode: u8, payload: &[u8], size: usize) -> Vec<u8> {
     let count = payload.len().div_ceil(size);
     let pieces = payload.chunks(size).enumerate();
@@ -44,10 +44,10 @@ async fn section_5_6_messages_of_every_length_encoding() {
     let many: Vec<u8> = (0..500)
         .flat_map(|n: u32| frame(TEXT, n.to_string().as_bytes()))
         .collect();
-    let said: Vec<_> = (0..500)
+    let expected: Vec<_> = (0..500)
         .map(|n: u32| Said::Text(n.to_string().into_bytes()))
         .collect();
-    case(server, "9.7: many small ones", &many, &said).await;
+    case(server, "9.7: many small ones", &many, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,14 +107,14 @@ async fn section_5_2_reserved_bits_and_opcodes_fail_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_1_a_client_masks() {
+async fn section_5_1_client_frames_must_be_masked() {
     let server = server().await;
     fails(server, "an unmasked text", b"\x81\x05Hello", 1002).await;
     fails(server, "an unmasked ping", b"\x89\x00", 1002).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_2_lengths_are_in_their_shortest_form() {
+async fn section_5_2_lengths_must_be_in_their_shortest_form() {
     let server = server().await;
     fails(server, "125 in 16 bits", b"\x82\xfe\x00\x7d\0\0\0\0", 1002).await;
     fails(
@@ -134,7 +134,7 @@ async fn section_5_2_lengths_are_in_their_shortest_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_4_fragments_are_one_message_and_control_frames_come_between() {
+async fn section_5_4_fragments_form_one_message_with_control_frames_between() {
     let server = server().await;
     for first in [0x89, 0x8A] {
         fails(
@@ -167,12 +167,12 @@ async fn section_5_4_fragments_are_one_message_and_control_frames_come_between()
         frame(0x89, b"q"),
     ]
     .concat();
-    let said = [
+    let expected = [
         Said::Pong(b"p".into()),
         echo(TEXT, b"one two"),
         Said::Pong(b"q".into()),
     ];
-    case(server, "5.6 to 5.8, 5.19, 5.20", &between, &said).await;
+    case(server, "5.6 to 5.8, 5.19, 5.20", &between, &expected).await;
     for continuation in [0x00, 0x80] {
         fails(
             server,
@@ -202,7 +202,7 @@ async fn section_5_4_fragments_are_one_message_and_control_frames_come_between()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_4_large_messages_in_one_frame_and_in_many() {
+async fn section_5_4_large_messages_work_in_one_or_many_frames() {
     let server = server().await;
     for first in [TEXT, BINARY] {
         for (len, size) in [
@@ -234,7 +234,7 @@ async fn section_5_4_large_messages_in_one_frame_and_in_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_7_4_1_a_message_over_the_limit_is_1009_as_soon_as_it_is_announced() {
+async fn section_7_4_1_oversize_message_closes_with_1009_at_its_header() {
     let server = server_with(latido::session::Limits {
         message_bytes: 1_000,
         ..LIMITS
@@ -265,17 +265,17 @@ async fn section_7_4_1_a_message_over_the_limit_is_1009_as_soon_as_it_is_announc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_5_5_3_who_never_answers_pings_is_let_go() {
+async fn section_5_5_3_client_that_never_answers_pings_is_closed() {
     let server = server_with(latido::session::Limits {
         heartbeat_s: 1,
         silence_s: 2,
         ..LIMITS
     })
     .await;
-    let (mut ears, _mouth) = connect(server).await;
-    // The ping, and then the end: 4408 is ours (§7.4.2).
+    let (mut reader, _writer) = connect(server).await;
+    // First the ping, then the end. The close code 4408 is a private one (§7.4.2).
     let mut bytes = Vec::new();
-    ears.drain(&mut bytes).await;
+    reader.drain(&mut bytes).await;
     assert_eq!(bytes[..2], [0x89, 0x00]);
     assert_eq!(bytes[4..6], 4408_u16.to_be_bytes());
 }

@@ -1,4 +1,5 @@
-//! §4.2: the opening handshake. The product's own, with tokens and origins, is tried in `contract.rs`.
+//! Section 4.2: the opening handshake. `contract.rs` tests the product's own handshake with tokens
+//! and origins.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -26,12 +27,12 @@ async fn status(request_line: &str, lines: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_4_2_1_each_requirement_is_one() {
+async fn section_4_2_1_each_requirement_is_enforced() {
     assert_eq!(status("GET / HTTP/1.1", &LINES).await, "HTTP/1.1 101");
     for line in ["POST / HTTP/1.1", "GET / HTTP/1.0"] {
         assert_eq!(status(line, &LINES).await, "HTTP/1.1 400", "{line}");
     }
-    // All but the first, which HTTP asks for and not the RFC.
+    // All headers but the first, which HTTP requires and not the RFC.
     for missing in &LINES[1..] {
         let lines: Vec<_> = LINES.into_iter().filter(|line| line != missing).collect();
         assert_eq!(
@@ -43,7 +44,7 @@ async fn section_4_2_1_each_requirement_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_9_1_extensions_that_are_offered_are_not_taken() {
+async fn section_9_1_offered_extensions_are_declined() {
     let offer = ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"];
     let lines: Vec<_> = LINES.into_iter().chain(offer).collect();
     let mut socket = TcpStream::connect(server().await).await.unwrap();

@@ -1,4 +1,4 @@
-//! §8.1: text is UTF-8, and what is not fails the connection with 1007, at once (class 6).
+//! Section 8.1: text must be UTF-8; invalid text fails the connection with 1007 at once (class 6).
 
 use super::cases::{case, fails};
 use super::client::{Said, frame, server};
@@ -7,7 +7,7 @@ fn text(bytes: &[u8]) -> Said {
     Said::Text(bytes.to_vec())
 }
 
-/// The bytes, one in a fragment.
+/// Returns a message with one byte per fragment.
 fn one_by_one(bytes: &[u8]) -> Vec<u8> {
     let pieces = bytes.iter().flat_map(|byte| frame(0x00, &[*byte]));
     frame(0x01, b"")
@@ -18,7 +18,7 @@ fn one_by_one(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_8_1_valid_text_comes_back_however_it_is_cut() {
+async fn section_8_1_valid_text_is_echoed_for_every_fragmentation() {
     let server = server().await;
     let edges = [
         "\0",
@@ -62,16 +62,17 @@ async fn section_8_1_valid_text_comes_back_however_it_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_8_1_what_is_not_utf8_is_1007() {
+async fn section_8_1_invalid_utf8_closes_with_1007() {
     let server = server().await;
-    // Continuations alone, lonely starts, the impossible, the overlong, surrogates, and beyond U+10FFFF.
+    // Lone continuations and start bytes, impossible and overlong bytes, surrogates, and code
+    // points above U+10FFFF.
     let mut invalid: Vec<Vec<u8>> = (0x80..0xC0).step_by(7).map(|byte| vec![byte]).collect();
     invalid.extend((0xC0..=0xFF).map(|byte| vec![byte, b' ']));
     let more: [&[u8]; 14] = [
         b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
         b"\xc3",
         b"\xe0\xa0",
-        b"\xf0\x90\x80", // cut off
+        b"\xf0\x90\x80", // truncated sequences
         b"\xc0\xaf",
         b"\xe0\x80\xaf",
         b"\xf0\x80\x80\xaf",
@@ -97,10 +98,11 @@ async fn section_8_1_what_is_not_utf8_is_1007() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn section_8_1_the_first_wrong_byte_is_enough() {
+async fn section_8_1_first_invalid_byte_closes_the_connection() {
     let server = server().await;
     let good = "κόσμε".as_bytes();
-    // 6.4.1: in a fragment, the message's end still to come; 6.4.3: in the middle of a frame, whose rest never comes.
+    // 6.4.1: in a fragment, before the end of the message. 6.4.3: in the middle of a frame whose
+    // rest never arrives.
     let fragment = [frame(0x01, good), frame(0x00, b"\xf4\x90\x80\x80")].concat();
     fails(server, "in a fragment", &fragment, 1007).await;
     let whole = frame(0x81, &[good, b"\xf4\x90\x80\x80", good].concat());
@@ -111,7 +113,7 @@ async fn section_8_1_the_first_wrong_byte_is_enough() {
         1007,
     )
     .await;
-    // A ping between halves of a character is no error.
+    // A ping between two halves of a character is valid.
     let between = [
         frame(0x01, b"\xce"),
         frame(0x89, b"p"),

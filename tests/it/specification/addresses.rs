@@ -1,4 +1,4 @@
-//! The addresses and the codes of refusals that stand in the code, and those in the document.
+//! Compares the addresses and error codes in the code with those in the document.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,12 +8,12 @@ use latido::http::{Asset, PAGE};
 
 use super::{base, strings};
 
-/// Addresses that are no part of the contract, and why: files that only the pages ask for.
+/// Returns whether an address is not part of the contract: files that only the pages request.
 fn is_undocumented(asset: &Asset) -> bool {
     asset.path != "/"
 }
 
-/// The code of the HTTP side, tests apart.
+/// Returns the source texts of the HTTP module without its tests.
 fn sources() -> Vec<String> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http")];
     let mut texts = Vec::new();
@@ -37,7 +37,7 @@ fn sources() -> Vec<String> {
     texts
 }
 
-/// `"notify" / String` as `/notify/{}`.
+/// Converts `"notify" / String` to `/notify/{}`.
 fn address(pattern: &str) -> String {
     let segment = |part: &str| {
         part.trim()
@@ -52,7 +52,7 @@ fn address(pattern: &str) -> String {
         .fold(String::new(), |path, segment| format!("{path}/{segment}"))
 }
 
-/// `/notify/{hook}` as `/notify/{}`.
+/// Converts `/notify/{hook}` to `/notify/{}`.
 fn nameless(path: &str) -> String {
     let segment = |part: &str| {
         if part.starts_with('{') {
@@ -64,7 +64,8 @@ fn nameless(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// What follows `/dashboard` in an address of the operators', by the arms that take it: `["clients", id]` is `/clients/{}`.
+/// Returns the operator addresses after `/dashboard`, taken from match arms: `["clients", id]`
+/// becomes `/clients/{}`.
 fn operators() -> BTreeSet<String> {
     let text = fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/dashboard/mod.rs"),
@@ -98,7 +99,7 @@ fn operators() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_route_is_documented_and_the_reverse() {
+fn every_route_is_documented_and_vice_versa() {
     let sources = sources();
     let patterns = sources
         .iter()
@@ -130,7 +131,7 @@ fn every_route_is_documented_and_the_reverse() {
     );
 }
 
-/// What stands before the bracket that closes the one before `rest`.
+/// Returns the text before the bracket that closes the one in front of `rest`.
 fn balanced(rest: &str) -> &str {
     let mut depth = 1;
     let end = rest.find(|c: char| {
@@ -140,9 +141,9 @@ fn balanced(rest: &str) -> &str {
     &rest[..end.unwrap_or(rest.len())]
 }
 
-/// The texts without blanks in the arguments of every call that makes a refusal.
+/// Codes are the texts without blanks in the arguments of every call that creates an error.
 #[test]
-fn every_code_of_a_refusal_is_documented_and_the_reverse() {
+fn every_error_code_is_documented_and_vice_versa() {
     let makers = [
         "Refusal::new(",
         "Self::new(",
@@ -154,7 +155,7 @@ fn every_code_of_a_refusal_is_documented_and_the_reverse() {
     for text in sources() {
         for rest in makers.iter().flat_map(|maker| text.split(maker).skip(1)) {
             let call = balanced(rest);
-            // A maker that hands on its own argument names none.
+            // A function that forwards its own argument names no code.
             let is_code = |text: &&str| {
                 !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
             };
@@ -166,7 +167,7 @@ fn every_code_of_a_refusal_is_documented_and_the_reverse() {
                     .map(str::to_owned),
             );
         }
-        // Two that are chosen first and made later.
+        // Two codes are chosen first and used later.
         codes.extend(text.split("(StatusCode::").skip(1).filter_map(|rest| {
             let (status, rest) = rest.split_once(", \"")?;
             status

@@ -1,4 +1,5 @@
-//! What a running server answers, against what the document promises: every status of every address that a test can bring about.
+//! Compares the responses of a running server with the document, for every status of every address
+//! that a test can cause.
 
 mod operators;
 
@@ -23,7 +24,7 @@ const READ: &str = "/estadisticas/{negocio_id}";
 const FOLLOW: &str = "/estadisticas/{negocio_id}/events";
 const HOOKS: [&str; 2] = ["/notify/cita", "/notify/estadisticas"];
 
-/// Statuses that no test here brings about, and why.
+/// The statuses that no test here causes, each with the reason.
 const UNSEEN: &[(&str, &str, &str)] = &[
     (
         "*",
@@ -47,7 +48,7 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// A demo's database that does as it is told.
+/// A demo database that works or fails as the test requires.
 struct Obedient(Arc<AtomicBool>);
 
 impl Statements for Obedient {
@@ -57,11 +58,11 @@ impl Statements for Obedient {
     }
 }
 
-/// What a server was seen to answer, each found to be as documented.
+/// The responses of a server, each verified against the document.
 struct Witness {
     app: TestApp,
     document: Document,
-    /// Method, address, status.
+    /// The observed method, address and status of each response.
     seen: BTreeSet<(String, String, String)>,
 }
 
@@ -75,7 +76,7 @@ impl Witness {
         }
     }
 
-    /// A request to a documented address, its key put in.
+    /// Builds a request to a documented address, with its key filled in.
     fn ask(&self, method: &str, path: &str, key: &str) -> RequestBuilder {
         self.app.request(
             method.parse().expect("a method"),
@@ -83,7 +84,7 @@ impl Witness {
         )
     }
 
-    /// Sends it; the answer must have that status and be as documented for the address.
+    /// Sends a request. Asserts that the response has that status and matches the document.
     async fn sees(&mut self, status: u16, method: &str, path: &str, request: RequestBuilder) {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), status, "{method} {path}");
@@ -94,7 +95,7 @@ impl Witness {
         let status = answer.status().as_str().to_owned();
         let what = format!("{method} {path} {status}");
         let Self { document, seen, .. } = self;
-        // An undocumented method is answered as every method of the address is.
+        // An undocumented method is answered in the same way as every method of the address.
         let operations = document.0["paths"][path]
             .as_object()
             .unwrap_or_else(|| panic!("{path} is not documented"));
@@ -104,7 +105,7 @@ impl Witness {
         let promised = document.resolve(&operation.expect("an operation")["responses"][&status]);
         assert!(promised.is_object(), "{what} is not documented");
         for (name, header) in promised["headers"].as_object().into_iter().flatten() {
-            // Those that come only at times are documented so.
+            // Headers that are sent only sometimes are documented as such.
             let is_optional = document.resolve(header)["description"]
                 .as_str()
                 .is_some_and(|text| text.contains(", where") || text.contains("while"));
@@ -144,7 +145,8 @@ impl Witness {
         }
     }
 
-    /// Every method that is not documented is refused, and the refusal names those that are.
+    /// Asserts that every undocumented method is refused, and that the error names the documented
+    /// ones.
     async fn no_other_methods(&mut self, is_demo: bool) {
         let paths: Vec<_> = self.document.0["paths"]
             .as_object()
@@ -188,7 +190,7 @@ impl Witness {
 
     async fn the_numbers(&mut self) {
         let user = self.app.token(ADMIN_OF_B1);
-        let stranger = self.app.token(OTHER_USER);
+        let other_user = self.app.token(OTHER_USER);
         let admin = self
             .app
             .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
@@ -219,7 +221,7 @@ impl Witness {
                 403,
                 "GET",
                 path,
-                self.ask("GET", path, B1).bearer_auth(&stranger),
+                self.ask("GET", path, B1).bearer_auth(&other_user),
             )
             .await;
             self.sees(
@@ -230,7 +232,7 @@ impl Witness {
             )
             .await;
         }
-        // Somebody watches, so nothing is read anew between the two.
+        // A viewer is subscribed, so nothing is read again between the two requests.
         let mut socket = self.app.socket(&user).await;
         socket.subscribe(&format!("estadisticas:{B1}")).await;
         let tag = self
@@ -417,7 +419,7 @@ impl Witness {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_as_documented() {
+async fn every_response_matches_the_document() {
     let works = Arc::new(AtomicBool::new(true));
     let zone = TimeZone::UTC;
     let demo = Demo::new(
@@ -439,7 +441,7 @@ async fn every_answer_is_as_documented() {
     witness.the_operators().await;
     witness.the_demo(&works).await;
 
-    // Without a demo, and with little patience for hooks and for users.
+    // A server without a demo, with low limits for hooks and for connections per user.
     let app = TestApp::with(|config| {
         (config.http.hook_per_second, config.http.hook_burst) = (1, 1);
         config.http.max_connections_per_user = Some(1);
@@ -499,7 +501,7 @@ async fn every_answer_is_as_documented() {
     everything_was_seen(&witness);
 }
 
-/// What is documented was answered, or stands in [`UNSEEN`].
+/// Asserts that every documented response was observed or is listed in [`UNSEEN`].
 fn everything_was_seen(witness: &Witness) {
     let mut missing = BTreeSet::new();
     for (path, item) in witness.document.0["paths"].as_object().expect("paths") {

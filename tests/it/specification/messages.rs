@@ -1,4 +1,5 @@
-//! The WebSocket's messages: every variant, code and close reason of the code, and what really comes over a socket.
+//! Compares the WebSocket messages with the document: every variant, code and close reason of the
+//! code, and the frames of a real socket.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use super::{Document, base, strings};
 use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, claims};
 
-/// The message that stands for a command. A new variant doesn't compile here until the document has it.
+/// Returns the document's message for a command. A new variant does not compile here until the
+/// document has it.
 fn of_command(command: &Command) -> &'static str {
     match command {
         Command::Subscribe { .. } => "subscribe",
@@ -19,7 +21,7 @@ fn of_command(command: &Command) -> &'static str {
     }
 }
 
-/// The same of a reply.
+/// Returns the document's message for a reply.
 fn of_reply(reply: &Reply) -> &'static str {
     match reply {
         Reply::Subscribed(_) => "subscribed",
@@ -50,7 +52,7 @@ fn replies() -> Vec<Reply> {
     errors.chain(others).collect()
 }
 
-/// The names of the messages that the server receives, or sends.
+/// Returns the names of the messages that the server receives or sends.
 fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
     let operations = document["operations"]
         .as_object()
@@ -58,7 +60,7 @@ fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
         .values();
     let mut lists = Vec::new();
     for operation in operations {
-        // What is sent as an answer stands with the question.
+        // A message that is sent as a reply is listed with its request.
         let answers = &operation["reply"]["messages"];
         lists.extend((operation["action"] == action).then_some(&operation["messages"]));
         lists.extend((action == "send" && !answers.is_null()).then_some(answers));
@@ -79,7 +81,7 @@ fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_command_is_documented_and_the_reverse() {
+fn every_command_is_documented_and_vice_versa() {
     let document = Document(base("asyncapi.json"));
     let mut seen = BTreeSet::new();
     for name in travelling(&document.0, "receive") {
@@ -91,7 +93,7 @@ fn every_command_is_documented_and_the_reverse() {
             seen.insert(name);
         }
     }
-    // `of_command` lists what there is.
+    // The match in `command_message` lists all commands.
     assert_eq!(
         seen,
         BTreeSet::from(["subscribe", "unsubscribe", "ping", "auth"])
@@ -120,7 +122,7 @@ fn every_command_is_documented_and_the_reverse() {
 }
 
 #[test]
-fn every_reply_is_documented_and_the_reverse() {
+fn every_reply_is_documented_and_vice_versa() {
     let document = Document(base("asyncapi.json"));
     let mut seen = BTreeSet::from(["snapshot", "status", "server.state", "server.clients"]);
     for reply in replies() {
@@ -144,7 +146,7 @@ fn every_reply_is_documented_and_the_reverse() {
 }
 
 #[test]
-fn every_error_code_and_close_reason_is_documented_and_the_reverse() {
+fn every_error_code_and_close_reason_is_documented_and_vice_versa() {
     let document = base("asyncapi.json");
     let codes: BTreeSet<_> = ErrorCode::ALL.into_iter().map(ErrorCode::as_str).collect();
     let schema = &document["components"]["schemas"]["ErrorCode"];
@@ -183,7 +185,7 @@ fn every_error_code_and_close_reason_is_documented_and_the_reverse() {
     assert_eq!(reasons, documented);
 }
 
-/// The one message of the document that a frame is.
+/// Returns the only message of the document that matches a frame.
 fn told(document: &Document, frame: &Value) -> String {
     let messages = document.0["components"]["messages"]
         .as_object()
@@ -201,7 +203,7 @@ fn told(document: &Document, frame: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_over_a_socket_is_as_documented() {
+async fn socket_messages_match_the_document() {
     let app = TestApp::start().await;
     let document = Document::of(&app, "/asyncapi.json").await;
     document.check_itself();
@@ -254,7 +256,7 @@ async fn what_comes_over_a_socket_is_as_documented() {
             assert_eq!(told(&document, &socket.next().await), *answer, "{message}");
         }
     }
-    // The three places of the token that the document names, and no other.
+    // The document names three places for the token, and no other.
     let schemes = document.0["components"]["securitySchemes"]
         .as_object()
         .expect("schemes")
@@ -270,7 +272,7 @@ async fn what_comes_over_a_socket_is_as_documented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_operators_are_told_of_the_server_is_as_documented() {
+async fn operator_messages_match_the_document() {
     let app = TestApp::start().await;
     let document = Document::of(&app, "/asyncapi.json").await;
     let schema = &document.0["components"]["schemas"]["ServerChannel"];

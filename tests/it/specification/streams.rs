@@ -1,4 +1,4 @@
-//! The documents tell of the streams that a server has, and how they are served.
+//! The documents describe the streams that a server has and the way it serves them.
 
 use reqwest::Method;
 use serde_json::json;
@@ -19,7 +19,7 @@ tables = [{ table = "ventas", key = "tienda_id" }]
 const SCHEMA: &str = "CREATE TABLE ventas (id serial PRIMARY KEY, tienda_id bigint NOT NULL, importe numeric, en timestamptz DEFAULT now(), grande boolean)";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configured_stream_stands_in_both_documents() {
+async fn configured_stream_is_in_both_documents() {
     let app = TestApp::with_streams(TOML, SCHEMA).await;
     let http = Document::of(&app, "/openapi.json").await;
     let messages = Document::of(&app, "/asyncapi.json").await;
@@ -97,7 +97,7 @@ async fn a_configured_stream_stands_in_both_documents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn documents_are_cached_by_tag_and_may_be_read_from_anywhere() {
+async fn documents_are_cached_by_etag_and_readable_from_any_origin() {
     let app = TestApp::start().await;
     for path in ["/openapi.json", "/asyncapi.json"] {
         let ask = async |tag: &str| {

@@ -1,4 +1,4 @@
-//! Whole servers and clients that speak the protocol.
+//! Complete servers with clients that speak the Phoenix protocol.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::apps::messaging::{ANA, CONVERSATION, Device, EVA, OTHER, channel, message, served};
 use crate::harness::{Socket, TestApp, claims};
 
-/// Asks for an answer that has nothing to do with anything, and tells what came before it.
+/// Sends an unrelated request and returns the frames received before its reply.
 async fn meanwhile(device: &mut Device) -> Vec<Value> {
     let topic = format!("user:{}", device.user);
     device
@@ -24,11 +24,11 @@ async fn meanwhile(device: &mut Device) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_users_on_three_devices_see_every_message_once_and_in_order() {
+async fn two_users_on_three_devices_get_every_message_once_and_in_order() {
     let (app, db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let mut eva = Device::joined(&app, EVA).await;
-    let mut phone = Device::joined(&app, EVA).await;
+    let mut second_eva = Device::joined(&app, EVA).await;
     for n in 0..20 {
         let (from, content) = if n % 2 == 0 {
             (&mut ana, format!("a{n}"))
@@ -53,14 +53,14 @@ async fn two_users_on_three_devices_see_every_message_once_and_in_order() {
         .chain(["last".to_owned()])
         .collect();
     assert_eq!(
-        phone.heard_until("last").await,
+        second_eva.heard_until("last").await,
         expected,
         "written by SQL as well"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_answered_with_the_original_and_not_broadcast() {
+async fn retry_returns_the_original_message_and_is_not_broadcast() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let mut eva = Device::joined(&app, EVA).await;
@@ -87,10 +87,10 @@ async fn two_servers_on_one_database_both_deliver() {
     }
     eva.send("last", 9).await;
     for device in [&mut eva, &mut here] {
-        let heard = device.heard_until("last").await;
+        let received = device.heard_until("last").await;
         assert!(
-            heard.ends_with(&["last".to_owned()]) && heard.len() <= 6,
-            "{heard:?}"
+            received.ends_with(&["last".to_owned()]) && received.len() <= 6,
+            "{received:?}"
         );
     }
     assert_eq!(
@@ -100,7 +100,7 @@ async fn two_servers_on_one_database_both_deliver() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_member_is_out_at_once() {
+async fn removed_member_is_disconnected_at_once() {
     let (app, db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let mut eva = Device::joined(&app, EVA).await;
@@ -109,10 +109,10 @@ async fn a_removed_member_is_out_at_once() {
     eva.until("phx_close").await;
     ana.send("secret", 1).await;
     ana.heard_until("secret").await;
-    let heard = meanwhile(&mut eva).await;
+    let received = meanwhile(&mut eva).await;
     assert!(
-        heard.iter().all(|frame| frame[3] != "new_message"),
-        "{heard:?}"
+        received.iter().all(|frame| frame[3] != "new_message"),
+        "{received:?}"
     );
     for event in ["new_message", "typing_start"] {
         assert_eq!(
@@ -133,7 +133,7 @@ async fn a_removed_member_is_out_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_missed_is_pending_until_it_is_said_to_have_come() {
+async fn missed_messages_stay_pending_until_acknowledged() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let sent = ana.send("hola", 1).await;
@@ -166,7 +166,7 @@ async fn what_was_missed_is_pending_until_it_is_said_to_have_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_lives_through_everything_that_is_done_to_it() {
+async fn message_supports_reaction_edit_and_delete() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let mut eva = Device::joined(&app, EVA).await;
@@ -223,12 +223,12 @@ async fn a_message_lives_through_everything_that_is_done_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_older_vocabulary_has_its_own_names_and_shapes() {
+async fn documented_api_version_has_its_own_names_and_shapes() {
     let (app, _db) = served(&[("MESSAGING_DIALECT", "document")]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let mut eva = Device::joined(&app, EVA).await;
     let mut new = Device::joined(&app, EVA).await;
-    // Its first push tells that it is of the newer kind.
+    // Its first push identifies it as a client of the newer API.
     new.push_on(
         &format!("user:{EVA}"),
         "update_status",
@@ -237,9 +237,9 @@ async fn the_older_vocabulary_has_its_own_names_and_shapes() {
     .await;
     let sent = ana.push("send_message", &message("hola", 1)).await;
     let id = sent["response"]["message_id"].clone();
-    let told = eva.until("new_message").await;
+    let notice = eva.until("new_message").await;
     assert_eq!(
-        (&told["message_id"], &told["content"]),
+        (&notice["message_id"], &notice["content"]),
         (&id, &json!("aG9sYQ==")),
         "flat, and in base64"
     );
@@ -253,7 +253,7 @@ async fn the_older_vocabulary_has_its_own_names_and_shapes() {
         .await;
     assert_eq!(eva.until("typing_indicator").await["action"], "start");
     assert_eq!(new.until("user_typing").await["typing"], true);
-    // Nobody says that it ends.
+    // The client sends no event for the end of typing.
     app.clock()
         .set(app.clock().now() + jiff::SignedDuration::from_secs(11));
     assert_eq!(eva.until("typing_indicator").await["action"], "stop");
@@ -263,7 +263,7 @@ async fn the_older_vocabulary_has_its_own_names_and_shapes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn presence_is_a_list_and_then_its_changes() {
+async fn presence_starts_with_a_list_and_continues_with_changes() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let state = ana.until("presence_state").await;
@@ -279,9 +279,9 @@ async fn presence_is_a_list_and_then_its_changes() {
         CONVERSATION.to_string()
     );
     assert_eq!(ana.until("user_joined").await["user_id"], EVA.to_string());
-    let told = ana.until("user_presence_changed").await;
+    let notice = ana.until("user_presence_changed").await;
     assert_eq!(
-        (&told["user_id"], &told["status"]),
+        (&notice["user_id"], &notice["status"]),
         (&json!(EVA), &json!("online"))
     );
     eva.socket.close().await;
@@ -294,7 +294,7 @@ async fn presence_is_a_list_and_then_its_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_listener_loses_no_message() {
+async fn lost_listener_connection_loses_no_message() {
     let (app, db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     for n in 0..5 {
@@ -316,7 +316,7 @@ async fn status(app: &TestApp, path: &str, headers: &[(&'static str, &str)]) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_door() {
+async fn connection_requires_a_valid_token_and_version() {
     let (app, _db) = served(&[]).await;
     drop(Device::connect(&app, ANA).await);
     let now = claims::now();
@@ -372,7 +372,7 @@ async fn the_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_ends_with_4001() {
+async fn expired_token_closes_with_4001() {
     let (app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     app.clock()
@@ -381,7 +381,7 @@ async fn an_expired_token_ends_with_4001() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_stay_outside() {
+async fn non_members_cannot_join() {
     let (app, _db) = served(&[]).await;
     let mut other = Device::connect(&app, OTHER).await;
     assert_eq!(
@@ -399,7 +399,7 @@ async fn strangers_stay_outside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_messages_are_refused_with_the_time_to_wait() {
+async fn rate_limited_message_is_refused_with_the_wait_time() {
     let (app, _db) = served(&[("MESSAGING_MESSAGES_PER_HOUR", "2")]).await;
     let mut ana = Device::joined(&app, ANA).await;
     for n in 0..2 {
@@ -415,7 +415,7 @@ async fn too_many_messages_are_refused_with_the_time_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_server_says_come_back() {
+async fn shutdown_closes_with_1012() {
     let (mut app, _db) = served(&[]).await;
     let mut ana = Device::joined(&app, ANA).await;
     let (in_time, code) = tokio::join!(app.stop(), ana.socket.closed());
@@ -423,7 +423,7 @@ async fn a_stopping_server_says_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_tells_whether_the_tables_are_there() {
+async fn doctor_reports_missing_tables() {
     let (app, db) = served(&[]).await;
     let findings = app.examine(&[("LATIDO_APPS", "messaging")]).await;
     assert!(

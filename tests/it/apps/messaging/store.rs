@@ -1,4 +1,4 @@
-//! What the database itself holds to, whoever asks.
+//! The guarantees that the database itself enforces, for every client.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn refused(outcome: Outcome) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_stored_once_and_a_collision_of_numbers_twice() {
+async fn retry_is_stored_once_and_number_collision_twice() {
     let (_home, client, store) = stored().await;
     let attempts = (0..8).map(|_| send(&store, ANA, "hola", 7));
     let answers = futures_util::future::join_all(attempts).await;
@@ -59,7 +59,10 @@ async fn a_retry_is_stored_once_and_a_collision_of_numbers_twice() {
         send(&store, ANA, "otra", 7).await.1,
         "another message that happens to have the number"
     );
-    assert!(send(&store, EVA, "hola", 7).await.1, "somebody else's");
+    assert!(
+        send(&store, EVA, "hola", 7).await.1,
+        "the message of another user"
+    );
     let first = answers[0].0.id;
     let edit = store
         .edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR)
@@ -78,12 +81,12 @@ async fn a_retry_is_stored_once_and_a_collision_of_numbers_twice() {
         .unwrap();
     assert!(
         send(&store, ANA, "hola", 7).await.1,
-        "outside of the window it is said again"
+        "outside of the window it is a new message"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_asks_whether_the_message_is_of_the_conversation() {
+async fn every_operation_checks_the_conversation_of_the_message() {
     let (_home, _client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     let elsewhere = Draft {
@@ -153,7 +156,7 @@ async fn every_operation_asks_whether_the_message_is_of_the_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_can_do_nothing() {
+async fn non_members_can_do_nothing() {
     let (_home, client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     assert_eq!(
@@ -256,7 +259,7 @@ async fn strangers_can_do_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn editing_and_deleting_end_with_time() {
+async fn editing_and_deleting_have_time_limits() {
     let (_home, client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     client
@@ -307,7 +310,7 @@ async fn editing_and_deleting_end_with_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_pending_and_what_is_unread() {
+async fn pending_and_unread_messages_are_listed() {
     let (_home, _client, store) = stored().await;
     let mut ids = Vec::new();
     for n in 0..4 {
@@ -369,7 +372,7 @@ async fn what_is_pending_and_what_is_unread() {
     assert!(store.unread(EVA).await.unwrap().is_empty());
 }
 
-/// The kinds and numbers of what happened since.
+/// Returns the kinds and numbers of the changes since the cursor.
 async fn seen(store: &Messages, cursor: &mut Cursor) -> Vec<(String, i64)> {
     let mut seen = Vec::new();
     loop {
@@ -395,7 +398,7 @@ async fn insert(client: &Client, conversation: Uuid, count: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_is_seen_once_however_transactions_overlap() {
+async fn every_change_is_seen_once_with_overlapping_transactions() {
     let (home, late, store) = stored().await;
     let early = home.client().await;
     let mut cursor = store.cursor().await.unwrap();
@@ -418,7 +421,7 @@ async fn every_change_is_seen_once_however_transactions_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_of_one_conversation_commit_in_the_order_of_their_numbers() {
+async fn writers_of_one_conversation_commit_in_number_order() {
     let (home, _client, store) = stored().await;
     let mut cursor = store.cursor().await.unwrap();
     let writers = (0..6).map(|_| async {
@@ -450,7 +453,7 @@ async fn writers_of_one_conversation_commit_in_the_order_of_their_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schema_may_be_run_again() {
+async fn schema_can_be_applied_again() {
     let (_home, client, store) = stored().await;
     send(&store, ANA, "hola", 1).await;
     client

@@ -1,4 +1,5 @@
-//! Whom a server asks about tokens: their issuer, its key set, the API that knows whose a token is. What goes wrong there repeats the question.
+//! The external services that a server asks about tokens: the issuer, its key set, and the API that
+//! knows the user of a token. Their failures repeat the request text.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How they are at the moment.
+/// The current behaviour of the external services.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mood {
     Well,
-    /// Every token was revoked.
+    /// Reports every token as revoked.
     Revoked,
-    /// 500, and the question for an explanation.
+    /// Responds with 500 and repeats the request as an explanation.
     Broken,
-    /// 200, and the question for an answer.
+    /// Responds with 200 and repeats the request as the body.
     Garbled,
 }
 
@@ -51,7 +52,7 @@ impl Outside {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// An address with a secret in it.
+    /// Returns an address that contains a secret.
     pub(super) fn url(&self, path: &str, key: &str) -> String {
         format!("{}/{path}?key={key}", self.root())
     }
@@ -60,44 +61,44 @@ impl Outside {
         *self.mood.lock().unwrap() = mood;
     }
 
-    /// Questions about tokens so far.
+    /// Returns the number of token requests so far.
     pub(super) fn questions(&self) -> usize {
         self.questions.load(Ordering::SeqCst)
     }
 }
 
 async fn answer(mut socket: TcpStream, mood: &Mutex<Mood>, questions: &AtomicUsize) {
-    let mut said = Vec::new();
-    // A GET ends with its head, a POST with the JSON behind it.
-    while !said.ends_with(b"\r\n\r\n") && !said.ends_with(b"}") {
+    let mut request = Vec::new();
+    // A GET ends after its head, a POST after its JSON body.
+    while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
         if socket
-            .read_buf(&mut said)
+            .read_buf(&mut request)
             .await
             .is_ok_and(|count| count == 0)
         {
             return;
         }
-        if said.starts_with(b"POST") && said.ends_with(b"\r\n\r\n") {
-            said.push(b' ');
+        if request.starts_with(b"POST") && request.ends_with(b"\r\n\r\n") {
+            request.push(b' ');
         }
     }
-    let said = String::from_utf8(said).unwrap();
+    let request = String::from_utf8(request).unwrap();
     let mood = *mood.lock().unwrap();
-    let is_introspection = said.starts_with("POST /introspect");
+    let is_introspection = request.starts_with("POST /introspect");
     questions.fetch_add(usize::from(is_introspection), Ordering::SeqCst);
     let (status, body) = match mood {
-        Mood::Broken => (500, said.as_str()),
-        Mood::Garbled => (200, said.as_str()),
-        _ if said.starts_with("GET /keys") => (200, r#"{"keys":[]}"#),
+        Mood::Broken => (500, request.as_str()),
+        Mood::Garbled => (200, request.as_str()),
+        _ if request.starts_with("GET /keys") => (200, r#"{"keys":[]}"#),
         Mood::Well if is_introspection => (200, r#"{"valid":true}"#),
         Mood::Revoked if is_introspection => (200, r#"{"valid":false}"#),
         Mood::Well => (200, r#"{"id":1,"rol":"cliente"}"#),
-        Mood::Revoked => (401, said.as_str()),
+        Mood::Revoked => (401, request.as_str()),
     };
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    // Whoever asked may have gone.
+    // The client may have disconnected meanwhile.
     let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
 }

@@ -1,4 +1,4 @@
-//! What operators are answered, in both generations of addresses.
+//! The responses to operators, in both generations of addresses.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::Witness;
 use crate::harness::{ADMIN_OF_B1, B1, SYSTEM_ADMIN, claims, until};
 
 const EVIL: &str = "https://evil.example";
-/// No server has it.
+/// A client id that no server has.
 const GONE: &str = "0-999999-1";
 
 impl Witness {
@@ -15,7 +15,7 @@ impl Witness {
         let admin = self
             .app
             .sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 60}));
-        // Lists are to have something in them, and the first second is to be over.
+        // The lists must not be empty, and the first second must be over.
         let mut watcher = self.app.socket(&admin).await;
         watcher.subscribe(&format!("estadisticas:{B1}")).await;
         let stats = async || {
@@ -94,7 +94,8 @@ impl Witness {
             .bearer_auth(token)
     }
 
-    /// Whoever is no operator, has no good token, has it in the address, or comes from another's page.
+    /// Asserts that the server refuses users without the operator role, invalid tokens, tokens in
+    /// the address, and requests from another site's page.
     async fn refused(&mut self, method: &str, path: &str) {
         let user = self.app.token(ADMIN_OF_B1);
         let at = path.replace("{id}", GONE);
