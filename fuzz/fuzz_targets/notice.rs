@@ -1,4 +1,4 @@
-//! See `internal/fuzz`.
+//! Fuzzes the notification payload parser; the target is defined in `internal/fuzz`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| latido::fuzz::notice(bytes));
