@@ -11,21 +11,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use latido::auth::{Lookup, LookupFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
-use latido::clock::Clock;
-use latido::drain::Drain;
-use latido::hub::exchange::Event;
-use latido::hub::{Hub, Observer};
-use latido::ident::{Key, Topic, UserId};
-use latido::protocol::Frame;
-use latido::session::{Context, Limits};
-use latido::shard::{
-    self, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
+use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+use latido_base::ident::{Key, Topic, UserId};
+use latido_event_bus::Event;
+use latido_hub::{Hub, Observer};
+use latido_protocol::Frame;
+use latido_protocol::websocket::handshake::{self, Offer};
+use latido_session::{Context, Limits};
+use latido_shard::{
+    self as shard, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
     SEND_BUFFER_BYTES, Shards,
 };
-use latido::stream::{Catalog, Stream};
-use latido::telemetry::Metrics;
-use latido::websocket::handshake::{self, Offer};
+use latido_stream::{Catalog, Stream};
+use latido_telemetry::Metrics;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -13,9 +13,9 @@ use engineioxide::{DisconnectReason, Socket, Str};
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response};
-use latido::drain::Drain;
-use latido::http::{Config, bind, host};
-use latido::socketio::{Ask, Duplex, Gate, HEAD_START, Transport};
+use latido_base::drain::Drain;
+use latido_http::{Config, bind, host};
+use latido_socketio::{Ask, Duplex, Gate, HEAD_START, Transport};
 
 const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const PING_INTERVAL: Duration = Duration::from_millis(300);

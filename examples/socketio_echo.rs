@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use latido::drain::Drain;
-use latido::http::{self, bind, host};
-use latido::hub::exchange::{
+use latido_base::drain::Drain;
+use latido_event_bus::{
     Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName,
 };
-use latido::socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
+use latido_http::{self as http, bind, host};
+use latido_socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
 use serde_json::{Value, json};
 
 /// The exchange has no topics here: a mailbox is only a socket's life.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use latido::app::{self, Welcome};
 use latido::config::Settings;
-use latido::postgres::embedded::{self, Storage, default_state_dir};
-use latido::postgres::{Change, Level};
-use latido::telemetry;
+use latido_embedded_postgres::{self as embedded, Storage, default_state_dir};
+use latido_postgres::{Change, Level};
+use latido_telemetry as telemetry;
 
 /// Runs `latido serve` until the server stops.
 pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {

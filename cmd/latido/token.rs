@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::Context;
-use latido::auth::{Passport, Secret, Verifier, VerifierConfig, issue};
-use latido::clock::Clock;
 use latido::config::Settings;
+use latido_auth::{Passport, Secret, Verifier, VerifierConfig, issue};
+use latido_base::clock::Clock;
 
 use crate::cli::TokenWish;
 

@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use latido::auth::{Secret, Verifier, VerifierConfig};
-use latido::clock::Clock;
+use latido_auth::{Secret, Verifier, VerifierConfig};
+use latido_base::clock::Clock;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{SendFlags, send};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido::auth::{Passport, Secret, issue};
-use latido::clock::Clock;
+use latido_auth::{Passport, Secret, issue};
+use latido_base::clock::Clock;
 
 /// The secret that signs every token of the benchmark.
 pub(crate) const SECRET: &str = "the benchmark's own secret: it guards nothing but made-up numbers";

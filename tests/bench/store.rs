@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use latido::postgres::embedded::{Cluster, EmbeddedError, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, Settings, Storage};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 

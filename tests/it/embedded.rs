@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use latido::postgres::embedded::{Cluster, EmbeddedError, Search, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, Search, Settings, Storage};
 use rustix::process::geteuid;
 
 use crate::harness::Folder;

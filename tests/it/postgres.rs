@@ -15,8 +15,8 @@ mod triggers;
 
 use std::sync::Arc;
 
-use latido::postgres::{Config, Database};
-use latido::stream::{Catalog, Stream, Table, ZoneRule};
+use latido_postgres::{Config, Database};
+use latido_stream::{Catalog, Stream, Table, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};

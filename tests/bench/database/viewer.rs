@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use latido::auth::{Passport, Secret, issue};
-use latido::clock::Clock;
+use latido_auth::{Passport, Secret, issue};
+use latido_base::clock::Clock;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido::auth::{Passport, Secret, issue};
-use latido::clock::Clock;
+use latido_auth::{Passport, Secret, issue};
+use latido_base::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;

@@ -3,8 +3,8 @@
 mod channels;
 mod store;
 
-use latido::postgres::apps::messaging::{Messages, SCHEMA};
-use latido::postgres::{Config, Database};
+use latido_postgres::apps::messaging::{Messages, SCHEMA};
+use latido_postgres::{Config, Database};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;

@@ -10,7 +10,7 @@ use super::{Browser, DESKTOP, Look, PHONE, Page, axe};
 use crate::harness::cluster::connect;
 use crate::harness::{Home, Running};
 
-const BUSINESS: &str = latido::demo::BUSINESSES[0].id;
+const BUSINESS: &str = latido_demo::BUSINESSES[0].id;
 
 /// A demo on a given or a free port.
 pub(super) struct Demo {

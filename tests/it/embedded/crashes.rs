@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use latido::postgres::embedded::Storage;
+use latido_embedded_postgres::Storage;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{Scratch, ask, lives, processes, settings, start};

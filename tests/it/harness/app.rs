@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use latido::app::{self, App, Config};
-use latido::clock::Clock;
 use latido::config::{Purpose, Settings, Sources};
+use latido_base::clock::Clock;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, NoTls};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use latido::postgres::embedded::{Cluster, EmbeddedError, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, Settings, Storage};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, NoTls};

@@ -49,8 +49,8 @@ async fn scripts_do_not_remove_objects_of_each_other() {
         ),
         (4, 4)
     );
-    let config = latido::postgres::Config::new(home.url());
-    latido::postgres::Database::open(&config)
+    let config = latido_postgres::Config::new(home.url());
+    latido_postgres::Database::open(&config)
         .unwrap()
         .uninstall()
         .await

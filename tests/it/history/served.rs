@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use latido::postgres::{Config, Database, Level, examine};
+use latido_postgres::{Config, Database, Level, examine};
 use serde_json::Value;
 
 use super::{INSTALL, close, run_file};
@@ -260,7 +260,7 @@ async fn doctor_compares_both_queries() {
     close(&db, -5).await;
     let check = async || {
         let settings = crate::harness::settings(home.url(), &[("LATIDO_CONFIG", &file)]);
-        let catalog = latido::stream::Catalog::new(settings.streams);
+        let catalog = latido_stream::Catalog::new(settings.streams);
         let findings = examine(&Database::open(&Config::new(home.url())).unwrap(), &catalog).await;
         findings
             .into_iter()

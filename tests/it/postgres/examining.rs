@@ -1,6 +1,6 @@
 //! The findings of the doctor command.
 
-use latido::postgres::{Config, Database, Finding, Level, examine};
+use latido_postgres::{Config, Database, Finding, Level, examine};
 
 use super::proxy::{Manners, Proxy};
 use super::{builtin, catalog, empty, table, with_schema};

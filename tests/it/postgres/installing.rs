@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use latido::ident::StreamId;
-use latido::postgres::{Change, Config, Database, InstallError, TriggerState};
-use latido::stream::{Catalog, Stream};
+use latido_base::ident::StreamId;
+use latido_postgres::{Change, Config, Database, InstallError, TriggerState};
+use latido_stream::{Catalog, Stream};
 
 use super::triggers::Tap;
 use super::{builtin, catalog, connect, empty, estadisticas, table, with_schema};

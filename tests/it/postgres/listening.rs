@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use latido::drain::Drain;
-use latido::ident::{Key, StreamId};
-use latido::postgres::{Config, Database, DatabaseError, Listener, ListenerState, Notice};
-use latido::stream::Catalog;
-use latido::telemetry::Metrics;
+use latido_base::drain::Drain;
+use latido_base::ident::{Key, StreamId};
+use latido_postgres::{Config, Database, DatabaseError, Listener, ListenerState, Notice};
+use latido_stream::Catalog;
+use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;

@@ -1,7 +1,7 @@
 //! The role that serves: the privileges it needs, and those it must not have.
 
-use latido::postgres::{Config, Database, Level, examine};
-use latido::stream::Stream;
+use latido_postgres::{Config, Database, Level, examine};
+use latido_stream::Stream;
 
 use super::{builtin, estadisticas};
 use crate::harness::cluster::{OwnCluster, connect};
@@ -161,9 +161,13 @@ async fn authorize_sql_cannot_write() {
         };
         // Connect as the owner of everything.
         let database = Database::open(&Config::new(cluster.url())).unwrap();
-        let user = latido::ident::UserId::new(ADMIN_OF_B1);
+        let user = latido_base::ident::UserId::new(ADMIN_OF_B1);
         let error = database
-            .allowed(&stream, &user, &[latido::ident::Key::from_canonical(B1)])
+            .allowed(
+                &stream,
+                &user,
+                &[latido_base::ident::Key::from_canonical(B1)],
+            )
             .await
             .unwrap_err();
         // The SQL cannot modify data as a subquery, it runs in a read-only transaction, and it

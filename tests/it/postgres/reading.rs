@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::civil::{Date, date};
-use latido::ident::{Key, StreamId, UserId};
-use latido::postgres::{Config, Database, DatabaseError};
-use latido::stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use latido_base::ident::{Key, StreamId, UserId};
+use latido_postgres::{Config, Database, DatabaseError};
+use latido_stream::{Catalog, KeyType, Row, Stream, ZoneRule};
 
 use super::proxy::{Manners, Proxy};
 use super::{A, B, builtin, empty, estadisticas, with_schema};

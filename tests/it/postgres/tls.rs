@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use latido::postgres::{Config, ConfigError, Database, DatabaseError, Setting};
+use latido_postgres::{Config, ConfigError, Database, DatabaseError, Setting};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::harness::cluster::OwnCluster;

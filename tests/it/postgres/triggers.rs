@@ -5,8 +5,8 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
-use latido::postgres::{Config, Database};
-use latido::stream::Catalog;
+use latido_postgres::{Config, Database};
+use latido_stream::Catalog;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use latido::session::Limits;
+use latido_session::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use latido::http::{Asset, PAGE};
+use latido_http::{Asset, PAGE};
 
 use super::{base, strings};
 

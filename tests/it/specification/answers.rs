@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
-use latido::clock::Clock;
-use latido::demo::{Demo, Statements};
+use latido_base::clock::Clock;
+use latido_demo::{Demo, Statements};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -355,7 +355,7 @@ impl Witness {
     }
 
     async fn the_demo(&mut self, works: &AtomicBool) {
-        let business = latido::demo::BUSINESSES[0].id;
+        let business = latido_demo::BUSINESSES[0].id;
         let post = |witness: &Self, id: &str| {
             witness
                 .ask("POST", "/demo/citas", "")

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use latido::protocol::{Command, ErrorCode, Reply, native};
-use latido::session::CloseReason;
+use latido_protocol::{Command, ErrorCode, Reply, native};
+use latido_session::CloseReason;
 use serde_json::{Value, json};
 
 use super::{Document, base, strings};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latido::postgres::apps::messaging::{Cursor, Draft, Message, Messages, Outcome};
+use latido_postgres::apps::messaging::{Cursor, Draft, Message, Messages, Outcome};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -457,7 +457,7 @@ async fn schema_can_be_applied_again() {
     let (_home, client, store) = stored().await;
     send(&store, ANA, "hola", 1).await;
     client
-        .batch_execute(latido::postgres::apps::messaging::SCHEMA)
+        .batch_execute(latido_postgres::apps::messaging::SCHEMA)
         .await
         .unwrap();
     assert!(!send(&store, ANA, "hola", 1).await.1);

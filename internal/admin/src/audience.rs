@@ -1,0 +1,113 @@
+//! The viewers of the server's own system topics.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use latido_base::ident::Topic;
+use latido_hub::Observer;
+use latido_stream::SERVER;
+
+/// The system topics that currently have viewers. Clones share the same set.
+#[derive(Debug, Clone, Default)]
+pub struct Audience(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Written under the hub's lock, read once per second. Held for one insertion or one copy.
+    topics: Mutex<BTreeSet<Topic>>,
+    /// Notified when a topic gains its first viewer, who is waiting for a frame.
+    wake: Notify,
+}
+
+impl Audience {
+    /// Wraps the engine's observer: system topics are recorded here, all other topics are forwarded
+    /// to `engine`, which cannot read system topics.
+    pub fn beside(&self, engine: Box<dyn Observer>) -> Box<dyn Observer> {
+        Box::new(Beside {
+            audience: self.clone(),
+            engine,
+        })
+    }
+
+    /// Returns the system topics that have viewers now.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.0
+            .topics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    /// Waits until a system topic gains its first viewer. Cancel-safe.
+    pub(super) async fn grown(&self) {
+        self.0.wake.notified().await;
+    }
+
+    /// Updates the set of topics. Nobody needs to know if the update changed it.
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<Topic>) -> bool) {
+        let _ = change(&mut self.0.topics.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+struct Beside {
+    audience: Audience,
+    engine: Box<dyn Observer>,
+}
+
+impl Observer for Beside {
+    fn watched(&self, topic: &Topic) {
+        if topic.stream != SERVER {
+            return self.engine.watched(topic);
+        }
+        self.audience.change(|topics| topics.insert(topic.clone()));
+        self.audience.0.wake.notify_one();
+    }
+
+    fn unwatched(&self, topic: &Topic) {
+        if topic.stream != SERVER {
+            return self.engine.unwatched(topic);
+        }
+        self.audience.change(|topics| topics.remove(topic));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latido_base::ident::{Key, StreamId};
+
+    struct Recorder(Arc<Mutex<Vec<Topic>>>);
+
+    impl Observer for Recorder {
+        fn watched(&self, topic: &Topic) {
+            self.0.lock().unwrap().push(topic.clone());
+        }
+
+        fn unwatched(&self, topic: &Topic) {
+            self.0.lock().unwrap().retain(|one| one != topic);
+        }
+    }
+
+    #[test]
+    fn system_topics_are_not_forwarded_to_the_engine() {
+        let (viewers, forwarded) = (Audience::default(), Arc::default());
+        let observer = viewers.beside(Box::new(Recorder(Arc::clone(&forwarded))));
+        let topic = |stream| Topic {
+            stream,
+            key: Key::from_canonical("servidor"),
+        };
+        observer.watched(&topic(SERVER));
+        observer.watched(&topic(StreamId(0)));
+        assert_eq!(
+            (viewers.topics(), forwarded.lock().unwrap().clone()),
+            (vec![topic(SERVER)], vec![topic(StreamId(0))])
+        );
+        observer.unwatched(&topic(SERVER));
+        observer.unwatched(&topic(StreamId(0)));
+        assert!(viewers.topics().is_empty() && forwarded.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,253 @@
+//! The operators' view of a running server, and the system topics that publish it live.
+//!
+//! Once per second the counters are sampled into a ring of ten minutes, even without viewers.
+//! Everything else happens only while a system topic ([`latido_stream::SYSTEM_STREAM`]) has a
+//! viewer: then the server's state, or the list of its clients, becomes a row. The hub publishes it
+//! like any other row: it has versions, the newest value wins, and an unchanged row is not sent.
+//! The streams and the clients are not slowed down by it.
+//!
+//! Rows are JSON text, in the form in which PostgreSQL returns them for streams.
+
+mod audience;
+mod describe;
+mod history;
+mod process;
+mod publisher;
+mod readiness;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use latido_auth::Verifier;
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+use latido_base::ident::UserId;
+use latido_engine::Engine;
+use latido_hub::{Hub, Survey};
+use latido_session::CloseReason;
+use latido_shard::{ClientId, Roster, Shards, Swept};
+use latido_telemetry::{Entry, Kind, Metrics};
+
+pub use audience::Audience;
+pub use describe::{client_json, event_json, room_json};
+use history::History;
+pub use process::memory_bytes;
+pub use readiness::{Readiness, Report, StreamReport};
+
+/// The server's version, as the operators' page shows it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The parts of the server that the admin service inspects.
+pub struct Parts {
+    /// The hub, for topics and viewers, and as the destination of the rows.
+    pub hub: Arc<Hub>,
+    /// The connection workers, for the list of clients.
+    pub shards: Arc<Shards>,
+    /// The engine, for the number of keys waiting to be read.
+    pub engine: Engine,
+    /// The server's counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// The verifier, for its readiness to verify tokens.
+    pub verifier: Arc<Verifier>,
+    /// The readiness check of the database, the listener and the streams.
+    pub readiness: Arc<dyn Readiness>,
+    /// The wall clock for displayed times.
+    pub clock: Clock,
+    /// A function that returns the number of open connections of all kinds and the limit for it.
+    pub seats: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminDeps").finish_non_exhaustive()
+    }
+}
+
+/// The admin service, one per server.
+pub struct Operations {
+    parts: Parts,
+    audience: Audience,
+    started: Instant,
+    started_s: i64,
+    /// Written once per second by the publisher, read by requests. Held for copies of a few
+    /// kilobytes.
+    history: Mutex<History>,
+    /// The result of the last dependency check.
+    outlook: Mutex<Option<Outlook>>,
+    /// The number of rows published on system topics. Only the publisher writes it. Relaxed: a
+    /// counter for display and tests.
+    published: AtomicU64,
+}
+
+/// The state of the server's dependencies at one moment.
+#[derive(Debug, Clone)]
+pub struct Outlook {
+    /// The state of the database, the listener and the streams.
+    pub report: Report,
+    /// The duration of the check, in milliseconds. A check that timed out counts up to its
+    /// cancellation.
+    pub database_ms: f64,
+    /// The time of the check, in Unix seconds.
+    pub at_s: i64,
+}
+
+impl fmt::Debug for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+impl Operations {
+    /// Starts the admin service: it samples, and publishes while there are viewers, until the
+    /// server stops. `viewers` must be the instance that [wraps](SystemTopicViewers::wrap_observer)
+    /// the engine's observer.
+    pub fn start(parts: Parts, viewers: Audience, drain: &Drain) -> Arc<Self> {
+        let started_s = parts.clock.unix_s();
+        let admin = Arc::new(Self {
+            parts,
+            audience: viewers,
+            started: Instant::now(),
+            started_s,
+            history: Mutex::default(),
+            outlook: Mutex::default(),
+            published: AtomicU64::new(0),
+        });
+        drain.spawn(publisher::run(Arc::clone(&admin), drain.clone()));
+        admin
+    }
+
+    /// Returns up to `limit` clients that match; see [`Shards::clients`].
+    pub async fn clients(&self, matching: &str, limit: usize) -> Roster {
+        self.parts
+            .shards
+            .roster(&matching.to_lowercase(), limit)
+            .await
+    }
+
+    /// Returns the rooms with the most viewers.
+    pub fn rooms(&self, limit: usize) -> Survey {
+        self.parts.hub.survey(limit)
+    }
+
+    /// Returns the latest events, newest first, and the total number of events.
+    pub fn events(&self, limit: usize) -> (Vec<Entry>, u64) {
+        (
+            self.parts.metrics.journal.latest(limit),
+            self.parts.metrics.journal.total(),
+        )
+    }
+
+    /// Closes a connection on behalf of `operator` and returns its user. Returns `None` if the
+    /// connection no longer exists.
+    pub async fn dismiss(
+        &self,
+        id: ClientId,
+        reason: CloseReason,
+        operator: &UserId,
+    ) -> Option<UserId> {
+        let user = self.parts.shards.dismiss(id, reason).await?;
+        let (user_text, operator) = (user.as_str(), operator.as_str());
+        tracing::info!(operator, user = user_text, client = %id, reason = reason.label(), "an operator closed a connection");
+        self.note(reason.label(), &format!("{operator} → {user_text} ({id})"));
+        Some(user)
+    }
+
+    /// Checks every client now, on behalf of `operator`.
+    pub async fn sweep(&self, operator: &UserId) -> Swept {
+        let result = self.parts.shards.sweep().await;
+        let operator = operator.as_str();
+        tracing::info!(
+            operator,
+            clients = result.looked_at,
+            closed = result.closed,
+            "an operator requested a check of every client"
+        );
+        self.note(
+            "cleanup",
+            &format!("{operator}: {} → {}", result.looked_at, result.closed),
+        );
+        result
+    }
+
+    fn note(&self, reason: &'static str, detail: &str) {
+        self.parts
+            .metrics
+            .journal
+            .note(Kind::Operator, reason, Some(detail));
+    }
+
+    /// Returns the number of open WebSockets.
+    pub fn connections(&self) -> i64 {
+        self.parts.metrics.connections.get()
+    }
+
+    /// Returns the number of WebSockets since the start, including the open ones.
+    pub fn connections_in_all(&self) -> u64 {
+        self.parts.metrics.closes.total() + u64::try_from(self.connections()).unwrap_or(0)
+    }
+
+    /// Returns the number of frames handed to the kernel since the start.
+    pub fn frames_sent(&self) -> u64 {
+        self.parts.metrics.frames_sent.get()
+    }
+
+    /// Returns the number of events in the last minute. An entry that repeats counts each
+    /// repetition.
+    pub fn events_per_minute(&self) -> u64 {
+        let since_ms = u64::try_from(self.parts.clock.unix_s() - 60).unwrap_or(0) * 1_000;
+        let recent = self
+            .parts
+            .metrics
+            .journal
+            .latest(usize::MAX)
+            .into_iter()
+            .take_while(|entry| entry.at_ms >= since_ms);
+        recent.map(|entry| entry.count).sum()
+    }
+
+    /// Returns the whole seconds since the start.
+    pub fn uptime_s(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// Returns the number of topics with a viewer and the total number of viewers.
+    pub fn counts(&self) -> (usize, usize) {
+        self.parts.hub.counts()
+    }
+
+    /// Returns `true` if tokens can be verified.
+    pub fn has_keys(&self) -> bool {
+        self.parts.verifier.is_ready()
+    }
+
+    /// Checks the server's dependencies now and stores the result.
+    pub async fn look(&self) -> Outlook {
+        let started = Instant::now();
+        let report = self.parts.readiness.report().await;
+        let at_s = self.parts.clock.unix_s();
+        let status = Outlook {
+            report,
+            database_ms: started.elapsed().as_secs_f64() * 1_000.0,
+            at_s,
+        };
+        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+        status
+    }
+
+    /// Returns the server's state as its system topic publishes it, with the last ten minutes of
+    /// metrics.
+    pub fn state_json(&self) -> Value {
+        let mut state = self.describe();
+        state["history"] = self.lock_history().to_json();
+        state["stream"] = json!({"published": self.published.load(Ordering::Relaxed), "watched": self.audience.topics().len()});
+        state
+    }
+
+    fn lock_history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,89 @@
+//! The rooms gateway of a Django API: clients, providers and administrators join rooms over
+//! Socket.IO. HTTP serves a dashboard and the publishers.
+//!
+//! The namespace selects the client version: `/` is version 1 and `/ws` is version 2. The identity
+//! that a client claims is only compared with the profile that the API returns for its token;
+//! administrators come from this server's own configuration. Each event is encoded once for both
+//! versions and published once to the union of the rooms that it concerns. A client may join its
+//! own rooms and the rooms of services and locations. It may publish only the events of its role,
+//! with its own id in them.
+
+mod board;
+mod breaker;
+mod business;
+mod config;
+mod django;
+mod doorkeeper;
+mod hall;
+mod minute;
+mod site;
+mod talk;
+mod tend;
+mod who;
+mod words;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+
+use latido_app_kit::{Parts, Served};
+
+pub use config::{Config, Network};
+use django::{Django, Profiles};
+use doorkeeper::Doorkeeper;
+use hall::Hall;
+
+/// The state that the gateway's endpoints and tasks share.
+struct Gateway {
+    config: Config,
+    hall: Arc<Hall>,
+    door: Doorkeeper,
+    /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
+    /// task.
+    changed: AtomicBool,
+}
+
+impl Gateway {
+    fn note_change(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts the gateway app and its maintenance task.
+///
+/// # Errors
+/// Returns an error if the API's address is invalid or the system has no root certificates for it.
+pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
+    let api: Option<Arc<dyn Profiles>> = match &config.api_url {
+        Some(_) | None if config.trusts_clients => {
+            tracing::warn!(
+                app = "gateway",
+                "GATEWAY_TRUST_CLIENTS is on: the identity that a client claims is not checked; anybody can read and publish as anybody else"
+            );
+            None
+        }
+        url => {
+            let url = url.as_deref().context("GATEWAY_API_URL is missing")?;
+            Some(Arc::new(Django::new(
+                url,
+                config.api_posts,
+                config.api_timeout,
+            )?))
+        }
+    };
+    let gateway = Arc::new(Gateway {
+        config: config.clone(),
+        hall: Hall::new(&parts.clock),
+        door: Doorkeeper::new(config, api, &parts.clock, &parts.drain),
+        changed: AtomicBool::new(false),
+    });
+    parts
+        .drain
+        .spawn_until_stop(tend::tend(Arc::clone(&gateway)));
+    Ok(Served {
+        sites: vec![Arc::new(site::Dashboard(Arc::clone(&gateway)))],
+        piers: Vec::new(),
+        dialects: vec![Arc::new(talk::Gatekeeper(gateway))],
+    })
+}

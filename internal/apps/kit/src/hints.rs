@@ -1,0 +1,61 @@
+//! Wakes an app's feed when the database reports a change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// The interval between reads while notifications arrive, for rows whose trigger is missing. `POLL`
+/// is the interval while they do not arrive.
+const SWEEP: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_secs(1);
+
+/// The input of the feed from the database listener. Clones share the same state.
+#[derive(Debug, Clone, Default)]
+pub struct Hints(Arc<Hinted>);
+
+#[derive(Debug, Default)]
+struct Hinted {
+    look: Notify,
+    /// `true` while notifications arrive. `Relaxed` suffices: the flag only selects the read
+    /// interval.
+    is_listening: AtomicBool,
+    /// `true` once the feed has its first cursor, so that clients that join later miss nothing. It
+    /// is set once. `Relaxed` suffices because the data that it announces is behind locks.
+    is_ready: AtomicBool,
+}
+
+impl Hints {
+    /// Reports that something changed or may have changed.
+    pub fn look(&self) {
+        self.0.look.notify_one();
+    }
+
+    /// Sets the flag that notifications arrive, and triggers a read.
+    pub fn set_heard(&self, is_listening: bool) {
+        self.0.is_listening.store(is_listening, Ordering::Relaxed);
+        self.look();
+    }
+
+    /// Returns `true` if the feed has started, so that clients may connect.
+    pub fn is_ready(&self) -> bool {
+        self.0.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// Records that the feed knows where it begins.
+    pub fn set_ready(&self) {
+        self.0.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the next hint, at most as long as the next check is due.
+    pub async fn wait(&self) {
+        let interval = if self.0.is_listening.load(Ordering::Relaxed) {
+            SWEEP
+        } else {
+            POLL
+        };
+        let _ = timeout(interval, self.0.look.notified()).await;
+    }
+}

@@ -1,0 +1,281 @@
+//! The change feed: reads committed changes of the tables once, in order, and publishes them.
+//!
+//! A notification is only a hint to read. A cursor (see the store's `changes`) determines the
+//! position, so a crash between a commit and its broadcast, a lost notification, or a lost listener
+//! connection lose nothing: the next read continues at the last cursor. A change counts as read
+//! only after all of its events were published.
+
+mod tell;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::presence::Roll;
+use crate::vocabulary::{Vocabulary, conversation_channel, dismissal, roster};
+use latido_app_kit::Hints;
+use latido_base::ident::UserId;
+use latido_event_bus::{Exchange, Publish};
+use latido_postgres::DatabaseError;
+use latido_postgres::apps::messaging::{Change, Changes, Conversation, Cursor, Message, Messages};
+use tell::{Facts, tell};
+
+/// The first and the longest pause after a failed read.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pause before publishing again to a shard whose queue is full.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
+/// The interval between deletions of old changes.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// A pending response of the database.
+type Reading<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
+
+/// The database queries of the change feed.
+pub trait Source: Send + Sync + 'static {
+    /// Returns a cursor that is past all committed changes.
+    fn cursor(&self) -> Reading<'_, Cursor>;
+    /// Returns the next batch of changes after the cursor.
+    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes>;
+    /// Returns these messages in their current state.
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>>;
+    /// Returns these conversations in their current state.
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
+    /// Returns pairs of conversation and member. The result contains at least the members that are
+    /// among `users`.
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>>;
+    /// Returns the users that share a conversation with this user.
+    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>>;
+    /// Deletes changes that no feed needs any more.
+    fn forget(&self) -> Reading<'_, ()>;
+}
+
+impl Source for Messages {
+    fn cursor(&self) -> Reading<'_, Cursor> {
+        Box::pin(Self::cursor(self))
+    }
+    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+        Box::pin(Self::changes(self, cursor))
+    }
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+        Box::pin(Self::messages(self, ids))
+    }
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+        Box::pin(Self::conversations(self, ids))
+    }
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+        Box::pin(Self::members(self, conversations, users))
+    }
+    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>> {
+        Box::pin(Self::contacts(self, user))
+    }
+    fn forget(&self) -> Reading<'_, ()> {
+        Box::pin(Self::forget_old_changes(self))
+    }
+}
+
+/// A lock with the number of memberships that have ended. Sockets join channels and switch their
+/// API version under this lock, and the feed publishes under it. So a change reaches a socket in
+/// exactly one version, and no client joins with a membership that has ended meanwhile. The lock is
+/// held for calls of the event bus, which never block.
+#[derive(Debug, Default)]
+pub(super) struct Gate(Mutex<u64>);
+
+impl Gate {
+    pub(super) fn pass<R>(&self, act: impl FnOnce(&mut u64) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.pass(|count| *count)
+    }
+}
+
+/// The change feed task; see the module's documentation.
+pub(super) struct Feed {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) roll: Arc<Roll>,
+    pub(super) hints: Hints,
+}
+
+impl Feed {
+    /// Runs for as long as the server runs.
+    pub(super) async fn run(self) {
+        let mut cursor = None;
+        let mut pause = PAUSE_MIN;
+        let mut last_cleanup = Instant::now();
+        loop {
+            match self.look(&mut cursor).await {
+                Ok(()) => {
+                    pause = PAUSE_MIN;
+                    self.hints.set_ready();
+                    self.hints.wait().await;
+                }
+                Err(error) => {
+                    if pause == PAUSE_MIN {
+                        tracing::warn!(%error, "changes of messages can't be read from the database; retrying");
+                    }
+                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+            if last_cleanup.elapsed() >= FORGET {
+                last_cleanup = Instant::now();
+                if let Err(error) = self.source.forget().await {
+                    tracing::warn!(%error, "old changes could not be deleted");
+                }
+            }
+        }
+    }
+
+    /// Publishes all changes after the cursor, and advances the cursor.
+    pub(super) async fn look(&self, cursor: &mut Option<Cursor>) -> Result<(), DatabaseError> {
+        let mut position = match cursor.clone() {
+            Some(position) => position,
+            None => self.source.cursor().await?,
+        };
+        cursor.get_or_insert_with(|| position.clone());
+        loop {
+            let batch = self.source.changes(&position).await?;
+            let context = self.facts(&batch.changes).await?;
+            for change in &batch.changes {
+                self.publish(change, tell(change, &context)).await;
+            }
+            position = batch.cursor;
+            *cursor = Some(position.clone());
+            if !batch.more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn facts(&self, changes: &[Change]) -> Result<Facts, DatabaseError> {
+        let mut context = Facts::default();
+        let is_about_message = |change: &&Change| {
+            change.kind.starts_with("message_") && change.kind != "message_deleted"
+        };
+        let messages: Vec<Uuid> = changes
+            .iter()
+            .filter(is_about_message)
+            .filter_map(|change| change.message)
+            .collect();
+        if !messages.is_empty() {
+            context.messages = self
+                .source
+                .messages(&messages)
+                .await?
+                .into_iter()
+                .map(|message| (message.id, message))
+                .collect();
+        }
+        let of_kind = |kind: &str| {
+            changes
+                .iter()
+                .filter(|change| change.kind == kind)
+                .map(|change| change.conversation)
+                .collect()
+        };
+        let updated: Vec<Uuid> = of_kind("conversation_updated");
+        if !updated.is_empty() {
+            let now = self.source.conversations(&updated).await?;
+            context.conversations = now
+                .into_iter()
+                .map(|conversation| (conversation.id, conversation))
+                .collect();
+        }
+        let mut fan_out: Vec<Uuid> = of_kind("message_added");
+        fan_out.extend(updated);
+        fan_out.sort_unstable();
+        fan_out.dedup();
+        let connected = self.roll.here();
+        if !fan_out.is_empty() && !connected.is_empty() {
+            let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+            let is_connected: HashSet<Uuid> = connected.iter().copied().collect();
+            let found = self.source.members(&fan_out, &connected).await?;
+            for (conversation, user) in found
+                .into_iter()
+                .filter(|(_, user)| is_connected.contains(user))
+            {
+                members.entry(conversation).or_default().push(user);
+            }
+            context.members = members;
+        }
+        Ok(context)
+    }
+
+    /// Publishes the events of a change, and removes a member whose membership has ended. Waits
+    /// while a shard's queue is full.
+    async fn publish(&self, change: &Change, events: Vec<Publish>) {
+        let removed = change.user.filter(|_| change.kind == "member_removed");
+        let mut events = events.into_iter();
+        let mut unsent: Option<Publish> = None;
+        loop {
+            let is_done = self.gate.pass(|epoch| {
+                while let Some(publish) = unsent.take().or_else(|| events.next()) {
+                    if self.exchange.publish(publish.clone()).is_err() {
+                        unsent = Some(publish);
+                        return false;
+                    }
+                }
+                if let Some(user) = removed {
+                    *epoch += 1;
+                    self.put_out(user, &conversation_channel(change.conversation));
+                }
+                true
+            });
+            if is_done {
+                return;
+            }
+            sleep(OVERLOAD_PAUSE).await;
+        }
+    }
+
+    /// Removes all connections of a user from a channel, and sends them `phx_close`.
+    fn put_out(&self, user: Uuid, channel: &str) {
+        let kick_topic = dismissal(channel, user);
+        // If a shard can't accept this now, its clients learn it from the replies to their next
+        // pushes there.
+        let _ = self
+            .exchange
+            .publish(Publish::new([kick_topic.clone()], "phx_close", "{}"));
+        let topics = [
+            roster(channel),
+            Vocabulary::Document.topic(channel),
+            Vocabulary::Head.topic(channel),
+            kick_topic,
+        ];
+        for id in self
+            .exchange
+            .connections_of(&UserId::new(&user.to_string()))
+        {
+            for topic in &topics {
+                self.exchange.leave(id, topic);
+            }
+        }
+        self.roll.removed(user);
+    }
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model;

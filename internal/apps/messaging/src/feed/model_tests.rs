@@ -1,0 +1,341 @@
+//! Tests the feed against a model. For any order of commits, reads and failures, every member
+//! receives every message once, in the order of its conversation, and no other user receives it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::payload::tests::stored;
+use crate::presence::Lists;
+use latido_base::clock::Clock;
+use latido_event_bus::{Identity, Join, Mailbox};
+
+const USERS: u128 = 4;
+const CONVERSATIONS: u128 = 3;
+
+/// A database whose transactions commit later than they draw their numbers, except within a
+/// conversation.
+#[derive(Default)]
+struct Fake {
+    /// All committed changes, in commit order.
+    committed: Mutex<Vec<Change>>,
+    messages: Mutex<HashMap<Uuid, Message>>,
+    members: Mutex<Vec<(Uuid, Uuid)>>,
+    /// The number of reads that are still to fail.
+    failing: AtomicUsize,
+}
+
+impl Fake {
+    fn answer<'a, T: Send + 'a>(&'a self, give: impl FnOnce() -> T + Send + 'a) -> Reading<'a, T> {
+        Box::pin(async move {
+            let failing = self
+                .failing
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                });
+            if failing.is_ok() {
+                Err(DatabaseError::Unavailable {
+                    reason: "test".into(),
+                })
+            } else {
+                Ok(give())
+            }
+        })
+    }
+}
+
+impl Source for Fake {
+    fn cursor(&self) -> Reading<'_, Cursor> {
+        self.answer(Cursor::fake)
+    }
+    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+        // A returned batch counts as read only with the next cursor: a read that fails returns the
+        // same batch again.
+        self.answer(|| {
+            let all = self.committed.lock().unwrap();
+            let new: Vec<Change> = all
+                .iter()
+                .skip(cursor.fake_position())
+                .take(3)
+                .cloned()
+                .collect();
+            let cursor = cursor.fake_advanced(new.len());
+            let more = cursor.fake_position() < all.len();
+            Changes {
+                changes: new,
+                cursor,
+                more,
+            }
+        })
+    }
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+        self.answer(|| {
+            ids.iter()
+                .filter_map(|id| self.messages.lock().unwrap().get(id).cloned())
+                .collect()
+        })
+    }
+    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+        self.answer(Vec::new)
+    }
+    fn members<'a>(
+        &'a self,
+        conversations: &'a [Uuid],
+        users: &'a [Uuid],
+    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+        let pairs = |(conversation, user): &&(Uuid, Uuid)| {
+            conversations.contains(conversation) && users.contains(user)
+        };
+        self.answer(move || {
+            self.members
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(pairs)
+                .copied()
+                .collect()
+        })
+    }
+    fn contacts(&self, _: Uuid) -> Reading<'_, Vec<Uuid>> {
+        self.answer(Vec::new)
+    }
+    fn forget(&self) -> Reading<'_, ()> {
+        self.answer(|| ())
+    }
+}
+
+/// One device that has joined its user's channel and those of the conversations.
+struct Device {
+    user: Uuid,
+    mailbox: Mailbox,
+    /// The expected message ids on each channel, in order.
+    expected: HashMap<String, Vec<Uuid>>,
+    heard: HashMap<String, Vec<Uuid>>,
+}
+
+struct World {
+    fake: Arc<Fake>,
+    feed: Feed,
+    devices: Vec<Device>,
+    cursor: Option<Cursor>,
+    count: u128,
+}
+
+impl World {
+    fn new() -> Self {
+        let (fake, roll) = (Arc::new(Fake::default()), Arc::new(Roll::default()));
+        let topic_policy = Lists {
+            roll: Arc::clone(&roll),
+            clock: Clock::system(),
+        };
+        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let source = Arc::clone(&fake);
+        let feed = Feed {
+            source,
+            exchange: event_bus,
+            gate: Arc::default(),
+            roll,
+            hints: Hints::default(),
+        };
+        Self {
+            fake,
+            feed,
+            devices: Vec::new(),
+            cursor: None,
+            count: 0,
+        }
+    }
+
+    fn is_member(&self, conversation: Uuid, user: Uuid) -> bool {
+        self.fake
+            .members
+            .lock()
+            .unwrap()
+            .contains(&(conversation, user))
+    }
+
+    fn connect(&mut self, user: Uuid, is_head: bool) {
+        let api_version = if is_head {
+            Vocabulary::Head
+        } else {
+            Vocabulary::Document
+        };
+        let own_channel = crate::vocabulary::user_channel(user);
+        let mut joins = vec![
+            Join::new(crate::vocabulary::presence(user)),
+            Join::new(api_version.topic(&own_channel)),
+        ];
+        for conversation in (0..CONVERSATIONS)
+            .map(Uuid::from_u128)
+            .filter(|id| self.is_member(*id, user))
+        {
+            let channel = conversation_channel(conversation);
+            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(Join::new));
+        }
+        let identity = Identity {
+            user: Some(UserId::new(&user.to_string())),
+            ..Identity::default()
+        };
+        let mailbox = self.feed.exchange.open(identity, &joins).unwrap();
+        self.devices.push(Device {
+            user,
+            mailbox,
+            expected: HashMap::new(),
+            heard: HashMap::new(),
+        });
+    }
+
+    fn commit(&mut self, kind: &str, conversation: Uuid, message: Option<Uuid>, user: Uuid) {
+        let mut committed = self.fake.committed.lock().unwrap();
+        let id = i64::try_from(committed.len()).unwrap();
+        let detail = "{}".to_owned();
+        committed.push(Change {
+            id,
+            kind: kind.into(),
+            conversation,
+            message,
+            user: Some(user),
+            detail,
+            at_us: 0,
+        });
+    }
+
+    fn send(&mut self, conversation: Uuid, sender: Uuid) {
+        self.count += 1;
+        let id = Uuid::from_u128(self.count);
+        let message = Message {
+            id,
+            conversation_id: conversation,
+            sender_id: sender,
+            ..stored("x")
+        };
+        self.fake.messages.lock().unwrap().insert(id, message);
+        self.commit("message_added", conversation, Some(id), sender);
+        let members = self.fake.members.lock().unwrap();
+        for device in self
+            .devices
+            .iter_mut()
+            .filter(|device| members.contains(&(conversation, device.user)))
+        {
+            let own_channel = crate::vocabulary::user_channel(device.user);
+            device
+                .expected
+                .entry(conversation_channel(conversation))
+                .or_default()
+                .push(id);
+            if device.user != sender {
+                device.expected.entry(own_channel).or_default().push(id);
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let mut cursor = self.cursor.take();
+        while self.feed.look(&mut cursor).await.is_err() {}
+        self.cursor = cursor;
+        for device in &mut self.devices {
+            while let Some(event) = device.mailbox.try_recv() {
+                let event = event.expect("nobody is too slow here");
+                let Some(message) = event
+                    .message()
+                    .filter(|message| &*message.name == "new_message")
+                else {
+                    continue;
+                };
+                let payload: serde_json::Value = serde_json::from_str(&message.payload).unwrap();
+                let id = payload
+                    .get("message_id")
+                    .or_else(|| payload["message"].get("id"))
+                    .and_then(|id| id.as_str())
+                    .unwrap();
+                let channel = crate::vocabulary::channel(&event.topics[0]).to_owned();
+                device
+                    .heard
+                    .entry(channel)
+                    .or_default()
+                    .push(id.parse().unwrap());
+            }
+        }
+    }
+
+    /// Removes a member after all earlier events were received.
+    async fn remove(&mut self, conversation: Uuid, user: Uuid) {
+        self.look().await;
+        self.fake
+            .members
+            .lock()
+            .unwrap()
+            .retain(|pair| *pair != (conversation, user));
+        self.commit("member_removed", conversation, None, user);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Deed {
+    Send(u128, u128),
+    Connect(u128, bool),
+    Drop(usize),
+    Remove(u128, u128),
+    Look,
+    Fail(usize),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        8 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| Deed::Send(conversation, user)),
+        3 => (0..USERS, any::<bool>()).prop_map(|(user, is_head)| Deed::Connect(user, is_head)),
+        1 => (0usize..6).prop_map(Deed::Drop),
+        1 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| Deed::Remove(conversation, user)),
+        3 => Just(Deed::Look),
+        1 => (1usize..4).prop_map(Deed::Fail),
+    ]
+}
+
+async fn play(steps: Vec<Deed>) -> Result<(), TestCaseError> {
+    let mut harness = World::new();
+    let pairs = (0..CONVERSATIONS)
+        .flat_map(|conversation| (0..USERS).map(move |user| (conversation, user)));
+    let members = pairs.filter(|(conversation, user)| (conversation + user) % 4 != 3);
+    *harness.fake.members.lock().unwrap() = members
+        .map(|(c, u)| (Uuid::from_u128(c), Uuid::from_u128(u)))
+        .collect();
+    harness.look().await;
+    for step in steps {
+        match step {
+            Deed::Send(conversation, user) => {
+                harness.send(Uuid::from_u128(conversation), Uuid::from_u128(user))
+            }
+            // Messages that were committed earlier are out of scope: clients load them as pending
+            // messages.
+            Deed::Connect(user, is_head) => {
+                harness.look().await;
+                harness.connect(Uuid::from_u128(user), is_head);
+            }
+            Deed::Drop(which) if which < harness.devices.len() => {
+                drop(harness.devices.remove(which))
+            }
+            Deed::Remove(conversation, user) => {
+                harness
+                    .remove(Uuid::from_u128(conversation), Uuid::from_u128(user))
+                    .await
+            }
+            Deed::Look => harness.look().await,
+            Deed::Fail(times) => harness.fake.failing.store(times, Ordering::Relaxed),
+            Deed::Drop(_) => {}
+        }
+    }
+    harness.look().await;
+    for device in &harness.devices {
+        prop_assert_eq!(&device.heard, &device.expected, "user {}", device.user);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn every_member_receives_every_message_once_in_order(steps in proptest::collection::vec(deed(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play(steps))?;
+    }
+}

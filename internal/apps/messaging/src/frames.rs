@@ -1,0 +1,147 @@
+//! Encodes events of the event bus as Phoenix frames. Pure: no socket, task or clock.
+
+use serde_json::{Value, json};
+
+use crate::payload::parsed;
+use crate::vocabulary::channel;
+use latido_event_bus::{Body, Diff, Entry, Event};
+use latido_protocol::phoenix::{self, Vsn};
+
+/// Encodes an event as a frame. The event's topic already determines the API version, so only the
+/// serializer version is left to choose.
+pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
+    let channel = event.topics.first().map(channel).unwrap_or_default();
+    match &event.body {
+        Body::Message(message) => phoenix::broadcast(vsn, channel, &message.name, &message.payload),
+        Body::State(list) => {
+            let users = list
+                .iter()
+                .map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
+            phoenix::broadcast(
+                vsn,
+                channel,
+                "presence_state",
+                &Value::Object(users.collect()).to_string(),
+            )
+        }
+        Body::Diff(diff) => {
+            let payload = json!({"joins": side(diff, diff.joined.as_ref()), "leaves": side(diff, diff.left.as_ref())});
+            phoenix::broadcast(vsn, channel, "presence_diff", &payload.to_string())
+        }
+    }
+}
+
+fn side(diff: &Diff, entry: Option<&Entry>) -> Value {
+    let users = entry.map(|entry| {
+        (
+            diff.user.as_str().to_owned(),
+            metas(std::slice::from_ref(entry)),
+        )
+    });
+    Value::Object(users.into_iter().collect())
+}
+
+fn metas(entries: &[Entry]) -> Value {
+    let meta = |entry: &Entry| {
+        let mut meta = json!({"phx_ref": format!("{:x}", entry.reference)});
+        if let (Value::Object(meta), Value::Object(rest)) = (&mut meta, parsed(&entry.meta)) {
+            meta.extend(rest);
+        }
+        meta
+    };
+    json!({"metas": entries.iter().map(meta).collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::presence::{Lists, Roll};
+    use crate::vocabulary::{Vocabulary, roster};
+    use latido_base::clock::Clock;
+    use latido_base::ident::UserId;
+    use latido_event_bus::{Exchange, Identity, Join, Mailbox};
+
+    const CHANNEL: &str = "conversation:c";
+
+    fn open(event_bus: &Arc<Exchange>, user: &str) -> Mailbox {
+        let identity = Identity {
+            user: Some(UserId::new(user)),
+            ..Identity::default()
+        };
+        let joins = [
+            Join::new(Vocabulary::Head.topic(CHANNEL)),
+            Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#),
+        ];
+        event_bus.open(identity, &joins).unwrap()
+    }
+
+    fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
+        let events = std::iter::from_fn(|| mailbox.try_recv());
+        events
+            .map(|event| serde_json::from_str(&encode(Vsn::V2, &event.unwrap())).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn golden_frames_of_presence() {
+        let topic_policy = Lists {
+            roll: Arc::new(Roll::default()),
+            clock: Clock::system(),
+        };
+        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let mut ana = open(&event_bus, "ana");
+        // Every topic of the join consumes one reference, with or without a presence list.
+        let meta = |reference: &str| json!({"metas": [{"phx_ref": reference, "online_at": "5"}]});
+        let expected_frame =
+            |event: &str, payload: Value| json!([null, null, CHANNEL, event, payload]);
+        assert_eq!(
+            frames(&mut ana),
+            [expected_frame("presence_state", json!({"ana": meta("2")}))]
+        );
+        let mut eva = open(&event_bus, "eva");
+        let both = json!({"ana": meta("2"), "eva": meta("4")});
+        assert_eq!(
+            frames(&mut eva),
+            [expected_frame("presence_state", both)],
+            "the list, and no change before it"
+        );
+        let seen = frames(&mut ana);
+        assert_eq!(
+            seen[0],
+            expected_frame(
+                "presence_diff",
+                json!({"joins": {"eva": meta("4")}, "leaves": {}})
+            )
+        );
+        assert_eq!(
+            (&seen[1][3], &seen[1][4]["user_id"], seen.len()),
+            (&json!("user_joined"), &json!("eva"), 2)
+        );
+        let second = open(&event_bus, "eva");
+        assert_eq!(
+            frames(&mut ana),
+            [expected_frame(
+                "presence_diff",
+                json!({"joins": {"eva": meta("6")}, "leaves": {}})
+            )]
+        );
+        drop(second);
+        assert_eq!(
+            frames(&mut ana),
+            [expected_frame(
+                "presence_diff",
+                json!({"joins": {}, "leaves": {"eva": meta("6")}})
+            )]
+        );
+        assert!(
+            frames(&mut eva)
+                .iter()
+                .all(|frame| frame[3] != "user_joined"),
+            "nobody is told of oneself"
+        );
+        drop(eva);
+        assert_eq!(frames(&mut ana)[1][3], "user_left");
+    }
+}

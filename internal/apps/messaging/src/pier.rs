@@ -1,0 +1,117 @@
+//! The WebSocket upgrade: two paths, a token in one of two places, and 403 for clients without a
+//! valid token.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+
+use crate::guest::{Client, Passport};
+use crate::{Messaging, NAME, Shared};
+use latido_http::{Answer, Asked, Boarding, Pier};
+use latido_protocol::phoenix::Vsn;
+use latido_shard::Guest;
+
+/// The paths that clients connect to; the mobile app uses the second one.
+const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
+
+/// The subprotocol that Phoenix 1.8 clients offer in addition to the token, and that the server
+/// selects.
+const SUBPROTOCOL: &str = "phoenix";
+/// The prefix of the subprotocol that carries the token.
+const BEARER: &str = "base64url.bearer.phx.";
+
+impl Pier for Messaging {
+    fn has(&self, path: &str) -> bool {
+        PATHS.contains(&path)
+    }
+
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(board(shared, request))
+    }
+}
+
+async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> {
+    let vsn = Vsn::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
+    let offered = request.header("sec-websocket-protocol").unwrap_or_default();
+    let token = request
+        .query("token")
+        .or_else(|| bearer(offered))
+        .ok_or_else(|| refusal("a token is required"))?;
+    let principal =
+        shared
+            .verifier
+            .verify(&token)
+            .await
+            .map_err(|error| match error.is_temporary() {
+                true => unavailable(),
+                false => {
+                    tracing::debug!(reason = error.reason(), "a messaging client was refused");
+                    refusal(&error.to_string())
+                }
+            })?;
+    let user = principal
+        .user()
+        .as_str()
+        .parse()
+        .map_err(|_| refusal("the token's sub must be a UUID"))?;
+    // A client that joins before the feed knows its start position could miss events in between.
+    if !shared.hints.is_ready() {
+        return Err(unavailable());
+    }
+    let verified = Passport {
+        user,
+        principal: Arc::new(principal),
+        vsn,
+    };
+    let limits = shared.limits;
+    let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
+    let make = move |context| Box::new(Client::new(shared, verified, &context)) as Box<dyn Guest>;
+    Ok(Boarding::new(NAME, make)
+        .limits(limits)
+        .subprotocol(is_offered.then_some(SUBPROTOCOL)))
+}
+
+fn refusal(reason: &str) -> Answer {
+    Answer::json(403, json!({"error": reason}).to_string())
+}
+
+fn unavailable() -> Answer {
+    Answer::json(503, json!({"error": "unavailable"}).to_string()).with("retry-after", "1")
+}
+
+/// Extracts the token from the subprotocols that a client offers.
+fn bearer(offered: &str) -> Option<String> {
+    let encoded = offered
+        .split(',')
+        .find_map(|name| name.trim().strip_prefix(BEARER))?;
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    // Browsers encode it with `btoa`, which uses the standard alphabet, not the URL-safe one.
+    let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(encoded).ok();
+    String::from_utf8(decode(&URL_SAFE).or_else(|| decode(&STANDARD))?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_is_read_from_the_subprotocol() {
+        for (offered, token) in [
+            ("phoenix, base64url.bearer.phx.YS5iLmM", Some("a.b.c")),
+            ("phoenix,base64url.bearer.phx.YS5iLmM=", Some("a.b.c")),
+            ("phoenix, base64url.bearer.phx.Pz8+Pz8/", Some("??>???")),
+            ("phoenix, base64url.bearer.phx.Pz8-Pz8_", Some("??>???")),
+            ("phoenix, base64url.bearer.phx.%%%", None),
+            ("phoenix", None),
+            ("", None),
+        ] {
+            assert_eq!(bearer(offered).as_deref(), token, "{offered}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Presence: the lists of the conversation channels, and the status that a user's contacts receive.
+//!
+//! Contacts are read from the database, so they can't be notified under the event bus lock. The
+//! callback under that lock only records the change. A task publishes the status that is true a
+//! moment later, so a client that reconnects at once never appears to be away.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::feed::Source;
+use crate::payload::iso;
+use crate::vocabulary::{Vocabulary, channel, is_roster, present, user_channel};
+use latido_base::clock::Clock;
+use latido_event_bus::{Change, Diff, Exchange, Presence, Publish, Rules, TopicName};
+
+/// The delay between a change of presence and the notification of contacts.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The connected users of this server, with the status that each one wants to show.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    /// This lock ranks below the event bus lock. It is held for one look-up, and its holder calls
+    /// nothing else.
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// The status of each connected user: `online`, `away` or `busy`, or `offline` for a user that
+    /// chose to appear so.
+    here: HashMap<Uuid, String>,
+    /// The users whose contacts may need a notification.
+    dirty: HashSet<Uuid>,
+    /// The status that contacts received last; an absent user means `offline`.
+    told: HashMap<Uuid, String>,
+    /// The number of times that each connected user was removed from a conversation.
+    removals: HashMap<Uuid, u64>,
+}
+
+const OFFLINE: &str = "offline";
+
+impl Roll {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns all users with at least one connection.
+    pub(super) fn here(&self) -> Vec<Uuid> {
+        self.lock().here.keys().copied().collect()
+    }
+
+    /// Sets the status that a connected user wants to show. Ignores users without a connection.
+    pub(super) fn show(&self, user: Uuid, status: &str) {
+        let mut presences = self.lock();
+        if let Some(current) = presences.here.get_mut(&user) {
+            status.clone_into(current);
+            presences.dirty.insert(user);
+        }
+        drop(presences);
+        self.changed.notify_one();
+    }
+
+    /// Returns the status of a connected user, or `online` if none is known.
+    pub(super) fn status(&self, user: Uuid) -> String {
+        self.lock()
+            .here
+            .get(&user)
+            .cloned()
+            .unwrap_or_else(|| "online".to_owned())
+    }
+
+    /// Counts that a user was removed from a conversation.
+    pub(super) fn removed(&self, user: Uuid) {
+        let mut presences = self.lock();
+        if presences.here.contains_key(&user) {
+            *presences.removals.entry(user).or_default() += 1;
+        }
+    }
+
+    /// Returns the number of removals since the first of the user's current connections opened.
+    pub(super) fn removals(&self, user: Uuid) -> u64 {
+        self.lock().removals.get(&user).copied().unwrap_or_default()
+    }
+
+    fn note(&self, user: Uuid, change: Change) {
+        let mut presences = self.lock();
+        match change {
+            Change::Came => drop(presences.here.insert(user, "online".to_owned())),
+            Change::Went => {
+                presences.here.remove(&user);
+                presences.removals.remove(&user);
+            }
+            Change::More | Change::Updated | Change::Fewer => return,
+        }
+        presences.dirty.insert(user);
+        drop(presences);
+        self.changed.notify_one();
+    }
+
+    /// Takes the users whose contacts have an outdated status, with the current status of each.
+    fn news(&self) -> Vec<(Uuid, String)> {
+        let mut presences = self.lock();
+        let dirty = std::mem::take(&mut presences.dirty);
+        let mut outdated = Vec::new();
+        for user in dirty {
+            let now = presences
+                .here
+                .get(&user)
+                .cloned()
+                .unwrap_or_else(|| OFFLINE.to_owned());
+            if presences.told.get(&user).map_or(OFFLINE, String::as_str) != now {
+                if now == OFFLINE {
+                    presences.told.remove(&user)
+                } else {
+                    presences.told.insert(user, now.clone())
+                };
+                outdated.push((user, now));
+            }
+        }
+        outdated
+    }
+}
+
+/// The event bus policy for the topics of this app.
+#[derive(Debug)]
+pub(super) struct Lists {
+    pub(super) roll: Arc<Roll>,
+    pub(super) clock: Clock,
+}
+
+impl Rules for Lists {
+    fn presence(&self, topic: &TopicName) -> Presence {
+        match present(topic) {
+            Some(_) => Presence::Listed,
+            None if is_roster(topic) => Presence::Announced,
+            None => Presence::Off,
+        }
+    }
+
+    fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish> {
+        if let Some(user) = present(topic) {
+            self.roll.note(user, diff.change);
+            return Vec::new();
+        }
+        let event = match diff.change {
+            Change::Came => "user_joined",
+            Change::Went => "user_left",
+            Change::More | Change::Updated | Change::Fewer => return Vec::new(),
+        };
+        let timestamp = iso(self.clock.now().as_microsecond());
+        let payload = json!({"user_id": diff.user.as_str(), "timestamp": timestamp}).to_string();
+        let topics = Vocabulary::ALL.map(|api_version| api_version.topic(channel(topic)));
+        vec![Publish::new(topics, event, payload).except_user(diff.user.clone())]
+    }
+}
+
+/// Notifies contacts of changed statuses for as long as the server runs.
+pub(super) async fn tell_contacts(
+    tracker: Arc<Roll>,
+    source: Arc<dyn Source>,
+    event_bus: Arc<Exchange>,
+    clock: Clock,
+) {
+    loop {
+        tracker.changed.notified().await;
+        sleep(GRACE).await;
+        for (user, status) in tracker.news() {
+            match source.contacts(user).await {
+                Ok(mut contacts) => {
+                    let connected: HashSet<Uuid> = tracker.here().into_iter().collect();
+                    contacts.retain(|contact| connected.contains(contact));
+                    tell(&event_bus, user, &status, &contacts, &clock);
+                }
+                // This notification is best effort: the user's next change repeats it.
+                Err(error) => {
+                    tracing::debug!(%error, "contacts could not be notified of a status change")
+                }
+            }
+        }
+    }
+}
+
+fn tell(event_bus: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
+    let last_seen = iso(clock.now().as_microsecond());
+    let payload = json!({"user_id": user, "status": status, "last_seen": last_seen}).to_string();
+    for contact in contacts {
+        let topics = Vocabulary::ALL.map(|api_version| api_version.topic(&user_channel(*contact)));
+        // A shard that is too far behind to accept this has more urgent events to deliver.
+        let _ = event_bus.publish(Publish::new(
+            topics,
+            "user_presence_changed",
+            payload.as_str(),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contacts_receive_each_status_once() {
+        let (tracker, user) = (Roll::default(), Uuid::from_u128(1));
+        tracker.note(user, Change::Came);
+        assert_eq!(tracker.news(), [(user, "online".to_owned())]);
+        for change in [Change::Went, Change::Came] {
+            tracker.note(user, change);
+        }
+        assert_eq!(tracker.news(), [], "back before anybody noticed");
+        tracker.show(user, "away");
+        assert_eq!(tracker.news(), [(user, "away".to_owned())]);
+        tracker.note(user, Change::Went);
+        tracker.show(user, "busy");
+        assert_eq!(
+            tracker.news(),
+            [(user, "offline".to_owned())],
+            "who is gone shows nothing"
+        );
+        assert!(tracker.here().is_empty() && tracker.lock().told.is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! The configuration of the modules app.
+
+use std::time::Duration;
+
+use latido_auth::{ApiKey, Secret, VerifierConfig};
+use latido_postgres::apps::modules::SESSION_SQL;
+
+/// The settings of the modules app, with defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The token verifier of this app, or `None` to use the one of the streams.
+    pub verifier: Option<VerifierConfig>,
+    /// The secrets that sign the session cookie: the current one first, then older ones. If empty,
+    /// no cookie identifies a client.
+    pub session_secrets: Vec<Secret>,
+    /// The name of the session cookie.
+    pub session_cookie: String,
+    /// The query that maps a session id (`$1`) to `user_id`, `is_admin`, `nickname`.
+    pub session_sql: String,
+    /// The time for which a session look-up stays valid, for new and for open connections.
+    pub session_ttl: Duration,
+    /// The origins of other hosts whose pages may use the cookie, as a browser writes them.
+    pub origins: Vec<String>,
+    /// The token roles that make a user an administrator.
+    pub admin_roles: Vec<String>,
+    /// The key for the emit API. With `None` every call is rejected.
+    pub api_key: Option<ApiKey>,
+    /// Accepts web clients and devices without any proof. For closed networks only.
+    pub trust_clients: bool,
+    /// The window in which events of one kind about one module are throttled after the first. Zero
+    /// disables throttling.
+    pub group: Duration,
+    /// The time after which a silent module counts as offline.
+    pub stale: Duration,
+    /// The IANA name of the time zone of `lastSeenFormatted`.
+    pub time_zone: String,
+    /// The largest number of modules to keep in memory.
+    pub modules: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            verifier: None,
+            session_secrets: Vec::new(),
+            session_cookie: "connect.sid".to_owned(),
+            session_sql: SESSION_SQL.to_owned(),
+            session_ttl: Duration::from_secs(30),
+            origins: Vec::new(),
+            admin_roles: vec!["admin".to_owned()],
+            api_key: None,
+            trust_clients: false,
+            group: Duration::from_millis(500),
+            stale: Duration::from_secs(300),
+            time_zone: "UTC".to_owned(),
+            modules: 100_000,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The administrators' counts as a stream: one row under one key, read after a commit that changed
+//! it and never by a timer.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use latido_hub::Hub;
+use latido_stream::{Catalog, Stream, Table, ZoneRule};
+
+use crate::office::Office;
+
+/// The name of the stream in the catalog, and in a `latido.toml` that replaces it.
+pub const STATS_STREAM: &str = "modules_stats";
+/// The only key of the stream.
+const KEY: &str = "all";
+/// The pause before the catalog is queried again, until the database has reported the key type.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Returns the stream that the app defines. It has no authorisation query, so only administrators
+/// may watch it.
+pub fn stream(zone: &str) -> Stream {
+    let table = |table: &str, columns: &[&str]| Table {
+        table: table.to_owned(),
+        key: None,
+        columns: columns.iter().map(|&column| column.to_owned()).collect(),
+    };
+    Stream {
+        name: STATS_STREAM.to_owned(),
+        query: include_str!("../../../../sql/apps/modules_stats.sql").to_owned(),
+        check: None,
+        authorize: None,
+        zone: ZoneRule::Fixed(zone.to_owned()),
+        event: STATS_STREAM.to_owned(),
+        key_field: "key".to_owned(),
+        tables: vec![
+            table("modules", &["module_id", "type", "claimed"]),
+            table("users", &["id"]),
+        ],
+        key_type: OnceLock::new(),
+    }
+}
+
+/// Watches the stream's row and passes each new row to the service.
+pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
+    if catalog.find(STATS_STREAM).is_none() {
+        return;
+    }
+    let name = format!("{STATS_STREAM}:{KEY}");
+    let channel = loop {
+        match catalog.resolve(&name) {
+            Ok(channel) => break channel,
+            Err(_) => sleep(RETRY).await,
+        }
+    };
+    let mut subscriber = hub.watch(&channel);
+    loop {
+        let frame = subscriber.next_frame().await;
+        let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
+        if let Some(data) = message.get("data") {
+            office.counted(data.clone());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The workspace app of Display Sim: its REST API publishes changes through three HTTP routes, and
+//! its dashboards receive them over WebSocket.
+//!
+//! A message to a workspace reaches all its members; a message to a user reaches all sockets of
+//! that user. Nothing is stored. Only the token determines the user and the workspaces; the ids in
+//! the `auth` frame are compared with it.
+
+mod claims;
+mod config;
+mod guest;
+mod pier;
+mod site;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use latido_app_kit::{Parts, Served};
+use latido_auth::Verifier;
+use latido_base::clock::Clock;
+use latido_event_bus::{Dialect, Diff, Exchange, Presence, Publish, Rules, TopicName};
+use latido_session::Limits;
+use latido_telemetry::AppMetrics;
+
+pub use config::{Config, KeyError};
+
+/// The app's name in settings and metrics.
+pub const NAME: &str = "workspace";
+/// The encoding of all clients of this app; each frame has only one form.
+const DIALECT: Dialect = Dialect(1);
+/// The topic-name prefix of workspaces. Users have another prefix, because an id may be in use as
+/// both.
+const WORKSPACE: &str = "workspace:";
+const USER: &str = "user:";
+
+/// The state that all connections and requests of the app share.
+struct Shared {
+    exchange: Exchange,
+    config: Config,
+    verifier: Arc<Verifier>,
+    limits: Limits,
+    metrics: AppMetrics,
+    clock: Clock,
+}
+
+/// The topic policy: the users of a workspace can be listed, but changes are not announced.
+struct Listed;
+
+impl Rules for Listed {
+    fn presence(&self, topic: &TopicName) -> Presence {
+        if topic.as_str().starts_with(WORKSPACE) {
+            Presence::Listed
+        } else {
+            Presence::Off
+        }
+    }
+
+    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+        Vec::new()
+    }
+}
+
+/// Starts the app, which has no background task.
+pub fn start(config: &Config, parts: &Parts) -> Served {
+    if config.trusts_client_ids {
+        tracing::warn!(
+            "WORKSPACE_TRUST_CLIENT_IDS is on: every client that reaches this server can read every workspace by naming it; meant for a migration, \
+             behind a network that you trust"
+        );
+    }
+    let shared = Shared::new(
+        config.clone(),
+        Arc::clone(&parts.verifier),
+        parts.limits,
+        parts.metrics.app(NAME),
+        parts.clock.clone(),
+    );
+    let routes = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
+    Served {
+        sites: vec![routes],
+        piers: vec![Arc::new(pier::Entrance(shared))],
+        ..Served::default()
+    }
+}
+
+impl Shared {
+    fn new(
+        config: Config,
+        verifier: Arc<Verifier>,
+        limits: Limits,
+        metrics: AppMetrics,
+        clock: Clock,
+    ) -> Arc<Self> {
+        metrics.expect(&wire::KINDS, &guest::REFUSALS);
+        let now = clock.clone();
+        let exchange = Exchange::new(Listed, move || now.now().as_microsecond());
+        Arc::new(Self {
+            exchange,
+            config,
+            verifier,
+            limits,
+            metrics,
+            clock,
+        })
+    }
+}
+
+fn workspace_topic(id: &str) -> TopicName {
+    TopicName::new(&format!("{WORKSPACE}{id}"))
+}
+
+fn user_topic(id: &str) -> TopicName {
+    TopicName::new(&format!("{USER}{id}"))
+}

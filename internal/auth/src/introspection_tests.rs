@@ -1,0 +1,271 @@
+use std::sync::atomic::AtomicUsize;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::{Passport, Principal, Verifier, VerifierConfig, issue};
+use latido_base::clock::Clock;
+
+const SECRET: &str = "a secret for tests only, of more than 32 bytes";
+
+/// A fake issuer that sends one configured response.
+struct Issuer {
+    address: std::net::SocketAddr,
+    answer: Arc<Mutex<String>>,
+    questions: Arc<AtomicUsize>,
+    last: Arc<Mutex<String>>,
+}
+
+impl Issuer {
+    async fn that_says(answer: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Self {
+            address: listener.local_addr().unwrap(),
+            answer: Arc::new(Mutex::new(response("200 OK", answer))),
+            questions: Arc::default(),
+            last: Arc::default(),
+        };
+        let (answer, questions, last) = (
+            Arc::clone(&issuer.answer),
+            Arc::clone(&issuer.questions),
+            Arc::clone(&issuer.last),
+        );
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut received = Vec::new();
+                while !String::from_utf8_lossy(&received).ends_with("\"}")
+                    && socket.read_buf(&mut received).await.is_ok_and(|n| n > 0)
+                {}
+                questions.fetch_add(1, Ordering::SeqCst);
+                *last.lock().unwrap() = String::from_utf8_lossy(&received).into_owned();
+                let answer = answer.lock().unwrap().clone();
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        issuer
+    }
+
+    fn says(&self, answer: String) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn questions(&self) -> usize {
+        self.questions.load(Ordering::SeqCst)
+    }
+
+    fn verifier(&self, every: Duration, fails_open: bool) -> (Verifier, Drain) {
+        let url = Secret::new(format!("http://{}/introspect", self.address));
+        let config = VerifierConfig {
+            secrets: vec![Secret::new(SECRET)],
+            introspection: Some(Introspection {
+                url,
+                every,
+                fails_open,
+            }),
+            ..VerifierConfig::default()
+        };
+        let (verifier, drain) = (
+            Verifier::new(&config, Clock::system()).unwrap(),
+            Drain::new(),
+        );
+        verifier.start(&drain);
+        (verifier, drain)
+    }
+}
+
+fn response(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn token() -> String {
+    let spec = Passport {
+        user: "u1".into(),
+        ..Passport::default()
+    };
+    issue(
+        &Secret::new(SECRET),
+        &spec,
+        &Clock::system(),
+        Duration::from_secs(600),
+    )
+    .unwrap()
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> &'static str {
+    verifier
+        .verify(token)
+        .await
+        .map_or_else(|error| error.reason(), |_| "accepted")
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("in time");
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const SHORT: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn issuer_is_queried_once_for_a_valid_token_and_never_for_an_invalid_one() {
+    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let (verifier, _drain) = issuer.verifier(HOUR, false);
+    let token = token();
+    assert!(
+        verifier.verify_at_once(&token).is_none() && verifier.verify_now(&token).is_none(),
+        "the issuer must be queried"
+    );
+    assert_eq!(reason(&verifier, &token).await, "accepted");
+    assert!(
+        verifier
+            .verify_at_once(&token)
+            .unwrap()
+            .unwrap()
+            .may_be_revoked()
+    );
+    assert_eq!(
+        (reason(&verifier, &token).await, issuer.questions()),
+        ("accepted", 1)
+    );
+    assert!(
+        issuer
+            .last
+            .lock()
+            .unwrap()
+            .ends_with(&format!("{{\"token\":\"{token}\"}}"))
+    );
+    assert_eq!(
+        (
+            reason(&verifier, &format!("{token}x")).await,
+            issuer.questions()
+        ),
+        ("signature", 1),
+        "an invalid signature causes no query"
+    );
+}
+
+#[tokio::test]
+async fn revoked_token_is_rejected() {
+    for answer in [r#"{"valid":false}"#, r#"{"active":false,"sub":"u1"}"#] {
+        let issuer = Issuer::that_says(answer).await;
+        let (verifier, _drain) = issuer.verifier(HOUR, true);
+        assert_eq!(reason(&verifier, &token()).await, "revoked");
+        assert_eq!(
+            verifier.verify_at_once(&token()).map(|known| known.is_ok()),
+            Some(false),
+            "the response is cached"
+        );
+    }
+}
+
+#[tokio::test]
+async fn missing_response_is_handled_as_configured() {
+    let issuer = Issuer::that_says("").await;
+    let answers = [
+        response("500 Oh", r#"{"valid":true}"#),
+        response("302 Found", r#"{"valid":true}"#),
+        response("200 OK", "yes"),
+        response("200 OK", r#"{"valid":"true"}"#),
+        response(
+            "200 OK",
+            &format!(r#"{{"valid":true,"x":"{}"}}"#, "x".repeat(MAX_BYTES)),
+        ),
+        String::new(),
+    ];
+    for answer in answers {
+        issuer.says(answer.clone());
+        for (fails_open, expected) in [(false, "unconfirmed"), (true, "accepted")] {
+            let (verifier, _drain) = issuer.verifier(HOUR, fails_open);
+            assert_eq!(
+                reason(&verifier, &token()).await,
+                expected,
+                "{}",
+                &answer[..answer.len().min(99)]
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn token_in_use_is_rechecked_and_ends_when_revoked() {
+    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let (verifier, _drain) = issuer.verifier(SHORT, false);
+    let token = token();
+    let (one, two): (Principal, Principal) = (
+        verifier.verify(&token).await.unwrap(),
+        verifier.verify(&token).await.unwrap(),
+    );
+    until(|| issuer.questions() >= 4).await;
+    assert!(!one.is_revoked());
+    issuer.says(response("200 OK", r#"{"valid":false}"#));
+    until(|| one.is_revoked() && two.is_revoked()).await;
+    let asked = issuer.questions();
+    assert_eq!(reason(&verifier, &token).await, "revoked");
+    assert!(issuer.questions() <= asked + 1);
+}
+
+#[tokio::test]
+async fn unreachable_issuer_revokes_tokens_in_use_unless_failing_open() {
+    for fails_open in [false, true] {
+        let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+        let (verifier, _drain) = issuer.verifier(SHORT, fails_open);
+        let principal = verifier.verify(&token()).await.unwrap();
+        issuer.says(response("503 Down", ""));
+        if fails_open {
+            let asked = issuer.questions();
+            until(|| issuer.questions() >= asked + 6).await;
+            assert!(!principal.is_revoked());
+        } else {
+            until(|| principal.is_revoked()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn unused_token_is_not_rechecked() {
+    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let (verifier, _drain) = issuer.verifier(SHORT, false);
+    drop(verifier.verify(&token()).await.unwrap());
+    tokio::time::sleep(SHORT * 3).await;
+    let asked = issuer.questions();
+    tokio::time::sleep(SHORT * 5).await;
+    assert_eq!(issuer.questions(), asked);
+}
+
+#[test]
+fn debug_output_hides_the_url() {
+    let url = Secret::new("https://issuer.example/introspect?key=hidden");
+    let config = Introspection {
+        url,
+        every: HOUR,
+        fails_open: false,
+    };
+    let introspector = Introspector::new(&config);
+    assert!(!format!("{config:?} {introspector:?}").contains("hidden"));
+    for bad in [
+        "http://issuer.example/",
+        "ftp://127.0.0.1/",
+        "https://u:p@issuer.example/",
+        "x",
+    ] {
+        assert!(
+            Introspector::new(&Introspection {
+                url: Secret::new(bad),
+                ..config.clone()
+            })
+            .is_err(),
+            "{bad}"
+        );
+    }
+}

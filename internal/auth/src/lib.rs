@@ -1,0 +1,36 @@
+//! Authentication by token, and the permissions of the authenticated user.
+//!
+//! Nothing ambient ever authenticates: no cookie, no address, no header that a browser adds by
+//! itself; only a token or an API key that the client presents. A token, a secret and a key never
+//! reach a log, an error or a metric.
+
+mod api_key;
+mod claims;
+mod introspection;
+mod issue;
+mod jwk;
+mod jwks;
+mod key;
+mod numeric_date;
+mod outward;
+mod policy;
+mod principal;
+mod secret;
+#[cfg(any(test, feature = "testing"))]
+pub mod testkeys;
+mod token_error;
+mod verifier;
+
+pub use api_key::{ApiKey, InvalidApiKey};
+pub use introspection::Introspection;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use issue::sign_raw;
+pub use issue::{IssueError, Passport, issue};
+pub use jwks::JwksTimings;
+pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
+pub use outward::check_url;
+pub use policy::{Config as PolicyConfig, Decision, Lookup, LookupError, LookupFuture, Policy};
+pub use principal::{Grants, Opened, Principal};
+pub use secret::Secret;
+pub use token_error::TokenError;
+pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

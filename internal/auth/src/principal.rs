@@ -1,0 +1,170 @@
+//! The authenticated user, and the permissions that the token itself grants.
+
+use std::sync::Arc;
+
+use crate::LEEWAY_S;
+use crate::introspection::Vouched;
+use latido_base::ident::{Channel, UserId};
+use latido_stream::Catalog;
+
+/// The user of a verified token. Every open connection keeps one, so its size matters.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Principal {
+    user: UserId,
+    expires_at_s: i64,
+    role: Option<Box<str>>,
+    grants: Grants,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// The fields that few principals have, boxed to keep the others small.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seldom {
+    /// The device or session that the token names.
+    session: Option<Box<str>>,
+    /// The revocation state of the token, if the issuer is queried about revocation.
+    vouched: Option<Arc<Vouched>>,
+}
+
+impl Principal {
+    /// Creates a principal from the user, the token's `exp` (Unix seconds), its role and its
+    /// grants.
+    pub fn new(user: UserId, expires_at_s: i64, role: Option<&str>, grants: Grants) -> Self {
+        Self {
+            user,
+            expires_at_s,
+            role: role.map(Into::into),
+            grants,
+            seldom: None,
+        }
+    }
+
+    /// Sets the device or session that the token names.
+    #[must_use]
+    pub fn with_session(mut self, session: &str) -> Self {
+        self.seldom.get_or_insert_default().session = Some(session.into());
+        self
+    }
+
+    /// Returns the device or session, if the verifier is configured to read one.
+    pub fn session(&self) -> Option<&str> {
+        self.seldom.as_ref()?.session.as_deref()
+    }
+
+    /// Returns the user: claim `id`, else `user_id`, else `sub`.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Returns claim `exp` in whole Unix seconds, the value that clients are sent.
+    pub fn expires_at_s(&self) -> i64 {
+        self.expires_at_s
+    }
+
+    /// Returns the Unix second from which the token is rejected and its connections end: `exp` plus
+    /// the leeway. New connections get the same leeway, so that none is accepted only to be closed
+    /// at once.
+    pub fn ends_at_s(&self) -> i64 {
+        self.expires_at_s.saturating_add(LEEWAY_S)
+    }
+
+    /// Sets the revocation state of the token.
+    pub(super) fn while_valid(mut self, state: Arc<Vouched>) -> Self {
+        self.seldom.get_or_insert_default().vouched = Some(state);
+        self
+    }
+
+    /// Returns whether the token may be revoked before it expires, so that
+    /// [`Principal::is_revoked`] must be checked now and then.
+    pub fn may_be_revoked(&self) -> bool {
+        self.vouched().is_some()
+    }
+
+    /// Returns whether the issuer has revoked the token meanwhile.
+    pub fn is_revoked(&self) -> bool {
+        self.vouched().is_some_and(|state| state.is_revoked())
+    }
+
+    fn vouched(&self) -> Option<&Arc<Vouched>> {
+        self.seldom.as_ref()?.vouched.as_ref()
+    }
+
+    /// Returns the role: claim `rol`, else `role`.
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// Returns the grants of the token itself, which need no look-up.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+}
+
+/// A verified token for an app: the user and all claims. Its `Debug` omits the claims, which are
+/// personal data.
+pub struct Opened {
+    /// The user according to the app's own claims.
+    pub user: UserId,
+    /// The principal for the streams: by the streams' claims, or by the app's if the token has none
+    /// of those.
+    pub principal: Principal,
+    /// All claims of the token.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key's field (`negocio_id`), with the keys granted in every stream that has this key field.
+pub(super) type KeysByField = Vec<(Arc<str>, Vec<String>)>;
+
+/// A key's field and its granted keys, in compact form.
+type GrantedKeys = (Arc<str>, Box<[Box<str>]>);
+
+/// The keys and channels that the claims grant, as written there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    keys: Box<[GrantedKeys]>,
+    /// Complete channel names, such as `estadisticas:7`.
+    channels: Box<[Box<str>]>,
+}
+
+impl Grants {
+    /// Creates grants from keys by field name and complete channel names.
+    pub fn new(keys: KeysByField, channels: Vec<String>) -> Self {
+        let packed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+        Self {
+            keys: keys
+                .into_iter()
+                .map(|(field, keys)| (field, packed(keys)))
+                .collect(),
+            channels: packed(channels),
+        }
+    }
+
+    /// Returns whether a claim grants `channel`. Both sides are compared in canonical form, so
+    /// `negocio_7` grants `7` if keys are integers.
+    pub fn allow(&self, catalog: &Catalog, channel: &Channel) -> bool {
+        let topic = &channel.topic;
+        let field = &catalog.get(topic.stream).key_field;
+        let named = self
+            .keys
+            .iter()
+            .filter(|(name, _)| **name == **field)
+            .flat_map(|(_, keys)| keys);
+        named.into_iter().any(|key| {
+            catalog
+                .parse_key(topic.stream, key)
+                .is_ok_and(|key| key == topic.key)
+        }) || self.channels.iter().any(|name| {
+            catalog
+                .resolve(name)
+                .is_ok_and(|granted| granted.topic == *topic)
+        })
+    }
+}

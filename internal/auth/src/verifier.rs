@@ -1,0 +1,411 @@
+//! Verifies tokens: their signature, their claims and their revocation.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::claims::{ClaimRules, Members};
+use crate::introspection::{Introspection, Introspector};
+use crate::jwk::KeySet;
+use crate::jwks::Jwks;
+use crate::key::{self, VerifyingKey};
+use crate::{JwksTimings, KeyError, Opened, Principal, Secret, TokenError};
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+
+/// The accepted difference between the issuer's clock and this server's, in seconds.
+pub const LEEWAY_S: i64 = 5;
+/// The longest token accepted, in bytes; most servers limit a request header to this size.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The keys, and the claims that tokens must have.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The HMAC secrets: the current one, and the previous one while its tokens are still valid.
+    pub secrets: Vec<Secret>,
+    /// True to accept secrets shorter than [`MIN_SECRET_BYTES`](crate::MIN_SECRET_BYTES).
+    pub allow_weak_secrets: bool,
+    /// One or more public keys in PEM.
+    pub public_keys: Option<String>,
+    /// The URL of the issuer's key set.
+    pub jwks_url: Option<String>,
+    /// The intervals at which the key set is fetched.
+    pub jwks_timings: JwksTimings,
+    /// The issuer's introspection endpoint. With `None`, tokens are valid until they expire.
+    pub introspection: Option<Introspection>,
+    /// The required value of claim `iss`.
+    pub issuer: Option<String>,
+    /// The audience that claim `aud` must be or contain.
+    pub audience: Option<String>,
+    /// The streams' `key_field`s: a claim with such a name grants the keys in it. `negocio_id`
+    /// (with `negocios`) is always one; names with a meaning of their own (`id`, `sub`, `exp`, …)
+    /// never are.
+    pub key_fields: Vec<String>,
+    /// The claims that may hold the user's id; the first one present counts. Empty means `id`,
+    /// `user_id`, `sub`.
+    pub user_claims: &'static [&'static str],
+    /// The claims that may hold the device or session; the first one present counts. Empty means
+    /// that none is read.
+    pub session_claims: &'static [&'static str],
+}
+
+/// Verifies tokens. Clones share the keys and the caches.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    keys: Arc<[VerifyingKey]>,
+    jwks: Option<Arc<Jwks>>,
+    introspector: Option<Arc<Introspector>>,
+    rules: Arc<ClaimRules>,
+    clock: Clock,
+}
+
+/// The members of a token's header that are read. They select among the keys and decide nothing.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
+    /// and the library does not check this member.
+    crit: Option<Value>,
+}
+
+/// The result of checking a token with the keys at hand.
+enum Verdict<T> {
+    Final(Result<T, TokenError>),
+    /// A newer key set may give another result.
+    KeyUnknown(TokenError),
+}
+
+impl Verifier {
+    /// Creates a verifier with the configured keys.
+    ///
+    /// # Errors
+    /// Returns the error of the first key that is not usable. Without any key, every token is
+    /// rejected.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        let mut keys = Vec::new();
+        for secret in &config.secrets {
+            keys.push(VerifyingKey::from_secret(
+                secret,
+                config.allow_weak_secrets,
+            )?);
+        }
+        if let Some(pem) = &config.public_keys {
+            keys.extend(key::public_keys(pem)?);
+        }
+        let jwks = config
+            .jwks_url
+            .as_deref()
+            .map(|url| Jwks::new(url, config.jwks_timings).map(Arc::new))
+            .transpose()?;
+        let introspector = config
+            .introspection
+            .as_ref()
+            .map(|config| Introspector::new(config).map(Arc::new))
+            .transpose()?;
+        let rules = ClaimRules::new(
+            config.issuer.clone(),
+            config.audience.clone(),
+            &config.key_fields,
+        );
+        let rules = rules.naming(config.user_claims, config.session_claims);
+        Ok(Self {
+            keys: keys.into(),
+            jwks,
+            introspector,
+            rules: Arc::new(rules),
+            clock,
+        })
+    }
+
+    /// Starts the tasks that query the issuer for its key set and about revoked tokens, if
+    /// configured. Must be called once, in the runtime.
+    pub fn start(&self, drain: &Drain) {
+        if let Some(jwks) = &self.jwks {
+            jwks.start(drain);
+        }
+        if let Some(introspector) = &self.introspector {
+            introspector.start(drain);
+        }
+    }
+
+    /// Returns whether tokens can be verified. `false` only before the issuer's key set has
+    /// arrived, if no other key is configured.
+    pub fn is_ready(&self) -> bool {
+        !self.keys.is_empty()
+            || self
+                .jwks
+                .as_ref()
+                .is_none_or(|jwks| !jwks.subscribe().borrow().is_empty())
+    }
+
+    /// Verifies a token and returns its principal. Waits, a few seconds at most, only if the issuer
+    /// must be queried for its key set or about revocation.
+    ///
+    /// # Errors
+    /// The reason for the rejection; see [`TokenError`].
+    pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        let principal = self
+            .verify_signed(token, |claims| self.principal(claims))
+            .await?;
+        match &self.introspector {
+            Some(introspector) => Ok(principal.while_valid(introspector.ask(token).await?)),
+            None => Ok(principal),
+        }
+    }
+
+    /// Verifies a token for an app. `user_claims` are the claims that may hold the app's user; the
+    /// first one present counts.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn open(&self, token: &str, user_claims: &[&str]) -> Result<Opened, TokenError> {
+        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
+        let Opened {
+            user,
+            principal,
+            claims,
+        } = self.verify_signed(token, read).await?;
+        let principal = match &self.introspector {
+            Some(introspector) => principal.while_valid(introspector.ask(token).await?),
+            None => principal,
+        };
+        Ok(Opened {
+            user,
+            principal,
+            claims,
+        })
+    }
+
+    /// Synchronous variant of [`Verifier::verify_claims`] for tokens of a shared secret. Returns
+    /// `None` for all others, as [`Verifier::try_verify`].
+    pub fn open_at_once(
+        &self,
+        token: &str,
+        user_claims: &[&str],
+    ) -> Option<Result<Opened, TokenError>> {
+        if let Err(error) = read_header(token) {
+            return Some(Err(error));
+        }
+        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
+        let Opened {
+            user,
+            principal,
+            claims,
+        } = match self.judge_at_once(token, read)? {
+            Ok(opened) => opened,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(
+            self.remembered(token, Ok(principal))?
+                .map(|principal| Opened {
+                    user,
+                    principal,
+                    claims,
+                }),
+        )
+    }
+
+    fn principal(&self, claims: &Members) -> Result<Principal, TokenError> {
+        self.rules.principal(claims, self.clock.unix_s())
+    }
+
+    /// Adds the cached revocation state to a valid token's principal. Returns `None` if the issuer
+    /// must be queried.
+    fn remembered(
+        &self,
+        token: &str,
+        verified: Result<Principal, TokenError>,
+    ) -> Option<Result<Principal, TokenError>> {
+        match (&self.introspector, verified) {
+            (Some(introspector), Ok(principal)) => introspector
+                .remembered(token)
+                .map(|known| known.map(|state| principal.while_valid(state))),
+            (_, verified) => Some(verified),
+        }
+    }
+
+    async fn verify_signed<T>(
+        &self,
+        token: &str,
+        read: impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let header = read_header(token)?;
+        let Some(jwks) = &self.jwks else {
+            return self
+                .judge(token, &header, &KeySet::default(), &read)
+                .into_result();
+        };
+        let mut newest = jwks.subscribe();
+        let keys = newest.borrow_and_update().clone();
+        match self.judge(token, &header, &keys, &read) {
+            Verdict::Final(result) => result,
+            Verdict::KeyUnknown(error) if !jwks.refreshed(&mut newest).await => Err(error),
+            Verdict::KeyUnknown(_) => {
+                let keys = newest.borrow().clone();
+                self.judge(token, &header, &keys, &read).into_result()
+            }
+        }
+    }
+
+    /// Verifies a token without waiting. Returns `None` if only [`Verifier::verify`] can decide.
+    pub fn verify_now(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+        let header = match read_header(token) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let read = |claims: &Members| self.principal(claims);
+        let Some(jwks) = &self.jwks else {
+            return self.remembered(
+                token,
+                self.judge(token, &header, &KeySet::default(), &read)
+                    .into_result(),
+            );
+        };
+        let keys = jwks.subscribe().borrow().clone();
+        match self.judge(token, &header, &keys, &read) {
+            Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
+            result => self.remembered(token, result.into_result()),
+        }
+    }
+
+    /// Verifies a token of a shared secret, which takes microseconds. Returns `None` for all
+    /// others: a public key's signature takes a hundred times as long, so threads with other
+    /// clients waiting leave it to [`Verifier::verify`].
+    pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+        self.remembered(
+            token,
+            self.judge_at_once(token, |claims| self.principal(claims))?,
+        )
+    }
+
+    fn judge_at_once<T>(
+        &self,
+        token: &str,
+        read: impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Option<Result<T, TokenError>> {
+        let header = read_header(token).ok()?;
+        let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
+        is_cheap.then(|| {
+            self.judge(token, &header, &KeySet::default(), &read)
+                .into_result()
+        })
+    }
+
+    fn judge<T>(
+        &self,
+        token: &str,
+        header: &(Algorithm, Option<String>),
+        published: &KeySet,
+        read: &impl Fn(&Members) -> Result<T, TokenError>,
+    ) -> Verdict<T> {
+        let (algorithm, kid) = header;
+        let error = match open(token, *algorithm, self.keys.iter()) {
+            Ok(claims) => return Verdict::Final(read(&claims)),
+            Err(error) => error,
+        };
+        if self.jwks.is_none()
+            || algorithm.family() == AlgorithmFamily::Hmac
+            || error == TokenError::Malformed
+        {
+            return Verdict::Final(Err(error));
+        }
+        let candidates = published.candidates(kid.as_deref());
+        if candidates.clone().next().is_none() {
+            return Verdict::KeyUnknown(if published.is_empty() {
+                TokenError::KeysUnavailable
+            } else {
+                TokenError::UnknownKey
+            });
+        }
+        match open(token, *algorithm, candidates.clone()) {
+            Ok(claims) => Verdict::Final(read(&claims)),
+            // The result of a key with that very id is final; any other key may have been replaced
+            // meanwhile.
+            Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => {
+                Verdict::Final(Err(error))
+            }
+            Err(error) => Verdict::KeyUnknown(error),
+        }
+    }
+}
+
+impl<T> Verdict<T> {
+    fn into_result(self) -> Result<T, TokenError> {
+        match self {
+            Self::Final(result) => result,
+            Self::KeyUnknown(error) => Err(error),
+        }
+    }
+}
+
+/// Reads the algorithm and the key id of a token's header.
+fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
+    if token.is_empty() {
+        return Err(TokenError::Missing);
+    }
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::Malformed);
+    }
+    let encoded = token.split('.').next().unwrap_or_default();
+    let json = URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| TokenError::Malformed)?;
+    let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    if header.crit.is_some() || token.split('.').count() != 3 {
+        return Err(TokenError::Malformed);
+    }
+    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| TokenError::Algorithm)?;
+    Ok((algorithm, header.kid))
+}
+
+/// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
+/// algorithm.
+fn open<'k>(
+    token: &str,
+    algorithm: Algorithm,
+    keys: impl Iterator<Item = &'k VerifyingKey>,
+) -> Result<Members, TokenError> {
+    let mut outcome = Err(TokenError::Algorithm);
+    for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
+        match jsonwebtoken::decode::<Members>(token, &key.key, &signature_only(algorithm)) {
+            Ok(data) => return Ok(data.claims),
+            Err(error) => outcome = Err(refusal(error.kind())),
+        }
+    }
+    outcome
+}
+
+/// The library checks form and signature. The claims are checked here: the library has no clock but
+/// the system's, and treats some mistyped claims as absent.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn refusal(error: &ErrorKind) -> TokenError {
+    match error {
+        ErrorKind::InvalidAlgorithm
+        | ErrorKind::InvalidAlgorithmName
+        | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
+        ErrorKind::InvalidToken
+        | ErrorKind::Base64(_)
+        | ErrorKind::Json(_)
+        | ErrorKind::Utf8(_) => TokenError::Malformed,
+        _ => TokenError::Signature,
+    }
+}
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;

@@ -1,0 +1,5 @@
+//! The names that cross every layer, the wall clock as an argument, and the stop signal.
+
+pub mod clock;
+pub mod drain;
+pub mod ident;

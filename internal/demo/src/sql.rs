@@ -1,0 +1,123 @@
+//! The demo's statements as text. Pure: all random values are arguments.
+
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+
+use super::businesses::{Business, CLIENTS};
+
+/// The maximum number of citas per business. Beyond it, the oldest days are deleted first.
+pub(super) const KEPT_PER_BUSINESS: u32 = 400;
+
+/// The number of half-hour slots in a working day.
+pub(super) const SLOTS: i8 = 20;
+
+/// Returns the start time of a half-hour slot. The first slot starts at 08:00.
+pub(super) fn slot(number: i8) -> Time {
+    jiff::civil::time(8 + number / 2, 30 * (number % 2), 0, 0)
+}
+
+/// Returns the schema and the demo data as several statements. They run before anything else, and
+/// running them again is harmless.
+///
+/// `zone` determines «today» for the data. A zone without an IANA name (a fixed offset) leaves the
+/// data's own default.
+pub fn seed(zone: &TimeZone) -> String {
+    let zone = zone.iana_name().filter(|name| {
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b))
+    });
+    let zone = zone.unwrap_or_default();
+    let (schema, data) = (
+        include_str!("../../../sql/schema.sql"),
+        include_str!("../../../sql/demo.sql"),
+    );
+    format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}")
+}
+
+/// Returns a statement that books half an hour for one of the clients.
+pub(super) fn book(business: &Business, client: usize, day: Date, start: Time) -> String {
+    let client = CLIENTS[client % CLIENTS.len()];
+    let id = business.id;
+    format!(
+        "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
+         VALUES ('{client}', '{id}', DATE '{day}', TIME '{start}', TIME '{start}' + interval '30 minutes')"
+    )
+}
+
+/// Returns a statement that completes the earliest pending cita of a day.
+pub(super) fn attend(business: &Business, day: Date) -> String {
+    settle(business, day, "atendida", "hora_inicio, id")
+}
+
+/// Returns a statement that cancels a random pending cita of a day.
+pub(super) fn cancel(business: &Business, day: Date) -> String {
+    settle(business, day, "cancelada", "random()")
+}
+
+fn settle(business: &Business, day: Date, state: &str, order: &str) -> String {
+    let id = business.id;
+    format!(
+        "UPDATE citas SET estado = '{state}' WHERE id = (\
+         SELECT id FROM citas WHERE negocio_id = '{id}' AND fecha = DATE '{day}' AND estado = 'pendiente' \
+         ORDER BY {order} LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    )
+}
+
+/// Returns a statement that deletes the oldest citas, so that a demo can run for weeks.
+pub(super) fn trim(business: &Business) -> String {
+    let id = business.id;
+    format!(
+        "DELETE FROM citas WHERE id IN (\
+         SELECT id FROM citas WHERE negocio_id = '{id}' ORDER BY fecha DESC, creado_en DESC, id OFFSET {KEPT_PER_BUSINESS})"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::{date, time};
+
+    use super::*;
+    use crate::BUSINESSES;
+
+    #[test]
+    fn booking_is_one_statement() {
+        assert_eq!(
+            book(&BUSINESSES[0], 5, date(2026, 11, 22), time(9, 30, 0, 0)),
+            "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
+             VALUES ('6c59af7f-369e-468c-9f30-518e8812beb9', 'a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1', DATE '2026-11-22', \
+             TIME '09:30:00', TIME '09:30:00' + interval '30 minutes')"
+        );
+    }
+
+    #[test]
+    fn only_demo_businesses_are_changed() {
+        let day = date(2026, 11, 22);
+        for business in &BUSINESSES {
+            for sql in [
+                book(business, 0, day, Time::midnight()),
+                attend(business, day),
+                cancel(business, day),
+                trim(business),
+            ] {
+                assert!(sql.contains(business.id) && !sql.contains(';'), "{sql}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_slot_is_a_time_of_day() {
+        assert_eq!((0..SLOTS).map(slot).next_back(), Some(time(17, 30, 0, 0)));
+    }
+
+    #[test]
+    fn seed_sets_its_time_zone() {
+        let zone = TimeZone::get("America/Mexico_City").unwrap();
+        assert!(
+            seed(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
+        );
+        assert!(
+            seed(&TimeZone::fixed(jiff::tz::offset(-5)))
+                .contains("set_config('latido.time_zone', '', false)")
+        );
+    }
+}

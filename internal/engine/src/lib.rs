@@ -1,0 +1,292 @@
+//! Turns change hints into published snapshots, with one query for any number of hints and viewers.
+//!
+//! [`Engine`] is the single entry point. Hints arrive from any thread and are merged into the dirty
+//! set. One actor ([`Engine::run`]) takes batches out of it, reads each batch with one statement
+//! and publishes the rows that differ. The actor also owns the two things that change numbers
+//! without a row changing: midnight, and doubt (the sweep, and the resync after missed
+//! notifications).
+
+mod ailing;
+mod batch;
+mod calendar;
+mod corrections;
+mod cost;
+mod dirty;
+mod heat;
+mod interest;
+mod key;
+mod lanes;
+mod outage;
+mod pace;
+mod parts;
+mod reader;
+mod refresh;
+mod source;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use latido_base::clock::instant;
+use latido_base::ident::{StreamId, Topic};
+use latido_hub::Observer;
+use latido_stream::Catalog;
+use latido_telemetry::Metrics;
+
+use corrections::Corrections;
+use dirty::{Dirty, Mark};
+use heat::Turn;
+pub use interest::{Arming, Interest, NoInterest};
+pub use pace::Pace;
+pub use parts::Parts;
+pub use reader::{Answer, ReadError, Reader, Reading};
+#[cfg(any(test, feature = "simulation"))]
+pub use refresh::simulated::Actor;
+pub use source::Source;
+use source::Sources;
+
+/// The longest time that the first read of a key waits for its writers' notifications to be
+/// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
+/// milliseconds when ten thousand clients come back at once, which is no moment to read each key
+/// twice. A long transaction that changed the key without a notification can take longer; then the
+/// key is read now, and once more afterwards.
+const ARMING: Duration = Duration::from_millis(100);
+
+/// The engine's settings: pacing, sweeps, staleness and slots for slow keys.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The limits on batch size, read interval and retries.
+    pub pace: Pace,
+    /// The interval at which all watched keys are read again while notifications arrive.
+    pub sweep: Duration,
+    /// The interval of the sweep while notifications do not arrive.
+    pub sweep_deaf: Duration,
+    /// The length of a database outage after which viewers are notified that numbers may be old.
+    pub stale_after: Duration,
+    /// The number of slow or failing keys that may be read at a time, in addition to the batches.
+    pub solo_lanes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pace: Pace::default(),
+            sweep: Duration::from_secs(30),
+            sweep_deaf: Duration::from_secs(5),
+            stale_after: Duration::from_secs(1),
+            solo_lanes: 2,
+        }
+    }
+}
+
+/// The error for a key that could not be read now. It stays marked and is read later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the statistics could not be read; the change stays marked and is retried")]
+pub struct Unsettled;
+
+/// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
+type Waiter = oneshot::Sender<bool>;
+
+struct State {
+    dirty: Dirty<Waiter>,
+    corrections: Corrections,
+}
+
+struct Shared {
+    /// The dirty set and the suspected missed changes. All sources of hints write it and the actor
+    /// empties it. The lock is held for look-ups only.
+    state: Mutex<State>,
+    /// The signal that `state` has something new for the actor.
+    wake: Notify,
+    /// True if all triggers are installed and their notifications arrive, so that no other source
+    /// of hints is needed. Relaxed: it only steers pacing.
+    covered: AtomicBool,
+    interest: Arc<dyn Interest>,
+    metrics: Arc<Metrics>,
+}
+
+/// The entry point for change hints. Clones share one engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Creates an engine that accepts hints at once and acts on them once it [runs](Engine::run).
+    pub fn new(
+        config: &Config,
+        catalog: &Catalog,
+        interest: Arc<dyn Interest>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        metrics.reads.expect(Source::ALL.map(Source::as_str));
+        metrics
+            .changes_received
+            .expect(Source::ALL.map(Source::as_str));
+        metrics.read_failures.expect(["unavailable", "rejected"]);
+        metrics.checks.expect(refresh::CHECK_RESULTS);
+        let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
+        let state = Mutex::new(State {
+            dirty,
+            corrections: Corrections::default(),
+        });
+        let shared = Shared {
+            state,
+            wake: Notify::new(),
+            covered: AtomicBool::new(false),
+            interest,
+            metrics,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Returns this engine as an observer of the hub, which reports the topics that have viewers.
+    pub fn observer(&self) -> Box<dyn Observer> {
+        Box::new(self.clone())
+    }
+
+    /// Reads and publishes until the server stops.
+    pub async fn run(self, parts: Parts) {
+        refresh::Refresh::new(self.shared, parts).run().await;
+    }
+
+    /// Records a hint that this key may have changed.
+    pub fn changed(&self, topic: &Topic, source: Source) {
+        let mut state = self.lock();
+        state.corrections.explain(topic);
+        let mark = state.dirty.mark(topic, source, instant());
+        drop(state);
+        self.note(mark, source);
+    }
+
+    /// Marks these keys for a read: their writers send notifications from now on, and changes made
+    /// before without a notification must be read.
+    pub fn armed(&self, topics: &[Topic]) {
+        let now = instant();
+        let mut state = self.lock();
+        topics
+            .iter()
+            .for_each(|topic| state.dirty.armed(topic, now));
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Marks every watched key, or every watched key of one stream.
+    pub fn everything(&self, stream: Option<StreamId>, source: Source) {
+        self.lock().dirty.mark_all(stream, source, instant());
+        self.shared.metrics.changes_received.add(source.as_str());
+        self.shared.wake.notify_one();
+    }
+
+    /// Records the hook's hint. The future resolves when the key was read, or at once if it has no
+    /// viewers. If triggers do not cover the writer, the key is read again a few times, because the
+    /// request to the hook may precede the commit.
+    pub fn settle(
+        &self,
+        topic: &Topic,
+    ) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
+        let (sender, result) = oneshot::channel();
+        let now = instant();
+        let mut state = self.lock();
+        state.corrections.explain(topic);
+        let mark = state.dirty.mark(topic, Source::Hook, now);
+        state.dirty.wait(topic, sender);
+        if !self.shared.covered.load(Ordering::Relaxed) {
+            state.dirty.remind(topic, now);
+        }
+        drop(state);
+        self.note(mark, Source::Hook);
+        // The channel fails when the last viewer left meanwhile; then the read is not needed.
+        async move {
+            if result.await.unwrap_or(true) {
+                Ok(())
+            } else {
+                Err(Unsettled)
+            }
+        }
+    }
+
+    /// Sets whether all triggers are installed and their notifications arrive.
+    pub fn set_covered(&self, covered: bool) {
+        self.shared.covered.store(covered, Ordering::Relaxed);
+        self.shared.wake.notify_one();
+    }
+
+    /// Returns the number of keys that wait to be read.
+    pub fn dirty_keys(&self) -> usize {
+        self.lock().dirty.waiting()
+    }
+
+    fn note(&self, mark: Mark, source: Source) {
+        let metrics = &self.shared.metrics;
+        metrics.changes_received.add(source.as_str());
+        match mark {
+            Mark::Unwatched => drop(metrics.changes_unwatched.inc()),
+            Mark::Coalesced => drop(metrics.changes_coalesced.inc()),
+            Mark::Marked => self.shared.wake.notify_one(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops notifications for keys that became hot, and enables them again for keys that cooled
+    /// down.
+    fn turn(&self, dirty: &mut Dirty<Waiter>, now: Instant) {
+        for (topic, change) in dirty.take_turns() {
+            match change {
+                Turn::Hot => {
+                    if self.interest.relax(&topic) {
+                        self.metrics.hot_keys.inc();
+                        dirty.time(&topic, now);
+                    }
+                }
+                // Polling continues until notifications are enabled again.
+                Turn::Cool => match self.interest.watch(&topic) {
+                    Arming::Armed | Arming::Unknown => dirty.armed(&topic, now),
+                    Arming::Soon => {}
+                },
+            }
+        }
+    }
+}
+
+/// The hub calls these methods under its lock. The lock order is: the hub's lock first, then the
+/// engine's.
+impl Observer for Engine {
+    fn watched(&self, topic: &Topic) {
+        let now = instant();
+        let mut state = self.lock();
+        state.dirty.watch(topic);
+        match self.shared.interest.watch(topic) {
+            Arming::Armed | Arming::Unknown => state.dirty.armed(topic, now),
+            Arming::Soon => state.dirty.provide(topic, now + ARMING),
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    fn unwatched(&self, topic: &Topic) {
+        let mut state = self.lock();
+        state.dirty.unwatch(topic);
+        self.shared.interest.unwatch(topic);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

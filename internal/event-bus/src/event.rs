@@ -1,0 +1,205 @@
+//! The events of event topics: a message or a change of presence, with its position in the order.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{ConnId, Diff, Present};
+use latido_base::ident::{UserId, Version};
+use latido_protocol::Frame;
+
+/// The name of an event topic on its bus.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicName(Arc<str>);
+
+impl TopicName {
+    /// Wraps the name of a topic.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of a wire encoding. The wiring code assigns a distinct number to each protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect(pub u16);
+
+/// A message that an app publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The event name on the wire.
+    pub name: Arc<str>,
+    /// The payload as JSON text, delivered unchanged.
+    pub payload: Arc<str>,
+    /// The version that orders the message against a snapshot from another source, if there is one.
+    pub version: Option<Version>,
+    /// The user who sent the message, if that matters.
+    pub from: Option<UserId>,
+}
+
+/// The content of an event.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// A message that was published.
+    Message(Message),
+    /// The presence list of an announced topic. Only a new member gets it, as its first event
+    /// there.
+    State(Vec<Present>),
+    /// A change of the presence list.
+    Diff(Diff),
+}
+
+/// An event, shared by all its recipients.
+pub struct Event {
+    /// The sequence number on the bus: strictly increasing over all topics and never reused.
+    pub seq: u64,
+    /// The time in microseconds since the Unix epoch, never less than that of the event before.
+    pub at_us: i64,
+    /// The topics, in the publisher's order. An encoding that names only one topic uses the first.
+    pub topics: Box<[TopicName]>,
+    /// The content: a message, or a presence list or change.
+    pub body: Body,
+    /// The encoded frames, at most one per encoding. A shard's thread locks them once per delivery;
+    /// the publisher never does.
+    frames: Mutex<Vec<(Dialect, Frame)>>,
+}
+
+impl Event {
+    pub(super) fn new(seq: u64, at_us: i64, topics: Box<[TopicName]>, body: Body) -> Self {
+        Self {
+            seq,
+            at_us,
+            topics,
+            body,
+            frames: Mutex::default(),
+        }
+    }
+
+    /// Returns the event in an encoding. The first call encodes it, and later calls share the
+    /// frame.
+    pub fn frame(&self, encoding: Dialect, encode: impl FnOnce(&Self) -> Frame) -> Frame {
+        let encoded = self.frame_if(encoding, |event| Some(encode(event)));
+        encoded.unwrap_or_else(|| Frame::text(""))
+    }
+
+    /// Fallible variant of [`BusEvent::encoded_frame`]. Returns `None` if `encode` cannot encode
+    /// the event; the next call tries again.
+    pub fn frame_if(
+        &self,
+        encoding: Dialect,
+        encode: impl FnOnce(&Self) -> Option<Frame>,
+    ) -> Option<Frame> {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == encoding) {
+            return Some(frame.clone());
+        }
+        let frame = encode(self)?;
+        frames.push((encoding, frame.clone()));
+        Some(frame)
+    }
+
+    /// Returns the message, or `None` for a presence event.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.body {
+            Body::Message(message) => Some(message),
+            Body::State(_) | Body::Diff(_) => None,
+        }
+    }
+}
+
+/// Omits the payload, because it is private data and must not reach a log.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusEvent")
+            .field("seq", &self.seq)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message with its recipients: the members of all its topics, without the exceptions.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    pub(super) topics: Vec<TopicName>,
+    pub(super) except_connection: Option<ConnId>,
+    pub(super) except_user: Option<UserId>,
+    pub(super) message: Message,
+}
+
+impl Publish {
+    /// Creates a message for the members of `topics`. `payload` must be JSON text.
+    pub fn new(
+        topics: impl IntoIterator<Item = TopicName>,
+        name: impl Into<Arc<str>>,
+        payload: impl Into<Arc<str>>,
+    ) -> Self {
+        let message = Message {
+            name: name.into(),
+            payload: payload.into(),
+            version: None,
+            from: None,
+        };
+        Self {
+            topics: topics.into_iter().collect(),
+            except_connection: None,
+            except_user: None,
+            message,
+        }
+    }
+
+    /// Excludes this connection from the recipients.
+    #[must_use]
+    pub fn except_connection(mut self, id: ConnId) -> Self {
+        self.except_connection = Some(id);
+        self
+    }
+
+    /// Excludes all connections of this user from the recipients.
+    #[must_use]
+    pub fn except_user(mut self, user: UserId) -> Self {
+        self.except_user = Some(user);
+        self
+    }
+
+    /// Sets the version that orders the message against a snapshot.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.message.version = Some(version);
+        self
+    }
+
+    /// Sets the user who sent the message.
+    #[must_use]
+    pub fn from(mut self, user: UserId) -> Self {
+        self.message.from = Some(user);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_is_encoded_once_per_encoding() {
+        let event = Event::new(1, 0, Box::default(), Body::State(Vec::new()));
+        let mut count = 0;
+        for encoding in [0, 1, 0, 1, 1].map(Dialect) {
+            let frame = event.frame(encoding, |_| {
+                count += 1;
+                Frame::text(&format!("{}", encoding.0))
+            });
+            assert_eq!(frame.payload(), encoding.0.to_string());
+        }
+        assert_eq!(count, 2);
+    }
+}

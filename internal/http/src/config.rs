@@ -1,0 +1,113 @@
+//! The named limits of the HTTP side.
+
+use std::time::Duration;
+
+use crate::{Origins, Proxies, TlsFiles};
+
+/// The HTTP limits; each field documents its own.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The most open connections in all, WebSockets included. Further ones get `503` and are
+    /// closed.
+    pub max_connections: usize,
+    /// The most open connections from one address (one /64 of IPv6). `None` means no limit, as fits
+    /// a server behind a proxy.
+    pub max_connections_per_address: Option<usize>,
+    /// The most open WebSockets and event streams of one user. Further ones get `429`. `None` means
+    /// no limit.
+    pub max_connections_per_user: Option<usize>,
+    /// The most new connections per second, also as a burst. Further ones get `503` and are closed.
+    /// `None` means no limit.
+    pub max_handshakes_per_second: Option<u32>,
+    /// The files of [`ServerState::tls`](crate::ServerState). `None` means no TLS.
+    pub tls: Option<TlsFiles>,
+    /// The proxies whose `X-Forwarded-For` is trusted.
+    pub proxies: Proxies,
+    /// The origins whose pages may connect and read responses.
+    pub origins: Origins,
+    /// The time from accepting a connection to its first complete request head.
+    pub head_timeout: Duration,
+    /// The time from one response to the next complete request head. It is longer than clients keep
+    /// a connection (node: 5 s), so that the client closes first: a server that closes first would
+    /// lose a hook that is just being sent.
+    pub keep_alive: Duration,
+    /// The time sent data may stay unacknowledged before the kernel drops the connection (Linux).
+    pub unacknowledged: Duration,
+    /// The time a request may wait for keys, authorisation and a first read.
+    pub answer_timeout: Duration,
+    /// The hook's deadline, for body and read together; its clients time out after 5 s.
+    pub hook_timeout: Duration,
+    /// The largest hook body, in bytes.
+    pub hook_body_bytes: usize,
+    /// The average rate of hooks, per second. Further ones get `429`.
+    pub hook_per_second: u32,
+    /// The burst of hooks allowed above the average rate.
+    pub hook_burst: u32,
+    /// Additional names under `/notify/`, beside those of the streams.
+    pub hook_paths: Vec<HookPath>,
+    /// True if `/metrics` is served; otherwise it is a 404.
+    pub metrics: bool,
+    /// The interval of comments in an idle event stream.
+    pub event_heartbeat: Duration,
+    /// The time that requests in progress get once the server stops.
+    pub drain_grace: Duration,
+}
+
+/// An additional hook address: `POST /notify/<path>` concerns `stream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPath {
+    /// The path segment behind `/notify/`.
+    pub path: String,
+    /// The stream's name. A path whose stream does not exist is ignored.
+    pub stream: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_address: None,
+            max_connections_per_user: None,
+            max_handshakes_per_second: None,
+            tls: None,
+            proxies: Proxies::default(),
+            origins: Origins::Any,
+            head_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(75),
+            unacknowledged: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(4),
+            hook_timeout: Duration::from_secs(4),
+            hook_body_bytes: 16 * 1024,
+            hook_per_second: 1_000,
+            hook_burst: 5_000,
+            hook_paths: vec![HookPath {
+                path: "cita".into(),
+                stream: "estadisticas".into(),
+            }],
+            metrics: true,
+            event_heartbeat: Duration::from_secs(15),
+            drain_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hook_deadline_is_shorter_than_its_clients_timeout() {
+        assert!(Config::default().hook_timeout < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn slow_handshake_ends_within_the_documented_time() {
+        // The head, then the token's verification, then the upgrade.
+        let Config {
+            head_timeout,
+            answer_timeout,
+            ..
+        } = Config::default();
+        assert!(head_timeout + answer_timeout < Duration::from_secs(12));
+    }
+}

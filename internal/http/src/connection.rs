@@ -1,0 +1,396 @@
+//! One HTTP connection: hyper on the socket, the server's deadlines around it, warp's routes behind
+//! it.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+use warp::Filter as _;
+
+use crate::accept::tune;
+use crate::cors::{Verdict, with_credentials};
+use crate::farewell::Farewell;
+use crate::gate::Gate;
+use crate::refusal::Refusal;
+use crate::seats::{Full, Seat};
+use crate::site::Quay;
+use crate::tls::Tls;
+use crate::wing::Wing;
+use crate::{Annex, Config, Doors, Extra, Response, Seats, knock};
+use latido_base::drain::Drain;
+use latido_shard::{Admitted, Caller, Porter};
+use latido_telemetry::Metrics;
+
+/// The largest request head, and the most response bytes that hyper buffers per connection.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// The grace for a connection without a request when the server stops.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The HTTP server of one listener, shared by all of its connections.
+pub(super) struct Front {
+    /// The routes' state, or `None` if this listener serves only a mounted service.
+    pub(super) state: Option<Arc<Doors>>,
+    pub(super) config: Config,
+    pub(super) seats: Seats,
+    /// The certificate, or `None` for plain HTTP.
+    pub(super) tls: Option<Tls>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) drain: Drain,
+    /// An app's extension of `/ws`, if there is one.
+    quay: Option<Quay>,
+    routes: Extra,
+    gate: Option<Wing>,
+    farewell: Farewell,
+    http: Builder,
+    /// The runtime that serves connections which a shard hands back.
+    runtime: Handle,
+}
+
+/// A socket whose first bytes were already read; reads return those first.
+#[derive(Debug)]
+pub(super) struct Said {
+    bytes: Bytes,
+    socket: TcpStream,
+}
+
+/// The remote end of a connection, an extension of every request.
+#[derive(Debug, Clone)]
+pub(super) struct Peer(Arc<PeerState>);
+
+#[derive(Debug)]
+struct PeerState {
+    address: SocketAddr,
+    /// Taken out by an upgrade, else released with the connection.
+    seat: Mutex<Option<Seat>>,
+    /// Set once a complete request head has arrived. Relaxed is enough: only this connection's task
+    /// writes and reads it.
+    greeted: AtomicBool,
+}
+
+impl Peer {
+    fn new(address: SocketAddr, permit: Seat) -> Self {
+        Self(Arc::new(PeerState {
+            address,
+            seat: Mutex::new(Some(permit)),
+            greeted: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Takes the permit, which then travels with the socket. Returns `None` if it was taken before.
+    pub(super) fn take_seat(&self) -> Option<Seat> {
+        self.0
+            .seat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Front {
+    /// Creates the server. Must be called on the runtime that is to serve its connections.
+    pub(super) fn new(
+        state: &Arc<Doors>,
+        mounts: &Annex,
+        routes: Extra,
+        mount: Option<Arc<dyn Gate>>,
+    ) -> Self {
+        let Doors {
+            config,
+            seats,
+            metrics,
+            drain,
+            ..
+        } = &**state;
+        let server = Self::bare(config, mount, seats.clone(), metrics, drain);
+        Self {
+            state: Some(Arc::clone(state)),
+            tls: state.tls.clone(),
+            quay: mounts.quay(),
+            routes,
+            ..server
+        }
+    }
+
+    /// Creates a server that has no routes, only a mounted service.
+    pub(super) fn bare(
+        config: &Config,
+        mount: Option<Arc<dyn Gate>>,
+        seats: Seats,
+        metrics: &Arc<Metrics>,
+        drain: &Drain,
+    ) -> Self {
+        let mut http = Builder::new();
+        // hyper's only timer runs from the end of one response to the end of the next request head,
+        // so it bounds idling too. The first head, from an unknown client, has a shorter deadline
+        // in `serve_connection`.
+        http.timer(TokioTimer::new())
+            .header_read_timeout(config.keep_alive)
+            .max_buf_size(BUFFER_BYTES);
+        let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
+        let mount = mount.map(|mount| Wing::new(mount, config, &drain));
+        let no_routes = warp::any()
+            .and_then(|| ready(Err(warp::reject::not_found())))
+            .boxed();
+        let (state, tls, quay, config, overload) = (
+            None,
+            None,
+            None,
+            config.clone(),
+            Farewell::new(drain.clone()),
+        );
+        Self {
+            state,
+            config,
+            seats,
+            tls,
+            metrics,
+            drain,
+            quay,
+            routes: no_routes,
+            gate: mount,
+            farewell: overload,
+            http,
+            runtime,
+        }
+    }
+
+    /// Hands a connection to a shard, which reads its first bytes, or to hyper if the listener has
+    /// no routes.
+    pub(super) fn let_speak(self: &Arc<Self>, pending: Caller) {
+        match &self.state {
+            Some(state) => state.shards.knock(pending, Arc::clone(self) as _),
+            None => Arc::clone(self).take_back(pending, &[]),
+        }
+    }
+
+    /// Acquires a permit for a connection from this address.
+    ///
+    /// # Errors
+    /// The limit that is exceeded, if the connection may not be accepted now.
+    pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
+        self.seats.arrive()?;
+        // A trusted proxy's connections are counted later, by the client address of their requests.
+        self.seats
+            .take((!self.config.proxies.trust(address)).then_some(address))
+    }
+
+    /// Serves a connection until either end closes it, it is upgraded, or the drain's grace has
+    /// passed.
+    async fn converse(self: Arc<Self>, pending: Caller, bytes: Bytes) {
+        let Caller {
+            socket,
+            address,
+            permit,
+            since,
+        } = pending;
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => Said { bytes, socket },
+            Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
+        };
+        let peer = Peer::new(address, Seat(permit));
+        let service = service_fn(|request| {
+            peer.0.greeted.store(true, Ordering::Relaxed);
+            Arc::clone(&self).answer(peer.clone(), request)
+        });
+        let mut connection = pin!(
+            self.http
+                .serve_connection(TokioIo::new(socket), service)
+                .with_upgrades()
+        );
+        let mut deadline = pin!(sleep_until((since + self.config.head_timeout).into()));
+        let (mut timed, mut stopping, mut closing) = (true, false, false);
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        debug!(%error, peer = %address, "a connection ended badly");
+                    }
+                    return;
+                }
+                () = &mut deadline, if timed => {
+                    let request_seen = peer.0.greeted.load(Ordering::Relaxed);
+                    if stopping && request_seen && !closing {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                        deadline.as_mut().reset(Instant::now() + self.config.drain_grace);
+                        continue;
+                    }
+                    timed = false;
+                    if stopping && !request_seen {
+                        return;
+                    }
+                    if stopping {
+                        debug!(peer = %address, "a connection outlasted the drain and was cut");
+                        return;
+                    }
+                    if !request_seen {
+                        self.metrics.refuse("slow_head");
+                        return;
+                    }
+                }
+                () = self.drain.stopping(), if !stopping => {
+                    (timed, stopping) = (true, true);
+                    // hyper would close a connection that has sent nothing yet, although its first
+                    // request may be on its way.
+                    let grace = if peer.0.greeted.load(Ordering::Relaxed) { Duration::ZERO } else { LAST_WORDS };
+                    deadline.as_mut().reset(Instant::now() + grace.min(self.config.drain_grace));
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        peer: Peer,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let cors = Verdict::of(&self.config.origins, request.headers());
+        let mount = self
+            .gate
+            .as_ref()
+            .filter(|mount| mount.has(request.uri().path()));
+        let respond = |error: Refusal| error.into_response(&self.metrics);
+        let mut response = match (cors.preflight(request.method(), request.headers()), mount) {
+            (Some(preflight), _) => preflight.unwrap_or_else(respond),
+            (None, Some(mount)) => mount.answer(&peer, request).await.unwrap_or_else(respond),
+            (None, None) => {
+                request.extensions_mut().insert(peer);
+                TowerToHyperService::new(warp::service(self.routes.clone()))
+                    .call(request)
+                    .await?
+            }
+        };
+        cors.put(&self.config.origins, &mut response);
+        if mount.is_some() {
+            with_credentials(&mut response);
+        }
+        Ok(response)
+    }
+}
+
+impl Porter for Front {
+    fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller> {
+        match self.seat(address.ip()) {
+            Ok(permit) => {
+                if cfg!(not(target_os = "linux")) {
+                    tune(&SockRef::from(&socket), self.config.unacknowledged);
+                }
+                Some(Caller {
+                    socket,
+                    address,
+                    permit: permit.0,
+                    since: std::time::Instant::now(),
+                })
+            }
+            Err(exceeded) => {
+                self.metrics.refuse(match exceeded {
+                    Full::House => "connection_limit",
+                    Full::Address => "address_limit",
+                    Full::Rush => "handshake_rate",
+                });
+                if self.tls.is_none() {
+                    // The shard's thread is not one of the runtime's.
+                    let _runtime = self.runtime.enter();
+                    self.farewell.bid(socket, exceeded);
+                }
+                None
+            }
+        }
+    }
+
+    fn admit(&self, bytes: &[u8], address: SocketAddr) -> Option<Admitted> {
+        knock::admit(self.state.as_ref()?, self.quay.as_ref(), bytes, address)
+    }
+
+    fn take_back(self: Arc<Self>, pending: Caller, bytes: &[u8]) {
+        let drain = self.drain.clone();
+        // The shard's thread is not one of the runtime's.
+        let _runtime = self.runtime.clone().enter();
+        drain.spawn(self.converse(pending, Bytes::copy_from_slice(bytes)));
+    }
+}
+
+impl Said {
+    /// Takes the socket out of the runtime. Also returns all bytes that came behind the request:
+    /// `read`, which hyper had buffered, and those it had not read.
+    pub(super) fn into_parts(self, read: &[u8]) -> io::Result<(std::net::TcpStream, Bytes)> {
+        Ok((self.socket.into_std()?, [read, &self.bytes].concat().into()))
+    }
+
+    /// Puts the bytes that hyper had buffered back in front; the socket stays in the runtime.
+    pub(super) fn said(self, read: &[u8]) -> Self {
+        Self {
+            bytes: [read, &self.bytes].concat().into(),
+            socket: self.socket,
+        }
+    }
+}
+
+impl AsyncRead for Said {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(context, into);
+        }
+        let count = self.bytes.len().min(into.remaining());
+        into.put_slice(&self.bytes[..count]);
+        self.bytes.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Said {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}

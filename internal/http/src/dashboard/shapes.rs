@@ -1,0 +1,227 @@
+//! The JSON shapes that an older system's clients expect, in two versions. This server's own fields
+//! are added under other names.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+
+use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_hub::Survey;
+use latido_shard::{ClientView, Roster};
+
+/// The most clients that are counted for sums.
+const COUNTED: usize = 10_000;
+/// The number of rooms listed as the most active.
+const MOST_ACTIVE: usize = 5;
+/// The time without a message after which a client counts as inactive, in seconds.
+const INACTIVE_S: i64 = 30 * 60;
+
+/// The version of the older API, given by the address prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Generation {
+    /// The version under `/dashboard/…`.
+    First,
+    /// The version under `/api/dashboard/…`.
+    Second,
+}
+
+impl Generation {
+    /// Formats a list: version 1 expects a bare list, version 2 an object around it.
+    pub(super) fn list(self, name: &str, list: Vec<Value>) -> Value {
+        match self {
+            Self::First => list.into(),
+            Self::Second => json!({name: list}),
+        }
+    }
+
+    /// Returns the status of a successful POST.
+    pub(super) fn posted(self) -> StatusCode {
+        match self {
+            Self::First => StatusCode::CREATED,
+            Self::Second => StatusCode::ACCEPTED,
+        }
+    }
+}
+
+fn iso(unix_s: i64) -> String {
+    Timestamp::from_second(unix_s)
+        .unwrap_or_default()
+        .to_string()
+}
+
+fn with(mut own: Value, legacy: Value) -> Value {
+    if let (Some(own), Value::Object(legacy)) = (own.as_object_mut(), legacy) {
+        own.extend(legacy);
+    }
+    own
+}
+
+pub(super) fn clients(list: &Roster) -> Vec<Value> {
+    list.clients.iter().map(client).collect()
+}
+
+fn client(client: &ClientView) -> Value {
+    let legacy = json!({
+        "userId": client.user.as_ref().map_or("", |user| user.as_str()),
+        "socketId": client.id.to_string(),
+        "connectedAt": iso(client.since_s),
+        "lastActivity": iso(client.heard_s),
+        "rooms": client.channels,
+        "isActive": true,
+    });
+    with(client_json(client), legacy)
+}
+
+/// Formats the rooms. The members of a room are not listed, and its creation time is not known.
+pub(super) fn rooms(stats: &Survey) -> Vec<Value> {
+    let room = |room| {
+        let own = room_json(room);
+        let at = own["at"].as_i64().map(iso);
+        with(
+            own,
+            json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}),
+        )
+    };
+    stats.rooms.iter().map(room).collect()
+}
+
+pub(super) fn events(operations: &Operations, version: Generation, limit: usize) -> Value {
+    let (events, total) = operations.events(limit);
+    let event = |event| {
+        let own = event_json(event);
+        let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX))
+            .unwrap_or_default()
+            .to_string();
+        let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
+        match version {
+            Generation::First => with(
+                own,
+                json!({"type": event.kind.as_str(), "timestamp": at, "data": data}),
+            ),
+            Generation::Second => with(
+                own,
+                json!({"type": event.kind.as_str(), "timestamp": at, "payload": data, "source": "SERVER"}),
+            ),
+        }
+    };
+    let events: Vec<_> = events.iter().map(event).collect();
+    match version {
+        Generation::First => json!({"recentEvents": events, "totalEvents": total}),
+        Generation::Second => json!({"events": events, "total": total}),
+    }
+}
+
+/// Formats the server's state with its last ten minutes.
+pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
+    let state = operations.state_json();
+    let legacy = json!({
+        "timestamp": now.to_string(),
+        "activeConnections": operations.connections(),
+        "totalRooms": operations.counts().0,
+        "eventsPerMinute": operations.events_per_minute(),
+        "systemLoad": state["load"],
+    });
+    with(state, legacy)
+}
+
+/// Checks the server's dependencies now and formats their status.
+pub(super) async fn api_status(operations: &Operations) -> Value {
+    let dependencies = operations.look().await;
+    let report = &dependencies.report;
+    let problem = report.database.as_ref().err();
+    let streams = report
+        .streams
+        .iter()
+        .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
+    let mut status = json!({
+        "status": if problem.is_none() { "connected" } else { "disconnected" },
+        "lastCheck": iso(dependencies.at_s),
+        "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
+        "database": {"ok": problem.is_none(), "problem": problem},
+        "listener": report.listener,
+        "keys": {"ok": operations.has_keys()},
+        "streams": streams.collect::<Vec<_>>(),
+    });
+    if let Some(problem) = problem {
+        status["error"] = json!(problem);
+    }
+    status
+}
+
+/// Formats an overview of clients, rooms and memory in sums.
+pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
+    let list = operations.clients("", COUNTED).await;
+    let clients = &list.clients;
+    let of_role = |role: &str| {
+        clients
+            .iter()
+            .filter(|client| client.role.as_deref() == Some(role))
+            .count()
+    };
+    let seconds: i64 = clients.iter().map(|client| now_s - client.since_s).sum();
+    let minutes = seconds as f64 / 60.0 / clients.len().max(1) as f64;
+    let inactive = clients
+        .iter()
+        .filter(|client| now_s - client.heard_s > INACTIVE_S)
+        .count();
+    let stats = operations.rooms(MOST_ACTIVE);
+    let active = rooms(&stats)
+        .into_iter()
+        .map(|room| json!({"name": room["name"], "clients": room["viewers"], "lastActivity": room["lastActivity"]}));
+    let memory = memory_bytes();
+    json!({
+        "metrics": {
+            "totalConnections": operations.connections_in_all(),
+            "activeConnections": operations.connections(),
+            "eventsEmitted": operations.frames_sent(),
+            "roomsCreated": stats.total,
+            "lastUpdated": iso(now_s),
+        },
+        "clients": {
+            "total": operations.connections(),
+            "byRole": {"cliente": of_role("cliente"), "proveedor": of_role("proveedor"), "admin": of_role("admin")},
+            "averageConnectionTime": (minutes * 10.0).round() / 10.0,
+            "inactiveClients": inactive,
+        },
+        "rooms": {
+            "total": stats.total,
+            "totalClients": stats.viewers,
+            "averageClientsPerRoom": (stats.viewers as f64 / stats.total.max(1) as f64 * 10.0).round() / 10.0,
+            "mostActiveRooms": active.collect::<Vec<_>>(),
+        },
+        // The process has no separate heap, so all figures are its memory; and the version is this
+        // server's.
+        "system": {
+            "uptime": operations.uptime_s(),
+            "memoryUsage": {"rss": memory, "heapTotal": memory, "heapUsed": memory},
+            "nodeVersion": format!("latido {VERSION}"),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_has_its_list_shape() {
+        let list = || vec![json!({"a": 1})];
+        assert_eq!(Generation::First.list("clients", list()), json!([{"a": 1}]));
+        assert_eq!(
+            Generation::Second.list("clients", list()),
+            json!({"clients": [{"a": 1}]})
+        );
+        assert_eq!(
+            (
+                Generation::First.posted().as_u16(),
+                Generation::Second.posted().as_u16()
+            ),
+            (201, 202)
+        );
+    }
+
+    #[test]
+    fn times_are_formatted_as_iso_8601() {
+        assert_eq!(iso(1_234_567_890), "2009-02-13T23:31:30Z");
+    }
+}

@@ -1,0 +1,203 @@
+//! `POST /notify/<stream>`: a hint that a key may have changed, answered after the key was read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use futures_util::Stream;
+use tokio::time::timeout_at;
+use tracing::debug;
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::body::{self, BodyError};
+use crate::bucket::Bucket;
+use crate::call::{Call, segment};
+use crate::hint;
+use crate::refusal::{Refusal, json_response};
+use crate::{Doors, Response};
+use latido_base::ident::{StreamId, Topic};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The change hook of one listener.
+pub(super) struct Hook {
+    state: Arc<Doors>,
+    bucket: Bucket,
+}
+
+impl Hook {
+    pub(super) fn new(state: Arc<Doors>) -> Self {
+        let bucket = Bucket::new(
+            state.config.hook_per_second,
+            state.config.hook_burst,
+            Instant::now(),
+        );
+        Self { state, bucket }
+    }
+
+    /// Answers within the hook's deadline, which body and read share.
+    pub(super) async fn notify<B: Buf, E>(
+        self: Arc<Self>,
+        path: String,
+        head: Call,
+        body: impl Stream<Item = Result<B, E>>,
+    ) -> Result<Response, Refusal> {
+        let config = &self.state.config;
+        let deadline = tokio::time::Instant::now() + config.hook_timeout;
+        let stream = self.stream(&path)?;
+        self.admit(&head)?;
+        let body = timeout_at(deadline, body::collect(body, config.hook_body_bytes))
+            .await
+            .map_err(|_| too_slow())?;
+        let topic = self.topic(stream, &body.map_err(refuse_body)?)?;
+        match timeout_at(deadline, self.state.engine.settle(&topic)).await {
+            Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
+            failed => {
+                // Logged at debug: the engine has logged the reason, and a hook comes with every
+                // change.
+                debug!(key = %topic.key, in_time = failed.is_ok(), "a hook's key could not be read; it stays marked");
+                Err(unsettled())
+            }
+        }
+    }
+
+    /// Resolves the stream of a path: one of the extra names, or the stream's own.
+    fn stream(&self, path: &str) -> Result<StreamId, Refusal> {
+        let path = segment(path).ok_or_else(Refusal::not_found)?;
+        let Doors {
+            config, catalog, ..
+        } = &*self.state;
+        let named = config
+            .hook_paths
+            .iter()
+            .filter(|hook| hook.path == path)
+            .find_map(|hook| catalog.find(&hook.stream));
+        named
+            .or_else(|| catalog.find(&path))
+            .ok_or_else(Refusal::not_found)
+    }
+
+    /// Runs the checks that come before the body: method, key, rate, content type and announced
+    /// size.
+    fn admit(&self, head: &Call) -> Result<(), Refusal> {
+        head.posts()?;
+        if let Some(key) = &self.state.hook_key {
+            let presented = head.headers.get(API_KEY).map(HeaderValue::as_bytes);
+            if !presented
+                .or_else(|| head.bearer().map(str::as_bytes))
+                .is_some_and(|presented| key.matches(presented))
+            {
+                debug!(
+                    peer = head.peer_address(),
+                    "a hook without the key was refused"
+                );
+                let error = Refusal::unauthorized(
+                    "Bearer",
+                    "expected X-API-Key, or Authorization: Bearer, with the hook's key",
+                );
+                return Err(error.counted_as("hook_key"));
+            }
+        }
+        if !self.bucket.take(Instant::now()) {
+            let error = Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "too many hooks; this one was not looked at",
+            );
+            return Err(error.retry_after(Duration::from_secs(1)));
+        }
+        if !is_json(&head.header(CONTENT_TYPE)) {
+            let message = "expected Content-Type: application/json";
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                message,
+            ));
+        }
+        // With `Expect: 100-continue`, an oversize body need not be sent at all. Other oversize
+        // bodies are read; see `body`.
+        let announced = head.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
+        if announced > self.state.config.hook_body_bytes as u64 && head.headers.contains_key(EXPECT)
+        {
+            return Err(refuse_body(BodyError::TooLarge));
+        }
+        Ok(())
+    }
+
+    fn topic(&self, stream: StreamId, body: &[u8]) -> Result<Topic, Refusal> {
+        let definition = self.state.catalog.get(stream);
+        // Without the database the key's type is unknown, so the key can't be checked. Nobody can
+        // be subscribed to it either.
+        let key_type = *definition.key_type.get().ok_or_else(unsettled)?;
+        let key = hint::parse(body, definition, key_type)
+            .map_err(|error| Refusal::bad_request("bad_hook", error.to_string()))?;
+        Ok(Topic { stream, key })
+    }
+}
+
+fn unsettled() -> Refusal {
+    let message = "the statistics could not be read now; the change stays marked and is retried";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "unsettled", message)
+}
+
+fn too_slow() -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "slow_body",
+        "the body took too long",
+    )
+    .closing()
+}
+
+fn refuse_body(error: BodyError) -> Refusal {
+    debug!(?error, "a hook's body was refused");
+    match error {
+        BodyError::TooLarge => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "the body is too large",
+        )
+        .closing(),
+        BodyError::Broken => Refusal::bad_request("bad_request", "the body broke off").closing(),
+    }
+}
+
+/// Accepts `application/json` and `application/<anything>+json`, with or without parameters. A
+/// missing type counts as JSON.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence.is_empty()
+        || essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_content_types_are_recognised() {
+        for json in [
+            "",
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/cloudevents+json",
+        ] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "text/json; application/json",
+        ] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+}

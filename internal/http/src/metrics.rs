@@ -1,0 +1,40 @@
+//! `GET /metrics`: the metrics for an operator's Prometheus.
+
+use warp::http::HeaderValue;
+use warp::http::header::{ACCEPT, CONTENT_TYPE};
+
+use crate::call::Call;
+use crate::refusal::Refusal;
+use crate::{Doors, Response};
+use latido_telemetry::{Exposition, Gauges};
+
+const CLASSIC: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Answers with every metric, if the config enables them. Gauges are read from their owners now.
+pub(super) fn show(state: &Doors, head: &Call) -> Result<Response, Refusal> {
+    if !state.config.metrics {
+        return Err(Refusal::not_found());
+    }
+    head.reads()?;
+    let (topics, subscribers) = state.hub.counts();
+    state
+        .metrics
+        .sockets
+        .set(i64::try_from(state.seats.taken()).unwrap_or(i64::MAX));
+    let gauges = Gauges {
+        topics,
+        subscribers,
+        dirty: state.engine.dirty_keys(),
+    };
+    let (exposition, content_type) = if head.header(ACCEPT).contains("application/openmetrics-text")
+    {
+        (Exposition::OpenMetrics, OPENMETRICS)
+    } else {
+        (Exposition::Classic, CLASSIC)
+    };
+    let mut response = Response::new(state.metrics.render(gauges, exposition).into());
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
+}

@@ -1,0 +1,96 @@
+//! `asyncapi.json`, filled in: each stream's messages and schemas replace the generic ones.
+
+use serde_json::{Value, json};
+
+use crate::specification::facts::Facts;
+use crate::specification::template::{base, filled, object};
+use latido_stream::SERVER_STREAM;
+
+const BASE: &str = include_str!("asyncapi.json");
+/// The generic message, and the channel used in the examples.
+const SNAPSHOT: &str = "snapshot";
+const EXAMPLE_CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
+
+pub(super) fn write(streams: &[Facts]) -> Value {
+    let mut document = base(BASE);
+    if let Some(first) = streams.first() {
+        document = filled(&document, &[(EXAMPLE_CHANNEL, &first.example_channel())]);
+    }
+    several(&mut document, streams);
+    if let Some(messages) = object(&mut document, "/components/messages") {
+        let template = messages.shift_remove(SNAPSHOT).unwrap_or_default();
+        messages.extend(
+            streams
+                .iter()
+                .map(|stream| (name(stream), snapshot(stream, &template))),
+        );
+    }
+    if let Some(messages) = object(&mut document, "/channels/socket/messages") {
+        messages.shift_remove(SNAPSHOT);
+        let reference = |stream| json!({"$ref": format!("#/components/messages/{}", name(stream))});
+        messages.extend(
+            streams
+                .iter()
+                .map(|stream| (name(stream), reference(stream))),
+        );
+    }
+    if let Some(schemas) = object(&mut document, "/components/schemas") {
+        let generic = schemas.shift_remove("Data").unwrap_or_default();
+        for stream in streams {
+            let key = format!("#/components/schemas/Key.{}", stream.name);
+            let mut data = stream.data(&key, "#/components/schemas/Timestamp");
+            data["description"] = generic["description"].clone();
+            schemas.insert(format!("Key.{}", stream.name), stream.key());
+            schemas.insert(format!("Data.{}", stream.name), data);
+        }
+        let names: Vec<_> = streams
+            .iter()
+            .map(|stream| stream.name.as_str())
+            .chain([SERVER_STREAM])
+            .collect();
+        // Names consist of letters, digits, `_` and `-`, none of which is special in a pattern.
+        schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();
+    }
+    document
+}
+
+fn name(stream: &Facts) -> String {
+    format!("{SNAPSHOT}.{}", stream.name)
+}
+
+/// Replaces each reference to the generic message in a list with one reference per stream.
+fn several(value: &mut Value, streams: &[Facts]) {
+    const PLACE: &str = "#/channels/socket/messages/snapshot";
+    match value {
+        Value::Array(items) => {
+            if let Some(at) = items.iter().position(|item| item["$ref"] == PLACE) {
+                items.splice(
+                    at..=at,
+                    streams.iter().map(|stream| json!({"$ref": format!("#/channels/socket/messages/{}", name(stream))})),
+                );
+            }
+            items.iter_mut().for_each(|item| several(item, streams));
+        }
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| several(field, streams)),
+        _ => {}
+    }
+}
+
+fn snapshot(stream: &Facts, template: &Value) -> Value {
+    let data = format!("#/components/schemas/Data.{}", stream.name);
+    let mut message = filled(
+        template,
+        &[
+            ("{event}", &stream.event),
+            ("#/components/schemas/Data", &data),
+        ],
+    );
+    message["name"] = stream.event.as_str().into();
+    let example = json!({
+        "type": stream.event, "data": stream.example_data(), "channel": stream.example_channel(), "v": 1_763_780_000_000_000_i64,
+    });
+    message["examples"] = json!([{"payload": example}]);
+    message
+}

@@ -1,0 +1,114 @@
+//! The schemas of one stream: its keys, its rows, and examples of both.
+
+use serde_json::{Map, Value, json};
+
+use crate::specification::facts::Facts;
+use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES};
+
+/// The read time in the examples, in Unix seconds.
+const EXAMPLE_S: i64 = 1_763_780_000;
+
+impl Facts {
+    /// Builds the schema of a key as clients write it, in channels and addresses.
+    pub(super) fn key(&self) -> Value {
+        // The prefix consists of letters, digits, `_` and `-`, none of which is special in a
+        // pattern.
+        let Self {
+            key_prefix: prefix, ..
+        } = self;
+        let hex = |digits: u8| format!("[0-9A-Fa-f]{{{digits}}}");
+        let mut schema = match self.key_type {
+            Some(KeyType::Uuid) => {
+                let [a, b, c] = [8, 4, 12].map(hex);
+                json!({"type": "string", "pattern": format!("^({prefix})?{a}-{b}-{b}-{b}-{c}$")})
+            }
+            Some(KeyType::Integer) => {
+                json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]+$")})
+            }
+            // A character has at least one byte, so this limit in characters is never too small.
+            Some(KeyType::Text) => {
+                json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES})
+            }
+            None => json!({"type": "string", "minLength": 1}),
+        };
+        schema["examples"] = json!([self.example_key()]);
+        schema
+    }
+
+    /// Builds the schema of a key in a hook's body, which may be a number for integer keys.
+    pub(super) fn hinted_key(&self, key: &str) -> Value {
+        let key = json!({"$ref": key});
+        if self.key_type == Some(KeyType::Integer) {
+            json!({"anyOf": [key, {"type": "integer"}]})
+        } else {
+            key
+        }
+    }
+
+    /// Builds the schema of `data` in frames and responses. Every column is nullable, because
+    /// PostgreSQL does not report which columns are never null.
+    pub(super) fn data(&self, key: &str, timestamp: &str) -> Value {
+        let mut properties = Map::new();
+        properties.insert(self.key_field.clone(), json!({"$ref": key}));
+        let columns = self.columns.iter().flatten();
+        properties.extend(
+            columns
+                .clone()
+                .map(|column| (column.name.clone(), nullable(column.kind))),
+        );
+        properties.insert("timestamp".into(), json!({"$ref": timestamp}));
+        let required: Vec<_> = properties.keys().cloned().collect();
+        // Until the columns are known, any may occur.
+        json!({
+            "type": "object", "required": required, "properties": properties,
+            "additionalProperties": self.columns.is_none(), "examples": [self.example_data()],
+        })
+    }
+
+    pub(super) fn example_data(&self) -> Value {
+        let mut data = Map::new();
+        data.insert(self.key_field.clone(), self.example_key().into());
+        data.extend(
+            self.columns
+                .iter()
+                .flatten()
+                .map(|Column { name, kind }| (name.clone(), example(*kind))),
+        );
+        data.insert("timestamp".into(), EXAMPLE_S.into());
+        Value::Object(data)
+    }
+
+    pub(super) fn example_key(&self) -> &'static str {
+        match self.key_type {
+            Some(KeyType::Uuid) => "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
+            Some(KeyType::Integer) => "123",
+            Some(KeyType::Text) | None => "negocio_123",
+        }
+    }
+
+    /// Returns an example channel of this stream.
+    pub(super) fn example_channel(&self) -> String {
+        format!("{}:{}", self.name, self.example_key())
+    }
+}
+
+fn nullable(kind: ColumnKind) -> Value {
+    let name = match kind {
+        ColumnKind::Integer => "integer",
+        ColumnKind::Number => "number",
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::Text => "string",
+        ColumnKind::Any => return json!({}),
+    };
+    json!({"type": [name, "null"]})
+}
+
+fn example(kind: ColumnKind) -> Value {
+    match kind {
+        ColumnKind::Integer => 12.into(),
+        ColumnKind::Number => 12.5.into(),
+        ColumnKind::Boolean => true.into(),
+        ColumnKind::Text => "text".into(),
+        ColumnKind::Any => Value::Null,
+    }
+}

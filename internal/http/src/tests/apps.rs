@@ -1,0 +1,337 @@
+//! The app interface of a listener, tested with a small app: a room in which every member receives
+//! every message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::world::token;
+use super::{Answer as Seen, TestServer, World, eventually, read_until};
+use crate::{Annex, Answer, Asked, Boarding, Config, Pier, Site};
+use latido_base::ident::UserId;
+use latido_event_bus::{
+    ConnId, Dialect, Event, Exchange, Identity, Join, Presence, Publish, Rules, TopicName,
+};
+use latido_protocol::Frame;
+use latido_shard::{Acts, Answered, Guest, Heard, Now};
+
+struct Quiet;
+
+impl Rules for Quiet {
+    fn presence(&self, _: &TopicName) -> Presence {
+        Presence::Off
+    }
+
+    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+        Vec::new()
+    }
+}
+
+fn room() -> TopicName {
+    TopicName::new("room")
+}
+
+#[derive(Clone)]
+struct Toy {
+    exchange: Arc<Exchange>,
+}
+
+struct ToyGuest {
+    exchange: Arc<Exchange>,
+    id: ConnId,
+    user: UserId,
+}
+
+impl Guest for ToyGuest {
+    fn hear(&mut self, message: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
+        assert!(now.unix_s > 1_700_000_000);
+        match message {
+            Heard::Text("bye") => acts.close(4123, "as you wish"),
+            Heard::Text("ask") => assert!(acts.ask(async { "told later".to_owned() })),
+            Heard::Text("behind") => {
+                self.say("first");
+                acts.send_behind(Frame::text("\"second\""));
+            }
+            Heard::Text("native") => acts.native(r#"{"type":"ping"}"#),
+            Heard::Text(text) => self.say(text),
+            Heard::Binary(bytes) => acts.say(&format!("{} bytes", bytes.len())),
+        }
+    }
+
+    fn answered(&mut self, result: Answered, _: Now, acts: &mut Acts<'_>) {
+        acts.say(&result.downcast::<String>().unwrap());
+    }
+
+    fn encode(&self, event: &Event) -> Frame {
+        Frame::text(&event.message().unwrap().payload)
+    }
+
+    fn user(&self) -> Option<&UserId> {
+        Some(&self.user)
+    }
+
+    fn leaving(&mut self, acts: &mut Acts<'_>) {
+        acts.say("the end is near");
+    }
+}
+
+impl ToyGuest {
+    fn say(&self, text: &str) {
+        self.exchange
+            .publish(Publish::new([room()], "said", format!("{text:?}")))
+            .unwrap();
+    }
+}
+
+impl Drop for ToyGuest {
+    fn drop(&mut self) {
+        self.exchange.disconnect(self.id);
+    }
+}
+
+impl Pier for Toy {
+    fn has(&self, path: &str) -> bool {
+        path == "/toy" || path == "/ws"
+    }
+
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+        let exchange = Arc::clone(&self.exchange);
+        async move {
+            let Some(user) = request.query("user") else {
+                return Err(Answer::json(403, "\"who?\""));
+            };
+            let user = UserId::new(&user);
+            Ok(Boarding::new("toy", move |context| {
+                let identity = Identity {
+                    user: Some(user.clone()),
+                    ..Identity::default()
+                };
+                let id = exchange
+                    .attach(
+                        &context.port,
+                        Dialect(9),
+                        context.address,
+                        identity,
+                        &[Join::new(room())],
+                    )
+                    .unwrap();
+                Box::new(ToyGuest { exchange, id, user })
+            })
+            .subprotocol(Some("toy.v1")))
+        }
+        .boxed()
+    }
+}
+
+impl Site for Toy {
+    fn has(&self, path: &str) -> bool {
+        path.starts_with("/toys") || path == "/health"
+    }
+
+    fn body_limit(&self) -> usize {
+        8
+    }
+
+    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+        if request.header("x-no").is_some() {
+            Err(Answer::json(401, "\"no\""))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+        let body = Bytes::from(format!(
+            "{} {} {}",
+            request.method(),
+            request.path(),
+            String::from_utf8_lossy(&request.body)
+        ));
+        async move { Answer::json(202, body) }.boxed()
+    }
+
+    fn refuse(&self, status: u16, _: &'static str, message: &'static str) -> Answer {
+        Answer::json(status, format!("{message:?}"))
+    }
+}
+
+fn server(is_dedicated: bool) -> (TestServer, Toy) {
+    let toy = Toy {
+        exchange: Arc::new(Exchange::new(Quiet, || 0)),
+    };
+    let mounts = Annex {
+        apps: vec!["toy"],
+        sites: vec![Arc::new(toy.clone())],
+        piers: vec![Arc::new(toy.clone())],
+        is_theirs: is_dedicated,
+        ..Annex::default()
+    };
+    (
+        TestServer::start_with(World::new(Config::default()), mounts),
+        toy,
+    )
+}
+
+/// Builds a short text or binary frame of a client, masked with zeros.
+fn masked(opcode: u8, text: &str) -> Vec<u8> {
+    let head = [
+        0x80 | opcode,
+        0x80 | u8::try_from(text.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ];
+    [&head, text.as_bytes()].concat()
+}
+
+async fn upgrade(server: &TestServer, path: &str) -> TcpStream {
+    let mut socket = server.connect().await;
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let head = read_until(&mut socket, "\r\n\r\n").await;
+    assert!(
+        head.starts_with("HTTP/1.1 101")
+            && head
+                .to_lowercase()
+                .contains("sec-websocket-protocol: toy.v1"),
+        "{head}"
+    );
+    socket
+}
+
+async fn say(socket: &mut TcpStream, text: &str) {
+    socket.write_all(&masked(1, text)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn app_clients_receive_each_others_messages_and_are_removed() {
+    let (server, toy) = server(false);
+    let (mut one, mut two) = (
+        upgrade(&server, "/toy?user=a").await,
+        upgrade(&server, "/ws?user=b").await,
+    );
+    eventually(|| (toy.exchange.totals().connections == 2).then_some(())).await;
+    say(&mut one, "hello").await;
+    read_until(&mut one, "\"hello\"").await;
+    read_until(&mut two, "\"hello\"").await;
+    say(&mut two, "ask").await;
+    read_until(&mut two, "told later").await;
+    two.write_all(&masked(2, "abc")).await.unwrap();
+    read_until(&mut two, "3 bytes").await;
+    say(&mut one, "behind").await;
+    let seen = read_until(&mut one, "second").await;
+    assert!(
+        seen.contains("first"),
+        "events come before what is sent behind them: {seen:?}"
+    );
+    say(&mut one, "native").await;
+    say(&mut one, "bye").await;
+    let seen = read_until(&mut one, "as you wish").await;
+    assert!(
+        !seen.contains("pong"),
+        "the native protocol requires a token"
+    );
+    eventually(|| (toy.exchange.totals().connections == 1).then_some(())).await;
+    drop(two);
+    eventually(|| (toy.exchange.totals().connections == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
+    let (server, toy) = server(false);
+    let mut kicked = upgrade(&server, "/toy?user=a").await;
+    let mut last = upgrade(&server, "/toy?user=b").await;
+    let id = eventually(|| {
+        toy.exchange
+            .connections_of(&UserId::new("a"))
+            .first()
+            .copied()
+    })
+    .await;
+    assert!(toy.exchange.dismiss(id, "kicked"));
+    read_until(&mut kicked, "kicked").await;
+    let clients = server.state.shards.roster("b", 10).await.clients;
+    assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));
+    let shutdown = server
+        .state
+        .shards
+        .leave(std::time::Duration::ZERO, super::PATIENCE);
+    let closing = async {
+        let seen = read_until(&mut last, "server restarting").await;
+        assert!(seen.contains("the end is near"), "{seen:?}");
+        let _ = last.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await;
+        let mut rest = Vec::new();
+        let _ = last.read_to_end(&mut rest).await;
+        drop(kicked);
+    };
+    assert!(tokio::join!(shutdown, closing).0);
+    assert_eq!(toy.exchange.totals().connections, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn app_addresses_follow_the_servers_own() {
+    let (server, _) = server(false);
+    let answer = server.ask("PUT /toys/a%20b?x=1", &[], "12345678").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (202, "PUT /toys/a%20b 12345678")
+    );
+    let answer = server.ask("POST /toys", &[], "123456789").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (413, "\"the body is too large\"")
+    );
+    assert_eq!(
+        server
+            .ask("POST /toys", &["X-No: 1"], "123456789")
+            .await
+            .status,
+        401,
+        "before the body"
+    );
+    assert_eq!(
+        server.get("/health", &[]).await.status,
+        200,
+        "the server's own address comes first on a shared listener"
+    );
+    let refused: Seen = server.get("/toy", &["Upgrade: websocket"]).await;
+    assert_eq!(refused.status, 426);
+    let handshake = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+    ];
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let headers = [handshake[0], handshake[1], handshake[2], key];
+    assert_eq!(
+        server.get("/toy", &headers).await.body,
+        "\"who?\"",
+        "the app's own error"
+    );
+    let with_token = server
+        .get(&format!("/ws?token={}x", token("u", 60, None)), &headers)
+        .await;
+    assert_eq!(
+        with_token.status, 401,
+        "a request with a token does not reach the app"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dedicated_listener_tries_the_app_first() {
+    let (server, _) = server(true);
+    assert_eq!(server.get("/health", &[]).await.status, 202);
+    assert_eq!(
+        server.get("/ready", &[]).await.status,
+        200,
+        "the server's own addresses are served as well"
+    );
+}

@@ -1,0 +1,252 @@
+//! Accepting connections: shards take turns, early bytes are read, and the last connections get a
+//! response.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use socket2::{Domain, Socket, Type};
+
+use super::upgrades::{UPGRADE, frame};
+use super::world::admin;
+use super::*;
+use crate::connection::Front;
+use crate::routes::routes;
+use latido_base::clock::simulated;
+use latido_session::{Context, Limits};
+use latido_shard::{self as shard, Admitted, Caller, Clerk, Porter, Shards, Thread};
+
+fn parts(server: &TestServer) -> shard::Parts {
+    let Doors {
+        hub,
+        catalog,
+        policy,
+        verifier,
+        clock,
+        metrics,
+        ..
+    } = &*server.state;
+    shard::Parts {
+        hub: Arc::clone(hub),
+        context: Context {
+            catalog: Arc::clone(catalog),
+            policy: Arc::clone(policy),
+            limits: Limits::default(),
+        },
+        clerk: Clerk {
+            verifier: Arc::clone(verifier),
+            policy: Arc::clone(policy),
+            catalog: Arc::clone(catalog),
+        },
+        clock: clock.clone(),
+        metrics: Arc::clone(metrics),
+        drain: server.back.clone(),
+    }
+}
+
+fn listen() -> std::net::TcpListener {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+/// Records the accepting thread of each connection, and rejects every connection.
+#[derive(Default)]
+struct Doorman(Mutex<Vec<String>>);
+
+impl Doorman {
+    fn seen(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Porter for Doorman {
+    fn welcome(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<Caller> {
+        self.0
+            .lock()
+            .unwrap()
+            .push(std::thread::current().name().unwrap_or_default().to_owned());
+        None
+    }
+
+    fn admit(&self, _: &[u8], _: SocketAddr) -> Option<Admitted> {
+        None
+    }
+
+    fn take_back(self: Arc<Self>, _: Caller, _: &[u8]) {}
+}
+
+#[tokio::test]
+async fn shards_accept_equally_many() {
+    let server = TestServer::with(Config::default());
+    for threads in 1..=3 {
+        let shards = Shards::start(shard::Config { threads }, &parts(&server)).unwrap();
+        let (socket, recorder) = (listen(), Arc::new(Doorman::default()));
+        let address = socket.local_addr().unwrap();
+        let registration = shards.open(socket, Arc::clone(&recorder) as _);
+        let mut kept = Vec::new();
+        for count in 1..=100 {
+            kept.push(TcpStream::connect(address).await.unwrap());
+            // Connections arrive one by one at first, then many at once.
+            if count < 50 || count == 100 {
+                eventually(|| (recorder.seen().len() == count).then_some(())).await;
+            }
+        }
+        let mut shares = HashMap::new();
+        recorder
+            .seen()
+            .into_iter()
+            .for_each(|thread| *shares.entry(thread).or_insert(0) += 1);
+        let (least, most) = (
+            shares.values().min().unwrap(),
+            shares.values().max().unwrap(),
+        );
+        assert!(shares.len() == threads && most - least <= 16, "{shares:?}");
+        drop(registration);
+        assert!(
+            TcpStream::connect(address).await.is_err(),
+            "the listener is closed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn shard_backs_off_while_accepting_fails() {
+    let server = TestServer::with(Config::default());
+    let parts = parts(&server);
+    // A thread of its own, because simulated time belongs to a thread.
+    let shard = std::thread::spawn(move || {
+        // Bound but not listening: each accept fails with an error of the server, not of a peer.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let (mut shard, recorder, mut now) = (
+            Thread::new(parts),
+            Arc::new(Doorman::default()),
+            Instant::now(),
+        );
+        let _registration = shard.open(
+            socket.try_clone().unwrap().into(),
+            Arc::clone(&recorder) as _,
+        );
+        for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
+            simulated::set(now, Duration::ZERO);
+            assert!(shard.act(), "it spins");
+            let deadline = shard.deadline().unwrap();
+            assert_eq!(deadline - now, Duration::from_millis(pause));
+            simulated::set(now + Duration::from_millis(pause - 1), Duration::ZERO);
+            assert!(shard.act());
+            assert_eq!(shard.deadline().unwrap(), deadline, "not before its time");
+            now = deadline;
+        }
+        socket.listen(8).unwrap();
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        assert!(shard.act());
+        assert_eq!(recorder.seen().len(), 0, "it still backs off");
+        simulated::set(now, Duration::ZERO);
+        assert!(shard.act());
+        assert_eq!(recorder.seen().len(), 2);
+        assert_eq!(shard.deadline(), None);
+    });
+    shard.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_sent_before_the_accept_are_answered() {
+    let server = TestServer::with(Config::default());
+    let mounts = Annex::default();
+    let http_server = Arc::new(Front::new(
+        &server.state,
+        &mounts,
+        routes(&server.state, &mounts),
+        None,
+    ));
+    let (mut shard, socket) = (Thread::new(parts(&server)), listen());
+    let address = socket.local_addr().unwrap();
+    let _registration = shard.open(socket, http_server);
+    let send = |bytes: &[u8], ends: bool| {
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.write_all(bytes).unwrap();
+        if ends {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        client
+    };
+    let head = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n",
+        admin(),
+        UPGRADE.join("\r\n")
+    );
+    let ping = frame(r#"{"type":"ping"}"#);
+    let mut early = send(&[head.as_bytes(), &ping].concat(), false);
+    // More bytes than one read takes, and then the end of the stream.
+    let mut long = send(&[head.as_bytes(), &ping.repeat(1_000)].concat(), true);
+    let (mut other, mut refused) = (
+        send(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+        send(b"GET /ws HTTP/1.1\r\n\r\n", false),
+    );
+    let (mut late, gone) = (send(b"", false), send(b"", true));
+    assert!(shard.act());
+    assert_eq!(shard.count(), 2, "the first, and the one without a request");
+
+    let read_for = |client: &mut std::net::TcpStream, text: &str| {
+        let mut seen = Vec::new();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let mut more = [0; 1024];
+            let count = client.read(&mut more).unwrap();
+            assert_ne!(count, 0, "closed before {text:?}");
+            seen.extend_from_slice(&more[..count]);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    };
+    assert!(read_for(&mut early, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
+    assert!(read_for(&mut long, r#"{"type":"pong"}"#).starts_with("HTTP/1.1 101 "));
+    assert!(read_for(&mut other, "uptime").starts_with("HTTP/1.1 200 "));
+    assert!(read_for(&mut refused, "\r\n\r\n").starts_with("HTTP/1.1 401 "));
+    late.write_all(head.as_bytes()).unwrap();
+    assert!(shard.act());
+    read_for(&mut late, "\r\n\r\n");
+    drop((early, long, other, refused, late, gone));
+    assert!(shard.act());
+    assert_eq!(shard.count(), 0);
+    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn connections_not_accepted_before_the_stop_get_a_response() {
+    let server = TestServer::with(Config {
+        drain_grace: Duration::from_millis(300),
+        ..Config::default()
+    });
+    assert!(
+        server.state.shards.leave(Duration::ZERO, PATIENCE).await,
+        "without clients they end at once"
+    );
+    let mut last = Vec::new();
+    for path in ["/health", "/ws"] {
+        let mut socket = server.connect().await;
+        socket
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        last.push(socket);
+    }
+    assert_eq!(server.state.seats.taken(), 0, "no shard accepts them");
+    server.state.drain.stop();
+    let [health, ws] = &mut last[..] else {
+        unreachable!()
+    };
+    assert_eq!(Answer::read(health).await.status, 200);
+    assert_eq!(Answer::read(ws).await.code(), "draining");
+    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "the listener is closed"
+    );
+}

@@ -1,0 +1,172 @@
+//! Tests of the HTTP side from outside: real sockets, requests as text.
+
+mod addresses;
+mod apps;
+mod connections;
+mod entrances;
+mod hooks;
+mod limits;
+mod secrets;
+mod tls;
+mod upgrades;
+mod ways;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Annex, Config, Doors};
+use latido_base::drain::Drain;
+use world::{Number, World};
+
+/// The deadline after which a hung test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a port of its own; it stops when dropped.
+struct TestServer {
+    address: SocketAddr,
+    state: Arc<Doors>,
+    number: Number,
+    back: Drain,
+}
+
+impl TestServer {
+    fn start(world: World) -> Self {
+        Self::start_with(world, Annex::default())
+    }
+
+    /// Starts a server with the addresses of an app.
+    fn start_with(world: World, mounts: Annex) -> Self {
+        let listener = crate::bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
+        let (address, number) = (listener.address(), world.number());
+        let state = Arc::new(world.state);
+        state
+            .drain
+            .spawn(crate::serve(listener, Arc::clone(&state), mounts));
+        Self {
+            address,
+            state,
+            number,
+            back: world.back,
+        }
+    }
+
+    fn with(config: Config) -> Self {
+        Self::start(World::new(config))
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends a request with `Host` and `Connection: close` in its head, and reads to the end.
+    async fn ask(&self, request_line: &str, headers: &[&str], body: &str) -> Answer {
+        let mut head = format!("{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        for header in headers {
+            head += &format!("{header}\r\n");
+        }
+        let mut socket = self.connect().await;
+        socket
+            .write_all(format!("{head}\r\n{body}").as_bytes())
+            .await
+            .unwrap();
+        Answer::read(&mut socket).await
+    }
+
+    async fn get(&self, path: &str, headers: &[&str]) -> Answer {
+        self.ask(&format!("GET {path}"), headers, "").await
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.state.drain.stop();
+        self.back.stop();
+    }
+}
+
+/// A response as received from the server.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    /// The head, converted to lower case.
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    /// Reads until the server closes the connection.
+    async fn read(socket: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes))
+            .await
+            .expect("the server closes")
+            .unwrap();
+        Self::parse(&String::from_utf8(bytes).unwrap())
+    }
+
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a complete head");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            status,
+            head: head.to_lowercase(),
+            body: body.into(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// Returns the code in an error's body.
+    fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Reads until the received bytes contain `text`.
+async fn read_until(socket: &mut TcpStream, text: &str) -> String {
+    let mut seen = Vec::new();
+    let wait = async {
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            assert_ne!(
+                socket.read_buf(&mut seen).await.unwrap(),
+                0,
+                "closed before {text:?}: {:?}",
+                String::from_utf8_lossy(&seen)
+            );
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{text:?} never came"));
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// Waits for something another task does.
+async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(found) = condition() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it happens in time")
+}

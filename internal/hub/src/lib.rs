@@ -1,0 +1,187 @@
+//! The viewers of every topic and the newest frame of each.
+//!
+//! The hub never awaits and never touches a socket. For each topic it keeps the last snapshot, and
+//! for each channel name (a *room*) the frame encoded from it. Each shard has [`ShardFrames`], in
+//! which a newer frame of a room replaces an older one that the shard has not yet taken. Its size
+//! is therefore bounded by the number of rooms, however fast topics are published. Clients that run
+//! as Tokio tasks hold an [`AsyncSubscriber`].
+//!
+//! One mutex guards all of it. It is held for hash look-ups and one small encoding, never across a
+//! system call.
+
+mod outlet;
+mod rooms;
+mod survey;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
+mod watcher;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use latido_base::ident::{Channel, Topic, Version};
+use latido_protocol::{Frame, Staleness, native};
+use latido_stream::{Catalog, Row};
+
+pub use outlet::{Outlet, OutletId, Pending};
+pub use rooms::RoomId;
+use rooms::Rooms;
+pub use survey::{RoomView, Survey};
+pub use watcher::{Update, Watcher};
+
+/// An encoded frame with the version of its snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The version of the snapshot in the frame.
+    pub version: Version,
+    /// The frame, encoded under the room's name.
+    pub frame: Frame,
+}
+
+/// An observer of first and last viewers. The hub calls it under its lock, so the calls arrive in
+/// order.
+pub trait Observer: Send + Sync {
+    /// Notifies that the topic has gained its first viewer and must be read.
+    fn watched(&self, topic: &Topic);
+    /// Notifies that the topic has lost its last viewer.
+    fn unwatched(&self, topic: &Topic);
+}
+
+/// The outcome of publishing a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The topic has no viewers any more.
+    Unwatched,
+    /// The row equals the last snapshot, so nothing was sent.
+    Unchanged,
+    /// The row is the topic's first snapshot; it was sent to all viewers.
+    First(Version),
+    /// The row differs from the last snapshot and was sent to all viewers.
+    Changed(Version),
+}
+
+/// The registry of viewers and newest frames; see the module's documentation.
+pub struct Hub {
+    catalog: Arc<Catalog>,
+    observer: Box<dyn Observer>,
+    rooms: Mutex<Rooms>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+/// The initial data for a new viewer.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// The room whose frames the viewer will get.
+    pub room: RoomId,
+    /// The newest frame. With `None` the topic has not been read yet, and the first frame follows
+    /// later.
+    pub latest: Option<Versioned>,
+    /// The status frame to send along while the database cannot be read.
+    pub stale: Option<Frame>,
+}
+
+impl Hub {
+    /// Creates a hub without shards or viewers.
+    pub fn new(catalog: Arc<Catalog>, observer: Box<dyn Observer>) -> Self {
+        Self {
+            catalog,
+            observer,
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// Registers a shard. The hub calls `wake`, from any thread, when the shard's pending frames
+    /// stop being empty.
+    pub fn add_outlet(&self, wake: impl Fn() + Send + Sync + 'static) -> Outlet {
+        self.lock().add_outlet(Box::new(wake))
+    }
+
+    /// Adds one viewer of `channel` on a shard.
+    pub fn subscribe(&self, shard: OutletId, channel: &Channel) -> Subscribed {
+        let mut rooms = self.lock();
+        let (room, first) = rooms.join(channel, Some(shard));
+        if first {
+            self.observer.watched(&channel.topic);
+        }
+        let latest = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
+        let stale = rooms.stale_frame();
+        Subscribed {
+            room,
+            latest,
+            stale,
+        }
+    }
+
+    /// Removes one viewer of a room from a shard.
+    pub fn unsubscribe(&self, shard: OutletId, room: RoomId) {
+        let mut rooms = self.lock();
+        if let Some(topic) = rooms.leave(room, Some(shard)) {
+            self.observer.unwatched(&topic);
+        }
+    }
+
+    /// Adds a viewer that runs as a Tokio task. It is removed when it is dropped.
+    pub fn watch(self: &Arc<Self>, channel: &Channel) -> Watcher {
+        let mut rooms = self.lock();
+        let (room, first) = rooms.join(channel, None);
+        if first {
+            self.observer.watched(&channel.topic);
+        }
+        // Encode first, so that the receiver already holds the newest frame.
+        let _ = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
+        let (frames, status) = rooms.receivers(room);
+        let stale = rooms.stale_frame().is_some();
+        Watcher::new(Arc::clone(self), room, frames, status, stale)
+    }
+
+    pub fn unwatch(&self, room: RoomId) {
+        let mut rooms = self.lock();
+        if let Some(topic) = rooms.leave(room, None) {
+            self.observer.unwatched(&topic);
+        }
+    }
+
+    /// Compares a row with the topic's last snapshot. If it differs, the row gets a version and is
+    /// handed to every viewer.
+    pub fn publish(&self, topic: &Topic, row: &Row) -> Published {
+        self.lock().publish(topic, row, |channel, snapshot| {
+            self.encode(channel, snapshot)
+        })
+    }
+
+    /// Notifies every viewer that the data is stale or fresh again. Repeating the current state
+    /// sends nothing.
+    pub fn set_staleness(&self, staleness: Staleness) {
+        self.lock()
+            .set_staleness(staleness, &native::encode_staleness(staleness));
+    }
+
+    /// Returns the number of topics with a viewer, and the number of viewers.
+    pub fn counts(&self) -> (usize, usize) {
+        self.lock().counts()
+    }
+
+    /// Returns at most `limit` rooms, those with the most viewers. The number of rooms examined is
+    /// bounded, because the lock is held meanwhile.
+    pub fn survey(&self, limit: usize) -> Survey {
+        self.lock().survey(limit)
+    }
+
+    fn encode(&self, channel: &Channel, snapshot: &latido_stream::Snapshot) -> Frame {
+        native::encode_snapshot(self.catalog.get(channel.topic.stream), channel, snapshot)
+    }
+
+    /// Locks the rooms. A panic elsewhere must not stop every stream, and no operation leaves the
+    /// rooms half-changed, so a poisoned lock is safe to use.
+    fn lock(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

@@ -1,0 +1,95 @@
+//! The frames that the hub has ready for a shard.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{RoomId, Versioned};
+use latido_base::ident::IterMap;
+use latido_protocol::Frame;
+
+/// The index of a shard in the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutletId(pub(super) usize);
+
+/// The frames that a shard has not yet taken: at most one per room, and one status.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The newest frame of each room that changed.
+    pub frames: IterMap<RoomId, Versioned>,
+    /// The newest status frame, which goes to every session.
+    pub status: Option<Frame>,
+}
+
+/// The state shared by publishers, which write it, and the shard's thread, which empties it. A
+/// plain mutex suffices: it is held for one insertion or one swap.
+pub(super) struct Shared {
+    pending: Mutex<Pending>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A shard's handle to its pending frames.
+#[derive(Clone)]
+pub struct Outlet {
+    id: OutletId,
+    shared: Arc<Shared>,
+}
+
+impl Outlet {
+    pub(super) fn new(id: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            id: OutletId(id),
+            shared: Arc::new(Shared {
+                pending: Mutex::default(),
+                wake,
+            }),
+        }
+    }
+
+    /// Returns the id with which the shard subscribes.
+    pub fn id(&self) -> OutletId {
+        self.id
+    }
+
+    /// Takes everything that is pending.
+    pub fn take(&self) -> Pending {
+        std::mem::take(
+            &mut *self
+                .shared
+                .pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    pub(super) fn put(&self, room: RoomId, frame: Versioned) {
+        self.change(|pending| {
+            pending.frames.insert(room, frame);
+        });
+    }
+
+    pub(super) fn put_status(&self, status: &Frame) {
+        self.change(|pending| pending.status = Some(status.clone()));
+    }
+
+    /// Changes the pending frames. Wakes the shard only if nothing was pending before, so that a
+    /// burst causes one wake-up.
+    fn change(&self, change: impl FnOnce(&mut Pending)) {
+        let mut pending = self
+            .shared
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let was_empty = pending.frames.is_empty() && pending.status.is_none();
+        change(&mut pending);
+        drop(pending);
+        if was_empty {
+            (self.shared.wake)();
+        }
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ShardFrames").field(&self.id.0).finish()
+    }
+}

@@ -1,0 +1,270 @@
+//! The hub's state: topics, their rooms, and the number of viewers. It contains no lock and no
+//! clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{Outlet, OutletId, Published, Versioned};
+use latido_base::ident::{Channel, Topic, Version};
+use latido_protocol::{Frame, Staleness};
+use latido_stream::{Row, SERVER, Snapshot};
+
+/// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
+/// closed room has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(u64);
+
+pub(super) struct Room {
+    pub(super) channel: Channel,
+    /// The newest frame, encoded when it is first needed.
+    latest: Option<Versioned>,
+    /// The number of viewers on each shard, by the shard's index.
+    outlets: Vec<u32>,
+    /// The channel to viewers in Tokio tasks, created for the first of them.
+    watchers: Option<watch::Sender<Option<Versioned>>>,
+    /// The number of all viewers of the room.
+    pub(super) viewers: u32,
+}
+
+#[derive(Default)]
+pub(super) struct TopicState {
+    pub(super) latest: Option<Snapshot>,
+    /// The topic's rooms: usually one, and more when clients use several names for it.
+    rooms: Vec<RoomId>,
+}
+
+pub(super) struct Rooms {
+    pub(super) topics: HashMap<Topic, TopicState>,
+    pub(super) rooms: HashMap<RoomId, Room>,
+    by_name: HashMap<Arc<str>, RoomId>,
+    outlets: Vec<Outlet>,
+    next_id: u64,
+    viewers: usize,
+    /// The highest version of any topic that lost its viewers. A topic that gains viewers again
+    /// continues after it, so no version is ever used twice.
+    retired: Version,
+    status: watch::Sender<Option<Frame>>,
+    staleness: Staleness,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            topics: HashMap::new(),
+            rooms: HashMap::new(),
+            by_name: HashMap::new(),
+            outlets: Vec::new(),
+            next_id: 0,
+            viewers: 0,
+            retired: Version::default(),
+            status: watch::Sender::new(None),
+            staleness: Staleness::Fresh,
+        }
+    }
+}
+
+impl Rooms {
+    pub(super) fn add_outlet(&mut self, wake: Box<dyn Fn() + Send + Sync>) -> Outlet {
+        let shard = Outlet::new(self.outlets.len(), wake);
+        self.outlets.push(shard.clone());
+        shard
+    }
+
+    /// Adds a viewer. Returns the room, and `true` if this is the topic's first viewer.
+    pub(super) fn join(&mut self, channel: &Channel, shard: Option<OutletId>) -> (RoomId, bool) {
+        let id = match self.by_name.get(&channel.name) {
+            Some(id) => *id,
+            None => self.open(channel),
+        };
+        let first = self
+            .topics
+            .get(&channel.topic)
+            .is_some_and(|t| t.rooms == [id])
+            && self.rooms[&id].viewers == 0;
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.viewers += 1;
+            if let Some(OutletId(index)) = shard {
+                if room.outlets.len() <= index {
+                    room.outlets.resize(index + 1, 0);
+                }
+                room.outlets[index] += 1;
+            }
+            self.viewers += 1;
+        }
+        (id, first)
+    }
+
+    fn open(&mut self, channel: &Channel) -> RoomId {
+        let id = RoomId(self.next_id);
+        self.next_id += 1;
+        let room = Room {
+            channel: channel.clone(),
+            latest: None,
+            outlets: Vec::new(),
+            watchers: None,
+            viewers: 0,
+        };
+        self.rooms.insert(id, room);
+        self.by_name.insert(Arc::clone(&channel.name), id);
+        self.topics
+            .entry(channel.topic.clone())
+            .or_default()
+            .rooms
+            .push(id);
+        id
+    }
+
+    /// Removes a viewer. Returns the topic if this was its last viewer.
+    pub(super) fn leave(&mut self, id: RoomId, shard: Option<OutletId>) -> Option<Topic> {
+        let room = self.rooms.get_mut(&id)?;
+        if let Some(count) = shard.and_then(|OutletId(index)| room.outlets.get_mut(index)) {
+            *count = count.saturating_sub(1);
+        }
+        room.viewers = room.viewers.saturating_sub(1);
+        self.viewers = self.viewers.saturating_sub(1);
+        if room.viewers > 0 {
+            return None;
+        }
+        let room = self.rooms.remove(&id)?;
+        self.by_name.remove(&room.channel.name);
+        let topic = self.topics.get_mut(&room.channel.topic)?;
+        topic.rooms.retain(|r| *r != id);
+        if !topic.rooms.is_empty() {
+            return None;
+        }
+        // System topics get their versions from the server's clock, which may be ahead of the
+        // database's.
+        if room.channel.topic.stream != SERVER {
+            let version = topic
+                .latest
+                .as_ref()
+                .map_or(Version::default(), |s| s.version);
+            self.retired = self.retired.max(version);
+        }
+        self.topics.remove(&room.channel.topic);
+        Some(room.channel.topic)
+    }
+
+    /// Returns the room's newest frame, and encodes it if that has not happened yet.
+    pub(super) fn latest(
+        &mut self,
+        id: RoomId,
+        encode: impl Fn(&Snapshot) -> Frame,
+    ) -> Option<Versioned> {
+        let room = self.rooms.get_mut(&id)?;
+        if room.latest.is_none() {
+            let snapshot = self.topics.get(&room.channel.topic)?.latest.as_ref()?;
+            room.latest = Some(Versioned {
+                version: snapshot.version,
+                frame: encode(snapshot),
+            });
+        }
+        if let Some(subscribers) = &room.watchers {
+            subscribers.send_if_modified(|seen| replace_older(seen, room.latest.as_ref()));
+        }
+        room.latest.clone()
+    }
+
+    /// Returns the receivers of a viewer in a Tokio task: the room's frames, and the status.
+    pub(super) fn receivers(
+        &mut self,
+        id: RoomId,
+    ) -> (
+        watch::Receiver<Option<Versioned>>,
+        watch::Receiver<Option<Frame>>,
+    ) {
+        let status = self.status.subscribe();
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return (watch::channel(None).1, status);
+        };
+        let latest = room.latest.clone();
+        let frames = room
+            .watchers
+            .get_or_insert_with(|| watch::Sender::new(latest))
+            .subscribe();
+        (frames, status)
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        topic: &Topic,
+        row: &Row,
+        encode: impl Fn(&Channel, &Snapshot) -> Frame,
+    ) -> Published {
+        let Some(state) = self.topics.get_mut(topic) else {
+            return Published::Unwatched;
+        };
+        if state
+            .latest
+            .as_ref()
+            .is_some_and(|s| *s.columns == *row.columns)
+        {
+            return Published::Unchanged;
+        }
+        let first = state.latest.is_none();
+        let previous = state.latest.as_ref().map_or(self.retired, |s| s.version);
+        let snapshot = Snapshot::after(previous, row);
+        for id in &state.rooms {
+            let Some(room) = self.rooms.get_mut(id) else {
+                continue;
+            };
+            let versioned = Versioned {
+                version: snapshot.version,
+                frame: encode(&room.channel, &snapshot),
+            };
+            for (shard, _) in self
+                .outlets
+                .iter()
+                .zip(&room.outlets)
+                .filter(|(_, count)| **count > 0)
+            {
+                shard.put(*id, versioned.clone());
+            }
+            if let Some(subscribers) = &room.watchers {
+                subscribers.send_replace(Some(versioned.clone()));
+            }
+            room.latest = Some(versioned);
+        }
+        let version = snapshot.version;
+        state.latest = Some(snapshot);
+        if first {
+            Published::First(version)
+        } else {
+            Published::Changed(version)
+        }
+    }
+
+    pub(super) fn set_staleness(&mut self, staleness: Staleness, frame: &Frame) {
+        if self.staleness == staleness {
+            return;
+        }
+        self.staleness = staleness;
+        self.status.send_replace(Some(frame.clone()));
+        for shard in &self.outlets {
+            shard.put_status(frame);
+        }
+    }
+
+    /// Returns the status frame that a new viewer must get if the data may be stale.
+    pub(super) fn stale_frame(&self) -> Option<Frame> {
+        match self.staleness {
+            Staleness::Fresh => None,
+            Staleness::StaleSince(_) => self.status.borrow().clone(),
+        }
+    }
+
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.topics.len(), self.viewers)
+    }
+}
+
+/// Brings the value of a watch channel up to date. Returns `true` if it was older.
+fn replace_older(seen: &mut Option<Versioned>, latest: Option<&Versioned>) -> bool {
+    let newer = latest.map(|l| l.version) > seen.as_ref().map(|s| s.version);
+    if newer {
+        *seen = latest.cloned();
+    }
+    newer
+}

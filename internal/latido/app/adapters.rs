@@ -1,0 +1,237 @@
+//! Adapters: they implement one module's traits with another module's types, so that neither
+//! imports the other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::civil::Date;
+
+use latido_admin::{Readiness, Report, StreamReport};
+use latido_app_kit::Hints;
+use latido_app_messaging as messaging;
+use latido_auth::{Lookup, LookupError, LookupFuture};
+use latido_base::ident::{Key, Topic, UserId};
+use latido_demo::Statements;
+use latido_engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
+use latido_http::Shapes;
+use latido_postgres::{
+    self as postgres, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts,
+};
+use latido_stream::{Catalog, Column, Stream};
+use latido_telemetry::{Kind, Metrics};
+
+/// Lets the engine read snapshots from PostgreSQL.
+pub(super) struct Reads(pub(super) Database);
+
+impl Reader for Reads {
+    fn read<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
+        Box::pin(async move {
+            let rows = self
+                .0
+                .read_timed(stream, keys, todays)
+                .await
+                .map_err(read_error)?;
+            Ok(rows
+                .into_iter()
+                .map(|(row, took)| Reading { row, took })
+                .collect())
+        })
+    }
+
+    fn differences<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Key>> {
+        Box::pin(async move {
+            self.0
+                .differences(stream, keys, todays)
+                .await
+                .map_err(read_error)
+        })
+    }
+
+    fn zones<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+    ) -> Answer<'a, HashMap<Key, String>> {
+        Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
+    }
+}
+
+fn read_error(error: DatabaseError) -> ReadError {
+    match error {
+        DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
+        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
+            ReadError::Rejected(error.to_string())
+        }
+    }
+}
+
+/// Lets the demo write to PostgreSQL.
+pub(super) struct Writes(pub(super) Scripts);
+
+impl Statements for Writes {
+    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
+        Box::pin(async move { Ok(self.0.execute(sql).await?) })
+    }
+}
+
+/// Lets the policy look up permissions in PostgreSQL.
+pub(super) struct Lookups(pub(super) Database);
+
+impl Lookup for Lookups {
+    fn allowed<'a>(
+        &'a self,
+        stream: &'a Stream,
+        user: &'a UserId,
+        key: &'a Key,
+    ) -> LookupFuture<'a> {
+        Box::pin(async move {
+            let keys = self
+                .0
+                .allowed(stream, user, std::slice::from_ref(key))
+                .await;
+            keys.map(|keys| keys.contains(key))
+                .map_err(|error| LookupError(error.to_string().into()))
+        })
+    }
+}
+
+/// Returns the callback that forwards change hints from the LISTEN connection to the engine and the
+/// messaging app.
+pub(super) fn sink(
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    messaging: Hints,
+) -> impl Fn(Notice) + Send + Sync + 'static {
+    let record = move |state| metrics.journal.note(Kind::Listener, state, None);
+    move |hint| match hint {
+        Notice::Changed { stream, keys } => {
+            for key in keys {
+                engine.changed(&Topic { stream, key }, Source::Trigger);
+            }
+        }
+        Notice::Everything(stream) => {
+            engine.everything(stream, Source::Trigger);
+            if stream.is_none() {
+                messaging.look();
+            }
+        }
+        // Reading after a loss as well shows at once if the database is unavailable, and notifies
+        // viewers if so.
+        Notice::Lost | Notice::Listening => {
+            record(if hint == Notice::Lost {
+                "lost"
+            } else {
+                "listening"
+            });
+            messaging.set_heard(hint == Notice::Listening);
+            engine.everything(None, Source::Resync);
+        }
+        Notice::Deaf => {
+            record("deaf");
+            messaging.set_heard(false);
+        }
+        Notice::App(app) if app == messaging::NAME => messaging.look(),
+        Notice::App(_) => {}
+    }
+}
+
+/// Lets the engine declare watched keys through locks in PostgreSQL.
+pub(super) struct Declares(pub(super) postgres::Interest);
+
+impl Interest for Declares {
+    fn watch(&self, topic: &Topic) -> Arming {
+        self.0.add(topic).into()
+    }
+
+    fn unwatch(&self, topic: &Topic) {
+        self.0.remove(topic);
+    }
+
+    fn relax(&self, topic: &Topic) -> bool {
+        self.0.relax(topic)
+    }
+}
+
+/// Returns the callback that reports the state of watch locks to the engine.
+pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'static {
+    move |event| match event {
+        Declared::Armed(topics) => engine.armed(&topics),
+        // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
+        // read.
+        Declared::Lost => engine.set_covered(false),
+    }
+}
+
+/// Gives the published API documents the columns of the queries.
+pub(super) struct Described(pub(super) Database);
+
+impl Shapes for Described {
+    fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.0.columns(stream)
+    }
+}
+
+/// Reports the readiness of the database, the listener and the streams for `/ready`.
+pub(super) struct Ready {
+    pub(super) database: Database,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) ears: Listener,
+}
+
+impl Readiness for Ready {
+    fn report(&self) -> BoxFuture<'_, Report> {
+        Box::pin(async {
+            // The details are in the log only, because this response is public.
+            let database = self
+                .database
+                .check()
+                .await
+                .map_err(|_| "the database does not answer".to_owned());
+            let streams = self
+                .catalog
+                .iter()
+                .map(|(_, stream)| report(stream))
+                .collect();
+            let ready = database.is_ok() && self.catalog.is_ready();
+            Report {
+                ready,
+                database,
+                listener: state(self.ears.state()),
+                streams,
+            }
+        })
+    }
+}
+
+fn report(stream: &Stream) -> StreamReport {
+    let problem = stream
+        .key_type
+        .get()
+        .is_none()
+        .then(|| "its query has not been prepared yet".to_owned());
+    StreamReport {
+        name: stream.name.clone(),
+        problem,
+    }
+}
+
+/// Returns the listener's state as text. A server without a listener still works through the hook
+/// and the sweep, so the state is reported but does not make the server unready.
+fn state(state: ListenerState) -> &'static str {
+    match state {
+        ListenerState::Connecting => "connecting",
+        ListenerState::Listening => "listening",
+        ListenerState::Deaf => "deaf",
+    }
+}

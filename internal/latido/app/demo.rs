@@ -1,0 +1,201 @@
+//! The command `latido demo`: a private database with sample data, a writer, and a server with the
+//! web page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::tz::TimeZone;
+
+use crate::app::adapters::Writes;
+use crate::app::maintenance::{install_all, kept_by};
+use crate::app::serve::until_ended;
+use crate::app::{App, Config};
+use crate::config::Settings;
+use latido_auth::{Passport, Secret, VerifierConfig, issue};
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
+use latido_embedded_postgres::{self as embedded, Cluster};
+use latido_postgres::{self as postgres, Database, Scripts};
+
+/// The lifetime of a demo token. The page fetches a new one before it expires.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// The name of the demo's database within its cluster.
+const DATABASE: &str = "latido";
+/// The SQLSTATE `duplicate_database`: the database exists already.
+const DUPLICATE_DATABASE: &str = "42P04";
+/// The SQLSTATE `undefined_table`: the demo's tables do not exist yet.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// The information that a running demo prints for its user.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The URL of the web page.
+    pub page: String,
+    /// The URL of the WebSocket endpoint.
+    pub socket: String,
+    /// A token that may watch every business of the demo.
+    pub token: Secret,
+    /// An example channel with live data.
+    pub channel: String,
+    /// The URL of the private database, for psql. `None` if `DATABASE_URL` is set.
+    pub database: Option<String>,
+    /// A description of the private PostgreSQL server. `None` if `DATABASE_URL` is set.
+    pub found: Option<String>,
+}
+
+/// Runs a demo until a signal ends it. `on_started` is called once everything runs. `embedded`
+/// describes the private cluster to start if no database is configured.
+///
+/// # Errors
+/// Returns an error if no database can be started or prepared, or if the port is taken.
+pub async fn demo(
+    mut settings: Settings,
+    embedded: embedded::Settings,
+    on_started: impl FnOnce(&Welcome),
+) -> anyhow::Result<()> {
+    let cluster = match &settings.database.url {
+        Some(_) => None,
+        None => Some(tokio::task::spawn_blocking(move || Cluster::start(&embedded)).await??),
+    };
+    if let Some(cluster) = &cluster {
+        create_database(&cluster.url("postgres")).await?;
+        settings.database.url = Some(Secret::new(cluster.url(DATABASE)));
+        settings.database.listen_url = None;
+    }
+    let result = run(settings, cluster.as_ref(), on_started).await;
+    if let Some(cluster) = cluster {
+        tokio::task::spawn_blocking(move || cluster.stop()).await??;
+    }
+    result
+}
+
+/// Creates the demo's database unless an earlier run did.
+async fn create_database(url: &str) -> anyhow::Result<()> {
+    let scripts = Database::open(&postgres::Config::new(url))?.scripts();
+    match scripts
+        .execute(&format!("CREATE DATABASE {DATABASE}"))
+        .await
+    {
+        Err(error) if error.sqlstate() == Some(DUPLICATE_DATABASE) => Ok(()),
+        other => other
+            .map(drop)
+            .context("the demo's database could not be made"),
+    }
+}
+
+async fn run(
+    settings: Settings,
+    cluster: Option<&Cluster>,
+    on_started: impl FnOnce(&Welcome),
+) -> anyhow::Result<()> {
+    let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
+    let app_schemas = kept_by(&settings.app_names);
+    let mut config = Config::new(settings)?;
+    let database = Database::open(&config.postgres)?;
+    let scripts = database.scripts();
+    // A second run finds the tables and must not print a notice for each.
+    scripts.execute("SET client_min_messages = warning").await?;
+    refuse_foreign(&scripts).await?;
+    scripts
+        .execute(&seed(&zone))
+        .await
+        .context("the demo's data could not be made")?;
+    install_all(&database, &config.catalog, &app_schemas)
+        .await
+        .context("the triggers could not be installed")?;
+    let demo = Demo::new(
+        Arc::new(Writes(scripts)),
+        Clock::system(),
+        zone,
+        mint(&mut config.verifier, None)?,
+    );
+    let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
+        Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
+        None => demo,
+    });
+    config.demo = Some(Arc::clone(&demo));
+    let app = App::start(config)?;
+    let info = welcome(app.address(), &demo, cluster)?;
+    let writer_drain = Drain::new();
+    write(demo, Pace::default(), &writer_drain);
+    on_started(&info);
+    let result = until_ended(app).await;
+    writer_drain.finish(Duration::from_secs(1)).await;
+    result
+}
+
+/// Refuses to write to a database that contains other businesses, because it belongs to another
+/// application.
+async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
+    let demo_ids: Vec<_> = BUSINESSES
+        .iter()
+        .map(|business| format!("'{}'", business.id))
+        .collect();
+    let foreign = format!(
+        "SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1",
+        demo_ids.join(",")
+    );
+    match scripts.execute(&foreign).await {
+        Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => Ok(()),
+        Ok(0) => Ok(()),
+        Ok(_) => anyhow::bail!(
+            "DATABASE_URL names a database with businesses of its own, and a demo writes: expected an empty one, or none for a private \
+             one; `latido serve` is what shows this one live"
+        ),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns a function that signs demo tokens, with the configured secret or with a random one for
+/// this process.
+fn mint(
+    verifier: &mut VerifierConfig,
+    role: Option<String>,
+) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
+    if verifier.secrets.is_empty() {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
+    }
+    let secret = verifier.secrets[0].clone();
+    let spec = Passport {
+        user: ADMIN_USER.to_owned(),
+        negocios: BUSINESSES
+            .iter()
+            .map(|business| business.id.to_owned())
+            .collect(),
+        role,
+        issuer: verifier.issuer.clone(),
+        audience: verifier.audience.clone(),
+    };
+    Ok(move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?))
+}
+
+fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<Welcome> {
+    // A server on all interfaces is reached through loopback. The demo routes accept no other host.
+    let host = if address.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        SocketAddr::new(address.ip(), 0).ip().to_string()
+    };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    let port = address.port();
+    Ok(Welcome {
+        page: format!("http://{host}:{port}/"),
+        socket: format!("ws://{host}:{port}/ws"),
+        token: Secret::new(demo.session()?.token()),
+        channel: format!("estadisticas:{}", BUSINESSES[0].id),
+        database: cluster.map(|cluster| cluster.url(DATABASE)),
+        found: cluster.map(|cluster| cluster.found().to_owned()),
+    })
+}

@@ -1,0 +1,305 @@
+//! Builds a server from its parts, runs it, and stops it. No other module wires parts together.
+
+mod adapters;
+mod apps;
+mod config;
+mod coverage;
+mod demo;
+mod maintenance;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use latido_admin::{self as operations, Audience, Operations, Readiness};
+use latido_app_kit::Hints;
+use latido_auth::{Policy, Verifier};
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+use latido_engine::{self as engine, Engine};
+use latido_http::{self as http, Doors, Seats};
+use latido_hub::Hub;
+use latido_postgres::{Database, Interest, Listener};
+use latido_session::Context;
+use latido_shard::{self as shard, Clerk, Shards};
+use latido_telemetry::Metrics;
+
+pub use config::Config;
+pub use demo::{Welcome, demo};
+pub use maintenance::{doctor, install, install_sql, uninstall, uninstall_sql};
+pub use serve::serve;
+
+/// A server that accepts connections, with all its background tasks.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    /// The enabled apps, each with the address of its listener.
+    apps: Vec<(&'static str, SocketAddr)>,
+    clock: Clock,
+    shards: Arc<Shards>,
+    /// Counts accept loops, requests and event streams. They stop first.
+    front: Drain,
+    /// Counts the background tasks: the engine, the LISTEN connection, the request queue. A
+    /// task that cannot continue also stops it.
+    back: Drain,
+    grace: Duration,
+}
+
+impl App {
+    /// Binds the sockets and starts the server on the current runtime. The database may be
+    /// unavailable: until it is there, `/ready` reports that and clients are asked to come back
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an address is taken, the TLS files are unusable, or an app fails to
+    /// start.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
+        let (request_drain, background_drain) = (Drain::new(), Drain::new());
+        let clock = Clock::system();
+        let metrics = Arc::new(Metrics::new());
+        let (main_listener, groups) = apps::bind(config.reuse_port, config.address, config.apps)?;
+        let address = main_listener.address();
+        let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
+        let catalog = config.catalog;
+        let database = Database::open(&config.postgres)?;
+        let watch_locks = Interest::new(&catalog);
+        let watch_locks_adapter = Arc::new(adapters::Declares(watch_locks.clone()));
+        let engine = Engine::new(
+            &config.engine,
+            &catalog,
+            watch_locks_adapter,
+            Arc::clone(&metrics),
+        );
+        let system_viewers = Audience::default();
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&catalog),
+            system_viewers.beside(engine.observer()),
+        ));
+        let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
+        verifier.start(&background_drain);
+        let policy = Arc::new(Policy::new(
+            config.policy,
+            Arc::new(adapters::Lookups(database.clone())),
+        ));
+        let deps = shard::Parts {
+            hub: Arc::clone(&hub),
+            context: Context {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: config.limits,
+            },
+            clerk: Clerk {
+                verifier: Arc::clone(&verifier),
+                policy: Arc::clone(&policy),
+                catalog: Arc::clone(&catalog),
+            },
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            drain: background_drain.clone(),
+        };
+        let shards = Arc::new(Shards::start(config.shard, &deps)?);
+        background_drain.spawn(engine.clone().run(engine::Parts {
+            config: config.engine,
+            catalog: Arc::clone(&catalog),
+            hub: Arc::clone(&hub),
+            reader: Arc::new(adapters::Reads(database.clone())),
+            clock: clock.clone(),
+            drain: background_drain.clone(),
+        }));
+        let hints = Hints::default();
+        let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
+        let listener = Listener::start(&database, &catalog, &metrics, &background_drain, sink);
+        watch_locks.start(
+            &database,
+            listener.watch(),
+            &metrics,
+            &background_drain,
+            adapters::declared(engine.clone()),
+        );
+        let delivery = coverage::Roads {
+            ears: listener.watch(),
+            interest: watch_locks.watch_state(),
+        };
+        background_drain.spawn_until_stop(coverage::keep(
+            database.clone(),
+            Arc::clone(&catalog),
+            engine.clone(),
+            delivery,
+        ));
+        let readiness: Arc<dyn Readiness> = Arc::new(adapters::Ready {
+            database: database.clone(),
+            catalog: Arc::clone(&catalog),
+            ears: listener,
+        });
+        let app_deps = lend(&deps, &database, &engine, hints);
+        let connection_limits = Seats::new(&config.http);
+        let admin = operate(
+            &deps,
+            &shards,
+            &engine,
+            &readiness,
+            &connection_limits,
+            system_viewers,
+        );
+        if let Some(tls) = &tls {
+            tls.keep(&request_drain);
+        }
+        let state = Doors {
+            seats: connection_limits,
+            tls,
+            config: config.http,
+            catalog,
+            verifier,
+            policy,
+            hook_key: config.notify_key,
+            engine,
+            hub,
+            shards: Arc::clone(&shards),
+            extra: config
+                .demo
+                .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
+            metrics,
+            operations: admin,
+            shapes: Arc::new(adapters::Described(database)),
+            readiness,
+            clock: clock.clone(),
+            drain: request_drain.clone(),
+            assets: http::PAGE,
+        };
+        let apps = open(main_listener, groups, &Arc::new(state), &app_deps)?;
+        Ok(Self {
+            address,
+            apps,
+            clock,
+            shards,
+            front: request_drain,
+            back: background_drain,
+            grace: config.shutdown,
+        })
+    }
+
+    /// Returns the address of the main listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the address on which an app is served, or `None` if it is not enabled.
+    pub fn address_of(&self, app: &str) -> Option<SocketAddr> {
+        self.apps
+            .iter()
+            .find(|(name, _)| *name == app)
+            .map(|(_, address)| *address)
+    }
+
+    /// Returns the clock that all parts of this server share. Clones are the same clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Resolves when a part of the server cannot continue, so that the server must be stopped.
+    pub async fn broken(&self) {
+        tokio::select! {
+            () = self.front.stopping() => {}
+            () = self.back.stopping() => {}
+        }
+    }
+
+    /// Stops the server in order: it accepts no new connections, asks clients to reconnect
+    /// elsewhere, completes running requests, and then stops the background tasks. Returns `true`
+    /// if all of this ended within the deadline.
+    pub async fn stop(self) -> bool {
+        self.front.stop();
+        let (spread, started) = (self.grace / 2, Instant::now());
+        let clients = self.shards.leave(spread, self.grace).await;
+        // After the shards, because they hand back connections that have not sent a request yet.
+        // Requests finish on their own meanwhile.
+        let requests = self
+            .front
+            .finish(self.grace.saturating_sub(started.elapsed()))
+            .await;
+        let rest = self.back.finish(Duration::from_secs(2)).await;
+        let in_time = clients && requests == 0 && rest == 0;
+        if !in_time {
+            tracing::warn!(
+                clients_left = !clients,
+                requests,
+                tasks = rest,
+                "the deadline passed; the remaining connections and tasks are dropped"
+            );
+        }
+        in_time
+    }
+}
+
+/// Bundles the dependencies of apps from those of the shards.
+fn lend(
+    deps: &shard::Parts,
+    database: &Database,
+    engine: &Engine,
+    messaging_hints: Hints,
+) -> latido_app_kit::Parts {
+    latido_app_kit::Parts {
+        clock: deps.clock.clone(),
+        metrics: Arc::clone(&deps.metrics),
+        drain: deps.drain.clone(),
+        database: database.clone(),
+        verifier: Arc::clone(&deps.clerk.verifier),
+        policy: Arc::clone(&deps.context.policy),
+        catalog: Arc::clone(&deps.context.catalog),
+        hub: Arc::clone(&deps.hub),
+        engine: engine.clone(),
+        limits: deps.context.limits,
+        messaging_hints,
+        is_alone: false,
+    }
+}
+
+/// Starts the main listener and the separate listeners of apps. Returns each app's address.
+fn open(
+    main: http::Listener,
+    groups: Vec<apps::Group>,
+    state: &Arc<Doors>,
+    deps: &latido_app_kit::Parts,
+) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
+    let main_address = main.address();
+    let mut main = Some(main);
+    let mut served = Vec::new();
+    for group in groups {
+        let mounts = group.open(deps, &state.drain)?;
+        served.extend(
+            group
+                .names()
+                .map(|name| (name, group.address().unwrap_or(main_address))),
+        );
+        if let Some(listener) = group.listener.or_else(|| main.take()) {
+            state
+                .drain
+                .spawn(http::serve(listener, Arc::clone(state), mounts));
+        }
+    }
+    Ok(served)
+}
+
+/// Starts the admin service from the dependencies of the shards.
+fn operate(
+    deps: &shard::Parts,
+    shards: &Arc<Shards>,
+    engine: &Engine,
+    readiness: &Arc<dyn Readiness>,
+    connection_limits: &Seats,
+    system_viewers: Audience,
+) -> Arc<Operations> {
+    let admin_deps = operations::Parts {
+        hub: Arc::clone(&deps.hub),
+        shards: Arc::clone(shards),
+        engine: engine.clone(),
+        metrics: Arc::clone(&deps.metrics),
+        verifier: Arc::clone(&deps.clerk.verifier),
+        readiness: Arc::clone(readiness),
+        clock: deps.clock.clone(),
+        seats: connection_limits.gauge(),
+    };
+    Operations::start(admin_deps, system_viewers, &deps.drain)
+}

@@ -1,0 +1,294 @@
+//! The file `latido.toml`: streams, and listener ports for apps.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::config::apps::AppTable;
+use crate::config::{Mistakes, value, variable};
+use latido_stream::{Check, SERVER_STREAM, Stream, Table, ZoneRule};
+
+/// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
+/// one.
+const RESERVED_EVENTS: [&str; 9] = [
+    "server",
+    "subscribed",
+    "unsubscribed",
+    "pong",
+    "error",
+    "status",
+    "auth",
+    "authenticated",
+    "token_expiring",
+];
+/// Names that the server itself uses, for its own channels and URL paths.
+const RESERVED_STREAMS: [&str; 2] = [SERVER_STREAM, "dashboard"];
+/// The maximum length, in bytes, of the name of a stream, an event or a key field.
+const MAX_NAME_BYTES: usize = 63;
+
+/// The parsed contents of a `latido.toml`.
+#[derive(Debug)]
+pub(super) struct StreamFile {
+    pub(super) admin_roles: Option<Vec<String>>,
+    /// `true` to keep built-in streams that no stream of the file replaces.
+    pub(super) keeps_builtin: bool,
+    pub(super) streams: Vec<Stream>,
+    pub(super) apps: BTreeMap<String, AppTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Top {
+    admin_roles: Option<Vec<String>>,
+    #[serde(default = "yes")]
+    builtin_streams: bool,
+    #[serde(default)]
+    streams: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    apps: BTreeMap<String, AppTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamTable {
+    query: String,
+    check: Option<String>,
+    authorize: Option<String>,
+    time_zone: Option<String>,
+    event: Option<String>,
+    key_field: String,
+    #[serde(default)]
+    tables: Vec<TableTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableTable {
+    table: String,
+    key: Option<String>,
+    #[serde(default)]
+    columns: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Reads the file at `path`. `default_zone` applies to streams without a time zone. Every error is
+/// recorded with its position.
+pub(super) fn read(path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
+    let unreadable = |error| {
+        format!(
+            "{} could not be read: {error}; expected the path of a latido.toml",
+            path.display()
+        )
+    };
+    let name = variable::LATIDO_CONFIG.name;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| errors.add(name, unreadable(error)))
+        .ok()?;
+    parse(&text, path, default_zone, errors)
+}
+
+/// Parses `text` and returns the names of its streams, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_streams(text: &str, path: &Path, errors: &mut Mistakes) -> Option<Vec<String>> {
+    let file = parse(text, path, "UTC", errors)?;
+    Some(file.streams.into_iter().map(|stream| stream.name).collect())
+}
+
+fn parse(text: &str, path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
+    let top: Top = toml::from_str(text)
+        .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
+        .ok()?;
+    let mut streams = Vec::new();
+    for (name, table) in top.streams {
+        let mut parser = Place {
+            path,
+            folder: path.parent().unwrap_or(Path::new("")),
+            stream: &name,
+            mistakes: errors,
+        };
+        match table.try_into::<StreamTable>() {
+            Ok(table) => streams.push(parser.stream(table, default_zone)),
+            Err(error) => parser.mistake(None, error.message()),
+        }
+    }
+    Some(StreamFile {
+        admin_roles: top.admin_roles,
+        keeps_builtin: top.builtin_streams,
+        streams,
+        apps: top.apps,
+    })
+}
+
+/// The context for parsing one stream's table: its file, its name, and the list of errors.
+struct Place<'a> {
+    path: &'a Path,
+    folder: &'a Path,
+    stream: &'a str,
+    mistakes: &'a mut Mistakes,
+}
+
+impl Place<'_> {
+    fn mistake(&mut self, field: Option<&str>, problem: &str) {
+        let field = field.map(|field| format!(" {field}")).unwrap_or_default();
+        self.mistakes.add(
+            format!("{} [streams.{}]{field}", self.path.display(), self.stream),
+            problem,
+        );
+    }
+
+    /// Converts a table to a stream. If part of it is invalid, the result is a placeholder until
+    /// the errors are reported.
+    fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
+        self.check_names(&table);
+        let tables = self.tables(table.tables);
+        Stream {
+            name: self.stream.to_owned(),
+            query: self.sql("query", &table.query),
+            check: table.check.map(|sql| Check::new(self.sql("check", &sql))),
+            authorize: table.authorize.map(|sql| self.sql("authorize", &sql)),
+            zone: self.zone(table.time_zone, default_zone),
+            event: table.event.unwrap_or_else(|| self.stream.to_owned()),
+            key_field: table.key_field,
+            tables,
+            key_type: OnceLock::new(),
+        }
+    }
+
+    fn check_names(&mut self, table: &StreamTable) {
+        let expected = "expected 1 to 63 letters, digits, _ or -";
+        if !is_name(self.stream) {
+            self.mistake(None, &format!("a bad name for a stream; {expected}"));
+        }
+        if RESERVED_STREAMS.contains(&self.stream) {
+            self.mistake(None, "this name is the server's own; expected another word");
+        }
+        if !is_name(&table.key_field) {
+            self.mistake(Some("key_field"), expected);
+        }
+        if table.event.as_deref().is_some_and(|event| !is_name(event)) {
+            self.mistake(Some("event"), expected);
+        }
+        let event = table.event.as_deref().unwrap_or(self.stream);
+        if RESERVED_EVENTS.contains(&event) {
+            self.mistake(
+                Some("event"),
+                &format!("{event:?} is the protocol's own; expected another word"),
+            );
+        }
+    }
+
+    fn tables(&mut self, tables: Vec<TableTable>) -> Vec<Table> {
+        let mut seen = HashSet::new();
+        for table in &tables {
+            let names = [Some(&table.table), table.key.as_ref()]
+                .into_iter()
+                .flatten()
+                .chain(&table.columns);
+            if names.into_iter().any(|name| name.trim().is_empty()) {
+                self.mistake(Some("tables"), "a name is empty; expected the table's, its key column's and its columns' names");
+            }
+            if !seen.insert(&table.table) {
+                self.mistake(
+                    Some("tables"),
+                    &format!("{:?} comes twice; expected each table once", table.table),
+                );
+            }
+        }
+        tables
+            .into_iter()
+            .map(
+                |TableTable {
+                     table,
+                     key,
+                     columns,
+                 }| Table {
+                    table,
+                    key,
+                    columns,
+                },
+            )
+            .collect()
+    }
+
+    /// Returns SQL text, or the contents of a file if the text ends in `.sql`. Paths are relative
+    /// to the directory of `latido.toml`.
+    fn sql(&mut self, field: &str, text: &str) -> String {
+        let text = text.trim();
+        let sql = if is_file(text) {
+            self.file(field, text)
+        } else {
+            Some(text.to_owned())
+        };
+        if sql.as_ref().is_some_and(|sql| sql.trim().is_empty()) {
+            self.mistake(
+                Some(field),
+                "is empty; expected SQL, or the path of a file that ends in .sql",
+            );
+        }
+        sql.unwrap_or_default()
+    }
+
+    fn file(&mut self, field: &str, relative: &str) -> Option<String> {
+        let path: PathBuf = self.folder.join(relative);
+        std::fs::read_to_string(&path)
+            .map_err(|error| {
+                self.mistake(
+                    Some(field),
+                    &format!("{} could not be read: {error}", path.display()),
+                )
+            })
+            .ok()
+    }
+
+    fn zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {
+        let Some(text) = text else {
+            return ZoneRule::Fixed(default.to_owned());
+        };
+        let text = text.trim();
+        if is_file(text) || is_query(text) {
+            return ZoneRule::Query {
+                sql: self.sql("time_zone", text),
+                default: default.to_owned(),
+            };
+        }
+        let name = value::time_zone(text);
+        if name.is_none() {
+            let expected = "an IANA time zone such as America/Guayaquil, a query (SELECT or WITH), or the path of a .sql file";
+            self.mistake(
+                Some("time_zone"),
+                &format!("{text:?} is wrong; expected {expected}"),
+            );
+        }
+        ZoneRule::Fixed(name.unwrap_or_default())
+    }
+}
+
+fn is_file(text: &str) -> bool {
+    text.ends_with(".sql") && !text.contains('\n')
+}
+
+/// Distinguishes a query from a zone name: zone names contain no whitespace.
+fn is_query(text: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    text.contains(char::is_whitespace)
+        && ["select", "with"]
+            .iter()
+            .any(|word| first.eq_ignore_ascii_case(word))
+}
+
+/// Checks a name that will appear in channels, frames and token claims.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+#[cfg(test)]
+#[path = "stream_file_tests.rs"]
+mod tests;

@@ -1,0 +1,203 @@
+//! The fuzz targets: functions of untrusted bytes that panic if a guarantee does not hold.
+//!
+//! They are compiled only for tests and fuzzers. `cargo +nightly fuzz run <name>` runs them without
+//! a time limit (see `fuzz/`); on stable, a unit test runs mutations of the seeds for a limited
+//! time.
+
+#[cfg(test)]
+mod bounded;
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use crate::config::{Mistakes, parse_streams};
+use latido_auth::{
+    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    VerifierConfig, sign_raw,
+};
+use latido_base::clock::Clock;
+use latido_base::ident::{Key, UserId};
+use latido_postgres::notices_of;
+use latido_protocol::native;
+use latido_protocol::websocket::{Chunk, Message, ProtocolError, Reader};
+use latido_session::{Context, Conversation, Effect, Limits};
+use latido_stream::{Catalog, KeyType, Stream};
+
+/// The name of a target, which is also its seed folder's name, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All fuzz targets, with their names.
+pub const TARGETS: &[Target] = &[
+    ("frames", frames),
+    ("messages", messages),
+    ("hook", hook),
+    ("token", token),
+    ("notice", notice),
+    ("streams", streams),
+    ("phoenix", phoenix),
+];
+
+const SECRET: &str = "a secret of the fuzzer, of more than 32 bytes";
+const MESSAGE_BYTES: u32 = 512;
+const CHANNELS: usize = 3;
+/// The memory that a frame reader may use in addition to a message: the struct and a control frame.
+const OVERHEAD_BYTES: usize = 300;
+
+/// Reads WebSocket frames. However the bytes are split, the messages and the final error must be
+/// the same, and memory stays bounded. The first byte determines the split.
+pub fn frames(bytes: &[u8]) {
+    let Some((size, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let split = read(bytes, usize::from(*size).max(1));
+    assert_eq!(split, read(bytes, usize::MAX));
+}
+
+fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
+    let (mut reader, mut messages) = (Reader::new(MESSAGE_BYTES), Vec::new());
+    for piece in bytes.chunks(size) {
+        let mut piece = piece.to_vec();
+        let mut chunk = Chunk::new(&mut piece);
+        loop {
+            match reader.next(&mut chunk) {
+                Ok(None) => break,
+                Ok(Some(message)) => messages.push(describe(&message)),
+                Err(error) => return (messages, Some(error)),
+            }
+        }
+        assert!(reader.memory_bytes() <= MESSAGE_BYTES as usize + OVERHEAD_BYTES);
+    }
+    (messages, None)
+}
+
+fn describe(message: &Message<'_>) -> String {
+    match message {
+        Message::Text(text) => assert!(text.len() <= MESSAGE_BYTES as usize),
+        Message::Binary(bytes) => assert!(bytes.len() <= MESSAGE_BYTES as usize),
+        Message::Ping(payload) => assert!(payload.len() <= 125),
+        Message::Pong | Message::Close { .. } => {}
+    }
+    format!("{message:?}")
+}
+
+/// Runs a native session with one message per line. The number of channels must stay within the
+/// limit, and only the rate limit may end the session.
+pub fn messages(bytes: &[u8]) {
+    static CONTEXT: LazyLock<Context> = LazyLock::new(context);
+    let limits = &CONTEXT.limits;
+    let principal = Principal::new(UserId::new("fuzz-user"), i64::MAX, None, Grants::default());
+    let mut session = Conversation::new(Arc::new(principal), limits, 0);
+    for line in String::from_utf8_lossy(bytes).lines() {
+        if let Err(error) = native::decode(line) {
+            assert!(!error.to_string().is_empty());
+        }
+        let effect = session.on_text(line, &CONTEXT);
+        assert!(!matches!(effect, Effect::Close(_)), "{line}");
+        assert!(session.channels().len() <= CHANNELS);
+    }
+}
+
+fn context() -> Context {
+    let policy = Policy::new(PolicyConfig::default(), Arc::new(Nobody));
+    let limits = Limits {
+        channels: CHANNELS,
+        ..Limits::default()
+    };
+    Context {
+        catalog: catalog(),
+        policy: Arc::new(policy),
+        limits,
+    }
+}
+
+fn catalog() -> Arc<Catalog> {
+    Arc::new(Catalog::new(vec![
+        Stream::fake("estadisticas", Some(KeyType::Uuid)),
+        Stream::fake("ventas", Some(KeyType::Integer)),
+    ]))
+}
+
+struct Nobody;
+
+impl Lookup for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+        Box::pin(async { Ok(false) })
+    }
+}
+
+/// Parses the body of a hook request: the result is a key of the stream's type, or an error
+/// message.
+pub fn hook(bytes: &[u8]) {
+    let stream = Stream::fake("estadisticas", None);
+    for key_type in [KeyType::Uuid, KeyType::Integer, KeyType::Text] {
+        match latido_http::parse_hint(bytes, &stream, key_type) {
+            Ok(key) => assert_eq!(
+                key_type.parse(key.as_str(), stream.key_prefix()).ok(),
+                Some(key),
+                "a canonical key parses to itself"
+            ),
+            Err(message) => assert!(message.starts_with("expected ")),
+        }
+    }
+}
+
+/// Verifies the bytes as a token, as a token's header, and as claims with a valid signature. Only
+/// the last may be accepted, and then it must name a user and have an expiry.
+pub fn token(bytes: &[u8]) {
+    static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+        let config = VerifierConfig {
+            secrets: vec![Secret::new(SECRET)],
+            ..VerifierConfig::default()
+        };
+        Verifier::new(&config, Clock::system()).unwrap_or_else(|_| unreachable!("a long secret"))
+    });
+    let is_accepted = |token: &str| {
+        VERIFIER
+            .verify_now(token)
+            .is_some_and(|result| result.is_ok())
+    };
+    let (signed, with_header) = sign_raw(SECRET, bytes);
+    assert!(!is_accepted(&with_header), "a header that was never signed");
+    if let Some(Ok(principal)) = VERIFIER.verify_now(&signed) {
+        assert!(!principal.user().as_str().is_empty());
+        assert!(principal.ends_at_s() > Clock::system().unix_s() - 2);
+    }
+    let raw_token = String::from_utf8_lossy(bytes);
+    assert!(!is_accepted(&raw_token) || raw_token.split('.').count() == 3);
+}
+
+/// Parses the payload of a notification: any input yields change hints or nothing.
+pub fn notice(bytes: &[u8]) {
+    static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(catalog);
+    notices_of(&CATALOG, &String::from_utf8_lossy(bytes));
+}
+
+/// Parses a `latido.toml`: the result is a list of errors, or streams whose names are valid in a
+/// URL.
+pub fn streams(bytes: &[u8]) {
+    let mut errors = Mistakes::default();
+    // The folder does not exist: queries are reported as missing, and no file on this machine is
+    // opened.
+    let path = Path::new("/nowhere/at/all/latido.toml");
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains("/dev") || text.contains("/proc") {
+        return;
+    }
+    let names = parse_streams(&text, path, &mut errors);
+    if errors.is_empty() {
+        for name in names.iter().flatten() {
+            assert!(
+                !name.is_empty() && name.len() <= 63 && name.is_ascii(),
+                "{name}"
+            );
+        }
+    } else {
+        assert!(!errors.to_string().is_empty());
+    }
+}
+
+/// Runs a Phoenix Channels connection with one frame per line; the first byte selects the version.
+/// It must run one operation at a time, use bounded memory and never panic.
+pub fn phoenix(bytes: &[u8]) {
+    latido_app_messaging::exercise(bytes);
+}

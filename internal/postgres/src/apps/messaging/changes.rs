@@ -1,0 +1,171 @@
+//! Reads the change log: every change once, none missed, in order within each conversation.
+//!
+//! Row ids alone are not enough, because a transaction that got its id early may commit late. A
+//! cursor is therefore a database snapshot. A read returns the changes that the cursor's snapshot
+//! did not see and that the read's own snapshot sees. The two snapshots meet without a gap, however
+//! long a transaction takes.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::DatabaseError;
+use crate::apps::messaging::{Messages, values};
+use tokio_postgres::types::{ToSql, Type};
+
+/// The maximum number of changes in one page. More may follow.
+const PAGE: i64 = 200;
+
+/// The position of a reader in the change log. A reader without one starts with the changes from
+/// now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The visible transactions, as the text of a `pg_snapshot`.
+    snapshot: String,
+    /// The highest id that was visible. A transaction that is newer than the snapshot has higher
+    /// ids, because it draws them after its transaction id. Only the transactions that were running
+    /// at the time must be looked up by transaction id.
+    last: i64,
+    /// Set between pages: the snapshot that bounds them, and the id of the last change returned.
+    page: Option<(String, i64)>,
+}
+
+/// One row of the table `messaging_changes`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The row id, ascending within a conversation.
+    pub id: i64,
+    /// The kind of change, for example `message_added`.
+    pub kind: String,
+    /// The conversation that changed.
+    pub conversation: Uuid,
+    /// The message that the change is about.
+    pub message: Option<Uuid>,
+    /// The user that the change is about.
+    pub user: Option<Uuid>,
+    /// Further details as JSON text.
+    pub detail: String,
+    /// The time of the change, in microseconds since the Unix epoch.
+    pub at_us: i64,
+}
+
+/// One page of the change log.
+#[derive(Debug)]
+pub struct Changes {
+    /// The changes in ascending order of their ids.
+    pub changes: Vec<Change>,
+    /// The cursor for the next read.
+    pub cursor: Cursor,
+    /// `true` if more changes may be available already.
+    pub more: bool,
+}
+
+impl Messages {
+    /// Returns a cursor at the end of the log.
+    pub async fn cursor(&self) -> Result<Cursor, DatabaseError> {
+        let sql = "SELECT pg_current_snapshot()::text, coalesce(max(id), 0) FROM messaging_changes";
+        let rows = self.rows("the last change", sql, &[]).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::unfit("the last change", "one row", "none"))?;
+        Ok(Cursor {
+            snapshot: text(row, 0)?,
+            last: row.try_get(1).unwrap_or_default(),
+            page: None,
+        })
+    }
+
+    /// Returns the changes after the cursor, at most 200.
+    pub async fn changes(&self, cursor: &Cursor) -> Result<Changes, DatabaseError> {
+        let sql = "SELECT s.bound::text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id, c.detail::text,
+                          (extract(epoch FROM c.at) * 1000000)::bigint
+                   FROM (SELECT coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS bound) s
+                   LEFT JOIN LATERAL (
+                       SELECT * FROM messaging_changes c
+                       WHERE (c.id > $2 OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))))
+                         AND NOT pg_visible_in_snapshot(c.xid, $1::text::pg_snapshot)
+                         AND pg_visible_in_snapshot(c.xid, s.bound) AND c.id > $4
+                       ORDER BY c.id LIMIT $5) c ON true
+                   ORDER BY c.id";
+        let upper_snapshot = cursor
+            .page
+            .as_ref()
+            .map(|(upper_snapshot, _)| upper_snapshot);
+        let after = cursor.page.as_ref().map_or(-1, |(_, after)| *after);
+        let params = values![cursor.snapshot => TEXT, cursor.last => INT8, upper_snapshot => TEXT, after => INT8, PAGE => INT8];
+        let rows = self.rows("the changes", sql, params).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
+        let upper_snapshot = text(row, 0)?;
+        let changes: Vec<Change> = rows.iter().filter_map(Change::read).collect();
+        let highest = changes.last().map_or(after, |change| change.id);
+        let more = changes.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let cursor = if more {
+            Cursor {
+                page: Some((upper_snapshot, highest)),
+                ..cursor.clone()
+            }
+        } else {
+            Cursor {
+                snapshot: upper_snapshot,
+                last: cursor.last.max(highest),
+                page: None,
+            }
+        };
+        Ok(Changes {
+            changes,
+            cursor,
+            more,
+        })
+    }
+
+    /// Deletes changes older than a day. No running server is that far behind.
+    pub async fn forget_old_changes(&self) -> Result<(), DatabaseError> {
+        let sql = "WITH gone AS (DELETE FROM messaging_changes WHERE at < now() - interval '1 day' RETURNING 1)
+                   SELECT count(*) FROM gone";
+        self.rows("old changes", sql, &[]).await.map(drop)
+    }
+}
+
+impl Change {
+    /// Returns `None` for the row that only carries the bounding snapshot.
+    fn read(row: &Row) -> Option<Self> {
+        Some(Self {
+            id: row.try_get::<_, Option<i64>>(1).ok()??,
+            kind: row.try_get(2).ok()?,
+            conversation: row.try_get(3).ok()?,
+            message: row.try_get(4).ok()?,
+            user: row.try_get(5).ok()?,
+            detail: row.try_get(6).ok()?,
+            at_us: row.try_get(7).ok()?,
+        })
+    }
+}
+
+fn text(row: &Row, column: usize) -> Result<String, DatabaseError> {
+    row.try_get(column)
+        .map_err(|error| DatabaseError::unfit("the changes", "a snapshot", error.to_string()))
+}
+
+/// Test cursors for in-memory stores: a cursor is then a position in a list.
+#[cfg(any(test, feature = "testing"))]
+impl Cursor {
+    pub fn fake() -> Self {
+        Self {
+            snapshot: String::new(),
+            last: 0,
+            page: None,
+        }
+    }
+
+    pub fn fake_position(&self) -> usize {
+        usize::try_from(self.last).unwrap_or_default()
+    }
+
+    pub fn fake_advanced(&self, by: usize) -> Self {
+        Self {
+            last: self.last + i64::try_from(by).unwrap_or_default(),
+            ..self.clone()
+        }
+    }
+}

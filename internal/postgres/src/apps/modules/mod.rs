@@ -1,0 +1,337 @@
+//! Database access of the modules app: modules, their state, and the sessions of web users.
+//!
+//! Reads go through the pool. Writes use a dedicated connection, one statement at a time.
+
+mod ears;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::connect::Private;
+use crate::error::DatabaseError;
+use crate::quote::literal;
+
+pub use ears::{CHANNEL, Heard};
+
+/// The time limit for one write, from start to finish.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The SQL that creates the tables and triggers, from `sql/apps/modules.sql`.
+pub const SCHEMA: &str = include_str!("../../../../../sql/apps/modules.sql");
+
+/// The SQL that removes the triggers and the comment that marks them as installed. The tables stay,
+/// because they contain users' data.
+pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
+    DO $$ BEGIN IF to_regclass('module_state') IS NOT NULL THEN COMMENT ON TABLE module_state IS NULL; END IF; END $$;\n";
+
+/// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
+/// session id.
+pub const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
+    FROM session WHERE sid = $1 AND expire > now()";
+
+const COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id::text, coalesce(m.claimed, false), \
+    (extract(epoch FROM coalesce(s.last_seen, m.last_seen)) * 1000)::bigint, s.telemetry::text \
+    FROM modules m LEFT JOIN module_state s ON s.module_id = m.module_id::text";
+
+/// A row of `modules` with the last known state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredModule {
+    /// The module's id, as text.
+    pub id: String,
+    /// The display name, if the row has one.
+    pub name: Option<String>,
+    /// The module's type (column `type`).
+    pub kind: Option<String>,
+    /// The id of the user that owns it.
+    pub user: Option<String>,
+    /// `true` once a user has claimed the module.
+    pub claimed: bool,
+    /// The time of the last contact, in milliseconds since the Unix epoch.
+    pub last_seen_ms: Option<i64>,
+    /// The last telemetry that the device sent, as JSON text.
+    pub telemetry: Option<String>,
+}
+
+/// The secrets that a device must present. They must never be printed, hence the manual `Debug`.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The bcrypt hash of the device's password.
+    pub password_hash: Option<String>,
+    /// `true` once a user has claimed the module. An unclaimed module may not connect.
+    pub claimed: bool,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("claimed", &self.claimed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The user that a web session belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The user's id, as text.
+    pub user: String,
+    /// `true` if the user is an administrator.
+    pub is_admin: bool,
+    /// The user's display name, if the session has one.
+    pub nickname: Option<String>,
+}
+
+/// The state of a module, to be written to `module_state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRow {
+    /// The id of the module.
+    pub id: String,
+    /// `true` if the device is connected.
+    pub online: bool,
+    /// The time of the last contact, in milliseconds since the Unix epoch.
+    pub last_seen_ms: Option<i64>,
+    /// The last telemetry that the device sent, as JSON text.
+    pub telemetry: Option<String>,
+}
+
+/// The store of the modules app. Clones share the dedicated write connection.
+#[derive(Clone)]
+pub struct Database {
+    database: crate::Database,
+    session_sql: Arc<str>,
+    /// The dedicated write connection. The lock is held during a statement, so that only one runs
+    /// at a time.
+    writer: Arc<Mutex<Option<Private>>>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Creates the store. `session_sql` takes a session id as `$1` and returns `user_id`,
+    /// `is_admin` and `nickname`, or no row for a session that has ended.
+    pub fn new(database: &crate::Database, session_sql: &str) -> Self {
+        let sql = session_sql.trim().trim_end_matches(';');
+        // Works with any column types: ids are cast to text, and `is_admin` may be everything that
+        // PostgreSQL accepts as a boolean.
+        let session_sql = format!(
+            "SELECT latido_s.user_id::text, coalesce(latido_s.is_admin::text, 'false')::boolean, latido_s.nickname::text \
+             FROM (\n{sql}\n) AS latido_s WHERE latido_s.user_id IS NOT NULL LIMIT 1"
+        );
+        Self {
+            database: database.clone(),
+            session_sql: session_sql.into(),
+            writer: Arc::default(),
+        }
+    }
+
+    /// Returns at most `limit` modules whose ids sort after `after`.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable or the tables do not exist.
+    pub async fn page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredModule>, DatabaseError> {
+        let sql = format!(
+            "SELECT {COLUMNS} WHERE $1::text IS NULL OR m.module_id::text COLLATE \"C\" > $1 \
+             ORDER BY m.module_id::text COLLATE \"C\" LIMIT $2"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
+        let rows = self
+            .database
+            .query("the list of modules", &sql, &params)
+            .await?;
+        rows.iter().map(stored).collect()
+    }
+
+    /// Returns the modules with these ids, as far as they exist.
+    ///
+    /// # Errors
+    /// The same errors as [`Self::page`].
+    pub async fn named(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
+        let sql = format!("SELECT {COLUMNS} WHERE m.module_id::text = ANY ($1)");
+        let rows = self
+            .database
+            .query("modules", &sql, &[(&ids, Type::TEXT_ARRAY)])
+            .await?;
+        rows.iter().map(stored).collect()
+    }
+
+    /// Returns the credentials that a device needs to act as this module, or `None` if the module
+    /// does not exist.
+    ///
+    /// # Errors
+    /// The same errors as [`Self::page`].
+    pub async fn credentials(&self, module: &str) -> Result<Option<Credentials>, DatabaseError> {
+        const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
+        let label = "a module's credentials";
+        let rows = self
+            .database
+            .query(label, SQL, &[(&module, Type::TEXT)])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let hash: Option<String> = row
+            .try_get(0)
+            .map_err(|error| DatabaseError::of(label, &error))?;
+        let claimed = row
+            .try_get(1)
+            .map_err(|error| DatabaseError::of(label, &error))?;
+        Ok(Some(Credentials {
+            password_hash: hash,
+            claimed,
+        }))
+    }
+
+    /// Returns the user of a session, or `None` if the session has ended or has no logged-in user.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable or the configured query does not fit it.
+    pub async fn session(&self, id: &str) -> Result<Option<SessionRow>, DatabaseError> {
+        let label = "the session's statement";
+        let rows = self
+            .database
+            .query(label, &self.session_sql, &[(&id, Type::TEXT)])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let to_error = |error| DatabaseError::of(label, &error);
+        let (user, is_admin) = (
+            row.try_get(0).map_err(to_error)?,
+            row.try_get(1).map_err(to_error)?,
+        );
+        Ok(Some(SessionRow {
+            user,
+            is_admin,
+            nickname: row.try_get(2).map_err(to_error)?,
+        }))
+    }
+
+    /// Assigns an unclaimed module to a user who knows its code. Returns `true` if that succeeded.
+    /// A module without a code cannot be claimed.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable or the user's id does not fit the column.
+    pub async fn claim(&self, module: &str, code: &str, user: &str) -> Result<bool, DatabaseError> {
+        // Literals instead of parameters, because literals take the type of the column.
+        let sql = format!(
+            "UPDATE modules SET user_id = {}, claimed = true \
+             WHERE module_id = {} AND NOT coalesce(claimed, false) AND user_id IS NULL AND module_code = {}",
+            literal(user),
+            literal(module),
+            literal(code),
+        );
+        self.write("a claim", async |client| {
+            let messages = client.simple_query(&sql).await?;
+            let changed = |message: &_| {
+                matches!(
+                    message,
+                    tokio_postgres::SimpleQueryMessage::CommandComplete(1..)
+                )
+            };
+            Ok(messages.iter().any(changed))
+        })
+        .await
+    }
+
+    /// Writes the state of these modules and skips the ones that do not exist.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable or rejects the statement.
+    pub async fn save(&self, states: &[StateRow]) -> Result<(), DatabaseError> {
+        const SQL: &str = "WITH told AS ( \
+                SELECT t.id, t.online, to_timestamp(t.seen / 1000.0) AS seen, t.telemetry::jsonb AS telemetry \
+                FROM unnest($1::text[], $2::bool[], $3::float8[], $4::text[]) AS t (id, online, seen, telemetry) \
+                JOIN modules m ON m.module_id::text = t.id), \
+            marked AS ( \
+                UPDATE modules m SET status = CASE WHEN t.online THEN 'online' ELSE 'offline' END, last_seen = coalesce(t.seen, m.last_seen) \
+                FROM told t WHERE m.module_id::text = t.id) \
+            INSERT INTO module_state AS s (module_id, online, last_seen, telemetry, updated_at) \
+            SELECT id, online, seen, telemetry, now() FROM told \
+            ON CONFLICT (module_id) DO UPDATE SET online = excluded.online, last_seen = coalesce(excluded.last_seen, s.last_seen), \
+                telemetry = coalesce(excluded.telemetry, s.telemetry), updated_at = excluded.updated_at";
+        let ids: Vec<&str> = states.iter().map(|state| &*state.id).collect();
+        let online: Vec<bool> = states.iter().map(|state| state.online).collect();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds of the next 200,000 years are exact"
+        )]
+        let seen: Vec<Option<f64>> = states
+            .iter()
+            .map(|state| state.last_seen_ms.map(|ms| ms as f64))
+            .collect();
+        let telemetry: Vec<Option<&str>> = states
+            .iter()
+            .map(|state| state.telemetry.as_deref())
+            .collect();
+        self.write("the modules' state", async |client| {
+            let params: [(&(dyn ToSql + Sync), Type); 4] = [
+                (&ids, Type::TEXT_ARRAY),
+                (&online, Type::BOOL_ARRAY),
+                (&seen, Type::FLOAT8_ARRAY),
+                (&telemetry, Type::TEXT_ARRAY),
+            ];
+            client.query_typed(SQL, &params).await.map(drop)
+        })
+        .await
+    }
+
+    /// Marks all modules as offline. The server calls this at start, when no device is connected.
+    ///
+    /// # Errors
+    /// The same errors as [`Self::save`].
+    pub async fn begin(&self) -> Result<(), DatabaseError> {
+        const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
+            UPDATE modules SET status = 'offline' WHERE status = 'online'";
+        self.write("the modules' state", async |client| {
+            client.batch_execute(SQL).await
+        })
+        .await
+    }
+
+    /// Runs one statement on the write connection and opens it if necessary. A connection that
+    /// failed is not used again.
+    async fn write<T>(
+        &self,
+        label: &str,
+        work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, DatabaseError> {
+        let mut writer = self.writer.lock().await;
+        let connection = match writer
+            .take()
+            .filter(|connection| !connection.client.is_closed())
+        {
+            Some(connection) => connection,
+            None => self.database.private_direct().await?,
+        };
+        let result = tokio::time::timeout(WRITE_LIMIT, work(&connection.client)).await;
+        let result =
+            result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
+        let value = result.map_err(|error| DatabaseError::of(label, &error))?;
+        *writer = Some(connection);
+        Ok(value)
+    }
+}
+
+fn stored(row: &tokio_postgres::Row) -> Result<StoredModule, DatabaseError> {
+    let to_error = |error| DatabaseError::of("the list of modules", &error);
+    Ok(StoredModule {
+        id: row.try_get(0).map_err(to_error)?,
+        name: row.try_get(1).map_err(to_error)?,
+        kind: row.try_get(2).map_err(to_error)?,
+        user: row.try_get(3).map_err(to_error)?,
+        claimed: row.try_get(4).map_err(to_error)?,
+        last_seen_ms: row.try_get(5).map_err(to_error)?,
+        telemetry: row.try_get(6).map_err(to_error)?,
+    })
+}

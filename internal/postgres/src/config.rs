@@ -1,0 +1,93 @@
+//! The settings of the database connection.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::url::UrlError;
+
+/// The addresses of the database, and the time-outs of its use.
+#[derive(Clone)]
+pub struct Config {
+    /// The address for reads, `postgresql://user:password@host:port/database?sslmode=…`; a
+    /// transaction pooler works.
+    pub url: String,
+    /// The address for LISTEN and for installing triggers: the same database, reached directly.
+    /// `None` means `url`.
+    pub listen_url: Option<String>,
+    /// The largest number of pooled connections for reads, at least 1. The listener's connection is
+    /// not included.
+    pub pool_size: usize,
+    /// The longest time that one statement may run on the server.
+    pub statement_timeout: Duration,
+    /// The time-out of connecting, for each address of a server; a `connect_timeout` in the URL
+    /// overrides it.
+    pub connect_timeout: Duration,
+    /// True if triggers are installed with the interest gate, so that writers of keys without
+    /// viewers send no notification.
+    pub gate: bool,
+    /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
+    pub read_only: bool,
+    /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
+    pub application_name: String,
+}
+
+impl Config {
+    /// Returns the default settings for that database.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            listen_url: None,
+            pool_size: 8,
+            statement_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            gate: true,
+            read_only: true,
+            application_name: "latido".to_owned(),
+        }
+    }
+}
+
+/// Hides the URLs, because they hold passwords.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("url", &"…")
+            .field("listen_url", &self.listen_url.as_ref().map(|_| "…"))
+            .field("pool_size", &self.pool_size)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("application_name", &self.application_name)
+            .finish()
+    }
+}
+
+/// The setting that a [`ConfigError`] concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// The address for reads, [`Config::url`].
+    Url,
+    /// The address for LISTEN, [`Config::listen_url`].
+    ListenUrl,
+}
+
+/// A setting that cannot work, regardless of the database's state.
+#[derive(Debug, thiserror::Error)]
+#[error("{mistake}")]
+pub struct ConfigError {
+    /// The setting with the error.
+    pub setting: Setting,
+    /// The error in the URL; it never holds the URL itself.
+    pub mistake: UrlError,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_password() {
+        let mut config = Config::new("postgresql://u:s3cret@h/db");
+        config.listen_url = Some("postgresql://u:s3cret@h2/db".to_owned());
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,251 @@
+//! Opens connections: pooled ones for reads, and dedicated ones for everything else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::Connect;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::Config;
+use crate::quote::literal;
+use crate::tls;
+use crate::url::{Target, UrlError};
+
+/// An open connection that a task must poll.
+pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// The parsed form of one database URL.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    driver: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    pub(super) pooled: bool,
+    search_path: Option<String>,
+}
+
+impl Endpoint {
+    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, UrlError> {
+        let mut target = Target::parse(url)?;
+        let driver = &mut target.driver;
+        if driver.get_connect_timeout().is_none() {
+            driver.connect_timeout(config.connect_timeout);
+        }
+        if driver.get_application_name().is_none() {
+            driver.application_name(&config.application_name);
+        }
+        let tls = tls::connector(&target.tls)?;
+        Ok(Self {
+            driver: target.driver,
+            tls,
+            pooled: target.pooled,
+            search_path: target.search_path,
+        })
+    }
+
+    /// Returns the longest time that connecting may take: every host may use its own time-out.
+    pub(super) fn connect_limit(&self) -> Duration {
+        let each = self
+            .driver
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(Duration::from_secs(3));
+        let hosts = u32::try_from(self.driver.get_hosts().len())
+            .unwrap_or(1)
+            .clamp(1, 4);
+        // One more for TLS and authentication, which the driver does not limit.
+        each * (hosts + 1)
+    }
+
+    /// Connects without any setting that a pooler could refuse.
+    pub(super) async fn plain(&self) -> Result<(Client, Wire), Error> {
+        self.driver.connect(self.tls.clone()).await
+    }
+
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
+    }
+
+    /// Returns settings for the current transaction only, as one statement or none, because the
+    /// session may belong to a pooler.
+    pub(super) fn local_settings(&self) -> String {
+        let set = |path: &String| {
+            format!(
+                "SELECT pg_catalog.set_config('search_path', {}, true);",
+                literal(path)
+            )
+        };
+        self.search_path.as_ref().map(set).unwrap_or_default()
+    }
+}
+
+/// The knowledge whether a pooler is in between, shared by the pool's connector and its statements.
+///
+/// It is set when a connection or a statement shows that server connections are shared among
+/// clients. It is never reset, since the careful mode also works on a direct connection. Relaxed:
+/// no other data depends on it.
+#[derive(Debug, Default)]
+pub(super) struct Link(AtomicBool);
+
+impl Link {
+    pub(super) fn new(pooled: bool) -> Self {
+        Self(AtomicBool::new(pooled))
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn found_pooler(&self, sign: &'static str) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                sign,
+                "a connection pooler answers at the database URL; reading with unnamed statements"
+            );
+        }
+    }
+}
+
+/// Opens the connections that the pool reads with.
+pub(super) struct Reader {
+    endpoint: Endpoint,
+    link: Arc<Link>,
+    statement_timeout: Duration,
+    read_only: bool,
+}
+
+impl Reader {
+    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: &Config) -> Self {
+        Self {
+            endpoint,
+            link,
+            statement_timeout: config.statement_timeout,
+            read_only: config.read_only,
+        }
+    }
+
+    /// Returns the driver's settings with the session's options, which travel in the start-up
+    /// packet. Poolers refuse or drop them, and the marker among them detects that. SET is never
+    /// used, because in a shared session it would affect other clients.
+    fn driver_with_options(&self) -> tokio_postgres::Config {
+        let mut driver = self.endpoint.driver.clone();
+        let mut options = driver
+            .get_options()
+            .map(|own| format!("{own} "))
+            .unwrap_or_default();
+        let ms = self.statement_timeout.as_millis();
+        options.push_str(&format!(
+            "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
+             -c idle_in_transaction_session_timeout=10000 -c {MARK}=1"
+        ));
+        // The driver's test for a primary takes a session that is read-only by default for a
+        // standby.
+        if self.read_only && driver.get_target_session_attrs() == TargetSessionAttrs::Any {
+            options.push_str(" -c default_transaction_read_only=on");
+        }
+        if let Some(path) = &self.endpoint.search_path {
+            let escaped = path.replace('\\', r"\\").replace(' ', r"\ ");
+            options.push_str(&format!(" -c search_path={escaped}"));
+        }
+        driver.options(options);
+        driver
+    }
+
+    async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        if !self.link.is_pooled() {
+            match self
+                .driver_with_options()
+                .connect(self.endpoint.tls.clone())
+                .await
+            {
+                Ok(parts) => return self.inspect(parts).await,
+                Err(error) if refuses_options(&error) => {
+                    self.link.found_pooler("it refused start-up options")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(drive(self.endpoint.plain().await?))
+    }
+
+    async fn inspect(&self, parts: (Client, Wire)) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, task) = drive(parts);
+        let messages = client
+            .simple_query(&format!(
+                "SELECT pg_catalog.current_setting('{MARK}', true)"
+            ))
+            .await?;
+        let is_marked = messages
+            .iter()
+            .any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
+        if !is_marked {
+            self.link.found_pooler("it dropped start-up options");
+        } else if self.read_only
+            && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any
+        {
+            client
+                .batch_execute("SET default_transaction_read_only = on")
+                .await?;
+        }
+        Ok((client, task))
+    }
+}
+
+/// A custom setting that marks a session of Latido; PostgreSQL accepts any name with a dot.
+const MARK: &str = "latido.session";
+
+impl Connect for Reader {
+    fn connect(
+        &self,
+        _: &tokio_postgres::Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        Box::pin(self.open())
+    }
+}
+
+/// Returns whether the error is a pooler's refusal of start-up options. pgbouncer reports
+/// «unsupported startup parameter»; all known poolers use this SQLSTATE or one of these words.
+fn refuses_options(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        let message = db.message().to_ascii_lowercase();
+        db.code().code() == "08P01"
+            || message.contains("startup parameter")
+            || message.contains("options")
+    })
+}
+
+/// Spawns the task that polls a connection. It is the only spawn outside `Drain`, because the pool
+/// owns the task and must be able to abort it. The task ends with its client.
+fn drive((client, connection): (Client, Wire)) -> (Client, JoinHandle<()>) {
+    let task = tokio::spawn(async move {
+        // Pending requests receive the error as well.
+        if let Err(error) = connection.await {
+            tracing::debug!(error = %super::error::describe(&error), "a connection to the database ended");
+        }
+    });
+    (client, task)
+}
+
+/// A connection outside the pool, closed on drop.
+pub(super) struct Private {
+    pub(super) client: Client,
+    task: JoinHandle<()>,
+}
+
+impl Private {
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+        let (client, task) = drive(endpoint.plain().await?);
+        Ok(Self { client, task })
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

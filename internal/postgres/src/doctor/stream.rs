@@ -1,0 +1,212 @@
+//! Checks a stream's query: its form, plan and duration, and its permission query.
+
+use jiff::civil::date;
+use serde_json::Value;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+
+use crate::describe::Prepared;
+use crate::doctor::Finding;
+use crate::error::DatabaseError;
+use crate::install::resolve;
+use crate::keys;
+use crate::pool::Database;
+use crate::quote::{ident, qualified};
+use latido_base::ident::{Key, UserId};
+use latido_stream::{KeyType, Stream, Table};
+
+/// The number of rows that a sequential scan may touch without a warning.
+const SMALL: f64 = 10_000.0;
+
+/// The longest time for reading one key without a warning, in milliseconds.
+const SLOW_MS: f64 = 100.0;
+
+pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
+    let prepared = match database.prepare_stream(stream).await {
+        Ok(prepared) => prepared,
+        Err(error) => return vec![failed(stream, "query", &error)],
+    };
+    let mut findings = vec![Finding::ok(
+        subject(stream, "query"),
+        format!("valid; its keys are {}", prepared.key_type),
+    )];
+    findings.push(match explain(database, stream, &prepared).await {
+        Ok(plan) => judge(stream, &plan),
+        Err(error) => failed(stream, "plan", &error),
+    });
+    findings.extend(check(database, stream, &prepared).await);
+    if stream.authorize.is_some() {
+        findings.push(
+            match database
+                .allowed(stream, &UserId::new("latido doctor"), &[])
+                .await
+            {
+                Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
+                Err(error) => failed(stream, "authorize", &error),
+            },
+        );
+    }
+    findings
+}
+
+pub(super) fn subject(stream: &Stream, of: &str) -> String {
+    format!("stream {}: {of}", stream.name)
+}
+
+fn failed(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
+    Finding::failure(subject(stream, of), error.to_string())
+}
+
+/// Compares the query with its verification query for one key.
+async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Option<Finding> {
+    stream.check.as_ref()?;
+    let subject = subject(stream, "check");
+    if stream.open_check().is_none() {
+        let refused = "the database refuses the query itself: a server would read with its check";
+        return Some(
+            Finding::failure(subject, refused)
+                .remedy("if it is sql/history/estadisticas.sql: run sql/history/install.sql"),
+        );
+    }
+    let compared = async {
+        let key = a_key(database, stream, prepared).await?;
+        let differing = database
+            .differences(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)])
+            .await?;
+        Ok(differing.is_empty())
+    };
+    Some(match compared.await {
+        Ok(true) => Finding::ok(subject, "gives the same result for one key"),
+        Ok(false) => {
+            let differs = "gives another result for a key: a server would read with it once it verifies that key";
+            Finding::failure(subject, differs).remedy(
+                "where days are closed: SELECT latido_history.reopen(), then close them anew",
+            )
+        }
+        Err(error) => failed(stream, "check", &error),
+    })
+}
+
+/// The result of EXPLAIN. The driver would need another feature to return JSON.
+struct Json(Value);
+
+impl<'a> FromSql<'a> for Json {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(serde_json::from_slice(raw)?))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::JSON
+    }
+}
+
+/// Runs the query under EXPLAIN for one existing key, if there is one.
+async fn explain(
+    database: &Database,
+    stream: &Stream,
+    prepared: &Prepared,
+) -> Result<Value, DatabaseError> {
+    let key = a_key(database, stream, prepared).await?;
+    let values = keys::array(&prepared.keys, &[&key]);
+    let todays = vec![date(2000, 1, 1)];
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [
+        (&*values, prepared.keys.clone()),
+        (&todays, Type::DATE_ARRAY),
+    ];
+    let used = if prepared.takes_today {
+        &params[..]
+    } else {
+        &params[..1]
+    };
+    let sql = format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}", prepared.read);
+    let rows = database
+        .query(&format!("the query of stream {}", stream.name), &sql, used)
+        .await?;
+    let plan = rows.first().and_then(|row| row.try_get::<_, Json>(0).ok());
+    Ok(plan.map_or(Value::Null, |Json(mut plan)| plan[0].take()))
+}
+
+/// Returns an existing key, or a well-formed placeholder if there is none.
+async fn a_key(
+    database: &Database,
+    stream: &Stream,
+    prepared: &Prepared,
+) -> Result<Key, DatabaseError> {
+    let none = match prepared.key_type {
+        KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
+        KeyType::Integer | KeyType::Text => "0",
+    };
+    Ok(Key::from_canonical(
+        sample(database, stream).await?.as_deref().unwrap_or(none),
+    ))
+}
+
+async fn sample(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
+    let keyed = |table: &&Table| table.key.is_some();
+    let Some(table) = stream.tables.iter().find(keyed) else {
+        return Ok(None);
+    };
+    let Ok(found) = resolve::one(database, stream, table).await? else {
+        return Ok(None);
+    };
+    let Some(key) = &found.key else {
+        return Ok(None);
+    };
+    let (key, table) = (ident(&key.name), qualified(&found.schema, &found.table));
+    let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
+    let rows = database.query("the doctor", &sql, &[]).await?;
+    Ok(rows.first().and_then(|row| row.try_get(0).ok()))
+}
+
+fn judge(stream: &Stream, plan: &Value) -> Finding {
+    let ms = plan["Execution Time"].as_f64().unwrap_or_default();
+    let subject = subject(stream, "plan");
+    let mut scans = Vec::new();
+    scanned(&plan["Plan"], &mut scans);
+    if let Some((table, rows)) = scans.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        let detail = format!(
+            "one key reads all of {table}, {rows:.0} rows, in {ms:.1} ms; and so does every other"
+        );
+        return Finding::warning(subject, detail)
+            .remedy("create the index that is named for the table, then ANALYZE it");
+    }
+    if ms > SLOW_MS {
+        return Finding::warning(subject, format!("reading one key takes {ms:.1} ms"));
+    }
+    Finding::ok(subject, format!("reading one key takes {ms:.1} ms"))
+}
+
+/// Collects the sequential scans over large tables, with their row counts.
+fn scanned(node: &Value, found: &mut Vec<(String, f64)>) {
+    let rows = node["Actual Rows"].as_f64().unwrap_or_default()
+        + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
+    let rows = rows * node["Actual Loops"].as_f64().unwrap_or(1.0);
+    if node["Node Type"] == "Seq Scan" && rows > SMALL {
+        let name = |field: &str| node[field].as_str().unwrap_or_default().to_owned();
+        found.push((
+            format!("{}.{}", name("Schema"), name("Relation Name")),
+            rows,
+        ));
+    }
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        scanned(child, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn large_scans_are_found_at_any_depth() {
+        let scan = json!({"Node Type": "Seq Scan", "Schema": "public", "Relation Name": "citas", "Actual Rows": 12.0,
+                          "Rows Removed by Filter": 6000, "Actual Loops": 2});
+        let mut found = Vec::new();
+        scanned(
+            &json!({"Node Type": "Aggregate", "Plans": [{"Node Type": "Gather", "Plans": [scan]}]}),
+            &mut found,
+        );
+        assert_eq!(found, [("public.citas".to_owned(), 12024.0)]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Checks a stream's tables: their existence, their triggers, and an index for the query.
+
+use tokio_postgres::types::Type;
+
+use crate::doctor::Finding;
+use crate::doctor::stream::subject;
+use crate::error::DatabaseError;
+use crate::install::generate::Watched;
+use crate::install::{TriggerState, resolve};
+use crate::pool::Database;
+use crate::quote::{ident, qualified};
+use latido_stream::{Catalog, Stream, Table};
+
+const INDEXES: &str = "SELECT i.indexrelid::regclass::text,
+       ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, place)
+             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.place)
+FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL";
+
+/// Reads whether a table is partitioned and whether replication fills it. A partitioned table
+/// cannot have an index made CONCURRENTLY; a replicated table fires no statement triggers.
+const KIND: &str =
+    "SELECT c.relkind = 'p', EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
+FROM pg_class c WHERE c.oid = to_regclass($1)";
+
+pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Finding> {
+    let found = match database.triggers(catalog).await {
+        Ok(found) => found,
+        Err(error) => return vec![Finding::failure("triggers", error.to_string())],
+    };
+    let one = |table: &crate::TableTriggers| {
+        let subject = subject(
+            catalog.get(table.stream),
+            &format!("triggers on {}", table.table),
+        );
+        match (&table.mistake, table.state) {
+            (Some(mistake), _) => Finding::failure(subject, mistake),
+            (None, TriggerState::Current) => {
+                Finding::ok(subject, "current, on the table and all its partitions")
+            }
+            (None, TriggerState::Outdated) => Finding::failure(
+                subject,
+                "some are missing, disabled, or of another version: changes go unnoticed",
+            )
+            .remedy("run `latido install`"),
+            (None, TriggerState::Missing) => {
+                Finding::failure(subject, "none: only the hook and the sweep find changes")
+                    .remedy("run `latido install`")
+            }
+        }
+    };
+    let mut findings: Vec<_> = found.tables.iter().map(one).collect();
+    for name in found.leftovers {
+        let detail = format!("function latido.{name} belongs to no table that is configured");
+        findings.push(
+            Finding::warning("triggers", detail).remedy("run `latido install`, which removes it"),
+        );
+    }
+    findings
+}
+
+pub(super) async fn examine(database: &Database, stream: &Stream, table: &Table) -> Vec<Finding> {
+    // A problem with the table itself is already part of its trigger finding.
+    let Ok(Ok(watched)) = resolve::one(database, stream, table).await else {
+        return Vec::new();
+    };
+    let of = subject(stream, &format!("index on {}", table.table));
+    match facts(database, &watched).await {
+        Ok(facts) => judge(stream, table, &watched, &facts),
+        Err(error) => vec![Finding::failure(of, error.to_string())],
+    }
+}
+
+struct Facts {
+    is_partitioned: bool,
+    is_replicated: bool,
+    /// The indexes with name and columns, in order; an expression is an empty name.
+    indexes: Vec<(String, Vec<String>)>,
+}
+
+async fn facts(database: &Database, watched: &Watched) -> Result<Facts, DatabaseError> {
+    let name = watched.qualified();
+    let kind = database
+        .query("the doctor", KIND, &[(&name, Type::TEXT)])
+        .await?;
+    let flag = |column| {
+        kind.first()
+            .and_then(|row| row.try_get(column).ok())
+            .unwrap_or_default()
+    };
+    let indexes = database
+        .query("the doctor", INDEXES, &[(&name, Type::TEXT)])
+        .await?;
+    let indexes = indexes
+        .iter()
+        .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
+        .collect();
+    Ok(Facts {
+        is_partitioned: flag(0),
+        is_replicated: flag(1),
+        indexes,
+    })
+}
+
+fn judge(stream: &Stream, table: &Table, watched: &Watched, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if facts.is_replicated {
+        let detail =
+            "logical replication writes this table, and its worker fires no statement triggers";
+        let of = subject(stream, &format!("triggers on {}", table.table));
+        findings.push(Finding::warning(of, detail).remedy("call the hook, or rely on the sweep"));
+    }
+    let Some(key) = &watched.key else {
+        return findings;
+    };
+    let mut columns = vec![key.name.clone()];
+    columns.extend(
+        watched
+            .columns
+            .iter()
+            .filter(|name| **name != key.name)
+            .cloned(),
+    );
+    let quoted: Vec<_> = columns.iter().map(|name| ident(name)).collect();
+    let how = if facts.is_partitioned {
+        "INDEX"
+    } else {
+        "INDEX CONCURRENTLY"
+    };
+    let create = format!(
+        "CREATE {how} ON {} ({});",
+        qualified(&watched.schema, &watched.table),
+        quoted.join(", ")
+    );
+    let of = subject(stream, &format!("index on {}", table.table));
+    let leads = |index: &&(String, Vec<String>)| index.1.first() == Some(&key.name);
+    let covers = |index: &&(String, Vec<String>)| columns.iter().all(|name| index.1.contains(name));
+    findings.push(match (facts.indexes.iter().filter(leads).find(covers), facts.indexes.iter().find(leads)) {
+        (Some((name, _)), _) => Finding::ok(of, format!("{name} answers alone")),
+        (None, Some((name, _))) => {
+            let detail =
+                format!("{name} finds the rows; an index with all the columns would answer alone (writers lose some 8 %)");
+            Finding::ok(of, detail).remedy(create)
+        }
+        (None, None) => {
+            Finding::warning(of, format!("no index begins with {}: every read scans the table", key.name)).remedy(create)
+        }
+    });
+    findings
+}

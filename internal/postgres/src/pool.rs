@@ -1,0 +1,356 @@
+//! Runs one statement on a pooled connection: as a named statement on a direct connection, or in a
+//! transaction of its own behind a pooler. A statement never takes longer than its limit, and is
+//! retried once if the connection turns out to be dead.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::config::{Config, ConfigError, Setting};
+use crate::connect::{Endpoint, Link, Private, Reader};
+use crate::describe::Prepared;
+use crate::error::{DatabaseError, Verdict};
+
+/// The time that the client waits beyond the server's statement time-out, for the network in both
+/// directions.
+const CLIENT_SLACK: Duration = Duration::from_secs(1);
+
+/// The time-out of a cancel request; a busy server must not delay the task a second time.
+const CANCEL_LIMIT: Duration = Duration::from_millis(500);
+
+/// The time-out of [`Database::check_connection`].
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The parameters of a statement with their types.
+pub(super) type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
+
+/// A PostgreSQL database: a pool for reads, and the address for LISTEN. Clones share it.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    url: Endpoint,
+    direct: Endpoint,
+    link: Arc<Link>,
+    statement_timeout: Duration,
+    /// The connections that permission queries may use at a time.
+    permissions: Semaphore,
+    /// The settings, kept for an app's own pool.
+    config: Config,
+    /// The prepared streams, by stream name. Written after a statement was described, read by every
+    /// read. The lock is never held across an await.
+    prepared: RwLock<HashMap<String, Arc<Prepared>>>,
+}
+
+impl Database {
+    /// Parses the settings, without connecting. Connections belong to the runtime that first uses
+    /// them.
+    pub fn open(config: &Config) -> Result<Self, ConfigError> {
+        let mistake = |setting| move |mistake| ConfigError { setting, mistake };
+        let url = Endpoint::parse(&config.url, config).map_err(mistake(Setting::Url))?;
+        let direct = match &config.listen_url {
+            Some(listen) => Endpoint::parse(listen, config).map_err(mistake(Setting::ListenUrl))?,
+            None => url.clone(),
+        };
+        let link = Arc::new(Link::new(url.pooled));
+        let reader = Reader::new(url.clone(), link.clone(), config);
+        // The manager's own settings are not used, because the connector has them.
+        let manager_config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), reader, manager_config);
+        let pool = Pool::builder(manager)
+            .max_size(config.pool_size.max(1))
+            .wait_timeout(Some(config.statement_timeout))
+            .create_timeout(Some(url.connect_limit()))
+            .recycle_timeout(Some(url.connect_limit()))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| ConfigError {
+                setting: Setting::Url,
+                mistake: super::UrlError::Driver(e.to_string()),
+            })?;
+        let statement_timeout = config.statement_timeout;
+        let permissions = Semaphore::new((config.pool_size / 2).max(1));
+        let (config, prepared) = (config.clone(), RwLock::default());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                url,
+                direct,
+                link,
+                statement_timeout,
+                permissions,
+                config,
+                prepared,
+            }),
+        })
+    }
+
+    /// Returns the same database with a pool of its own, on which statements may write.
+    pub fn writer(&self, pool_size: usize) -> Result<Self, ConfigError> {
+        Self::open(&Config {
+            read_only: false,
+            pool_size,
+            ..self.inner.config.clone()
+        })
+    }
+
+    /// Checks that the database responds within 2 s.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        let result = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
+        result
+            .unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s")))
+            .map(drop)
+    }
+
+    /// Acquires a slot for a permission query. Half of the pool is reserved for reads, so slow or
+    /// numerous permission queries never block them.
+    pub(super) async fn permission_place(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
+        let permit = timeout(
+            self.inner.statement_timeout,
+            self.inner.permissions.acquire(),
+        )
+        .await;
+        permit
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| DatabaseError::unavailable("every connection for permissions is busy"))
+    }
+
+    /// Returns whether reads go through a connection pooler, as far as is known.
+    pub fn is_pooled(&self) -> bool {
+        self.inner.link.is_pooled()
+    }
+
+    /// Closes the pool's connections; later statements fail.
+    pub fn close(&self) {
+        self.inner.pool.close();
+    }
+
+    /// Returns the address for LISTEN and for installing triggers.
+    pub(super) fn direct(&self) -> &Endpoint {
+        &self.inner.direct
+    }
+
+    /// Opens a dedicated connection to the address for reads.
+    pub(super) async fn private(&self) -> Result<Private, DatabaseError> {
+        open_private(&self.inner.url).await
+    }
+
+    /// Opens a dedicated connection to the address of the listener.
+    pub(super) async fn private_direct(&self) -> Result<Private, DatabaseError> {
+        open_private(&self.inner.direct).await
+    }
+
+    /// Returns whether triggers are to be installed with the interest gate.
+    pub(super) fn is_gated(&self) -> bool {
+        self.inner.config.gate
+    }
+
+    pub(super) fn local_settings(&self) -> String {
+        self.inner.url.local_settings()
+    }
+
+    pub(super) fn prepared(&self, stream: &str) -> Option<Arc<Prepared>> {
+        self.inner.prepared.read().ok()?.get(stream).cloned()
+    }
+
+    pub(super) fn remember(&self, stream: &str, prepared: Arc<Prepared>) {
+        if let Ok(mut all) = self.inner.prepared.write() {
+            all.insert(stream.to_owned(), prepared);
+        }
+    }
+
+    /// Runs one statement with the purpose `what` and fetches all rows. `sql` must be
+    /// self-contained, because it may run on any connection.
+    pub(super) async fn query(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        match self.attempt(sql, params).await {
+            Ok(rows) => Ok(rows),
+            Err(Failure::Driver(error)) => {
+                if !self.repair(&error) {
+                    return Err(DatabaseError::of(what, &error));
+                }
+                self.attempt(sql, params)
+                    .await
+                    .map_err(|failure| failure.of(what))
+            }
+            Err(failure) => Err(failure.of(what)),
+        }
+    }
+
+    /// Removes the cause of an error, so that a second attempt makes sense. Returns `false` if
+    /// there is no remedy.
+    fn repair(&self, error: &tokio_postgres::Error) -> bool {
+        match Verdict::of(error) {
+            // One dead connection usually means that all are dead: a restart, a failover, or a
+            // firewall.
+            Verdict::Connection => drop(self.inner.pool.retain(|_, _| false)),
+            Verdict::Stale => self.inner.pool.manager().statement_caches.clear(),
+            Verdict::Shared => self.inner.link.found_pooler("named statements get lost"),
+            Verdict::Busy | Verdict::Statement => return false,
+        }
+        true
+    }
+
+    async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, Failure> {
+        let object = self
+            .inner
+            .pool
+            .get()
+            .await
+            .map_err(|e| Failure::Pool(DatabaseError::of_pool(&e)))?;
+        let lease = Lease(Some(object));
+        let client = lease.object();
+        let limit = self.inner.statement_timeout + CLIENT_SLACK;
+        let work = async {
+            if self.inner.link.is_pooled() {
+                self.query_unnamed(client, sql, params).await
+            } else {
+                query_named(client, sql, params).await
+            }
+        };
+        match timeout(limit, work).await {
+            Ok(Err(error)) if Verdict::of(&error) == Verdict::Connection => {
+                Err(Failure::Driver(error))
+            }
+            Ok(result) => {
+                lease.give_back();
+                result.map_err(Failure::Driver)
+            }
+            Err(_) => {
+                // The server's own time-out would have come first if the statement had reached it.
+                // So the network path is dead, for the idle connections too, and each of them would
+                // cost the same wait again.
+                self.inner.pool.retain(|_, _| false);
+                // The server may have missed its own time-out. The connection is closed in any
+                // case.
+                let _ = timeout(
+                    CANCEL_LIMIT,
+                    client.cancel_token().cancel_query(self.inner.url.tls()),
+                )
+                .await;
+                Err(Failure::Pool(DatabaseError::unavailable(format!(
+                    "no answer within {} ms",
+                    limit.as_millis()
+                ))))
+            }
+        }
+    }
+
+    /// Runs a statement unnamed, in a transaction that carries its settings. Behind a pooler, a
+    /// session's settings and named statements may belong to another client by the next message.
+    /// All messages leave in one flight.
+    async fn query_unnamed(
+        &self,
+        client: &Object,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let ms = self.inner.statement_timeout.as_millis();
+        let mode = if self.inner.config.read_only {
+            "READ ONLY"
+        } else {
+            "READ WRITE"
+        };
+        let begin = format!(
+            "BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}",
+            self.local_settings()
+        );
+        // Futures are polled in this order, so they are sent in this order. After an error, COMMIT
+        // acts as ROLLBACK.
+        let (begun, rows, ended) = tokio::join!(
+            client.batch_execute(&begin),
+            client.query_typed(sql, params),
+            client.batch_execute("COMMIT")
+        );
+        begun?;
+        let rows = rows?;
+        ended?;
+        Ok(rows)
+    }
+}
+
+async fn query_named(
+    client: &Object,
+    sql: &str,
+    params: &Params<'_>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
+    let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| *value).collect();
+    let statement = client.prepare_typed_cached(sql, &types).await?;
+    client.query(&statement, &values).await
+}
+
+async fn open_private(endpoint: &Endpoint) -> Result<Private, DatabaseError> {
+    match timeout(endpoint.connect_limit(), Private::open(endpoint)).await {
+        Ok(Ok(private)) => Ok(private),
+        Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::describe(&error))),
+        Err(_) => Err(DatabaseError::unavailable(
+            "no connection within the connect time-out",
+        )),
+    }
+}
+
+enum Failure {
+    Pool(DatabaseError),
+    Driver(tokio_postgres::Error),
+}
+
+impl Failure {
+    fn of(self, what: &str) -> DatabaseError {
+        match self {
+            Self::Pool(error) => error,
+            Self::Driver(error) => DatabaseError::of(what, &error),
+        }
+    }
+}
+
+/// A pooled connection in use. If it is dropped before the response arrived, the connection is
+/// closed: the next user would wait for that response.
+struct Lease(Option<Object>);
+
+impl Lease {
+    fn object(&self) -> &Object {
+        // Only `give_back` and `drop` take the connection, and both end the lease.
+        self.0
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("pool", &self.inner.pool.status())
+            .field("pooled", &self.is_pooled())
+            .finish()
+    }
+}

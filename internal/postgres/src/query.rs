@@ -1,0 +1,280 @@
+//! Reads rows, zones and permissions, with one statement for all keys.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::describe::{self, Prepared, authorizing};
+use crate::error::DatabaseError;
+use crate::keys;
+use crate::pool::Database;
+use latido_base::ident::{Key, UserId};
+use latido_stream::{Catalog, Column, Row, Stream};
+
+impl Database {
+    /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`] if a later attempt may succeed. Otherwise the error of the
+    /// first stream that cannot work, with its name and the expected form.
+    pub async fn prepare(&self, catalog: &Catalog) -> Result<(), DatabaseError> {
+        for (_, stream) in catalog.iter() {
+            self.prepare_stream(stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rows of these keys in one statement, so from one snapshot; `todays` holds the
+    /// local date of each key.
+    ///
+    /// Returns at most one row per key, in any order. A query of the recommended form (`unnest …
+    /// CROSS JOIN LATERAL`) gives a row for every key. A key has no row if the query leaves it out,
+    /// or if its column cannot hold it (70000 as a smallint). The engine decides how to handle
+    /// that.
+    ///
+    /// Fails after the statement time-out. A connection that died meanwhile is replaced once
+    /// without an error.
+    pub async fn read(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let rows = self.read_timed(stream, keys, todays).await?;
+        Ok(rows.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// Reads like [`Database::read`], and adds the server time between the previous row and this
+    /// one; for the first row, since the start of the statement.
+    pub async fn read_timed(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Timed>, DatabaseError> {
+        debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
+        let prepared = self.current(stream).await?;
+        match self.read_as(&prepared, stream, keys, todays).await {
+            Err(refused @ DatabaseError::Rejected { .. }) if may_be_migration(&refused) => {
+                let now = self.prepare_stream(stream).await?;
+                if now == prepared {
+                    return Err(refused);
+                }
+                self.read_as(&now, stream, keys, todays).await
+            }
+            result => result,
+        }
+    }
+
+    /// Returns those keys for which the stream's query and its verification query give different
+    /// results in one snapshot. Returns none if the stream has no pending verification.
+    pub async fn differences(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Key>, DatabaseError> {
+        let prepared = self.current(stream).await?;
+        let Some(sql) = &prepared.differences else {
+            return Ok(Vec::new());
+        };
+        let rows = self
+            .ask_for(
+                &prepared,
+                &format!("the check of stream {}", stream.name),
+                sql,
+                keys,
+                todays,
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| text(row, 0))
+            .map(Key::from_canonical)
+            .collect())
+    }
+
+    /// Returns the time zone of each key, as the stream's [`latido_stream::ZoneRule::Query`] names
+    /// it; the name is not checked. Keys without a zone are absent, and so are all keys of a stream
+    /// with a fixed zone.
+    pub async fn zones(
+        &self,
+        stream: &Stream,
+        keys: &[Key],
+    ) -> Result<HashMap<Key, String>, DatabaseError> {
+        let prepared = self.current(stream).await?;
+        let Some((sql, array)) = &prepared.zones else {
+            return Ok(HashMap::new());
+        };
+        let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
+        let values = keys::array(array, &fitting);
+        let what = format!("the time zone query of stream {}", stream.name);
+        let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
+        let pair = |row| Some((Key::from_canonical(text(row, 0)?), text(row, 1)?.to_owned()));
+        Ok(rows.iter().filter_map(pair).collect())
+    }
+
+    /// Returns those keys that the user may read, by the stream's `authorize` query; none without
+    /// such a query.
+    pub async fn allowed(
+        &self,
+        stream: &Stream,
+        user: &UserId,
+        keys: &[Key],
+    ) -> Result<Vec<Key>, DatabaseError> {
+        let Some(sql) = &stream.authorize else {
+            return Ok(Vec::new());
+        };
+        // A text in PostgreSQL cannot hold NUL, and no user has such an id.
+        if user.as_str().contains('\0') {
+            return Ok(Vec::new());
+        }
+        let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        let what = format!("the authorize query of stream {}", stream.name);
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let _permit = self.permission_place().await?;
+        let rows = self.query(&what, &authorizing(sql), &params).await?;
+        let allowed: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
+        Ok(keys
+            .iter()
+            .filter(|key| allowed.contains(key.as_str()))
+            .cloned()
+            .collect())
+    }
+
+    /// Returns the data columns of the stream's query as last described, or `None` if the database
+    /// has not described it yet.
+    pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.prepared(&stream.name)
+            .map(|prepared| prepared.columns.clone())
+    }
+
+    /// Returns the prepared form of the query that the stream is read with now.
+    async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
+        match self.prepared(&stream.name) {
+            Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => {
+                Ok(prepared)
+            }
+            _ => self.prepare_stream(stream).await,
+        }
+    }
+
+    pub(super) async fn prepare_stream(
+        &self,
+        stream: &Stream,
+    ) -> Result<Arc<Prepared>, DatabaseError> {
+        let prepared = Arc::new(describe::stream(self, stream).await?);
+        let known = stream.key_type.get_or_init(|| prepared.key_type);
+        if *known != prepared.key_type {
+            let what = format!("the query of stream {}", stream.name);
+            let expected =
+                format!("the keys to be {known} as before; restart to take the new type");
+            return Err(DatabaseError::unfit(
+                what,
+                expected,
+                prepared.key_type.to_string(),
+            ));
+        }
+        self.remember(&stream.name, prepared.clone());
+        Ok(prepared)
+    }
+
+    async fn read_as(
+        &self,
+        prepared: &Prepared,
+        stream: &Stream,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<Timed>, DatabaseError> {
+        let rows = self
+            .ask_for(
+                prepared,
+                &format!("the query of stream {}", stream.name),
+                &prepared.read,
+                keys,
+                todays,
+            )
+            .await?;
+        Ok(one_a_key(stream, &rows))
+    }
+
+    /// Runs one of the prepared statements for those keys that its column can hold.
+    async fn ask_for(
+        &self,
+        prepared: &Prepared,
+        what: &str,
+        sql: &str,
+        keys: &[Key],
+        todays: &[Date],
+    ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
+        let fitting = keys
+            .iter()
+            .zip(todays)
+            .filter(|(key, _)| keys::fits(&prepared.keys, key));
+        let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
+        let values = keys::array(&prepared.keys, &fitting);
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&*values, prepared.keys.clone()),
+            (&todays, Type::DATE_ARRAY),
+        ];
+        let used = if prepared.takes_today {
+            &params[..]
+        } else {
+            &params[..1]
+        };
+        self.query(what, sql, used).await
+    }
+}
+
+/// A row, and the server time that it took, if known.
+type Timed = (Row, Option<Duration>);
+
+fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
+    let mut before: Option<Timestamp> = rows.first().and_then(|row| row.try_get(4).ok());
+    let mut seen = HashSet::with_capacity(rows.len());
+    let mut timed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let now: Option<Timestamp> = row.try_get(3).ok();
+        // Also `None` if the server's clock was set back meanwhile.
+        let took = before
+            .zip(now)
+            .and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
+        before = now;
+        let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else {
+            continue;
+        };
+        if !seen.insert(key) {
+            tracing::warn!(
+                stream = stream.name,
+                key,
+                "the query gives several rows for one key; the first one counts"
+            );
+            continue;
+        }
+        let clock_us = row.try_get(2).unwrap_or_default();
+        timed.push((
+            Row {
+                key: Key::from_canonical(key),
+                columns: columns.to_owned(),
+                clock_us,
+            },
+            took,
+        ));
+    }
+    timed
+}
+
+fn text(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
+    row.try_get(column).ok().flatten()
+}
+
+/// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,
+/// a type or a table has changed.
+fn may_be_migration(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Rejected { sqlstate, .. } if sqlstate.starts_with("42") || sqlstate == "0A000")
+}

@@ -1,0 +1,385 @@
+//! Connection URLs in common use: those of libpq, with the parameters that ORMs and poolers add.
+//! Pure.
+//!
+//! The driver knows three TLS modes and refuses unknown parameters, so the additional parameters
+//! are removed first.
+
+use std::path::PathBuf;
+
+use tokio_postgres::config::{Host, SslMode};
+
+use crate::tls::{Roots, TlsChoice, TlsError, TlsMode};
+
+/// The port of the transaction pooler of Supabase and other providers.
+const POOLER_PORT: u16 = 6543;
+
+/// The default time-outs. A dead connection is detected after 5 s of silence and 3 probes 2 s
+/// apart, or 6 s after sending: see appendix §7. They come first, so that the same parameters in
+/// the URL override them.
+const DEFAULTS: &str =
+    "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
+
+const FORM: &str = "postgresql://user:password@host:port/database";
+
+/// The parameters that are passed to the driver.
+const PASSED_ON: [&str; 18] = [
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "load_balance_hosts",
+    "options",
+    "password",
+    "port",
+    "sslnegotiation",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// The parameters of other libraries that have no effect here.
+const HARMLESS: [&str; 22] = [
+    "binary_parameters",
+    "client_encoding",
+    "connection_limit",
+    "default_query_exec_mode",
+    "fallback_application_name",
+    "gssencmode",
+    "max_connections",
+    "max_pool_size",
+    "pool_max_conns",
+    "pool_size",
+    "pool_timeout",
+    "prepare",
+    "preparethreshold",
+    "sslcompression",
+    "sslidentity",
+    "sslaccept",
+    "socket_timeout",
+    "statement_cache_capacity",
+    "statement_cache_size",
+    "supa",
+    "uselibpqcompat",
+    "workaround",
+];
+
+/// An unusable URL. The error never holds the URL, nor any part of it that could be a password.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// The text is not a PostgreSQL URL.
+    #[error("expected {FORM}")]
+    Form,
+    /// A reserved character in the password is not percent-encoded.
+    #[error(
+        "expected {FORM}, with reserved characters of user and password percent-encoded (@ is %40, / is %2F, ? is %3F, % is %25)"
+    )]
+    Reserved,
+    /// The URL contains no host.
+    #[error("no host; expected {FORM}, or ?host=/folder/of/the/socket")]
+    NoHost,
+    /// A parameter is unknown here and to the driver.
+    #[error("unknown parameter `{0}`")]
+    Unknown(String),
+    /// A parameter has an invalid value.
+    #[error("parameter `{name}`: expected {expected}")]
+    Value {
+        /// The name of the parameter.
+        name: &'static str,
+        /// The values that are accepted.
+        expected: &'static str,
+    },
+    /// The driver's error for the rest of the URL; its messages name options, never values.
+    #[error("expected {FORM}: {0}")]
+    Driver(String),
+    /// An error in the certificates that the URL names.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A parsed URL: the address of the server and the connection's options.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// The driver's settings: host, user, database and time-outs. Of TLS they hold the mode only.
+    pub(super) driver: tokio_postgres::Config,
+    pub(super) tls: TlsChoice,
+    /// True if the URL indicates a transaction pooler.
+    pub(super) pooled: bool,
+    /// The search path for unqualified names, if the URL sets one.
+    pub(super) search_path: Option<String>,
+}
+
+impl Target {
+    /// Parses a connection URL.
+    pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
+        let url = url.trim();
+        let rest = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|p| url.strip_prefix(p))
+            .ok_or(UrlError::Form)?;
+        let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if authority.matches('@').count() > 1 || query.contains('@') {
+            return Err(UrlError::Reserved);
+        }
+        let mut own = Own::default();
+        let mut passed = vec![DEFAULTS.to_owned()];
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, raw) = pair.split_once('=').ok_or(UrlError::Form)?;
+            passed.extend(own.take(name, raw)?);
+        }
+        let joined = format!("postgresql://{authority}?{}", passed.join("&"));
+        own.finish(joined.parse().map_err(|e| UrlError::Driver(reason(&e)))?)
+    }
+}
+
+/// The parameters that the driver does not know.
+#[derive(Default)]
+struct Own {
+    mode: Option<TlsMode>,
+    roots: Option<Roots>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    pooled: bool,
+    search_path: Option<String>,
+}
+
+impl Own {
+    /// Keeps a parameter that is not for the driver; returns any other in the driver's form.
+    fn take(&mut self, name: &str, raw: &str) -> Result<Option<String>, UrlError> {
+        let value = decode(raw)?;
+        match name {
+            "sslmode" => {
+                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::Value {
+                    name: "sslmode",
+                    expected: TlsMode::NAMES,
+                })?)
+            }
+            "sslrootcert" if value == "system" => self.roots = Some(Roots::System),
+            "sslrootcert" => self.roots = Some(Roots::File(value.into())),
+            "sslcert" => self.certificate = Some(value.into()),
+            "sslkey" => self.key = Some(value.into()),
+            "pgbouncer" => self.pooled = value == "true" || value == "1",
+            "schema" if value == "public" => {}
+            "schema" => self.search_path = Some(super::quote::ident(&value)),
+            "search_path" => self.search_path = Some(value),
+            "target_session_attrs" if value == "primary" => {
+                return Ok(Some("target_session_attrs=read-write".to_owned()));
+            }
+            _ if PASSED_ON.contains(&name) => return Ok(Some(format!("{name}={raw}"))),
+            _ if HARMLESS.contains(&name.to_ascii_lowercase().as_str()) => {
+                tracing::debug!(
+                    parameter = name,
+                    "a parameter of the database URL has no effect here"
+                );
+            }
+            _ => return Err(unknown(name)),
+        }
+        Ok(None)
+    }
+
+    fn finish(self, mut driver: tokio_postgres::Config) -> Result<Target, UrlError> {
+        // For TLS, the driver takes the server's name from `host` alone.
+        if driver.get_hosts().is_empty() {
+            for address in driver.get_hostaddrs().to_vec() {
+                driver.host(address.to_string());
+            }
+        }
+        let hosts = driver.get_hosts();
+        if hosts.is_empty()
+            || hosts
+                .iter()
+                .any(|host| matches!(host, Host::Tcp(name) if name.is_empty()))
+        {
+            return Err(UrlError::NoHost);
+        }
+        let tls = self.tls(hosts.iter().all(|host| matches!(host, Host::Unix(_))))?;
+        driver.ssl_mode(match tls.mode {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        let pooled = self.pooled || driver.get_ports().contains(&POOLER_PORT);
+        Ok(Target {
+            driver,
+            tls,
+            pooled,
+            search_path: self.search_path,
+        })
+    }
+
+    /// Applies libpq's rules. Unix sockets are never encrypted. With root certificates given,
+    /// `require` verifies them. With the system's roots a mere `verify-ca` would be worthless, so
+    /// it is refused.
+    fn tls(&self, local: bool) -> Result<TlsChoice, UrlError> {
+        let system = self.roots == Some(Roots::System);
+        let mode = match self.mode {
+            _ if local => TlsMode::Disable,
+            None if system => TlsMode::VerifyFull,
+            None => TlsMode::Prefer,
+            Some(TlsMode::Disable | TlsMode::VerifyFull) if system => {
+                self.mode.unwrap_or(TlsMode::VerifyFull)
+            }
+            Some(_) if system => {
+                return Err(UrlError::Value {
+                    name: "sslmode",
+                    expected: "verify-full where sslrootcert=system",
+                });
+            }
+            Some(TlsMode::Require) if self.roots.is_some() => TlsMode::VerifyCa,
+            Some(mode) => mode,
+        };
+        let identity = match (self.certificate.clone(), self.key.clone()) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                return Err(UrlError::Value {
+                    name: "sslcert",
+                    expected: "sslcert and sslkey together",
+                });
+            }
+        };
+        Ok(TlsChoice {
+            mode,
+            roots: self.roots.clone().unwrap_or(Roots::System),
+            identity,
+        })
+    }
+}
+
+/// Names a parameter only if it looks like one: after a stray `?` in a password, the rest of the
+/// password would appear here.
+fn unknown(name: &str) -> UrlError {
+    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if plain {
+        UrlError::Unknown(name.to_owned())
+    } else {
+        UrlError::Reserved
+    }
+}
+
+fn reason(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Decodes percent-encoding; the result must be UTF-8.
+fn decode(raw: &str) -> Result<String, UrlError> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first == b'%' {
+            let (digits, tail) = rest.split_at_checked(2).ok_or(UrlError::Reserved)?;
+            let digits = std::str::from_utf8(digits).map_err(|_| UrlError::Reserved)?;
+            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| UrlError::Reserved)?);
+            rest = tail;
+        } else {
+            bytes.push(first);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| UrlError::Reserved)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn mode(url: &str) -> TlsMode {
+        Target::parse(url).unwrap().tls.mode
+    }
+
+    #[test]
+    fn sslmode_has_the_meaning_of_libpq() {
+        assert_eq!(mode("postgres://u@h/d"), TlsMode::Prefer);
+        assert_eq!(mode("postgres://u@h/d?sslmode=disable"), TlsMode::Disable);
+        assert_eq!(mode("postgres://u@h/d?sslmode=require"), TlsMode::Require);
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem"),
+            TlsMode::VerifyCa
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=verify-ca&sslrootcert=/ca.pem"),
+            TlsMode::VerifyCa
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslmode=verify-full"),
+            TlsMode::VerifyFull
+        );
+        assert_eq!(
+            mode("postgres://u@h/d?sslrootcert=system"),
+            TlsMode::VerifyFull
+        );
+        assert_eq!(
+            mode("postgres://u@/d?host=/run/pg&sslmode=require"),
+            TlsMode::Disable
+        );
+        assert!(Target::parse("postgres://u@h/d?sslmode=require&sslrootcert=system").is_err());
+        let error = Target::parse("postgres://u@h/d?sslmode=on")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("verify-full"), "{error}");
+    }
+
+    #[test]
+    fn parameters_of_other_libraries_are_accepted() {
+        let target =
+            Target::parse("postgresql://u:p@h:6543/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0")
+                .unwrap();
+        assert!(target.pooled && target.search_path.is_none());
+        assert!(Target::parse("postgresql://u:p@h:6543/d").unwrap().pooled);
+        assert!(!Target::parse("postgresql://u:p@h/d").unwrap().pooled);
+        let target = Target::parse("postgresql://u:p@h/d?schema=app").unwrap();
+        assert_eq!(target.search_path.as_deref(), Some("\"app\""));
+    }
+
+    #[test]
+    fn sockets_and_time_outs() {
+        let target = Target::parse("postgresql://postgres@/db?host=/tmp/x&port=5544").unwrap();
+        assert_eq!(target.driver.get_hosts(), [Host::Unix("/tmp/x".into())]);
+        assert_eq!(target.driver.get_ports(), [5544]);
+        assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(5));
+        let target = Target::parse("postgresql://postgres@h/db?keepalives_idle=60").unwrap();
+        assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(60));
+        assert_eq!(
+            target.driver.get_tcp_user_timeout(),
+            Some(&Duration::from_secs(6))
+        );
+    }
+
+    #[test]
+    fn errors_never_show_the_password() {
+        let urls = [
+            "mysql://u:s3cret@h/d",
+            "s3cret",
+            "host=h password=s3cret",
+            "postgres://u:s3cret@x@h/d",
+            "postgres://u:s3c?ret=s3cret@h/d",
+            "postgres://u:s3cret@h:port/d",
+            "postgres://u:s3cret@/d",
+            "postgres://u:s3cret@h/d?s3cret",
+            "postgres://u:s3cret@h/d?S3cret=1",
+            "postgres://u:s3cret@h/d?sslmode=s3cret",
+            "postgres://u:s3cret@h/d?connect_timeout=s3cret",
+            "postgres://u:s3cret@h/d?options=%zz",
+        ];
+        for url in urls {
+            let error = Target::parse(url).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("3cret"), "{error}");
+        }
+        assert_eq!(
+            Target::parse("postgres://u@h/d?nonsense=1")
+                .unwrap_err()
+                .to_string(),
+            "unknown parameter `nonsense`"
+        );
+    }
+}

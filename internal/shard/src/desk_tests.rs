@@ -1,0 +1,238 @@
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mio::{Poll, Token, Waker};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::worker::simulated::DESK;
+use crate::{Arrival, Asks, Entrant, Parts, Permits, Thread};
+use latido_auth::{Grants, Lookup, LookupFuture, PolicyConfig, VerifierConfig};
+use latido_base::clock::Clock;
+use latido_base::ident::{Key, Topic};
+use latido_hub::{Hub, Observer};
+use latido_session::{Context, Limits};
+use latido_stream::{KeyType, Stream};
+use latido_telemetry::Metrics;
+
+/// A permission source that counts its requests and never responds.
+#[derive(Default)]
+struct NeverResponds(AtomicUsize);
+
+impl Lookup for NeverResponds {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+struct IgnoreWatches;
+
+impl Observer for IgnoreWatches {
+    fn watched(&self, _: &Topic) {}
+    fn unwatched(&self, _: &Topic) {}
+}
+
+fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
+    let stream = Stream {
+        authorize: Some(String::new()),
+        ..Stream::fake("estadisticas", Some(KeyType::Integer))
+    };
+    let verifier = Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap();
+    let policy = Policy::new(PolicyConfig::default(), lookup);
+    Clerk {
+        verifier: Arc::new(verifier),
+        policy: Arc::new(policy),
+        catalog: Arc::new(Catalog::new(vec![stream])),
+    }
+}
+
+#[tokio::test]
+async fn requests_time_out_and_expired_ones_are_not_started() {
+    let lookup = Arc::new(NeverResponds::default());
+    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn Lookup>);
+    let (poll, drain) = (Poll::new().unwrap(), Drain::new());
+    let inbox = Arc::new(Inbox::new(Arc::new(
+        Waker::new(poll.registry(), Token(0)).unwrap(),
+    )));
+    let request = |number: usize, waited: Duration| {
+        let channel = handler
+            .catalog
+            .resolve(&format!("estadisticas:{number}"))
+            .unwrap();
+        let kind = Question::MayRead(UserId::new("ana"), channel);
+        Asked {
+            inbox: Arc::clone(&inbox),
+            slot: 0,
+            generation: 0,
+            since: instant() - waited,
+            question: kind,
+        }
+    };
+    let queue = open(handler.clone(), &drain);
+    // More requests than are handled concurrently, all close to their deadline: none waits for the
+    // others to finish.
+    for number in 0..AT_ONCE + 10 {
+        assert!(
+            queue
+                .try_send(request(number, ANSWER_WITHIN - Duration::from_millis(200)))
+                .is_ok()
+        );
+    }
+    let mut answered = 0;
+    while answered < AT_ONCE + 10 {
+        for command in inbox.take() {
+            assert!(matches!(
+                command,
+                Command::Answer {
+                    answer: Answer::Allowed(_, None),
+                    ..
+                }
+            ));
+            answered += 1;
+        }
+        tokio::task::yield_now().await;
+    }
+    let asked = lookup.0.load(Ordering::SeqCst);
+    assert!(asked >= AT_ONCE);
+    assert!(queue.try_send(request(1_000, ANSWER_WITHIN)).is_ok());
+    while inbox.take().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        lookup.0.load(Ordering::SeqCst),
+        asked,
+        "an expired request is not started"
+    );
+    drain.stop();
+}
+
+/// A client on a shard of its own.
+struct Client {
+    thread: Thread,
+    socket: UnixStream,
+}
+
+impl Client {
+    fn connect() -> Self {
+        let Clerk {
+            verifier,
+            policy,
+            catalog,
+        } = request_handler(Arc::new(NeverResponds::default()));
+        let thread = Thread::new(Parts {
+            hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches))),
+            context: Context {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: Limits::default(),
+            },
+            clerk: Clerk {
+                verifier,
+                policy,
+                catalog,
+            },
+            clock: Clock::system(),
+            metrics: Arc::new(Metrics::new()),
+            drain: Drain::new(),
+        });
+        let (client, server) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from(OwnedFd::from(server));
+        socket.set_nonblocking(true).unwrap();
+        let principal = Principal::new(
+            UserId::new("ana"),
+            i64::MAX,
+            None,
+            Grants::new(Vec::new(), Vec::new()),
+        );
+        let permit = Permits::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
+        thread.adopt(Arrival {
+            socket,
+            early: bytes::Bytes::new(),
+            entrant: Entrant::Native(Arc::new(principal), None),
+            permit,
+        });
+        Self {
+            thread,
+            socket: client,
+        }
+    }
+
+    fn say(&mut self, message: &Value) {
+        let text = message.to_string();
+        let length = u8::try_from(text.len()).unwrap();
+        assert!(length < 126);
+        self.socket
+            .write_all(&[&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat())
+            .unwrap();
+        assert!(self.thread.act());
+    }
+
+    fn subscribe(&mut self, number: usize) {
+        self.say(&json!({"type": "subscribe", "channel": format!("estadisticas:{number}")}));
+    }
+
+    /// Returns all received frames as text: JSON objects, concatenated.
+    fn heard(&mut self) -> String {
+        assert!(self.thread.act());
+        let mut bytes = Vec::new();
+        let end = self
+            .socket
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::WouldBlock), "the connection stays open");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+#[test]
+fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
+    let mut client = Client::connect();
+    (0..DESK).for_each(|number| client.subscribe(number));
+    assert_eq!(
+        client.heard(),
+        "",
+        "all of them wait for a permission check"
+    );
+    client.subscribe(DESK);
+    let answer = client.heard();
+    assert!(
+        answer.contains(r#""code":"unavailable""#)
+            && answer.contains(&format!(r#""channel":"estadisticas:{DESK}""#)),
+        "{answer}"
+    );
+    client.say(&json!({"type": "auth", "data": {"token": "new"}}));
+    assert_eq!(client.heard(), "");
+    let requests: Vec<_> = std::iter::from_fn(|| client.thread.question()).collect();
+    assert_eq!(requests.len(), DESK + 1);
+    for request in requests {
+        match request.question() {
+            Asks::MayRead(_, channel) => request.allowed(channel, Some(true)),
+            Asks::Verify(token) => {
+                assert_eq!(token, "new");
+                request.undecided();
+            }
+        }
+    }
+    let answer = client.heard();
+    assert!(
+        !answer.contains("unauthorized"),
+        "that would make it connect anew: {answer}"
+    );
+    assert_eq!(answer.matches(r#""code":"unavailable""#).count(), 1);
+    assert_eq!(
+        answer.matches(r#""type":"subscribed""#).count(),
+        DESK,
+        "earlier requests still get their response"
+    );
+    client.subscribe(DESK);
+    assert!(
+        client.thread.question().is_some(),
+        "a rejected subscription may be requested again"
+    );
+}

@@ -1,0 +1,148 @@
+//! The invariants after every step and at the end.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Violation;
+use crate::database::{today, zone};
+use crate::script::KEYS;
+use crate::viewer::{Viewer, key_of};
+use crate::world::{World, ZONE, topic};
+
+/// The longest time until the engine notices a jump of the wall clock.
+const NAP: Duration = Duration::from_secs(15);
+
+impl World {
+    /// Returns the row of a key in the database for today.
+    fn truth(&self, key: u8) -> String {
+        self.database.row(
+            key,
+            today(if self.zones { zone(key) } else { ZONE }, self.wall()),
+        )
+    }
+
+    /// Asserts that every watched key whose frame differs from the database will be read again, and
+    /// that something ensures this.
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        (0..KEYS).try_for_each(|key| self.check_key(key))?;
+        self.viewers
+            .iter()
+            .enumerate()
+            .try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
+    }
+
+    /// Asserts that a viewer that reads has the hub's newest frame: nothing is held back once its
+    /// socket accepts data.
+    fn check_viewer(&self, number: usize, viewer: &Viewer) -> Result<(), Violation> {
+        if viewer.is_paused {
+            return Ok(());
+        }
+        for (name, seen) in &viewer.held {
+            let newest = self
+                .server
+                .hub
+                .version_shown(&topic(key_of(name)))
+                .map_or(0, |version| version.0);
+            if seen.version != newest {
+                return Err(format!(
+                    "viewer {number} reads, has version {} of {name}, and the newest is {newest}",
+                    seen.version
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_key(&self, key: u8) -> Result<(), Violation> {
+        let Some(current) = self.server.hub.shown(&topic(key)) else {
+            return Ok(());
+        };
+        let truth = self.truth(key);
+        if current.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
+            return Ok(());
+        }
+        let is_read = self
+            .reads
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|read| read.will_bring(key, &truth));
+        let is_told = self.database.notes.contains(&key);
+        let is_jumping = self
+            .jumped
+            .is_some_and(|at| self.now.saturating_duration_since(at) <= NAP);
+        // Only the sweep finds lost notifications, and it is on in these runs.
+        if is_read
+            || is_told
+            || is_jumping
+            || self.lost
+            || !self.hears
+            || !self.database.is_armed(key)
+        {
+            return Ok(());
+        }
+        let current = current.as_deref().unwrap_or("nothing");
+        Err(format!(
+            "key {key} shows {current:.80}, is {truth:.80}, and no read of it is pending"
+        ))
+    }
+
+    /// Asserts the final state: every viewer shows the database's numbers, and no response is
+    /// pending.
+    pub(super) fn examine(&self) -> Result<(), Violation> {
+        for (number, viewer) in self
+            .viewers
+            .iter()
+            .enumerate()
+            .filter(|(_, viewer)| viewer.is_connected())
+        {
+            for (name, seen) in &viewer.held {
+                let truth: Value = serde_json::from_str(&self.truth(key_of(name))).unwrap();
+                let columns = ["citas_hoy", "total_citas", "citas_completadas"];
+                if let Some(wrong) = columns
+                    .iter()
+                    .find(|column| seen.data[**column] != truth[**column])
+                {
+                    let (current, truth) = (&seen.data[*wrong], &truth[*wrong]);
+                    return Err(format!(
+                        "viewer {number}: {name} shows {wrong} {current}, and it is {truth}"
+                    ));
+                }
+            }
+            if viewer.is_stale && !viewer.held.is_empty() {
+                return Err(format!(
+                    "viewer {number} still takes its numbers for old ones"
+                ));
+            }
+        }
+        let held: usize = self.viewers.iter().map(|viewer| viewer.held.len()).sum();
+        let (_, subscribed) = self.server.hub.counts();
+        if subscribed != held {
+            return Err(format!(
+                "the hub counts {subscribed} viewers, and there are {held}"
+            ));
+        }
+        match (self.server.engine.dirty_keys(), self.hooks.len()) {
+            (0, 0) => Ok(()),
+            (dirty, hooks) => Err(format!(
+                "{dirty} keys are still to be read, {hooks} hooks wait"
+            )),
+        }
+    }
+
+    /// Asserts that nothing is kept after every client has disconnected.
+    pub(super) fn nobody_is_left(&self) -> Result<(), Violation> {
+        let left = (
+            self.server.hub.counts(),
+            self.server.thread.count(),
+            self.database.shared.len(),
+        );
+        if left == ((0, 0), 0, 0) {
+            Ok(())
+        } else {
+            Err(format!("topics and viewers, sockets, locks: {left:?}"))
+        }
+    }
+}

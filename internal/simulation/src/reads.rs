@@ -1,0 +1,191 @@
+//! The engine's reads in progress: requested, then executed at one moment of the database, then
+//! answered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::civil::Date;
+use tokio::sync::oneshot;
+
+use crate::database::{Database, zone};
+use latido_base::ident::Key;
+use latido_engine::{Answer, ReadError, Reader, Reading};
+use latido_stream::{Row, Stream};
+
+/// The time within which a statement ends, whatever the database does.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// The key whose reads take long.
+const GIANT: u8 = 5;
+
+type Rows = Result<Vec<Reading>, ReadError>;
+type Zones = Result<HashMap<Key, String>, ReadError>;
+
+/// A read statement in progress.
+pub(super) struct Read {
+    pub(super) keys: Vec<u8>,
+    pub(super) asked: Instant,
+    /// The number of commits that it saw, set when it was executed.
+    pub(super) seen: Option<u64>,
+    pub(super) what: What,
+}
+
+/// The kind of a statement, with its result.
+pub(super) enum What {
+    Rows {
+        todays: Vec<Date>,
+        rows: Option<Rows>,
+        answer: oneshot::Sender<Rows>,
+    },
+    Zones {
+        answer: oneshot::Sender<Zones>,
+    },
+}
+
+/// The statements that the engine requested. The actor adds them and the world removes them; both
+/// run on one thread.
+#[derive(Clone, Default)]
+pub(super) struct Reads(pub(super) Arc<Mutex<Vec<Read>>>);
+
+pub(super) fn number(key: &Key) -> u8 {
+    key.as_str().parse().unwrap()
+}
+
+fn gone<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
+    Err(ReadError::Unavailable("gone".to_owned()))
+}
+
+impl Reads {
+    fn put(&self, keys: &[Key], what: What) {
+        let keys = keys.iter().map(number).collect();
+        self.0.lock().unwrap().push(Read {
+            keys,
+            asked: latido_base::clock::instant(),
+            seen: None,
+            what,
+        });
+    }
+}
+
+impl Reader for Reads {
+    fn read<'a>(
+        &'a self,
+        _: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> Answer<'a, Vec<Reading>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.put(
+                keys,
+                What::Rows {
+                    todays: todays.to_vec(),
+                    rows: None,
+                    answer,
+                },
+            );
+            answered.await.unwrap_or_else(gone)
+        })
+    }
+
+    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.put(keys, What::Zones { answer });
+            answered.await.unwrap_or_else(gone)
+        })
+    }
+}
+
+impl Read {
+    /// Executes the statement: the result is the currently visible state, whenever it arrives.
+    pub(super) fn execute(&mut self, database: &Database) {
+        if self.seen.is_some() {
+            return;
+        }
+        self.seen = Some(database.commits);
+        if let What::Rows { todays, rows, .. } = &mut self.what {
+            *rows = Some(select(database, &self.keys, todays));
+        }
+    }
+
+    /// Returns whether the result will be the true row of a key, or an error, which causes another
+    /// read. Before the execution it may be either.
+    pub(super) fn will_bring(&self, key: u8, truth: &str) -> bool {
+        let Some(at) = self.keys.iter().position(|read| *read == key) else {
+            return false;
+        };
+        match &self.what {
+            What::Rows {
+                rows: Some(Ok(rows)),
+                ..
+            } => rows[at].row.columns == truth,
+            What::Rows { .. } | What::Zones { .. } => true,
+        }
+    }
+
+    /// Delivers the result. Returns the keys and the number of commits that the read saw, if it
+    /// succeeded.
+    pub(super) fn finish(self) -> Option<(Vec<u8>, u64)> {
+        let Self {
+            keys, seen, what, ..
+        } = self;
+        match what {
+            What::Rows { rows, answer, .. } => {
+                let rows =
+                    rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
+                let seen = rows.is_ok().then_some(seen).flatten();
+                // The server may have gone away.
+                let _ = answer.send(rows);
+                seen.map(|seen| (keys, seen))
+            }
+            What::Zones { answer } => {
+                let names = keys
+                    .iter()
+                    .map(|key| (Key::from_canonical(&key.to_string()), zone(*key).to_owned()));
+                let _ = answer.send(Ok(names.collect()));
+                None
+            }
+        }
+    }
+
+    /// Delivers an error instead of a result.
+    pub(super) fn fail(self, rejected: bool) {
+        let unavailable = ReadError::Unavailable("the connection ended".to_owned());
+        match self.what {
+            What::Rows { answer, .. } => {
+                let error = if rejected {
+                    ReadError::Rejected("canceling statement".to_owned())
+                } else {
+                    unavailable
+                };
+                let _ = answer.send(Err(error));
+            }
+            // A refused zone query means the default zone until the next sweep. That is by design
+            // and not tested here.
+            What::Zones { answer } => drop(answer.send(Err(unavailable))),
+        }
+    }
+}
+
+fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
+    if !database.is_up {
+        return Err(ReadError::Unavailable("the database is down".to_owned()));
+    }
+    if keys.iter().any(|key| database.poisoned.contains(key)) {
+        return Err(ReadError::Rejected("division by zero".to_owned()));
+    }
+    let reading = |(key, today): (&u8, &Date)| {
+        let columns = database.row(*key, *today);
+        let row = Row {
+            key: Key::from_canonical(&key.to_string()),
+            columns,
+            clock_us: database.clock_us,
+        };
+        Reading {
+            row,
+            took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })),
+        }
+    };
+    Ok(keys.iter().zip(todays).map(reading).collect())
+}

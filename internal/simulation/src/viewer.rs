@@ -1,0 +1,266 @@
+//! A client of the simulated server, which checks for frames that it must never receive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+use crate::Violation;
+use crate::reads::number;
+use crate::script::KEYS;
+
+/// The last row of a channel on this connection.
+#[derive(Default, Clone)]
+pub(super) struct Seen {
+    pub(super) version: u64,
+    pub(super) data: Value,
+    /// True if the next frame may repeat this one, because the client subscribed again.
+    repeats: bool,
+}
+
+/// The simulated client; see the documentation of this module.
+#[derive(Default)]
+pub(super) struct Viewer {
+    socket: Option<UnixStream>,
+    bytes: Vec<u8>,
+    /// True while the client does not read.
+    pub(super) is_paused: bool,
+    /// True if the client did not read before, so the frames it reads now may be old.
+    has_backlog: bool,
+    /// The subscribed channels, with the last row of each.
+    pub(super) held: BTreeMap<String, Seen>,
+    /// The highest version ever received of a key, over all connections.
+    best: BTreeMap<u8, u64>,
+    /// The keys that this user was ever permitted to read.
+    pub(super) allowed: BTreeSet<u8>,
+    /// The time by which the connection must have ended, in Unix seconds.
+    pub(super) ends_at_s: i64,
+    pub(super) is_stale: bool,
+    /// The code of the close frame that ended the last connection.
+    pub(super) closed: Option<u16>,
+    /// A digest of all bytes ever read. Two runs of a seed must agree on it.
+    pub(super) digest: u64,
+}
+
+/// Returns one of the two names of a key's channel.
+pub(super) fn channel(key: u8, long: bool) -> String {
+    format!("estadisticas:{}{key}", if long { "negocio_" } else { "" })
+}
+
+/// Returns the key of a channel name.
+pub(super) fn key_of(name: &str) -> u8 {
+    number(&latido_base::ident::Key::from_canonical(
+        name.trim_start_matches("estadisticas:")
+            .trim_start_matches("negocio_"),
+    ))
+}
+
+impl Viewer {
+    /// Starts a new connection on the socket.
+    pub(super) fn connect(&mut self, socket: UnixStream, ends_at_s: i64) {
+        socket.set_nonblocking(true).unwrap();
+        self.hang_up();
+        (self.socket, self.ends_at_s, self.closed, self.is_paused) =
+            (Some(socket), ends_at_s, None, false);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.socket = None;
+        self.bytes.clear();
+        self.held.clear();
+        self.is_stale = false;
+    }
+
+    /// Sends a JSON message as a text frame.
+    pub(super) fn say(&mut self, message: &Value) {
+        self.frame(0x1, message.to_string().as_bytes());
+    }
+
+    /// Subscribes to a channel. The response may repeat the current row.
+    pub(super) fn subscribe(&mut self, name: &str) {
+        if let Some(seen) = self.held.get_mut(name) {
+            seen.repeats = true;
+        }
+        self.say(&json!({"type": "subscribe", "channel": name}));
+    }
+
+    /// Sends a frame with a mask of zeros, which leaves its bytes unchanged.
+    fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        let length = u8::try_from(payload.len())
+            .ok()
+            .filter(|length| *length < 126)
+            .expect("short messages only");
+        let head = [0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
+        // The server may be gone or may not read. The viewer detects its end when reading.
+        let _ = socket.write(&[&head, payload].concat());
+    }
+
+    /// Stops reading until the viewer is resumed.
+    pub(super) fn pause(&mut self) {
+        (self.is_paused, self.has_backlog) = (true, true);
+    }
+
+    /// Reads at most `most` bytes. Returns true if there was data.
+    pub(super) fn read(
+        &mut self,
+        most: usize,
+        now_s: i64,
+        jumped: bool,
+    ) -> Result<bool, Violation> {
+        let mut buffer = [0; 16 * 1024];
+        let (mut left, mut ended) = (most, false);
+        while let Some(socket) = &mut self.socket
+            && left > 0
+        {
+            let room = left.min(buffer.len());
+            match socket.read(&mut buffer[..room]) {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(count) => {
+                    self.bytes.extend_from_slice(&buffer[..count]);
+                    left -= count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        while let Some((opcode, payload)) = self.next_frame() {
+            self.take(opcode, &payload, now_s, jumped || self.has_backlog)?;
+        }
+        if ended {
+            self.hang_up();
+        }
+        // A paused viewer will still have to read all frames that arrive from now on.
+        self.has_backlog &= left < most || self.is_paused;
+        Ok(left < most)
+    }
+
+    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (first, short) = (*self.bytes.first()?, *self.bytes.get(1)?);
+        let (length, head) = match short {
+            126 => (
+                usize::from(u16::from_be_bytes([
+                    *self.bytes.get(2)?,
+                    *self.bytes.get(3)?,
+                ])),
+                4,
+            ),
+            length => (usize::from(length), 2),
+        };
+        let payload = self.bytes.get(head..head + length)?.to_vec();
+        self.bytes.drain(..head + length);
+        Some((first & 0x0f, payload))
+    }
+
+    fn take(
+        &mut self,
+        opcode: u8,
+        payload: &[u8],
+        now_s: i64,
+        jumped: bool,
+    ) -> Result<(), Violation> {
+        for byte in payload {
+            self.digest = self
+                .digest
+                .wrapping_mul(0x100_0000_01b3)
+                .wrapping_add(u64::from(*byte));
+        }
+        if self.closed.is_some() {
+            return Err("a frame came after the close frame".to_owned());
+        }
+        match opcode {
+            0x8 => {
+                self.closed = Some(u16::from_be_bytes([payload[0], payload[1]]));
+                self.held.clear();
+                self.frame(0x8, &payload[..2]);
+            }
+            0x9 => self.frame(0xa, payload),
+            0x1 => self.hear(
+                &serde_json::from_slice(payload).map_err(|error| error.to_string())?,
+                now_s,
+                jumped,
+            )?,
+            _ => return Err(format!("opcode {opcode}")),
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
+        let name = || {
+            message["data"]["channel"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        match message["type"].as_str().unwrap_or_default() {
+            "subscribed" => {
+                let name = name();
+                if !self.allowed.contains(&key_of(&name)) {
+                    return Err(format!("{name} was granted without permission"));
+                }
+                self.held.entry(name).or_default().repeats = true;
+            }
+            "unsubscribed" => self.let_go(&name()),
+            "error" if message["data"]["code"] == "forbidden" => self.let_go(&name()),
+            "authenticated" => {
+                self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
+                    + latido_auth::LEEWAY_S;
+            }
+            "status" => self.is_stale = message["data"]["stale"] == true,
+            "stats" => self.show(message, now_s, jumped)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The staleness status only concerns watched channels.
+    fn let_go(&mut self, name: &str) {
+        self.held.remove(name);
+        self.is_stale &= !self.held.is_empty();
+    }
+
+    fn show(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
+        let name = message["channel"].as_str().unwrap_or_default();
+        let version = message["v"].as_u64().unwrap_or_default();
+        let Some(seen) = self.held.get_mut(name) else {
+            return Err(format!("a frame of {name}, which it does not hold"));
+        };
+        if seen.version > version || (seen.version == version && !std::mem::take(&mut seen.repeats))
+        {
+            return Err(format!("{name}: version {version} after {}", seen.version));
+        }
+        let written: String = message["data"]["negocio_id"].to_string();
+        let key = key_of(name);
+        if key >= KEYS || key_of(written.trim_matches('"')) != key {
+            return Err(format!("{name} shows {written}"));
+        }
+        let best = self.best.entry(key).or_default();
+        if *best > version {
+            return Err(format!(
+                "{name}: version {version}, and on an earlier connection {best}"
+            ));
+        }
+        *best = version;
+        if now_s > self.ends_at_s + 2 && !jumped {
+            return Err(format!(
+                "{name}: served {} s after its token ended",
+                now_s - self.ends_at_s
+            ));
+        }
+        (seen.version, seen.data) = (version, message["data"].clone());
+        Ok(())
+    }
+}

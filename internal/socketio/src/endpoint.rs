@@ -1,0 +1,152 @@
+//! The Socket.IO service of a listener, at `/socket.io/`, for all its apps.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIo};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+use crate::inbox::{Inbox, Posted};
+use crate::socket::{Hall, serve};
+use crate::transport::HEAD_START;
+use crate::{Config, Dialect, Link, Transport};
+use latido_base::drain::Drain;
+
+/// The path that all Socket.IO clients use.
+const PATH: &str = "/socket.io";
+/// The maximum number of attachments per event.
+const MAX_ATTACHMENTS: usize = 64;
+/// The time that slow clients may delay the end of the others during the shutdown.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// The Socket.IO service of a listener; see the module's documentation.
+pub type Endpoint = Transport<SocketIoService<Nowhere>>;
+
+impl Endpoint {
+    /// Creates the service for these apps. When the server stops, the service disconnects every
+    /// socket, so that the clients can reconnect to another server.
+    pub fn start(config: &Config, apps: &[Arc<dyn Dialect>], drain: &Drain) -> Arc<Self> {
+        let limit = config.max_payload_bytes;
+        let parser = ParserConfig::common()
+            .max_incoming_binary_buf_size(limit)
+            .max_incoming_binaries(MAX_ATTACHMENTS)
+            .packet_completion_timeout(config.connect_timeout);
+        let longer = apps.iter().filter_map(|app| app.ping_timeout());
+        let (service, io) = SocketIo::builder()
+            .req_path(PATH)
+            .ping_interval(config.ping_interval.saturating_sub(HEAD_START))
+            .ping_timeout(longer.fold(config.ping_timeout, Duration::max))
+            .connect_timeout(config.connect_timeout)
+            .upgrade_timeout(config.upgrade_timeout)
+            .max_buffer_size(config.buffered_packets)
+            .max_payload(limit as u64)
+            .ws_max_message_size(limit)
+            .ws_max_frame_size(limit)
+            .with_parser(parser)
+            .build_with_inner_svc(Nowhere);
+        let closed = CancellationToken::new();
+        let mut namespaces: Vec<_> = apps
+            .iter()
+            .flat_map(|app| app.namespaces())
+            .copied()
+            .collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        for namespace in namespaces {
+            let serves = |app: &&Arc<dyn Dialect>| app.namespaces().contains(&namespace);
+            let apps = apps.iter().filter(serves).cloned().collect();
+            open(
+                &io,
+                namespace,
+                Arc::new(Hall {
+                    config: config.clone(),
+                    dialects: apps,
+                    closed: closed.clone(),
+                }),
+                drain,
+            );
+        }
+        let stopping = drain.clone();
+        drain.spawn(async move {
+            stopping.stopping().await;
+            // This notifies the clients but not the socket tasks, which the token below ends.
+            let _ = timeout(CLOSING, io.close()).await;
+            closed.cancel();
+        });
+        Arc::new(Self::new(service, PATH, limit, config.ping_interval, drain))
+    }
+}
+
+/// Opens a namespace. The inbox of a socket is ready before the client learns that it is connected;
+/// its task starts right after.
+fn open(io: &SocketIo, namespace: &'static str, context: Arc<Hall>, drain: &Drain) {
+    let (config, closed, stopping) = (
+        context.config.clone(),
+        context.closed.clone(),
+        drain.clone(),
+    );
+    let prepare = move |socket: SocketRef| {
+        let inbox = Inbox::new(&config, &closed);
+        let ended = inbox.clone();
+        socket.extensions.insert(inbox);
+        socket.on_fallback(async |enqueue: Posted| enqueue.never());
+        socket.on_disconnect(move || {
+            ended.end();
+            ready(())
+        });
+        ready(if stopping.is_stopping() {
+            Err("the server is stopping; come back")
+        } else {
+            Ok(())
+        })
+    };
+    let drain = drain.clone();
+    let start_task = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        if let Some(messages) = socket
+            .extensions
+            .get::<Inbox>()
+            .and_then(|inbox| inbox.open())
+        {
+            drain.spawn(serve(
+                Arc::clone(&context),
+                Link::new(socket),
+                auth.unwrap_or_default(),
+                messages,
+            ));
+        }
+        ready(())
+    };
+    io.ns(namespace, start_task.with(prepare));
+}
+
+/// The service for requests that are not the crate's; none reaches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Nowhere;
+
+impl Service<Request<Full<Bytes>>> for Nowhere {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}

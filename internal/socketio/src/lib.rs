@@ -1,0 +1,33 @@
+//! Socket.IO v4 over polling and WebSocket, for the clients of older systems.
+//!
+//! The crate `socketioxide`, which only this module uses, implements the transports: sessions,
+//! polling, upgrade, heartbeat and packets. The rest is here. [`http`](latido_http) accepts the
+//! connections, checks origins and limits, and passes requests and upgraded sockets to a
+//! [`MountedService`]; [`SocketIoMount`] is the one for Socket.IO. An app implements
+//! [`SocketIoApp`]: its namespaces, its events, and for each socket a [`SocketHandler`] and a
+//! mailbox of its event bus.
+//!
+//! One task serves a socket, and `Drain` counts it. The task handles the client's messages in the
+//! order of arrival (the crate would start a task for each, in any order), and meanwhile keeps
+//! delivering events from the bus. It ends when the client is gone, even during a handler's
+//! `.await`. The messages that a client may leave unhandled are limited in number and in bytes.
+
+mod args;
+mod config;
+mod dialect;
+mod endpoint;
+mod inbox;
+mod link;
+mod outgoing;
+mod query;
+mod socket;
+mod transport;
+
+pub use args::Args;
+pub use config::Config;
+pub use dialect::{Dialect, Emit, Heard, Talk};
+pub use endpoint::Endpoint;
+pub use latido_http::{Ask, Duplex, Gate, PeerAddress};
+pub use link::{Ack, Link};
+use query::judge;
+pub use transport::{Engine, HEAD_START, Transport};

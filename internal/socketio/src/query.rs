@@ -1,0 +1,108 @@
+//! The query of a request, checked exactly as the reference server checks it. This module is pure.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use crate::Ask;
+
+/// An error of the Engine.IO protocol, which defines its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Transport,
+    Method,
+    Request,
+    Version,
+}
+
+/// Classifies a request to an Engine.IO server, for
+/// [`MountedService::classify`](crate::MountedService::classify).
+///
+/// # Errors
+///
+/// Returns `400` with the protocol's error number.
+pub(super) fn judge(head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
+    read(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
+}
+
+/// Reads the version, the transport and the session of a query. The existence of the session is not
+/// checked here.
+fn read(method: &Method, query: Option<&str>) -> Result<Ask, Fault> {
+    let query = query.unwrap_or_default();
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let websocket = match value("transport") {
+        Some("polling") => false,
+        Some("websocket") => true,
+        _ => return Err(Fault::Transport),
+    };
+    let opens = value("sid").is_none();
+    if value("EIO") != Some("4") {
+        return Err(Fault::Version);
+    }
+    match *method {
+        Method::GET => Ok(Ask { websocket, opens }),
+        _ if opens => Err(Fault::Method),
+        Method::POST if !websocket => Ok(Ask { websocket, opens }),
+        _ => Err(Fault::Request),
+    }
+}
+
+impl From<Fault> for Response<Bytes> {
+    fn from(error: Fault) -> Self {
+        let (code, message) = match error {
+            Fault::Transport => (0, "Transport unknown"),
+            Fault::Method => (2, "Bad handshake method"),
+            Fault::Request => (3, "Bad request"),
+            Fault::Version => (5, "Unsupported protocol version"),
+        };
+        let mut response = Self::new(format!(r#"{{"code":{code},"message":"{message}"}}"#).into());
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_classified_like_the_reference_server() {
+        for (method, query, expected) in [
+            ("GET", "EIO=4&transport=polling", Ok((false, true))),
+            (
+                "GET",
+                "EIO=4&transport=polling&sid=a&t=b",
+                Ok((false, false)),
+            ),
+            ("POST", "EIO=4&transport=polling&sid=a", Ok((false, false))),
+            ("GET", "transport=websocket&EIO=4", Ok((true, true))),
+            ("GET", "EIO=4&transport=websocket&sid=", Ok((true, false))),
+            ("POST", "EIO=4&transport=polling", Err(Fault::Method)),
+            ("PUT", "EIO=4&transport=polling", Err(Fault::Method)),
+            ("PUT", "EIO=4&transport=polling&sid=a", Err(Fault::Request)),
+            (
+                "POST",
+                "EIO=4&transport=websocket&sid=a",
+                Err(Fault::Request),
+            ),
+            ("GET", "EIO=4", Err(Fault::Transport)),
+            ("GET", "EIO=4&transport=abc", Err(Fault::Transport)),
+            ("GET", "transport=polling", Err(Fault::Version)),
+            ("GET", "EIO=abc&transport=polling", Err(Fault::Version)),
+            ("GET", "EIO=3&transport=polling", Err(Fault::Version)),
+            ("GET", "EIO=44&transport=polling", Err(Fault::Version)),
+        ] {
+            let read = read(&method.parse().unwrap(), Some(query))
+                .map(|kind| (kind.websocket, kind.opens));
+            assert_eq!(read, expected, "{method} {query}");
+        }
+        assert_eq!(read(&Method::GET, None), Err(Fault::Transport));
+    }
+}

@@ -1,0 +1,301 @@
+//! All metrics of one server, in one registry. Each server has its own, because two servers may run
+//! in one process.
+
+use std::fmt;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::apps::{AppMetrics, Apps};
+use crate::counters::Counters;
+use crate::exposition::{self, Exposition};
+use crate::journal::{Journal, Kind};
+use crate::seconds::Seconds;
+
+/// A histogram of small counts, with bounds from 1 to 512.
+#[derive(Debug, Clone)]
+pub struct Sizes(Histogram);
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(1.0, 2.0, 10)))
+    }
+}
+
+impl Sizes {
+    /// Records one size in the histogram.
+    pub fn observe(&self, size: usize) {
+        self.0
+            .observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gauges {
+    /// The number of topics with at least one viewer.
+    pub topics: usize,
+    /// The number of subscriptions of all viewers.
+    pub subscribers: usize,
+    /// The number of keys waiting to be read.
+    pub dirty: usize,
+}
+
+/// The metrics that every part of the server updates. They are atomics and cheap to share.
+#[derive(Default)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open WebSocket connections of all kinds.
+    pub connections: Gauge,
+    /// Open TCP connections of any kind.
+    pub sockets: Gauge,
+    topics: Gauge,
+    subscribers: Gauge,
+    dirty: Gauge,
+    /// Frames handed to the kernel.
+    pub frames_sent: Counter,
+    /// Bytes handed to the kernel on WebSocket connections.
+    pub bytes_sent: Counter,
+    /// Messages received on WebSocket connections.
+    pub messages_received: Counter,
+    /// Frames that a slow client never received because a newer frame replaced them.
+    pub frames_superseded: Counter,
+    /// Keys read, by the source that marked them dirty.
+    pub reads: Counters,
+    /// Read statements that failed, by kind.
+    pub read_failures: Counters,
+    /// The number of keys that one statement reads.
+    pub batch_keys: Sizes,
+    /// The duration of one read statement.
+    pub read_seconds: Seconds,
+    /// The time from the arrival of a notification until its frames are handed to the shards.
+    pub change_to_frame_seconds: Seconds,
+    /// Change hints received, by source.
+    pub changes_received: Counters,
+    /// Hints for a key that was already dirty.
+    pub changes_coalesced: Counter,
+    /// Hints for a key without viewers.
+    pub changes_unwatched: Counter,
+    /// Changes that only the sweep found. Zero proves that the triggers see every change.
+    pub corrections: Counter,
+    /// Keys compared with a stream's verification query, by result.
+    pub checks: Counters,
+    /// Streams that are read with their verification query because their own query was wrong.
+    pub checks_standing_in: Gauge,
+    /// 1 while notifications arrive, otherwise 0.
+    pub listener_up: Gauge,
+    /// Key buckets whose watch lock is held, so that writers know that they are watched.
+    pub interest_held: Gauge,
+    /// Key buckets that are watched but whose watch lock is not held yet.
+    pub interest_missing: Gauge,
+    /// Keys that changed so often that a timer read them for a while.
+    pub hot_keys: Counter,
+    /// Times that the listener lost its connection or failed to connect.
+    pub listener_reconnects: Counter,
+    /// 1 while viewers are notified that the data may be stale, otherwise 0.
+    pub stale: Gauge,
+    /// Requests and upgrades refused, by reason.
+    pub refusals: Counters,
+    /// Error frames sent, by code.
+    pub errors_sent: Counters,
+    /// WebSocket connections closed, by reason.
+    pub closes: Counters,
+    apps: Apps,
+    /// The latest events, for the operators' page.
+    pub journal: Journal,
+}
+
+impl Metrics {
+    /// Creates all metrics at zero, registered under `latido_…`.
+    pub fn new() -> Self {
+        let registry = Registry::with_prefix("latido");
+        let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
+        let (read_failures, errors_sent) = (Counters::by("kind"), Counters::by("code"));
+        let checks = Counters::by("result");
+        let mut m = Self {
+            registry,
+            reads,
+            changes_received,
+            read_failures,
+            errors_sent,
+            checks,
+            ..Self::default()
+        };
+        m.register_counters();
+        m.register_gauges();
+        m.apps.register(&mut m.registry);
+        m
+    }
+
+    fn register_counters(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "frames_sent",
+            "Frames handed to the kernel",
+            self.frames_sent.clone(),
+        );
+        r.register_with_unit(
+            "sent",
+            "Bytes handed to the kernel on WebSockets",
+            Unit::Bytes,
+            self.bytes_sent.clone(),
+        );
+        r.register(
+            "messages_received",
+            "Messages received on WebSockets",
+            self.messages_received.clone(),
+        );
+        r.register(
+            "frames_superseded",
+            "Frames replaced by a newer one before a slow client took them",
+            self.frames_superseded.clone(),
+        );
+        r.register(
+            "reads",
+            "Keys read, by what made them dirty",
+            self.reads.clone(),
+        );
+        r.register(
+            "read_failures",
+            "Statements that failed, by kind",
+            self.read_failures.clone(),
+        );
+        r.register(
+            "changes_received",
+            "Hints that a key changed, by source",
+            self.changes_received.clone(),
+        );
+        r.register(
+            "changes_coalesced",
+            "Hints for a key that was dirty already",
+            self.changes_coalesced.clone(),
+        );
+        r.register(
+            "changes_unwatched",
+            "Hints for a key that nobody watches",
+            self.changes_unwatched.clone(),
+        );
+        r.register(
+            "corrections",
+            "Changes that only the sweep found; zero proves that triggers see everything",
+            self.corrections.clone(),
+        );
+        r.register(
+            "hot_keys",
+            "Keys that became so busy that they were read on a timer",
+            self.hot_keys.clone(),
+        );
+        r.register(
+            "checks",
+            "Keys compared with their stream's check, by result",
+            self.checks.clone(),
+        );
+        r.register(
+            "listener_reconnects",
+            "Times that the listener had to connect again",
+            self.listener_reconnects.clone(),
+        );
+        r.register(
+            "refusals",
+            "Requests and upgrades refused, by reason",
+            self.refusals.clone(),
+        );
+        r.register(
+            "errors_sent",
+            "Error frames sent, by code",
+            self.errors_sent.clone(),
+        );
+        r.register("closes", "WebSockets ended, by reason", self.closes.clone());
+    }
+
+    fn register_gauges(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "connections",
+            "Open WebSocket connections",
+            self.connections.clone(),
+        );
+        r.register("sockets", "Open TCP connections", self.sockets.clone());
+        r.register("topics", "Topics with a viewer", self.topics.clone());
+        r.register(
+            "subscribers",
+            "Subscriptions of all viewers",
+            self.subscribers.clone(),
+        );
+        r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
+        let help = "Streams read with their check, since their query was wrong";
+        r.register("checks_standing_in", help, self.checks_standing_in.clone());
+        r.register(
+            "listener_up",
+            "1 while notifications arrive",
+            self.listener_up.clone(),
+        );
+        r.register(
+            "interest_held",
+            "Buckets of keys whose writers know that they are watched",
+            self.interest_held.clone(),
+        );
+        r.register(
+            "interest_missing",
+            "Watched buckets whose writers can't be told yet",
+            self.interest_missing.clone(),
+        );
+        r.register(
+            "stale",
+            "1 while viewers are told that numbers may be old",
+            self.stale.clone(),
+        );
+        r.register(
+            "batch_keys",
+            "Keys read by one statement",
+            self.batch_keys.0.clone(),
+        );
+        r.register_with_unit(
+            "read",
+            "Duration of a statement",
+            Unit::Seconds,
+            self.read_seconds.clone(),
+        );
+        let help = "From the notification's arrival to the frames being handed to the shards";
+        r.register_with_unit(
+            "change_to_frame",
+            help,
+            Unit::Seconds,
+            self.change_to_frame_seconds.clone(),
+        );
+    }
+
+    /// Returns the metrics of one app.
+    pub fn app(&self, app: &'static str) -> AppMetrics {
+        self.apps.of(app)
+    }
+
+    /// Counts a refusal and records it as a recent event.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refusals.add(reason);
+        self.journal.note(Kind::Refused, reason, None);
+    }
+
+    /// Renders all metrics as text.
+    pub fn render(&self, gauges: Gauges, exposition: Exposition) -> String {
+        let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.topics.set(as_i64(gauges.topics));
+        self.subscribers.set(as_i64(gauges.subscribers));
+        self.dirty.set(as_i64(gauges.dirty));
+        let mut text = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Classic => exposition::classic(&text),
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
