@@ -145,7 +145,7 @@ async fn first_token_waits_for_the_first_keys() {
     );
     assert_eq!(issuer.requests(), 1);
     assert_eq!(
-        drain.finish(Duration::from_secs(5)).await,
+        drain.drain(Duration::from_secs(5)).await,
         0,
         "the task ends with the server"
     );

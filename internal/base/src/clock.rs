@@ -50,7 +50,7 @@ impl Clock {
 
 /// Returns the current time for measuring durations. Code that the simulator drives must call this
 /// function, because the simulator replaces its result.
-pub fn instant() -> Instant {
+pub fn monotonic_now() -> Instant {
     #[cfg(feature = "simulation")]
     if let Some((now, _)) = simulated::now() {
         return now;

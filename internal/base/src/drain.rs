@@ -18,7 +18,7 @@ pub struct Drain {
 
 /// A guard that counts as running work until it is dropped, for work that [`Drain`] did not spawn.
 #[derive(Debug)]
-pub struct Counted {
+pub struct DrainGuard {
     _token: TaskTrackerToken,
 }
 
@@ -52,8 +52,8 @@ impl Drain {
     }
 
     /// Counts work that another component runs, for example a socket owned by a foreign task.
-    pub fn count(&self) -> Counted {
-        Counted {
+    pub fn guard(&self) -> DrainGuard {
+        DrainGuard {
             _token: self.tasks.token(),
         }
     }
@@ -75,7 +75,7 @@ impl Drain {
 
     /// Sends the stop signal, waits at most `grace`, and returns the number of tasks that are still
     /// running then.
-    pub async fn finish(&self, grace: Duration) -> usize {
+    pub async fn drain(&self, grace: Duration) -> usize {
         self.stop();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {

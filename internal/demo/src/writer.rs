@@ -155,7 +155,7 @@ mod tests {
         };
         write(Arc::new(demo), rate, &drain);
         executor.progress.acquire_many(400).await.unwrap().forget();
-        assert_eq!(drain.finish(Duration::from_secs(10)).await, 0);
+        assert_eq!(drain.drain(Duration::from_secs(10)).await, 0);
 
         let seen = executor.seen.lock().unwrap();
         let verbs: HashSet<_> = seen

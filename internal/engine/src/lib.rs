@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::{StreamId, Topic};
 use latido_hub::Observer;
 use latido_stream::Catalog;
@@ -159,7 +159,7 @@ impl Engine {
     pub fn changed(&self, topic: &Topic, source: Source) {
         let mut state = self.lock();
         state.corrections.explain(topic);
-        let mark = state.dirty.mark(topic, source, instant());
+        let mark = state.dirty.mark(topic, source, monotonic_now());
         drop(state);
         self.note(mark, source);
     }
@@ -167,7 +167,7 @@ impl Engine {
     /// Marks these keys for a read: their writers send notifications from now on, and changes made
     /// before without a notification must be read.
     pub fn armed(&self, topics: &[Topic]) {
-        let now = instant();
+        let now = monotonic_now();
         let mut state = self.lock();
         topics
             .iter()
@@ -178,7 +178,7 @@ impl Engine {
 
     /// Marks every watched key, or every watched key of one stream.
     pub fn everything(&self, stream: Option<StreamId>, source: Source) {
-        self.lock().dirty.mark_all(stream, source, instant());
+        self.lock().dirty.mark_all(stream, source, monotonic_now());
         self.shared.metrics.changes_received.add(source.as_str());
         self.shared.wake.notify_one();
     }
@@ -191,7 +191,7 @@ impl Engine {
         topic: &Topic,
     ) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
         let (sender, result) = oneshot::channel();
-        let now = instant();
+        let now = monotonic_now();
         let mut state = self.lock();
         state.corrections.explain(topic);
         let mark = state.dirty.mark(topic, Source::Hook, now);
@@ -267,7 +267,7 @@ impl Shared {
 /// engine's.
 impl Observer for Engine {
     fn watched(&self, topic: &Topic) {
-        let now = instant();
+        let now = monotonic_now();
         let mut state = self.lock();
         state.dirty.watch(topic);
         match self.shared.interest.watch(topic) {

@@ -21,7 +21,7 @@ use crate::outage::Outage;
 use crate::{Parts, ReadError, Reading, Shared, Source, Waiter};
 pub(super) use audit::CHECK_RESULTS;
 use audit::Rounds;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_hub::Published;
 use latido_protocol::Staleness;
@@ -79,11 +79,11 @@ impl Refresh {
             running: FuturesUnordered::new(),
             lanes: Lanes::new(usual.len()),
             solos: 0,
-            next_sweep: instant() + parts.config.sweep,
+            next_sweep: monotonic_now() + parts.config.sweep,
             rounds: Rounds::default(),
             usual,
             staleness: Staleness::Fresh,
-            looked: instant(),
+            looked: monotonic_now(),
             parts,
         }
     }
@@ -146,7 +146,7 @@ impl Refresh {
 
     /// Handles midnights, the sweep, and suspected missed changes that became certain.
     fn look_at_the_clock(&mut self) {
-        let now = instant();
+        let now = monotonic_now();
         let (streams, keys) = self.calendar.roll(self.parts.clock.now());
         let covered = self.shared.covered.load(Ordering::Relaxed);
         let sweep = if covered {
@@ -195,7 +195,7 @@ impl Refresh {
 
     /// Starts reads until no slot or no due key is left.
     fn start_reads(&mut self) {
-        let now = instant();
+        let now = monotonic_now();
         self.looked = now;
         if self.outage.pause(now).is_some() {
             return;
@@ -284,7 +284,7 @@ impl Refresh {
     }
 
     fn read(&mut self, mut batch: Batch<Waiter>, rows: Result<Vec<Reading>, ReadError>) {
-        let now = instant();
+        let now = monotonic_now();
         if batch.solo {
             self.solos = self.solos.saturating_sub(1);
         } else {

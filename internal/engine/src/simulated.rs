@@ -27,7 +27,7 @@ impl Actor {
             let event = match result {
                 Some(event) => event,
                 None if self.0.shared.wake.notified().now_or_never().is_some() => Event::Woken,
-                None if self.deadline().is_some_and(|at| at <= instant()) => Event::Woken,
+                None if self.deadline().is_some_and(|at| at <= monotonic_now()) => Event::Woken,
                 None => return true,
             };
             self.0.handle(event);

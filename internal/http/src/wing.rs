@@ -29,7 +29,7 @@ use crate::identity::SOON;
 use crate::refusal::Refusal;
 use crate::seats::{Full, Seat};
 use crate::{Config, Response, Seats, websocket};
-use latido_base::drain::{Counted, Drain};
+use latido_base::drain::{DrainGuard, Drain};
 
 /// The time from a request's head to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -66,14 +66,14 @@ impl Wing {
             drain.stopping().await;
             // These sockets the service does not end by itself: no session has used them yet, or
             // their clients accept no bytes.
-            let left = open_upgrades.finish(grace / 2).await;
+            let left = open_upgrades.drain(grace / 2).await;
             if left > 0 {
                 debug!(
                     left,
                     "upgraded connections outlasted the drain and were cut"
                 );
                 cancel.cancel();
-                open_upgrades.finish(CUT_GRACE).await;
+                open_upgrades.drain(CUT_GRACE).await;
             }
         });
         Self {
@@ -187,7 +187,7 @@ impl Wing {
             .zip(peer.take_seat())
             .ok_or_else(websocket::no_upgrade)?;
         let mount = Arc::clone(&self.gate);
-        let (guard, cancel) = (self.lines.count(), self.cut.clone());
+        let (guard, cancel) = (self.lines.guard(), self.cut.clone());
         let deadline = self.config.head_timeout;
         self.drain.spawn(async move {
             // hyper resolves this future when the 101 is sent, or drops it with the connection. The
@@ -223,7 +223,7 @@ struct Line {
     reading: Option<Cut>,
     writing: Option<Cut>,
     _seat: Seat,
-    _counted: Counted,
+    _counted: DrainGuard,
 }
 
 type Cut = Pin<Box<WaitForCancellationFutureOwned>>;

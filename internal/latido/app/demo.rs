@@ -125,7 +125,7 @@ async fn run(
     write(demo, Pace::default(), &writer_drain);
     on_started(&info);
     let result = until_ended(app).await;
-    writer_drain.finish(Duration::from_secs(1)).await;
+    writer_drain.drain(Duration::from_secs(1)).await;
     result
 }
 

@@ -217,9 +217,9 @@ impl App {
         // Requests finish on their own meanwhile.
         let requests = self
             .front
-            .finish(self.grace.saturating_sub(started.elapsed()))
+            .drain(self.grace.saturating_sub(started.elapsed()))
             .await;
-        let rest = self.back.finish(Duration::from_secs(2)).await;
+        let rest = self.back.drain(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
         if !in_time {
             tracing::warn!(

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::guest::{Answered, Asking};
 use crate::inbox::{Command, Inbox};
 use latido_auth::{Policy, Principal, TokenError, Verifier};
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
 use latido_session::Unverified;
@@ -99,7 +99,7 @@ impl Clerk {
             question: request,
         } = request;
         let remaining =
-            ANSWER_WITHIN.saturating_sub(instant().saturating_duration_since(queued_at));
+            ANSWER_WITHIN.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
         let command = match request {
             Question::MayRead(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);

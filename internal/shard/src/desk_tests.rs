@@ -69,7 +69,7 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             inbox: Arc::clone(&inbox),
             slot: 0,
             generation: 0,
-            since: instant() - waited,
+            since: monotonic_now() - waited,
             question: kind,
         }
     };

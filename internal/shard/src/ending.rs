@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, Life, Voice};
 use crate::outbox::Outbox;
 use crate::worker::Worker;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_protocol::websocket::{close_frame, ping_frame};
 use latido_session::{CloseReason, Effect};
 
@@ -35,12 +35,12 @@ impl Leaving {
         Self {
             slot: 0,
             batch: clients.div_ceil(steps).max(LEAVE_AT_LEAST),
-            next: instant(),
+            next: monotonic_now(),
         }
     }
 
     pub(super) fn next_in(&self) -> Duration {
-        self.next.saturating_duration_since(instant())
+        self.next.saturating_duration_since(monotonic_now())
     }
 }
 
@@ -50,7 +50,7 @@ impl Worker {
         let Some(mut schedule) = self.leaving.take() else {
             return;
         };
-        if instant() >= schedule.next {
+        if monotonic_now() >= schedule.next {
             let mut closed = 0;
             while closed < schedule.batch && (schedule.slot as usize) < self.clients.len() {
                 let slot = schedule.slot;
@@ -69,7 +69,7 @@ impl Worker {
                 // arrive in a slot that was passed.
                 schedule.slot = 0;
             }
-            schedule.next = instant() + LEAVE_EVERY;
+            schedule.next = monotonic_now() + LEAVE_EVERY;
         }
         // Sockets that only wait to be closed need no more batches; they are closed together when
         // the shard ends.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::Porter;
 use crate::inbox::{Command, Inbox};
 use crate::worker::Worker;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 
 /// The connections that a shard accepts before its clients are served, and before the next shard
 /// takes over.
@@ -196,7 +196,7 @@ impl Worker {
     fn attend_one(&mut self, registration: &mut Post) -> bool {
         if registration
             .rests_until
-            .is_some_and(|until| instant() >= until)
+            .is_some_and(|until| monotonic_now() >= until)
         {
             (registration.ready, registration.rests_until) = (true, None);
         }
@@ -229,7 +229,7 @@ impl Worker {
                         .back_off
                         .pause(&error, usize::try_from(open).unwrap_or(0));
                     (registration.ready, registration.rests_until) =
-                        (false, Some(instant() + pause));
+                        (false, Some(monotonic_now() + pause));
                 }
             }
         }
@@ -249,7 +249,7 @@ impl Worker {
     /// Returns the time until the next accept, or `None` if no listener needs one.
     pub(super) fn next_caller_in(&self) -> Option<Duration> {
         let next = |registration: &Post| match registration.rests_until {
-            Some(until) => Some(until.saturating_duration_since(instant())),
+            Some(until) => Some(until.saturating_duration_since(monotonic_now())),
             None => registration.ready.then_some(Duration::ZERO),
         };
         self.posts.iter().filter_map(next).min()

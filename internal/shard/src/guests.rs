@@ -9,7 +9,7 @@ use crate::guest::{Act, Acts, Answered, Asking, Berth, Boarding, Guest, Heard, I
 use crate::inbox;
 use crate::worker::Worker;
 use latido_auth::Principal;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::{Address, Backlog, Batch, End, Event, Port, TooSlow, Work};
 use latido_protocol::Frame;
@@ -216,7 +216,7 @@ impl Worker {
                     inbox: Arc::clone(inbox),
                     slot,
                     generation,
-                    since: instant(),
+                    since: monotonic_now(),
                     question: request,
                 })
                 .is_ok()

@@ -6,7 +6,7 @@ use crate::client::{Client, Life, Voice};
 use crate::desk::{Asked, BUSY, Question};
 use crate::outbox::receive;
 use crate::worker::Worker;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, Message, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, Reply, native};
@@ -153,7 +153,7 @@ impl Worker {
                 inbox,
                 slot,
                 generation,
-                since: instant(),
+                since: monotonic_now(),
                 question: request,
             })
             .is_ok()

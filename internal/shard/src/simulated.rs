@@ -125,7 +125,7 @@ impl Thread {
         self.worker
             .patience()
             .filter(|_| !self.worker.stop)
-            .map(|timeout| instant() + timeout)
+            .map(|timeout| monotonic_now() + timeout)
     }
 
     /// Takes the next pending request.

@@ -21,7 +21,7 @@ use crate::passes::{Passes, SLICE, SMALL_SENDS_A_TURN};
 use crate::rooms::Rooms;
 use crate::wheel::{Entry, Wheel};
 use crate::{Arrival, Entrant, Interpreter, Parts, Permits};
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::Address;
 use latido_hub::Outlet;
@@ -123,7 +123,7 @@ impl Worker {
             buffer: vec![0; READ_BUFFER],
             scratch: Vec::new(),
             in_a_row: 0,
-            started: instant(),
+            started: monotonic_now(),
             now_s: 0,
             leaving: None,
             stop: false,
@@ -170,7 +170,7 @@ impl Worker {
     }
 
     pub(super) fn elapsed(&self) -> Duration {
-        instant().saturating_duration_since(self.started)
+        monotonic_now().saturating_duration_since(self.started)
     }
 
     /// Does all work that is not a socket event.

@@ -60,7 +60,7 @@ impl Reads {
         let keys = keys.iter().map(number).collect();
         self.0.lock().unwrap().push(Read {
             keys,
-            asked: latido_base::clock::instant(),
+            asked: latido_base::clock::monotonic_now(),
             seen: None,
             what,
         });

@@ -132,7 +132,7 @@ async fn listener_receives_again_after_every_disconnect() {
         "{received:?}"
     );
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
-    assert_eq!(test_listener.drain.finish(Duration::from_secs(5)).await, 0);
+    assert_eq!(test_listener.drain.drain(Duration::from_secs(5)).await, 0);
 }
 
 #[tokio::test]

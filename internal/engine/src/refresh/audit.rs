@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Event, Refresh};
 use crate::{ReadError, Source};
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
 use latido_telemetry::Kind;
@@ -75,7 +75,7 @@ impl Refresh {
             .filter(|(_, s)| s.open_check().is_some())
             .map(|(id, _)| id)
             .collect();
-        let away = self.outage.staleness(instant(), Duration::ZERO) != Staleness::Fresh;
+        let away = self.outage.staleness(monotonic_now(), Duration::ZERO) != Staleness::Fresh;
         if open.is_empty() || away || self.rounds.running {
             return;
         }
@@ -164,7 +164,7 @@ impl Refresh {
             self.shared
                 .lock()
                 .dirty
-                .mark_all(Some(id), Source::Resync, instant());
+                .mark_all(Some(id), Source::Resync, monotonic_now());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Publishes whether viewers' numbers may be old.
 
 use super::Refresh;
-use latido_base::clock::instant;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::StreamId;
 use latido_protocol::Staleness;
 use latido_telemetry::Kind;
@@ -9,7 +9,7 @@ use latido_telemetry::Kind;
 impl Refresh {
     pub(super) fn tell_staleness(&mut self) {
         self.forget_ailing_that_nobody_watches();
-        let (now, after) = (instant(), self.parts.config.stale_after);
+        let (now, after) = (monotonic_now(), self.parts.config.stale_after);
         let unhealthy = self
             .ailing
             .iter()

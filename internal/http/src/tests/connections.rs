@@ -154,7 +154,7 @@ async fn drain_ends_idle_connections_event_streams_and_stuck_requests() {
         .unwrap();
     eventually(|| (server.state.seats.taken() == 3).then_some(())).await;
 
-    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
     assert!(
         read_until(&mut stream, "\r\n0\r\n\r\n")

@@ -244,7 +244,7 @@ async fn connections_not_accepted_before_the_stop_get_a_response() {
     };
     assert_eq!(Answer::read(health).await.status, 200);
     assert_eq!(Answer::read(ws).await.code(), "draining");
-    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
     assert!(
         TcpStream::connect(server.address).await.is_err(),
         "the listener is closed"

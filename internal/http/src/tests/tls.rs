@@ -217,7 +217,7 @@ async fn drain_ends_tls_connections() {
         .await
         .unwrap();
     read_until(&mut idle, "uptime").await;
-    assert_eq!(server.state.drain.finish(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
 }

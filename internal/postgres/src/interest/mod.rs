@@ -127,7 +127,7 @@ impl Interest {
         let is_released =
             self.shared
                 .lock()
-                .relax(self.locks(topic), topic, latido_base::clock::instant());
+                .relax(self.locks(topic), topic, latido_base::clock::monotonic_now());
         self.shared.wake.notify_one();
         is_released
     }
@@ -136,7 +136,7 @@ impl Interest {
     pub fn remove(&self, topic: &Topic) {
         self.shared
             .lock()
-            .remove(self.locks(topic), topic, latido_base::clock::instant());
+            .remove(self.locks(topic), topic, latido_base::clock::monotonic_now());
         self.shared.wake.notify_one();
     }
 

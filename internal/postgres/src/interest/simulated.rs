@@ -21,14 +21,14 @@ impl Interest {
         let mut enabled = self
             .shared
             .lock()
-            .held(i32::from(lock), latido_base::clock::instant());
+            .held(i32::from(lock), latido_base::clock::monotonic_now());
         enabled.sort();
         enabled
     }
 
     /// Takes the idle locks, which must be released.
     pub fn idle(&self) -> Vec<u16> {
-        let idle = self.shared.lock().take_idle(latido_base::clock::instant());
+        let idle = self.shared.lock().take_idle(latido_base::clock::monotonic_now());
         idle.into_iter()
             .filter_map(|lock| u16::try_from(lock).ok())
             .collect()
