@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{Operations, Outlook, VERSION, process};
 use latido_hub::RoomView;
 use latido_shard::ClientView;
-use latido_telemetry::Entry;
+use latido_telemetry::RecentEvent;
 
 /// The maximum numbers of rooms and events in one frame.
 const ROOMS_SHOWN: usize = 50;
@@ -37,12 +37,12 @@ impl Operations {
             "outlook": status.as_ref().map(outlook_json),
             "listening": metrics.listener_up.get() != 0,
             "keys": self.has_keys(),
-            "reads": Object(metrics.reads.all()).to_json(),
+            "reads": Object(metrics.reads.values()).to_json(),
             "corrections": metrics.corrections.get(),
             "superseded": metrics.frames_superseded.get(),
-            "refusals": Object(metrics.refusals.all()).to_json(),
-            "closes": Object(metrics.closes.all()).to_json(),
-            "errors": Object(metrics.errors_sent.all()).to_json(),
+            "refusals": Object(metrics.refusals.values()).to_json(),
+            "closes": Object(metrics.closes.values()).to_json(),
+            "errors": Object(metrics.errors_sent.values()).to_json(),
             "connections": {"open": self.connections(), "all": self.connections_in_all(), "sockets": sockets, "most": max_sockets},
             "files": {"open": open_files, "most": max_open_files},
             "load": process::load(),
@@ -110,7 +110,7 @@ pub fn room_json(room: &RoomView) -> Value {
 }
 
 /// Returns an event of the log as JSON.
-pub fn event_json(event: &Entry) -> Value {
+pub fn event_json(event: &RecentEvent) -> Value {
     json!({
         "seq": event.seq,
         "at": event.at_ms,

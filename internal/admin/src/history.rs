@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use latido_telemetry::Spread;
+use latido_telemetry::HistogramSnapshot;
 
 /// The number of points kept: ten minutes at one point per second.
 const POINTS: usize = 600;
@@ -37,8 +37,8 @@ pub(super) struct Reading {
     /// The processor time used since the start.
     pub(super) cpu: Duration,
     /// Distributions of statement durations and of the latency from a change to its frames.
-    pub(super) read_time: Spread,
-    pub(super) change_time: Spread,
+    pub(super) read_time: HistogramSnapshot,
+    pub(super) change_time: HistogramSnapshot,
 }
 
 /// One second of history. Rates are per second, times in milliseconds, processor use in percent of
@@ -135,7 +135,7 @@ fn point(now: &Reading, before: &Reading, oldest: &Reading, elapsed: Duration) -
     let rate = |of: fn(&Reading) -> u64| {
         Some((of(now).saturating_sub(of(before)) as f64 / seconds) as f32)
     };
-    let quantile_ms = |of: fn(&Reading) -> &Spread, share| {
+    let quantile_ms = |of: fn(&Reading) -> &HistogramSnapshot, share| {
         of(now)
             .since(of(oldest))
             .quantile(share)

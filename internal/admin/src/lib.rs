@@ -30,7 +30,7 @@ use latido_engine::Engine;
 use latido_hub::{Hub, Survey};
 use latido_session::CloseReason;
 use latido_shard::{ClientId, Roster, Shards, Swept};
-use latido_telemetry::{Entry, Kind, Metrics};
+use latido_telemetry::{RecentEvent, RecentEventKind, Metrics};
 
 pub use audience::Audience;
 pub use describe::{client_json, event_json, room_json};
@@ -134,10 +134,10 @@ impl Operations {
     }
 
     /// Returns the latest events, newest first, and the total number of events.
-    pub fn events(&self, limit: usize) -> (Vec<Entry>, u64) {
+    pub fn events(&self, limit: usize) -> (Vec<RecentEvent>, u64) {
         (
-            self.parts.metrics.journal.latest(limit),
-            self.parts.metrics.journal.total(),
+            self.parts.metrics.recent_events.latest(limit),
+            self.parts.metrics.recent_events.total(),
         )
     }
 
@@ -176,8 +176,8 @@ impl Operations {
     fn note(&self, reason: &'static str, detail: &str) {
         self.parts
             .metrics
-            .journal
-            .note(Kind::Operator, reason, Some(detail));
+            .recent_events
+            .record(RecentEventKind::OperatorAction, reason, Some(detail));
     }
 
     /// Returns the number of open WebSockets.
@@ -202,7 +202,7 @@ impl Operations {
         let recent = self
             .parts
             .metrics
-            .journal
+            .recent_events
             .latest(usize::MAX)
             .into_iter()
             .take_while(|entry| entry.at_ms >= since_ms);

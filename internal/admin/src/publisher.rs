@@ -85,8 +85,8 @@ impl Operations {
             messages: metrics.messages_received.get(),
             changes: metrics.changes_received.total(),
             cpu: process::cpu_time(),
-            read_time: metrics.read_seconds.spread(),
-            change_time: metrics.change_to_frame_seconds.spread(),
+            read_time: metrics.read_seconds.snapshot(),
+            change_time: metrics.change_to_frame_seconds.snapshot(),
         }
     }
 

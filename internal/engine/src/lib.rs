@@ -122,12 +122,12 @@ impl Engine {
         interest: Arc<dyn Interest>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        metrics.reads.expect(Source::ALL.map(Source::as_str));
+        metrics.reads.init_labels(Source::ALL.map(Source::as_str));
         metrics
             .changes_received
-            .expect(Source::ALL.map(Source::as_str));
-        metrics.read_failures.expect(["unavailable", "rejected"]);
-        metrics.checks.expect(refresh::CHECK_RESULTS);
+            .init_labels(Source::ALL.map(Source::as_str));
+        metrics.read_failures.init_labels(["unavailable", "rejected"]);
+        metrics.verifications.init_labels(refresh::CHECK_RESULTS);
         let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
         let state = Mutex::new(State {
             dirty,
@@ -179,7 +179,7 @@ impl Engine {
     /// Marks every watched key, or every watched key of one stream.
     pub fn everything(&self, stream: Option<StreamId>, source: Source) {
         self.lock().dirty.mark_all(stream, source, monotonic_now());
-        self.shared.metrics.changes_received.add(source.as_str());
+        self.shared.metrics.changes_received.increment(source.as_str());
         self.shared.wake.notify_one();
     }
 
@@ -224,7 +224,7 @@ impl Engine {
 
     fn note(&self, mark: Mark, source: Source) {
         let metrics = &self.shared.metrics;
-        metrics.changes_received.add(source.as_str());
+        metrics.changes_received.increment(source.as_str());
         match mark {
             Mark::Unwatched => drop(metrics.changes_unwatched.inc()),
             Mark::Coalesced => drop(metrics.changes_coalesced.inc()),

@@ -26,7 +26,7 @@ use latido_base::ident::{Key, Topic};
 use latido_hub::Published;
 use latido_protocol::Staleness;
 use latido_stream::{Row, ZoneRule};
-use latido_telemetry::{Kind, Metrics};
+use latido_telemetry::{RecentEventKind, Metrics};
 
 /// The longest sleep of the actor, so that a step of the wall clock or a suspended machine cannot
 /// hide a midnight.
@@ -187,8 +187,8 @@ impl Refresh {
             let stream = &self.parts.catalog.get(topic.stream).name;
             let (keys, key) = (missed.len(), topic.key.as_str());
             self.metrics
-                .journal
-                .note(Kind::Correction, "sweep", Some(key));
+                .recent_events
+                .record(RecentEventKind::Correction, "sweep", Some(key));
             tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
         }
     }
@@ -330,7 +330,7 @@ impl Refresh {
         let keys = batch.keys.len();
         match error {
             ReadError::Unavailable(_) => {
-                self.metrics.read_failures.add("unavailable");
+                self.metrics.read_failures.increment("unavailable");
                 if self.outage.staleness(now, Duration::ZERO) == Staleness::Fresh {
                     tracing::warn!(%stream, keys, %error, "could not read; the keys stay marked");
                 }
@@ -339,15 +339,15 @@ impl Refresh {
                 Outcome::Unavailable
             }
             ReadError::Rejected(_) => {
-                self.metrics.read_failures.add("rejected");
+                self.metrics.read_failures.increment("rejected");
                 // A rejection proves that the database responds.
                 self.outage.over();
                 if keys == 1 {
                     let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
                     tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
                     self.metrics
-                        .journal
-                        .note(Kind::ReadFailed, "rejected", Some(key));
+                        .recent_events
+                        .record(RecentEventKind::ReadFailed, "rejected", Some(key));
                 }
                 Outcome::Rejected
             }
@@ -384,7 +384,7 @@ impl Refresh {
 
     fn note(&self, taken: &Taken<Waiter>, published: Published, now: Instant) {
         if let Some(source) = taken.sources.iter().next() {
-            self.metrics.reads.add(source.as_str());
+            self.metrics.reads.increment(source.as_str());
         }
         match published {
             Published::Changed(_) if taken.sources.is_only(Source::Sweep) => {

@@ -104,7 +104,7 @@ pub async fn serve(listener: Listener, state: Arc<Doors>, mounts: Annex) {
         routes(&state, &mounts),
         mounts.gate.clone(),
     );
-    state.metrics.refusals.expect(AWAITED);
+    state.metrics.refusals.init_labels(AWAITED);
     run(listener, server, &mounts).await;
 }
 

@@ -247,7 +247,7 @@ impl Front {
                         return;
                     }
                     if !request_seen {
-                        self.metrics.refuse("slow_head");
+                        self.metrics.count_refusal("slow_head");
                         return;
                     }
                 }
@@ -306,7 +306,7 @@ impl Porter for Front {
                 })
             }
             Err(exceeded) => {
-                self.metrics.refuse(match exceeded {
+                self.metrics.count_refusal(match exceeded {
                     Full::House => "connection_limit",
                     Full::Address => "address_limit",
                     Full::Rush => "handshake_rate",

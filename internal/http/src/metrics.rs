@@ -6,7 +6,7 @@ use warp::http::header::{ACCEPT, CONTENT_TYPE};
 use crate::call::Call;
 use crate::refusal::Refusal;
 use crate::{Doors, Response};
-use latido_telemetry::{Exposition, Gauges};
+use latido_telemetry::{Exposition, SampledGauges};
 
 const CLASSIC: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const OPENMETRICS: HeaderValue =
@@ -23,10 +23,10 @@ pub(super) fn show(state: &Doors, head: &Call) -> Result<Response, Refusal> {
         .metrics
         .sockets
         .set(i64::try_from(state.seats.taken()).unwrap_or(i64::MAX));
-    let gauges = Gauges {
+    let gauges = SampledGauges {
         topics,
         subscribers,
-        dirty: state.engine.dirty_keys(),
+        dirty_keys: state.engine.dirty_keys(),
     };
     let (exposition, content_type) = if head.header(ACCEPT).contains("application/openmetrics-text")
     {

@@ -108,7 +108,7 @@ impl Refusal {
     }
 
     pub(super) fn into_response(self, metrics: &Metrics) -> Response {
-        metrics.refuse(self.reason);
+        metrics.count_refusal(self.reason);
         let mut response = Response::new(json_error(self.code, &self.message).into());
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, JSON);

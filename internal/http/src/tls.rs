@@ -159,9 +159,9 @@ impl Tls {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     debug!(%error, peer = %address, "a TLS handshake failed");
-                    return server.metrics.refuse("tls");
+                    return server.metrics.count_refusal("tls");
                 }
-                Err(_) => return server.metrics.refuse("slow_head"),
+                Err(_) => return server.metrics.count_refusal("slow_head"),
             };
             let (shard_end, relay_end) = match pair() {
                 Ok(pair) => pair,

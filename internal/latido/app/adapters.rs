@@ -19,7 +19,7 @@ use latido_postgres::{
     self as postgres, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts,
 };
 use latido_stream::{Catalog, Column, Stream};
-use latido_telemetry::{Kind, Metrics};
+use latido_telemetry::{RecentEventKind, Metrics};
 
 /// Lets the engine read snapshots from PostgreSQL.
 pub(super) struct Reads(pub(super) Database);
@@ -113,7 +113,7 @@ pub(super) fn sink(
     metrics: Arc<Metrics>,
     messaging: Hints,
 ) -> impl Fn(Notice) + Send + Sync + 'static {
-    let record = move |state| metrics.journal.note(Kind::Listener, state, None);
+    let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
     move |hint| match hint {
         Notice::Changed { stream, keys } => {
             for key in keys {

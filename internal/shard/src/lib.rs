@@ -198,10 +198,10 @@ impl Shards {
     pub fn start(config: Config, deps: &Parts) -> io::Result<Self> {
         deps.metrics
             .closes
-            .expect(CloseReason::ALL.map(CloseReason::label));
+            .init_labels(CloseReason::ALL.map(CloseReason::label));
         deps.metrics
             .errors_sent
-            .expect(ErrorCode::ALL.map(ErrorCode::as_str));
+            .init_labels(ErrorCode::ALL.map(ErrorCode::as_str));
         // Three separate queues: permission checks of new subscriptions, token checks of connected
         // clients, and app tasks. A full one does not delay the others.
         let queues = std::array::from_fn(|_| desk::open(deps.clerk.clone(), &deps.drain));

@@ -161,7 +161,7 @@ impl Worker {
 
     fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {
         if let Reply::Error { code, .. } = reply {
-            self.parts.metrics.errors_sent.add(ErrorCode::as_str(*code));
+            self.parts.metrics.errors_sent.increment(ErrorCode::as_str(*code));
         }
         self.push(slot, client, encode(reply));
     }

@@ -27,7 +27,7 @@ use latido_event_bus::Address;
 use latido_hub::Outlet;
 use latido_protocol::websocket::{Chunk, Reader, close_frame};
 use latido_session::{CloseReason, Conversation};
-use latido_telemetry::Kind;
+use latido_telemetry::RecentEventKind;
 
 /// The size of the one read buffer of a shard.
 const READ_BUFFER: usize = 16 * 1024;
@@ -266,7 +266,7 @@ impl Worker {
     /// Rejects a connection for which there is no room; the close reason asks the client to retry.
     fn turn_away(&self, socket: &TcpStream) {
         let reason = CloseReason::Overloaded;
-        self.parts.metrics.closes.add(reason.label());
+        self.parts.metrics.closes.increment(reason.label());
         // The socket's send buffer is empty, so these few bytes always fit.
         let _gone = send(socket, &close_frame(reason.code(), reason.text()));
     }
@@ -345,8 +345,8 @@ impl Worker {
         } else {
             client.dialect()
         };
-        self.parts.metrics.journal.note(
-            Kind::Connected,
+        self.parts.metrics.recent_events.record(
+            RecentEventKind::Connected,
             dialect,
             client.user().map(UserId::as_str),
         );
@@ -407,11 +407,11 @@ impl Worker {
         self.leave_rooms(&client);
         self.parts.metrics.connections.dec();
         let user = client.user().map(UserId::as_str);
-        self.parts.metrics.closes.add(reason.label());
+        self.parts.metrics.closes.increment(reason.label());
         self.parts
             .metrics
-            .journal
-            .note(Kind::Closed, reason.label(), user);
+            .recent_events
+            .record(RecentEventKind::Closed, reason.label(), user);
         tracing::debug!(user, reason = reason.label(), "connection ended");
         self.departures.put(Departed {
             slot,

@@ -5,18 +5,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+type LabelPairs<const N: usize> = [(&'static str, &'static str); N];
 
 /// The metric families shared by all apps.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Apps {
-    connections: Family<Labels<1>, Gauge>,
-    publishes: Family<Labels<2>, Counter>,
-    reached: Family<Labels<1>, Counter>,
-    refusals: Family<Labels<2>, Counter>,
+pub(super) struct AppMetricFamilies {
+    connections: Family<LabelPairs<1>, Gauge>,
+    publishes: Family<LabelPairs<2>, Counter>,
+    reached: Family<LabelPairs<1>, Counter>,
+    refusals: Family<LabelPairs<2>, Counter>,
 }
 
-impl Apps {
+impl AppMetricFamilies {
     pub(super) fn register(&self, r: &mut Registry) {
         r.register(
             "app_connections",
@@ -40,7 +40,7 @@ impl Apps {
         );
     }
 
-    pub(super) fn of(&self, app: &'static str) -> AppMetrics {
+    pub(super) fn for_app(&self, app: &'static str) -> AppMetrics {
         AppMetrics {
             app,
             connections: self.connections.get_or_create(&[("app", app)]).clone(),
@@ -59,13 +59,13 @@ pub struct AppMetrics {
     pub connections: Gauge,
     /// The number of recipients of published events. An event to three connections counts three.
     pub reached: Counter,
-    publishes: Family<Labels<2>, Counter>,
-    refusals: Family<Labels<2>, Counter>,
+    publishes: Family<LabelPairs<2>, Counter>,
+    refusals: Family<LabelPairs<2>, Counter>,
 }
 
 impl AppMetrics {
     /// Creates these labels at zero, so that Prometheus sees their first increase.
-    pub fn expect(&self, kinds: &[&'static str], reasons: &[&'static str]) {
+    pub fn init_labels(&self, kinds: &[&'static str], reasons: &[&'static str]) {
         for kind in kinds {
             drop(
                 self.publishes
@@ -81,7 +81,7 @@ impl AppMetrics {
     }
 
     /// Counts one published event with `reached` recipients. `kind` must come from a closed list.
-    pub fn publish(&self, kind: &'static str, reached: usize) {
+    pub fn count_publish(&self, kind: &'static str, reached: usize) {
         self.publishes
             .get_or_create(&[("app", self.app), ("kind", kind)])
             .inc();
@@ -89,7 +89,7 @@ impl AppMetrics {
     }
 
     /// Counts one refusal. `reason` must come from a closed list.
-    pub fn refuse(&self, reason: &'static str) {
+    pub fn count_refusal(&self, reason: &'static str) {
         self.refusals
             .get_or_create(&[("app", self.app), ("reason", reason)])
             .inc();

@@ -10,21 +10,21 @@ use prometheus_client::metrics::counter::Counter;
 
 /// A counter for each value of one label. The values form a closed list. Clones share the counts.
 #[derive(Debug, Clone)]
-pub struct Counters {
+pub struct LabelledCounter {
     label: &'static str,
     /// The counter of each label value. The write lock is needed only for a value's first use;
     /// counting takes the read lock.
     by_value: Arc<RwLock<BTreeMap<&'static str, Counter>>>,
 }
 
-impl Default for Counters {
+impl Default for LabelledCounter {
     fn default() -> Self {
-        Self::by("reason")
+        Self::new("reason")
     }
 }
 
-impl Counters {
-    pub(super) fn by(label: &'static str) -> Self {
+impl LabelledCounter {
+    pub(super) fn new(label: &'static str) -> Self {
         Self {
             label,
             by_value: Arc::default(),
@@ -33,24 +33,24 @@ impl Counters {
 
     /// Creates these values at zero. Prometheus' `rate` cannot see the increase of a counter that
     /// first appears at one.
-    pub fn expect(&self, values: impl IntoIterator<Item = &'static str>) {
+    pub fn init_labels(&self, values: impl IntoIterator<Item = &'static str>) {
         values
             .into_iter()
-            .for_each(|value| drop(self.counter(value)));
+            .for_each(|value| drop(self.counter_for(value)));
     }
 
     /// Adds one to the counter of `value`.
-    pub fn add(&self, value: &'static str) {
-        self.counter(value).inc();
+    pub fn increment(&self, value: &'static str) {
+        self.counter_for(value).inc();
     }
 
     /// Returns the current count of `value`.
     pub fn get(&self, value: &'static str) -> u64 {
-        self.counter(value).get()
+        self.counter_for(value).get()
     }
 
     /// Returns every value with its count, sorted by value.
-    pub fn all(&self) -> Vec<(&'static str, u64)> {
+    pub fn values(&self) -> Vec<(&'static str, u64)> {
         let by_value = self.by_value.read().unwrap_or_else(PoisonError::into_inner);
         by_value
             .iter()
@@ -68,7 +68,7 @@ impl Counters {
             .sum()
     }
 
-    fn counter(&self, value: &'static str) -> Counter {
+    fn counter_for(&self, value: &'static str) -> Counter {
         let known = self
             .by_value
             .read()
@@ -87,7 +87,7 @@ impl Counters {
     }
 }
 
-impl EncodeMetric for Counters {
+impl EncodeMetric for LabelledCounter {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let by_value = self.by_value.read().unwrap_or_else(PoisonError::into_inner);
         for (value, counter) in by_value.iter() {
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn each_value_has_its_own_count() {
-        let counters = Counters::by("reason");
-        counters.expect(["b"]);
-        counters.clone().add("a");
-        counters.add("a");
+        let counters = LabelledCounter::new("reason");
+        counters.init_labels(["b"]);
+        counters.clone().increment("a");
+        counters.increment("a");
         assert_eq!(
-            (counters.all(), counters.total(), counters.get("a")),
+            (counters.values(), counters.total(), counters.get("a")),
             (vec![("a", 2), ("b", 0)], 2, 2)
         );
     }

@@ -12,7 +12,7 @@ pub enum Exposition {
 /// Converts OpenMetrics text to the classic format: a counter's family has the name of its samples,
 /// and there are no `# UNIT` and `# EOF` lines. The samples need no conversion, because the server
 /// writes neither timestamps nor exemplars.
-pub(super) fn classic(open: &str) -> String {
+pub(super) fn to_classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = None;
     for line in open.lines() {
@@ -45,6 +45,6 @@ mod tests {
                     # HELP b Something.\n# TYPE b gauge\nb 1\n# EOF\n";
         let expected = "# HELP a_bytes_total Bytes.\n# TYPE a_bytes_total counter\na_bytes_total{by=\"x\"} 3\n\
                         # HELP b Something.\n# TYPE b gauge\nb 1\n";
-        assert_eq!(classic(open), expected);
+        assert_eq!(to_classic(open), expected);
     }
 }

@@ -11,11 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The number of entries kept.
-const ENTRIES: usize = 500;
+const CAPACITY: usize = 500;
 /// The number of events of one kind and reason that get their own entry within [`WINDOW_MS`]. Later
 /// ones are counted in the last of these entries. The limit for refusals is one, because their
 /// entries name no user.
-const APART: u64 = 4;
+const MAX_SEPARATE: u64 = 4;
 /// The length of a merge window, in milliseconds.
 const WINDOW_MS: u64 = 1_000;
 /// The maximum length of a user id or a detail text, in bytes.
@@ -23,7 +23,7 @@ const MAX_TEXT_BYTES: usize = 120;
 
 /// The kind of a recorded event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum RecentEventKind {
     /// A WebSocket connection was accepted.
     Connected,
     /// A WebSocket connection was closed.
@@ -39,10 +39,10 @@ pub enum Kind {
     /// The read of a key failed.
     ReadFailed,
     /// An operator performed an action.
-    Operator,
+    OperatorAction,
 }
 
-impl Kind {
+impl RecentEventKind {
     /// Returns the name of the kind in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,20 +53,20 @@ impl Kind {
             Self::Staleness => "staleness",
             Self::Correction => "correction",
             Self::ReadFailed => "read_failed",
-            Self::Operator => "operator",
+            Self::OperatorAction => "operator",
         }
     }
 }
 
 /// One event, or several of one kind and reason within a second.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct RecentEvent {
     /// The number of the entry. It starts at 1 and rises by one with every entry.
     pub seq: u64,
     /// The time of the first event, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// The kind of all events in the entry.
-    pub kind: Kind,
+    pub kind: RecentEventKind,
     /// The reason, from a closed list of the kind.
     pub reason: &'static str,
     /// The user or another detail. It never contains a token.
@@ -77,34 +77,34 @@ pub struct Entry {
 
 /// A bounded ring of the latest events; see the module's documentation.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<State>);
+pub struct RecentEvents(Mutex<RecentEventsState>);
 
 #[derive(Debug, Default)]
-struct State {
-    entries: VecDeque<Entry>,
+struct RecentEventsState {
+    entries: VecDeque<RecentEvent>,
     /// The number of events ever recorded.
     total: u64,
     next_seq: u64,
     /// The merge window of each kind and reason. The closed lists of reasons bound its size.
-    windows: HashMap<(Kind, &'static str), Window>,
+    windows: HashMap<(RecentEventKind, &'static str), MergeWindow>,
 }
 
 /// The current merge window of one kind and reason.
 #[derive(Debug)]
-struct Window {
+struct MergeWindow {
     since_ms: u64,
     count: u64,
     /// The number of the entry that counts the events beyond [`MAX_SEPARATE`].
     seq: u64,
 }
 
-impl Journal {
+impl RecentEvents {
     /// Records an event that happens now.
-    pub fn note(&self, kind: Kind, reason: &'static str, detail: Option<&str>) {
+    pub fn record(&self, kind: RecentEventKind, reason: &'static str, detail: Option<&str>) {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.note_at(
+        self.record_at(
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             kind,
             reason,
@@ -112,12 +112,12 @@ impl Journal {
         );
     }
 
-    fn note_at(&self, now_ms: u64, kind: Kind, reason: &'static str, detail: Option<&str>) {
+    fn record_at(&self, now_ms: u64, kind: RecentEventKind, reason: &'static str, detail: Option<&str>) {
         let mut state = self.lock();
         let state = &mut *state;
         state.total += 1;
         let first_seq = state.entries.front().map_or(0, |entry| entry.seq);
-        let window = state.windows.entry((kind, reason)).or_insert(Window {
+        let window = state.windows.entry((kind, reason)).or_insert(MergeWindow {
             since_ms: 0,
             count: 0,
             seq: 0,
@@ -126,7 +126,7 @@ impl Journal {
             (window.since_ms, window.count) = (now_ms, 0);
         }
         window.count += 1;
-        let max_separate = if kind == Kind::Refused { 1 } else { APART };
+        let max_separate = if kind == RecentEventKind::Refused { 1 } else { MAX_SEPARATE };
         let merged = (window.count > max_separate)
             .then(|| window.seq.checked_sub(first_seq))
             .flatten();
@@ -139,11 +139,11 @@ impl Journal {
         }
         state.next_seq += 1;
         window.seq = state.next_seq;
-        if state.entries.len() == ENTRIES {
+        if state.entries.len() == CAPACITY {
             state.entries.pop_front();
         }
-        let detail = detail.map(|text| cut(text).into());
-        state.entries.push_back(Entry {
+        let detail = detail.map(|text| truncate(text).into());
+        state.entries.push_back(RecentEvent {
             seq: state.next_seq,
             at_ms: now_ms,
             kind,
@@ -154,7 +154,7 @@ impl Journal {
     }
 
     /// Returns at most `limit` of the latest entries, newest first.
-    pub fn latest(&self, limit: usize) -> Vec<Entry> {
+    pub fn latest(&self, limit: usize) -> Vec<RecentEvent> {
         self.lock()
             .entries
             .iter()
@@ -171,13 +171,13 @@ impl Journal {
 
     /// Locks the ring. A poisoned lock is safe to use, because every operation leaves the ring
     /// consistent.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RecentEventsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Truncates a text to at most [`MAX_TEXT_BYTES`], at a character boundary.
-fn cut(text: &str) -> &str {
+fn truncate(text: &str) -> &str {
     let end = (0..=text.len().min(MAX_TEXT_BYTES))
         .rev()
         .find(|at| text.is_char_boundary(*at));
@@ -190,34 +190,34 @@ mod tests {
 
     #[test]
     fn ring_is_bounded_and_returns_newest_first() {
-        let recent = Journal::default();
+        let recent = RecentEvents::default();
         for n in 0..2_000_u64 {
-            recent.note_at(n * WINDOW_MS, Kind::Closed, "client", Some(&n.to_string()));
+            recent.record_at(n * WINDOW_MS, RecentEventKind::Closed, "client", Some(&n.to_string()));
         }
         let all = recent.latest(usize::MAX);
         assert_eq!(
             (all.len(), all[0].seq, recent.total()),
-            (ENTRIES, 2_000, 2_000)
+            (CAPACITY, 2_000, 2_000)
         );
         assert_eq!(recent.latest(1)[0].detail.as_deref(), Some("1999"));
     }
 
     #[test]
     fn burst_is_merged_into_few_entries() {
-        let recent = Journal::default();
-        recent.note_at(0, Kind::Listener, "lost", None);
+        let recent = RecentEvents::default();
+        recent.record_at(0, RecentEventKind::Listener, "lost", None);
         for n in 0..10_000 {
-            recent.note_at(5_000 + n / 100, Kind::Connected, "websocket", Some("ana"));
-            recent.note_at(5_000 + n / 100, Kind::Closed, "client", Some("ana"));
+            recent.record_at(5_000 + n / 100, RecentEventKind::Connected, "websocket", Some("ana"));
+            recent.record_at(5_000 + n / 100, RecentEventKind::Closed, "client", Some("ana"));
         }
         let all = recent.latest(100);
         assert_eq!(all.len(), 1 + 2 * 4);
         assert_eq!(all.iter().map(|entry| entry.count).sum::<u64>(), 20_001);
         assert_eq!(
             (all[0].detail.as_deref(), all.last().unwrap().kind),
-            (None, Kind::Listener)
+            (None, RecentEventKind::Listener)
         );
-        recent.note_at(6_500, Kind::Connected, "websocket", Some("eva"));
+        recent.record_at(6_500, RecentEventKind::Connected, "websocket", Some("eva"));
         assert_eq!(
             recent.latest(1)[0].detail.as_deref(),
             Some("eva"),
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn long_texts_are_truncated_at_character_boundaries() {
-        let recent = Journal::default();
-        recent.note_at(0, Kind::Closed, "client", Some(&"ñ".repeat(200)));
+        let recent = RecentEvents::default();
+        recent.record_at(0, RecentEventKind::Closed, "client", Some(&"ñ".repeat(200)));
         let detail = recent.latest(1)[0].detail.clone().unwrap();
         assert!(detail.len() <= MAX_TEXT_BYTES && detail.starts_with('ñ'));
     }

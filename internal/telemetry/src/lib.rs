@@ -9,9 +9,9 @@ mod metrics;
 mod seconds;
 
 pub use apps::AppMetrics;
-pub use counters::Counters;
+pub use counters::LabelledCounter;
 pub use exposition::Exposition;
-pub use journal::{Entry, Journal, Kind};
+pub use journal::{RecentEvent, RecentEvents, RecentEventKind};
 pub use logs::init as init_logs;
-pub use metrics::{Gauges, Metrics};
-pub use seconds::{Seconds, Spread};
+pub use metrics::{SampledGauges, Metrics};
+pub use seconds::{DurationHistogram, HistogramSnapshot};

@@ -7,17 +7,17 @@ use tracing_subscriber::EnvFilter;
 
 /// The default filter. The pool logs one line for each lost connection, and the server already logs
 /// the cause.
-const DEFAULT: &str = "info,deadpool.postgres=error";
+const DEFAULT_FILTER: &str = "info,deadpool.postgres=error";
 
 /// Log targets that stay at `info` unless `RUST_LOG` names them. The PostgreSQL driver logs
 /// parameter values at `debug`, and one of them is a session id. The WebSocket library below
 /// Socket.IO logs whole messages at `trace`, and a message may contain a token.
-const QUIET: [&str; 2] = ["tokio_postgres", "tungstenite"];
+const SILENCED_TARGETS: [&str; 2] = ["tokio_postgres", "tungstenite"];
 
 /// Parses the text of `RUST_LOG` and silences the targets it does not name. Returns `None` if the
 /// text is invalid.
-fn understood(text: &str) -> Option<EnvFilter> {
-    let silenced = QUIET
+fn parse_filter(text: &str) -> Option<EnvFilter> {
+    let silenced = SILENCED_TARGETS
         .iter()
         .filter(|name| !text.contains(**name))
         .map(|name| format!(",{name}=info"));
@@ -30,8 +30,8 @@ fn understood(text: &str) -> Option<EnvFilter> {
 /// Does nothing if the process already has a subscriber, as in tests.
 pub fn init(filter: Option<&str>) {
     let filter = filter
-        .and_then(understood)
-        .unwrap_or_else(|| EnvFilter::new(DEFAULT));
+        .and_then(parse_filter)
+        .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn targets_that_log_secrets_are_silenced_unless_named() {
-        let filter_text = |text: &str| understood(text).unwrap().to_string();
-        for name in QUIET {
+        let filter_text = |text: &str| parse_filter(text).unwrap().to_string();
+        for name in SILENCED_TARGETS {
             let silenced = format!("{name}=info");
             assert!(filter_text("debug").contains(&silenced));
             assert!(!filter_text(&format!("debug,{name}=trace")).contains(&silenced));
         }
-        assert!(understood("latido=what").is_none());
+        assert!(parse_filter("latido=what").is_none());
     }
 
     #[test]
     fn default_filter_is_valid() {
-        let filter = EnvFilter::try_new(DEFAULT).unwrap().to_string();
+        let filter = EnvFilter::try_new(DEFAULT_FILTER).unwrap().to_string();
         assert!(
             filter.contains("info") && filter.contains("deadpool.postgres=error"),
             "{filter}"

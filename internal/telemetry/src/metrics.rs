@@ -8,23 +8,23 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::apps::{AppMetrics, Apps};
-use crate::counters::Counters;
+use crate::apps::{AppMetrics, AppMetricFamilies};
+use crate::counters::LabelledCounter;
 use crate::exposition::{self, Exposition};
-use crate::journal::{Journal, Kind};
-use crate::seconds::Seconds;
+use crate::journal::{RecentEvents, RecentEventKind};
+use crate::seconds::DurationHistogram;
 
 /// A histogram of small counts, with bounds from 1 to 512.
 #[derive(Debug, Clone)]
-pub struct Sizes(Histogram);
+pub struct SizeHistogram(Histogram);
 
-impl Default for Sizes {
+impl Default for SizeHistogram {
     fn default() -> Self {
         Self(Histogram::new(exponential_buckets(1.0, 2.0, 10)))
     }
 }
 
-impl Sizes {
+impl SizeHistogram {
     /// Records one size in the histogram.
     pub fn observe(&self, size: usize) {
         self.0
@@ -34,13 +34,13 @@ impl Sizes {
 
 /// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Gauges {
+pub struct SampledGauges {
     /// The number of topics with at least one viewer.
     pub topics: usize,
     /// The number of subscriptions of all viewers.
     pub subscribers: usize,
     /// The number of keys waiting to be read.
-    pub dirty: usize,
+    pub dirty_keys: usize,
 }
 
 /// The metrics that every part of the server updates. They are atomics and cheap to share.
@@ -53,7 +53,7 @@ pub struct Metrics {
     pub sockets: Gauge,
     topics: Gauge,
     subscribers: Gauge,
-    dirty: Gauge,
+    dirty_keys: Gauge,
     /// Frames handed to the kernel.
     pub frames_sent: Counter,
     /// Bytes handed to the kernel on WebSocket connections.
@@ -63,17 +63,17 @@ pub struct Metrics {
     /// Frames that a slow client never received because a newer frame replaced them.
     pub frames_superseded: Counter,
     /// Keys read, by the source that marked them dirty.
-    pub reads: Counters,
+    pub reads: LabelledCounter,
     /// Read statements that failed, by kind.
-    pub read_failures: Counters,
+    pub read_failures: LabelledCounter,
     /// The number of keys that one statement reads.
-    pub batch_keys: Sizes,
+    pub batch_keys: SizeHistogram,
     /// The duration of one read statement.
-    pub read_seconds: Seconds,
+    pub read_seconds: DurationHistogram,
     /// The time from the arrival of a notification until its frames are handed to the shards.
-    pub change_to_frame_seconds: Seconds,
+    pub change_to_frame_seconds: DurationHistogram,
     /// Change hints received, by source.
-    pub changes_received: Counters,
+    pub changes_received: LabelledCounter,
     /// Hints for a key that was already dirty.
     pub changes_coalesced: Counter,
     /// Hints for a key without viewers.
@@ -81,9 +81,9 @@ pub struct Metrics {
     /// Changes that only the sweep found. Zero proves that the triggers see every change.
     pub corrections: Counter,
     /// Keys compared with a stream's verification query, by result.
-    pub checks: Counters,
+    pub verifications: LabelledCounter,
     /// Streams that are read with their verification query because their own query was wrong.
-    pub checks_standing_in: Gauge,
+    pub active_verifications: Gauge,
     /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
     /// Key buckets whose watch lock is held, so that writers know that they are watched.
@@ -97,30 +97,30 @@ pub struct Metrics {
     /// 1 while viewers are notified that the data may be stale, otherwise 0.
     pub stale: Gauge,
     /// Requests and upgrades refused, by reason.
-    pub refusals: Counters,
+    pub refusals: LabelledCounter,
     /// Error frames sent, by code.
-    pub errors_sent: Counters,
+    pub errors_sent: LabelledCounter,
     /// WebSocket connections closed, by reason.
-    pub closes: Counters,
-    apps: Apps,
+    pub closes: LabelledCounter,
+    apps: AppMetricFamilies,
     /// The latest events, for the operators' page.
-    pub journal: Journal,
+    pub recent_events: RecentEvents,
 }
 
 impl Metrics {
     /// Creates all metrics at zero, registered under `latido_…`.
     pub fn new() -> Self {
         let registry = Registry::with_prefix("latido");
-        let (reads, changes_received) = (Counters::by("source"), Counters::by("source"));
-        let (read_failures, errors_sent) = (Counters::by("kind"), Counters::by("code"));
-        let checks = Counters::by("result");
+        let (reads, changes_received) = (LabelledCounter::new("source"), LabelledCounter::new("source"));
+        let (read_failures, errors_sent) = (LabelledCounter::new("kind"), LabelledCounter::new("code"));
+        let checks = LabelledCounter::new("result");
         let mut m = Self {
             registry,
             reads,
             changes_received,
             read_failures,
             errors_sent,
-            checks,
+            verifications: checks,
             ..Self::default()
         };
         m.register_counters();
@@ -190,7 +190,7 @@ impl Metrics {
         r.register(
             "checks",
             "Keys compared with their stream's check, by result",
-            self.checks.clone(),
+            self.verifications.clone(),
         );
         r.register(
             "listener_reconnects",
@@ -224,9 +224,9 @@ impl Metrics {
             "Subscriptions of all viewers",
             self.subscribers.clone(),
         );
-        r.register("dirty_keys", "Keys waiting to be read", self.dirty.clone());
+        r.register("dirty_keys", "Keys waiting to be read", self.dirty_keys.clone());
         let help = "Streams read with their check, since their query was wrong";
-        r.register("checks_standing_in", help, self.checks_standing_in.clone());
+        r.register("checks_standing_in", help, self.active_verifications.clone());
         r.register(
             "listener_up",
             "1 while notifications arrive",
@@ -269,27 +269,27 @@ impl Metrics {
 
     /// Returns the metrics of one app.
     pub fn app(&self, app: &'static str) -> AppMetrics {
-        self.apps.of(app)
+        self.apps.for_app(app)
     }
 
     /// Counts a refusal and records it as a recent event.
-    pub fn refuse(&self, reason: &'static str) {
-        self.refusals.add(reason);
-        self.journal.note(Kind::Refused, reason, None);
+    pub fn count_refusal(&self, reason: &'static str) {
+        self.refusals.increment(reason);
+        self.recent_events.record(RecentEventKind::Refused, reason, None);
     }
 
     /// Renders all metrics as text.
-    pub fn render(&self, gauges: Gauges, exposition: Exposition) -> String {
+    pub fn render(&self, gauges: SampledGauges, exposition: Exposition) -> String {
         let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.topics.set(as_i64(gauges.topics));
         self.subscribers.set(as_i64(gauges.subscribers));
-        self.dirty.set(as_i64(gauges.dirty));
+        self.dirty_keys.set(as_i64(gauges.dirty_keys));
         let mut text = String::new();
         // Writing to a `String` cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         match exposition {
             Exposition::OpenMetrics => text,
-            Exposition::Classic => exposition::classic(&text),
+            Exposition::Classic => exposition::to_classic(&text),
         }
     }
 }

@@ -11,54 +11,54 @@ use prometheus_client::metrics::MetricType;
 
 /// The upper bound of the first bucket, in nanoseconds. Each following bound is twice the one
 /// before.
-const FIRST_NS: u64 = 250_000;
+const FIRST_BOUND_NS: u64 = 250_000;
 /// The number of buckets with an upper bound, from a quarter of a millisecond to eight seconds. One
 /// more bucket counts longer durations.
-const BOUNDED: usize = 16;
+const BOUNDED_BUCKETS: usize = 16;
 
 /// A histogram of durations, from a quarter of a millisecond to eight seconds. Clones share the
 /// counts.
 #[derive(Debug, Clone, Default)]
-pub struct Seconds(Arc<Inner>);
+pub struct DurationHistogram(Arc<HistogramCells>);
 
 /// The shared counts. Relaxed ordering suffices, because no other data depends on a count.
 #[derive(Debug, Default)]
-struct Inner {
-    buckets: [AtomicU64; BOUNDED + 1],
+struct HistogramCells {
+    buckets: [AtomicU64; BOUNDED_BUCKETS + 1],
     sum_ns: AtomicU64,
 }
 
 /// The number of durations in each bucket, either since the start or between two moments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spread([u64; BOUNDED + 1]);
+pub struct HistogramSnapshot([u64; BOUNDED_BUCKETS + 1]);
 
-impl Seconds {
+impl DurationHistogram {
     /// Records one duration in its bucket.
     pub fn observe(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = (0..BOUNDED)
-            .find(|index| ns <= FIRST_NS << index)
-            .unwrap_or(BOUNDED);
+        let bucket = (0..BOUNDED_BUCKETS)
+            .find(|index| ns <= FIRST_BOUND_NS << index)
+            .unwrap_or(BOUNDED_BUCKETS);
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.0.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// Returns a copy of all counts so far.
-    pub fn spread(&self) -> Spread {
-        Spread(std::array::from_fn(|index| {
+    pub fn snapshot(&self) -> HistogramSnapshot {
+        HistogramSnapshot(std::array::from_fn(|index| {
             self.0.buckets[index].load(Ordering::Relaxed)
         }))
     }
 }
 
-impl EncodeMetric for Seconds {
+impl EncodeMetric for DurationHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let snapshot = self.spread();
-        let bounds = (0..BOUNDED)
-            .map(|index| seconds(FIRST_NS << index))
+        let snapshot = self.snapshot();
+        let bounds = (0..BOUNDED_BUCKETS)
+            .map(|index| as_seconds(FIRST_BOUND_NS << index))
             .chain([f64::MAX]);
         let buckets: Vec<_> = bounds.zip(snapshot.0).collect();
-        let sum = seconds(self.0.sum_ns.load(Ordering::Relaxed));
+        let sum = as_seconds(self.0.sum_ns.load(Ordering::Relaxed));
         encoder.encode_histogram::<[(&str, &str); 0]>(sum, snapshot.count(), &buckets, None)
     }
 
@@ -67,7 +67,7 @@ impl EncodeMetric for Seconds {
     }
 }
 
-impl Spread {
+impl HistogramSnapshot {
     /// Returns the durations that were counted after `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -97,12 +97,12 @@ impl Spread {
                 let low = if index == 0 {
                     0
                 } else {
-                    FIRST_NS << (index - 1)
+                    FIRST_BOUND_NS << (index - 1)
                 };
-                let high = if index == BOUNDED {
+                let high = if index == BOUNDED_BUCKETS {
                     low
                 } else {
-                    FIRST_NS << index
+                    FIRST_BOUND_NS << index
                 };
                 let within = (high - low) as f64 * ((target - below) / in_bucket);
                 return Some(Duration::from_nanos(low) + Duration::from_nanos(within as u64));
@@ -113,7 +113,7 @@ impl Spread {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+fn as_seconds(ns: u64) -> f64 {
     Duration::from_nanos(ns).as_secs_f64()
 }
 
@@ -121,37 +121,37 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn of(ms: &[u64]) -> Spread {
-        let histogram = Seconds::default();
+    fn snapshot_of(ms: &[u64]) -> HistogramSnapshot {
+        let histogram = DurationHistogram::default();
         ms.iter()
             .for_each(|ms| histogram.observe(Duration::from_millis(*ms)));
-        histogram.spread()
+        histogram.snapshot()
     }
 
     #[test]
     fn percentiles_lie_within_their_bucket() {
-        assert_eq!(of(&[]).quantile(0.5), None);
+        assert_eq!(snapshot_of(&[]).quantile(0.5), None);
         let mut all = [3; 99].to_vec();
         all.push(900);
         let (median, maximum) = (
-            of(&all).quantile(0.5).unwrap(),
-            of(&all).quantile(1.0).unwrap(),
+            snapshot_of(&all).quantile(0.5).unwrap(),
+            snapshot_of(&all).quantile(1.0).unwrap(),
         );
         assert!((2_000..=4_000).contains(&median.as_micros()), "{median:?}");
         assert!((512..=1_024).contains(&maximum.as_millis()), "{maximum:?}");
         assert!(
-            of(&[60_000]).quantile(0.5).unwrap() >= Duration::from_secs(8),
+            snapshot_of(&[60_000]).quantile(0.5).unwrap() >= Duration::from_secs(8),
             "longer than all bounds"
         );
     }
 
     #[test]
     fn window_is_difference_of_two_snapshots() {
-        let histogram = Seconds::default();
+        let histogram = DurationHistogram::default();
         histogram.observe(Duration::from_secs(5));
-        let before = histogram.spread();
+        let before = histogram.snapshot();
         histogram.observe(Duration::from_millis(1));
-        let window = histogram.spread().since(&before);
+        let window = histogram.snapshot().since(&before);
         assert_eq!(window.count(), 1);
         assert!(window.quantile(0.99).unwrap() <= Duration::from_millis(1));
     }

@@ -242,7 +242,7 @@ impl WorkspaceGuest {
         text: &'static str,
         actions: &mut Acts<'_>,
     ) {
-        self.shared.metrics.refuse(reason);
+        self.shared.metrics.count_refusal(reason);
         actions.say(frame);
         actions.close(code, text);
     }
@@ -304,7 +304,7 @@ impl Guest for WorkspaceGuest {
     }
 
     fn flooded(&mut self, actions: &mut Acts<'_>) {
-        self.shared.metrics.refuse("message_rate");
+        self.shared.metrics.count_refusal("message_rate");
         reply(wire::TOO_MANY, actions);
     }
 }

@@ -93,7 +93,7 @@ impl Shared {
         metrics: AppMetrics,
         clock: Clock,
     ) -> Arc<Self> {
-        metrics.expect(&wire::KINDS, &guest::REFUSALS);
+        metrics.init_labels(&wire::KINDS, &guest::REFUSALS);
         let now = clock.clone();
         let exchange = Exchange::new(Listed, move || now.now().as_microsecond());
         Arc::new(Self {

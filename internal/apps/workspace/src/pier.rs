@@ -59,7 +59,7 @@ impl Pier for Entrance {
                 Ok(verified) => Ok(this.boarding(Some(Credentials::of(verified)), true)),
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
-                    this.0.metrics.refuse("token");
+                    this.0.metrics.count_refusal("token");
                     Err(if error.is_temporary() {
                         site::unavailable()
                     } else {

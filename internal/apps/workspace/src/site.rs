@@ -100,7 +100,7 @@ impl Addresses {
     }
 
     fn refuse_key(&self) -> Answer {
-        self.shared.metrics.refuse("key");
+        self.shared.metrics.count_refusal("key");
         unauthorized()
     }
 
@@ -154,7 +154,7 @@ impl Addresses {
         let frame = match frame {
             Ok(frame) => frame,
             Err(body_error) => {
-                self.shared.metrics.refuse("body");
+                self.shared.metrics.count_refusal("body");
                 return error(
                     400,
                     if let BadBody::Shape(expected) = body_error {
@@ -171,11 +171,11 @@ impl Addresses {
             .publish(Publish::new([topic], kind, frame))
         {
             Ok(outcome) => {
-                self.shared.metrics.publish(kind, outcome.reached);
+                self.shared.metrics.count_publish(kind, outcome.reached);
                 Answer::json(200, json!({"status": status}).to_string())
             }
             Err(_) => {
-                self.shared.metrics.refuse("overloaded");
+                self.shared.metrics.count_refusal("overloaded");
                 unavailable()
             }
         }
@@ -222,7 +222,7 @@ impl Site for Addresses {
     }
 
     fn refuse(&self, status: u16, _: &'static str, message: &'static str) -> Answer {
-        self.shared.metrics.refuse("body");
+        self.shared.metrics.count_refusal("body");
         error(status, message)
     }
 }

@@ -10,7 +10,7 @@ use crate::{ReadError, Source};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
-use latido_telemetry::Kind;
+use latido_telemetry::RecentEventKind;
 
 /// The number of keys that are compared at a sweep. Each costs the plain read that the query is
 /// meant to save.
@@ -118,7 +118,7 @@ impl Refresh {
             .filter(|(_, s)| s.check.is_some() && s.open_check().is_none())
             .count();
         self.metrics
-            .checks_standing_in
+            .active_verifications
             .set(i64::try_from(standing_in).unwrap_or(i64::MAX));
     }
 
@@ -131,7 +131,7 @@ impl Refresh {
         let differing = match differing {
             Ok(differing) => differing,
             Err(error) => {
-                self.metrics.checks.add(FAILED);
+                self.metrics.verifications.increment(FAILED);
                 if !std::mem::replace(&mut self.rounds.failed, true) {
                     tracing::warn!(stream = stream.name, %error, "could not compare the stream with its check; it is tried again");
                 }
@@ -146,7 +146,7 @@ impl Refresh {
                 SAME
             }
         });
-        results.for_each(|result| self.metrics.checks.add(result));
+        results.for_each(|result| self.metrics.verifications.increment(result));
         let Some(key) = differing.first().map(Key::as_str) else {
             return;
         };
@@ -157,8 +157,8 @@ impl Refresh {
                 "the query and its check differ: the stream is read with the check from now on"
             );
             self.metrics
-                .journal
-                .note(Kind::Correction, "check", Some(key));
+                .recent_events
+                .record(RecentEventKind::Correction, "check", Some(key));
             self.count_standing_in();
             // Viewers may have received wrong numbers, so all keys are read again.
             self.shared

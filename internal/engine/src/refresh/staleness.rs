@@ -4,7 +4,7 @@ use super::Refresh;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::StreamId;
 use latido_protocol::Staleness;
-use latido_telemetry::Kind;
+use latido_telemetry::RecentEventKind;
 
 impl Refresh {
     pub(super) fn tell_staleness(&mut self) {
@@ -24,8 +24,8 @@ impl Refresh {
             tracing::warn!(stale, "viewers are notified whether numbers may be old");
             self.metrics.stale.set(i64::from(stale));
             self.metrics
-                .journal
-                .note(Kind::Staleness, if stale { "stale" } else { "fresh" }, None);
+                .recent_events
+                .record(RecentEventKind::Staleness, if stale { "stale" } else { "fresh" }, None);
             self.staleness = staleness;
             self.parts.hub.set_staleness(staleness);
         }
