@@ -22,7 +22,7 @@ use latido_http::{self as http, Doors, Seats, Shapes};
 use latido_hub::Hub;
 use latido_session::{Context, Limits};
 use latido_shard::{self as shard, Clerk, Shards};
-use latido_stream::{Catalog, Column, KeyType, Row, Stream, ZoneRule};
+use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,7 @@ pub(crate) fn play() -> anyhow::Result<()> {
     }
     beat::play(&plan.beats, |channel, turn| {
         let key = Key::from_canonical(&keys::key(channel));
-        let row = Row {
+        let row = StreamRow {
             key: key.clone(),
             columns: beat::columns(turn, now_ns()),
             clock_us: wall_us(),
@@ -187,9 +187,9 @@ fn stream() -> Stream {
     Stream {
         name: "estadisticas".into(),
         query: String::new(),
-        check: None,
-        authorize: None,
-        zone: ZoneRule::Fixed("UTC".into()),
+        verification: None,
+        authorize_query: None,
+        zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
         key_field: "negocio_id".into(),
         tables: Vec::new(),
@@ -211,7 +211,7 @@ impl Reader for Zeros {
         keys: &'a [Key],
         _: &'a [Date],
     ) -> Answer<'a, Vec<Reading>> {
-        let row = |key: &Key| Row {
+        let row = |key: &Key| StreamRow {
             key: key.clone(),
             columns: beat::columns(0, 0),
             clock_us: wall_us(),

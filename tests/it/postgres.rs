@@ -16,7 +16,7 @@ mod triggers;
 use std::sync::Arc;
 
 use latido_postgres::{Config, Database};
-use latido_stream::{Catalog, Stream, Table, ZoneRule};
+use latido_stream::{Catalog, Stream, SourceTable, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};
@@ -61,9 +61,9 @@ fn estadisticas() -> Stream {
     Stream {
         name: "estadisticas".to_owned(),
         query: include_str!("../../sql/estadisticas.sql").to_owned(),
-        check: None,
-        authorize: Some(include_str!("../../sql/authorize.sql").to_owned()),
-        zone: ZoneRule::Fixed("America/Guayaquil".to_owned()),
+        verification: None,
+        authorize_query: Some(include_str!("../../sql/authorize.sql").to_owned()),
+        zone_rule: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),
         key_field: "negocio_id".to_owned(),
         tables: vec![table(
@@ -75,16 +75,16 @@ fn estadisticas() -> Stream {
     }
 }
 
-fn table(table: &str, key: Option<&str>, columns: &[&str]) -> Table {
-    Table {
-        table: table.to_owned(),
-        key: key.map(str::to_owned),
+fn table(table: &str, key: Option<&str>, columns: &[&str]) -> SourceTable {
+    SourceTable {
+        name: table.to_owned(),
+        key_column: key.map(str::to_owned),
         columns: columns.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
 
 /// Returns a catalog with the built-in stream over these tables.
-fn catalog(tables: Vec<Table>) -> Arc<Catalog> {
+fn catalog(tables: Vec<SourceTable>) -> Arc<Catalog> {
     Arc::new(Catalog::new(vec![Stream {
         tables,
         ..estadisticas()

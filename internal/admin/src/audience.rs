@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use latido_base::ident::Topic;
 use latido_hub::Observer;
-use latido_stream::SERVER;
+use latido_stream::SYSTEM_STREAM;
 
 /// The system topics that currently have viewers. Clones share the same set.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,7 @@ struct Beside {
 
 impl Observer for Beside {
     fn watched(&self, topic: &Topic) {
-        if topic.stream != SERVER {
+        if topic.stream != SYSTEM_STREAM {
             return self.engine.watched(topic);
         }
         self.audience.change(|topics| topics.insert(topic.clone()));
@@ -68,7 +68,7 @@ impl Observer for Beside {
     }
 
     fn unwatched(&self, topic: &Topic) {
-        if topic.stream != SERVER {
+        if topic.stream != SYSTEM_STREAM {
             return self.engine.unwatched(topic);
         }
         self.audience.change(|topics| topics.remove(topic));
@@ -100,13 +100,13 @@ mod tests {
             stream,
             key: Key::from_canonical("servidor"),
         };
-        observer.watched(&topic(SERVER));
+        observer.watched(&topic(SYSTEM_STREAM));
         observer.watched(&topic(StreamId(0)));
         assert_eq!(
             (viewers.topics(), forwarded.lock().unwrap().clone()),
-            (vec![topic(SERVER)], vec![topic(StreamId(0))])
+            (vec![topic(SYSTEM_STREAM)], vec![topic(StreamId(0))])
         );
-        observer.unwatched(&topic(SERVER));
+        observer.unwatched(&topic(SYSTEM_STREAM));
         observer.unwatched(&topic(StreamId(0)));
         assert!(viewers.topics().is_empty() && forwarded.lock().unwrap().is_empty());
     }

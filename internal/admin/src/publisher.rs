@@ -12,7 +12,7 @@ use crate::history::Reading;
 use crate::{Operations, process};
 use latido_base::drain::Drain;
 use latido_base::ident::Topic;
-use latido_stream::{Row, ServerTopic};
+use latido_stream::{StreamRow, SystemTopic};
 
 /// The interval between two samples, and between two frames of a topic.
 const TICK: Duration = Duration::from_secs(1);
@@ -91,9 +91,9 @@ impl Operations {
     }
 
     async fn publish(&self, topic: &Topic) {
-        let columns = match ServerTopic::of(&topic.key) {
-            Some(ServerTopic::State) => self.describe(),
-            Some(ServerTopic::Clients(matching)) => {
+        let columns = match SystemTopic::from_key(&topic.key) {
+            Some(SystemTopic::State) => self.describe(),
+            Some(SystemTopic::Clients(matching)) => {
                 self.describe_clients(matching, CLIENTS_SHOWN).await
             }
             None => return,
@@ -102,7 +102,7 @@ impl Operations {
         let clock_us = self.parts.clock.now().as_microsecond();
         self.parts.hub.publish(
             topic,
-            &Row {
+            &StreamRow {
                 key: topic.key.clone(),
                 columns: columns.to_string(),
                 clock_us,

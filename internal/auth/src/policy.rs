@@ -13,7 +13,7 @@ use moka::sync::Cache;
 
 use crate::Principal;
 use latido_base::ident::{Channel, Key, Topic, UserId};
-use latido_stream::{Catalog, SERVER, Stream};
+use latido_stream::{Catalog, SYSTEM_STREAM, Stream};
 
 /// The admin roles, and the cache of the database's answers.
 #[derive(Debug, Clone)]
@@ -108,13 +108,13 @@ impl Policy {
             return Decision::Allowed;
         }
         // Channels about the server itself are for admins alone: no claim but the role grants them.
-        if channel.topic.stream == SERVER {
+        if channel.topic.stream == SYSTEM_STREAM {
             return Decision::Forbidden;
         }
         if principal.grants().allow(catalog, channel) {
             return Decision::Allowed;
         }
-        if catalog.get(channel.topic.stream).authorize.is_none() {
+        if catalog.get(channel.topic.stream).authorize_query.is_none() {
             return Decision::Forbidden;
         }
         match self
@@ -139,7 +139,7 @@ impl Policy {
         stream: &Arc<Stream>,
         topic: &Topic,
     ) -> Result<bool, LookupError> {
-        if stream.authorize.is_none() {
+        if stream.authorize_query.is_none() {
             return Ok(false);
         }
         let question = (user.clone(), topic.clone());

@@ -36,9 +36,9 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
     Stream {
         name: name.into(),
         query: String::new(),
-        check: None,
-        authorize: authorize.map(Into::into),
-        zone: ZoneRule::Fixed("UTC".into()),
+        verification: None,
+        authorize_query: authorize.map(Into::into),
+        zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
         key_field: key_field.into(),
         tables: Vec::new(),

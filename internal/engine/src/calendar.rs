@@ -40,7 +40,7 @@ impl Calendar {
         };
         let defaults = catalog
             .iter()
-            .map(|(_, stream)| name(&stream.zone))
+            .map(|(_, stream)| name(&stream.zone_rule))
             .collect();
         let mut calendar = Self {
             database: TimeZoneDatabase::bundled(),
@@ -179,8 +179,8 @@ mod tests {
 
     fn catalog(zone: ZoneRule) -> Catalog {
         Catalog::new(vec![Stream {
-            zone,
-            ..Stream::fake("s", None)
+            zone_rule,
+            ..Stream::test_stream("s", None)
         }])
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 
 use latido_base::ident::Key;
-use latido_stream::{Row, Stream};
+use latido_stream::{StreamRow, Stream};
 
 /// The boxed result of a read, because the trait must be object-safe.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
@@ -28,7 +28,7 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The row as the database returned it.
-    pub row: Row,
+    pub row: StreamRow,
     /// The time in the database between the previous row of the statement and this one; for the
     /// first row, since the start of the statement. `None` if unknown.
     pub took: Option<Duration>,

@@ -25,7 +25,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_hub::Published;
 use latido_protocol::Staleness;
-use latido_stream::{Row, ZoneRule};
+use latido_stream::{StreamRow, ZoneRule};
 use latido_telemetry::{RecentEventKind, Metrics};
 
 /// The longest sleep of the actor, so that a step of the wall clock or a suspended machine cannot
@@ -238,7 +238,7 @@ impl Refresh {
             .iter()
             .map(|key| &key.topic)
             .any(|topic| self.calendar.lacks_zone(topic));
-        if unknown && matches!(stream.zone, ZoneRule::Query { .. }) {
+        if unknown && matches!(stream.zone_rule, ZoneRule::Query { .. }) {
             let reader = Arc::clone(&self.parts.reader);
             self.running.push(Box::pin(async move {
                 let keys: Vec<_> = batch.keys.iter().map(|key| key.topic.key.clone()).collect();
@@ -370,7 +370,7 @@ impl Refresh {
             let key = &taken.topic.key;
             // A query without the LATERAL form returns no row for a key without data. Its viewers
             // still get a frame, so that they know that they are served.
-            let absent = || Row {
+            let absent = || StreamRow {
                 key: key.clone(),
                 columns: "{}".to_owned(),
                 clock_us,

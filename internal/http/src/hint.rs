@@ -55,7 +55,7 @@ mod tests {
     const UUID: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
     fn read(body: &str, key_type: KeyType) -> Result<String, HintError> {
-        let stream = Stream::fake("estadisticas", None);
+        let stream = Stream::test_stream("estadisticas", None);
         parse(body.as_bytes(), &stream, key_type).map(|key| key.to_string())
     }
 

@@ -146,7 +146,7 @@ fn resolve(state: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
         .resolve(&format!("{stream}:{key}"))
         .map_err(|error| match error {
             ChannelError::Unknown { .. } => Refusal::not_found(),
-            ChannelError::Key(_) => Refusal::bad_request("invalid_key", error.to_string()),
+            ChannelError::InvalidKey(_) => Refusal::bad_request("invalid_key", error.to_string()),
             ChannelError::NotReady => Refusal::unavailable("not_ready", error.to_string(), SOON),
         })
 }

@@ -23,7 +23,7 @@ impl Observer for Arc<Log> {
 }
 
 fn catalog() -> Arc<Catalog> {
-    Arc::new(Catalog::new(vec![Stream::fake(
+    Arc::new(Catalog::new(vec![Stream::test_stream(
         "estadisticas",
         Some(KeyType::Integer),
     )]))
@@ -41,8 +41,8 @@ fn channel(name: &str) -> Channel {
     catalog().resolve(name).unwrap()
 }
 
-fn row(key: &str, n: u32, clock_us: i64) -> Row {
-    Row {
+fn row(key: &str, n: u32, clock_us: i64) -> StreamRow {
+    StreamRow {
         key: Key::from_canonical(key),
         columns: format!(r#"{{"n":{n}}}"#),
         clock_us,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness, native};
-use latido_stream::{Catalog, Row};
+use latido_stream::{Catalog, StreamRow};
 
 pub use outlet::{Outlet, OutletId, Pending};
 pub use rooms::RoomId;
@@ -147,7 +147,7 @@ impl Hub {
 
     /// Compares a row with the topic's last snapshot. If it differs, the row gets a version and is
     /// handed to every viewer.
-    pub fn publish(&self, topic: &Topic, row: &Row) -> Published {
+    pub fn publish(&self, topic: &Topic, row: &StreamRow) -> Published {
         self.lock().publish(topic, row, |channel, snapshot| {
             self.encode(channel, snapshot)
         })

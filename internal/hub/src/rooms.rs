@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::{Outlet, OutletId, Published, Versioned};
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness};
-use latido_stream::{Row, SERVER, Snapshot};
+use latido_stream::{StreamRow, SYSTEM_STREAM, Snapshot};
 
 /// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
 /// closed room has no effect.
@@ -136,7 +136,7 @@ impl Rooms {
         }
         // System topics get their versions from the server's clock, which may be ahead of the
         // database's.
-        if room.channel.topic.stream != SERVER {
+        if room.channel.topic.stream != SYSTEM_STREAM {
             let version = topic
                 .latest
                 .as_ref()
@@ -190,7 +190,7 @@ impl Rooms {
     pub(super) fn publish(
         &mut self,
         topic: &Topic,
-        row: &Row,
+        row: &StreamRow,
         encode: impl Fn(&Channel, &Snapshot) -> Frame,
     ) -> Published {
         let Some(state) = self.topics.get_mut(topic) else {

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::rooms::{Room, Rooms};
-use latido_stream::{SERVER, Snapshot};
+use latido_stream::{SYSTEM_STREAM, Snapshot};
 
 /// The maximum number of rooms examined. The lock is held meanwhile; this many take well under a
 /// millisecond.
@@ -40,7 +40,7 @@ impl Rooms {
         let mut largest = BinaryHeap::with_capacity(limit.min(self.rooms.len()) + 1);
         let (mut viewers, mut system_rooms) = (0, 0);
         for (id, room) in self.rooms.iter().take(LOOKED_AT) {
-            if room.channel.topic.stream == SERVER {
+            if room.channel.topic.stream == SYSTEM_STREAM {
                 system_rooms += 1;
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use latido_stream::{Stream, Table, ZoneRule};
+use latido_stream::{Stream, SourceTable, ZoneRule};
 
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
@@ -12,14 +12,14 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
     Stream {
         name: ESTADISTICAS.to_owned(),
         query: include_str!("../../../sql/estadisticas.sql").to_owned(),
-        check: None,
-        authorize: Some(include_str!("../../../sql/authorize.sql").to_owned()),
-        zone: ZoneRule::Fixed(zone.to_owned()),
+        verification: None,
+        authorize_query: Some(include_str!("../../../sql/authorize.sql").to_owned()),
+        zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: "stats".to_owned(),
         key_field: "negocio_id".to_owned(),
-        tables: vec![Table {
-            table: "citas".to_owned(),
-            key: Some("negocio_id".to_owned()),
+        tables: vec![SourceTable {
+            name: "citas".to_owned(),
+            key_column: Some("negocio_id".to_owned()),
             columns: ["negocio_id", "fecha", "estado"]
                 .map(ToOwned::to_owned)
                 .to_vec(),

@@ -487,7 +487,7 @@ fn warn_of_streams(
 ) {
     // A stream with a fixed zone does not need the default. A stream that queries its zone falls
     // back to the default.
-    let needs_zone = |stream: &Stream| match &stream.zone {
+    let needs_zone = |stream: &Stream| match &stream.zone_rule {
         ZoneRule::Fixed(zone) => zone == "UTC",
         ZoneRule::Query { .. } => true,
     };

@@ -59,9 +59,9 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         (&*stream.name, &*stream.event, &*stream.key_field),
         ("estadisticas", "stats", "negocio_id")
     );
-    assert_eq!(stream.zone, ZoneRule::Fixed("America/Guayaquil".into()));
+    assert_eq!(stream.zone_rule, ZoneRule::Fixed("America/Guayaquil".into()));
     assert_eq!(
-        (&*stream.tables[0].table, stream.tables[0].columns.len()),
+        (&*stream.tables[0].name, stream.tables[0].columns.len()),
         ("citas", 3)
     );
     assert_eq!(settings.auth.verifier.key_fields, ["negocio_id"]);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::config::apps::AppTable;
 use crate::config::{Mistakes, value, variable};
-use latido_stream::{Check, SERVER_STREAM, Stream, Table, ZoneRule};
+use latido_stream::{VerificationQuery, SYSTEM_STREAM_NAME, Stream, SourceTable, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -24,7 +24,7 @@ const RESERVED_EVENTS: [&str; 9] = [
     "token_expiring",
 ];
 /// Names that the server itself uses, for its own channels and URL paths.
-const RESERVED_STREAMS: [&str; 2] = [SERVER_STREAM, "dashboard"];
+const RESERVED_STREAMS: [&str; 2] = [SYSTEM_STREAM_NAME, "dashboard"];
 /// The maximum length, in bytes, of the name of a stream, an event or a key field.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -149,9 +149,9 @@ impl Place<'_> {
         Stream {
             name: self.stream.to_owned(),
             query: self.sql("query", &table.query),
-            check: table.check.map(|sql| Check::new(self.sql("check", &sql))),
-            authorize: table.authorize.map(|sql| self.sql("authorize", &sql)),
-            zone: self.zone(table.time_zone, default_zone),
+            verification: table.check.map(|sql| VerificationQuery::new(self.sql("check", &sql))),
+            authorize_query: table.authorize.map(|sql| self.sql("authorize", &sql)),
+            zone_rule: self.zone(table.time_zone, default_zone),
             event: table.event.unwrap_or_else(|| self.stream.to_owned()),
             key_field: table.key_field,
             tables,
@@ -182,7 +182,7 @@ impl Place<'_> {
         }
     }
 
-    fn tables(&mut self, tables: Vec<TableTable>) -> Vec<Table> {
+    fn tables(&mut self, tables: Vec<TableTable>) -> Vec<SourceTable> {
         let mut seen = HashSet::new();
         for table in &tables {
             let names = [Some(&table.table), table.key.as_ref()]
@@ -206,9 +206,9 @@ impl Place<'_> {
                      table,
                      key,
                      columns,
-                 }| Table {
-                    table,
-                    key,
+                 }| SourceTable {
+                    name: table,
+                    key_column: key,
                     columns,
                 },
             )

@@ -40,10 +40,10 @@ fn minimal_stream_has_a_query_and_a_key_field() {
         ),
         ("citas", "citas", "SELECT 1", "negocio_id")
     );
-    assert_eq!(stream.zone, ZoneRule::Fixed("America/Guayaquil".into()));
+    assert_eq!(stream.zone_rule, ZoneRule::Fixed("America/Guayaquil".into()));
     assert!(
-        stream.check.is_none()
-            && stream.authorize.is_none()
+        stream.verification.is_none()
+            && stream.authorize_query.is_none()
             && stream.tables.is_empty()
             && file.keeps_builtin
             && file.admin_roles.is_none()
@@ -83,23 +83,23 @@ fn complete_stream_is_parsed() {
         (
             &*stream.event,
             stream.query.starts_with("SELECT u.k"),
-            stream.authorize.is_some()
+            stream.authorize_query.is_some()
         ),
         ("sala", true, true)
     );
     assert!(
-        matches!(&stream.zone, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
+        matches!(&stream.zone_rule, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
     );
     assert_eq!(
-        stream.check.as_ref().map(|check| check.query.as_str()),
+        stream.verification.as_ref().map(|check| check.query.as_str()),
         Some("SELECT 7")
     );
     assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);
     assert_eq!(
         stream.tables[1],
-        Table {
-            table: "feriados".into(),
-            key: None,
+        SourceTable {
+            name: "feriados".into(),
+            key_column: None,
             columns: Vec::new()
         }
     );

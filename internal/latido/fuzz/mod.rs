@@ -112,8 +112,8 @@ fn context() -> Context {
 
 fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog::new(vec![
-        Stream::fake("estadisticas", Some(KeyType::Uuid)),
-        Stream::fake("ventas", Some(KeyType::Integer)),
+        Stream::test_stream("estadisticas", Some(KeyType::Uuid)),
+        Stream::test_stream("ventas", Some(KeyType::Integer)),
     ]))
 }
 
@@ -128,7 +128,7 @@ impl Lookup for Nobody {
 /// Parses the body of a hook request: the result is a key of the stream's type, or an error
 /// message.
 pub fn hook(bytes: &[u8]) {
-    let stream = Stream::fake("estadisticas", None);
+    let stream = Stream::test_stream("estadisticas", None);
     for key_type in [KeyType::Uuid, KeyType::Integer, KeyType::Text] {
         match latido_http::parse_hint(bytes, &stream, key_type) {
             Ok(key) => assert_eq!(

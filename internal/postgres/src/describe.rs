@@ -52,8 +52,8 @@ pub(super) async fn stream(
     let private = database.private().await?;
     let what = format!("the query of stream {}", stream.name);
     let found = match (
-        ask(database, &private, &what, bare(stream.current_query())).await,
-        stream.open_check(),
+        ask(database, &private, &what, bare(stream.active_query())).await,
+        stream.pending_verification(),
     ) {
         (Err(error), Some(check))
             if error
@@ -61,18 +61,18 @@ pub(super) async fn stream(
                 .is_some_and(|state| state.starts_with("42")) =>
         {
             tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
-            check.stand_in();
+            check.activate();
             ask(database, &private, &what, bare(&check.query)).await?
         }
         (result, _) => result?,
     };
     let (keys, key_type) = check_parameters(&what, &found)?;
     let (key, data) = check_columns(&what, stream, &found, &keys)?;
-    let zones = match &stream.zone {
+    let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
     };
-    let differences = match stream.open_check() {
+    let differences = match stream.pending_verification() {
         Some(check) => Some(
             comparing(
                 database,
@@ -86,7 +86,7 @@ pub(super) async fn stream(
         ),
         None => None,
     };
-    let read = reading(stream.current_query(), &key, &data);
+    let read = reading(stream.active_query(), &key, &data);
     let columns = found
         .columns
         .iter()

@@ -78,7 +78,7 @@ impl Gathered {
         for key in keys {
             match key.as_deref().map(|key| catalog.parse_key(stream, key)) {
                 Some(Ok(key)) => drop(set.insert(key)),
-                Some(Err(ChannelError::Key(_))) => {}
+                Some(Err(ChannelError::InvalidKey(_))) => {}
                 None | Some(Err(_)) => drop(self.whole.insert(stream)),
             }
         }
@@ -149,7 +149,7 @@ mod tests {
     use latido_stream::{KeyType, Stream};
 
     fn catalog(key_type: KeyType) -> Catalog {
-        Catalog::new(vec![Stream::fake("estadisticas", Some(key_type))])
+        Catalog::new(vec![Stream::test_stream("estadisticas", Some(key_type))])
     }
 
     fn heard(payloads: &[&str]) -> Vec<Notice> {

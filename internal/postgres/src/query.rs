@@ -13,7 +13,7 @@ use crate::error::DatabaseError;
 use crate::keys;
 use crate::pool::Database;
 use latido_base::ident::{Key, UserId};
-use latido_stream::{Catalog, Column, Row, Stream};
+use latido_stream::{Catalog, Column, StreamRow, Stream};
 
 impl Database {
     /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
@@ -43,7 +43,7 @@ impl Database {
         stream: &Stream,
         keys: &[Key],
         todays: &[Date],
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<StreamRow>, DatabaseError> {
         let rows = self.read_timed(stream, keys, todays).await?;
         Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
@@ -126,7 +126,7 @@ impl Database {
         user: &UserId,
         keys: &[Key],
     ) -> Result<Vec<Key>, DatabaseError> {
-        let Some(sql) = &stream.authorize else {
+        let Some(sql) = &stream.authorize_query else {
             return Ok(Vec::new());
         };
         // A text in PostgreSQL cannot hold NUL, and no user has such an id.
@@ -157,7 +157,7 @@ impl Database {
     /// Returns the prepared form of the query that the stream is read with now.
     async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
         match self.prepared(&stream.name) {
-            Some(prepared) if prepared.differences.is_some() == stream.open_check().is_some() => {
+            Some(prepared) if prepared.differences.is_some() == stream.pending_verification().is_some() => {
                 Ok(prepared)
             }
             _ => self.prepare_stream(stream).await,
@@ -232,7 +232,7 @@ impl Database {
 }
 
 /// A row, and the server time that it took, if known.
-type Timed = (Row, Option<Duration>);
+type Timed = (StreamRow, Option<Duration>);
 
 fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
     let mut before: Option<Timestamp> = rows.first().and_then(|row| row.try_get(4).ok());
@@ -258,7 +258,7 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
         }
         let clock_us = row.try_get(2).unwrap_or_default();
         timed.push((
-            Row {
+            StreamRow {
                 key: Key::from_canonical(key),
                 columns: columns.to_owned(),
                 clock_us,

@@ -164,7 +164,7 @@ mod tests {
     use latido_base::ident::{Key, StreamId, Topic, Version};
 
     fn stream() -> Stream {
-        Stream::fake("estadisticas", None)
+        Stream::test_stream("estadisticas", None)
     }
 
     fn snapshot(columns: &str) -> Snapshot {

@@ -374,7 +374,7 @@ fn forbidden(name: String) -> Effect {
 fn code_of(reason: &ChannelError) -> ErrorCode {
     match reason {
         ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
-        ChannelError::Key(_) => ErrorCode::InvalidKey,
+        ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,
         ChannelError::NotReady => ErrorCode::Unavailable,
     }
 }

@@ -19,7 +19,7 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic};
 use latido_hub::{Hub, Observer};
 use latido_session::{Context, Limits};
-use latido_stream::{Catalog, KeyType, Row, Stream};
+use latido_stream::{Catalog, KeyType, StreamRow, Stream};
 use latido_telemetry::Metrics;
 
 /// Returns a subscribe message as a frame, masked with zeros.
@@ -94,7 +94,7 @@ struct TestShard {
 
 impl TestShard {
     fn new() -> Self {
-        let catalog = Arc::new(Catalog::new(vec![Stream::fake(
+        let catalog = Arc::new(Catalog::new(vec![Stream::test_stream(
             "estadisticas",
             Some(KeyType::Integer),
         )]));
@@ -196,7 +196,7 @@ impl TestShard {
                 stream: StreamId(0),
                 key: key.clone(),
             },
-            &Row {
+            &StreamRow {
                 key,
                 columns,
                 clock_us: 1,

@@ -39,8 +39,8 @@ impl Observer for IgnoreWatches {
 
 fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
     let stream = Stream {
-        authorize: Some(String::new()),
-        ..Stream::fake("estadisticas", Some(KeyType::Integer))
+        authorize_query: Some(String::new()),
+        ..Stream::test_stream("estadisticas", Some(KeyType::Integer))
     };
     let verifier = Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap();
     let policy = Policy::new(PolicyConfig::default(), lookup);

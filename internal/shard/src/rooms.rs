@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn test_room_id() -> RoomId {
-        let catalog = Arc::new(Catalog::new(vec![Stream::fake(
+        let catalog = Arc::new(Catalog::new(vec![Stream::test_stream(
             "estadisticas",
             Some(KeyType::Integer),
         )]));

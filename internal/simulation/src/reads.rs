@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::database::{Database, zone};
 use latido_base::ident::Key;
 use latido_engine::{Answer, ReadError, Reader, Reading};
-use latido_stream::{Row, Stream};
+use latido_stream::{StreamRow, Stream};
 
 /// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
     }
     let reading = |(key, today): (&u8, &Date)| {
         let columns = database.row(*key, *today);
-        let row = Row {
+        let row = StreamRow {
             key: Key::from_canonical(&key.to_string()),
             columns,
             clock_us: database.clock_us,

@@ -139,10 +139,10 @@ fn catalog(zones: bool) -> Arc<Catalog> {
         },
         false => ZoneRule::Fixed(ZONE.to_owned()),
     };
-    let fake = Stream::fake("estadisticas", Some(KeyType::Integer));
+    let fake = Stream::test_stream("estadisticas", Some(KeyType::Integer));
     Arc::new(Catalog::new(vec![Stream {
-        zone,
-        authorize: Some(String::new()),
+        zone_rule,
+        authorize_query: Some(String::new()),
         ..fake
     }]))
 }

@@ -5,30 +5,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A query that must return the same rows as the stream's own query. After the first difference it
 /// permanently replaces that query.
 #[derive(Debug)]
-pub struct Check {
+pub struct VerificationQuery {
     /// The SQL, with the same parameters and columns as the stream's own query.
     pub query: String,
     /// Set by the verification that finds a difference and loaded by every read. Relaxed ordering
     /// suffices: it is set once and never cleared, and the keys are read again afterwards.
-    stands_in: AtomicBool,
+    is_active: AtomicBool,
 }
 
-impl Check {
+impl VerificationQuery {
     /// Creates a query that has found no difference yet.
     pub fn new(query: String) -> Self {
         Self {
             query,
-            stands_in: AtomicBool::new(false),
+            is_active: AtomicBool::new(false),
         }
     }
 
     /// Returns `true` if the stream is currently read with this query.
-    pub fn stands_in(&self) -> bool {
-        self.stands_in.load(Ordering::Relaxed)
+    pub fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Relaxed)
     }
 
     /// Reads the stream with this query from now on. Returns `true` if that is a change.
-    pub fn stand_in(&self) -> bool {
-        !self.stands_in.swap(true, Ordering::Relaxed)
+    pub fn activate(&self) -> bool {
+        !self.is_active.swap(true, Ordering::Relaxed)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::{Check, InvalidKey, KeyType, SERVER, server};
+use crate::{VerificationQuery, InvalidKey, KeyType, SYSTEM_STREAM, server};
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
 /// A named live query.
@@ -15,19 +15,19 @@ pub struct Stream {
     /// returns one row per key: the key, then the data columns.
     pub query: String,
     /// A plainer query that verifies `query`. With `None` nothing is compared.
-    pub check: Option<Check>,
+    pub verification: Option<VerificationQuery>,
     /// The SQL for permissions. `$1` is the user id (text) and `$2` the keys (text array). It
     /// returns the keys, as text, that the user may read. With `None`, claims and roles alone
     /// decide.
-    pub authorize: Option<String>,
+    pub authorize_query: Option<String>,
     /// The rule for the time zone that defines «today».
-    pub zone: ZoneRule,
+    pub zone_rule: ZoneRule,
     /// The value of the frame's `type` field.
     pub event: String,
     /// The name of the key's field in the frame's data.
     pub key_field: String,
     /// The tables whose changes affect the stream.
-    pub tables: Vec<Table>,
+    pub tables: Vec<SourceTable>,
     /// The key's type. It is known once the query has been prepared against the database.
     pub key_type: OnceLock<KeyType>,
 }
@@ -36,13 +36,13 @@ impl Stream {
     /// Creates a stream without a query for tests: key field `negocio_id`, event `stats`, days in
     /// UTC.
     #[cfg(any(test, fuzzing, feature = "testing"))]
-    pub fn fake(name: &str, key_type: Option<KeyType>) -> Self {
+    pub fn test_stream(name: &str, key_type: Option<KeyType>) -> Self {
         Self {
             name: name.to_owned(),
             query: String::new(),
-            check: None,
-            authorize: None,
-            zone: ZoneRule::Fixed("UTC".to_owned()),
+            verification: None,
+            authorize_query: None,
+            zone_rule: ZoneRule::Fixed("UTC".to_owned()),
             event: "stats".to_owned(),
             key_field: "negocio_id".to_owned(),
             tables: Vec::new(),
@@ -51,16 +51,16 @@ impl Stream {
     }
 
     /// Returns the query that the stream is currently read with.
-    pub fn current_query(&self) -> &str {
-        self.check
+    pub fn active_query(&self) -> &str {
+        self.verification
             .as_ref()
-            .filter(|check| check.stands_in())
+            .filter(|check| check.is_active())
             .map_or(&self.query, |check| &check.query)
     }
 
     /// Returns the verification query while it is still compared with the stream's own query.
-    pub fn open_check(&self) -> Option<&Check> {
-        self.check.as_ref().filter(|check| !check.stands_in())
+    pub fn pending_verification(&self) -> Option<&VerificationQuery> {
+        self.verification.as_ref().filter(|check| !check.is_active())
     }
 
     /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for
@@ -72,11 +72,11 @@ impl Stream {
 
 /// A table that a stream reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub struct SourceTable {
     /// The table's name, with or without a schema.
-    pub table: String,
+    pub name: String,
     /// The column with the key. Without one, any change affects every key.
-    pub key: Option<String>,
+    pub key_column: Option<String>,
     /// The columns that matter: an UPDATE that changes none of them is ignored. If the list is
     /// empty, every column matters.
     pub columns: Vec<String>,
@@ -103,7 +103,7 @@ pub struct Catalog {
     streams: Vec<Arc<Stream>>,
     /// The stream of the server's own topics. They are encoded like a stream but not listed in
     /// `streams`.
-    server: Arc<Stream>,
+    system_stream: Arc<Stream>,
     by_name: HashMap<String, StreamId>,
 }
 
@@ -118,7 +118,7 @@ pub enum ChannelError {
     },
     /// The key does not match the stream's key type.
     #[error("invalid key: {0}")]
-    Key(#[from] InvalidKey),
+    InvalidKey(#[from] InvalidKey),
     /// The type of the keys is still unknown, because the database has not been reached.
     #[error("not ready: the database has not been reached yet")]
     NotReady,
@@ -132,7 +132,7 @@ impl Catalog {
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
         Self {
             streams,
-            server: Arc::new(server::stream()),
+            system_stream: Arc::new(server::system_stream()),
             by_name,
         }
     }
@@ -147,8 +147,8 @@ impl Catalog {
     /// # Panics
     /// Panics if the id comes from another catalog and is out of range.
     pub fn get(&self, id: StreamId) -> &Arc<Stream> {
-        if id == SERVER {
-            &self.server
+        if id == SYSTEM_STREAM {
+            &self.system_stream
         } else {
             &self.streams[usize::from(id.0)]
         }
@@ -170,11 +170,11 @@ impl Catalog {
     /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
     /// known yet.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
-        if let Some(channel) = server::resolve(name) {
-            return channel.ok_or_else(|| self.unknown());
+        if let Some(channel) = server::resolve_system_channel(name) {
+            return channel.ok_or_else(|| self.unknown_channel());
         }
-        let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown())?;
-        let id = self.find(stream).ok_or_else(|| self.unknown())?;
+        let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown_channel())?;
+        let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;
         let key = self.parse_key(id, key)?;
         Ok(Channel {
             name: name.into(),
@@ -192,7 +192,7 @@ impl Catalog {
         Ok(key_type.parse(key, stream.key_prefix())?)
     }
 
-    fn unknown(&self) -> ChannelError {
+    fn unknown_channel(&self) -> ChannelError {
         let mut forms: Vec<_> = self
             .by_name
             .keys()

@@ -40,7 +40,7 @@ impl KeyType {
             Self::Integer => parse_integer(bare)
                 .map(|id| Key::from_canonical(&id.to_string()))
                 .ok_or(InvalidKey(self)),
-            Self::Text if is_plain(text) => Ok(Key::from_canonical(text)),
+            Self::Text if is_valid_text_key(text) => Ok(Key::from_canonical(text)),
             Self::Text => Err(InvalidKey(self)),
         }
     }
@@ -59,7 +59,7 @@ fn parse_integer(text: &str) -> Option<i64> {
 
 /// Returns `true` if a text key is acceptable. Postgres cannot store NUL in a text. Other control
 /// characters are a mistake or an attempt to inject log lines.
-fn is_plain(text: &str) -> bool {
+fn is_valid_text_key(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_KEY_BYTES && !text.chars().any(char::is_control)
 }
 

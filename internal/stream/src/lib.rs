@@ -7,9 +7,9 @@ mod key_type;
 mod server;
 mod snapshot;
 
-pub use check::Check;
+pub use check::VerificationQuery;
 pub use column::{Column, ColumnKind};
-pub use definition::{Catalog, ChannelError, Stream, Table, ZoneRule};
+pub use definition::{Catalog, ChannelError, Stream, SourceTable, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
-pub use server::{SERVER, SERVER_CHANNEL, SERVER_STREAM, ServerTopic};
-pub use snapshot::{Row, Snapshot};
+pub use server::{SYSTEM_STREAM, SYSTEM_STATE_CHANNEL, SYSTEM_STREAM_NAME, SystemTopic};
+pub use snapshot::{StreamRow, Snapshot};

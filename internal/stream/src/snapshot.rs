@@ -6,7 +6,7 @@ use latido_base::ident::{Key, Version};
 
 /// One row of the stream's query, with the data of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct StreamRow {
     /// The canonical key of the row.
     pub key: Key,
     /// The data columns as the JSON object text that Postgres wrote, in column order.
@@ -28,7 +28,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Creates the snapshot that follows one of version `previous`.
-    pub fn after(previous: Version, row: &Row) -> Self {
+    pub fn after(previous: Version, row: &StreamRow) -> Self {
         Self {
             version: previous.next(row.clock_us),
             timestamp_s: row.clock_us.div_euclid(1_000_000),

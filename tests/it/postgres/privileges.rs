@@ -156,7 +156,7 @@ async fn authorize_sql_cannot_write() {
     ];
     for sql in writing {
         let stream = Stream {
-            authorize: Some(sql.to_owned()),
+            authorize_query: Some(sql.to_owned()),
             ..estadisticas()
         };
         // Connect as the owner of everything.

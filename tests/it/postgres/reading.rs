@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::civil::{Date, date};
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
-use latido_stream::{Catalog, KeyType, Row, Stream, ZoneRule};
+use latido_stream::{Catalog, KeyType, StreamRow, Stream, ZoneRule};
 
 use super::proxy::{Manners, Proxy};
 use super::{A, B, builtin, empty, estadisticas, with_schema};
@@ -21,7 +21,7 @@ async fn read(
     database: &Database,
     catalog: &Catalog,
     texts: &[&str],
-) -> Result<Vec<Row>, DatabaseError> {
+) -> Result<Vec<StreamRow>, DatabaseError> {
     let stream = catalog.get(StreamId(0)).clone();
     let mut rows = database
         .read(&stream, &keys(texts), &vec![TODAY; texts.len()])
@@ -34,7 +34,7 @@ fn plain(name: &str, query: &str) -> Catalog {
     Catalog::new(vec![Stream {
         name: name.to_owned(),
         query: query.to_owned(),
-        authorize: None,
+        authorize_query: None,
         tables: Vec::new(),
         ..estadisticas()
     }])
@@ -250,7 +250,7 @@ async fn each_key_has_its_own_time_zone() {
         default: "UTC".to_owned(),
     };
     let catalog = Catalog::new(vec![Stream {
-        zone,
+        zone_rule,
         ..estadisticas()
     }]);
     let zones = database
@@ -361,7 +361,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
     let asking: Vec<_> = (0..20)
         .map(|n| {
             let stream = Stream {
-                authorize: Some(sql.to_owned()),
+                authorize_query: Some(sql.to_owned()),
                 ..estadisticas()
             };
             let database = database.clone();

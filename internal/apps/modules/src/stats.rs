@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use latido_hub::Hub;
-use latido_stream::{Catalog, Stream, Table, ZoneRule};
+use latido_stream::{Catalog, Stream, SourceTable, ZoneRule};
 
 use crate::office::Office;
 
@@ -22,17 +22,17 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Returns the stream that the app defines. It has no authorisation query, so only administrators
 /// may watch it.
 pub fn stream(zone: &str) -> Stream {
-    let table = |table: &str, columns: &[&str]| Table {
-        table: table.to_owned(),
-        key: None,
+    let table = |table: &str, columns: &[&str]| SourceTable {
+        name: table.to_owned(),
+        key_column: None,
         columns: columns.iter().map(|&column| column.to_owned()).collect(),
     };
     Stream {
         name: STATS_STREAM.to_owned(),
         query: include_str!("../../../../sql/apps/modules_stats.sql").to_owned(),
-        check: None,
-        authorize: None,
-        zone: ZoneRule::Fixed(zone.to_owned()),
+        verification: None,
+        authorize_query: None,
+        zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: STATS_STREAM.to_owned(),
         key_field: "key".to_owned(),
         tables: vec![

@@ -72,7 +72,7 @@ impl Refresh {
             .parts
             .catalog
             .iter()
-            .filter(|(_, s)| s.open_check().is_some())
+            .filter(|(_, s)| s.pending_verification().is_some())
             .map(|(id, _)| id)
             .collect();
         let away = self.outage.staleness(monotonic_now(), Duration::ZERO) != Staleness::Fresh;
@@ -115,7 +115,7 @@ impl Refresh {
             .parts
             .catalog
             .iter()
-            .filter(|(_, s)| s.check.is_some() && s.open_check().is_none())
+            .filter(|(_, s)| s.verification.is_some() && s.pending_verification().is_none())
             .count();
         self.metrics
             .active_verifications
@@ -150,7 +150,7 @@ impl Refresh {
         let Some(key) = differing.first().map(Key::as_str) else {
             return;
         };
-        if stream.check.as_ref().is_some_and(|check| check.stand_in()) {
+        if stream.verification.as_ref().is_some_and(|check| check.activate()) {
             tracing::error!(
                 stream = stream.name,
                 key,

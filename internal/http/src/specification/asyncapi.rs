@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::specification::facts::Facts;
 use crate::specification::template::{base, filled, object};
-use latido_stream::SERVER_STREAM;
+use latido_stream::SYSTEM_STREAM_NAME;
 
 const BASE: &str = include_str!("asyncapi.json");
 /// The generic message, and the channel used in the examples.
@@ -46,7 +46,7 @@ pub(super) fn write(streams: &[Facts]) -> Value {
         let names: Vec<_> = streams
             .iter()
             .map(|stream| stream.name.as_str())
-            .chain([SERVER_STREAM])
+            .chain([SYSTEM_STREAM_NAME])
             .collect();
         // Names consist of letters, digits, `_` and `-`, none of which is special in a pattern.
         schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();

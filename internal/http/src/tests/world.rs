@@ -24,7 +24,7 @@ use latido_engine::{self as engine, Answer, Engine, ReadError, Reader, Reading, 
 use latido_hub::Hub;
 use latido_session::{Context, Limits};
 use latido_shard::{self as shard, Clerk, Shards};
-use latido_stream::{Catalog, Column, ColumnKind, KeyType, Row, Stream, ZoneRule};
+use latido_stream::{Catalog, Column, ColumnKind, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
 pub(super) const HOOK_KEY: &str = "a key for the hook";
@@ -108,7 +108,7 @@ impl Reader for Numbers {
             if keys.iter().any(|key| key.as_str() == SLOW) {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            let row = |key: &Key| Row {
+            let row = |key: &Key| StreamRow {
                 key: key.clone(),
                 columns: columns.clone(),
                 clock_us,
@@ -177,9 +177,9 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
     Stream {
         name: name.into(),
         query: String::new(),
-        check: None,
-        authorize: Some(String::new()),
-        zone: ZoneRule::Fixed("UTC".into()),
+        verification: None,
+        authorize_query: Some(String::new()),
+        zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
         key_field: key_field.into(),
         tables: Vec::new(),

@@ -12,7 +12,7 @@ use crate::keys;
 use crate::pool::Database;
 use crate::quote::{ident, qualified};
 use latido_base::ident::{Key, UserId};
-use latido_stream::{KeyType, Stream, Table};
+use latido_stream::{KeyType, Stream, SourceTable};
 
 /// The number of rows that a sequential scan may touch without a warning.
 const SMALL: f64 = 10_000.0;
@@ -34,7 +34,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
         Err(error) => failed(stream, "plan", &error),
     });
     findings.extend(check(database, stream, &prepared).await);
-    if stream.authorize.is_some() {
+    if stream.authorize_query.is_some() {
         findings.push(
             match database
                 .allowed(stream, &UserId::new("latido doctor"), &[])
@@ -58,9 +58,9 @@ fn failed(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
 
 /// Compares the query with its verification query for one key.
 async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Option<Finding> {
-    stream.check.as_ref()?;
+    stream.verification.as_ref()?;
     let subject = subject(stream, "check");
-    if stream.open_check().is_none() {
+    if stream.pending_verification().is_none() {
         let refused = "the database refuses the query itself: a server would read with its check";
         return Some(
             Finding::failure(subject, refused)
@@ -141,7 +141,7 @@ async fn a_key(
 }
 
 async fn sample(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
-    let keyed = |table: &&Table| table.key.is_some();
+    let keyed = |table: &&SourceTable| table.key_column.is_some();
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use crate::install::generate::Watched;
 use crate::install::{TriggerState, resolve};
 use crate::pool::Database;
 use crate::quote::{ident, qualified};
-use latido_stream::{Catalog, Stream, Table};
+use latido_stream::{Catalog, Stream, SourceTable};
 
 const INDEXES: &str = "SELECT i.indexrelid::regclass::text,
        ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, place)
@@ -58,12 +58,12 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
     findings
 }
 
-pub(super) async fn examine(database: &Database, stream: &Stream, table: &Table) -> Vec<Finding> {
+pub(super) async fn examine(database: &Database, stream: &Stream, table: &SourceTable) -> Vec<Finding> {
     // A problem with the table itself is already part of its trigger finding.
     let Ok(Ok(watched)) = resolve::one(database, stream, table).await else {
         return Vec::new();
     };
-    let of = subject(stream, &format!("index on {}", table.table));
+    let of = subject(stream, &format!("index on {}", table.name));
     match facts(database, &watched).await {
         Ok(facts) => judge(stream, table, &watched, &facts),
         Err(error) => vec![Finding::failure(of, error.to_string())],
@@ -101,12 +101,12 @@ async fn facts(database: &Database, watched: &Watched) -> Result<Facts, Database
     })
 }
 
-fn judge(stream: &Stream, table: &Table, watched: &Watched, facts: &Facts) -> Vec<Finding> {
+fn judge(stream: &Stream, table: &SourceTable, watched: &Watched, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.is_replicated {
         let detail =
             "logical replication writes this table, and its worker fires no statement triggers";
-        let of = subject(stream, &format!("triggers on {}", table.table));
+        let of = subject(stream, &format!("triggers on {}", table.name));
         findings.push(Finding::warning(of, detail).remedy("call the hook, or rely on the sweep"));
     }
     let Some(key) = &watched.key else {
@@ -131,7 +131,7 @@ fn judge(stream: &Stream, table: &Table, watched: &Watched, facts: &Facts) -> Ve
         qualified(&watched.schema, &watched.table),
         quoted.join(", ")
     );
-    let of = subject(stream, &format!("index on {}", table.table));
+    let of = subject(stream, &format!("index on {}", table.name));
     let leads = |index: &&(String, Vec<String>)| index.1.first() == Some(&key.name);
     let covers = |index: &&(String, Vec<String>)| columns.iter().all(|name| index.1.contains(name));
     findings.push(match (facts.indexes.iter().filter(leads).find(covers), facts.indexes.iter().find(leads)) {

@@ -7,7 +7,7 @@ use crate::install::InstallError;
 use crate::install::generate::{Form, KeyColumn, Watched};
 use crate::interest::probe_sql;
 use crate::pool::Database;
-use latido_stream::{Catalog, Stream, Table};
+use latido_stream::{Catalog, Stream, SourceTable};
 
 /// Returns every table of every stream, or an error with all their problems.
 pub(super) async fn all(
@@ -35,12 +35,12 @@ pub(super) async fn all(
 pub async fn one(
     database: &Database,
     stream: &Stream,
-    table: &Table,
+    table: &SourceTable,
 ) -> Result<Result<Watched, String>, DatabaseError> {
     let rows = query(
         database,
         include_str!("find_table.sql"),
-        &table.table,
+        &table.name,
         Type::TEXT,
     )
     .await?;
@@ -57,13 +57,13 @@ pub async fn one(
         let path = path.unwrap_or_default();
         return Ok(Err(format!(
             "stream {}: no table {}; looked in the schemas {path}",
-            stream.name, table.table
+            stream.name, table.name
         )));
     };
     if let Some(kind) = unfit(&kind) {
         let text = format!(
             "stream {}: {} is {kind}; expected a table, for only tables have triggers",
-            stream.name, table.table
+            stream.name, table.name
         );
         return Ok(Err(text));
     }
@@ -151,7 +151,7 @@ fn unfit(kind: &str) -> Option<&'static str> {
 /// Returns the key's column and the other columns, under their names in the table.
 fn choose(
     stream: &Stream,
-    table: &Table,
+    table: &SourceTable,
     has: &[(String, String)],
 ) -> Result<(Option<KeyColumn>, Vec<String>), String> {
     let find = |name: &String| {
@@ -161,7 +161,7 @@ fn choose(
             .or_else(|| has.iter().find(|(own, _)| *own == lower))
     };
     let missing: Vec<_> = table
-        .key
+        .key_column
         .iter()
         .chain(&table.columns)
         .filter(|name| find(name).is_none())
@@ -172,10 +172,10 @@ fn choose(
         let (missing, names) = (missing.join(", "), names.join(", "));
         return Err(format!(
             "stream {}: table {} has no column {missing}; it has {names}",
-            stream.name, table.table
+            stream.name, table.name
         ));
     }
-    let key = match table.key.as_ref().and_then(find) {
+    let key = match table.key_column.as_ref().and_then(find) {
         None => None,
         Some((name, of)) => match of.as_str() {
             "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn {
@@ -190,7 +190,7 @@ fn choose(
                 let expected = "uuid, bigint, integer, smallint, text or varchar";
                 return Err(format!(
                     "stream {}: the key {name} of table {} is {of}; expected {expected}",
-                    stream.name, table.table
+                    stream.name, table.name
                 ));
             }
         },

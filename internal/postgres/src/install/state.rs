@@ -82,7 +82,7 @@ impl Database {
                 };
                 tables.push(TableTriggers {
                     stream: id,
-                    table: table.table.clone(),
+                    table: table.name.clone(),
                     state,
                     mistake,
                 });
