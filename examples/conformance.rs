@@ -18,7 +18,7 @@ use latido_base::ident::{Key, Topic, UserId};
 use latido_event_bus::Event;
 use latido_hub::{Hub, Observer};
 use latido_protocol::Frame;
-use latido_protocol::websocket::handshake::{self, Offer};
+use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
 use latido_session::{Context, Limits};
 use latido_shard::{
     self as shard, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
@@ -207,7 +207,7 @@ fn answer(head: &[u8]) -> Result<String, String> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let offer = Offer {
+    let offer = UpgradeHeaders {
         upgrade: &header("upgrade"),
         connection: &header("connection"),
         version: &header("sec-websocket-version"),

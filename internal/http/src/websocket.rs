@@ -22,7 +22,7 @@ use crate::seats::Seat;
 use crate::site::{Quay, WEBSOCKETS};
 use crate::{Asked, Doors, Pier, Response};
 use latido_auth::Principal;
-use latido_protocol::websocket::handshake::{self, BEARER, Offer, Refused};
+use latido_protocol::websocket::handshake::{self, BEARER, UpgradeHeaders, HandshakeError};
 use latido_shard::{Arrival, Entrant};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -170,7 +170,7 @@ fn offers_pair(head: &Call) -> bool {
 }
 
 fn accept(headers: &HeaderMap) -> Result<String, Refusal> {
-    let upgrade_headers = Offer {
+    let upgrade_headers = UpgradeHeaders {
         upgrade: &joined(headers, UPGRADE),
         connection: &joined(headers, CONNECTION),
         version: &joined(headers, SEC_WEBSOCKET_VERSION),
@@ -186,19 +186,19 @@ pub(super) fn welcome(headers: &HeaderMap) -> Result<Response, Refusal> {
 
 /// Builds the error for a request that is no upgrade, or one that hyper can't upgrade.
 pub(super) fn no_upgrade() -> Refusal {
-    Refusal::from(Refused::NoUpgrade)
+    Refusal::from(HandshakeError::NoUpgrade)
 }
 
-impl From<Refused> for Refusal {
-    fn from(error: Refused) -> Self {
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
         let message = error.to_string();
         match error {
-            Refused::Key => Self::bad_request("handshake", message),
-            Refused::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with(
+            HandshakeError::Key => Self::bad_request("handshake", message),
+            HandshakeError::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with(
                 SEC_WEBSOCKET_VERSION,
                 HeaderValue::from_static(handshake::VERSION),
             ),
-            Refused::NoUpgrade => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
+            HandshakeError::NoUpgrade => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
                 .with(UPGRADE, WEBSOCKET)
                 .with(CONNECTION, HeaderValue::from_static("upgrade")),
         }
@@ -211,7 +211,7 @@ fn switching(accept: &str, bearer: bool) -> Result<Response, Refusal> {
     let headers = response.headers_mut();
     headers.insert(UPGRADE, WEBSOCKET);
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    let accept = HeaderValue::from_str(accept).map_err(|_| Refusal::from(Refused::Key))?;
+    let accept = HeaderValue::from_str(accept).map_err(|_| Refusal::from(HandshakeError::Key))?;
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if bearer {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(BEARER));

@@ -19,7 +19,7 @@ use latido_base::clock::Clock;
 use latido_base::ident::{Key, UserId};
 use latido_postgres::notices_of;
 use latido_protocol::native;
-use latido_protocol::websocket::{Chunk, Message, ProtocolError, Reader};
+use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
 use latido_session::{Context, Conversation, Effect, Limits};
 use latido_stream::{Catalog, KeyType, Stream};
 
@@ -54,7 +54,7 @@ pub fn frames(bytes: &[u8]) {
 }
 
 fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
-    let (mut reader, mut messages) = (Reader::new(MESSAGE_BYTES), Vec::new());
+    let (mut reader, mut messages) = (FrameReader::new(MESSAGE_BYTES), Vec::new());
     for piece in bytes.chunks(size) {
         let mut piece = piece.to_vec();
         let mut chunk = Chunk::new(&mut piece);
@@ -70,12 +70,12 @@ fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
     (messages, None)
 }
 
-fn describe(message: &Message<'_>) -> String {
+fn describe(message: &WsMessage<'_>) -> String {
     match message {
-        Message::Text(text) => assert!(text.len() <= MESSAGE_BYTES as usize),
-        Message::Binary(bytes) => assert!(bytes.len() <= MESSAGE_BYTES as usize),
-        Message::Ping(payload) => assert!(payload.len() <= 125),
-        Message::Pong | Message::Close { .. } => {}
+        WsMessage::Text(text) => assert!(text.len() <= MESSAGE_BYTES as usize),
+        WsMessage::Binary(bytes) => assert!(bytes.len() <= MESSAGE_BYTES as usize),
+        WsMessage::Ping(payload) => assert!(payload.len() <= 125),
+        WsMessage::Pong | WsMessage::Close { .. } => {}
     }
     format!("{message:?}")
 }

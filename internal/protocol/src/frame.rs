@@ -8,31 +8,31 @@ use std::sync::Arc;
 pub struct Frame {
     bytes: Arc<[u8]>,
     /// The length of the WebSocket header before the payload, in bytes.
-    header: u8,
+    header_len: u8,
 }
 
 impl Frame {
     /// Wraps a text in a WebSocket text frame.
     pub fn text(payload: &str) -> Self {
         let mut bytes = Vec::with_capacity(payload.len() + 10);
-        put_header(&mut bytes, 0x1, payload.len());
-        let header = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        put_frame_header(&mut bytes, 0x1, payload.len());
+        let header_len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
         bytes.extend_from_slice(payload.as_bytes());
         Self {
             bytes: bytes.into(),
-            header,
+            header_len,
         }
     }
 
     /// Wraps bytes in a WebSocket binary frame. Only WebSocket clients can get it.
     pub fn binary(payload: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(payload.len() + 10);
-        put_header(&mut bytes, 0x2, payload.len());
-        let header = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        put_frame_header(&mut bytes, 0x2, payload.len());
+        let header_len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
         bytes.extend_from_slice(payload);
         Self {
             bytes: bytes.into(),
-            header,
+            header_len,
         }
     }
 
@@ -46,7 +46,7 @@ impl Frame {
     pub fn payload(&self) -> &str {
         let payload = self
             .bytes
-            .get(usize::from(self.header)..)
+            .get(usize::from(self.header_len)..)
             .unwrap_or_default();
         std::str::from_utf8(payload).unwrap_or_default()
     }
@@ -54,7 +54,7 @@ impl Frame {
 
 /// Appends the header of a final, unmasked frame with the shortest length encoding that fits (RFC
 /// 6455 §5.2).
-pub fn put_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
+pub fn put_frame_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
     out.push(0x80 | opcode);
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {
         (Ok(len @ 0..=125), _) => out.push(len),

@@ -7,5 +7,5 @@ pub mod native;
 pub mod phoenix;
 pub mod websocket;
 
-pub use frame::{Frame, put_header};
-pub use message::{Command, ErrorCode, Reply, Staleness};
+pub use frame::{Frame, put_frame_header};
+pub use message::{ClientCommand, ErrorCode, ServerReply, Staleness};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// A command that a client may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum ClientCommand {
     /// Subscribes to a channel.
     Subscribe {
         /// The channel's name as the client wrote it.
@@ -26,7 +26,7 @@ pub enum Command {
 
 /// A message from the server to one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum ServerReply {
     /// The subscription to this channel is active.
     Subscribed(Arc<str>),
     /// The subscription to this channel has ended.

@@ -3,32 +3,32 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Command, ErrorCode, Frame, Reply, Staleness};
+use crate::{ClientCommand, ErrorCode, Frame, ServerReply, Staleness};
 use latido_base::ident::Channel;
 use latido_stream::{Snapshot, Stream};
 
 /// The reason why a client's message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
+pub enum NativeDecodeError {
     /// The message is malformed; the text states the expected form.
     #[error("{0}")]
-    Bad(&'static str),
+    Malformed(&'static str),
     /// The message has a `type` that does not exist.
     #[error("unknown type; expected subscribe, unsubscribe, ping or auth")]
     UnknownType,
 }
 
-impl From<&DecodeError> for ErrorCode {
-    fn from(error: &DecodeError) -> Self {
+impl From<&NativeDecodeError> for ErrorCode {
+    fn from(error: &NativeDecodeError) -> Self {
         match error {
-            DecodeError::Bad(_) => Self::BadMessage,
-            DecodeError::UnknownType => Self::UnknownType,
+            NativeDecodeError::Malformed(_) => Self::BadMessage,
+            NativeDecodeError::UnknownType => Self::UnknownType,
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Incoming<'a> {
+struct NativeMessage<'a> {
     #[serde(rename = "type", borrow)]
     kind: std::borrow::Cow<'a, str>,
     #[serde(default)]
@@ -41,38 +41,38 @@ struct Incoming<'a> {
 ///
 /// # Errors
 /// Returns an error if the message is malformed or its type is unknown.
-pub fn decode(text: &str) -> Result<Command, DecodeError> {
-    let bad = DecodeError::Bad("expected a JSON object with a string \"type\"");
+pub fn decode(text: &str) -> Result<ClientCommand, NativeDecodeError> {
+    let bad = NativeDecodeError::Malformed("expected a JSON object with a string \"type\"");
     // Serde would also accept an array for a struct, but the contract requires an object.
     if !text.trim_start().starts_with('{') {
         return Err(bad);
     }
-    let incoming: Incoming<'_> = serde_json::from_str(text).map_err(|_| bad)?;
+    let incoming: NativeMessage<'_> = serde_json::from_str(text).map_err(|_| bad)?;
     match &*incoming.kind {
-        "subscribe" => Ok(Command::Subscribe {
+        "subscribe" => Ok(ClientCommand::Subscribe {
             channel: channel(&incoming)?,
         }),
-        "unsubscribe" => Ok(Command::Unsubscribe {
+        "unsubscribe" => Ok(ClientCommand::Unsubscribe {
             channel: channel(&incoming)?,
         }),
-        "ping" => Ok(Command::Ping),
+        "ping" => Ok(ClientCommand::Ping),
         "auth" => {
             let token = incoming
                 .data
                 .as_ref()
                 .and_then(|d| d.get("token"))
                 .and_then(|t| t.as_str());
-            let token = token.ok_or(DecodeError::Bad("expected \"data\":{\"token\":\"…\"}"))?;
-            Ok(Command::Auth {
+            let token = token.ok_or(NativeDecodeError::Malformed("expected \"data\":{\"token\":\"…\"}"))?;
+            Ok(ClientCommand::Auth {
                 token: token.to_owned(),
             })
         }
-        _ => Err(DecodeError::UnknownType),
+        _ => Err(NativeDecodeError::UnknownType),
     }
 }
 
 /// Returns the channel's name from the top level, which takes precedence, or from `data`.
-fn channel(incoming: &Incoming<'_>) -> Result<String, DecodeError> {
+fn channel(incoming: &NativeMessage<'_>) -> Result<String, NativeDecodeError> {
     let nested = || incoming.data.as_ref().and_then(|d| d.get("channel"));
     let name = incoming
         .channel
@@ -80,24 +80,24 @@ fn channel(incoming: &Incoming<'_>) -> Result<String, DecodeError> {
         .filter(|c| !c.is_null())
         .or_else(nested);
     let name = name.and_then(|n| n.as_str());
-    name.map(ToOwned::to_owned).ok_or(DecodeError::Bad(
+    name.map(ToOwned::to_owned).ok_or(NativeDecodeError::Malformed(
         "expected \"data\":{\"channel\":\"stream:key\"}",
     ))
 }
 
 /// Encodes a reply as JSON text.
-pub fn encode_reply(reply: &Reply) -> String {
+pub fn encode_reply(reply: &ServerReply) -> String {
     let value = match reply {
-        Reply::Subscribed(channel) => json!({"type": "subscribed", "data": {"channel": channel}}),
-        Reply::Unsubscribed(channel) => {
+        ServerReply::Subscribed(channel) => json!({"type": "subscribed", "data": {"channel": channel}}),
+        ServerReply::Unsubscribed(channel) => {
             json!({"type": "unsubscribed", "data": {"channel": channel}})
         }
-        Reply::Pong => json!({"type": "pong"}),
-        Reply::Authenticated { expires_at } => {
+        ServerReply::Pong => json!({"type": "pong"}),
+        ServerReply::Authenticated { expires_at } => {
             json!({"type": "authenticated", "data": {"expires_at": expires_at}})
         }
-        Reply::TokenExpiring { at } => json!({"type": "token_expiring", "data": {"at": at}}),
-        Reply::Error {
+        ServerReply::TokenExpiring { at } => json!({"type": "token_expiring", "data": {"at": at}}),
+        ServerReply::Error {
             code,
             message,
             channel,
@@ -202,19 +202,19 @@ mod tests {
 
     #[test]
     fn golden_replies() {
-        let error = Reply::Error {
+        let error = ServerReply::Error {
             code: ErrorCode::Forbidden,
             message: "no".into(),
             channel: Some("a:b".into()),
         };
         for (reply, text) in [
-            (Reply::Pong, r#"{"type":"pong"}"#),
+            (ServerReply::Pong, r#"{"type":"pong"}"#),
             (
-                Reply::Subscribed("a:b".into()),
+                ServerReply::Subscribed("a:b".into()),
                 r#"{"type":"subscribed","data":{"channel":"a:b"}}"#,
             ),
             (
-                Reply::TokenExpiring { at: 5 },
+                ServerReply::TokenExpiring { at: 5 },
                 r#"{"type":"token_expiring","data":{"at":5}}"#,
             ),
             (
@@ -235,18 +235,18 @@ mod tests {
         let both = r#"{"type":"subscribe","channel":"a:1","data":{"channel":"b:2"}}"#;
         assert_eq!(
             decode(both),
-            Ok(Command::Subscribe {
+            Ok(ClientCommand::Subscribe {
                 channel: "a:1".into()
             })
         );
         let nested = r#"{"type":"subscribe","data":{"channel":"b:2"}}"#;
         assert_eq!(
             decode(nested),
-            Ok(Command::Subscribe {
+            Ok(ClientCommand::Subscribe {
                 channel: "b:2".into()
             })
         );
-        assert_eq!(decode(r#"{"type":"ping"}"#), Ok(Command::Ping));
+        assert_eq!(decode(r#"{"type":"ping"}"#), Ok(ClientCommand::Ping));
     }
 
     #[test]
@@ -261,18 +261,18 @@ mod tests {
             r#"{"type":1}"#,
             r#"["subscribe"]"#,
         ] {
-            assert!(matches!(decode(text), Err(DecodeError::Bad(_))), "{text}");
+            assert!(matches!(decode(text), Err(NativeDecodeError::Malformed(_))), "{text}");
         }
         for text in [
             r#"{"type":"subscribe"}"#,
             r#"{"type":"subscribe","channel":7}"#,
             r#"{"type":"auth","data":{}}"#,
         ] {
-            assert!(matches!(decode(text), Err(DecodeError::Bad(_))), "{text}");
+            assert!(matches!(decode(text), Err(NativeDecodeError::Malformed(_))), "{text}");
         }
         assert_eq!(
             decode(r#"{"type":"publish"}"#),
-            Err(DecodeError::UnknownType)
+            Err(NativeDecodeError::UnknownType)
         );
     }
 

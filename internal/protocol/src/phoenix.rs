@@ -13,7 +13,7 @@ pub const MAX_NAME_BYTES: usize = 255;
 
 /// The serializer version of the frames, which the client requests when it connects (`vsn`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Vsn {
+pub enum SerializerVersion {
     /// Version 1: frames are objects. It also applies without a `vsn`.
     #[default]
     V1,
@@ -21,7 +21,7 @@ pub enum Vsn {
     V2,
 }
 
-impl Vsn {
+impl SerializerVersion {
     /// Parses a client's `vsn`. Returns `None` for an unsupported version.
     pub fn parse(vsn: Option<&str>) -> Option<Self> {
         match vsn.map(|vsn| vsn.split('.').next().unwrap_or_default()) {
@@ -38,20 +38,20 @@ pub struct Reference(Box<str>);
 
 impl Reference {
     /// Parses a reference from its JSON text.
-    fn new(raw: &RawValue) -> Result<Option<Self>, DecodeError> {
+    fn new(raw: &RawValue) -> Result<Option<Self>, PhoenixDecodeError> {
         let text = raw.get();
         let scalar = text.starts_with('"') || text.starts_with(|c: char| c.is_ascii_digit());
         match text {
             "null" => Ok(None),
             _ if scalar && text.len() <= MAX_NAME_BYTES => Ok(Some(Self(text.into()))),
-            _ => Err(DecodeError(
+            _ => Err(PhoenixDecodeError(
                 "a reference must be a short string or a number",
             )),
         }
     }
 
     /// Parses a reference of a binary frame, which has no quotes.
-    fn quoted(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
+    fn from_binary(bytes: &[u8]) -> Result<Option<Self>, PhoenixDecodeError> {
         Ok((!bytes.is_empty()).then_some(Self(Value::from(text(bytes)?).to_string().into())))
     }
 
@@ -63,7 +63,7 @@ impl Reference {
 
 /// The payload of a push.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Payload {
+pub enum PushPayload {
     /// Any JSON value, nearly always an object.
     Json(Value),
     /// The payload bytes of a binary frame.
@@ -82,19 +82,19 @@ pub struct Push {
     /// The name of the requested event.
     pub event: Box<str>,
     /// The data of the event.
-    pub payload: Payload,
+    pub payload: PushPayload,
 }
 
 /// The reason why a frame is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct DecodeError(&'static str);
+pub struct PhoenixDecodeError(&'static str);
 
-const SHAPE: DecodeError =
-    DecodeError("expected [join_ref, ref, topic, event, payload], or an object of those");
+const EXPECTED_SHAPE: PhoenixDecodeError =
+    PhoenixDecodeError("expected [join_ref, ref, topic, event, payload], or an object of those");
 
 #[derive(Deserialize)]
-struct Object<'a> {
+struct PushObject<'a> {
     #[serde(borrow, default)]
     join_ref: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "ref")]
@@ -104,24 +104,24 @@ struct Object<'a> {
     payload: Value,
 }
 
-type Array<'a> = (&'a RawValue, &'a RawValue, Box<str>, Box<str>, Value);
+type PushArray<'a> = (&'a RawValue, &'a RawValue, Box<str>, Box<str>, Value);
 
 /// Decodes a text frame.
 ///
 /// # Errors
 /// Returns an error if the frame does not have the shape of this version.
-pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
+pub fn decode(vsn: SerializerVersion, frame: &str) -> Result<Push, PhoenixDecodeError> {
     let frame = frame.trim_start();
     let (join_ref, reference, topic, event, payload) = match vsn {
-        Vsn::V2 => {
-            let (join_ref, reference, topic, event, payload): Array<'_> =
-                serde_json::from_str(frame).map_err(|_| SHAPE)?;
+        SerializerVersion::V2 => {
+            let (join_ref, reference, topic, event, payload): PushArray<'_> =
+                serde_json::from_str(frame).map_err(|_| EXPECTED_SHAPE)?;
             (Some(join_ref), Some(reference), topic, event, payload)
         }
         // Serde would also accept an array for a struct.
-        Vsn::V1 if !frame.starts_with('{') => return Err(SHAPE),
-        Vsn::V1 => {
-            let object: Object<'_> = serde_json::from_str(frame).map_err(|_| SHAPE)?;
+        SerializerVersion::V1 if !frame.starts_with('{') => return Err(EXPECTED_SHAPE),
+        SerializerVersion::V1 => {
+            let object: PushObject<'_> = serde_json::from_str(frame).map_err(|_| EXPECTED_SHAPE)?;
             (
                 object.join_ref,
                 object.reference,
@@ -132,7 +132,7 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
         }
     };
     if topic.len() > MAX_NAME_BYTES || event.len() > MAX_NAME_BYTES {
-        return Err(DecodeError("a topic or event of more than 255 bytes"));
+        return Err(PhoenixDecodeError("a topic or event of more than 255 bytes"));
     }
     let reference_of = |raw: Option<&RawValue>| raw.map_or(Ok(None), Reference::new);
     Ok(Push {
@@ -140,7 +140,7 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
         reference: reference_of(reference)?,
         topic,
         event,
-        payload: Payload::Json(payload),
+        payload: PushPayload::Json(payload),
     })
 }
 
@@ -149,9 +149,9 @@ pub fn decode(vsn: Vsn, frame: &str) -> Result<Push, DecodeError> {
 /// # Errors
 /// Returns an error if the frame is cut off, is of another kind, or contains a name that is not
 /// UTF-8.
-pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
+pub fn decode_binary(frame: &[u8]) -> Result<Push, PhoenixDecodeError> {
     let [0, join_ref, reference, topic, event, rest @ ..] = frame else {
-        return Err(DecodeError(
+        return Err(PhoenixDecodeError(
             "expected a binary push of serializer version 2",
         ));
     };
@@ -159,7 +159,7 @@ pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
     let mut take = |bytes: &u8| {
         let (name, remaining) = rest
             .split_at_checked(usize::from(*bytes))
-            .ok_or(DecodeError("a binary push that is cut off"))?;
+            .ok_or(PhoenixDecodeError("a binary push that is cut off"))?;
         rest = remaining;
         Ok(name)
     };
@@ -170,21 +170,21 @@ pub fn decode_binary(frame: &[u8]) -> Result<Push, DecodeError> {
         take(event)?,
     );
     Ok(Push {
-        join_ref: Reference::quoted(join_ref)?,
-        reference: Reference::quoted(reference)?,
+        join_ref: Reference::from_binary(join_ref)?,
+        reference: Reference::from_binary(reference)?,
         topic: text(topic)?.into(),
         event: text(event)?.into(),
-        payload: Payload::Binary(rest.into()),
+        payload: PushPayload::Binary(rest.into()),
     })
 }
 
-fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(|_| DecodeError("a name that is not UTF-8"))
+fn text(bytes: &[u8]) -> Result<&str, PhoenixDecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| PhoenixDecodeError("a name that is not UTF-8"))
 }
 
 /// The status of a reply to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ReplyStatus {
     /// The push succeeded, with the data in the response.
     Ok,
     /// The push failed; the response contains the reason.
@@ -192,10 +192,10 @@ pub enum Status {
 }
 
 /// Encodes the reply to a push. `response` must be JSON text.
-pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
-    let status = if status == Status::Ok { "ok" } else { "error" };
+pub fn encode_reply(vsn: SerializerVersion, push: &Push, status: ReplyStatus, response: &str) -> String {
+    let status = if status == ReplyStatus::Ok { "ok" } else { "error" };
     let payload = format!(r#"{{"status":"{status}","response":{response}}}"#);
-    message(
+    encode_message(
         vsn,
         push.join_ref.as_ref(),
         push.reference.as_ref(),
@@ -206,8 +206,8 @@ pub fn reply(vsn: Vsn, push: &Push, status: Status, response: &str) -> String {
 }
 
 /// Encodes a message to one client. `payload` must be JSON text.
-pub fn message(
-    vsn: Vsn,
+pub fn encode_message(
+    vsn: SerializerVersion,
     join_ref: Option<&Reference>,
     reference: Option<&Reference>,
     topic: &str,
@@ -219,14 +219,14 @@ pub fn message(
     };
     let (topic, event) = (Value::from(topic), Value::from(event));
     match vsn {
-        Vsn::V2 => format!(
+        SerializerVersion::V2 => format!(
             "[{},{},{topic},{event},{payload}]",
             json(join_ref),
             json(reference)
         ),
         // V1 has no join reference: its clients have one channel per topic and cannot compare
         // references.
-        Vsn::V1 => format!(
+        SerializerVersion::V1 => format!(
             r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{}}}"#,
             json(reference)
         ),
@@ -234,8 +234,8 @@ pub fn message(
 }
 
 /// Encodes a message to all clients on a topic. `payload` must be JSON text.
-pub fn broadcast(vsn: Vsn, topic: &str, event: &str, payload: &str) -> String {
-    message(vsn, None, None, topic, event, payload)
+pub fn encode_broadcast(vsn: SerializerVersion, topic: &str, event: &str, payload: &str) -> String {
+    encode_message(vsn, None, None, topic, event, payload)
 }
 
 #[cfg(test)]

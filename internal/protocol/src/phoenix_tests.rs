@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn push(frame: &str) -> Push {
-    decode(Vsn::V2, frame).unwrap()
+    decode(SerializerVersion::V2, frame).unwrap()
 }
 
 #[test]
@@ -12,18 +12,18 @@ fn golden_frames_of_both_versions() {
     let join = push(r#"["1","1","user:U","phx_join",{}]"#);
     let expected = r#"["1","1","user:U","phx_reply",{"status":"ok","response":{"user_id":"U"}}]"#;
     assert_eq!(
-        reply(Vsn::V2, &join, Status::Ok, r#"{"user_id":"U"}"#),
+        encode_reply(SerializerVersion::V2, &join, ReplyStatus::Ok, r#"{"user_id":"U"}"#),
         expected
     );
     let heartbeat = push(r#"[null,"9","phoenix","heartbeat",{}]"#);
     let expected = r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#;
-    assert_eq!(reply(Vsn::V2, &heartbeat, Status::Ok, "{}"), expected);
+    assert_eq!(encode_reply(SerializerVersion::V2, &heartbeat, ReplyStatus::Ok, "{}"), expected);
     assert_eq!(
-        broadcast(Vsn::V2, "c:1", "typing", "{}"),
+        encode_broadcast(SerializerVersion::V2, "c:1", "typing", "{}"),
         r#"[null,null,"c:1","typing",{}]"#
     );
-    let closed = message(
-        Vsn::V2,
+    let closed = encode_message(
+        SerializerVersion::V2,
         join.join_ref.as_ref(),
         join.join_ref.as_ref(),
         "user:U",
@@ -32,17 +32,17 @@ fn golden_frames_of_both_versions() {
     );
     assert_eq!(closed, r#"["1","1","user:U","phx_close",{}]"#);
     let old = decode(
-        Vsn::V1,
+        SerializerVersion::V1,
         r#"{"topic":"user:U","event":"phx_join","payload":{},"ref":"1"}"#,
     )
     .unwrap();
     let expected = r#"{"topic":"user:U","event":"phx_reply","payload":{"status":"error","response":{"reason":"x"}},"ref":"1"}"#;
     assert_eq!(
-        reply(Vsn::V1, &old, Status::Error, r#"{"reason":"x"}"#),
+        encode_reply(SerializerVersion::V1, &old, ReplyStatus::Error, r#"{"reason":"x"}"#),
         expected
     );
     assert_eq!(
-        broadcast(Vsn::V1, "c:1", "e", "{}"),
+        encode_broadcast(SerializerVersion::V1, "c:1", "e", "{}"),
         r#"{"topic":"c:1","event":"e","payload":{},"ref":null}"#
     );
 }
@@ -51,12 +51,12 @@ fn golden_frames_of_both_versions() {
 fn references_are_echoed_unchanged() {
     let numbered = push(r#"[3, 17 ,"t","e",{}]"#);
     assert_eq!(
-        reply(Vsn::V2, &numbered, Status::Ok, "{}"),
+        encode_reply(SerializerVersion::V2, &numbered, ReplyStatus::Ok, "{}"),
         r#"[3,17,"t","phx_reply",{"status":"ok","response":{}}]"#
     );
     let escaped = push(r#"[null,"a\"b","t","e",null]"#);
-    assert!(reply(Vsn::V2, &escaped, Status::Ok, "{}").starts_with(r#"[null,"a\"b","t""#));
-    assert_eq!(escaped.payload, Payload::Json(json!(null)));
+    assert!(encode_reply(SerializerVersion::V2, &escaped, ReplyStatus::Ok, "{}").starts_with(r#"[null,"a\"b","t""#));
+    assert_eq!(escaped.payload, PushPayload::Json(json!(null)));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn invalid_frames_are_rejected() {
         &long,
         &deep,
     ] {
-        assert!(decode(Vsn::V2, frame).is_err(), "{frame:.80}");
+        assert!(decode(SerializerVersion::V2, frame).is_err(), "{frame:.80}");
     }
     for frame in [
         r#"["1","1","t","e",{}]"#,
@@ -86,7 +86,7 @@ fn invalid_frames_are_rejected() {
         r#"{"topic":"t","event":"e"}"#,
         r#"{"topic":1,"event":"e","payload":{}}"#,
     ] {
-        assert!(decode(Vsn::V1, frame).is_err(), "{frame}");
+        assert!(decode(SerializerVersion::V1, frame).is_err(), "{frame}");
     }
 }
 
@@ -101,12 +101,12 @@ fn serializer_versions_are_parsed() {
         Some(""),
     ];
     assert_eq!(
-        all.map(Vsn::parse),
+        all.map(SerializerVersion::parse),
         [
-            Some(Vsn::V1),
-            Some(Vsn::V1),
-            Some(Vsn::V2),
-            Some(Vsn::V2),
+            Some(SerializerVersion::V1),
+            Some(SerializerVersion::V1),
+            Some(SerializerVersion::V2),
+            Some(SerializerVersion::V2),
             None,
             None
         ]
@@ -125,7 +125,7 @@ fn binary_push_is_decoded_as_documented() {
         (refs, &*push.topic, &*push.event),
         ((r#""1""#, r#""23""#), "t:a", "ping")
     );
-    assert_eq!(push.payload, Payload::Binary([0xff, 0].into()));
+    assert_eq!(push.payload, PushPayload::Binary([0xff, 0].into()));
     for cut in 0..frame.len() - 2 {
         assert!(decode_binary(&frame[..cut]).is_err(), "{cut}");
     }
@@ -141,7 +141,7 @@ fn binary_push_is_decoded_as_documented() {
 proptest! {
     #[test]
     fn garbage_never_panics(text in ".*", bytes: Vec<u8>) {
-        let _ = (decode(Vsn::V1, &text), decode(Vsn::V2, &text), decode_binary(&bytes));
+        let _ = (decode(SerializerVersion::V1, &text), decode(SerializerVersion::V2, &text), decode_binary(&bytes));
     }
 
     #[test]
@@ -151,12 +151,12 @@ proptest! {
         let payload = json!({"text": text, "number": number});
         let frame = json!([join_ref, reference, topic, event, payload]).to_string();
         let object = json!({"join_ref": join_ref, "ref": reference, "topic": topic, "event": event, "payload": payload}).to_string();
-        let push = decode(Vsn::V2, &frame).unwrap();
-        prop_assert_eq!(&push, &decode(Vsn::V1, &object).unwrap());
-        prop_assert_eq!(&push.payload, &Payload::Json(payload.clone()));
-        let answer: Value = serde_json::from_str(&reply(Vsn::V2, &push, Status::Ok, &payload.to_string())).unwrap();
+        let push = decode(SerializerVersion::V2, &frame).unwrap();
+        prop_assert_eq!(&push, &decode(SerializerVersion::V1, &object).unwrap());
+        prop_assert_eq!(&push.payload, &PushPayload::Json(payload.clone()));
+        let answer: Value = serde_json::from_str(&encode_reply(SerializerVersion::V2, &push, ReplyStatus::Ok, &payload.to_string())).unwrap();
         prop_assert_eq!(answer, json!([join_ref, reference, topic, "phx_reply", {"status": "ok", "response": payload}]));
-        let broadcasted: Value = serde_json::from_str(&broadcast(Vsn::V1, &topic, &event, "{}")).unwrap();
+        let broadcasted: Value = serde_json::from_str(&encode_broadcast(SerializerVersion::V1, &topic, &event, "{}")).unwrap();
         prop_assert_eq!(broadcasted, json!({"topic": topic, "event": event, "payload": {}, "ref": null}));
     }
 }

@@ -6,7 +6,7 @@ use crate::bucket::{Bucket, Verdict};
 use crate::{CloseReason, Limits};
 use latido_auth::{Decision, Policy, Principal};
 use latido_base::ident::Channel;
-use latido_protocol::{Command, ErrorCode, Reply, native};
+use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
 use latido_stream::{Catalog, ChannelError};
 
 /// The data that all sessions of a server share.
@@ -26,7 +26,7 @@ pub enum Effect {
     /// Take no action.
     None,
     /// Send this reply.
-    Reply(Reply),
+    Reply(ServerReply),
     /// Subscribe, reply, and send the newest frame; then call [`Session::on_subscribed`].
     Join(Channel),
     /// Reply and send the current frame again, because the subscription is active already.
@@ -118,15 +118,15 @@ impl Conversation {
     /// Handles a text message and returns its effect.
     pub fn on_text(&mut self, text: &str, context: &Context) -> Effect {
         match native::decode(text) {
-            Ok(Command::Subscribe { channel }) => self.subscribe(channel, context),
-            Ok(Command::Unsubscribe { channel }) => self.unsubscribe(channel),
-            Ok(Command::Ping) => Effect::Reply(Reply::Pong),
-            Ok(Command::Auth { .. }) if self.verifying => error(
+            Ok(ClientCommand::Subscribe { channel }) => self.subscribe(channel, context),
+            Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel),
+            Ok(ClientCommand::Ping) => Effect::Reply(ServerReply::Pong),
+            Ok(ClientCommand::Auth { .. }) if self.verifying => error(
                 ErrorCode::RateLimited,
                 "another token is being verified".into(),
                 None,
             ),
-            Ok(Command::Auth { token }) => {
+            Ok(ClientCommand::Auth { token }) => {
                 self.verifying = true;
                 Effect::Verify(token)
             }
@@ -188,7 +188,7 @@ impl Conversation {
         let subscription = self.held.swap_remove(index);
         match subscription.seat {
             Some(position) => Effect::Leave(subscription.name, position),
-            None => Effect::Reply(Reply::Unsubscribed(subscription.name)),
+            None => Effect::Reply(ServerReply::Unsubscribed(subscription.name)),
         }
     }
 
@@ -301,7 +301,7 @@ impl Conversation {
         };
         let expires_at = principal.expires_at_s();
         let mut effects = self.succeeded_by(Arc::new(principal), context);
-        effects.insert(0, Effect::Reply(Reply::Authenticated { expires_at }));
+        effects.insert(0, Effect::Reply(ServerReply::Authenticated { expires_at }));
         effects
     }
 
@@ -339,7 +339,7 @@ impl Conversation {
         }
         if !self.warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
             self.warned = true;
-            return Effect::Reply(Reply::TokenExpiring { at });
+            return Effect::Reply(ServerReply::TokenExpiring { at });
         }
         Effect::None
     }
@@ -356,7 +356,7 @@ impl Conversation {
 }
 
 fn error(code: ErrorCode, message: String, channel: Option<String>) -> Effect {
-    Effect::Reply(Reply::Error {
+    Effect::Reply(ServerReply::Error {
         code,
         message,
         channel,

@@ -6,7 +6,7 @@ use crate::Permits;
 use crate::guests::Visitor;
 use crate::outbox::Outbox;
 use latido_base::ident::UserId;
-use latido_protocol::websocket::Reader;
+use latido_protocol::websocket::FrameReader;
 use latido_session::{CloseReason, Conversation, Limits, Seat};
 
 /// The interval of the revocation checks of a connection's token, in seconds.
@@ -39,7 +39,7 @@ pub(super) struct Client {
     pub(super) generation: u32,
     pub(super) life: Life,
     pub(super) voice: Voice,
-    pub(super) reader: Reader,
+    pub(super) reader: FrameReader,
     /// The unsent bytes; `Some` while the socket is full.
     pub(super) outbox: Option<Box<Outbox>>,
     /// Set if input may be left unread. The shard reads it once the socket accepts responses again.
@@ -167,6 +167,6 @@ mod tests {
     fn idle_client_fits_its_size_limit() {
         assert!(size_of::<Client>() <= 136, "{}", size_of::<Client>());
         assert!(size_of::<Principal>() <= 80, "{}", size_of::<Principal>());
-        assert!(size_of::<Reader>() <= 16, "{}", size_of::<Reader>());
+        assert!(size_of::<FrameReader>() <= 16, "{}", size_of::<FrameReader>());
     }
 }

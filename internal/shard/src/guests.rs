@@ -13,7 +13,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::{Address, Backlog, Batch, End, Event, Port, TooSlow, Work};
 use latido_protocol::Frame;
-use latido_protocol::websocket::{Message, close_frame, pong_frame};
+use latido_protocol::websocket::{WsMessage, close_frame, pong_frame};
 use latido_session::{Bucket, CloseReason, Conversation, Limits, Verdict};
 
 /// The clients that receive events in one tick, over all event buses. They take about half a
@@ -158,7 +158,7 @@ impl Worker {
         &mut self,
         slot: u32,
         client: &mut Client,
-        message: Message<'_>,
+        message: WsMessage<'_>,
     ) {
         let now_s = self.now_s;
         let Voice::Guest(app) = &mut client.voice else {
@@ -173,14 +173,14 @@ impl Worker {
             Verdict::End => return self.close(slot, client, CloseReason::TooMany),
         }
         match message {
-            Message::Text(text) => self.tell(slot, client, |handler, now, actions| {
+            WsMessage::Text(text) => self.tell(slot, client, |handler, now, actions| {
                 handler.hear(Heard::Text(&text), now, actions)
             }),
-            Message::Binary(bytes) => self.tell(slot, client, |handler, now, actions| {
+            WsMessage::Binary(bytes) => self.tell(slot, client, |handler, now, actions| {
                 handler.hear(Heard::Binary(&bytes), now, actions)
             }),
-            Message::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
-            Message::Pong | Message::Close { .. } => {}
+            WsMessage::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
+            WsMessage::Pong | WsMessage::Close { .. } => {}
         }
     }
 

@@ -8,8 +8,8 @@ use crate::outbox::receive;
 use crate::worker::Worker;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
-use latido_protocol::websocket::{Chunk, Message, echo_close_frame, pong_frame};
-use latido_protocol::{ErrorCode, Frame, Reply, native};
+use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
+use latido_protocol::{ErrorCode, Frame, ServerReply, native};
 use latido_session::{CloseReason, Effect, Seat, Unverified};
 
 /// The buffers read from one client before other clients are served.
@@ -71,8 +71,8 @@ impl Worker {
         }
     }
 
-    fn on_message(&mut self, slot: u32, client: &mut Client, message: Message<'_>) {
-        if let Message::Close { code, .. } = message {
+    fn on_message(&mut self, slot: u32, client: &mut Client, message: WsMessage<'_>) {
+        if let WsMessage::Close { code, .. } = message {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
         self.parts.metrics.messages_received.inc();
@@ -83,7 +83,7 @@ impl Worker {
             return self.apply(slot, client, effect);
         }
         match message {
-            Message::Text(text) => {
+            WsMessage::Text(text) => {
                 let effect = session.on_text(&text, &self.parts.context);
                 if client.tongue == 0
                     || !is_foreign(&effect)
@@ -92,9 +92,9 @@ impl Worker {
                     self.apply(slot, client, effect);
                 }
             }
-            Message::Binary(_) => self.close(slot, client, CloseReason::Binary),
-            Message::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
-            Message::Pong | Message::Close { .. } => {}
+            WsMessage::Binary(_) => self.close(slot, client, CloseReason::Binary),
+            WsMessage::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
+            WsMessage::Pong | WsMessage::Close { .. } => {}
         }
     }
 
@@ -107,7 +107,7 @@ impl Worker {
             Effect::Again(name, position) => self.again(slot, client, name, position),
             Effect::Leave(name, position) => {
                 self.leave_room(client, position);
-                self.reply(slot, client, &Reply::Unsubscribed(name));
+                self.reply(slot, client, &ServerReply::Unsubscribed(name));
             }
             Effect::Ask(channel) => {
                 let Some(session) = client.conversation() else {
@@ -159,8 +159,8 @@ impl Worker {
             .is_ok()
     }
 
-    fn reply(&mut self, slot: u32, client: &mut Client, reply: &Reply) {
-        if let Reply::Error { code, .. } = reply {
+    fn reply(&mut self, slot: u32, client: &mut Client, reply: &ServerReply) {
+        if let ServerReply::Error { code, .. } = reply {
             self.parts.metrics.errors_sent.increment(ErrorCode::as_str(*code));
         }
         self.push(slot, client, encode(reply));
@@ -185,7 +185,7 @@ impl Worker {
             session.joined(&channel.name, position);
         }
         self.set_flags(client);
-        let mut bytes = encode(&Reply::Subscribed(Arc::clone(&channel.name)));
+        let mut bytes = encode(&ServerReply::Subscribed(Arc::clone(&channel.name)));
         let newest = self.newest(client, position);
         let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.stale.is_some());
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
@@ -195,7 +195,7 @@ impl Worker {
 
     /// Repeats the response and the current frame.
     fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, position: Seat) {
-        let mut bytes = encode(&Reply::Subscribed(name));
+        let mut bytes = encode(&ServerReply::Subscribed(name));
         let newest = self.newest(client, position);
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, 1 + u64::from(newest.is_some()), bytes);
@@ -261,14 +261,14 @@ impl Client {
 fn is_foreign(effect: &Effect) -> bool {
     matches!(
         effect,
-        Effect::Reply(Reply::Error {
+        Effect::Reply(ServerReply::Error {
             code: ErrorCode::BadMessage | ErrorCode::UnknownType,
             ..
         })
     )
 }
 
-fn encode(reply: &Reply) -> Vec<u8> {
+fn encode(reply: &ServerReply) -> Vec<u8> {
     Frame::text(&native::encode_reply(reply))
         .as_bytes()
         .to_vec()

@@ -25,7 +25,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::Address;
 use latido_hub::Outlet;
-use latido_protocol::websocket::{Chunk, Reader, close_frame};
+use latido_protocol::websocket::{Chunk, FrameReader, close_frame};
 use latido_session::{CloseReason, Conversation};
 use latido_telemetry::RecentEventKind;
 
@@ -329,7 +329,7 @@ impl Worker {
             generation,
             life: Life::Open,
             voice: protocol,
-            reader: Reader::new(message_bytes),
+            reader: FrameReader::new(message_bytes),
             outbox: None,
             unread: false,
             tongue: in_band_upgrade,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use latido_protocol::{Command, ErrorCode, Reply, native};
+use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
 use latido_session::CloseReason;
 use serde_json::{Value, json};
 
@@ -12,42 +12,42 @@ use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, cla
 
 /// Returns the document's message for a command. A new variant does not compile here until the
 /// document has it.
-fn of_command(command: &Command) -> &'static str {
+fn of_command(command: &ClientCommand) -> &'static str {
     match command {
-        Command::Subscribe { .. } => "subscribe",
-        Command::Unsubscribe { .. } => "unsubscribe",
-        Command::Ping => "ping",
-        Command::Auth { .. } => "auth",
+        ClientCommand::Subscribe { .. } => "subscribe",
+        ClientCommand::Unsubscribe { .. } => "unsubscribe",
+        ClientCommand::Ping => "ping",
+        ClientCommand::Auth { .. } => "auth",
     }
 }
 
 /// Returns the document's message for a reply.
-fn of_reply(reply: &Reply) -> &'static str {
+fn of_reply(reply: &ServerReply) -> &'static str {
     match reply {
-        Reply::Subscribed(_) => "subscribed",
-        Reply::Unsubscribed(_) => "unsubscribed",
-        Reply::Pong => "pong",
-        Reply::Authenticated { .. } => "authenticated",
-        Reply::TokenExpiring { .. } => "token_expiring",
-        Reply::Error { .. } => "error",
+        ServerReply::Subscribed(_) => "subscribed",
+        ServerReply::Unsubscribed(_) => "unsubscribed",
+        ServerReply::Pong => "pong",
+        ServerReply::Authenticated { .. } => "authenticated",
+        ServerReply::TokenExpiring { .. } => "token_expiring",
+        ServerReply::Error { .. } => "error",
     }
 }
 
-fn replies() -> Vec<Reply> {
+fn replies() -> Vec<ServerReply> {
     let errors = ErrorCode::ALL
         .into_iter()
         .zip([None, Some("a:b".to_owned())].into_iter().cycle());
-    let errors = errors.map(|(code, channel)| Reply::Error {
+    let errors = errors.map(|(code, channel)| ServerReply::Error {
         code,
         message: "no".into(),
         channel,
     });
     let others = [
-        Reply::Subscribed("estadisticas:1".into()),
-        Reply::Unsubscribed("estadisticas:1".into()),
-        Reply::Pong,
-        Reply::Authenticated { expires_at: 5 },
-        Reply::TokenExpiring { at: 5 },
+        ServerReply::Subscribed("estadisticas:1".into()),
+        ServerReply::Unsubscribed("estadisticas:1".into()),
+        ServerReply::Pong,
+        ServerReply::Authenticated { expires_at: 5 },
+        ServerReply::TokenExpiring { at: 5 },
     ];
     errors.chain(others).collect()
 }

@@ -5,19 +5,19 @@ use serde_json::{Value, json};
 use crate::payload::parsed;
 use crate::vocabulary::channel;
 use latido_event_bus::{Body, Diff, Entry, Event};
-use latido_protocol::phoenix::{self, Vsn};
+use latido_protocol::phoenix::{self, SerializerVersion};
 
 /// Encodes an event as a frame. The event's topic already determines the API version, so only the
 /// serializer version is left to choose.
-pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
+pub(super) fn encode(vsn: SerializerVersion, event: &Event) -> String {
     let channel = event.topics.first().map(channel).unwrap_or_default();
     match &event.body {
-        Body::Message(message) => phoenix::broadcast(vsn, channel, &message.name, &message.payload),
+        Body::Message(message) => phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload),
         Body::State(list) => {
             let users = list
                 .iter()
                 .map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
-            phoenix::broadcast(
+            phoenix::encode_broadcast(
                 vsn,
                 channel,
                 "presence_state",
@@ -26,7 +26,7 @@ pub(super) fn encode(vsn: Vsn, event: &Event) -> String {
         }
         Body::Diff(diff) => {
             let payload = json!({"joins": side(diff, diff.joined.as_ref()), "leaves": side(diff, diff.left.as_ref())});
-            phoenix::broadcast(vsn, channel, "presence_diff", &payload.to_string())
+            phoenix::encode_broadcast(vsn, channel, "presence_diff", &payload.to_string())
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode(Vsn::V2, &event.unwrap())).unwrap())
+            .map(|event| serde_json::from_str(&encode(SerializerVersion::V2, &event.unwrap())).unwrap())
             .collect()
     }
 

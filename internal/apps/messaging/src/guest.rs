@@ -17,7 +17,7 @@ use latido_auth::Principal;
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnId, Dialect, Event, Identity, Join, Publish};
 use latido_protocol::Frame;
-use latido_protocol::phoenix::{self, Vsn};
+use latido_protocol::phoenix::{self, SerializerVersion};
 use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
 /// The interval between checks of a token that may be revoked, in seconds.
@@ -29,7 +29,7 @@ pub(super) struct Passport {
     pub(super) user: Uuid,
     /// The token's other claims; the issuer may revoke the token.
     pub(super) principal: Arc<Principal>,
-    pub(super) vsn: Vsn,
+    pub(super) vsn: SerializerVersion,
 }
 
 /// The ids of the two frame encodings. They must be unique among the encodings of all apps.
@@ -65,7 +65,7 @@ impl Client {
             role: None,
         };
         let topics = [Join::new(presence(verified.user))];
-        let encoding = if verified.vsn == Vsn::V2 { V2 } else { V1 };
+        let encoding = if verified.vsn == SerializerVersion::V2 { V2 } else { V1 };
         let id = shared
             .exchange
             .attach(&context.port, encoding, context.address, identity, &topics)
@@ -247,7 +247,7 @@ impl Client {
         publish(Vocabulary::Head, "user_typing", current_payload.clone());
         // Clients of the current API also receive their own typing events.
         if let (Some(actions), Vocabulary::Head) = (actions, self.socket.vocabulary()) {
-            actions.say(&phoenix::broadcast(
+            actions.say(&phoenix::encode_broadcast(
                 self.passport.vsn,
                 channel,
                 "user_typing",

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::guest::{Client, Passport};
 use crate::{Messaging, NAME, Shared};
 use latido_http::{Answer, Asked, Boarding, Pier};
-use latido_protocol::phoenix::Vsn;
+use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::Guest;
 
 /// The paths that clients connect to; the mobile app uses the second one.
@@ -36,7 +36,7 @@ impl Pier for Messaging {
 }
 
 async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> {
-    let vsn = Vsn::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
+    let vsn = SerializerVersion::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
     let offered = request.header("sec-websocket-protocol").unwrap_or_default();
     let token = request
         .query("token")

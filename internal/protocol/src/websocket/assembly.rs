@@ -5,20 +5,20 @@ use crate::websocket::ProtocolError;
 /// The payload so far. Text is validated on arrival, so that an invalid byte ends the connection at
 /// once and not after the last fragment.
 #[derive(Debug)]
-pub(super) struct Assembly {
-    text: bool,
+pub(super) struct FragmentBuffer {
+    is_text: bool,
     bytes: Vec<u8>,
     /// The bytes of a text that are known to be valid UTF-8; at most an incomplete character
     /// follows.
-    valid: usize,
+    valid_len: usize,
 }
 
-impl Assembly {
-    pub(super) fn new(text: bool) -> Self {
+impl FragmentBuffer {
+    pub(super) fn new(is_text: bool) -> Self {
         Self {
-            text,
+            is_text,
             bytes: Vec::new(),
-            valid: 0,
+            valid_len: 0,
         }
     }
 
@@ -47,14 +47,14 @@ impl Assembly {
             self.bytes.reserve_exact(target - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
-        if self.text { self.validate() } else { Ok(()) }
+        if self.is_text { self.validate() } else { Ok(()) }
     }
 
     fn validate(&mut self) -> Result<(), ProtocolError> {
-        let tail = self.bytes.get(self.valid..).unwrap_or_default();
+        let tail = self.bytes.get(self.valid_len..).unwrap_or_default();
         match std::str::from_utf8(tail) {
-            Ok(_) => self.valid = self.bytes.len(),
-            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Ok(_) => self.valid_len = self.bytes.len(),
+            Err(error) if error.error_len().is_none() => self.valid_len += error.valid_up_to(),
             Err(_) => return Err(ProtocolError::InvalidUtf8),
         }
         Ok(())
@@ -65,17 +65,17 @@ impl Assembly {
     /// # Errors
     ///
     /// Fails if a text ends within a character.
-    pub(super) fn finish(self) -> Result<Whole, ProtocolError> {
-        if !self.text {
-            return Ok(Whole::Binary(self.bytes));
+    pub(super) fn finish(self) -> Result<CompleteMessage, ProtocolError> {
+        if !self.is_text {
+            return Ok(CompleteMessage::Binary(self.bytes));
         }
         String::from_utf8(self.bytes)
-            .map(Whole::Text)
+            .map(CompleteMessage::Text)
             .map_err(|_| ProtocolError::InvalidUtf8)
     }
 }
 
-pub(super) enum Whole {
+pub(super) enum CompleteMessage {
     Text(String),
     Binary(Vec<u8>),
 }

@@ -7,13 +7,13 @@
 
 use std::borrow::Cow;
 
-use crate::websocket::assembly::{Assembly, Whole};
-use crate::websocket::header::{self, Header, MAX_HEADER_BYTES, Opcode};
+use crate::websocket::assembly::{FragmentBuffer, CompleteMessage};
+use crate::websocket::header::{self, FrameHeader, MAX_HEADER_BYTES, Opcode};
 use crate::websocket::mask;
 
 /// A message from a client, borrowed from the chunk if possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message<'a> {
+pub enum WsMessage<'a> {
     /// A text message, reassembled if it came in fragments.
     Text(Cow<'a, str>),
     /// A binary message, reassembled if it came in fragments.
@@ -84,40 +84,40 @@ impl<'a> Chunk<'a> {
 
 /// The parser state of one connection; see the module's documentation.
 #[derive(Debug)]
-pub struct Reader {
-    partial: Option<Box<Partial>>,
+pub struct FrameReader {
+    partial: Option<Box<PartialInput>>,
     max_message_bytes: u32,
     /// Set after a close frame or an error: later bytes are ignored (sections 5.5.1 and 7.1.7).
-    ended: bool,
+    is_ended: bool,
 }
 
 /// The state that must be kept between two chunks.
 #[derive(Debug, Default)]
-struct Partial {
+struct PartialInput {
     header: [u8; MAX_HEADER_BYTES],
     /// The number of bytes of an incomplete header.
     header_len: u8,
     /// The frame whose payload is arriving, and the number of payload bytes so far.
-    frame: Option<(Header, usize)>,
+    frame: Option<(FrameHeader, usize)>,
     /// The payload of an incomplete control frame, at most 125 bytes.
     control: Vec<u8>,
     /// The data message in progress; control frames may come between its fragments.
-    message: Option<Assembly>,
+    fragments: Option<FragmentBuffer>,
 }
 
-impl Partial {
+impl PartialInput {
     fn is_empty(&self) -> bool {
-        self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+        self.header_len == 0 && self.frame.is_none() && self.fragments.is_none()
     }
 }
 
-impl Reader {
+impl FrameReader {
     /// Creates a reader that rejects messages of more than `max_message_bytes`, over all fragments.
     pub fn new(max_message_bytes: u32) -> Self {
         Self {
             partial: None,
             max_message_bytes,
-            ended: false,
+            is_ended: false,
         }
     }
 
@@ -131,14 +131,14 @@ impl Reader {
     pub fn next<'a>(
         &mut self,
         chunk: &mut Chunk<'a>,
-    ) -> Result<Option<Message<'a>>, ProtocolError> {
-        if self.ended {
+    ) -> Result<Option<WsMessage<'a>>, ProtocolError> {
+        if self.is_ended {
             chunk.take(usize::MAX);
             return Ok(None);
         }
         let result = self.advance(chunk);
-        if matches!(result, Err(_) | Ok(Some(Message::Close { .. }))) {
-            self.ended = true;
+        if matches!(result, Err(_) | Ok(Some(WsMessage::Close { .. }))) {
+            self.is_ended = true;
             self.partial = None;
         }
         if self
@@ -156,32 +156,32 @@ impl Reader {
         let Some(partial) = &self.partial else {
             return 0;
         };
-        let message = partial.message.as_ref().map_or(0, Assembly::capacity);
-        size_of::<Partial>() + partial.control.capacity() + message
+        let message = partial.fragments.as_ref().map_or(0, FragmentBuffer::capacity);
+        size_of::<PartialInput>() + partial.control.capacity() + message
     }
 
-    fn advance<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<Message<'a>>, ProtocolError> {
+    fn advance<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<WsMessage<'a>>, ProtocolError> {
         loop {
-            let Some((header, got)) = self.frame(chunk)? else {
+            let Some((header, got)) = self.next_frame(chunk)? else {
                 return Ok(None);
             };
             let left = usize::try_from(header.len).unwrap_or(usize::MAX) - got;
             let piece = chunk.take(left);
             mask::apply(piece, header.mask, got);
             let complete = piece.len() == left;
-            if complete && got == 0 && self.is_alone(header) {
-                return whole_message(header.opcode, Cow::Borrowed(piece)).map(Some);
+            if complete && got == 0 && self.is_complete_message(header) {
+                return complete_message(header.opcode, Cow::Borrowed(piece)).map(Some);
             }
             // If the header ends exactly at the end of the chunk, there is nothing to keep, and the
             // payload may still arrive in one piece.
             if complete || !piece.is_empty() {
-                self.keep(header, piece)?;
+                self.buffer(header, piece)?;
             }
             if !complete {
                 self.partial().frame = Some((header, got + piece.len()));
                 return Ok(None);
             }
-            if let Some(message) = self.finish(header)? {
+            if let Some(message) = self.finish_frame(header)? {
                 return Ok(Some(message));
             }
         }
@@ -189,7 +189,7 @@ impl Reader {
 
     /// Returns the current frame, either in progress or starting in `chunk`, with the number of
     /// payload bytes seen so far.
-    fn frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(Header, usize)>, ProtocolError> {
+    fn next_frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         if let Some(frame) = self
             .partial
             .as_mut()
@@ -197,14 +197,14 @@ impl Reader {
         {
             return Ok(Some(frame));
         }
-        let Some(header) = self.header(chunk)? else {
+        let Some(header) = self.next_header(chunk)? else {
             return Ok(None);
         };
-        self.check(header)?;
+        self.check_header(header)?;
         Ok(Some((header, 0)))
     }
 
-    fn header(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<Header>, ProtocolError> {
+    fn next_header(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<FrameHeader>, ProtocolError> {
         let kept = self
             .partial
             .as_ref()
@@ -233,14 +233,14 @@ impl Reader {
     }
 
     /// Checks the header against the state of the message (section 5.4) and against the size limit.
-    fn check(&self, header: Header) -> Result<(), ProtocolError> {
+    fn check_header(&self, header: FrameHeader) -> Result<(), ProtocolError> {
         if header.opcode.is_control() {
             return Ok(());
         }
         let message = self
             .partial
             .as_ref()
-            .and_then(|partial| partial.message.as_ref());
+            .and_then(|partial| partial.fragments.as_ref());
         match (header.opcode, message) {
             (Opcode::Continuation, None) => {
                 return Err(ProtocolError::Violation("a continuation of nothing"));
@@ -252,7 +252,7 @@ impl Reader {
             }
             _ => {}
         }
-        let so_far = message.map_or(0, Assembly::len) as u64;
+        let so_far = message.map_or(0, FragmentBuffer::len) as u64;
         if so_far.saturating_add(header.len) > u64::from(self.max_message_bytes) {
             return Err(ProtocolError::TooBig);
         }
@@ -260,11 +260,11 @@ impl Reader {
     }
 
     /// Returns whether a frame that lies completely in the chunk is a message on its own.
-    fn is_alone(&self, header: Header) -> bool {
+    fn is_complete_message(&self, header: FrameHeader) -> bool {
         header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation)
     }
 
-    fn keep(&mut self, header: Header, piece: &[u8]) -> Result<(), ProtocolError> {
+    fn buffer(&mut self, header: FrameHeader, piece: &[u8]) -> Result<(), ProtocolError> {
         let max_bytes = self.max_message_bytes as usize;
         let partial = self.partial();
         if header.opcode.is_control() {
@@ -272,40 +272,40 @@ impl Reader {
             return Ok(());
         }
         let message = partial
-            .message
-            .get_or_insert_with(|| Assembly::new(header.opcode == Opcode::Text));
+            .fragments
+            .get_or_insert_with(|| FragmentBuffer::new(header.opcode == Opcode::Text));
         message.push(piece, max_bytes)
     }
 
     /// Completes a frame that arrived in several pieces, or a fragment.
-    fn finish(&mut self, header: Header) -> Result<Option<Message<'static>>, ProtocolError> {
+    fn finish_frame(&mut self, header: FrameHeader) -> Result<Option<WsMessage<'static>>, ProtocolError> {
         let partial = self.partial();
         if header.opcode.is_control() {
             let payload = std::mem::take(&mut partial.control);
-            return whole_message(header.opcode, Cow::Owned(payload)).map(Some);
+            return complete_message(header.opcode, Cow::Owned(payload)).map(Some);
         }
         if !header.fin {
             return Ok(None);
         }
-        let message = partial.message.take().map(Assembly::finish).transpose()?;
+        let message = partial.fragments.take().map(FragmentBuffer::finish).transpose()?;
         Ok(message.map(|complete| match complete {
-            Whole::Text(text) => Message::Text(Cow::Owned(text)),
-            Whole::Binary(bytes) => Message::Binary(Cow::Owned(bytes)),
+            CompleteMessage::Text(text) => WsMessage::Text(Cow::Owned(text)),
+            CompleteMessage::Binary(bytes) => WsMessage::Binary(Cow::Owned(bytes)),
         }))
     }
 
-    fn partial(&mut self) -> &mut Partial {
+    fn partial(&mut self) -> &mut PartialInput {
         self.partial.get_or_insert_default()
     }
 }
 
-fn whole_message(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
+fn complete_message(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<WsMessage<'_>, ProtocolError> {
     Ok(match opcode {
-        Opcode::Text => Message::Text(utf8(payload)?),
-        Opcode::Binary | Opcode::Continuation => Message::Binary(payload),
-        Opcode::Ping => Message::Ping(payload),
-        Opcode::Pong => Message::Pong,
-        Opcode::Close => return close(payload),
+        Opcode::Text => WsMessage::Text(utf8(payload)?),
+        Opcode::Binary | Opcode::Continuation => WsMessage::Binary(payload),
+        Opcode::Ping => WsMessage::Ping(payload),
+        Opcode::Pong => WsMessage::Pong,
+        Opcode::Close => return parse_close(payload),
     })
 }
 
@@ -320,10 +320,10 @@ fn utf8(payload: Cow<'_, [u8]>) -> Result<Cow<'_, str>, ProtocolError> {
     }
 }
 
-fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
+fn parse_close(payload: Cow<'_, [u8]>) -> Result<WsMessage<'_>, ProtocolError> {
     let Some(code) = payload.first_chunk() else {
         return match payload.len() {
-            0 => Ok(Message::Close {
+            0 => Ok(WsMessage::Close {
                 code: None,
                 reason: Cow::Borrowed(""),
             }),
@@ -331,7 +331,7 @@ fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
         };
     };
     let code = u16::from_be_bytes(*code);
-    if !may_be_sent(code) {
+    if !is_valid_close_code(code) {
         return Err(ProtocolError::Violation(
             "a close code that must not be sent",
         ));
@@ -340,7 +340,7 @@ fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
         Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(2..).unwrap_or_default()),
         Cow::Owned(bytes) => Cow::Owned(bytes.get(2..).unwrap_or_default().to_vec()),
     };
-    Ok(Message::Close {
+    Ok(WsMessage::Close {
         code: Some(code),
         reason: utf8(reason)?,
     })
@@ -348,6 +348,6 @@ fn close(payload: Cow<'_, [u8]>) -> Result<Message<'_>, ProtocolError> {
 
 /// Returns whether a code is allowed in a close frame: those of section 7.4.1, later ones of the
 /// IANA registry, and the ranges of section 7.4.2.
-fn may_be_sent(code: u16) -> bool {
+fn is_valid_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

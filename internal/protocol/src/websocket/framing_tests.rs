@@ -26,13 +26,13 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn owned(message: Message<'_>) -> Message<'static> {
+fn owned(message: WsMessage<'_>) -> WsMessage<'static> {
     match message {
-        Message::Text(text) => Message::Text(text.into_owned().into()),
-        Message::Binary(bytes) => Message::Binary(bytes.into_owned().into()),
-        Message::Ping(bytes) => Message::Ping(bytes.into_owned().into()),
-        Message::Pong => Message::Pong,
-        Message::Close { code, reason } => Message::Close {
+        WsMessage::Text(text) => WsMessage::Text(text.into_owned().into()),
+        WsMessage::Binary(bytes) => WsMessage::Binary(bytes.into_owned().into()),
+        WsMessage::Ping(bytes) => WsMessage::Ping(bytes.into_owned().into()),
+        WsMessage::Pong => WsMessage::Pong,
+        WsMessage::Close { code, reason } => WsMessage::Close {
             code,
             reason: reason.into_owned().into(),
         },
@@ -42,10 +42,10 @@ fn owned(message: Message<'_>) -> Message<'static> {
 /// Feeds the bytes in pieces of the given sizes, each in its own buffer. The rest forms the last
 /// piece.
 fn read_split(
-    reader: &mut Reader,
+    reader: &mut FrameReader,
     bytes: &[u8],
     mut sizes: impl Iterator<Item = usize>,
-) -> (Vec<Message<'static>>, Option<ProtocolError>) {
+) -> (Vec<WsMessage<'static>>, Option<ProtocolError>) {
     let mut messages = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -65,17 +65,17 @@ fn read_split(
     (messages, None)
 }
 
-fn read(bytes: &[u8]) -> (Vec<Message<'static>>, Option<ProtocolError>) {
-    read_split(&mut Reader::new(MAX), bytes, std::iter::empty())
+fn read(bytes: &[u8]) -> (Vec<WsMessage<'static>>, Option<ProtocolError>) {
+    read_split(&mut FrameReader::new(MAX), bytes, std::iter::empty())
 }
 
-fn text(text: &str) -> Message<'static> {
-    Message::Text(text.to_owned().into())
+fn text(text: &str) -> WsMessage<'static> {
+    WsMessage::Text(text.to_owned().into())
 }
 
 fn code_of(bytes: &[u8]) -> Option<u16> {
     let whole = read(bytes).1;
-    let byte_by_byte = read_split(&mut Reader::new(MAX), bytes, std::iter::repeat(1)).1;
+    let byte_by_byte = read_split(&mut FrameReader::new(MAX), bytes, std::iter::repeat(1)).1;
     assert_eq!(whole, byte_by_byte, "{bytes:02x?}");
     whole.map(ProtocolError::close_code)
 }
@@ -89,14 +89,14 @@ fn section_5_7_examples() {
     let ping = [
         0x89, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
     ];
-    assert_eq!(read(&ping), (vec![Message::Ping(b"Hello".into())], None));
+    assert_eq!(read(&ping), (vec![WsMessage::Ping(b"Hello".into())], None));
     let fragments = [frame(0x01, b"Hel"), frame(0x80, b"lo")].concat();
     assert_eq!(read(&fragments), (vec![text("Hello")], None));
     for len in [125, 126, 256, 16 * 1024] {
         let payload = vec![b'x'; len];
         assert_eq!(
             read(&frame(0x82, &payload)),
-            (vec![Message::Binary(payload.into())], None)
+            (vec![WsMessage::Binary(payload.into())], None)
         );
     }
 }
@@ -164,7 +164,7 @@ fn section_5_4_fragmentation() {
     assert_eq!(
         read(&interleaved),
         (
-            vec![Message::Ping(b"p".into()), Message::Pong, text("abc")],
+            vec![WsMessage::Ping(b"p".into()), WsMessage::Pong, text("abc")],
             None
         )
     );
@@ -205,7 +205,7 @@ fn section_5_5_control_frames() {
     }
     assert_eq!(
         read(&frame(0x89, &[7; 125])).0,
-        [Message::Ping(vec![7; 125].into())]
+        [WsMessage::Ping(vec![7; 125].into())]
     );
 }
 
@@ -214,7 +214,7 @@ fn section_5_5_1_close_frames() {
     let close = |payload: &[u8]| frame(0x88, payload);
     assert_eq!(
         read(&close(b"")).0,
-        [Message::Close {
+        [WsMessage::Close {
             code: None,
             reason: "".into()
         }]
@@ -228,7 +228,7 @@ fn section_5_5_1_close_frames() {
     let reason = [&1000_u16.to_be_bytes()[..], "adiós".as_bytes()].concat();
     assert_eq!(
         read(&close(&reason)).0,
-        [Message::Close {
+        [WsMessage::Close {
             code: Some(1000),
             reason: "adiós".into()
         }]
@@ -241,7 +241,7 @@ fn section_7_4_close_codes() {
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
         4401, 4999_u16,
     ] {
-        let message = Message::Close {
+        let message = WsMessage::Close {
             code: Some(code),
             reason: "".into(),
         };
@@ -272,7 +272,7 @@ fn input_after_a_close_or_an_error_is_ignored() {
     .concat();
     let (messages, error) = read(&bytes);
     assert_eq!((messages.len(), error), (1, None));
-    let mut reader = Reader::new(MAX);
+    let mut reader = FrameReader::new(MAX);
     assert!(
         read_split(&mut reader, &frame(0xF1, b""), std::iter::empty())
             .1
@@ -360,8 +360,8 @@ fn oversize_is_reported_from_the_header() {
 
 #[test]
 fn an_idle_connection_keeps_no_heap_memory() {
-    assert!(size_of::<Reader>() <= 24);
-    let mut reader = Reader::new(MAX);
+    assert!(size_of::<FrameReader>() <= 24);
+    let mut reader = FrameReader::new(MAX);
     let bytes = [
         frame(0x01, b"a"),
         frame(0x80, b"b"),
@@ -388,25 +388,25 @@ fn whole_frames_are_not_copied() {
         frame(0x89, b"ping"),
     ]
     .concat();
-    let mut reader = Reader::new(MAX);
+    let mut reader = FrameReader::new(MAX);
     let mut chunk = Chunk::new(&mut bytes);
     while let Some(message) = reader.next(&mut chunk).unwrap() {
         let borrowed = matches!(
             message,
-            Message::Text(std::borrow::Cow::Borrowed(_))
-                | Message::Binary(std::borrow::Cow::Borrowed(_))
-                | Message::Ping(std::borrow::Cow::Borrowed(_))
+            WsMessage::Text(std::borrow::Cow::Borrowed(_))
+                | WsMessage::Binary(std::borrow::Cow::Borrowed(_))
+                | WsMessage::Ping(std::borrow::Cow::Borrowed(_))
         );
         assert!(borrowed, "{message:?}");
     }
 }
 
 /// Generates the messages of a sequence, with the bytes they take on the wire.
-fn sent() -> impl Strategy<Value = (Vec<Message<'static>>, Vec<u8>)> {
+fn sent() -> impl Strategy<Value = (Vec<WsMessage<'static>>, Vec<u8>)> {
     let control = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..=125)
-            .prop_map(|p| (Message::Ping(p.clone().into()), frame(0x89, &p))),
-        prop::collection::vec(any::<u8>(), 0..=125).prop_map(|p| (Message::Pong, frame(0x8A, &p))),
+            .prop_map(|p| (WsMessage::Ping(p.clone().into()), frame(0x89, &p))),
+        prop::collection::vec(any::<u8>(), 0..=125).prop_map(|p| (WsMessage::Pong, frame(0x8A, &p))),
     ];
     let payload = prop_oneof![
         "\\PC{0,200}".prop_map(|text| (0x1_u8, text.into_bytes())),
@@ -429,8 +429,8 @@ fn sent() -> impl Strategy<Value = (Vec<Message<'static>>, Vec<u8>)> {
             }
             bytes.extend(frame(0x80 | first, &payload[start..]));
             messages.push(match opcode {
-                0x1 => Message::Text(String::from_utf8(payload).unwrap().into()),
-                _ => Message::Binary(payload.into()),
+                0x1 => WsMessage::Text(String::from_utf8(payload).unwrap().into()),
+                _ => WsMessage::Binary(payload.into()),
             });
             (messages, bytes)
         })
@@ -444,15 +444,15 @@ proptest! {
     ) {
         let (messages, bytes): (Vec<_>, Vec<_>) = sequence.into_iter().unzip();
         let (messages, bytes) = (messages.concat(), bytes.concat());
-        let mut reader = Reader::new(MAX);
+        let mut reader = FrameReader::new(MAX);
         prop_assert_eq!(read_split(&mut reader, &bytes, sizes.into_iter()), (messages, None));
         prop_assert_eq!(reader.memory_bytes(), 0);
     }
 
     #[test]
     fn any_bytes_are_safe_and_bounded(bytes: Vec<u8>, max in 0_u32..600, size in 1_usize..50) {
-        let mut reader = Reader::new(max);
-        let mut whole = Reader::new(max);
+        let mut reader = FrameReader::new(max);
+        let mut whole = FrameReader::new(max);
         let split = read_split(&mut reader, &bytes, std::iter::repeat(size));
         prop_assert!(reader.memory_bytes() <= max as usize + 300);
         prop_assert_eq!(split, read_split(&mut whole, &bytes, std::iter::empty()));
@@ -464,8 +464,8 @@ proptest! {
         size in 1_usize..50,
     ) {
         let bytes: Vec<u8> = frames.iter().flat_map(|(op, fin, payload)| frame(op | u8::from(*fin) << 7, payload)).collect();
-        let mut reader = Reader::new(500);
-        let mut whole = Reader::new(500);
+        let mut reader = FrameReader::new(500);
+        let mut whole = FrameReader::new(500);
         let split = read_split(&mut reader, &bytes, std::iter::repeat(size));
         prop_assert!(reader.memory_bytes() <= 500 + 300);
         prop_assert_eq!(split, read_split(&mut whole, &bytes, std::iter::empty()));

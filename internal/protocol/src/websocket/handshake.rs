@@ -16,7 +16,7 @@ pub const BEARER: &str = "bearer";
 /// The handshake headers of a request. Repeated lines are joined by commas; a missing header is
 /// empty.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Offer<'a> {
+pub struct UpgradeHeaders<'a> {
     /// The value of the `Upgrade` header.
     pub upgrade: &'a str,
     /// The value of the `Connection` header.
@@ -29,7 +29,7 @@ pub struct Offer<'a> {
 
 /// The reason for which a request cannot be upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum HandshakeError {
     /// The request asks for no upgrade. The response is 426 with `Upgrade: websocket`.
     #[error("this is a WebSocket address; expected Connection: Upgrade and Upgrade: websocket")]
     NoUpgrade,
@@ -48,17 +48,17 @@ pub enum Refused {
 /// # Errors
 ///
 /// Returns the first requirement of section 4.2.1 that the request does not meet.
-pub fn accept(headers: &Offer<'_>) -> Result<String, Refused> {
+pub fn accept(headers: &UpgradeHeaders<'_>) -> Result<String, HandshakeError> {
     if !has_token(headers.upgrade, "websocket") || !has_token(headers.connection, "upgrade") {
-        return Err(Refused::NoUpgrade);
+        return Err(HandshakeError::NoUpgrade);
     }
     if headers.version.trim() != VERSION {
-        return Err(Refused::Version);
+        return Err(HandshakeError::Version);
     }
     let key = headers.key.trim();
     match STANDARD.decode(key) {
         Ok(bytes) if bytes.len() == 16 => Ok(accept_key(key)),
-        _ => Err(Refused::Key),
+        _ => Err(HandshakeError::Key),
     }
 }
 
@@ -87,8 +87,8 @@ mod tests {
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-    fn valid_headers() -> Offer<'static> {
-        Offer {
+    fn valid_headers() -> UpgradeHeaders<'static> {
+        UpgradeHeaders {
             upgrade: "websocket",
             connection: "Upgrade",
             version: "13",
@@ -112,7 +112,7 @@ mod tests {
             (" websocket ", "UPGRADE ,x"),
         ] {
             assert!(
-                accept(&Offer {
+                accept(&UpgradeHeaders {
                     upgrade,
                     connection,
                     ..valid_headers()
@@ -133,21 +133,21 @@ mod tests {
             ("websockets", "upgrade"),
         ] {
             assert_eq!(
-                accept(&Offer {
+                accept(&UpgradeHeaders {
                     upgrade,
                     connection,
                     ..valid_headers()
                 }),
-                Err(Refused::NoUpgrade)
+                Err(HandshakeError::NoUpgrade)
             );
         }
         for version in ["", "8", "14", "13, 8"] {
             assert_eq!(
-                accept(&Offer {
+                accept(&UpgradeHeaders {
                     version,
                     ..valid_headers()
                 }),
-                Err(Refused::Version)
+                Err(HandshakeError::Version)
             );
         }
         for key in [
@@ -158,11 +158,11 @@ mod tests {
             "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
         ] {
             assert_eq!(
-                accept(&Offer {
+                accept(&UpgradeHeaders {
                     key,
                     ..valid_headers()
                 }),
-                Err(Refused::Key),
+                Err(HandshakeError::Key),
                 "{key}"
             );
         }

@@ -36,7 +36,7 @@ impl Opcode {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FrameHeader {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
     /// The length of the payload in bytes.
@@ -50,7 +50,7 @@ pub(super) struct Header {
 /// # Errors
 ///
 /// Fails at the first byte that violates section 5.2 or 5.5.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
@@ -68,7 +68,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolErr
         return Ok(None);
     };
     Ok(Some((
-        Header {
+        FrameHeader {
             fin,
             opcode,
             len,

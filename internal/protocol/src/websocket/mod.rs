@@ -16,5 +16,5 @@ mod writing;
 #[cfg(test)]
 mod framing_tests;
 
-pub use framing::{Chunk, Message, ProtocolError, Reader};
+pub use framing::{Chunk, WsMessage, ProtocolError, FrameReader};
 pub use writing::{close_frame, echo_close_frame, ping_frame, pong_frame};

@@ -1,6 +1,6 @@
 //! The control frames that the server sends to one client: close, ping and pong.
 
-use crate::put_header;
+use crate::put_frame_header;
 
 /// The longest payload of a control frame in bytes (RFC 6455 section 5.5).
 const MAX_CONTROL_BYTES: usize = 125;
@@ -15,31 +15,31 @@ pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = Vec::with_capacity(2 + end);
     payload.extend_from_slice(&code.to_be_bytes());
     payload.extend_from_slice(&reason.as_bytes()[..end]);
-    control(0x8, &payload)
+    control_frame(0x8, &payload)
 }
 
 /// Encodes the reply to a client's close frame, with the same code if there was one (section
 /// 5.5.1).
 pub fn echo_close_frame(code: Option<u16>) -> Vec<u8> {
-    code.map_or_else(|| control(0x8, &[]), |code| close_frame(code, ""))
+    code.map_or_else(|| control_frame(0x8, &[]), |code| close_frame(code, ""))
 }
 
 /// Encodes the reply to a ping, with the same payload (section 5.5.3).
 pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
-    control(0xA, payload)
+    control_frame(0xA, payload)
 }
 
 /// Encodes a ping without a payload (section 5.5.2).
 pub fn ping_frame() -> Vec<u8> {
-    control(0x9, &[])
+    control_frame(0x9, &[])
 }
 
 /// Encodes a control frame. Payloads over 125 bytes do not occur: the reader rejects them, and the
 /// functions above keep the limit.
-fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
+fn control_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let payload = &payload[..payload.len().min(MAX_CONTROL_BYTES)];
     let mut frame = Vec::with_capacity(2 + payload.len());
-    put_header(&mut frame, opcode, payload.len());
+    put_frame_header(&mut frame, opcode, payload.len());
     frame.extend_from_slice(payload);
     frame
 }

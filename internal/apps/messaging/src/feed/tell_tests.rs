@@ -2,7 +2,7 @@ use super::*;
 use crate::frames::encode;
 use crate::payload::tests::stored;
 use latido_event_bus::{Exchange, Presence, Rules, TopicName};
-use latido_protocol::phoenix::Vsn;
+use latido_protocol::phoenix::SerializerVersion;
 
 const C: &str = "conversation:00000000-0000-0000-0000-00000000000c";
 const U2: &str = "user:00000000-0000-0000-0000-000000000002";
@@ -62,7 +62,7 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
     let [document, head] = members.map(|mut mailbox| {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode(Vsn::V2, &event.unwrap())).unwrap())
+            .map(|event| serde_json::from_str(&encode(SerializerVersion::V2, &event.unwrap())).unwrap())
             .collect()
     });
     (document, head)

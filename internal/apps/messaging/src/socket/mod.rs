@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::store::{Answer, Operation};
 use crate::vocabulary::{Vocabulary, conversation_channel, user_channel};
-use latido_protocol::phoenix::{self, Payload, Push, Reference, Status, Vsn};
+use latido_protocol::phoenix::{self, PushPayload, Push, Reference, ReplyStatus, SerializerVersion};
 use push::{Asked, Manner};
 
 /// The largest number of channels that one socket may join.
@@ -77,7 +77,7 @@ struct Busy {
 #[derive(Debug)]
 pub(super) struct Socket {
     user: Uuid,
-    vsn: Vsn,
+    vsn: SerializerVersion,
     vocabulary: Vocabulary,
     /// `true` once a push that only one version has fixed the API version.
     is_locked: bool,
@@ -89,7 +89,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(user: Uuid, vsn: Vsn, vocabulary: Vocabulary) -> Self {
+    pub(super) fn new(user: Uuid, vsn: SerializerVersion, vocabulary: Vocabulary) -> Self {
         Self {
             user,
             vsn,
@@ -122,7 +122,7 @@ impl Socket {
     /// Handles a binary frame of the client.
     pub(super) fn hear_binary(&mut self, bytes: &[u8], now_s: i64, effects: &mut Vec<Step>) {
         match phoenix::decode_binary(bytes) {
-            Ok(push) if self.vsn == Vsn::V2 => self.take(push, bytes.len(), now_s, effects),
+            Ok(push) if self.vsn == SerializerVersion::V2 => self.take(push, bytes.len(), now_s, effects),
             _ => effects.push(Step::Close(1003, "not a binary push of version 2")),
         }
     }
@@ -131,9 +131,9 @@ impl Socket {
         if &*push.topic == "phoenix" {
             let known = &*push.event == "heartbeat";
             let (status, response) = if known {
-                (Status::Ok, json!({}))
+                (ReplyStatus::Ok, json!({}))
             } else {
-                (Status::Error, reason("unmatched topic"))
+                (ReplyStatus::Error, reason("unmatched topic"))
             };
             return self.reply(&push, status, &response, effects);
         }
@@ -141,7 +141,7 @@ impl Socket {
             return self.handle(push, now_s, effects);
         }
         if self.waiting.len() >= MAX_WAITING || self.waiting_bytes + bytes > MAX_WAITING_BYTES {
-            return self.reply(&push, Status::Error, &reason("overloaded"), effects);
+            return self.reply(&push, ReplyStatus::Error, &reason("overloaded"), effects);
         }
         self.waiting_bytes += bytes;
         self.waiting.push_back((push, bytes));
@@ -221,7 +221,7 @@ impl Socket {
                 .iter()
                 .position(|channel| channel.topic == push.topic)
             {
-                None => self.reply(&push, Status::Error, &reason("unmatched topic"), effects),
+                None => self.reply(&push, ReplyStatus::Error, &reason("unmatched topic"), effects),
                 // The push belongs to an earlier join, and the client no longer expects a reply.
                 Some(index)
                     if push.join_ref.is_some()
@@ -242,7 +242,7 @@ impl Socket {
         if self.channels.len() >= MAX_CHANNELS {
             return self.reply(
                 &push,
-                Status::Error,
+                ReplyStatus::Error,
                 &reason("too many channels joined"),
                 effects,
             );
@@ -253,7 +253,7 @@ impl Socket {
                 self.enter(&push, &response, effects);
                 self.ask(push, Manner::Arrive, Operation::Arrive, effects);
             }
-            Some(("user", _)) => self.reply(&push, Status::Error, &reason("unauthorized"), effects),
+            Some(("user", _)) => self.reply(&push, ReplyStatus::Error, &reason("unauthorized"), effects),
             // Only the canonical form is valid: broadcasts carry it, and a client matches a channel
             // by the exact name that it joined.
             Some(("conversation", id)) => match id
@@ -264,12 +264,12 @@ impl Socket {
                 Some(id) => self.ask(push, Manner::Join, Operation::Enter(id), effects),
                 None => self.reply(
                     &push,
-                    Status::Error,
+                    ReplyStatus::Error,
                     &reason("conversation_not_found"),
                     effects,
                 ),
             },
-            _ => self.reply(&push, Status::Error, &reason("unmatched topic"), effects),
+            _ => self.reply(&push, ReplyStatus::Error, &reason("unmatched topic"), effects),
         }
     }
 
@@ -280,19 +280,19 @@ impl Socket {
             join_ref,
             typing_until_s: None,
         });
-        self.reply(push, Status::Ok, response, effects);
+        self.reply(push, ReplyStatus::Ok, response, effects);
         effects.push(Step::Enter(push.topic.clone()));
     }
 
     fn joined(&mut self, push: &Push, answer: &Answer, effects: &mut Vec<Step>) {
         match reply::joined(self.vocabulary, answer) {
             Ok(response) => self.enter(push, &response, effects),
-            Err(response) => self.reply(push, Status::Error, &response, effects),
+            Err(response) => self.reply(push, ReplyStatus::Error, &response, effects),
         }
     }
 
     fn leave(&mut self, push: &Push, effects: &mut Vec<Step>) {
-        self.reply(push, Status::Ok, &json!({}), effects);
+        self.reply(push, ReplyStatus::Ok, &json!({}), effects);
         let index = self
             .channels
             .iter()
@@ -312,7 +312,7 @@ impl Socket {
         }
         effects.push(Step::Exit(channel.topic.clone()));
         let join_ref = channel.join_ref.as_ref();
-        effects.push(Step::Say(phoenix::message(
+        effects.push(Step::Say(phoenix::encode_message(
             self.vsn,
             join_ref,
             join_ref,
@@ -324,8 +324,8 @@ impl Socket {
 
     fn push(&mut self, index: usize, push: Push, now_s: i64, effects: &mut Vec<Step>) {
         self.lock(&push.event, effects);
-        let Payload::Json(payload) = &push.payload else {
-            return self.reply(&push, Status::Error, &reason("invalid_payload"), effects);
+        let PushPayload::Json(payload) = &push.payload else {
+            return self.reply(&push, ReplyStatus::Error, &reason("invalid_payload"), effects);
         };
         match push::read(&push.topic, &push.event, payload, self.vocabulary) {
             Asked::Operation(reply_style, operation) => {
@@ -334,12 +334,12 @@ impl Socket {
             Asked::Typing(is_typing) => self.typing(index, is_typing, now_s, effects),
             Asked::Status(status, is_answered) => {
                 if is_answered {
-                    self.reply(&push, Status::Ok, &json!({"status": status}), effects);
+                    self.reply(&push, ReplyStatus::Ok, &json!({"status": status}), effects);
                 }
                 effects.push(Step::Show(status));
             }
-            Asked::Known(response) => self.reply(&push, Status::Ok, &response, effects),
-            Asked::Wrong(response) => self.reply(&push, Status::Error, &response, effects),
+            Asked::Known(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
+            Asked::Wrong(response) => self.reply(&push, ReplyStatus::Error, &response, effects),
             Asked::Nothing => {}
         }
     }
@@ -392,7 +392,7 @@ impl Socket {
             return;
         };
         let mut send = |event: &str, payload: Value| {
-            let text = phoenix::message(
+            let text = phoenix::encode_message(
                 self.vsn,
                 channel.join_ref.as_ref(),
                 None,
@@ -408,9 +408,9 @@ impl Socket {
     }
 
     /// Replies to a push. A push without a reference expects no reply.
-    fn reply(&self, push: &Push, status: Status, response: &Value, effects: &mut Vec<Step>) {
+    fn reply(&self, push: &Push, status: ReplyStatus, response: &Value, effects: &mut Vec<Step>) {
         if push.reference.is_some() {
-            effects.push(Step::Say(phoenix::reply(
+            effects.push(Step::Say(phoenix::encode_reply(
                 self.vsn,
                 push,
                 status,
@@ -432,7 +432,7 @@ pub fn exercise(bytes: &[u8]) {
     };
     let (user, vsn) = (
         Uuid::from_u128(1),
-        if *first == b'2' { Vsn::V2 } else { Vsn::V1 },
+        if *first == b'2' { SerializerVersion::V2 } else { SerializerVersion::V1 },
     );
     let (mut socket, mut effects) = (Socket::new(user, vsn, Vocabulary::Head), Vec::new());
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {

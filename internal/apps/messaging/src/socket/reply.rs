@@ -9,14 +9,14 @@ use crate::socket::{Failure, reason};
 use crate::store::Answer;
 use crate::vocabulary::Vocabulary;
 use latido_postgres::apps::messaging::{Message, Outcome};
-use latido_protocol::phoenix::Status;
+use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.
 pub(super) fn of(
     reply_style: Manner,
     api_version: Vocabulary,
     answer: Result<Answer, Failure>,
-) -> (Status, Value) {
+) -> (ReplyStatus, Value) {
     let answer = answer.map_err(|failure| match failure {
         Failure::Unavailable => reason("unavailable"),
         Failure::Overloaded => reason("overloaded"),
@@ -25,8 +25,8 @@ pub(super) fn of(
         }
     });
     match answer.and_then(|answer| told(reply_style, api_version, answer)) {
-        Ok(response) => (Status::Ok, response),
-        Err(response) => (Status::Error, response),
+        Ok(response) => (ReplyStatus::Ok, response),
+        Err(response) => (ReplyStatus::Error, response),
     }
 }
 

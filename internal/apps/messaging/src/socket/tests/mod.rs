@@ -23,7 +23,7 @@ struct World {
 impl World {
     fn new(vocabulary: Vocabulary) -> Self {
         Self {
-            socket: Socket::new(ME, Vsn::V2, vocabulary),
+            socket: Socket::new(ME, SerializerVersion::V2, vocabulary),
             steps: Vec::new(),
         }
     }
