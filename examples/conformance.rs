@@ -16,7 +16,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, Topic, UserId};
 use latido_event_bus::Event;
-use latido_hub::{Hub, Observer};
+use latido_hub::{Hub, WatchObserver};
 use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
 use latido_session::{Context, Limits};
@@ -79,9 +79,9 @@ impl Lookup for Nobody {
     }
 }
 
-impl Observer for Nobody {
-    fn watched(&self, _: &Topic) {}
-    fn unwatched(&self, _: &Topic) {}
+impl WatchObserver for Nobody {
+    fn on_watched(&self, _: &Topic) {}
+    fn on_unwatched(&self, _: &Topic) {}
 }
 
 #[tokio::main]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use latido_base::ident::Topic;
-use latido_hub::Observer;
+use latido_hub::WatchObserver;
 use latido_stream::SYSTEM_STREAM;
 
 /// The system topics that currently have viewers. Clones share the same set.
@@ -24,7 +24,7 @@ struct Shared {
 impl Audience {
     /// Wraps the engine's observer: system topics are recorded here, all other topics are forwarded
     /// to `engine`, which cannot read system topics.
-    pub fn beside(&self, engine: Box<dyn Observer>) -> Box<dyn Observer> {
+    pub fn beside(&self, engine: Box<dyn WatchObserver>) -> Box<dyn WatchObserver> {
         Box::new(Beside {
             audience: self.clone(),
             engine,
@@ -55,21 +55,21 @@ impl Audience {
 
 struct Beside {
     audience: Audience,
-    engine: Box<dyn Observer>,
+    engine: Box<dyn WatchObserver>,
 }
 
-impl Observer for Beside {
-    fn watched(&self, topic: &Topic) {
+impl WatchObserver for Beside {
+    fn on_watched(&self, topic: &Topic) {
         if topic.stream != SYSTEM_STREAM {
-            return self.engine.watched(topic);
+            return self.engine.on_watched(topic);
         }
         self.audience.change(|topics| topics.insert(topic.clone()));
         self.audience.0.wake.notify_one();
     }
 
-    fn unwatched(&self, topic: &Topic) {
+    fn on_unwatched(&self, topic: &Topic) {
         if topic.stream != SYSTEM_STREAM {
-            return self.engine.unwatched(topic);
+            return self.engine.on_unwatched(topic);
         }
         self.audience.change(|topics| topics.remove(topic));
     }
@@ -82,12 +82,12 @@ mod tests {
 
     struct Recorder(Arc<Mutex<Vec<Topic>>>);
 
-    impl Observer for Recorder {
-        fn watched(&self, topic: &Topic) {
+    impl WatchObserver for Recorder {
+        fn on_watched(&self, topic: &Topic) {
             self.0.lock().unwrap().push(topic.clone());
         }
 
-        fn unwatched(&self, topic: &Topic) {
+        fn on_unwatched(&self, topic: &Topic) {
             self.0.lock().unwrap().retain(|one| one != topic);
         }
     }
@@ -100,14 +100,14 @@ mod tests {
             stream,
             key: Key::from_canonical("servidor"),
         };
-        observer.watched(&topic(SYSTEM_STREAM));
-        observer.watched(&topic(StreamId(0)));
+        observer.on_watched(&topic(SYSTEM_STREAM));
+        observer.on_watched(&topic(StreamId(0)));
         assert_eq!(
             (viewers.topics(), forwarded.lock().unwrap().clone()),
             (vec![topic(SYSTEM_STREAM)], vec![topic(StreamId(0))])
         );
-        observer.unwatched(&topic(SYSTEM_STREAM));
-        observer.unwatched(&topic(StreamId(0)));
+        observer.on_unwatched(&topic(SYSTEM_STREAM));
+        observer.on_unwatched(&topic(StreamId(0)));
         assert!(viewers.topics().is_empty() && forwarded.lock().unwrap().is_empty());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::{Operations, Outlook, VERSION, process};
-use latido_hub::RoomView;
+use latido_hub::RoomSummary;
 use latido_shard::ClientView;
 use latido_telemetry::RecentEvent;
 
@@ -18,7 +18,7 @@ impl Operations {
     /// Builds the row of `latido:servidor`.
     pub(super) fn describe(&self) -> Value {
         let metrics = &self.parts.metrics;
-        let room_stats = self.parts.hub.survey(ROOMS_SHOWN);
+        let room_stats = self.parts.hub.room_stats(ROOMS_SHOWN);
         let (open_files, max_open_files) = process::open_files();
         let (sockets, max_sockets) = (self.parts.seats)();
         let (events, total) = self.events(EVENTS_SHOWN);
@@ -95,7 +95,7 @@ fn outlook_json(status: &Outlook) -> Value {
 }
 
 /// Returns a room as JSON: its name, its viewers and the newest snapshot.
-pub fn room_json(room: &RoomView) -> Value {
+pub fn room_json(room: &RoomSummary) -> Value {
     let data = room
         .latest
         .as_ref()

@@ -27,7 +27,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
 use latido_engine::Engine;
-use latido_hub::{Hub, Survey};
+use latido_hub::{Hub, RoomStats};
 use latido_session::CloseReason;
 use latido_shard::{ClientId, Roster, Shards, Swept};
 use latido_telemetry::{RecentEvent, RecentEventKind, Metrics};
@@ -129,8 +129,8 @@ impl Operations {
     }
 
     /// Returns the rooms with the most viewers.
-    pub fn rooms(&self, limit: usize) -> Survey {
-        self.parts.hub.survey(limit)
+    pub fn rooms(&self, limit: usize) -> RoomStats {
+        self.parts.hub.room_stats(limit)
     }
 
     /// Returns the latest events, newest first, and the total number of events.

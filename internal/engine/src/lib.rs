@@ -32,7 +32,7 @@ use tokio::sync::{Notify, oneshot};
 
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{StreamId, Topic};
-use latido_hub::Observer;
+use latido_hub::WatchObserver;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Returns this engine as an observer of the hub, which reports the topics that have viewers.
-    pub fn observer(&self) -> Box<dyn Observer> {
+    pub fn observer(&self) -> Box<dyn WatchObserver> {
         Box::new(self.clone())
     }
 
@@ -265,8 +265,8 @@ impl Shared {
 
 /// The hub calls these methods under its lock. The lock order is: the hub's lock first, then the
 /// engine's.
-impl Observer for Engine {
-    fn watched(&self, topic: &Topic) {
+impl WatchObserver for Engine {
+    fn on_watched(&self, topic: &Topic) {
         let now = monotonic_now();
         let mut state = self.lock();
         state.dirty.watch(topic);
@@ -278,7 +278,7 @@ impl Observer for Engine {
         self.shared.wake.notify_one();
     }
 
-    fn unwatched(&self, topic: &Topic) {
+    fn on_unwatched(&self, topic: &Topic) {
         let mut state = self.lock();
         state.dirty.unwatch(topic);
         self.shared.interest.unwatch(topic);

@@ -23,7 +23,7 @@ pub(super) use audit::CHECK_RESULTS;
 use audit::Rounds;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
-use latido_hub::Published;
+use latido_hub::PublishOutcome;
 use latido_protocol::Staleness;
 use latido_stream::{StreamRow, ZoneRule};
 use latido_telemetry::{RecentEventKind, Metrics};
@@ -377,29 +377,29 @@ impl Refresh {
             };
             let row = rows.remove(key).unwrap_or_else(absent);
             let published = self.parts.hub.publish(&taken.topic, &row);
-            taken.changed = matches!(published, Published::Changed(_));
+            taken.changed = matches!(published, PublishOutcome::Changed(_));
             self.note(taken, published, now);
         }
     }
 
-    fn note(&self, taken: &Taken<Waiter>, published: Published, now: Instant) {
+    fn note(&self, taken: &Taken<Waiter>, published: PublishOutcome, now: Instant) {
         if let Some(source) = taken.sources.iter().next() {
             self.metrics.reads.increment(source.as_str());
         }
         match published {
-            Published::Changed(_) if taken.sources.is_only(Source::Sweep) => {
+            PublishOutcome::Changed(_) if taken.sources.is_only(Source::Sweep) => {
                 self.shared.lock().corrections.suspect(&taken.topic, now)
             }
             // A polled change has no notification, so there is no change-to-frame latency to
             // record.
-            Published::Changed(_) if !taken.sources.is_only(Source::Timer) => self
+            PublishOutcome::Changed(_) if !taken.sources.is_only(Source::Timer) => self
                 .metrics
                 .change_to_frame_seconds
                 .observe(now.saturating_duration_since(taken.since)),
-            Published::Changed(_)
-            | Published::Unwatched
-            | Published::Unchanged
-            | Published::First(_) => {}
+            PublishOutcome::Changed(_)
+            | PublishOutcome::Unwatched
+            | PublishOutcome::Unchanged
+            | PublishOutcome::First(_) => {}
         }
     }
 

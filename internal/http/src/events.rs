@@ -20,7 +20,7 @@ use crate::{Doors, Response};
 use latido_auth::Principal;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_hub::{Update, Watcher};
+use latido_hub::{SubscriberEvent, AsyncSubscriber};
 
 /// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -32,7 +32,7 @@ const COME_BACK_MS: std::ops::Range<u64> = 1_000..5_000;
 
 /// One client's event stream. It ends with the token, the server, or the client.
 struct Feed {
-    watcher: Watcher,
+    watcher: AsyncSubscriber,
     event: String,
     expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
@@ -58,7 +58,7 @@ pub(super) async fn follow(
     let permits = places(&state, &head, Some(principal.user()))?;
     let feed = Feed {
         _places: permits,
-        watcher: state.hub.watch(&channel),
+        watcher: state.hub.subscribe_async(&channel),
         event: state.catalog.get(channel.topic.stream).event.clone(),
         expired: Box::pin(ended(state.clock.clone(), principal)),
         drain: state.drain.clone(),
@@ -85,11 +85,11 @@ async fn next(feed: Option<Feed>) -> Option<(Result<Event, Infallible>, Option<F
         update = feed.watcher.next() => update,
     };
     let event = match update {
-        Update::Frame(newest) => Event::default()
+        SubscriberEvent::Frame(newest) => Event::default()
             .event(feed.event.as_str())
             .id(newest.version.0.to_string())
             .data(data(&newest.frame)),
-        Update::Status(status) => Event::default().event("status").data(data(&status)),
+        SubscriberEvent::Status(status) => Event::default().event("status").data(data(&status)),
     };
     Some((Ok(event), Some(feed)))
 }

@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::identity::{SOON, visit};
 use crate::refusal::{Refusal, json_response};
 use crate::{Doors, Response};
-use latido_hub::{Update, Versioned};
+use latido_hub::{SubscriberEvent, VersionedFrame};
 use latido_protocol::Frame;
 
 /// The header that is present while the database can't be read and the values may be old.
@@ -28,7 +28,7 @@ pub(super) async fn show(
     head: Call,
 ) -> Result<Response, Refusal> {
     let (channel, _) = visit(&state, &stream, &key, &head, Call::reads).await?;
-    let mut watcher = state.hub.watch(&channel);
+    let mut watcher = state.hub.subscribe_async(&channel);
     let timed_out = |_| {
         Refusal::unavailable(
             "unavailable",
@@ -39,11 +39,11 @@ pub(super) async fn show(
     let newest = timeout(state.config.answer_timeout, watcher.next_frame())
         .await
         .map_err(timed_out)?;
-    let stale = matches!(watcher.next().now_or_never(), Some(Update::Status(_)));
+    let stale = matches!(watcher.next().now_or_never(), Some(SubscriberEvent::Status(_)));
     Ok(respond(&newest, &head, stale))
 }
 
-fn respond(newest: &Versioned, head: &Call, stale: bool) -> Response {
+fn respond(newest: &VersionedFrame, head: &Call, stale: bool) -> Response {
     let tag = format!("\"{}\"", newest.version.0);
     let mut response = if tag_matches(&head.header(IF_NONE_MATCH), &tag) {
         let mut response = Response::new("".into());

@@ -10,14 +10,14 @@ use latido_base::ident::{Key, StreamId};
 use latido_stream::{KeyType, Stream};
 
 #[derive(Default)]
-struct Log(Mutex<Vec<(Topic, bool)>>);
+struct ObserverLog(Mutex<Vec<(Topic, bool)>>);
 
-impl Observer for Arc<Log> {
-    fn watched(&self, topic: &Topic) {
+impl WatchObserver for Arc<ObserverLog> {
+    fn on_watched(&self, topic: &Topic) {
         self.0.lock().unwrap().push((topic.clone(), true));
     }
 
-    fn unwatched(&self, topic: &Topic) {
+    fn on_unwatched(&self, topic: &Topic) {
         self.0.lock().unwrap().push((topic.clone(), false));
     }
 }
@@ -29,8 +29,8 @@ fn catalog() -> Arc<Catalog> {
     )]))
 }
 
-fn hub() -> (Arc<Hub>, Arc<Log>) {
-    let log = Arc::new(Log::default());
+fn hub() -> (Arc<Hub>, Arc<ObserverLog>) {
+    let log = Arc::new(ObserverLog::default());
     (
         Arc::new(Hub::new(catalog(), Box::new(Arc::clone(&log)))),
         log,
@@ -59,7 +59,7 @@ fn topic(key: &str) -> Topic {
 #[test]
 fn names_of_one_topic_share_a_snapshot_but_get_own_frames() {
     let (hub, log) = hub();
-    let shard = hub.add_outlet(|| {});
+    let shard = hub.register_shard(|| {});
     let plain = hub.subscribe(shard.id(), &channel("estadisticas:7"));
     let alias = hub.subscribe(shard.id(), &channel("estadisticas:negocio_7"));
     assert_eq!(
@@ -70,7 +70,7 @@ fn names_of_one_topic_share_a_snapshot_but_get_own_frames() {
     assert!(plain.latest.is_none() && plain.room != alias.room);
     assert!(matches!(
         hub.publish(&topic("7"), &row("7", 1, 50)),
-        Published::First(Version(50))
+        PublishOutcome::First(Version(50))
     ));
     let pending = shard.take();
     assert!(
@@ -96,18 +96,18 @@ fn only_changes_are_sent_and_newest_replaces_pending_frame() {
     let (hub, _) = hub();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let shard = hub.add_outlet(move || {
+    let shard = hub.register_shard(move || {
         counter.fetch_add(1, Ordering::Relaxed);
     });
     let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
     hub.publish(&topic("7"), &row("7", 1, 50));
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 1, 60)),
-        Published::Unchanged
+        PublishOutcome::Unchanged
     );
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 40)),
-        Published::Changed(Version(51)),
+        PublishOutcome::Changed(Version(51)),
         "a clock set back"
     );
     let pending = shard.take();
@@ -122,27 +122,27 @@ fn only_changes_are_sent_and_newest_replaces_pending_frame() {
 #[test]
 fn returning_topic_continues_after_its_old_versions() {
     let (hub, log) = hub();
-    let shard = hub.add_outlet(|| {});
+    let shard = hub.register_shard(|| {});
     let first = hub.subscribe(shard.id(), &channel("estadisticas:7"));
     hub.publish(&topic("7"), &row("7", 1, 1_000));
     hub.unsubscribe(shard.id(), first.room);
     assert_eq!(log.0.lock().unwrap().last(), Some(&(topic("7"), false)));
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 2_000)),
-        Published::Unwatched
+        PublishOutcome::Unwatched
     );
     let again = hub.subscribe(shard.id(), &channel("estadisticas:7"));
     assert!(again.latest.is_none() && again.room != first.room);
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 900)),
-        Published::First(Version(1_001))
+        PublishOutcome::First(Version(1_001))
     );
 }
 
 #[test]
 fn staleness_is_sent_once_and_to_new_viewers() {
     let (hub, _) = hub();
-    let shard = hub.add_outlet(|| {});
+    let shard = hub.register_shard(|| {});
     hub.set_staleness(Staleness::Fresh);
     assert!(shard.take().status.is_none());
     hub.set_staleness(Staleness::StaleSince(5));
@@ -150,13 +150,13 @@ fn staleness_is_sent_once_and_to_new_viewers() {
     assert!(shard.take().status.is_some());
     assert!(
         hub.subscribe(shard.id(), &channel("estadisticas:7"))
-            .stale
+            .staleness_frame
             .is_some()
     );
     hub.set_staleness(Staleness::Fresh);
     assert!(
         hub.subscribe(shard.id(), &channel("estadisticas:7"))
-            .stale
+            .staleness_frame
             .is_none()
     );
 }
@@ -164,14 +164,14 @@ fn staleness_is_sent_once_and_to_new_viewers() {
 #[tokio::test]
 async fn async_subscriber_gets_newest_frame_and_leaves_on_drop() {
     let (hub, log) = hub();
-    let mut subscriber = hub.watch(&channel("estadisticas:7"));
+    let mut subscriber = hub.subscribe_async(&channel("estadisticas:7"));
     hub.publish(&topic("7"), &row("7", 1, 1));
     hub.publish(&topic("7"), &row("7", 2, 2));
     assert_eq!(subscriber.next_frame().await.version, Version(2));
-    let mut late = hub.watch(&channel("estadisticas:7"));
+    let mut late = hub.subscribe_async(&channel("estadisticas:7"));
     assert_eq!(late.next_frame().await.version, Version(2));
     hub.set_staleness(Staleness::StaleSince(9));
-    assert!(matches!(late.next().await, Update::Status(_)));
+    assert!(matches!(late.next().await, SubscriberEvent::Status(_)));
     drop((subscriber, late));
     assert_eq!(
         log.0.lock().unwrap().as_slice(),
@@ -186,7 +186,7 @@ proptest! {
     #[test]
     fn counts_and_order_hold(steps in prop::collection::vec((0u8..4, 0usize..2, 0usize..3, 0u32..3), 1..120)) {
         let (hub, log) = hub();
-        let shards = [hub.add_outlet(|| {}), hub.add_outlet(|| {})];
+        let shards = [hub.register_shard(|| {}), hub.register_shard(|| {})];
         let names = ["estadisticas:1", "estadisticas:negocio_1", "estadisticas:2"];
         let mut subscriptions: Vec<(usize, usize, RoomId)> = Vec::new();
         let mut seen: std::collections::HashMap<(usize, RoomId), Version> = std::collections::HashMap::new();

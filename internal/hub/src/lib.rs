@@ -22,15 +22,15 @@ use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{Catalog, StreamRow};
 
-pub use outlet::{Outlet, OutletId, Pending};
+pub use outlet::{ShardFrames, ShardFramesId, PendingFrames};
 pub use rooms::RoomId;
-use rooms::Rooms;
-pub use survey::{RoomView, Survey};
-pub use watcher::{Update, Watcher};
+use rooms::HubRooms;
+pub use survey::{RoomSummary, RoomStats};
+pub use watcher::{SubscriberEvent, AsyncSubscriber};
 
 /// An encoded frame with the version of its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned {
+pub struct VersionedFrame {
     /// The version of the snapshot in the frame.
     pub version: Version,
     /// The frame, encoded under the room's name.
@@ -39,16 +39,16 @@ pub struct Versioned {
 
 /// An observer of first and last viewers. The hub calls it under its lock, so the calls arrive in
 /// order.
-pub trait Observer: Send + Sync {
+pub trait WatchObserver: Send + Sync {
     /// Notifies that the topic has gained its first viewer and must be read.
-    fn watched(&self, topic: &Topic);
+    fn on_watched(&self, topic: &Topic);
     /// Notifies that the topic has lost its last viewer.
-    fn unwatched(&self, topic: &Topic);
+    fn on_unwatched(&self, topic: &Topic);
 }
 
 /// The outcome of publishing a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
+pub enum PublishOutcome {
     /// The topic has no viewers any more.
     Unwatched,
     /// The row equals the last snapshot, so nothing was sent.
@@ -62,8 +62,8 @@ pub enum Published {
 /// The registry of viewers and newest frames; see the module's documentation.
 pub struct Hub {
     catalog: Arc<Catalog>,
-    observer: Box<dyn Observer>,
-    rooms: Mutex<Rooms>,
+    observer: Box<dyn WatchObserver>,
+    rooms: Mutex<HubRooms>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -74,19 +74,19 @@ impl std::fmt::Debug for Hub {
 
 /// The initial data for a new viewer.
 #[derive(Debug)]
-pub struct Subscribed {
+pub struct HubSubscription {
     /// The room whose frames the viewer will get.
     pub room: RoomId,
     /// The newest frame. With `None` the topic has not been read yet, and the first frame follows
     /// later.
-    pub latest: Option<Versioned>,
+    pub latest: Option<VersionedFrame>,
     /// The status frame to send along while the database cannot be read.
-    pub stale: Option<Frame>,
+    pub staleness_frame: Option<Frame>,
 }
 
 impl Hub {
     /// Creates a hub without shards or viewers.
-    pub fn new(catalog: Arc<Catalog>, observer: Box<dyn Observer>) -> Self {
+    pub fn new(catalog: Arc<Catalog>, observer: Box<dyn WatchObserver>) -> Self {
         Self {
             catalog,
             observer,
@@ -96,58 +96,58 @@ impl Hub {
 
     /// Registers a shard. The hub calls `wake`, from any thread, when the shard's pending frames
     /// stop being empty.
-    pub fn add_outlet(&self, wake: impl Fn() + Send + Sync + 'static) -> Outlet {
-        self.lock().add_outlet(Box::new(wake))
+    pub fn register_shard(&self, wake: impl Fn() + Send + Sync + 'static) -> ShardFrames {
+        self.lock().register_shard(Box::new(wake))
     }
 
     /// Adds one viewer of `channel` on a shard.
-    pub fn subscribe(&self, shard: OutletId, channel: &Channel) -> Subscribed {
+    pub fn subscribe(&self, shard: ShardFramesId, channel: &Channel) -> HubSubscription {
         let mut rooms = self.lock();
-        let (room, first) = rooms.join(channel, Some(shard));
+        let (room, first) = rooms.add_viewer(channel, Some(shard));
         if first {
-            self.observer.watched(&channel.topic);
+            self.observer.on_watched(&channel.topic);
         }
-        let latest = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
-        let stale = rooms.stale_frame();
-        Subscribed {
+        let latest = rooms.latest_frame(room, |snapshot| self.encode(channel, snapshot));
+        let stale = rooms.staleness_frame();
+        HubSubscription {
             room,
             latest,
-            stale,
+            staleness_frame: stale,
         }
     }
 
     /// Removes one viewer of a room from a shard.
-    pub fn unsubscribe(&self, shard: OutletId, room: RoomId) {
+    pub fn unsubscribe(&self, shard: ShardFramesId, room: RoomId) {
         let mut rooms = self.lock();
-        if let Some(topic) = rooms.leave(room, Some(shard)) {
-            self.observer.unwatched(&topic);
+        if let Some(topic) = rooms.remove_viewer(room, Some(shard)) {
+            self.observer.on_unwatched(&topic);
         }
     }
 
     /// Adds a viewer that runs as a Tokio task. It is removed when it is dropped.
-    pub fn watch(self: &Arc<Self>, channel: &Channel) -> Watcher {
+    pub fn subscribe_async(self: &Arc<Self>, channel: &Channel) -> AsyncSubscriber {
         let mut rooms = self.lock();
-        let (room, first) = rooms.join(channel, None);
+        let (room, first) = rooms.add_viewer(channel, None);
         if first {
-            self.observer.watched(&channel.topic);
+            self.observer.on_watched(&channel.topic);
         }
         // Encode first, so that the receiver already holds the newest frame.
-        let _ = rooms.latest(room, |snapshot| self.encode(channel, snapshot));
+        let _ = rooms.latest_frame(room, |snapshot| self.encode(channel, snapshot));
         let (frames, status) = rooms.receivers(room);
-        let stale = rooms.stale_frame().is_some();
-        Watcher::new(Arc::clone(self), room, frames, status, stale)
+        let stale = rooms.staleness_frame().is_some();
+        AsyncSubscriber::new(Arc::clone(self), room, frames, status, stale)
     }
 
-    pub fn unwatch(&self, room: RoomId) {
+    pub fn unsubscribe_async(&self, room: RoomId) {
         let mut rooms = self.lock();
-        if let Some(topic) = rooms.leave(room, None) {
-            self.observer.unwatched(&topic);
+        if let Some(topic) = rooms.remove_viewer(room, None) {
+            self.observer.on_unwatched(&topic);
         }
     }
 
     /// Compares a row with the topic's last snapshot. If it differs, the row gets a version and is
     /// handed to every viewer.
-    pub fn publish(&self, topic: &Topic, row: &StreamRow) -> Published {
+    pub fn publish(&self, topic: &Topic, row: &StreamRow) -> PublishOutcome {
         self.lock().publish(topic, row, |channel, snapshot| {
             self.encode(channel, snapshot)
         })
@@ -167,8 +167,8 @@ impl Hub {
 
     /// Returns at most `limit` rooms, those with the most viewers. The number of rooms examined is
     /// bounded, because the lock is held meanwhile.
-    pub fn survey(&self, limit: usize) -> Survey {
-        self.lock().survey(limit)
+    pub fn room_stats(&self, limit: usize) -> RoomStats {
+        self.lock().room_stats(limit)
     }
 
     fn encode(&self, channel: &Channel, snapshot: &latido_stream::Snapshot) -> Frame {
@@ -177,7 +177,7 @@ impl Hub {
 
     /// Locks the rooms. A panic elsewhere must not stop every stream, and no operation leaves the
     /// rooms half-changed, so a poisoned lock is safe to use.
-    fn lock(&self) -> MutexGuard<'_, Rooms> {
+    fn lock(&self) -> MutexGuard<'_, HubRooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

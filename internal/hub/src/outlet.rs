@@ -3,92 +3,92 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{RoomId, Versioned};
+use crate::{RoomId, VersionedFrame};
 use latido_base::ident::IterMap;
 use latido_protocol::Frame;
 
 /// The index of a shard in the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OutletId(pub(super) usize);
+pub struct ShardFramesId(pub(super) usize);
 
 /// The frames that a shard has not yet taken: at most one per room, and one status.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct PendingFrames {
     /// The newest frame of each room that changed.
-    pub frames: IterMap<RoomId, Versioned>,
+    pub frames: IterMap<RoomId, VersionedFrame>,
     /// The newest status frame, which goes to every session.
     pub status: Option<Frame>,
 }
 
 /// The state shared by publishers, which write it, and the shard's thread, which empties it. A
 /// plain mutex suffices: it is held for one insertion or one swap.
-pub(super) struct Shared {
-    pending: Mutex<Pending>,
+pub(super) struct ShardFramesInner {
+    frames: Mutex<PendingFrames>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 /// A shard's handle to its pending frames.
 #[derive(Clone)]
-pub struct Outlet {
-    id: OutletId,
-    shared: Arc<Shared>,
+pub struct ShardFrames {
+    id: ShardFramesId,
+    inner: Arc<ShardFramesInner>,
 }
 
-impl Outlet {
+impl ShardFrames {
     pub(super) fn new(id: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
-            id: OutletId(id),
-            shared: Arc::new(Shared {
-                pending: Mutex::default(),
+            id: ShardFramesId(id),
+            inner: Arc::new(ShardFramesInner {
+                frames: Mutex::default(),
                 wake,
             }),
         }
     }
 
     /// Returns the id with which the shard subscribes.
-    pub fn id(&self) -> OutletId {
+    pub fn id(&self) -> ShardFramesId {
         self.id
     }
 
     /// Takes everything that is pending.
-    pub fn take(&self) -> Pending {
+    pub fn take(&self) -> PendingFrames {
         std::mem::take(
             &mut *self
-                .shared
-                .pending
+                .inner
+                .frames
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
     }
 
-    pub(super) fn put(&self, room: RoomId, frame: Versioned) {
-        self.change(|pending| {
+    pub(super) fn put_frame(&self, room: RoomId, frame: VersionedFrame) {
+        self.update(|pending| {
             pending.frames.insert(room, frame);
         });
     }
 
     pub(super) fn put_status(&self, status: &Frame) {
-        self.change(|pending| pending.status = Some(status.clone()));
+        self.update(|pending| pending.status = Some(status.clone()));
     }
 
     /// Changes the pending frames. Wakes the shard only if nothing was pending before, so that a
     /// burst causes one wake-up.
-    fn change(&self, change: impl FnOnce(&mut Pending)) {
+    fn update(&self, change: impl FnOnce(&mut PendingFrames)) {
         let mut pending = self
-            .shared
-            .pending
+            .inner
+            .frames
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let was_empty = pending.frames.is_empty() && pending.status.is_none();
         change(&mut pending);
         drop(pending);
         if was_empty {
-            (self.shared.wake)();
+            (self.inner.wake)();
         }
     }
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for ShardFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ShardFrames").field(&self.id.0).finish()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{Outlet, OutletId, Published, Versioned};
+use crate::{ShardFrames, ShardFramesId, PublishOutcome, VersionedFrame};
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness};
 use latido_stream::{StreamRow, SYSTEM_STREAM, Snapshot};
@@ -16,67 +16,67 @@ use latido_stream::{StreamRow, SYSTEM_STREAM, Snapshot};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(u64);
 
-pub(super) struct Room {
+pub(super) struct HubRoom {
     pub(super) channel: Channel,
     /// The newest frame, encoded when it is first needed.
-    latest: Option<Versioned>,
+    latest_frame: Option<VersionedFrame>,
     /// The number of viewers on each shard, by the shard's index.
-    outlets: Vec<u32>,
+    shard_viewers: Vec<u32>,
     /// The channel to viewers in Tokio tasks, created for the first of them.
-    watchers: Option<watch::Sender<Option<Versioned>>>,
+    async_subscribers: Option<watch::Sender<Option<VersionedFrame>>>,
     /// The number of all viewers of the room.
     pub(super) viewers: u32,
 }
 
 #[derive(Default)]
 pub(super) struct TopicState {
-    pub(super) latest: Option<Snapshot>,
+    pub(super) latest_snapshot: Option<Snapshot>,
     /// The topic's rooms: usually one, and more when clients use several names for it.
     rooms: Vec<RoomId>,
 }
 
-pub(super) struct Rooms {
+pub(super) struct HubRooms {
     pub(super) topics: HashMap<Topic, TopicState>,
-    pub(super) rooms: HashMap<RoomId, Room>,
+    pub(super) rooms: HashMap<RoomId, HubRoom>,
     by_name: HashMap<Arc<str>, RoomId>,
-    outlets: Vec<Outlet>,
+    shards: Vec<ShardFrames>,
     next_id: u64,
     viewers: usize,
     /// The highest version of any topic that lost its viewers. A topic that gains viewers again
     /// continues after it, so no version is ever used twice.
-    retired: Version,
+    retired_version: Version,
     status: watch::Sender<Option<Frame>>,
     staleness: Staleness,
 }
 
-impl Default for Rooms {
+impl Default for HubRooms {
     fn default() -> Self {
         Self {
             topics: HashMap::new(),
             rooms: HashMap::new(),
             by_name: HashMap::new(),
-            outlets: Vec::new(),
+            shards: Vec::new(),
             next_id: 0,
             viewers: 0,
-            retired: Version::default(),
+            retired_version: Version::default(),
             status: watch::Sender::new(None),
             staleness: Staleness::Fresh,
         }
     }
 }
 
-impl Rooms {
-    pub(super) fn add_outlet(&mut self, wake: Box<dyn Fn() + Send + Sync>) -> Outlet {
-        let shard = Outlet::new(self.outlets.len(), wake);
-        self.outlets.push(shard.clone());
+impl HubRooms {
+    pub(super) fn register_shard(&mut self, wake: Box<dyn Fn() + Send + Sync>) -> ShardFrames {
+        let shard = ShardFrames::new(self.shards.len(), wake);
+        self.shards.push(shard.clone());
         shard
     }
 
     /// Adds a viewer. Returns the room, and `true` if this is the topic's first viewer.
-    pub(super) fn join(&mut self, channel: &Channel, shard: Option<OutletId>) -> (RoomId, bool) {
+    pub(super) fn add_viewer(&mut self, channel: &Channel, shard: Option<ShardFramesId>) -> (RoomId, bool) {
         let id = match self.by_name.get(&channel.name) {
             Some(id) => *id,
-            None => self.open(channel),
+            None => self.open_room(channel),
         };
         let first = self
             .topics
@@ -85,25 +85,25 @@ impl Rooms {
             && self.rooms[&id].viewers == 0;
         if let Some(room) = self.rooms.get_mut(&id) {
             room.viewers += 1;
-            if let Some(OutletId(index)) = shard {
-                if room.outlets.len() <= index {
-                    room.outlets.resize(index + 1, 0);
+            if let Some(ShardFramesId(index)) = shard {
+                if room.shard_viewers.len() <= index {
+                    room.shard_viewers.resize(index + 1, 0);
                 }
-                room.outlets[index] += 1;
+                room.shard_viewers[index] += 1;
             }
             self.viewers += 1;
         }
         (id, first)
     }
 
-    fn open(&mut self, channel: &Channel) -> RoomId {
+    fn open_room(&mut self, channel: &Channel) -> RoomId {
         let id = RoomId(self.next_id);
         self.next_id += 1;
-        let room = Room {
+        let room = HubRoom {
             channel: channel.clone(),
-            latest: None,
-            outlets: Vec::new(),
-            watchers: None,
+            latest_frame: None,
+            shard_viewers: Vec::new(),
+            async_subscribers: None,
             viewers: 0,
         };
         self.rooms.insert(id, room);
@@ -117,9 +117,9 @@ impl Rooms {
     }
 
     /// Removes a viewer. Returns the topic if this was its last viewer.
-    pub(super) fn leave(&mut self, id: RoomId, shard: Option<OutletId>) -> Option<Topic> {
+    pub(super) fn remove_viewer(&mut self, id: RoomId, shard: Option<ShardFramesId>) -> Option<Topic> {
         let room = self.rooms.get_mut(&id)?;
-        if let Some(count) = shard.and_then(|OutletId(index)| room.outlets.get_mut(index)) {
+        if let Some(count) = shard.and_then(|ShardFramesId(index)| room.shard_viewers.get_mut(index)) {
             *count = count.saturating_sub(1);
         }
         room.viewers = room.viewers.saturating_sub(1);
@@ -138,33 +138,33 @@ impl Rooms {
         // database's.
         if room.channel.topic.stream != SYSTEM_STREAM {
             let version = topic
-                .latest
+                .latest_snapshot
                 .as_ref()
                 .map_or(Version::default(), |s| s.version);
-            self.retired = self.retired.max(version);
+            self.retired_version = self.retired_version.max(version);
         }
         self.topics.remove(&room.channel.topic);
         Some(room.channel.topic)
     }
 
     /// Returns the room's newest frame, and encodes it if that has not happened yet.
-    pub(super) fn latest(
+    pub(super) fn latest_frame(
         &mut self,
         id: RoomId,
         encode: impl Fn(&Snapshot) -> Frame,
-    ) -> Option<Versioned> {
+    ) -> Option<VersionedFrame> {
         let room = self.rooms.get_mut(&id)?;
-        if room.latest.is_none() {
-            let snapshot = self.topics.get(&room.channel.topic)?.latest.as_ref()?;
-            room.latest = Some(Versioned {
+        if room.latest_frame.is_none() {
+            let snapshot = self.topics.get(&room.channel.topic)?.latest_snapshot.as_ref()?;
+            room.latest_frame = Some(VersionedFrame {
                 version: snapshot.version,
                 frame: encode(snapshot),
             });
         }
-        if let Some(subscribers) = &room.watchers {
-            subscribers.send_if_modified(|seen| replace_older(seen, room.latest.as_ref()));
+        if let Some(subscribers) = &room.async_subscribers {
+            subscribers.send_if_modified(|seen| replace_older(seen, room.latest_frame.as_ref()));
         }
-        room.latest.clone()
+        room.latest_frame.clone()
     }
 
     /// Returns the receivers of a viewer in a Tokio task: the room's frames, and the status.
@@ -172,16 +172,16 @@ impl Rooms {
         &mut self,
         id: RoomId,
     ) -> (
-        watch::Receiver<Option<Versioned>>,
+        watch::Receiver<Option<VersionedFrame>>,
         watch::Receiver<Option<Frame>>,
     ) {
         let status = self.status.subscribe();
         let Some(room) = self.rooms.get_mut(&id) else {
             return (watch::channel(None).1, status);
         };
-        let latest = room.latest.clone();
+        let latest = room.latest_frame.clone();
         let frames = room
-            .watchers
+            .async_subscribers
             .get_or_insert_with(|| watch::Sender::new(latest))
             .subscribe();
         (frames, status)
@@ -192,47 +192,47 @@ impl Rooms {
         topic: &Topic,
         row: &StreamRow,
         encode: impl Fn(&Channel, &Snapshot) -> Frame,
-    ) -> Published {
+    ) -> PublishOutcome {
         let Some(state) = self.topics.get_mut(topic) else {
-            return Published::Unwatched;
+            return PublishOutcome::Unwatched;
         };
         if state
-            .latest
+            .latest_snapshot
             .as_ref()
             .is_some_and(|s| *s.columns == *row.columns)
         {
-            return Published::Unchanged;
+            return PublishOutcome::Unchanged;
         }
-        let first = state.latest.is_none();
-        let previous = state.latest.as_ref().map_or(self.retired, |s| s.version);
+        let first = state.latest_snapshot.is_none();
+        let previous = state.latest_snapshot.as_ref().map_or(self.retired_version, |s| s.version);
         let snapshot = Snapshot::after(previous, row);
         for id in &state.rooms {
             let Some(room) = self.rooms.get_mut(id) else {
                 continue;
             };
-            let versioned = Versioned {
+            let versioned = VersionedFrame {
                 version: snapshot.version,
                 frame: encode(&room.channel, &snapshot),
             };
             for (shard, _) in self
-                .outlets
+                .shards
                 .iter()
-                .zip(&room.outlets)
+                .zip(&room.shard_viewers)
                 .filter(|(_, count)| **count > 0)
             {
-                shard.put(*id, versioned.clone());
+                shard.put_frame(*id, versioned.clone());
             }
-            if let Some(subscribers) = &room.watchers {
+            if let Some(subscribers) = &room.async_subscribers {
                 subscribers.send_replace(Some(versioned.clone()));
             }
-            room.latest = Some(versioned);
+            room.latest_frame = Some(versioned);
         }
         let version = snapshot.version;
-        state.latest = Some(snapshot);
+        state.latest_snapshot = Some(snapshot);
         if first {
-            Published::First(version)
+            PublishOutcome::First(version)
         } else {
-            Published::Changed(version)
+            PublishOutcome::Changed(version)
         }
     }
 
@@ -242,13 +242,13 @@ impl Rooms {
         }
         self.staleness = staleness;
         self.status.send_replace(Some(frame.clone()));
-        for shard in &self.outlets {
+        for shard in &self.shards {
             shard.put_status(frame);
         }
     }
 
     /// Returns the status frame that a new viewer must get if the data may be stale.
-    pub(super) fn stale_frame(&self) -> Option<Frame> {
+    pub(super) fn staleness_frame(&self) -> Option<Frame> {
         match self.staleness {
             Staleness::Fresh => None,
             Staleness::StaleSince(_) => self.status.borrow().clone(),
@@ -261,7 +261,7 @@ impl Rooms {
 }
 
 /// Brings the value of a watch channel up to date. Returns `true` if it was older.
-fn replace_older(seen: &mut Option<Versioned>, latest: Option<&Versioned>) -> bool {
+fn replace_older(seen: &mut Option<VersionedFrame>, latest: Option<&VersionedFrame>) -> bool {
     let newer = latest.map(|l| l.version) > seen.as_ref().map(|s| s.version);
     if newer {
         *seen = latest.cloned();

@@ -9,21 +9,21 @@ use crate::Hub;
 impl Hub {
     /// Returns the columns of a watched topic's last snapshot, or `Some(None)` if it has none yet.
     /// Returns `None` if the topic has no viewers.
-    pub fn shown(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
+    pub fn latest_columns(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
         self.lock().topics.get(topic).map(|state| {
             state
-                .latest
+                .latest_snapshot
                 .as_ref()
                 .map(|snapshot| Arc::clone(&snapshot.columns))
         })
     }
 
     /// Returns the version of a watched topic's last snapshot, if there is one.
-    pub fn version_shown(&self, topic: &Topic) -> Option<Version> {
+    pub fn latest_version(&self, topic: &Topic) -> Option<Version> {
         self.lock()
             .topics
             .get(topic)?
-            .latest
+            .latest_snapshot
             .as_ref()
             .map(|snapshot| snapshot.version)
     }

@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{Hub, RoomId, Versioned};
+use crate::{Hub, RoomId, VersionedFrame};
 use latido_protocol::Frame;
 
 /// A viewer of one room that yields the newest frame. Frames replaced before it polls are lost, as
 /// for every viewer. Dropping it removes it from the room.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct AsyncSubscriber {
     hub: Arc<Hub>,
     room: RoomId,
-    frames: watch::Receiver<Option<Versioned>>,
+    frames: watch::Receiver<Option<VersionedFrame>>,
     status: watch::Receiver<Option<Frame>>,
 }
 
 /// A frame or a status that an [`AsyncSubscriber`] received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
+pub enum SubscriberEvent {
     /// A frame with a new snapshot of the topic.
-    Frame(Versioned),
+    Frame(VersionedFrame),
     /// A status frame: the data is stale, or fresh again.
     Status(Frame),
 }
 
-impl Watcher {
+impl AsyncSubscriber {
     pub(super) fn new(
         hub: Arc<Hub>,
         room: RoomId,
-        mut frames: watch::Receiver<Option<Versioned>>,
+        mut frames: watch::Receiver<Option<VersionedFrame>>,
         mut status: watch::Receiver<Option<Frame>>,
         stale: bool,
     ) -> Self {
@@ -48,18 +48,18 @@ impl Watcher {
     }
 
     /// Waits for the next frame or status. Cancel-safe.
-    pub async fn next(&mut self) -> Update {
+    pub async fn next(&mut self) -> SubscriberEvent {
         loop {
             tokio::select! {
                 biased;
                 Ok(()) = self.frames.changed() => {
                     if let Some(frame) = self.frames.borrow_and_update().clone() {
-                        return Update::Frame(frame);
+                        return SubscriberEvent::Frame(frame);
                     }
                 }
                 Ok(()) = self.status.changed() => {
                     if let Some(status) = self.status.borrow_and_update().clone() {
-                        return Update::Status(status);
+                        return SubscriberEvent::Status(status);
                     }
                 }
                 else => std::future::pending().await,
@@ -68,17 +68,17 @@ impl Watcher {
     }
 
     /// Waits for the next snapshot and skips status frames. Cancel-safe.
-    pub async fn next_frame(&mut self) -> Versioned {
+    pub async fn next_frame(&mut self) -> VersionedFrame {
         loop {
-            if let Update::Frame(frame) = self.next().await {
+            if let SubscriberEvent::Frame(frame) = self.next().await {
                 return frame;
             }
         }
     }
 }
 
-impl Drop for Watcher {
+impl Drop for AsyncSubscriber {
     fn drop(&mut self) {
-        self.hub.unwatch(self.room);
+        self.hub.unsubscribe_async(self.room);
     }
 }

@@ -17,7 +17,7 @@ use latido_auth::{
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic};
-use latido_hub::{Hub, Observer};
+use latido_hub::{Hub, WatchObserver};
 use latido_session::{Context, Limits};
 use latido_stream::{Catalog, KeyType, StreamRow, Stream};
 use latido_telemetry::Metrics;
@@ -64,12 +64,12 @@ impl Witness {
     }
 }
 
-impl Observer for Witness {
-    fn watched(&self, _: &Topic) {
+impl WatchObserver for Witness {
+    fn on_watched(&self, _: &Topic) {
         self.record();
     }
 
-    fn unwatched(&self, _: &Topic) {
+    fn on_unwatched(&self, _: &Topic) {
         self.record();
     }
 }
@@ -102,7 +102,7 @@ impl TestShard {
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), Box::new(witness.clone())));
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
-        let frames = hub.add_outlet(|| {});
+        let frames = hub.register_shard(|| {});
         let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(DenyAll)));
         let verifier =
             Arc::new(Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap());

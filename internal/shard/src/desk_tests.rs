@@ -14,7 +14,7 @@ use crate::{Arrival, Asks, Entrant, Parts, Permits, Thread};
 use latido_auth::{Grants, Lookup, LookupFuture, PolicyConfig, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, Topic};
-use latido_hub::{Hub, Observer};
+use latido_hub::{Hub, WatchObserver};
 use latido_session::{Context, Limits};
 use latido_stream::{KeyType, Stream};
 use latido_telemetry::Metrics;
@@ -32,9 +32,9 @@ impl Lookup for NeverResponds {
 
 struct IgnoreWatches;
 
-impl Observer for IgnoreWatches {
-    fn watched(&self, _: &Topic) {}
-    fn unwatched(&self, _: &Topic) {}
+impl WatchObserver for IgnoreWatches {
+    fn on_watched(&self, _: &Topic) {}
+    fn on_unwatched(&self, _: &Topic) {}
 }
 
 fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {

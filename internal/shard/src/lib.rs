@@ -308,7 +308,7 @@ fn start_shard(number: usize, deps: &Parts, queues: [desk::Desk; 3]) -> io::Resu
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
-    let frames = deps.hub.add_outlet(move || inbox::wake(&waker));
+    let frames = deps.hub.register_shard(move || inbox::wake(&waker));
     let (done, ended) = oneshot::channel();
     let worker = Worker::new(poll, Arc::clone(&inbox), frames, queues, deps.clone());
     let drain = deps.drain.clone();

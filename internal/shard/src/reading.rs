@@ -187,9 +187,9 @@ impl Worker {
         self.set_flags(client);
         let mut bytes = encode(&ServerReply::Subscribed(Arc::clone(&channel.name)));
         let newest = self.newest(client, position);
-        let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.stale.is_some());
+        let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.staleness_frame.is_some());
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
-        bytes.extend_from_slice(subscribed.stale.as_ref().map_or(&[][..], Frame::as_bytes));
+        bytes.extend_from_slice(subscribed.staleness_frame.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, frames, bytes);
     }
 

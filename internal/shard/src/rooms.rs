@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use latido_hub::{RoomId, Versioned};
+use latido_hub::{RoomId, VersionedFrame};
 use latido_session::Seat;
 
 /// The flag of a member whose socket is full. It catches up when the socket drains, not through a
@@ -44,7 +44,7 @@ impl Member {
 pub(super) struct Room {
     pub(super) id: RoomId,
     pub(super) members: Vec<Member>,
-    pub(super) latest: Option<Versioned>,
+    pub(super) latest: Option<VersionedFrame>,
     /// The number of frames so far, with which the members' `seen` is compared.
     pub(super) turn: u32,
     /// The index at which the broadcast continues, modulo the number of members.
@@ -58,7 +58,7 @@ pub(super) struct Room {
 impl Room {
     /// Sets the newest frame and starts a broadcast, unless the room has this version or a newer
     /// one. A broadcast in progress continues from its position with the newer frame.
-    pub(super) fn offer(&mut self, frame: Versioned) -> bool {
+    pub(super) fn offer(&mut self, frame: VersionedFrame) -> bool {
         if self
             .latest
             .as_ref()
@@ -183,15 +183,15 @@ mod tests {
 
     use super::*;
     use latido_base::ident::{Topic, Version};
-    use latido_hub::{Hub, Observer};
+    use latido_hub::{Hub, WatchObserver};
     use latido_protocol::Frame;
     use latido_stream::{Catalog, KeyType, Stream};
 
     struct IgnoreWatches;
 
-    impl Observer for IgnoreWatches {
-        fn watched(&self, _: &Topic) {}
-        fn unwatched(&self, _: &Topic) {}
+    impl WatchObserver for IgnoreWatches {
+        fn on_watched(&self, _: &Topic) {}
+        fn on_unwatched(&self, _: &Topic) {}
     }
 
     /// Examines the next member of a broadcast, as the worker does.
@@ -213,13 +213,13 @@ mod tests {
             Some(KeyType::Integer),
         )]));
         let hub = Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches));
-        let outlet = hub.add_outlet(|| {});
+        let outlet = hub.register_shard(|| {});
         hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap())
             .room
     }
 
-    fn frame(version: u64) -> Versioned {
-        Versioned {
+    fn frame(version: u64) -> VersionedFrame {
+        VersionedFrame {
             version: Version(version),
             frame: Frame::text("1"),
         }

@@ -41,7 +41,7 @@ impl Thread {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
-        let frames = deps.hub.add_outlet(move || inbox::wake(&waker));
+        let frames = deps.hub.register_shard(move || inbox::wake(&waker));
         let [
             (permission_queue, permissions),
             (token_queue, tokens),

@@ -24,7 +24,7 @@ use crate::{Arrival, Entrant, Interpreter, Parts, Permits};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::Address;
-use latido_hub::Outlet;
+use latido_hub::ShardFrames;
 use latido_protocol::websocket::{Chunk, FrameReader, close_frame};
 use latido_session::{CloseReason, Conversation};
 use latido_telemetry::RecentEventKind;
@@ -47,7 +47,7 @@ const SHORT_TURN: (usize, usize) = (SLICE, 4);
 pub(super) struct Worker {
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) outlet: Outlet,
+    pub(super) outlet: ShardFrames,
     pub(super) desk: Desk,
     /// The queue for token checks. It is separate so that new subscriptions do not delay connected
     /// clients.
@@ -94,7 +94,7 @@ impl Worker {
     pub(super) fn new(
         poll: Poll,
         inbox: Arc<Inbox>,
-        frames: Outlet,
+        frames: ShardFrames,
         queues: [Desk; 3],
         deps: Parts,
     ) -> Self {

@@ -189,7 +189,7 @@ impl World {
     }
 
     fn hook(&mut self, key: u8) {
-        let is_watched = self.server.hub.shown(&topic(key)).is_some();
+        let is_watched = self.server.hub.latest_columns(&topic(key)).is_some();
         let answer = Box::pin(self.server.engine.settle(&topic(key)));
         // A hook for an unwatched key waits for no read.
         let left = if is_watched {

@@ -42,7 +42,7 @@ impl World {
             let newest = self
                 .server
                 .hub
-                .version_shown(&topic(key_of(name)))
+                .latest_version(&topic(key_of(name)))
                 .map_or(0, |version| version.0);
             if seen.version != newest {
                 return Err(format!(
@@ -55,7 +55,7 @@ impl World {
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {
-        let Some(current) = self.server.hub.shown(&topic(key)) else {
+        let Some(current) = self.server.hub.latest_columns(&topic(key)) else {
             return Ok(());
         };
         let truth = self.truth(key);

@@ -55,7 +55,7 @@ pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Cata
             Err(_) => sleep(RETRY).await,
         }
     };
-    let mut subscriber = hub.watch(&channel);
+    let mut subscriber = hub.subscribe_async(&channel);
     loop {
         let frame = subscriber.next_frame().await;
         let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();

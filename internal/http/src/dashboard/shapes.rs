@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 
 use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
-use latido_hub::Survey;
+use latido_hub::RoomStats;
 use latido_shard::{ClientView, Roster};
 
 /// The most clients that are counted for sums.
@@ -73,7 +73,7 @@ fn client(client: &ClientView) -> Value {
 }
 
 /// Formats the rooms. The members of a room are not listed, and its creation time is not known.
-pub(super) fn rooms(stats: &Survey) -> Vec<Value> {
+pub(super) fn rooms(stats: &RoomStats) -> Vec<Value> {
     let room = |room| {
         let own = room_json(room);
         let at = own["at"].as_i64().map(iso);

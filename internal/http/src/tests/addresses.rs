@@ -189,7 +189,7 @@ async fn snapshot_returns_the_current_data() {
     let mut viewer = server
         .state
         .hub
-        .watch(&server.state.catalog.resolve("estadisticas:a").unwrap());
+        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap());
     viewer.next_frame().await;
     let tag = format!(
         "If-None-Match: {}",

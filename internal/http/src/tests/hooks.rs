@@ -95,7 +95,7 @@ async fn failed_read_is_an_error_within_the_deadline() {
             200,
             "no viewer of {key}"
         );
-        let _viewer = server.state.hub.watch(
+        let _viewer = server.state.hub.subscribe_async(
             &server
                 .state
                 .catalog
@@ -112,7 +112,7 @@ async fn failed_read_is_an_error_within_the_deadline() {
     let mut viewer = server
         .state
         .hub
-        .watch(&server.state.catalog.resolve("estadisticas:a").unwrap());
+        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap());
     viewer.next_frame().await;
     assert_eq!(
         hook(&server, "cita", &[JSON], &body("a")).await.status,
