@@ -15,7 +15,7 @@ use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Verifier, Verifier
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, Topic, UserId};
-use latido_event_bus::Event;
+use latido_event_bus::BusEvent;
 use latido_hub::{Hub, WatchObserver};
 use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
@@ -61,7 +61,7 @@ impl Guest for Echo {
     fn answered(&mut self, _: Answered, _: Now, _: &mut Acts<'_>) {}
 
     /// It is on no topic, so there are none.
-    fn encode(&self, _: &Event) -> Frame {
+    fn encode(&self, _: &BusEvent) -> Frame {
         Frame::text("")
     }
 

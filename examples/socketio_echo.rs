@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use latido_base::drain::Drain;
 use latido_event_bus::{
-    Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName,
+    PresenceDiff, BusEvent, EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 use latido_http::{self as http, bind, host};
 use latido_socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
@@ -18,18 +18,18 @@ use serde_json::{Value, json};
 /// The exchange has no topics here: a mailbox is only a socket's life.
 struct NoTopics;
 
-impl Rules for NoTopics {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for NoTopics {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 struct Echo {
-    exchange: Arc<Exchange>,
+    exchange: Arc<EventBus>,
 }
 
 impl Dialect for Echo {
@@ -42,13 +42,13 @@ impl Dialect for Echo {
     }
 
     fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
-        let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
+        let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let auth = if auth.is_null() { json!({}) } else { auth };
         link.emit("auth", &auth);
         Some((Box::new(Parrot { link: link.clone() }), mailbox))
     }
 
-    fn write(&self, _: &str, _: &Event) -> Vec<Emit> {
+    fn write(&self, _: &str, _: &BusEvent) -> Vec<Emit> {
         Vec::new()
     }
 }
@@ -85,7 +85,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let drain = Drain::new();
     let dialect = Arc::new(Echo {
-        exchange: Arc::new(Exchange::new(NoTopics, || 0)),
+        exchange: Arc::new(EventBus::new(NoTopics, || 0)),
     });
     let endpoint = Endpoint::start(&config, &[dialect], &drain);
     host(listener, &http::Config::default(), endpoint, &drain).await;

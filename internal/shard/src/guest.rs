@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{Address, Event, Port};
+use latido_event_bus::{ConnectionSlot, BusEvent, EventQueue};
 use latido_protocol::Frame;
 use latido_session::Limits;
 
@@ -49,7 +49,7 @@ pub trait Guest: Send {
     ///
     /// The frame is sent to every recipient with the same `EncodingId`, so it must not contain
     /// anything specific to this connection.
-    fn encode(&self, event: &Event) -> Frame;
+    fn encode(&self, event: &BusEvent) -> Frame;
 
     /// Returns the user once the connection is authenticated, for administrators.
     fn user(&self) -> Option<&UserId>;
@@ -89,9 +89,9 @@ pub struct Now {
 #[derive(Debug, Clone)]
 pub struct Berth {
     /// The queue between the shard and the app's event bus.
-    pub port: Port,
+    pub port: EventQueue,
     /// The slot of this connection on its shard.
-    pub address: Address,
+    pub address: ConnectionSlot,
 }
 
 /// Creates the handler of a connection, on the thread of its shard.

@@ -11,7 +11,7 @@ use crate::worker::Worker;
 use latido_auth::Principal;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
-use latido_event_bus::{Address, Backlog, Batch, End, Event, Port, TooSlow, Work};
+use latido_event_bus::{ConnectionSlot, EventBacklog, DeliveryBatch, DisconnectReason, BusEvent, EventQueue, SlowConsumer, ClientDelivery};
 use latido_protocol::Frame;
 use latido_protocol::websocket::{WsMessage, close_frame, pong_frame};
 use latido_session::{Bucket, CloseReason, Conversation, Limits, Verdict};
@@ -27,10 +27,10 @@ const LAST_BYTES: usize = 256 * 1024;
 /// The connection of this shard to one event bus.
 pub(super) struct Lane {
     tenant: &'static str,
-    port: Port,
+    port: EventQueue,
     /// The events taken from the queue and not delivered yet. The next batch is taken when this one
     /// is empty.
-    batch: Batch,
+    batch: DeliveryBatch,
 }
 
 /// The additional state of an app connection.
@@ -47,7 +47,7 @@ pub(super) struct Visitor {
     pub(super) limits: Limits,
     bucket: Bucket,
     /// The events that follow the outbox. It is empty while there is no outbox.
-    backlog: Backlog,
+    backlog: EventBacklog,
 }
 
 impl Visitor {
@@ -67,7 +67,7 @@ impl Visitor {
 
 impl Worker {
     /// Creates the state of an app connection, with its handler.
-    pub(super) fn board(&mut self, spec: Boarding, address: Address) -> Box<Visitor> {
+    pub(super) fn board(&mut self, spec: Boarding, address: ConnectionSlot) -> Box<Visitor> {
         let limits = spec.limits.unwrap_or(self.parts.context.limits);
         let bus = self.lane(spec.tenant);
         let queue = self.lanes[bus].port.clone();
@@ -84,7 +84,7 @@ impl Worker {
                 .map(|principal| Conversation::new(principal, &limits, self.now_s)),
             limits,
             bucket: Bucket::new(&limits, self.now_s),
-            backlog: Backlog::default(),
+            backlog: EventBacklog::default(),
         })
     }
 
@@ -96,11 +96,11 @@ impl Worker {
             .position(|bus| bus.tenant == app)
             .unwrap_or_else(|| {
                 let waker = Arc::clone(self.inbox.waker());
-                let queue = Port::new(move || inbox::wake(&waker));
+                let queue = EventQueue::new(move || inbox::wake(&waker));
                 self.lanes.push(Lane {
                     tenant: app,
                     port: queue,
-                    batch: Batch::default(),
+                    batch: DeliveryBatch::default(),
                 });
                 self.lanes.len() - 1
             })
@@ -137,8 +137,8 @@ impl Worker {
         let spec = upgrade.board(session.principal());
         let app = self.board(
             spec,
-            Address {
-                slot,
+            ConnectionSlot {
+                index: slot,
                 generation: client.generation,
             },
         );
@@ -243,9 +243,9 @@ impl Worker {
                 if bus.batch.is_empty() && bus.port.is_empty() {
                     return self.give_or_end(slot, client, &frame);
                 }
-                bus.port.reply(
-                    Address {
-                        slot,
+                bus.port.push_reply(
+                    ConnectionSlot {
+                        index: slot,
                         generation: client.generation,
                     },
                     frame,
@@ -294,11 +294,11 @@ impl Worker {
         let mut buses = std::mem::take(&mut self.lanes);
         for (number, bus) in buses.iter_mut().enumerate() {
             if bus.batch.is_empty() {
-                let taken = bus.port.take();
-                if taken.overrun {
+                let taken = bus.port.drain();
+                if taken.is_overrun {
                     self.end_lane(number, bus.tenant)
                 } else {
-                    bus.batch.put(taken)
+                    bus.batch.extend(taken)
                 }
             }
         }
@@ -306,12 +306,12 @@ impl Worker {
         for bus in &mut buses {
             for _ in 0..(clients / busy.max(1)).max(1) {
                 let all = &self.clients;
-                let Some((to, work)) = bus.batch.next(&|event, to| encode(all, event, to)) else {
+                let Some((to, work)) = bus.batch.next_client(&|event, to| encode(all, event, to)) else {
                     break;
                 };
-                self.with_client(to.slot, |worker, client| {
+                self.with_client(to.index, |worker, client| {
                     if client.generation == to.generation && client.life == Life::Open {
-                        worker.on_events(to.slot, client, work);
+                        worker.on_events(to.index, client, work);
                     }
                 });
             }
@@ -347,22 +347,22 @@ impl Worker {
         &mut self,
         slot: u32,
         client: &mut Client,
-        work: impl Iterator<Item = Work<'f>>,
+        work: impl Iterator<Item = ClientDelivery<'f>>,
     ) {
         let mut end = None;
         let frames = work.map_while(|work| match work {
-            Work::Frame(frame) => Some(frame),
-            Work::End(reason) => {
+            ClientDelivery::Frame(frame) => Some(frame),
+            ClientDelivery::Disconnect(reason) => {
                 end = Some(reason);
                 None
             }
         });
         if self.give(slot, client, frames).is_err() {
-            end = Some(End::TooSlow);
+            end = Some(DisconnectReason::TooSlow);
         }
         match end {
-            Some(End::TooSlow) => self.close(slot, client, CloseReason::TooSlow),
-            Some(End::Dismissed(reason)) => {
+            Some(DisconnectReason::TooSlow) => self.close(slot, client, CloseReason::TooSlow),
+            Some(DisconnectReason::Kicked(reason)) => {
                 let Voice::Guest(app) = &client.voice else {
                     return;
                 };
@@ -389,7 +389,7 @@ impl Worker {
         slot: u32,
         client: &mut Client,
         frames: impl Iterator<Item = &'f Frame>,
-    ) -> Result<(), TooSlow> {
+    ) -> Result<(), SlowConsumer> {
         let mut frames = frames.peekable();
         while let Some(frame) = frames.next() {
             if matches!(client.life, Life::Dead(_)) {
@@ -451,7 +451,7 @@ impl Worker {
         if reason != CloseReason::TooSlow {
             app.backlog.drain_into(&mut last, LAST_BYTES);
         }
-        app.backlog = Backlog::default();
+        app.backlog = EventBacklog::default();
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&last);
         }
@@ -459,9 +459,9 @@ impl Worker {
 }
 
 /// Encodes an event with the handler of the first recipient that is still connected.
-fn encode(clients: &[Option<Box<Client>>], event: &Event, to: &[Address]) -> Option<Frame> {
+fn encode(clients: &[Option<Box<Client>>], event: &BusEvent, to: &[ConnectionSlot]) -> Option<Frame> {
     to.iter().find_map(|to| {
-        let client = clients.get(to.slot as usize)?.as_ref()?;
+        let client = clients.get(to.index as usize)?.as_ref()?;
         let Voice::Guest(app) = &client.voice else {
             return None;
         };

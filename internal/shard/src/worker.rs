@@ -23,7 +23,7 @@ use crate::wheel::{Entry, Wheel};
 use crate::{Arrival, Entrant, Interpreter, Parts, Permits};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
-use latido_event_bus::Address;
+use latido_event_bus::ConnectionSlot;
 use latido_hub::ShardFrames;
 use latido_protocol::websocket::{Chunk, FrameReader, close_frame};
 use latido_session::{CloseReason, Conversation};
@@ -320,7 +320,7 @@ impl Worker {
                 )
             }
             Entrant::Guest(spec) => {
-                let app = self.board(*spec, Address { slot, generation });
+                let app = self.board(*spec, ConnectionSlot { index: slot, generation });
                 let message_bytes = app.limits.message_bytes;
                 (Voice::Guest(app), message_bytes)
             }

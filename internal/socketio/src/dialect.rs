@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{Ack, Args, Link};
-use latido_event_bus::{Event, Mailbox};
+use latido_event_bus::{BusEvent, Mailbox};
 
 /// The Socket.IO protocol of one app.
 ///
@@ -42,7 +42,7 @@ pub trait Dialect: Send + Sync {
 
     /// Encodes an event of the bus for a namespace, one emit per item. Returns an empty list if the
     /// app does not expose the event.
-    fn write(&self, namespace: &str, event: &Event) -> Vec<Emit>;
+    fn write(&self, namespace: &str, event: &BusEvent) -> Vec<Emit>;
 }
 
 /// The handler of one socket. It is dropped when the socket is gone, even during an `.await`.

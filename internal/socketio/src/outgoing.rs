@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::link::Unsent;
 use crate::{Dialect, Emit, Link};
-use latido_event_bus::{End, Mailbox};
+use latido_event_bus::{DisconnectReason, Mailbox};
 
 /// The pause before the next attempt after a client's buffer was full. The crate gives no
 /// notification when there is room.
@@ -31,7 +31,7 @@ pub(super) enum Over {
     /// The client has disconnected already.
     Gone,
     /// The client must be disconnected.
-    Ended(End),
+    Ended(DisconnectReason),
 }
 
 impl Outgoing {
@@ -73,7 +73,7 @@ impl Outgoing {
                     return if since.elapsed() < self.patience {
                         Ok(())
                     } else {
-                        Err(Over::Ended(End::TooSlow))
+                        Err(Over::Ended(DisconnectReason::TooSlow))
                     };
                 }
             }

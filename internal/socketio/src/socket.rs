@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::inbox::Letters;
 use crate::outgoing::{Outgoing, Over};
 use crate::{Config, Dialect, Heard, Link, Talk};
-use latido_event_bus::End;
+use latido_event_bus::DisconnectReason;
 
 /// A time that is far enough never to come.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -133,7 +133,7 @@ impl Conversation {
             match self.admit(&event) {
                 Admission::Hear => {}
                 Admission::Drop => continue,
-                Admission::End => return Some(Over::Ended(End::TooSlow)),
+                Admission::End => return Some(Over::Ended(DisconnectReason::TooSlow)),
             }
             let mut handling = pin!(self.talk.hear(event));
             loop {

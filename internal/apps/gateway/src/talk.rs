@@ -13,7 +13,7 @@ use crate::doorkeeper::{Claim, Refused};
 use crate::hall::{HISTORY_LENGTH, Member};
 use crate::who::{Generation, Role, id_text};
 use crate::{Gateway, words};
-use latido_event_bus::{Event, Mailbox};
+use latido_event_bus::{BusEvent, Mailbox};
 use latido_socketio::{Args, Dialect, Emit, Heard, Link, Talk};
 
 /// The events that this app handles, apart from the business events.
@@ -56,7 +56,7 @@ impl Dialect for Gatekeeper {
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, namespace: &str, event: &Event) -> Vec<Emit> {
+    fn write(&self, namespace: &str, event: &BusEvent) -> Vec<Emit> {
         words::emits(Generation::of(namespace), event)
     }
 }

@@ -15,7 +15,7 @@ use crate::vocabulary::{Vocabulary, dismissal, presence, roster};
 use crate::{NAME, OPERATION, Shared};
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Dialect, Event, Identity, Join, Publish};
+use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity, JoinRequest, Publish};
 use latido_protocol::Frame;
 use latido_protocol::phoenix::{self, SerializerVersion};
 use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
@@ -33,8 +33,8 @@ pub(super) struct Passport {
 }
 
 /// The ids of the two frame encodings. They must be unique among the encodings of all apps.
-const V1: Dialect = Dialect(2);
-const V2: Dialect = Dialect(3);
+const V1: EncodingId = EncodingId(2);
+const V2: EncodingId = EncodingId(3);
 
 /// The result of an operation, with the membership epoch at the time when the operation started.
 struct Came(Result<Answer, Failure>, u64);
@@ -43,7 +43,7 @@ pub(super) struct Client {
     shared: Arc<Shared>,
     socket: Socket,
     /// `None` if the event bus refused the connection.
-    id: Option<ConnId>,
+    id: Option<ConnectionId>,
     user: UserId,
     passport: Passport,
     since_s: i64,
@@ -64,11 +64,11 @@ impl Client {
             session: verified.principal.session().map(Into::into),
             role: None,
         };
-        let topics = [Join::new(presence(verified.user))];
+        let topics = [JoinRequest::new(presence(verified.user))];
         let encoding = if verified.vsn == SerializerVersion::V2 { V2 } else { V1 };
         let id = shared
             .exchange
-            .attach(&context.port, encoding, context.address, identity, &topics)
+            .connect_on_shard(&context.port, encoding, context.address, identity, &topics)
             .ok();
         let session = Socket::new(verified.user, verified.vsn, shared.vocabulary);
         let (connected_at_s, removals) =
@@ -123,7 +123,7 @@ impl Client {
         };
         self.removals = removals;
         let is_on = |channel: &str| {
-            let list = self.shared.exchange.list(&roster(channel));
+            let list = self.shared.exchange.present_users(&roster(channel));
             list.iter()
                 .any(|present| present.entries.iter().any(|entry| entry.connection == id))
         };
@@ -175,10 +175,10 @@ impl Client {
     /// Subscribes to the topics of a channel. Only conversations announce presence.
     fn enter(&self, channel: &str) {
         let Some(id) = self.id else { return };
-        let mut joins = vec![Join::new(self.socket.vocabulary().topic(channel))];
+        let mut joins = vec![JoinRequest::new(self.socket.vocabulary().topic(channel))];
         if channel.starts_with("conversation:") {
-            joins.push(Join::new(dismissal(channel, self.passport.user)));
-            joins.push(Join::new(roster(channel)).meta(self.meta(channel)));
+            joins.push(JoinRequest::new(dismissal(channel, self.passport.user)));
+            joins.push(JoinRequest::new(roster(channel)).meta(self.meta(channel)));
         }
         if let Err(error) = self.shared.exchange.join(id, &joins) {
             tracing::warn!(%error, "a channel's topics could not be joined");
@@ -211,7 +211,7 @@ impl Client {
                         let _ = self
                             .shared
                             .exchange
-                            .join(id, &[Join::new(api_version.topic(channel))]);
+                            .join(id, &[JoinRequest::new(api_version.topic(channel))]);
                     }
                 }
             }
@@ -272,7 +272,7 @@ impl Client {
             if self
                 .shared
                 .exchange
-                .update(id, &roster(channel), self.meta(channel))
+                .update_meta(id, &roster(channel), self.meta(channel))
             {
                 let topics = Vocabulary::ALL.map(|api_version| api_version.topic(channel));
                 let _ = self.shared.exchange.publish(Publish::new(
@@ -366,7 +366,7 @@ impl Guest for Client {
             .min()
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         Frame::text(&encode(self.passport.vsn, event))
     }
 

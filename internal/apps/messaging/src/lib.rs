@@ -26,7 +26,7 @@ use latido_app_kit::{Hints, Parts, Served};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::Exchange;
+use latido_event_bus::EventBus;
 use latido_postgres::apps::messaging::Messages;
 use latido_session::Limits;
 use presence::{Lists, Roll};
@@ -119,7 +119,7 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
 
 /// The state that all sockets share.
 struct Shared {
-    exchange: Arc<Exchange>,
+    exchange: Arc<EventBus>,
     store: Arc<dyn Store>,
     verifier: Verifier,
     gate: Arc<Gate>,
@@ -179,7 +179,7 @@ impl Messaging {
             clock: clock.clone(),
         };
         let bus_clock = clock.clone();
-        let event_bus = Arc::new(Exchange::new(topic_policy, move || {
+        let event_bus = Arc::new(EventBus::new(topic_policy, move || {
             bus_clock.now().as_microsecond()
         }));
         let membership_epoch = Arc::new(Gate::default());

@@ -17,7 +17,7 @@ use latido_auth::{Secret, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Diff, Exchange, Identity, Presence, Publish, Rules, TopicName};
+use latido_event_bus::{ConnectionId, PresenceDiff, EventBus, Identity, PresenceMode, Publish, TopicPolicy, TopicName};
 use latido_postgres as postgres;
 use latido_postgres::apps::modules::{Database, Heard};
 
@@ -77,16 +77,16 @@ impl std::fmt::Debug for Modules {
 /// no changes.
 struct Counted;
 
-impl Rules for Counted {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for Counted {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if *topic == topics::everyone() {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _topic: &TopicName, _diff: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _topic: &TopicName, _diff: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -168,7 +168,7 @@ impl Modules {
     ) -> anyhow::Result<Arc<Self>> {
         let zone = TimeZone::get(&config.time_zone).context("MODULES_TIMEZONE")?;
         let bus_clock = clock.clone();
-        let event_bus = Arc::new(Exchange::new(Counted, move || {
+        let event_bus = Arc::new(EventBus::new(Counted, move || {
             bus_clock.now().as_microsecond()
         }));
         let millis =
@@ -354,7 +354,7 @@ impl Modules {
 
     /// Gives an authenticated web client the topics of its identity, and removes those of an
     /// earlier one.
-    pub(super) fn enter(&self, conn: ConnId, user: &Person, page: Option<Page>) {
+    pub(super) fn enter(&self, conn: ConnectionId, user: &Person, page: Option<Page>) {
         let role = if user.is_admin { "admin" } else { "user" };
         let identity = Identity {
             user: Some(user.user.clone()),
@@ -365,7 +365,7 @@ impl Modules {
         let _ = self
             .office
             .exchange
-            .identify(conn, identity, &topics::joins(user, page));
+            .set_identity(conn, identity, &topics::joins(user, page));
         self.office.touch();
     }
 

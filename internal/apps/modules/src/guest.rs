@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Dialect, Event, Identity};
+use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity};
 use latido_protocol::Frame;
 use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
@@ -14,12 +14,12 @@ use crate::device::frame::{self, Report};
 use crate::office::NEW_SESSION;
 
 /// The only frame encoding of this app on the shards; the id is unique among all apps.
-const DIALECT: Dialect = Dialect(4);
+const DIALECT: EncodingId = EncodingId(4);
 
 pub(super) struct Device {
     app: Arc<Modules>,
     /// `None` if the event bus refused the connection, which is then closed.
-    conn: Option<ConnId>,
+    conn: Option<ConnectionId>,
     conversation: Conversation,
 }
 
@@ -29,7 +29,7 @@ impl Device {
         let conn = app
             .office
             .exchange
-            .attach(
+            .connect_on_shard(
                 &context.port,
                 DIALECT,
                 context.address,
@@ -112,7 +112,7 @@ impl Guest for Device {
             .map(|ms| ms.saturating_add(999) / 1000)
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         let command = event
             .message()
             .and_then(|message| self.app.command(&message.payload));

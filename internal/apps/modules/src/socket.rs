@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use latido_auth::Secret;
-use latido_event_bus::{ConnId, Event, Identity, Join, Mailbox};
+use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest, Mailbox};
 use latido_socketio::{Dialect, Emit, Heard, Link, Talk};
 
 use crate::Modules;
@@ -51,7 +51,7 @@ impl Dialect for Pages {
     }
 
     fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
-        let mailbox = self.0.office.exchange.open(Identity::default(), &[]).ok()?;
+        let mailbox = self.0.office.exchange.connect(Identity::default(), &[]).ok()?;
         let token = ["token", "sessionToken"]
             .iter()
             .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
@@ -77,7 +77,7 @@ impl Dialect for Pages {
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, _namespace: &str, event: &Event) -> Vec<Emit> {
+    fn write(&self, _namespace: &str, event: &BusEvent) -> Vec<Emit> {
         let Some(message) = event.message() else {
             return Vec::new();
         };
@@ -134,7 +134,7 @@ enum Who {
 struct Socket {
     app: Arc<Modules>,
     link: Link,
-    conn: ConnId,
+    conn: ConnectionId,
     who: Who,
     page: Option<Page>,
     /// The pending authentication by the handshake's credentials.
@@ -410,7 +410,7 @@ impl Socket {
         }
         let joins: Vec<_> = topics::of_page(user, page)
             .into_iter()
-            .map(Join::new)
+            .map(JoinRequest::new)
             .collect();
         // This fails only if the connection is closed.
         let _ = exchange.join(self.conn, &joins);

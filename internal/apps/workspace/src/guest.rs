@@ -9,7 +9,7 @@ use crate::wire::{self, Auth, Incoming};
 use crate::{DIALECT, Shared, user_topic, workspace_topic};
 use latido_auth::{Opened, TokenError};
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Event, Identity, Join};
+use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest};
 use latido_protocol::Frame;
 use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
 
@@ -43,7 +43,7 @@ pub(super) struct WorkspaceGuest {
     berth: Berth,
     /// The id on the event bus. `None` if the bus refused the connection, which never happens to a
     /// new one.
-    id: Option<ConnId>,
+    id: Option<ConnectionId>,
     /// The content of the token in the upgrade request, if there was one.
     credentials: Option<Credentials>,
     /// Set if the connection also has a native session, whose user comes from its own token.
@@ -67,7 +67,7 @@ impl WorkspaceGuest {
         credentials: Option<Credentials>,
         is_native: bool,
     ) -> Box<dyn Guest> {
-        let attached = shared.exchange.attach(
+        let attached = shared.exchange.connect_on_shard(
             &context.port,
             DIALECT,
             context.address,
@@ -220,16 +220,16 @@ impl WorkspaceGuest {
             role: member.role.clone(),
         };
         let joins = [
-            Join::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
-            Join::new(user_topic(member.user.as_str())),
+            JoinRequest::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
+            JoinRequest::new(user_topic(member.user.as_str())),
         ];
         // An error means that the bus has ended the connection; the shard learns of that
         // separately.
-        let _ = exchange.identify(id, Identity::default(), &[]);
+        let _ = exchange.set_identity(id, Identity::default(), &[]);
         self.berth
             .port
-            .reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
-        let _ = exchange.identify(id, identity, &joins);
+            .push_reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
+        let _ = exchange.set_identity(id, identity, &joins);
         self.deadline_s = member.ends_at_s;
         self.member = Some(member);
     }
@@ -295,7 +295,7 @@ impl Guest for WorkspaceGuest {
         self.deadline_s
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         Frame::text(event.message().map_or("{}", |message| &message.payload))
     }
 

@@ -16,7 +16,7 @@ use crate::site::Addresses;
 use crate::{Config, NAME, Shared};
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
-use latido_event_bus::{Address, Delivery, Port};
+use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
 use latido_http::{Answer, Asked, Pier, Site};
 use latido_session::Limits;
 use latido_shard::{Act, Acts, Berth, Guest, Heard, Now};
@@ -63,7 +63,7 @@ struct World {
     shared: Arc<Shared>,
     entrance: Entrance,
     site: Addresses,
-    port: Port,
+    port: EventQueue,
     clients: HashMap<u32, Client>,
     next: u32,
 }
@@ -95,7 +95,7 @@ impl World {
             entrance: Entrance(Arc::clone(&shared)),
             site: Addresses::new(Arc::clone(&shared), true),
             shared,
-            port: Port::new(|| {}),
+            port: EventQueue::new(|| {}),
             clients: HashMap::new(),
             next: 0,
         }
@@ -108,8 +108,8 @@ impl World {
         self.next += 1;
         let context = Berth {
             port: self.port.clone(),
-            address: Address {
-                slot,
+            address: ConnectionSlot {
+                index: slot,
                 generation: 1,
             },
         };
@@ -159,9 +159,9 @@ impl World {
                 Act::Behind(frame) if self.port.is_empty() => {
                     client.told.push(frame.payload().to_owned())
                 }
-                Act::Behind(frame) => self.port.reply(
-                    Address {
-                        slot: number,
+                Act::Behind(frame) => self.port.push_reply(
+                    ConnectionSlot {
+                        index: number,
                         generation: 1,
                     },
                     frame,
@@ -178,16 +178,16 @@ impl World {
 
     /// Delivers the pending events of the shard's queue to all clients.
     fn deliver(&mut self) {
-        for delivery in self.port.take().deliveries {
-            for address in delivery.to() {
-                let client = self.clients.get_mut(&address.slot).unwrap();
+        for delivery in self.port.drain().deliveries {
+            for address in delivery.recipients() {
+                let client = self.clients.get_mut(&address.index).unwrap();
                 let Some(handler) = &client.guest else {
                     continue;
                 };
                 client.told.push(match &delivery {
                     Delivery::Event { event, .. } => handler.encode(event).payload().to_owned(),
                     Delivery::Reply { frame, .. } => frame.payload().to_owned(),
-                    Delivery::End { .. } => panic!("no connection is ended in these tests"),
+                    Delivery::Disconnect { .. } => panic!("no connection is ended in these tests"),
                 });
             }
         }

@@ -14,19 +14,19 @@ use super::{Answer as Seen, TestServer, World, eventually, read_until};
 use crate::{Annex, Answer, Asked, Boarding, Config, Pier, Site};
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnId, Dialect, Event, Exchange, Identity, Join, Presence, Publish, Rules, TopicName,
+    ConnectionId, EncodingId, BusEvent, EventBus, Identity, JoinRequest, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 use latido_protocol::Frame;
 use latido_shard::{Acts, Answered, Guest, Heard, Now};
 
 struct Quiet;
 
-impl Rules for Quiet {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for Quiet {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -37,12 +37,12 @@ fn room() -> TopicName {
 
 #[derive(Clone)]
 struct Toy {
-    exchange: Arc<Exchange>,
+    exchange: Arc<EventBus>,
 }
 
 struct ToyGuest {
-    exchange: Arc<Exchange>,
-    id: ConnId,
+    exchange: Arc<EventBus>,
+    id: ConnectionId,
     user: UserId,
 }
 
@@ -66,7 +66,7 @@ impl Guest for ToyGuest {
         acts.say(&result.downcast::<String>().unwrap());
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         Frame::text(&event.message().unwrap().payload)
     }
 
@@ -111,12 +111,12 @@ impl Pier for Toy {
                     ..Identity::default()
                 };
                 let id = exchange
-                    .attach(
+                    .connect_on_shard(
                         &context.port,
-                        Dialect(9),
+                        EncodingId(9),
                         context.address,
                         identity,
-                        &[Join::new(room())],
+                        &[JoinRequest::new(room())],
                     )
                     .unwrap();
                 Box::new(ToyGuest { exchange, id, user })
@@ -161,7 +161,7 @@ impl Site for Toy {
 
 fn server(is_dedicated: bool) -> (TestServer, Toy) {
     let toy = Toy {
-        exchange: Arc::new(Exchange::new(Quiet, || 0)),
+        exchange: Arc::new(EventBus::new(Quiet, || 0)),
     };
     let mounts = Annex {
         apps: vec!["toy"],
@@ -256,7 +256,7 @@ async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
             .copied()
     })
     .await;
-    assert!(toy.exchange.dismiss(id, "kicked"));
+    assert!(toy.exchange.kick(id, "kicked"));
     read_until(&mut kicked, "kicked").await;
     let clients = server.state.shards.roster("b", 10).await.clients;
     assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));

@@ -19,7 +19,7 @@ use crate::presence::Roll;
 use crate::vocabulary::{Vocabulary, conversation_channel, dismissal, roster};
 use latido_app_kit::Hints;
 use latido_base::ident::UserId;
-use latido_event_bus::{Exchange, Publish};
+use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{Change, Changes, Conversation, Cursor, Message, Messages};
 use tell::{Facts, tell};
@@ -106,7 +106,7 @@ impl Gate {
 /// The change feed task; see the module's documentation.
 pub(super) struct Feed {
     pub(super) source: Arc<dyn Source>,
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<EventBus>,
     pub(super) gate: Arc<Gate>,
     pub(super) roll: Arc<Roll>,
     pub(super) hints: Hints,

@@ -9,7 +9,7 @@ use super::*;
 use crate::payload::tests::stored;
 use crate::presence::Lists;
 use latido_base::clock::Clock;
-use latido_event_bus::{Identity, Join, Mailbox};
+use latido_event_bus::{Identity, JoinRequest, Mailbox};
 
 const USERS: u128 = 4;
 const CONVERSATIONS: u128 = 3;
@@ -129,7 +129,7 @@ impl World {
             roll: Arc::clone(&roll),
             clock: Clock::system(),
         };
-        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let event_bus = Arc::new(EventBus::new(topic_policy, || 0));
         let source = Arc::clone(&fake);
         let feed = Feed {
             source,
@@ -163,21 +163,21 @@ impl World {
         };
         let own_channel = crate::vocabulary::user_channel(user);
         let mut joins = vec![
-            Join::new(crate::vocabulary::presence(user)),
-            Join::new(api_version.topic(&own_channel)),
+            JoinRequest::new(crate::vocabulary::presence(user)),
+            JoinRequest::new(api_version.topic(&own_channel)),
         ];
         for conversation in (0..CONVERSATIONS)
             .map(Uuid::from_u128)
             .filter(|id| self.is_member(*id, user))
         {
             let channel = conversation_channel(conversation);
-            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(Join::new));
+            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(JoinRequest::new));
         }
         let identity = Identity {
             user: Some(UserId::new(&user.to_string())),
             ..Identity::default()
         };
-        let mailbox = self.feed.exchange.open(identity, &joins).unwrap();
+        let mailbox = self.feed.exchange.connect(identity, &joins).unwrap();
         self.devices.push(Device {
             user,
             mailbox,

@@ -380,7 +380,7 @@ fn presence_lists_users_not_sockets() {
     assert_eq!(world.users("1"), r#"{"users":[]}"#);
     assert_eq!(
         world.shared.exchange.totals(),
-        latido_event_bus::Totals::default()
+        latido_event_bus::BusTotals::default()
     );
 }
 
