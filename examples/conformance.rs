@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
+use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, Topic, UserId};
@@ -73,8 +73,8 @@ impl Guest for Echo {
 /// Nobody asks.
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

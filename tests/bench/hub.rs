@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
-use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
@@ -232,8 +232,8 @@ impl Reader for Zeros {
 /// A permission source that denies everything, so only tokens decide.
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

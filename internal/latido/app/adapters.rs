@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use latido_admin::{Readiness, Report, StreamReport};
 use latido_app_kit::Hints;
 use latido_app_messaging as messaging;
-use latido_auth::{Lookup, LookupError, LookupFuture};
+use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
 use latido_demo::Statements;
 use latido_engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
@@ -88,20 +88,20 @@ impl Statements for Writes {
 /// Lets the policy look up permissions in PostgreSQL.
 pub(super) struct Lookups(pub(super) Database);
 
-impl Lookup for Lookups {
+impl PermissionSource for Lookups {
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
         user: &'a UserId,
         key: &'a Key,
-    ) -> LookupFuture<'a> {
+    ) -> PermissionFuture<'a> {
         Box::pin(async move {
             let keys = self
                 .0
                 .allowed(stream, user, std::slice::from_ref(key))
                 .await;
             keys.map(|keys| keys.contains(key))
-                .map_err(|error| LookupError(error.to_string().into()))
+                .map_err(|error| PermissionLookupError(error.to_string().into()))
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::app::maintenance::{install_all, kept_by};
 use crate::app::serve::until_ended;
 use crate::app::{App, Config};
 use crate::config::Settings;
-use latido_auth::{Passport, Secret, VerifierConfig, issue};
+use latido_auth::{TokenSpec, Secret, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
@@ -164,7 +164,7 @@ fn mint(
         verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
     }
     let secret = verifier.secrets[0].clone();
-    let spec = Passport {
+    let spec = TokenSpec {
         user: ADMIN_USER.to_owned(),
         negocios: BUSINESSES
             .iter()

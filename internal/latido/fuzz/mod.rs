@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::{Mistakes, parse_streams};
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
     VerifierConfig, sign_raw,
 };
 use latido_base::clock::Clock;
@@ -119,8 +119,8 @@ fn catalog() -> Arc<Catalog> {
 
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
@@ -153,12 +153,12 @@ pub fn token(bytes: &[u8]) {
     });
     let is_accepted = |token: &str| {
         VERIFIER
-            .verify_now(token)
+            .try_verify_cached(token)
             .is_some_and(|result| result.is_ok())
     };
     let (signed, with_header) = sign_raw(SECRET, bytes);
     assert!(!is_accepted(&with_header), "a header that was never signed");
-    if let Some(Ok(principal)) = VERIFIER.verify_now(&signed) {
+    if let Some(Ok(principal)) = VERIFIER.try_verify_cached(&signed) {
         assert!(!principal.user().as_str().is_empty());
         assert!(principal.ends_at_s() > Clock::system().unix_s() - 2);
     }

@@ -161,7 +161,7 @@ impl Conversation {
         {
             Decision::Forbidden => return forbidden(name),
             Decision::Allowed => Effect::Join(channel.clone()),
-            Decision::Ask => Effect::Ask(channel.clone()),
+            Decision::NeedsLookup => Effect::Ask(channel.clone()),
         };
         // Grown by one element at a time: most clients have one channel, and no client has so many
         // that copying them matters.
@@ -320,7 +320,7 @@ impl Conversation {
                 .decide(&self.principal, &context.catalog, &channel)
             {
                 Decision::Allowed => {}
-                Decision::Ask => effects.push(Effect::Ask(channel)),
+                Decision::NeedsLookup => effects.push(Effect::Ask(channel)),
                 Decision::Forbidden => effects.append(&mut self.give_up(index)),
             }
         }

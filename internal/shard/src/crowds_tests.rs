@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::{Clerk, SEND_BUFFER_BYTES};
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -76,8 +76,8 @@ impl WatchObserver for Witness {
 
 struct DenyAll;
 
-impl Lookup for DenyAll {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for DenyAll {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }

@@ -104,7 +104,7 @@ impl Clerk {
             Question::MayRead(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
                 let allowed =
-                    in_time(remaining, self.policy.ask(&user, stream, &channel.topic)).await;
+                    in_time(remaining, self.policy.authorize(&user, stream, &channel.topic)).await;
                 Command::asked(slot, generation, channel, allowed.and_then(Result::ok))
             }
             Question::Verify(token) => {

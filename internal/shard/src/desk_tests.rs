@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::worker::simulated::DESK;
 use crate::{Arrival, Asks, Entrant, Parts, Permits, Thread};
-use latido_auth::{Grants, Lookup, LookupFuture, PolicyConfig, VerifierConfig};
+use latido_auth::{Grants, PermissionSource, PermissionFuture, PolicyConfig, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, Topic};
 use latido_hub::{Hub, WatchObserver};
@@ -23,8 +23,8 @@ use latido_telemetry::Metrics;
 #[derive(Default)]
 struct NeverResponds(AtomicUsize);
 
-impl Lookup for NeverResponds {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for NeverResponds {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(std::future::pending())
     }
@@ -37,7 +37,7 @@ impl WatchObserver for IgnoreWatches {
     fn on_unwatched(&self, _: &Topic) {}
 }
 
-fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
+fn request_handler(lookup: Arc<dyn PermissionSource>) -> Clerk {
     let stream = Stream {
         authorize_query: Some(String::new()),
         ..Stream::test_stream("estadisticas", Some(KeyType::Integer))
@@ -54,7 +54,7 @@ fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
 #[tokio::test]
 async fn requests_time_out_and_expired_ones_are_not_started() {
     let lookup = Arc::new(NeverResponds::default());
-    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn Lookup>);
+    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn PermissionSource>);
     let (poll, drain) = (Poll::new().unwrap(), Drain::new());
     let inbox = Arc::new(Inbox::new(Arc::new(
         Waker::new(poll.registry(), Token(0)).unwrap(),

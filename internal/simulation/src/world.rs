@@ -17,7 +17,7 @@ use crate::reads::{LIMIT, Reads};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::viewer::Viewer;
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
 };
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
@@ -115,8 +115,8 @@ impl engine::Interest for Declares {
 /// A permission source that is never queried: the world answers the requests of the queues.
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }

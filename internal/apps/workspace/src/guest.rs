@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::claims::{Credentials, Member, USER_CLAIMS, trust};
 use crate::wire::{self, Auth, Incoming};
 use crate::{DIALECT, Shared, user_topic, workspace_topic};
-use latido_auth::{Opened, TokenError};
+use latido_auth::{VerifiedToken, TokenError};
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest};
 use latido_protocol::Frame;
@@ -58,7 +58,7 @@ pub(super) struct WorkspaceGuest {
 }
 
 /// The outcome of verifying a token.
-type Verified = Result<Opened, TokenError>;
+type Verified = Result<VerifiedToken, TokenError>;
 
 impl WorkspaceGuest {
     pub(super) fn boxed(
@@ -138,7 +138,7 @@ impl WorkspaceGuest {
             });
             return self.enter(member, actions);
         };
-        match self.shared.verifier.open_at_once(token, &USER_CLAIMS) {
+        match self.shared.verifier.try_verify_claims(token, &USER_CLAIMS) {
             Some(verified) => self.judge(&auth, verified, actions),
             None => self.verify(auth, actions),
         }
@@ -152,7 +152,7 @@ impl WorkspaceGuest {
         );
         let is_started = actions.ask(async move {
             let verified =
-                tokio::time::timeout(VERIFY_TIMEOUT, verifier.open(&token, &USER_CLAIMS)).await;
+                tokio::time::timeout(VERIFY_TIMEOUT, verifier.verify_claims(&token, &USER_CLAIMS)).await;
             verified.unwrap_or(Err(TokenError::KeysUnavailable))
         });
         if is_started {

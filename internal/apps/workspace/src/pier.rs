@@ -55,7 +55,7 @@ impl Pier for Entrance {
             let Some(token) = request.token() else {
                 return Ok(this.boarding(None, false));
             };
-            match this.0.verifier.open(&token, &USER_CLAIMS).await {
+            match this.0.verifier.verify_claims(&token, &USER_CLAIMS).await {
                 Ok(verified) => Ok(this.boarding(Some(Credentials::of(verified)), true)),
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");

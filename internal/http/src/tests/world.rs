@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use crate::{Asset, Config, Doors, Seats, Shapes};
 use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
 use latido_auth::{
-    ApiKey, Lookup, LookupError, LookupFuture, Passport, Policy, PolicyConfig, Secret, Verifier,
+    ApiKey, PermissionSource, PermissionLookupError, PermissionFuture, TokenSpec, Policy, PolicyConfig, Secret, Verifier,
     VerifierConfig, issue,
 };
 use latido_base::clock::Clock;
@@ -54,9 +54,9 @@ pub(super) fn admin() -> String {
     sign(
         "admin",
         3_600,
-        Passport {
+        TokenSpec {
             role: Some("root".into()),
-            ..Passport::default()
+            ..TokenSpec::default()
         },
     )
 }
@@ -66,19 +66,19 @@ pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
     sign(
         user,
         seconds,
-        Passport {
+        TokenSpec {
             negocios: key.map(str::to_owned).into_iter().collect(),
-            ..Passport::default()
+            ..TokenSpec::default()
         },
     )
 }
 
-fn sign(user: &str, seconds: i64, spec: Passport) -> String {
+fn sign(user: &str, seconds: i64, spec: TokenSpec) -> String {
     let clock = Clock::system();
     clock.set(Timestamp::from_second(clock.unix_s() + seconds).unwrap());
     issue(
         &Secret::new(SECRET),
-        &Passport {
+        &TokenSpec {
             user: user.into(),
             ..spec
         },
@@ -131,10 +131,10 @@ impl Reader for Numbers {
 /// A permission source that denies everything, so that only tokens grant access.
 struct Strict;
 
-impl Lookup for Strict {
-    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Strict {
+    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         let answer = if user.as_str() == BROKEN {
-            Err(LookupError("no".into()))
+            Err(PermissionLookupError("no".into()))
         } else {
             Ok(false)
         };

@@ -510,7 +510,7 @@ fn messages_wait_while_a_token_is_verified() {
     let verified = world
         .shared
         .verifier
-        .open_at_once(
+        .try_verify_claims(
             &member_token("7", &["1"]),
             &super::super::claims::USER_CLAIMS,
         )
@@ -520,7 +520,7 @@ fn messages_wait_while_a_token_is_verified() {
     });
     assert_eq!(world.told(client), [SUCCESS, r#"{"type":"pong"}"#]);
     assert_eq!(world.clients[&client].native.len(), 1);
-    let late = Err::<latido_auth::Opened, _>(TokenError::KeysUnavailable);
+    let late = Err::<latido_auth::VerifiedToken, _>(TokenError::KeysUnavailable);
     world.call(client, |handler, actions| {
         handler.answered(Box::new(late), now(), actions)
     });
