@@ -16,7 +16,7 @@ use latido_demo::Statements;
 use latido_engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
 use latido_http::Shapes;
 use latido_postgres::{
-    self as postgres, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts,
+    self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
 };
 use latido_stream::{Catalog, Column, Stream};
 use latido_telemetry::{RecentEventKind, Metrics};
@@ -52,7 +52,7 @@ impl Reader for Reads {
     ) -> Answer<'a, Vec<Key>> {
         Box::pin(async move {
             self.0
-                .differences(stream, keys, todays)
+                .mismatched_keys(stream, keys, todays)
                 .await
                 .map_err(read_error)
         })
@@ -77,7 +77,7 @@ fn read_error(error: DatabaseError) -> ReadError {
 }
 
 /// Lets the demo write to PostgreSQL.
-pub(super) struct Writes(pub(super) Scripts);
+pub(super) struct Writes(pub(super) ScriptRunner);
 
 impl Statements for Writes {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
@@ -98,7 +98,7 @@ impl PermissionSource for Lookups {
         Box::pin(async move {
             let keys = self
                 .0
-                .allowed(stream, user, std::slice::from_ref(key))
+                .allowed_keys(stream, user, std::slice::from_ref(key))
                 .await;
             keys.map(|keys| keys.contains(key))
                 .map_err(|error| PermissionLookupError(error.to_string().into()))
@@ -112,15 +112,15 @@ pub(super) fn sink(
     engine: Engine,
     metrics: Arc<Metrics>,
     messaging: Hints,
-) -> impl Fn(Notice) + Send + Sync + 'static {
+) -> impl Fn(ChangeHint) + Send + Sync + 'static {
     let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
     move |hint| match hint {
-        Notice::Changed { stream, keys } => {
+        ChangeHint::Changed { stream, keys } => {
             for key in keys {
                 engine.changed(&Topic { stream, key }, Source::Trigger);
             }
         }
-        Notice::Everything(stream) => {
+        ChangeHint::Everything(stream) => {
             engine.everything(stream, Source::Trigger);
             if stream.is_none() {
                 messaging.look();
@@ -128,26 +128,26 @@ pub(super) fn sink(
         }
         // Reading after a loss as well shows at once if the database is unavailable, and notifies
         // viewers if so.
-        Notice::Lost | Notice::Listening => {
-            record(if hint == Notice::Lost {
+        ChangeHint::Lost | ChangeHint::Listening => {
+            record(if hint == ChangeHint::Lost {
                 "lost"
             } else {
                 "listening"
             });
-            messaging.set_heard(hint == Notice::Listening);
+            messaging.set_heard(hint == ChangeHint::Listening);
             engine.everything(None, Source::Resync);
         }
-        Notice::Deaf => {
+        ChangeHint::NotDelivering => {
             record("deaf");
             messaging.set_heard(false);
         }
-        Notice::App(app) if app == messaging::NAME => messaging.look(),
-        Notice::App(_) => {}
+        ChangeHint::App(app) if app == messaging::NAME => messaging.look(),
+        ChangeHint::App(_) => {}
     }
 }
 
 /// Lets the engine declare watched keys through locks in PostgreSQL.
-pub(super) struct Declares(pub(super) postgres::Interest);
+pub(super) struct Declares(pub(super) postgres::WatchLocks);
 
 impl Interest for Declares {
     fn watch(&self, topic: &Topic) -> Arming {
@@ -159,17 +159,17 @@ impl Interest for Declares {
     }
 
     fn relax(&self, topic: &Topic) -> bool {
-        self.0.relax(topic)
+        self.0.release_for_polling(topic)
     }
 }
 
 /// Returns the callback that reports the state of watch locks to the engine.
-pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'static {
+pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
     move |event| match event {
-        Declared::Armed(topics) => engine.armed(&topics),
+        WatchLockEvent::NotificationsEnabled(topics) => engine.armed(&topics),
         // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
         // read.
-        Declared::Lost => engine.set_covered(false),
+        WatchLockEvent::Lost => engine.set_covered(false),
     }
 }
 
@@ -186,7 +186,7 @@ impl Shapes for Described {
 pub(super) struct Ready {
     pub(super) database: Database,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) ears: Listener,
+    pub(super) ears: NotificationListener,
 }
 
 impl Readiness for Ready {
@@ -195,7 +195,7 @@ impl Readiness for Ready {
             // The details are in the log only, because this response is public.
             let database = self
                 .database
-                .check()
+                .check_connection()
                 .await
                 .map_err(|_| "the database does not answer".to_owned());
             let streams = self
@@ -232,6 +232,6 @@ fn state(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Connecting => "connecting",
         ListenerState::Listening => "listening",
-        ListenerState::Deaf => "deaf",
+        ListenerState::NotDelivering => "deaf",
     }
 }

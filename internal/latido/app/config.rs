@@ -111,7 +111,7 @@ pub(super) fn database_config(database: &config::Database) -> anyhow::Result<pos
             .map(|url| url.expose().to_owned()),
         pool_size: database.pool_size,
         statement_timeout: database.statement_timeout,
-        gate: database.interest_gate,
+        interest_gate: database.interest_gate,
         ..postgres::Config::new(url.expose())
     })
 }

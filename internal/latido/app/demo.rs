@@ -20,7 +20,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
 use latido_embedded_postgres::{self as embedded, Cluster};
-use latido_postgres::{self as postgres, Database, Scripts};
+use latido_postgres::{self as postgres, Database, ScriptRunner};
 
 /// The lifetime of a demo token. The page fetches a new one before it expires.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -76,7 +76,7 @@ pub async fn demo(
 
 /// Creates the demo's database unless an earlier run did.
 async fn create_database(url: &str) -> anyhow::Result<()> {
-    let scripts = Database::open(&postgres::Config::new(url))?.scripts();
+    let scripts = Database::open(&postgres::Config::new(url))?.script_runner();
     match scripts
         .execute(&format!("CREATE DATABASE {DATABASE}"))
         .await
@@ -97,7 +97,7 @@ async fn run(
     let app_schemas = kept_by(&settings.app_names);
     let mut config = Config::new(settings)?;
     let database = Database::open(&config.postgres)?;
-    let scripts = database.scripts();
+    let scripts = database.script_runner();
     // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
@@ -131,7 +131,7 @@ async fn run(
 
 /// Refuses to write to a database that contains other businesses, because it belongs to another
 /// application.
-async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
+async fn refuse_foreign(scripts: &ScriptRunner) -> anyhow::Result<()> {
     let demo_ids: Vec<_> = BUSINESSES
         .iter()
         .map(|business| format!("'{}'", business.id))

@@ -20,7 +20,7 @@ use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
 use latido_http::{self as http, Doors, Seats};
 use latido_hub::Hub;
-use latido_postgres::{Database, Interest, Listener};
+use latido_postgres::{Database, WatchLocks, NotificationListener};
 use latido_session::Context;
 use latido_shard::{self as shard, Clerk, Shards};
 use latido_telemetry::Metrics;
@@ -64,7 +64,7 @@ impl App {
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
-        let watch_locks = Interest::new(&catalog);
+        let watch_locks = WatchLocks::new(&catalog);
         let watch_locks_adapter = Arc::new(adapters::Declares(watch_locks.clone()));
         let engine = Engine::new(
             &config.engine,
@@ -110,16 +110,16 @@ impl App {
         }));
         let hints = Hints::default();
         let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
-        let listener = Listener::start(&database, &catalog, &metrics, &background_drain, sink);
+        let listener = NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
         watch_locks.start(
             &database,
-            listener.watch(),
+            listener.watch_state(),
             &metrics,
             &background_drain,
             adapters::declared(engine.clone()),
         );
         let delivery = coverage::Roads {
-            ears: listener.watch(),
+            ears: listener.watch_state(),
             interest: watch_locks.watch_state(),
         };
         background_drain.spawn_until_stop(coverage::keep(

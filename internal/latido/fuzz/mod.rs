@@ -17,7 +17,7 @@ use latido_auth::{
 };
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, UserId};
-use latido_postgres::notices_of;
+use latido_postgres::parse_hints;
 use latido_protocol::native;
 use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
 use latido_session::{Context, Conversation, Effect, Limits};
@@ -169,7 +169,7 @@ pub fn token(bytes: &[u8]) {
 /// Parses the payload of a notification: any input yields change hints or nothing.
 pub fn notice(bytes: &[u8]) {
     static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(catalog);
-    notices_of(&CATALOG, &String::from_utf8_lossy(bytes));
+    parse_hints(&CATALOG, &String::from_utf8_lossy(bytes));
 }
 
 /// Parses a `latido.toml`: the result is a list of errors, or streams whose names are valid in a

@@ -316,14 +316,14 @@ impl World {
         if self.keeper == Keeper::Lost {
             self.keeper = Keeper::Down;
             self.server.engine.set_covered(false);
-            self.server.interest.disconnected();
+            self.server.interest.set_disconnected();
         }
     }
 
     pub(super) fn keeper_back(&mut self) {
         if self.keeper == Keeper::Down && self.database.is_up && self.hears {
             self.keeper = Keeper::Up;
-            self.server.interest.connected();
+            self.server.interest.set_connected();
             self.cover();
         }
     }
@@ -333,13 +333,13 @@ impl World {
         if self.keeper != Keeper::Up {
             return;
         }
-        for lock in self.server.interest.missing() {
+        for lock in self.server.interest.missing_locks() {
             if self.database.try_share(lock) {
-                let armed = self.server.interest.took(lock);
+                let armed = self.server.interest.mark_held(lock);
                 self.server.engine.armed(&armed);
             }
         }
-        for lock in self.server.interest.idle() {
+        for lock in self.server.interest.take_idle() {
             self.database.shared.remove(&lock);
         }
     }

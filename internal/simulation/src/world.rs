@@ -24,7 +24,7 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Actor, Arming, Engine, Unsettled};
 use latido_hub::Hub;
-use latido_postgres::Interest;
+use latido_postgres::WatchLocks;
 use latido_session::{Context, Limits};
 use latido_shard::{self as shard, Arrival, Asking, Clerk, Thread};
 use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
@@ -61,7 +61,7 @@ pub(super) struct Server {
     pub(super) actor: Actor,
     pub(super) hub: Arc<Hub>,
     pub(super) thread: Thread,
-    pub(super) interest: Interest,
+    pub(super) interest: WatchLocks,
     left: Arc<[AtomicU64]>,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct World {
     seats: Arc<Semaphore>,
 }
 
-struct Declares(Interest, Arc<[AtomicU64]>);
+struct Declares(WatchLocks, Arc<[AtomicU64]>);
 
 impl engine::Interest for Declares {
     fn watch(&self, topic: &Topic) -> Arming {
@@ -108,7 +108,7 @@ impl engine::Interest for Declares {
     }
 
     fn relax(&self, topic: &Topic) -> bool {
-        self.0.relax(topic)
+        self.0.release_for_polling(topic)
     }
 }
 
@@ -172,7 +172,7 @@ impl Server {
             sweep_deaf,
             ..engine::Config::default()
         };
-        let interest = Interest::new(&catalog);
+        let interest = WatchLocks::new(&catalog);
         let left: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
         let declares = Arc::new(Declares(interest.clone(), Arc::clone(&left)));
         let engine = Engine::new(&config, &catalog, declares, Arc::clone(&metrics));
@@ -236,7 +236,7 @@ impl World {
         let reads = Reads::default();
         let server = Server::start(script.lossy, script.zones, &reads);
         let locks = (0..KEYS)
-            .map(|key| server.interest.locks_of(&topic(key)))
+            .map(|key| server.interest.locks_of_key(&topic(key)))
             .collect();
         let first_day = today(ZONE, Timestamp::from_microsecond(start_wall_us).unwrap());
         let mut world = Self {

@@ -27,7 +27,7 @@ use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_event_bus::EventBus;
-use latido_postgres::apps::messaging::Messages;
+use latido_postgres::apps::messaging::MessagingDatabase;
 use latido_session::Limits;
 use presence::{Lists, Roll};
 use rates::Rates;
@@ -99,7 +99,7 @@ fn limits(server: Limits) -> Limits {
 /// # Errors
 /// Returns an error if a key or the database address is not usable.
 pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
-    let messages = Messages::new(deps.database.writer(config.pool_size)?);
+    let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
     let config = Config {
         limits: limits(deps.limits),
         ..config.clone()
@@ -147,7 +147,7 @@ impl Messaging {
     /// Returns the error of the first key that is not usable.
     pub fn start(
         config: &Config,
-        messages: Messages,
+        messages: MessagingDatabase,
         trigger: Hints,
         clock: Clock,
         drain: &Drain,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
-use latido_postgres::apps::modules::StateRow;
+use latido_postgres::apps::modules::ModuleStateRow;
 
 use crate::commands::Commands;
 use crate::dates::Millis;
@@ -357,7 +357,7 @@ impl Office {
 
     /// Takes at most `limit` states to save: all changed ones, or only those whose online flag
     /// changed.
-    pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<StateRow> {
+    pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<ModuleStateRow> {
         let mut state = self.lock();
         let candidates = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
         let ids: Vec<_> = candidates.take(limit).map(|(id, _)| id.clone()).collect();
@@ -370,9 +370,9 @@ impl Office {
                 .telemetry
                 .as_deref()
                 .map(|telemetry| Value::Object(telemetry.clone()).to_string());
-            Some(StateRow {
+            Some(ModuleStateRow {
                 id: id.to_string(),
-                online: module.online,
+                is_online: module.online,
                 last_seen_ms: module.last_seen,
                 telemetry,
             })
@@ -381,7 +381,7 @@ impl Office {
     }
 
     /// Puts back states that could not be saved, so that they are retried.
-    pub(super) fn still_unsaved(&self, rows: &[StateRow]) {
+    pub(super) fn still_unsaved(&self, rows: &[ModuleStateRow]) {
         self.lock()
             .unsaved
             .extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));

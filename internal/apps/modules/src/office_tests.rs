@@ -323,7 +323,7 @@ fn failed_saves_are_retried() {
     let rows = harness.office.unsaved(10, true);
     assert_eq!(rows.len(), 1);
     assert_eq!(
-        (rows[0].online, rows[0].telemetry.as_deref()),
+        (rows[0].is_online, rows[0].telemetry.as_deref()),
         (true, Some(r#"{"uptime":3}"#))
     );
     assert!(harness.office.unsaved(10, true).is_empty());

@@ -196,7 +196,7 @@ fn facts(row: StoredModule) -> Facts {
         name: text(row.name),
         kind: text(row.kind),
         owner,
-        claimed: row.claimed,
+        claimed: row.is_claimed,
     }
 }
 

@@ -19,8 +19,8 @@ const CONVERSATIONS: u128 = 3;
 #[derive(Default)]
 struct Fake {
     /// All committed changes, in commit order.
-    committed: Mutex<Vec<Change>>,
-    messages: Mutex<HashMap<Uuid, Message>>,
+    committed: Mutex<Vec<MessagingChange>>,
+    messages: Mutex<HashMap<Uuid, StoredMessage>>,
     members: Mutex<Vec<(Uuid, Uuid)>>,
     /// The number of reads that are still to fail.
     failing: AtomicUsize,
@@ -46,37 +46,37 @@ impl Fake {
 }
 
 impl Source for Fake {
-    fn cursor(&self) -> Reading<'_, Cursor> {
-        self.answer(Cursor::fake)
+    fn cursor(&self) -> Reading<'_, ChangeCursor> {
+        self.answer(ChangeCursor::test_start)
     }
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> Reading<'a, ChangePage> {
         // A returned batch counts as read only with the next cursor: a read that fails returns the
         // same batch again.
         self.answer(|| {
             let all = self.committed.lock().unwrap();
-            let new: Vec<Change> = all
+            let new: Vec<MessagingChange> = all
                 .iter()
-                .skip(cursor.fake_position())
+                .skip(cursor.test_position())
                 .take(3)
                 .cloned()
                 .collect();
-            let cursor = cursor.fake_advanced(new.len());
-            let more = cursor.fake_position() < all.len();
-            Changes {
+            let cursor = cursor.test_advanced(new.len());
+            let more = cursor.test_position() < all.len();
+            ChangePage {
                 changes: new,
                 cursor,
-                more,
+                has_more: more,
             }
         })
     }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredMessage>> {
         self.answer(|| {
             ids.iter()
                 .filter_map(|id| self.messages.lock().unwrap().get(id).cloned())
                 .collect()
         })
     }
-    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<StoredConversation>> {
         self.answer(Vec::new)
     }
     fn members<'a>(
@@ -118,7 +118,7 @@ struct World {
     fake: Arc<Fake>,
     feed: Feed,
     devices: Vec<Device>,
-    cursor: Option<Cursor>,
+    cursor: Option<ChangeCursor>,
     count: u128,
 }
 
@@ -190,7 +190,7 @@ impl World {
         let mut committed = self.fake.committed.lock().unwrap();
         let id = i64::try_from(committed.len()).unwrap();
         let detail = "{}".to_owned();
-        committed.push(Change {
+        committed.push(MessagingChange {
             id,
             kind: kind.into(),
             conversation,
@@ -204,7 +204,7 @@ impl World {
     fn send(&mut self, conversation: Uuid, sender: Uuid) {
         self.count += 1;
         let id = Uuid::from_u128(self.count);
-        let message = Message {
+        let message = StoredMessage {
             id,
             conversation_id: conversation,
             sender_id: sender,

@@ -24,7 +24,7 @@ impl TopicPolicy for Silent {
 
 /// Returns the frames that members of these channels receive, per API version.
 fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
-    let change = Change {
+    let change = MessagingChange {
         id: 1,
         kind: kind.into(),
         conversation: Uuid::from_u128(0xc),
@@ -37,7 +37,7 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
     context
         .messages
         .insert(Uuid::from_u128(0xa), stored("hola"));
-    let now = Conversation {
+    let now = StoredConversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: r#"{"name":"n"}"#.into(),
