@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use latido::app::{self, Welcome};
 use latido::config::Settings;
-use latido_embedded_postgres::{self as embedded, Storage, default_state_dir};
+use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 use latido_postgres::{InstallChange, FindingLevel};
 use latido_telemetry as telemetry;
 
@@ -19,10 +19,10 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
 /// Runs `latido demo` with a private PostgreSQL.
 pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     start_logs(&settings);
-    let mut private = embedded::Settings::new(Storage::Persistent {
+    let mut private = embedded::EmbeddedSettings::new(StorageMode::Persistent {
         dir: default_state_dir(),
     });
-    private.fetch = !no_fetch;
+    private.allow_download = !no_fetch;
     private.bin_dir = std::env::var_os("PG_BIN")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from);

@@ -55,7 +55,7 @@ pub struct Welcome {
 /// Returns an error if no database can be started or prepared, or if the port is taken.
 pub async fn demo(
     mut settings: Settings,
-    embedded: embedded::Settings,
+    embedded: embedded::EmbeddedSettings,
     on_started: impl FnOnce(&Welcome),
 ) -> anyhow::Result<()> {
     let cluster = match &settings.database.url {
@@ -196,6 +196,6 @@ fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyho
         token: Secret::new(demo.session()?.token()),
         channel: format!("estadisticas:{}", BUSINESSES[0].id),
         database: cluster.map(|cluster| cluster.url(DATABASE)),
-        found: cluster.map(|cluster| cluster.found().to_owned()),
+        found: cluster.map(|cluster| cluster.server_description().to_owned()),
     })
 }
