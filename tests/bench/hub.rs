@@ -17,7 +17,7 @@ use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secr
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, Answer, Engine, NoInterest, Reader, Reading};
+use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
 use latido_http::{self as http, Doors, Seats, Shapes};
 use latido_hub::Hub;
 use latido_session::{Context, Limits};
@@ -132,10 +132,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     )?);
     // Only the first read happens: generated rows need no sweep.
     let never = Duration::from_secs(24 * 3600);
-    drain.spawn(engine.clone().run(engine::Parts {
+    drain.spawn(engine.clone().run(engine::EngineDeps {
         config: engine::Config {
             sweep: never,
-            sweep_deaf: never,
+            sweep_without_notifications: never,
             ..engine::Config::default()
         },
         catalog: Arc::clone(&catalog),
@@ -204,13 +204,13 @@ fn wall_us() -> i64 {
 /// A reader that returns zeros for every key until the first publication.
 struct Zeros;
 
-impl Reader for Zeros {
+impl SnapshotReader for Zeros {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         _: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),
             columns: beat::columns(0, 0),
@@ -219,12 +219,12 @@ impl Reader for Zeros {
         let rows = keys
             .iter()
             .map(row)
-            .map(|row| Reading { row, took: None })
+            .map(|row| ReadRow { row, took: None })
             .collect();
         Box::pin(async { Ok(rows) })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 }

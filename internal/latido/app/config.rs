@@ -161,9 +161,9 @@ fn session_limits(limits: &config::Limits) -> Limits {
 fn engine_config(settings: &config::Engine) -> engine::Config {
     let defaults = engine::Config::default();
     engine::Config {
-        pace: defaults.pace.with_interval(settings.read_interval),
+        pacing: defaults.pacing.with_interval(settings.read_interval),
         sweep: settings.sweep,
-        sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
+        sweep_without_notifications: defaults.sweep_without_notifications.min(settings.sweep),
         ..defaults
     }
 }

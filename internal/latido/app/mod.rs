@@ -100,7 +100,7 @@ impl App {
             drain: background_drain.clone(),
         };
         let shards = Arc::new(Shards::start(config.shard, &deps)?);
-        background_drain.spawn(engine.clone().run(engine::Parts {
+        background_drain.spawn(engine.clone().run(engine::EngineDeps {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),

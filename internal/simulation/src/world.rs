@@ -22,7 +22,7 @@ use latido_auth::{
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, Actor, Arming, Engine, Unsettled};
+use latido_engine::{self as engine, SimulatedActor, NotifyState, Engine, ReadFailed};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
 use latido_session::{Context, Limits};
@@ -52,13 +52,13 @@ pub(super) struct Hook {
     pub(super) commits: u64,
     /// The number of times the key had lost its last viewer at the time of the call.
     pub(super) left: u64,
-    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), Unsettled>> + Send>>,
+    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
 }
 
 /// One instance of the server.
 pub(super) struct Server {
     pub(super) engine: Engine,
-    pub(super) actor: Actor,
+    pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
     pub(super) thread: Thread,
     pub(super) interest: WatchLocks,
@@ -98,7 +98,7 @@ pub(super) struct World {
 struct Declares(WatchLocks, Arc<[AtomicU64]>);
 
 impl engine::Interest for Declares {
-    fn watch(&self, topic: &Topic) -> Arming {
+    fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
 
@@ -107,7 +107,7 @@ impl engine::Interest for Declares {
         self.0.remove(topic);
     }
 
-    fn relax(&self, topic: &Topic) -> bool {
+    fn release_for_polling(&self, topic: &Topic) -> bool {
         self.0.release_for_polling(topic)
     }
 }
@@ -162,14 +162,14 @@ impl Server {
         };
         let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
         // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pace = engine::Pace {
+        let pace = engine::ReadPacing {
             hot_from: zones.then_some(HOT_FROM),
-            ..engine::Pace::default()
+            ..engine::ReadPacing::default()
         };
         let config = engine::Config {
-            pace,
+            pacing: pace,
             sweep,
-            sweep_deaf,
+            sweep_without_notifications: sweep_deaf,
             ..engine::Config::default()
         };
         let interest = WatchLocks::new(&catalog);
@@ -196,9 +196,9 @@ impl Server {
             drain: drain.clone(),
         });
         let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
-        let actor = Actor::new(
+        let actor = SimulatedActor::new(
             &engine,
-            engine::Parts {
+            engine::EngineDeps {
                 config,
                 catalog,
                 hub: hub_,
@@ -333,7 +333,7 @@ impl World {
     pub(super) fn settle(&mut self) -> Result<(), Violation> {
         loop {
             self.keep();
-            if !self.server.actor.act() {
+            if !self.server.actor.run_until_idle() {
                 return Err("the engine never rests".to_owned());
             }
             if !self.server.thread.act() {

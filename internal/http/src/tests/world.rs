@@ -20,7 +20,7 @@ use latido_auth::{
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, UserId};
-use latido_engine::{self as engine, Answer, Engine, ReadError, Reader, Reading, Source};
+use latido_engine::{self as engine, ReadFuture, Engine, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_hub::Hub;
 use latido_session::{Context, Limits};
 use latido_shard::{self as shard, Clerk, Shards};
@@ -92,13 +92,13 @@ fn sign(user: &str, seconds: i64, spec: TokenSpec) -> String {
 #[derive(Clone, Default)]
 struct Numbers(Arc<AtomicU32>);
 
-impl Reader for Numbers {
+impl SnapshotReader for Numbers {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         _: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
         Box::pin(async move {
@@ -115,7 +115,7 @@ impl Reader for Numbers {
             };
             Ok(keys
                 .iter()
-                .map(|key| Reading {
+                .map(|key| ReadRow {
                     row: row(key),
                     took: None,
                 })
@@ -123,7 +123,7 @@ impl Reader for Numbers {
         })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 }
@@ -260,7 +260,7 @@ impl World {
             },
         );
         let numbers = Numbers::default();
-        back.spawn(engine.clone().run(engine::Parts {
+        back.spawn(engine.clone().run(engine::EngineDeps {
             config: engine::Config::default(),
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
@@ -328,6 +328,6 @@ impl Number {
     /// Simulates a commit that changed the number, and its notification.
     pub(super) fn becomes(&self, total: u32) {
         self.numbers.0.store(total, Ordering::SeqCst);
-        self.engine.everything(None, Source::Trigger);
+        self.engine.mark_all(None, HintSource::Trigger);
     }
 }
