@@ -19,7 +19,7 @@ use latido_event_bus::BusEvent;
 use latido_hub::{Hub, WatchObserver};
 use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
     self as shard, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
     SEND_BUFFER_BYTES, Shards,
@@ -36,14 +36,14 @@ const CONNECTIONS: usize = 1_000;
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Suites send as fast as they can, and 16 MiB at once.
-pub(crate) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: SessionLimits = SessionLimits {
     message_bytes: 64 * 1024 * 1024,
     channels: 0,
     messages_per_second: u32::MAX,
     message_burst: u32::MAX,
     heartbeat_s: 25,
-    silence_s: 120,
-    behind_s: 60,
+    idle_timeout_s: 120,
+    slow_client_s: 60,
     expiry_notice_s: 0,
 };
 
@@ -92,7 +92,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Echoes until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, limits: Limits) -> anyhow::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, limits: SessionLimits) -> anyhow::Result<()> {
     let (drain, places) = (Drain::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     let shards = Arc::new(shards(&drain, limits)?);
     loop {
@@ -137,14 +137,14 @@ fn report(address: SocketAddr) {
     println!("listening on ws://{address}/");
 }
 
-fn shards(drain: &Drain, limits: Limits) -> anyhow::Result<Shards> {
+fn shards(drain: &Drain, limits: SessionLimits) -> anyhow::Result<Shards> {
     let catalog = Arc::new(Catalog::new(Vec::new()));
     let clock = Clock::system();
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
     let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone())?);
     let parts = shard::Parts {
         hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(Nobody))),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
             limits,

@@ -20,7 +20,7 @@ use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
 use latido_http::{self as http, Doors, Seats, Shapes};
 use latido_hub::Hub;
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, Clerk, Shards};
 use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
@@ -110,10 +110,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
     let parts = shard::Parts {
         hub: Arc::clone(&hub),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         },
         clerk: Clerk {
             verifier: Arc::clone(&verifier),

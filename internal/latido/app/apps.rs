@@ -11,7 +11,7 @@ use crate::config::WantedApp;
 use latido_app_kit::{Parts, Served};
 use latido_base::drain::Drain;
 use latido_http::{self as http, Annex, Listener};
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use latido_socketio::{self as socketio, Dialect, Endpoint};
 
 /// Starts one app. Every app has its line here.
@@ -26,10 +26,10 @@ fn start(setting: &Setting, deps: &Parts) -> anyhow::Result<Served> {
 
 /// Derives the Socket.IO settings. The limits of a client are those of every WebSocket; the packet
 /// sizes are the protocol's defaults.
-fn socketio(limits: &Limits) -> socketio::Config {
+fn socketio(limits: &SessionLimits) -> socketio::Config {
     socketio::Config {
         ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
-        behind: Duration::from_secs(limits.behind_s.into()),
+        behind: Duration::from_secs(limits.slow_client_s.into()),
         messages_per_second: limits.messages_per_second,
         message_burst: limits.message_burst,
         ..socketio::Config::default()

@@ -21,7 +21,7 @@ use latido_engine::{self as engine, Engine};
 use latido_http::{self as http, Doors, Seats};
 use latido_hub::Hub;
 use latido_postgres::{Database, WatchLocks, NotificationListener};
-use latido_session::Context;
+use latido_session::SessionContext;
 use latido_shard::{self as shard, Clerk, Shards};
 use latido_telemetry::Metrics;
 
@@ -85,7 +85,7 @@ impl App {
         ));
         let deps = shard::Parts {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
                 limits: config.limits,

@@ -7,7 +7,7 @@ use crate::guests::Visitor;
 use crate::outbox::Outbox;
 use latido_base::ident::UserId;
 use latido_protocol::websocket::FrameReader;
-use latido_session::{CloseReason, Conversation, Limits, Seat};
+use latido_session::{CloseReason, Session, SessionLimits, RoomPosition};
 
 /// The interval of the revocation checks of a connection's token, in seconds.
 const REVOCATION_LOOK_S: u32 = 2;
@@ -29,7 +29,7 @@ pub(super) enum Life {
 /// The protocol state of a client. An app connection's state is boxed, in the place of the session,
 /// so that native clients do not pay for it.
 pub(super) enum Voice {
-    Native(Conversation),
+    Native(Session),
     Guest(Box<Visitor>),
 }
 
@@ -60,14 +60,14 @@ pub(super) struct Client {
 
 impl Client {
     /// Returns the native session, or `None` for an app connection without one.
-    pub(super) fn conversation(&self) -> Option<&Conversation> {
+    pub(super) fn conversation(&self) -> Option<&Session> {
         match &self.voice {
             Voice::Native(session) => Some(session),
             Voice::Guest(app) => app.native.as_ref(),
         }
     }
 
-    pub(super) fn conversation_mut(&mut self) -> Option<&mut Conversation> {
+    pub(super) fn conversation_mut(&mut self) -> Option<&mut Session> {
         match &mut self.voice {
             Voice::Native(session) => Some(session),
             Voice::Guest(app) => app.native.as_mut(),
@@ -75,17 +75,17 @@ impl Client {
     }
 
     /// Returns the client's positions in the rooms.
-    pub(super) fn seats(&self) -> impl Iterator<Item = Seat> {
+    pub(super) fn seats(&self) -> impl Iterator<Item = RoomPosition> {
         self.conversation()
             .into_iter()
-            .flat_map(Conversation::seats)
+            .flat_map(Session::positions)
     }
 
     /// Returns the channels that are subscribed or waiting for a permission check.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
         self.conversation()
             .into_iter()
-            .flat_map(Conversation::channels)
+            .flat_map(Session::channels)
     }
 
     /// Returns the user, or `None` while an app connection is unauthenticated.
@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// Returns the limits of this client; `limits` are the default ones.
-    pub(super) fn limits<'a>(&'a self, limits: &'a Limits) -> &'a Limits {
+    pub(super) fn limits<'a>(&'a self, limits: &'a SessionLimits) -> &'a SessionLimits {
         match &self.voice {
             Voice::Native(_) => limits,
             Voice::Guest(app) => &app.limits,
@@ -115,11 +115,11 @@ impl Client {
     }
 
     /// Returns the next Unix second at which the session or the handler has a timer.
-    fn next_time(&self, limits: &Limits) -> i64 {
+    fn next_time(&self, limits: &SessionLimits) -> i64 {
         match &self.voice {
-            Voice::Native(session) => session.next_time(limits),
+            Voice::Native(session) => session.next_timer(limits),
             Voice::Guest(app) => {
-                let native = app.native.as_ref().map(|session| session.next_time(limits));
+                let native = app.native.as_ref().map(|session| session.next_timer(limits));
                 let own = app.guest.as_ref().and_then(|handler| handler.next_time());
                 native.into_iter().chain(own).min().unwrap_or(i64::MAX)
             }
@@ -128,21 +128,21 @@ impl Client {
 
     /// Returns the second at which something is due if nothing happens before. `now_s` is on the
     /// shard's clock, `unix_s` on the wall clock.
-    pub(super) fn next_deadline(&self, limits: &Limits, now_s: u32, unix_s: i64) -> u32 {
+    pub(super) fn next_deadline(&self, limits: &SessionLimits, now_s: u32, unix_s: i64) -> u32 {
         if let Life::Closing { until_s, .. } = self.life {
             return until_s;
         }
         let limits = self.limits(limits);
-        let is_pinged = self.pinged || limits.heartbeat_s >= limits.silence_s;
+        let is_pinged = self.pinged || limits.heartbeat_s >= limits.idle_timeout_s;
         let idle = self.heard_s.saturating_add(if is_pinged {
-            limits.silence_s
+            limits.idle_timeout_s
         } else {
             limits.heartbeat_s
         });
         let slow = self
             .outbox
             .as_ref()
-            .map_or(u32::MAX, |outbox| outbox.since_s + limits.behind_s);
+            .map_or(u32::MAX, |outbox| outbox.since_s + limits.slow_client_s);
         let token_in = self.next_time(limits).saturating_sub(unix_s).max(1);
         let token = now_s.saturating_add(u32::try_from(token_in).unwrap_or(u32::MAX));
         let revoked = if self

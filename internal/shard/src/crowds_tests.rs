@@ -18,7 +18,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic};
 use latido_hub::{Hub, WatchObserver};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_stream::{Catalog, KeyType, StreamRow, Stream};
 use latido_telemetry::Metrics;
 
@@ -108,10 +108,10 @@ impl TestShard {
             Arc::new(Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap());
         let deps = Parts {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
             clerk: Clerk {
                 verifier,

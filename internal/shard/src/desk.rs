@@ -12,7 +12,7 @@ use latido_auth::{Policy, Principal, TokenError, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
-use latido_session::Unverified;
+use latido_session::ReauthError;
 use latido_stream::Catalog;
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
@@ -30,7 +30,7 @@ pub(super) enum Answer {
     /// The result of a permission check, or `None` if the database was unavailable.
     Allowed(Channel, Option<bool>),
     /// The principal of a new token, or the reason for its rejection.
-    Verified(Result<Principal, Unverified>),
+    Verified(Result<Principal, ReauthError>),
     /// The output of an app's future.
     Guest(Answered),
 }
@@ -111,7 +111,7 @@ impl Clerk {
                 let verified = in_time(remaining, self.verifier.verify(&token))
                     .await
                     .map(|verified| verified.map_err(unverified));
-                let verified = verified.unwrap_or_else(|| Err(Unverified::Later(BUSY.to_owned())));
+                let verified = verified.unwrap_or_else(|| Err(ReauthError::Unavailable(BUSY.to_owned())));
                 Command::Answer {
                     slot,
                     generation,
@@ -137,12 +137,12 @@ async fn in_time<T>(remaining: Duration, response: impl Future<Output = T>) -> O
     tokio::time::timeout(remaining, response).await.ok()
 }
 
-fn unverified(error: TokenError) -> Unverified {
+fn unverified(error: TokenError) -> ReauthError {
     let reason = error.to_string();
     if error.is_temporary() {
-        Unverified::Later(reason)
+        ReauthError::Unavailable(reason)
     } else {
-        Unverified::Refused(reason)
+        ReauthError::Invalid(reason)
     }
 }
 

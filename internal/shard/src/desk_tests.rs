@@ -15,7 +15,7 @@ use latido_auth::{Grants, PermissionSource, PermissionFuture, PolicyConfig, Veri
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, Topic};
 use latido_hub::{Hub, WatchObserver};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_stream::{KeyType, Stream};
 use latido_telemetry::Metrics;
 
@@ -126,10 +126,10 @@ impl Client {
         } = request_handler(Arc::new(NeverResponds::default()));
         let thread = Thread::new(Parts {
             hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches))),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
             clerk: Clerk {
                 verifier,

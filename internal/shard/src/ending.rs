@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::worker::Worker;
 use latido_base::clock::monotonic_now;
 use latido_protocol::websocket::{close_frame, ping_frame};
-use latido_session::{CloseReason, Effect};
+use latido_session::{CloseReason, SessionEffect};
 
 /// The time in which a client must answer the server's close frame, in seconds.
 const CLOSING_S: u32 = 3;
@@ -104,13 +104,13 @@ impl Worker {
             return;
         }
         if let Some(outbox) = &client.outbox
-            && self.now_s >= outbox.since_s + limits.behind_s
+            && self.now_s >= outbox.since_s + limits.slow_client_s
         {
             return self.close(slot, client, CloseReason::TooSlow);
         }
         let silent_s = self.now_s.saturating_sub(client.heard_s);
-        let is_pinged = client.pinged || limits.heartbeat_s >= limits.silence_s;
-        if silent_s >= limits.silence_s && is_pinged {
+        let is_pinged = client.pinged || limits.heartbeat_s >= limits.idle_timeout_s;
+        if silent_s >= limits.idle_timeout_s && is_pinged {
             return self.close(slot, client, CloseReason::Silent);
         }
         if silent_s >= limits.heartbeat_s && !client.pinged {
@@ -127,10 +127,10 @@ impl Worker {
         let Some(session) = client.conversation_mut() else {
             return;
         };
-        match session.on_time(unix_s, &limits) {
-            Effect::None => {}
+        match session.on_timer(unix_s, &limits) {
+            SessionEffect::None => {}
             // An app client that never used the native protocol may not understand its frames.
-            Effect::Reply(_) if is_app && session.channels().len() == 0 => {}
+            SessionEffect::Reply(_) if is_app && session.channels().len() == 0 => {}
             effect => self.apply(slot, client, effect),
         }
     }
@@ -160,7 +160,7 @@ impl Worker {
         }
         self.leave_rooms(client);
         if let Some(session) = client.conversation_mut() {
-            session.leave_all();
+            session.clear_subscriptions();
         }
         self.depart(client, reason);
         if reason == CloseReason::Client && client.outbox.is_none() {

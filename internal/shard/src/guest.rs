@@ -15,7 +15,7 @@ use latido_auth::Principal;
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionSlot, BusEvent, EventQueue};
 use latido_protocol::Frame;
-use latido_session::Limits;
+use latido_session::SessionLimits;
 
 /// The output of a future passed to [`Actions::spawn`].
 pub type Answered = Box<dyn Any + Send>;
@@ -105,7 +105,7 @@ pub struct Boarding {
     pub make: MakeGuest,
     /// The connection's own limits, or `None` for the default limits. The shard sends no pings if
     /// the heartbeat is not shorter than the idle timeout.
-    pub limits: Option<Limits>,
+    pub limits: Option<SessionLimits>,
     /// The verified principal. With it, the connection also speaks the native protocol.
     pub principal: Option<Arc<Principal>>,
     /// The subprotocol to confirm in the handshake, one of those that the client offered.
@@ -130,7 +130,7 @@ impl Boarding {
 
     /// Replaces the default limits.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: SessionLimits) -> Self {
         self.limits = Some(limits);
         self
     }

@@ -14,7 +14,7 @@ use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionSlot, EventBacklog, DeliveryBatch, DisconnectReason, BusEvent, EventQueue, SlowConsumer, ClientDelivery};
 use latido_protocol::Frame;
 use latido_protocol::websocket::{WsMessage, close_frame, pong_frame};
-use latido_session::{Bucket, CloseReason, Conversation, Limits, Verdict};
+use latido_session::{MessageRateLimit, CloseReason, Session, SessionLimits, RateDecision};
 
 /// The clients that receive events in one tick, over all event buses. They take about half a
 /// millisecond.
@@ -43,9 +43,9 @@ pub(super) struct Visitor {
     /// The user, kept after the handler is dropped.
     user: Option<UserId>,
     /// The native session, if the connection also speaks the native protocol.
-    pub(super) native: Option<Conversation>,
-    pub(super) limits: Limits,
-    bucket: Bucket,
+    pub(super) native: Option<Session>,
+    pub(super) limits: SessionLimits,
+    bucket: MessageRateLimit,
     /// The events that follow the outbox. It is empty while there is no outbox.
     backlog: EventBacklog,
 }
@@ -81,9 +81,9 @@ impl Worker {
             user: None,
             native: spec
                 .principal
-                .map(|principal| Conversation::new(principal, &limits, self.now_s)),
+                .map(|principal| Session::new(principal, &limits, self.now_s)),
             limits,
-            bucket: Bucket::new(&limits, self.now_s),
+            bucket: MessageRateLimit::new(&limits, self.now_s),
             backlog: EventBacklog::default(),
         })
     }
@@ -164,13 +164,13 @@ impl Worker {
         let Voice::Guest(app) = &mut client.voice else {
             return;
         };
-        match app.bucket.take(&app.limits, now_s) {
-            Verdict::Take => {}
-            Verdict::Drop { first: true } => {
+        match app.bucket.check(&app.limits, now_s) {
+            RateDecision::Allow => {}
+            RateDecision::Drop { is_first: true } => {
                 return self.tell(slot, client, |handler, _, actions| handler.flooded(actions));
             }
-            Verdict::Drop { first: false } => return,
-            Verdict::End => return self.close(slot, client, CloseReason::TooMany),
+            RateDecision::Drop { is_first: false } => return,
+            RateDecision::Disconnect => return self.close(slot, client, CloseReason::TooManyMessages),
         }
         match message {
             WsMessage::Text(text) => self.tell(slot, client, |handler, now, actions| {
@@ -269,14 +269,14 @@ impl Worker {
     fn enter(&mut self, slot: u32, client: &mut Client, principal: Arc<Principal>) {
         let effects = match client.conversation_mut() {
             Some(session) if session.principal().user() == principal.user() => {
-                session.succeeded_by(principal, &self.parts.context)
+                session.replace_principal(principal, &self.parts.context)
             }
             _ => {
                 self.leave_rooms(client);
                 let Voice::Guest(app) = &mut client.voice else {
                     return;
                 };
-                app.native = Some(Conversation::new(principal, &app.limits, self.now_s));
+                app.native = Some(Session::new(principal, &app.limits, self.now_s));
                 Vec::new()
             }
         };

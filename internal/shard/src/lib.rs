@@ -54,7 +54,7 @@ use latido_base::drain::Drain;
 use latido_hub::Hub;
 use latido_protocol::ErrorCode;
 use latido_protocol::websocket::close_frame;
-use latido_session::{CloseReason, Context};
+use latido_session::{CloseReason, SessionContext};
 use latido_telemetry::Metrics;
 
 use desk::Answer;
@@ -152,7 +152,7 @@ pub struct Parts {
     /// The source of the frames of all rooms.
     pub hub: Arc<Hub>,
     /// The streams, the policy and the limits.
-    pub context: Context,
+    pub context: SessionContext,
     /// The handler of requests that need to await.
     pub clerk: Clerk,
     /// The wall clock, for token expiry.

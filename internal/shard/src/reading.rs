@@ -10,7 +10,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
-use latido_session::{CloseReason, Effect, Seat, Unverified};
+use latido_session::{CloseReason, SessionEffect, RoomPosition, ReauthError};
 
 /// The buffers read from one client before other clients are served.
 const READS_A_TURN: usize = 4;
@@ -79,7 +79,7 @@ impl Worker {
         let Voice::Native(session) = &mut client.voice else {
             return self.on_guest_message(slot, client, message);
         };
-        if let Some(effect) = session.admit(&self.parts.context, self.now_s) {
+        if let Some(effect) = session.check_rate(&self.parts.context, self.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
@@ -99,17 +99,17 @@ impl Worker {
     }
 
     /// Applies an effect of the native session.
-    pub(super) fn apply(&mut self, slot: u32, client: &mut Client, effect: Effect) {
+    pub(super) fn apply(&mut self, slot: u32, client: &mut Client, effect: SessionEffect) {
         match effect {
-            Effect::None => {}
-            Effect::Reply(reply) => self.reply(slot, client, &reply),
-            Effect::Join(channel) => self.join(slot, client, &channel),
-            Effect::Again(name, position) => self.again(slot, client, name, position),
-            Effect::Leave(name, position) => {
+            SessionEffect::None => {}
+            SessionEffect::Reply(reply) => self.reply(slot, client, &reply),
+            SessionEffect::Subscribe(channel) => self.join(slot, client, &channel),
+            SessionEffect::Resend(name, position) => self.again(slot, client, name, position),
+            SessionEffect::Unsubscribe(name, position) => {
                 self.leave_room(client, position);
                 self.reply(slot, client, &ServerReply::Unsubscribed(name));
             }
-            Effect::Ask(channel) => {
+            SessionEffect::CheckPermission(channel) => {
                 let Some(session) = client.conversation() else {
                     return;
                 };
@@ -118,25 +118,25 @@ impl Worker {
                 if !self.ask(slot, client, request) {
                     let effects = client
                         .conversation_mut()
-                        .map(|session| session.answered(channel, None));
+                        .map(|session| session.on_permission(channel, None));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
             }
-            Effect::Verify(token) => {
+            SessionEffect::VerifyToken(token) => {
                 if !self.ask(slot, client, Question::Verify(token)) {
-                    let result = Err(Unverified::Later(BUSY.to_owned()));
+                    let result = Err(ReauthError::Unavailable(BUSY.to_owned()));
                     let context = &self.parts.context;
                     let effects = client
                         .conversation_mut()
-                        .map(|session| session.authenticated(result, context));
+                        .map(|session| session.on_reauth(result, context));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
             }
-            Effect::Close(reason) => self.close(slot, client, reason),
+            SessionEffect::Close(reason) => self.close(slot, client, reason),
         }
     }
 
@@ -182,7 +182,7 @@ impl Worker {
             return;
         };
         if let Some(session) = client.conversation_mut() {
-            session.joined(&channel.name, position);
+            session.on_subscribed(&channel.name, position);
         }
         self.set_flags(client);
         let mut bytes = encode(&ServerReply::Subscribed(Arc::clone(&channel.name)));
@@ -194,7 +194,7 @@ impl Worker {
     }
 
     /// Repeats the response and the current frame.
-    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, position: Seat) {
+    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, position: RoomPosition) {
         let mut bytes = encode(&ServerReply::Subscribed(name));
         let newest = self.newest(client, position);
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
@@ -207,7 +207,7 @@ impl Worker {
     /// Returns `None` while the socket is full. The client is then behind in that room and catches
     /// up when the socket drains. Thus a client that repeats requests without reading costs no copy
     /// per request.
-    fn newest(&mut self, client: &Client, position: Seat) -> Option<Frame> {
+    fn newest(&mut self, client: &Client, position: RoomPosition) -> Option<Frame> {
         let (room, index) = self.rooms.member(position)?;
         let is_full = client.outbox.is_some();
         room.members[index].seen = if is_full {
@@ -221,7 +221,7 @@ impl Worker {
             .map(|latest| latest.frame.clone())
     }
 
-    fn leave_room(&mut self, client: &mut Client, position: Seat) {
+    fn leave_room(&mut self, client: &mut Client, position: RoomPosition) {
         self.vacate(position);
         self.set_flags(client);
     }
@@ -233,14 +233,14 @@ impl Worker {
         }
     }
 
-    fn vacate(&mut self, position: Seat) {
+    fn vacate(&mut self, position: RoomPosition) {
         let Some((room, moved)) = self.rooms.leave(position) else {
             return;
         };
         self.parts.hub.unsubscribe(self.outlet.id(), room);
         let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
         if let Some(session) = moved.and_then(|client| client.conversation_mut()) {
-            session.moved(position);
+            session.on_position_moved(position);
         }
     }
 }
@@ -258,10 +258,10 @@ impl Client {
 }
 
 /// Returns whether a message was not a message of the native protocol.
-fn is_foreign(effect: &Effect) -> bool {
+fn is_foreign(effect: &SessionEffect) -> bool {
     matches!(
         effect,
-        Effect::Reply(ServerReply::Error {
+        SessionEffect::Reply(ServerReply::Error {
             code: ErrorCode::BadMessage | ErrorCode::UnknownType,
             ..
         })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use latido_hub::{RoomId, VersionedFrame};
-use latido_session::Seat;
+use latido_session::RoomPosition;
 
 /// The flag of a member whose socket is full. It catches up when the socket drains, not through a
 /// broadcast.
@@ -125,7 +125,7 @@ impl Rooms {
     }
 
     /// Adds a client that has the newest frame or is about to receive it.
-    pub(super) fn sit(&mut self, index: u32, slot: u32) -> Option<Seat> {
+    pub(super) fn sit(&mut self, index: u32, slot: u32) -> Option<RoomPosition> {
         let room = self.get_mut(index)?;
         let place = u32::try_from(room.members.len()).ok()?;
         room.members.push(Member {
@@ -137,14 +137,14 @@ impl Rooms {
             // position may lie on its way. One more step makes sure that no other member is missed.
             room.remaining += 1;
         }
-        Some(Seat { room: index, place })
+        Some(RoomPosition { room: index, member: place })
     }
 
     /// Removes a member. Returns the room's id, and the slot of the client that moved into the
     /// freed position. Removes the room when it is empty.
-    pub(super) fn leave(&mut self, seat: Seat) -> Option<(RoomId, Option<u32>)> {
+    pub(super) fn leave(&mut self, seat: RoomPosition) -> Option<(RoomId, Option<u32>)> {
         let room = self.get_mut(seat.room)?;
-        let place = usize::try_from(seat.place).ok()?;
+        let place = usize::try_from(seat.member).ok()?;
         if place >= room.members.len() {
             return None;
         }
@@ -170,8 +170,8 @@ impl Rooms {
     }
 
     /// Returns the room of a subscription and the member's index in it.
-    pub(super) fn member(&mut self, seat: Seat) -> Option<(&mut Room, usize)> {
-        let place = usize::try_from(seat.place).ok()?;
+    pub(super) fn member(&mut self, seat: RoomPosition) -> Option<(&mut Room, usize)> {
+        let place = usize::try_from(seat.member).ok()?;
         let room = self.get_mut(seat.room)?;
         (place < room.members.len()).then_some((room, place))
     }

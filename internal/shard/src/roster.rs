@@ -16,7 +16,7 @@ use crate::inbox::Command;
 use crate::worker::Worker;
 use crate::{Handle, Shards};
 use latido_base::ident::UserId;
-use latido_session::{CloseReason, Conversation};
+use latido_session::{CloseReason, Session};
 
 /// The admin requests that may be in progress at a time, over all administrators.
 pub(super) const WISHES: usize = 8;
@@ -272,7 +272,7 @@ impl Worker {
 
     fn matches(&self, slot: u32, client: &Client, matching: &str) -> bool {
         let contains = |text: &str| text.to_lowercase().contains(matching);
-        let principal = client.conversation().map(Conversation::principal);
+        let principal = client.conversation().map(Session::principal);
         // Reading an address is a system call, so it is skipped for texts that cannot be one.
         let may_be_address = || {
             matching
@@ -304,7 +304,7 @@ impl Worker {
     }
 
     fn view(&self, slot: u32, client: &Client) -> ClientView {
-        let principal = client.conversation().map(Conversation::principal);
+        let principal = client.conversation().map(Session::principal);
         let unix_s = self.parts.clock.unix_s();
         let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
         ClientView {

@@ -9,7 +9,7 @@ use crate::entrance::Porch;
 use crate::{Entrance, Porter, inbox};
 use latido_auth::Principal;
 use latido_base::ident::{Channel, UserId};
-use latido_session::Unverified;
+use latido_session::ReauthError;
 
 /// The rounds without time passing after which the loop counts as busy forever.
 const RESTLESS: usize = 10_000;
@@ -166,7 +166,7 @@ impl Asking {
             generation,
             ..
         } = self.0;
-        let response = Answer::Verified(result.map_err(Unverified::Refused));
+        let response = Answer::Verified(result.map_err(ReauthError::Invalid));
         inbox.put(Command::Answer {
             slot,
             generation,
@@ -181,7 +181,7 @@ impl Asking {
             generation,
             ..
         } = self.0;
-        let response = Answer::Verified(Err(Unverified::Later("later".to_owned())));
+        let response = Answer::Verified(Err(ReauthError::Unavailable("later".to_owned())));
         inbox.put(Command::Answer {
             slot,
             generation,

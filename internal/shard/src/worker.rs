@@ -26,7 +26,7 @@ use latido_base::ident::UserId;
 use latido_event_bus::ConnectionSlot;
 use latido_hub::ShardFrames;
 use latido_protocol::websocket::{Chunk, FrameReader, close_frame};
-use latido_session::{CloseReason, Conversation};
+use latido_session::{CloseReason, Session};
 use latido_telemetry::RecentEventKind;
 
 /// The size of the one read buffer of a shard.
@@ -315,7 +315,7 @@ impl Worker {
             Entrant::Native(principal, upgrade) => {
                 in_band_upgrade = upgrade.map_or(0, |upgrade| self.tongue(upgrade));
                 (
-                    Voice::Native(Conversation::new(principal, &limits, self.now_s)),
+                    Voice::Native(Session::new(principal, &limits, self.now_s)),
                     limits.message_bytes,
                 )
             }
@@ -361,10 +361,10 @@ impl Worker {
             let effects = match (response, client.conversation_mut()) {
                 (Answer::Guest(output), _) => return worker.on_guest_answer(slot, client, output),
                 (Answer::Allowed(channel, allowed), Some(native)) => {
-                    native.answered(channel, allowed)
+                    native.on_permission(channel, allowed)
                 }
                 (Answer::Verified(result), Some(native)) => {
-                    native.authenticated(result, &worker.parts.context)
+                    native.on_reauth(result, &worker.parts.context)
                 }
                 (_, None) => return,
             };

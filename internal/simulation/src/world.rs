@@ -25,7 +25,7 @@ use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, SimulatedActor, NotifyState, Engine, ReadFailed};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, Arrival, Asking, Clerk, Thread};
 use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
@@ -181,10 +181,10 @@ impl Server {
         let policy = Arc::clone(&POLICY);
         let thread = Thread::new(shard::Parts {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
             clerk: Clerk {
                 verifier,

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use latido_app_kit::Parts;
 use latido_http::{Answer, Asked, Boarding, Pier, Site};
-use latido_session::Limits;
+use latido_session::SessionLimits;
 
 use crate::addresses::{Address, BODY_BYTES, Reply};
 use crate::device::frame::FRAME_BYTES;
@@ -24,7 +24,7 @@ const SCRIPT_KEPT: &str = "public, max-age=3600";
 
 pub(super) struct Harbour {
     app: Arc<Modules>,
-    limits: Limits,
+    limits: SessionLimits,
 }
 
 impl Harbour {
@@ -32,10 +32,10 @@ impl Harbour {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,
-            limits: Limits {
+            limits: SessionLimits {
                 message_bytes,
                 heartbeat_s: HEARTBEAT_S,
-                silence_s: SILENCE_S,
+                idle_timeout_s: SILENCE_S,
                 ..deps.limits
             },
         }

@@ -18,7 +18,7 @@ use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
 use latido_http::{Answer, Asked, Pier, Site};
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use latido_shard::{Act, Acts, Berth, Guest, Heard, Now};
 use latido_telemetry::Metrics;
 
@@ -87,7 +87,7 @@ impl World {
         let shared = Shared::new(
             config,
             verifier,
-            Limits::default(),
+            SessionLimits::default(),
             Metrics::new().app(NAME),
             clock,
         );

@@ -167,9 +167,9 @@ async fn close(state: &Doors, id: &str, head: &Call) -> Result<Response, Refusal
     let id: ClientId = id.parse().map_err(invalid)?;
     let may_return = head.query("come_back").is_some_and(|value| value == "true");
     let reason = if may_return {
-        CloseReason::Recalled
+        CloseReason::AdminReconnect
     } else {
-        CloseReason::Dismissed
+        CloseReason::AdminClosed
     };
     let user = state.operations.dismiss(id, reason, operator.user()).await;
     let user = user.ok_or_else(|| {

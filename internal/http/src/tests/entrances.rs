@@ -15,7 +15,7 @@ use super::*;
 use crate::connection::Front;
 use crate::routes::routes;
 use latido_base::clock::simulated;
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, Admitted, Caller, Clerk, Porter, Shards, Thread};
 
 fn parts(server: &TestServer) -> shard::Parts {
@@ -30,10 +30,10 @@ fn parts(server: &TestServer) -> shard::Parts {
     } = &*server.state;
     shard::Parts {
         hub: Arc::clone(hub),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(catalog),
             policy: Arc::clone(policy),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         },
         clerk: Clerk {
             verifier: Arc::clone(verifier),

@@ -22,7 +22,7 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, UserId};
 use latido_engine::{self as engine, ReadFuture, Engine, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_hub::Hub;
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, Clerk, Shards};
 use latido_stream::{Catalog, Column, ColumnKind, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
@@ -244,10 +244,10 @@ impl World {
             shard::Config { threads: 1 },
             &shard::Parts {
                 hub: Arc::clone(&hub),
-                context: Context {
+                context: SessionContext {
                     catalog: Arc::clone(&catalog),
                     policy: Arc::clone(&policy),
-                    limits: Limits::default(),
+                    limits: SessionLimits::default(),
                 },
                 clerk: Clerk {
                     verifier: Arc::clone(&verifier),
