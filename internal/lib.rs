@@ -1,4 +1,6 @@
-#![doc = include_str!("ARCHITECTURE.md")]
+//! Latido: live statistics from PostgreSQL.
+//!
+//! `docs/design/architecture.md` has the map, the paths of a change and of a client, and the invariants.
 
 pub mod app;
 pub mod apps;
