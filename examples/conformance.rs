@@ -21,7 +21,7 @@ use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
-    self as shard, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
+    self as shard, Actions, AsyncResult, UpgradedConnection, HandlerSpec, RequestHandler, ConnectionKind, ProtocolHandler, ClientMessage, Timestamp, PermitSet,
     SEND_BUFFER_BYTES, Shards,
 };
 use latido_stream::{Catalog, Stream};
@@ -50,15 +50,15 @@ pub(crate) const LIMITS: SessionLimits = SessionLimits {
 /// Says what it hears.
 struct Echo;
 
-impl Guest for Echo {
-    fn hear(&mut self, heard: Heard<'_>, _: Now, acts: &mut Acts<'_>) {
+impl ProtocolHandler for Echo {
+    fn on_message(&mut self, heard: ClientMessage<'_>, _: Timestamp, acts: &mut Actions<'_>) {
         acts.send(match heard {
-            Heard::Text(text) => Frame::text(text),
-            Heard::Binary(bytes) => Frame::binary(bytes),
+            ClientMessage::Text(text) => Frame::text(text),
+            ClientMessage::Binary(bytes) => Frame::binary(bytes),
         });
     }
 
-    fn answered(&mut self, _: Answered, _: Now, _: &mut Acts<'_>) {}
+    fn on_async_result(&mut self, _: AsyncResult, _: Timestamp, _: &mut Actions<'_>) {}
 
     /// It is on no topic, so there are none.
     fn encode(&self, _: &BusEvent) -> Frame {
@@ -105,13 +105,13 @@ pub(crate) async fn serve(listener: TcpListener, limits: SessionLimits) -> anyho
             else {
                 return;
             };
-            let boarding = Boarding::new("echo", |_| Box::new(Echo)).limits(limits);
-            let entrant = Entrant::Guest(Box::new(boarding));
-            shards.adopt(Arrival {
+            let boarding = HandlerSpec::new("echo", |_| Box::new(Echo)).limits(limits);
+            let entrant = ConnectionKind::App(Box::new(boarding));
+            shards.add_upgraded(UpgradedConnection {
                 socket,
-                early,
-                entrant,
-                permit: Permits::new(permit),
+                early_bytes: early,
+                kind: entrant,
+                permits: PermitSet::new(permit),
             });
         });
     }
@@ -142,14 +142,14 @@ fn shards(drain: &Drain, limits: SessionLimits) -> anyhow::Result<Shards> {
     let clock = Clock::system();
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
     let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone())?);
-    let parts = shard::Parts {
+    let parts = shard::ShardDeps {
         hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(Nobody))),
         context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
             limits,
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier,
             policy,
             catalog,

@@ -21,7 +21,7 @@ use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotRead
 use latido_http::{self as http, Doors, Seats, Shapes};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
@@ -108,14 +108,14 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
-    let parts = shard::Parts {
+    let parts = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
             limits: SessionLimits::default(),
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier: Arc::clone(&verifier),
             policy: Arc::clone(&policy),
             catalog: Arc::clone(&catalog),

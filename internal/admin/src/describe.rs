@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{Operations, Outlook, VERSION, process};
 use latido_hub::RoomSummary;
-use latido_shard::ClientView;
+use latido_shard::ClientSummary;
 use latido_telemetry::RecentEvent;
 
 /// The maximum numbers of rooms and events in one frame.
@@ -57,7 +57,7 @@ impl Operations {
 
     /// Builds the row of `latido:clientes`.
     pub(super) async fn describe_clients(&self, matching: &str, limit: usize) -> Value {
-        let client_list = self.parts.shards.roster(matching, limit).await;
+        let client_list = self.parts.shards.list_clients(matching, limit).await;
         json!({
             "total": self.connections(),
             "more": client_list.has_more,
@@ -122,15 +122,15 @@ pub fn event_json(event: &RecentEvent) -> Value {
 }
 
 /// Returns a connected client as JSON.
-pub fn client_json(client: &ClientView) -> Value {
+pub fn client_json(client: &ClientSummary) -> Value {
     json!({
         "id": client.id.to_string(),
         "user": client.user.as_ref().map_or("", |user| user.as_str()),
         "role": client.role,
         "address": client.address.map(|address| address.to_string()),
-        "since": client.since_s,
-        "heard": client.heard_s,
-        "behind": client.behind_since_s,
+        "since": client.connected_at_s,
+        "heard": client.last_received_s,
+        "behind": client.full_since_s,
         "expires": client.expires_at_s,
         "dialect": client.dialect,
         "transport": "websocket",

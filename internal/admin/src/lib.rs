@@ -29,7 +29,7 @@ use latido_base::ident::UserId;
 use latido_engine::Engine;
 use latido_hub::{Hub, RoomStats};
 use latido_session::CloseReason;
-use latido_shard::{ClientId, Roster, Shards, Swept};
+use latido_shard::{ClientId, ClientList, Shards, SweepResult};
 use latido_telemetry::{RecentEvent, RecentEventKind, Metrics};
 
 pub use audience::Audience;
@@ -121,10 +121,10 @@ impl Operations {
     }
 
     /// Returns up to `limit` clients that match; see [`Shards::clients`].
-    pub async fn clients(&self, matching: &str, limit: usize) -> Roster {
+    pub async fn clients(&self, matching: &str, limit: usize) -> ClientList {
         self.parts
             .shards
-            .roster(&matching.to_lowercase(), limit)
+            .list_clients(&matching.to_lowercase(), limit)
             .await
     }
 
@@ -149,7 +149,7 @@ impl Operations {
         reason: CloseReason,
         operator: &UserId,
     ) -> Option<UserId> {
-        let user = self.parts.shards.dismiss(id, reason).await?;
+        let user = self.parts.shards.close_client(id, reason).await?;
         let (user_text, operator) = (user.as_str(), operator.as_str());
         tracing::info!(operator, user = user_text, client = %id, reason = reason.label(), "an operator closed a connection");
         self.note(reason.label(), &format!("{operator} → {user_text} ({id})"));
@@ -157,18 +157,18 @@ impl Operations {
     }
 
     /// Checks every client now, on behalf of `operator`.
-    pub async fn sweep(&self, operator: &UserId) -> Swept {
+    pub async fn sweep(&self, operator: &UserId) -> SweepResult {
         let result = self.parts.shards.sweep().await;
         let operator = operator.as_str();
         tracing::info!(
             operator,
-            clients = result.looked_at,
+            clients = result.examined,
             closed = result.closed,
             "an operator requested a check of every client"
         );
         self.note(
             "cleanup",
-            &format!("{operator}: {} → {}", result.looked_at, result.closed),
+            &format!("{operator}: {} → {}", result.examined, result.closed),
         );
         result
     }

@@ -22,7 +22,7 @@ use latido_http::{self as http, Doors, Seats};
 use latido_hub::Hub;
 use latido_postgres::{Database, WatchLocks, NotificationListener};
 use latido_session::SessionContext;
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_telemetry::Metrics;
 
 pub use config::Config;
@@ -83,14 +83,14 @@ impl App {
             config.policy,
             Arc::new(adapters::Lookups(database.clone())),
         ));
-        let deps = shard::Parts {
+        let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
                 limits: config.limits,
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier: Arc::clone(&verifier),
                 policy: Arc::clone(&policy),
                 catalog: Arc::clone(&catalog),
@@ -212,7 +212,7 @@ impl App {
     pub async fn stop(self) -> bool {
         self.front.stop();
         let (spread, started) = (self.grace / 2, Instant::now());
-        let clients = self.shards.leave(spread, self.grace).await;
+        let clients = self.shards.shutdown(spread, self.grace).await;
         // After the shards, because they hand back connections that have not sent a request yet.
         // Requests finish on their own meanwhile.
         let requests = self
@@ -235,7 +235,7 @@ impl App {
 
 /// Bundles the dependencies of apps from those of the shards.
 fn lend(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
     messaging_hints: Hints,
@@ -245,7 +245,7 @@ fn lend(
         metrics: Arc::clone(&deps.metrics),
         drain: deps.drain.clone(),
         database: database.clone(),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         policy: Arc::clone(&deps.context.policy),
         catalog: Arc::clone(&deps.context.catalog),
         hub: Arc::clone(&deps.hub),
@@ -284,7 +284,7 @@ fn open(
 
 /// Starts the admin service from the dependencies of the shards.
 fn operate(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
@@ -296,7 +296,7 @@ fn operate(
         shards: Arc::clone(shards),
         engine: engine.clone(),
         metrics: Arc::clone(&deps.metrics),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
         seats: connection_limits.gauge(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use latido_app_kit::Parts;
-use latido_http::{Answer, Asked, Boarding, Pier, Site};
+use latido_http::{Answer, Asked, HandlerSpec, Pier, Site};
 use latido_session::SessionLimits;
 
 use crate::addresses::{Address, BODY_BYTES, Reply};
@@ -106,12 +106,12 @@ impl Pier for Harbour {
         path == DEVICES
     }
 
-    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
             Ok(
-                Boarding::new(NAME, move |context| Box::new(Device::new(app, &context)))
+                HandlerSpec::new(NAME, move |context| Box::new(Device::new(app, &context)))
                     .limits(limits),
             )
         })

@@ -152,7 +152,7 @@ async fn cleanup(state: &Doors, version: Generation, head: &Call) -> Result<Resp
     let operator = operator(state, head).await?;
     let swept = state.operations.sweep(operator.user()).await;
     let (rooms, viewers) = state.operations.counts();
-    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.looked_at, "closed": swept.closed,
+    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.examined, "closed": swept.closed,
         "rooms": rooms, "viewers": viewers});
     let mut response = json(&counts);
     *response.status_mut() = version.posted();

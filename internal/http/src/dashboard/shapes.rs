@@ -7,7 +7,7 @@ use warp::http::StatusCode;
 
 use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
 use latido_hub::RoomStats;
-use latido_shard::{ClientView, Roster};
+use latido_shard::{ClientSummary, ClientList};
 
 /// The most clients that are counted for sums.
 const COUNTED: usize = 10_000;
@@ -56,16 +56,16 @@ fn with(mut own: Value, legacy: Value) -> Value {
     own
 }
 
-pub(super) fn clients(list: &Roster) -> Vec<Value> {
+pub(super) fn clients(list: &ClientList) -> Vec<Value> {
     list.clients.iter().map(client).collect()
 }
 
-fn client(client: &ClientView) -> Value {
+fn client(client: &ClientSummary) -> Value {
     let legacy = json!({
         "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
-        "connectedAt": iso(client.since_s),
-        "lastActivity": iso(client.heard_s),
+        "connectedAt": iso(client.connected_at_s),
+        "lastActivity": iso(client.last_received_s),
         "rooms": client.channels,
         "isActive": true,
     });
@@ -158,11 +158,11 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
             .filter(|client| client.role.as_deref() == Some(role))
             .count()
     };
-    let seconds: i64 = clients.iter().map(|client| now_s - client.since_s).sum();
+    let seconds: i64 = clients.iter().map(|client| now_s - client.connected_at_s).sum();
     let minutes = seconds as f64 / 60.0 / clients.len().max(1) as f64;
     let inactive = clients
         .iter()
-        .filter(|client| now_s - client.heard_s > INACTIVE_S)
+        .filter(|client| now_s - client.last_received_s > INACTIVE_S)
         .count();
     let stats = operations.rooms(MOST_ACTIVE);
     let active = rooms(&stats)

@@ -23,7 +23,7 @@ use latido_base::ident::{Key, UserId};
 use latido_engine::{self as engine, ReadFuture, Engine, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{Catalog, Column, ColumnKind, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
@@ -242,14 +242,14 @@ impl World {
         let policy = Arc::new(Policy::new(roles, Arc::new(Strict)));
         let shards = Shards::start(
             shard::Config { threads: 1 },
-            &shard::Parts {
+            &shard::ShardDeps {
                 hub: Arc::clone(&hub),
                 context: SessionContext {
                     catalog: Arc::clone(&catalog),
                     policy: Arc::clone(&policy),
                     limits: SessionLimits::default(),
                 },
-                clerk: Clerk {
+                request_handler: RequestHandler {
                     verifier: Arc::clone(&verifier),
                     policy: Arc::clone(&policy),
                     catalog: Arc::clone(&catalog),
