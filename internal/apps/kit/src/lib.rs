@@ -19,7 +19,7 @@ use latido_http::{Pier, Site};
 use latido_hub::Hub;
 use latido_postgres::Database;
 use latido_session::SessionLimits;
-use latido_socketio::Dialect;
+use latido_socketio::SocketIoApp;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
@@ -60,7 +60,7 @@ pub struct Served {
     /// The WebSocket endpoints of the app.
     pub piers: Vec<Arc<dyn Pier>>,
     /// The Socket.IO namespaces of the app.
-    pub dialects: Vec<Arc<dyn Dialect>>,
+    pub dialects: Vec<Arc<dyn SocketIoApp>>,
 }
 
 impl std::fmt::Debug for Served {
