@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
 use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -97,10 +97,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         Arc::new(NoInterest),
         Arc::clone(&metrics),
     );
-    let audience = Audience::default();
+    let audience = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
-        audience.beside(engine.observer()),
+        audience.wrap_observer(engine.observer()),
     ));
     let secrets = VerifierConfig {
         secrets: vec![Secret::new(keys::SECRET)],
@@ -145,7 +145,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         drain: drain.clone(),
     }));
     let seats = Seats::new(&config);
-    let seen = operations::Parts {
+    let seen = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
@@ -153,12 +153,12 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(Always),
         clock: clock.clone(),
-        seats: seats.gauge(),
+        connection_usage: seats.gauge(),
     };
     let doors = Doors {
         tls: None,
         seats,
-        operations: Operations::start(seen, audience, &drain),
+        operations: Admin::start(seen, audience, &drain),
         config,
         catalog,
         verifier,
@@ -247,10 +247,10 @@ impl Shapes for Always {
 }
 
 impl Readiness for Always {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         async {
-            Report {
-                ready: true,
+            ReadinessReport {
+                is_ready: true,
                 database: Ok(()),
                 listener: "none",
                 streams: Vec::new(),

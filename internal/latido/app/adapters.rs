@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
-use latido_admin::{Readiness, Report, StreamReport};
+use latido_admin::{Readiness, ReadinessReport, StreamReport};
 use latido_app_kit::Hints;
 use latido_app_messaging as messaging;
 use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
@@ -190,7 +190,7 @@ pub(super) struct Ready {
 }
 
 impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
             let database = self
@@ -204,8 +204,8 @@ impl Readiness for Ready {
                 .map(|(_, stream)| report(stream))
                 .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report {
-                ready,
+            ReadinessReport {
+                is_ready: ready,
                 database,
                 listener: state(self.ears.state()),
                 streams,

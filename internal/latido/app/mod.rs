@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latido_admin::{self as operations, Audience, Operations, Readiness};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
 use latido_app_kit::Hints;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
@@ -72,10 +72,10 @@ impl App {
             watch_locks_adapter,
             Arc::clone(&metrics),
         );
-        let system_viewers = Audience::default();
+        let system_viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            system_viewers.beside(engine.observer()),
+            system_viewers.wrap_observer(engine.observer()),
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
@@ -289,9 +289,9 @@ fn operate(
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
     connection_limits: &Seats,
-    system_viewers: Audience,
-) -> Arc<Operations> {
-    let admin_deps = operations::Parts {
+    system_viewers: SystemTopicViewers,
+) -> Arc<Admin> {
+    let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&deps.hub),
         shards: Arc::clone(shards),
         engine: engine.clone(),
@@ -299,7 +299,7 @@ fn operate(
         verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        seats: connection_limits.gauge(),
+        connection_usage: connection_limits.gauge(),
     };
-    Operations::start(admin_deps, system_viewers, &deps.drain)
+    Admin::start(admin_deps, system_viewers, &deps.drain)
 }

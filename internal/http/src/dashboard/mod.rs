@@ -151,7 +151,7 @@ async fn cleanup(state: &Doors, version: Generation, head: &Call) -> Result<Resp
     head.posts()?;
     let operator = operator(state, head).await?;
     let swept = state.operations.sweep(operator.user()).await;
-    let (rooms, viewers) = state.operations.counts();
+    let (rooms, viewers) = state.operations.viewer_counts();
     let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.examined, "closed": swept.closed,
         "rooms": rooms, "viewers": viewers});
     let mut response = json(&counts);
@@ -171,7 +171,7 @@ async fn close(state: &Doors, id: &str, head: &Call) -> Result<Response, Refusal
     } else {
         CloseReason::AdminClosed
     };
-    let user = state.operations.dismiss(id, reason, operator.user()).await;
+    let user = state.operations.disconnect(id, reason, operator.user()).await;
     let user = user.ok_or_else(|| {
         Refusal::new(
             StatusCode::NOT_FOUND,

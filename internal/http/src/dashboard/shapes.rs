@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
 use latido_hub::RoomStats;
 use latido_shard::{ClientSummary, ClientList};
 
@@ -85,7 +85,7 @@ pub(super) fn rooms(stats: &RoomStats) -> Vec<Value> {
     stats.rooms.iter().map(room).collect()
 }
 
-pub(super) fn events(operations: &Operations, version: Generation, limit: usize) -> Value {
+pub(super) fn events(operations: &Admin, version: Generation, limit: usize) -> Value {
     let (events, total) = operations.events(limit);
     let event = |event| {
         let own = event_json(event);
@@ -112,12 +112,12 @@ pub(super) fn events(operations: &Operations, version: Generation, limit: usize)
 }
 
 /// Formats the server's state with its last ten minutes.
-pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
+pub(super) fn stats(operations: &Admin, now: Timestamp) -> Value {
     let state = operations.state_json();
     let legacy = json!({
         "timestamp": now.to_string(),
-        "activeConnections": operations.connections(),
-        "totalRooms": operations.counts().0,
+        "activeConnections": operations.open_connections(),
+        "totalRooms": operations.viewer_counts().0,
         "eventsPerMinute": operations.events_per_minute(),
         "systemLoad": state["load"],
     });
@@ -125,8 +125,8 @@ pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
 }
 
 /// Checks the server's dependencies now and formats their status.
-pub(super) async fn api_status(operations: &Operations) -> Value {
-    let dependencies = operations.look().await;
+pub(super) async fn api_status(operations: &Admin) -> Value {
+    let dependencies = operations.check_dependencies().await;
     let report = &dependencies.report;
     let problem = report.database.as_ref().err();
     let streams = report
@@ -135,11 +135,11 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
-        "lastCheck": iso(dependencies.at_s),
+        "lastCheck": iso(dependencies.checked_at_s),
         "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
         "listener": report.listener,
-        "keys": {"ok": operations.has_keys()},
+        "keys": {"ok": operations.can_verify_tokens()},
         "streams": streams.collect::<Vec<_>>(),
     });
     if let Some(problem) = problem {
@@ -149,7 +149,7 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
 }
 
 /// Formats an overview of clients, rooms and memory in sums.
-pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
+pub(super) async fn overview(operations: &Admin, now_s: i64) -> Value {
     let list = operations.clients("", COUNTED).await;
     let clients = &list.clients;
     let of_role = |role: &str| {
@@ -171,14 +171,14 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
     let memory = memory_bytes();
     json!({
         "metrics": {
-            "totalConnections": operations.connections_in_all(),
-            "activeConnections": operations.connections(),
+            "totalConnections": operations.total_connections(),
+            "activeConnections": operations.open_connections(),
             "eventsEmitted": operations.frames_sent(),
             "roomsCreated": stats.total,
             "lastUpdated": iso(now_s),
         },
         "clients": {
-            "total": operations.connections(),
+            "total": operations.open_connections(),
             "byRole": {"cliente": of_role("cliente"), "proveedor": of_role("proveedor"), "admin": of_role("admin")},
             "averageConnectionTime": (minutes * 10.0).round() / 10.0,
             "inactiveClients": inactive,

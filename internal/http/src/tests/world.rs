@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::{Asset, Config, Doors, Seats, Shapes};
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
 use latido_auth::{
     ApiKey, PermissionSource, PermissionLookupError, PermissionFuture, TokenSpec, Policy, PolicyConfig, Secret, Verifier,
     VerifierConfig, issue,
@@ -145,14 +145,14 @@ impl PermissionSource for Strict {
 struct Ready(bool);
 
 impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         let database = if self.0 {
             Ok(())
         } else {
             Err("connection refused".into())
         };
-        let report = Report {
-            ready: self.0,
+        let report = ReadinessReport {
+            is_ready: self.0,
             database,
             listener: "up",
             streams: Vec::new(),
@@ -225,10 +225,10 @@ impl World {
             Arc::new(engine::NoInterest),
             Arc::clone(&metrics),
         );
-        let viewers = Audience::default();
+        let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            viewers.beside(engine.observer()),
+            viewers.wrap_observer(engine.observer()),
         ));
         let keys = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
@@ -271,7 +271,7 @@ impl World {
         let shards = Arc::new(shards.unwrap());
         let limits = Seats::new(&config);
         let readiness: Arc<dyn Readiness> = Arc::new(Ready(reached));
-        let operations = operations::Parts {
+        let operations = operations::AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -279,9 +279,9 @@ impl World {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            seats: limits.gauge(),
+            connection_usage: limits.gauge(),
         };
-        let operations = Operations::start(operations, viewers, &back);
+        let operations = Admin::start(operations, viewers, &back);
         let state = Doors {
             seats: limits,
             tls: None,
