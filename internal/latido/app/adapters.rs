@@ -12,7 +12,7 @@ use latido_app_kit::Hints;
 use latido_app_messaging as messaging;
 use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
-use latido_demo::Statements;
+use latido_demo::SqlExecutor;
 use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_http::Shapes;
 use latido_postgres::{
@@ -79,7 +79,7 @@ fn read_error(error: DatabaseError) -> ReadError {
 /// Lets the demo write to PostgreSQL.
 pub(super) struct Writes(pub(super) ScriptRunner);
 
-impl Statements for Writes {
+impl SqlExecutor for Writes {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         Box::pin(async move { Ok(self.0.execute(sql).await?) })
     }
