@@ -14,7 +14,7 @@ use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
 use latido_demo::SqlExecutor;
 use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
-use latido_http::Shapes;
+use latido_http::ColumnSource;
 use latido_postgres::{
     self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
 };
@@ -176,7 +176,7 @@ pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync 
 /// Gives the published API documents the columns of the queries.
 pub(super) struct Described(pub(super) Database);
 
-impl Shapes for Described {
+impl ColumnSource for Described {
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.0.columns(stream)
     }

@@ -18,7 +18,7 @@ use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, Doors, Seats};
+use latido_http::{self as http, ServerState, ConnectionLimits};
 use latido_hub::Hub;
 use latido_postgres::{Database, WatchLocks, NotificationListener};
 use latido_session::SessionContext;
@@ -134,7 +134,7 @@ impl App {
             ears: listener,
         });
         let app_deps = lend(&deps, &database, &engine, hints);
-        let connection_limits = Seats::new(&config.http);
+        let connection_limits = ConnectionLimits::new(&config.http);
         let admin = operate(
             &deps,
             &shards,
@@ -144,10 +144,10 @@ impl App {
             system_viewers,
         );
         if let Some(tls) = &tls {
-            tls.keep(&request_drain);
+            tls.start_reload(&request_drain);
         }
-        let state = Doors {
-            seats: connection_limits,
+        let state = ServerState {
+            limits: connection_limits,
             tls,
             config: config.http,
             catalog,
@@ -157,16 +157,16 @@ impl App {
             engine,
             hub,
             shards: Arc::clone(&shards),
-            extra: config
+            extra_routes: config
                 .demo
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
-            operations: admin,
-            shapes: Arc::new(adapters::Described(database)),
+            admin,
+            column_source: Arc::new(adapters::Described(database)),
             readiness,
             clock: clock.clone(),
             drain: request_drain.clone(),
-            assets: http::PAGE,
+            assets: http::STATIC_FILES,
         };
         let apps = open(main_listener, groups, &Arc::new(state), &app_deps)?;
         Ok(Self {
@@ -258,9 +258,9 @@ fn lend(
 
 /// Starts the main listener and the separate listeners of apps. Returns each app's address.
 fn open(
-    main: http::Listener,
+    main: http::HttpListener,
     groups: Vec<apps::Group>,
-    state: &Arc<Doors>,
+    state: &Arc<ServerState>,
     deps: &latido_app_kit::Parts,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let main_address = main.address();
@@ -288,7 +288,7 @@ fn operate(
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    connection_limits: &Seats,
+    connection_limits: &ConnectionLimits,
     system_viewers: SystemTopicViewers,
 ) -> Arc<Admin> {
     let admin_deps = operations::AdminDeps {
@@ -299,7 +299,7 @@ fn operate(
         verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        connection_usage: connection_limits.gauge(),
+        connection_usage: connection_limits.usage(),
     };
     Admin::start(admin_deps, system_viewers, &deps.drain)
 }

@@ -35,14 +35,14 @@ fn names(received: &[(String, Value)]) -> Vec<&str> {
 fn reservation_reaches_only_its_provider_in_version_1() {
     let service = Hall::new(&Clock::system());
     let mut members: Vec<_> = [
-        (Generation::First, Some(test_user(7, Role::Cliente))),
-        (Generation::First, Some(test_user(9, Role::Proveedor))),
-        (Generation::First, Some(test_user(9, Role::Proveedor))),
-        (Generation::First, Some(test_user(8, Role::Proveedor))),
-        (Generation::First, None),
-        (Generation::Second, Some(test_user(1, Role::Admin))),
-        (Generation::Second, Some(test_user(3, Role::Cliente))),
-        (Generation::Second, None),
+        (Generation::V1, Some(test_user(7, Role::Cliente))),
+        (Generation::V1, Some(test_user(9, Role::Proveedor))),
+        (Generation::V1, Some(test_user(9, Role::Proveedor))),
+        (Generation::V1, Some(test_user(8, Role::Proveedor))),
+        (Generation::V1, None),
+        (Generation::V2, Some(test_user(1, Role::Admin))),
+        (Generation::V2, Some(test_user(3, Role::Cliente))),
+        (Generation::V2, None),
     ]
     .into_iter()
     .map(|(generation, user)| {
@@ -80,10 +80,10 @@ fn reservation_reaches_only_its_provider_in_version_1() {
 #[test]
 fn administrators_are_notified_of_connects_and_disconnects() {
     let service = Hall::new(&Clock::system());
-    let (mut admin, mut mailbox) = service.enter(Generation::First, "boss").unwrap();
+    let (mut admin, mut mailbox) = service.enter(Generation::V1, "boss").unwrap();
     admin.identify(test_user(1, Role::Admin));
     received(&admin, &mut mailbox);
-    let (mut member, member_mailbox) = service.enter(Generation::Second, "abc").unwrap();
+    let (mut member, member_mailbox) = service.enter(Generation::V2, "abc").unwrap();
     member.identify(test_user(7, Role::Cliente));
     drop(member);
     drop(member_mailbox);
@@ -113,10 +113,10 @@ fn notifications_reach_roles_and_users_of_both_versions() {
         (member, mailbox)
     };
     let mut all = [
-        connect(Generation::First, test_user(7, Role::Cliente)),
-        connect(Generation::Second, test_user(7, Role::Cliente)),
-        connect(Generation::First, test_user(8, Role::Cliente)),
-        connect(Generation::Second, test_user(9, Role::Proveedor)),
+        connect(Generation::V1, test_user(7, Role::Cliente)),
+        connect(Generation::V2, test_user(7, Role::Cliente)),
+        connect(Generation::V1, test_user(8, Role::Cliente)),
+        connect(Generation::V2, test_user(9, Role::Proveedor)),
     ];
     assert!(service.notify_user("7", "aviso", &json!({"a": 1})));
     assert!(service.notify_role(Role::Cliente, "promo", &json!(2)));
@@ -225,7 +225,7 @@ proptest! {
             let index = |n: usize| if count == 0 { None } else { Some(n % count) };
             match step {
                 Step::Enter(second) if count < 8 => {
-                    let generation = if second { Generation::Second } else { Generation::First };
+                    let generation = if second { Generation::V2 } else { Generation::V1 };
                     let (member, mailbox) = service.enter(generation, "s").unwrap();
                     all.push(Seen { member, mailbox, rooms: BTreeSet::new(), due: Vec::new(), got: Vec::new() });
                 }

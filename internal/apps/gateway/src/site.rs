@@ -15,7 +15,7 @@ use crate::hall::HISTORY_LENGTH;
 use crate::who::{Role, id_text};
 use crate::words::{self, dashboard_metrics};
 use crate::{Gateway, tend};
-use latido_http::{Answer, Asked, Site};
+use latido_http::{AppResponse, AppRequest, HttpApp};
 
 const BODY_LIMIT: usize = 256 * 1024;
 const PAGE: &str = include_str!("assets/dashboard.html");
@@ -45,8 +45,8 @@ fn place(path: &str) -> Option<(Prefix, &str)> {
     }
 }
 
-impl Site for Dashboard {
-    fn has(&self, path: &str) -> bool {
+impl HttpApp for Dashboard {
+    fn matches(&self, path: &str) -> bool {
         matches!(path, "/dashboard.html" | "/api/health") || place(path).is_some()
     }
 
@@ -54,7 +54,7 @@ impl Site for Dashboard {
         BODY_LIMIT
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
         // Readers may need an API request to be authorized, which `handle` does asynchronously.
         if request.method() != "POST" || self.0.is_trusted(request) {
             Ok(())
@@ -63,7 +63,7 @@ impl Site for Dashboard {
         }
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let gateway = Arc::clone(&self.0);
         Box::pin(async move {
             match (request.path(), place(request.path())) {
@@ -75,7 +75,7 @@ impl Site for Dashboard {
         })
     }
 
-    fn refuse(&self, status: u16, _code: &'static str, message: &'static str) -> Answer {
+    fn error_response(&self, status: u16, _code: &'static str, message: &'static str) -> AppResponse {
         failed(status, message)
     }
 }
@@ -83,7 +83,7 @@ impl Site for Dashboard {
 impl Gateway {
     /// Returns `true` if a request needs no further authorization: it has the key, or it comes
     /// directly from a trusted address and not from a foreign page in a browser.
-    fn is_trusted(&self, request: &Asked) -> bool {
+    fn is_trusted(&self, request: &AppRequest) -> bool {
         if let Some(key) = &self.config.api_key {
             let bearer = request
                 .header("authorization")
@@ -102,7 +102,7 @@ impl Gateway {
             .iter()
             .all(|name| request.header_bytes(name).is_none());
         let Some(peer) = request
-            .peer
+            .client
             .filter(|_| is_direct && is_no_strangers_page(request))
         else {
             return false;
@@ -110,7 +110,7 @@ impl Gateway {
         self.is_near(peer.ip(), request)
     }
 
-    fn is_near(&self, address: IpAddr, request: &Asked) -> bool {
+    fn is_near(&self, address: IpAddr, request: &AppRequest) -> bool {
         // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
         // would follow it; so the Host header must be a plain address or `localhost`.
         let is_local = address.to_canonical().is_loopback()
@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     /// Returns `true` if a request may read: it is trusted, or it has an administrator's token.
-    async fn may_read(&self, request: &Asked) -> bool {
+    async fn may_read(&self, request: &AppRequest) -> bool {
         if self.is_trusted(request) {
             return true;
         }
@@ -144,7 +144,7 @@ impl Gateway {
             .is_ok_and(|user| user.role == Role::Admin)
     }
 
-    async fn dashboard(&self, prefix: Prefix, rest: &str, request: &Asked) -> Answer {
+    async fn dashboard(&self, prefix: Prefix, rest: &str, request: &AppRequest) -> AppResponse {
         match rest {
             "emit-event" | "notify-role" | "notify-user" | "update-dashboard" | "cleanup" => {
                 if request.method() != "POST" {
@@ -165,7 +165,7 @@ impl Gateway {
         }
     }
 
-    async fn show(&self, prefix: Prefix, resource: &str) -> Answer {
+    async fn show(&self, prefix: Prefix, resource: &str) -> AppResponse {
         let service = &self.hall;
         let list = |name: &str, list: Vec<Value>| {
             if prefix == Prefix::First {
@@ -188,10 +188,10 @@ impl Gateway {
             }
             _ => board::overview(service),
         };
-        Answer::json(200, body.to_string())
+        AppResponse::json(200, body.to_string())
     }
 
-    fn post(&self, prefix: Prefix, resource: &str, body: &[u8]) -> Answer {
+    fn post(&self, prefix: Prefix, resource: &str, body: &[u8]) -> AppResponse {
         if resource == "cleanup" {
             let dismissed = tend::clean_up(self);
             debug!(
@@ -199,7 +199,7 @@ impl Gateway {
                 dismissed, "inactive clients were disconnected on request"
             );
             return match prefix {
-                Prefix::First => Answer {
+                Prefix::First => AppResponse {
                     status: 201,
                     headers: Vec::new(),
                     body: bytes::Bytes::new(),
@@ -216,7 +216,7 @@ impl Gateway {
         match self.publish(resource, &body) {
             Ok((true, message)) => done(prefix, message),
             Ok((false, _)) => {
-                failed(503, "the server is too busy; publish again later").with("retry-after", "1")
+                failed(503, "the server is too busy; publish again later").with_header("retry-after", "1")
             }
             Err(message) => failed(400, message),
         }
@@ -280,7 +280,7 @@ impl Gateway {
 
 /// Returns `true` unless a page of another origin sent the request: a browser sends such requests
 /// from its user's address.
-fn is_no_strangers_page(request: &Asked) -> bool {
+fn is_no_strangers_page(request: &AppRequest) -> bool {
     let Some(origin) = request.header_bytes("origin") else {
         return true;
     };
@@ -302,30 +302,30 @@ fn is_plain_host(host: &str) -> bool {
             .is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
-fn page(request: &Asked) -> Answer {
+fn page(request: &AppRequest) -> AppResponse {
     only("GET, HEAD", request, || {
         let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-        Answer {
+        AppResponse {
             status: 200,
             headers: Vec::new(),
             body: PAGE.into(),
         }
-        .with("content-type", "text/html; charset=utf-8")
-        .with("content-security-policy", policy)
-        .with("cache-control", "no-cache")
+        .with_header("content-type", "text/html; charset=utf-8")
+        .with_header("content-security-policy", policy)
+        .with_header("cache-control", "no-cache")
     })
 }
 
-fn health(gateway: &Gateway) -> Answer {
+fn health(gateway: &Gateway) -> AppResponse {
     let now = words::iso(gateway.hall.clock.now());
     let uptime = gateway.hall.started.elapsed().as_secs();
-    Answer::json(
+    AppResponse::json(
         200,
         json!({"status": "ok", "timestamp": now, "uptime": uptime}).to_string(),
     )
 }
 
-fn only(methods: &'static str, request: &Asked, answer: impl FnOnce() -> Answer) -> Answer {
+fn only(methods: &'static str, request: &AppRequest, answer: impl FnOnce() -> AppResponse) -> AppResponse {
     if methods.split(", ").any(|method| method == request.method()) {
         answer()
     } else {
@@ -333,35 +333,35 @@ fn only(methods: &'static str, request: &Asked, answer: impl FnOnce() -> Answer)
     }
 }
 
-fn done(prefix: Prefix, message: &str) -> Answer {
+fn done(prefix: Prefix, message: &str) -> AppResponse {
     let status = if prefix == Prefix::First { 200 } else { 202 };
-    Answer::json(
+    AppResponse::json(
         status,
         json!({"success": true, "message": message}).to_string(),
     )
 }
 
-fn failed(status: u16, message: &str) -> Answer {
-    Answer::json(
+fn failed(status: u16, message: &str) -> AppResponse {
+    AppResponse::json(
         status,
         json!({"success": false, "message": message}).to_string(),
     )
 }
 
-fn unauthorized() -> Answer {
+fn unauthorized() -> AppResponse {
     failed(
         401,
         "expected X-API-Key, or a token of an administrator to read",
     )
-    .with("www-authenticate", "Bearer")
+    .with_header("www-authenticate", "Bearer")
 }
 
-fn not_found() -> Answer {
+fn not_found() -> AppResponse {
     failed(404, "nothing is here")
 }
 
-fn wrong_method(allowed: &'static str) -> Answer {
-    failed(405, "this address has another method").with("allow", allowed)
+fn wrong_method(allowed: &'static str) -> AppResponse {
+    failed(405, "this address has another method").with_header("allow", allowed)
 }
 
 #[cfg(test)]

@@ -33,16 +33,16 @@ fn with_key() -> Config {
     }
 }
 
-fn from(mut request: Asked, peer: &str) -> Asked {
-    request.peer = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
+fn from(mut request: AppRequest, peer: &str) -> AppRequest {
+    request.client = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
     request
 }
 
-async fn answer(gateway: &Arc<Gateway>, request: Asked) -> (u16, Value) {
+async fn answer(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Value) {
     let site = Dashboard(Arc::clone(gateway));
-    assert!(site.has(request.path()));
-    let answer = match site.admit(&request) {
-        Ok(()) => site.answer(request).await,
+    assert!(site.matches(request.path()));
+    let answer = match site.authorize(&request) {
+        Ok(()) => site.handle(request).await,
         Err(answer) => answer,
     };
     (
@@ -54,7 +54,7 @@ async fn answer(gateway: &Arc<Gateway>, request: Asked) -> (u16, Value) {
 async fn ask(gateway: &Arc<Gateway>, method: &str, path: &str, body: &Value) -> (u16, Value) {
     answer(
         gateway,
-        Asked::new(method, path)
+        AppRequest::new(method, path)
             .with_header("x-api-key", KEY)
             .with_body(body.to_string()),
     )
@@ -140,7 +140,7 @@ async fn dashboard_responses_have_the_contract_fields() {
     let gateway = gateway(with_key());
     let (_, empty) = ask(&gateway, "GET", "/dashboard", &json!(null)).await;
     assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
-    let (mut member, _mailbox) = gateway.hall.enter(Generation::First, "abc").unwrap();
+    let (mut member, _mailbox) = gateway.hall.enter(Generation::V1, "abc").unwrap();
     member.identify(Who {
         id: "7".into(),
         role: Role::Cliente,
@@ -258,7 +258,7 @@ async fn requests_of_foreign_pages_are_refused() {
         ("localhost.example", None, false),
         ("localhost:4000", Some("null"), false),
     ] {
-        let request = Asked::new("POST", "/dashboard/emit-event")
+        let request = AppRequest::new("POST", "/dashboard/emit-event")
             .with_body(json!({"type": "a"}).to_string())
             .with_header("host", host);
         let request = origin.iter().fold(request, |request, origin| {
@@ -276,8 +276,8 @@ async fn requests_need_a_key_or_a_trusted_address() {
         ..with_key()
     });
     let event = || json!({"type": "a"}).to_string();
-    let post = || Asked::new("POST", "/dashboard/emit-event").with_body(event());
-    let get = || Asked::new("GET", "/dashboard");
+    let post = || AppRequest::new("POST", "/dashboard/emit-event").with_body(event());
+    let get = || AppRequest::new("GET", "/dashboard");
     for (peer, header, allowed) in [
         ("8.8.8.8", None, false),
         ("8.8.8.8", Some(("x-api-key", KEY)), true),
@@ -312,7 +312,7 @@ async fn requests_need_a_key_or_a_trusted_address() {
 async fn client_inactive_for_an_hour_is_disconnected() {
     let gateway = gateway(with_key());
     let connect = |id: &str, socket| {
-        let (mut member, mailbox) = gateway.hall.enter(Generation::First, socket).unwrap();
+        let (mut member, mailbox) = gateway.hall.enter(Generation::V1, socket).unwrap();
         member.identify(Who {
             id: id.into(),
             role: Role::Cliente,

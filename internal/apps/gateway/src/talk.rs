@@ -212,7 +212,7 @@ impl Visit {
         if let Err(message) = changed {
             return error(message);
         }
-        if !joins && key == "room" && self.member.generation == Generation::Second {
+        if !joins && key == "room" && self.member.generation == Generation::V2 {
             return None;
         }
         Some((

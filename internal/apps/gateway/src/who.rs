@@ -22,9 +22,9 @@ pub(super) const HISTORY: &str = "#history";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Generation {
     /// Version 1, on namespace `/`.
-    First,
+    V1,
     /// Version 2, on namespace `/ws`.
-    Second,
+    V2,
 }
 
 impl Generation {
@@ -32,9 +32,9 @@ impl Generation {
 
     pub(super) fn of(namespace: &str) -> Self {
         if namespace == "/ws" {
-            Self::Second
+            Self::V2
         } else {
-            Self::First
+            Self::V1
         }
     }
 }
@@ -83,14 +83,14 @@ impl Who {
     /// Returns the rooms that the server joins for the user after authentication.
     pub(super) fn rooms(&self, generation: Generation) -> Vec<JoinRequest> {
         let mut rooms = match generation {
-            Generation::First => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
-            Generation::Second => vec![
+            Generation::V1 => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
+            Generation::V2 => vec![
                 SECOND.to_owned(),
                 self.role.as_str().to_owned(),
                 user(&self.id),
             ],
         };
-        if generation == Generation::First && self.role == Role::Admin {
+        if generation == Generation::V1 && self.role == Role::Admin {
             rooms.push(ADMINS.to_owned());
         }
         rooms
@@ -172,19 +172,19 @@ mod tests {
     #[test]
     fn initial_rooms_depend_on_version_and_role() {
         assert_eq!(
-            names(&test_user("7", Role::Cliente), Generation::First),
+            names(&test_user("7", Role::Cliente), Generation::V1),
             ["#first", "cliente_7", "all_clientes"]
         );
         assert_eq!(
-            names(&test_user("7", Role::Proveedor), Generation::First),
+            names(&test_user("7", Role::Proveedor), Generation::V1),
             ["#first", "proveedor_7", "all_proveedores"]
         );
         assert_eq!(
-            names(&test_user("1", Role::Admin), Generation::First),
+            names(&test_user("1", Role::Admin), Generation::V1),
             ["#first", "admin_1", "all_admins", "admin_dashboard"]
         );
         assert_eq!(
-            names(&test_user("1", Role::Admin), Generation::Second),
+            names(&test_user("1", Role::Admin), Generation::V2),
             ["#second", "admin", "user:1"]
         );
     }

@@ -72,8 +72,8 @@ pub(super) fn emits(generation: Generation, event: &BusEvent) -> Vec<Emit> {
         return Vec::new();
     };
     let events = match generation {
-        Generation::First => first,
-        Generation::Second => second,
+        Generation::V1 => first,
+        Generation::V2 => second,
     };
     events
         .into_iter()

@@ -15,7 +15,7 @@ use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
-use latido_http::{Pier, Site};
+use latido_http::{WebSocketApp, HttpApp};
 use latido_hub::Hub;
 use latido_postgres::Database;
 use latido_session::SessionLimits;
@@ -56,9 +56,9 @@ pub struct Parts {
 #[derive(Default)]
 pub struct Served {
     /// The HTTP routes of the app.
-    pub sites: Vec<Arc<dyn Site>>,
+    pub sites: Vec<Arc<dyn HttpApp>>,
     /// The WebSocket endpoints of the app.
-    pub piers: Vec<Arc<dyn Pier>>,
+    pub piers: Vec<Arc<dyn WebSocketApp>>,
     /// The Socket.IO namespaces of the app.
     pub dialects: Vec<Arc<dyn SocketIoApp>>,
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::guest::{Client, Passport};
 use crate::{Messaging, NAME, Shared};
-use latido_http::{Answer, Asked, HandlerSpec, Pier};
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp};
 use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::ProtocolHandler;
 
@@ -24,18 +24,18 @@ const SUBPROTOCOL: &str = "phoenix";
 /// The prefix of the subprotocol that carries the token.
 const BEARER: &str = "base64url.bearer.phx.";
 
-impl Pier for Messaging {
-    fn has(&self, path: &str) -> bool {
+impl WebSocketApp for Messaging {
+    fn matches(&self, path: &str) -> bool {
         PATHS.contains(&path)
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(board(shared, request))
     }
 }
 
-async fn board(shared: Arc<Shared>, request: Asked) -> Result<HandlerSpec, Answer> {
+async fn board(shared: Arc<Shared>, request: AppRequest) -> Result<HandlerSpec, AppResponse> {
     let vsn = SerializerVersion::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
     let offered = request.header("sec-websocket-protocol").unwrap_or_default();
     let token = request
@@ -76,12 +76,12 @@ async fn board(shared: Arc<Shared>, request: Asked) -> Result<HandlerSpec, Answe
         .subprotocol(is_offered.then_some(SUBPROTOCOL)))
 }
 
-fn refusal(reason: &str) -> Answer {
-    Answer::json(403, json!({"error": reason}).to_string())
+fn refusal(reason: &str) -> AppResponse {
+    AppResponse::json(403, json!({"error": reason}).to_string())
 }
 
-fn unavailable() -> Answer {
-    Answer::json(503, json!({"error": "unavailable"}).to_string()).with("retry-after", "1")
+fn unavailable() -> AppResponse {
+    AppResponse::json(503, json!({"error": "unavailable"}).to_string()).with_header("retry-after", "1")
 }
 
 /// Extracts the token from the subprotocols that a client offers.

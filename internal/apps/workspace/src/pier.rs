@@ -11,7 +11,7 @@ use crate::guest::WorkspaceGuest;
 use crate::wire::{self, Incoming};
 use crate::{NAME, Shared, site};
 use latido_auth::Principal;
-use latido_http::{Answer, Asked, HandlerSpec, Pier};
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp};
 use latido_shard::InBandUpgrade;
 
 const PATH: &str = "/ws";
@@ -36,20 +36,20 @@ impl Entrance {
     }
 }
 
-impl Pier for Entrance {
-    fn has(&self, path: &str) -> bool {
+impl WebSocketApp for Entrance {
+    fn matches(&self, path: &str) -> bool {
         path == PATH
     }
 
-    fn wants(&self, token: &str) -> bool {
+    fn claims_token(&self, token: &str) -> bool {
         looks_ours(token)
     }
 
-    fn interpreter(&self) -> Option<Arc<dyn InBandUpgrade>> {
+    fn in_band_upgrade(&self) -> Option<Arc<dyn InBandUpgrade>> {
         Some(Arc::new(self.clone()))
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let this = self.clone();
         async move {
             let Some(token) = request.token() else {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::wire::{self, BadBody, is_id};
 use crate::{Shared, user_topic, workspace_topic};
 use latido_event_bus::{Publish, TopicName};
-use latido_http::{Answer, Asked, Site};
+use latido_http::{AppResponse, AppRequest, HttpApp};
 
 /// The maximum size of a request body, in bytes. Records arrive with all their populated fields.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -79,14 +79,14 @@ impl Addresses {
     ///
     /// # Errors
     /// Returns the 401, 404 or 405 response if the request is refused.
-    fn judge(&self, request: &Asked) -> Result<Call, Answer> {
+    fn judge(&self, request: &AppRequest) -> Result<Call, AppResponse> {
         let call = Call::of(request.path()).ok_or_else(|| error(404, "Not found"))?;
         if !call
             .methods()
             .split(", ")
             .any(|method| method == request.method())
         {
-            return Err(error(405, "Method not allowed").with("allow", call.methods()));
+            return Err(error(405, "Method not allowed").with_header("allow", call.methods()));
         }
         let is_authorized = call == Call::Health
             || request
@@ -99,12 +99,12 @@ impl Addresses {
         }
     }
 
-    fn refuse_key(&self) -> Answer {
+    fn refuse_key(&self) -> AppResponse {
         self.shared.metrics.count_refusal("key");
         unauthorized()
     }
 
-    fn act(&self, call: Call, body: &[u8]) -> Answer {
+    fn act(&self, call: Call, body: &[u8]) -> AppResponse {
         match call {
             Call::Health => self.health(),
             Call::Users(id) => self.users(&id),
@@ -129,19 +129,19 @@ impl Addresses {
         }
     }
 
-    fn health(&self) -> Answer {
+    fn health(&self) -> AppResponse {
         let timestamp = self.shared.clock.now().to_string();
-        Answer::json(200, json!({"status": "ok", "timestamp": timestamp, "uptime": self.since.elapsed().as_secs()}).to_string())
+        AppResponse::json(200, json!({"status": "ok", "timestamp": timestamp, "uptime": self.since.elapsed().as_secs()}).to_string())
     }
 
     /// Lists the users of a workspace. Ids have the form in which clients sent them: integers stay
     /// integers.
-    fn users(&self, workspace: &str) -> Answer {
+    fn users(&self, workspace: &str) -> AppResponse {
         let present = self.shared.exchange.present_users(&workspace_topic(workspace));
         let ids = present
             .iter()
             .filter_map(|user| serde_json::from_str::<&RawValue>(&user.entries.first()?.meta).ok());
-        Answer::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
+        AppResponse::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
     }
 
     fn publish(
@@ -150,7 +150,7 @@ impl Addresses {
         kind: &'static str,
         frame: Result<String, BadBody>,
         status: &str,
-    ) -> Answer {
+    ) -> AppResponse {
         let frame = match frame {
             Ok(frame) => frame,
             Err(body_error) => {
@@ -172,7 +172,7 @@ impl Addresses {
         {
             Ok(outcome) => {
                 self.shared.metrics.count_publish(kind, outcome.reached);
-                Answer::json(200, json!({"status": status}).to_string())
+                AppResponse::json(200, json!({"status": status}).to_string())
             }
             Err(_) => {
                 self.shared.metrics.count_refusal("overloaded");
@@ -182,20 +182,20 @@ impl Addresses {
     }
 }
 
-fn error(status: u16, message: &str) -> Answer {
-    Answer::json(status, json!({"error": message}).to_string())
+fn error(status: u16, message: &str) -> AppResponse {
+    AppResponse::json(status, json!({"error": message}).to_string())
 }
 
-pub(super) fn unauthorized() -> Answer {
+pub(super) fn unauthorized() -> AppResponse {
     error(401, "Unauthorized")
 }
 
-pub(super) fn unavailable() -> Answer {
-    error(503, "Unavailable").with("retry-after", "1")
+pub(super) fn unavailable() -> AppResponse {
+    error(503, "Unavailable").with_header("retry-after", "1")
 }
 
-impl Site for Addresses {
-    fn has(&self, path: &str) -> bool {
+impl HttpApp for Addresses {
+    fn matches(&self, path: &str) -> bool {
         let is_below = |folder: &str| {
             path.strip_prefix(folder)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -210,18 +210,18 @@ impl Site for Addresses {
         BODY_BYTES
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
         self.judge(request).map(drop)
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let answer = self
             .judge(&request)
             .map_or_else(|response| response, |call| self.act(call, &request.body));
         std::future::ready(answer).boxed()
     }
 
-    fn refuse(&self, status: u16, _: &'static str, message: &'static str) -> Answer {
+    fn error_response(&self, status: u16, _: &'static str, message: &'static str) -> AppResponse {
         self.shared.metrics.count_refusal("body");
         error(status, message)
     }

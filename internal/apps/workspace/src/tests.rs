@@ -17,7 +17,7 @@ use crate::{Config, NAME, Shared};
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
-use latido_http::{Answer, Asked, Pier, Site};
+use latido_http::{AppResponse, AppRequest, WebSocketApp, HttpApp};
 use latido_session::SessionLimits;
 use latido_shard::{Action, Actions, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 use latido_telemetry::Metrics;
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Opens a connection to `/ws`, with or without a query string.
-    fn connect(&mut self, query: &str) -> Result<u32, Answer> {
+    fn connect(&mut self, query: &str) -> Result<u32, AppResponse> {
         let spec = self.entrance.board_now(&format!("/ws{query}"))?;
         let slot = self.next;
         self.next += 1;
@@ -206,21 +206,21 @@ impl World {
     /// Sends a POST request with the publisher's key.
     fn post(&self, path: &str, body: &str) -> (u16, String) {
         self.ask(
-            Asked::new("POST", path)
+            AppRequest::new("POST", path)
                 .with_header("X-API-Key", KEY)
                 .with_body(body.to_owned()),
         )
     }
 
     fn users(&self, workspace: &str) -> String {
-        let request = Asked::new("GET", &format!("/api/workspaces/{workspace}/users"));
+        let request = AppRequest::new("GET", &format!("/api/workspaces/{workspace}/users"));
         self.ask(request.with_header("X-API-Key", KEY)).1
     }
 
     /// Sends a request. A refusal by `authorize`, before the body is read, is the response.
-    fn ask(&self, request: Asked) -> (u16, String) {
-        let answer = match self.site.admit(&request) {
-            Ok(()) => self.site.answer(request).now_or_never().expect("at once"),
+    fn ask(&self, request: AppRequest) -> (u16, String) {
+        let answer = match self.site.authorize(&request) {
+            Ok(()) => self.site.handle(request).now_or_never().expect("at once"),
             Err(response) => response,
         };
         (
@@ -231,8 +231,8 @@ impl World {
 }
 
 impl Entrance {
-    fn board_now(&self, path: &str) -> Result<latido_http::HandlerSpec, Answer> {
-        Pier::board(self, Asked::new("GET", path))
+    fn board_now(&self, path: &str) -> Result<latido_http::HandlerSpec, AppResponse> {
+        WebSocketApp::upgrade(self, AppRequest::new("GET", path))
             .now_or_never()
             .expect("at once")
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Config, World, member_token, now, token};
 use latido_auth::TokenError;
-use latido_http::{Asked, Pier as _};
+use latido_http::{AppRequest, WebSocketApp as _};
 use latido_shard::InBandUpgrade;
 
 const SUCCESS: &str = r#"{"type":"auth_success"}"#;
@@ -137,7 +137,7 @@ fn upgrade_request_may_contain_the_token() {
     let mut world = World::new();
     let token = member_token("456", &["123"]);
     assert!(
-        world.entrance.wants(&token) && !world.entrance.wants(&super::token(&json!({"id": "a"})))
+        world.entrance.claims_token(&token) && !world.entrance.claims_token(&super::token(&json!({"id": "a"})))
     );
     let client = world.connect(&format!("?token={token}")).unwrap();
     world.auth(client, &json!(123), &json!(456), None);
@@ -156,9 +156,9 @@ fn upgrade_request_may_contain_the_token() {
         (response.status, response.body.as_ref()),
         (401, &br#"{"error":"Unauthorized"}"#[..])
     );
-    let request = Asked::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
+    let request = AppRequest::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
     assert!(
-        futures_util::FutureExt::now_or_never(latido_http::Pier::board(&world.entrance, request))
+        futures_util::FutureExt::now_or_never(latido_http::WebSocketApp::upgrade(&world.entrance, request))
             .unwrap()
             .is_ok()
     );
@@ -394,18 +394,18 @@ fn invalid_requests_are_refused() {
         "/api/users/1/message",
     ] {
         assert_eq!(
-            world.ask(Asked::new("POST", path).with_body(r#"{"message":1}"#)),
+            world.ask(AppRequest::new("POST", path).with_body(r#"{"message":1}"#)),
             unauthorized
         );
         for key in ["", "default-api-key", "a publisher's key2"] {
             assert_eq!(
-                world.ask(Asked::new("POST", path).with_header("X-API-Key", key)),
+                world.ask(AppRequest::new("POST", path).with_header("X-API-Key", key)),
                 unauthorized,
                 "{key}"
             );
         }
         assert_eq!(
-            world.ask(Asked::new("GET", path)),
+            world.ask(AppRequest::new("GET", path)),
             (405, r#"{"error":"Method not allowed"}"#.into())
         );
         assert_eq!(
@@ -416,7 +416,7 @@ fn invalid_requests_are_refused() {
         assert!(status == 400 && body.contains("expected"), "{body}");
     }
     assert_eq!(
-        world.ask(Asked::new("GET", "/api/workspaces/1/users")),
+        world.ask(AppRequest::new("GET", "/api/workspaces/1/users")),
         unauthorized
     );
     for path in [
@@ -434,13 +434,13 @@ fn invalid_requests_are_refused() {
             "{path}"
         );
     }
-    let (status, body) = world.ask(Asked::new("GET", "/api/health"));
+    let (status, body) = world.ask(AppRequest::new("GET", "/api/health"));
     assert!(
         status == 200 && body.starts_with(r#"{"status":"ok","timestamp":""#),
         "{body}"
     );
     assert_eq!(
-        latido_http::Site::refuse(&world.site, 413, "too_large", "the body is too large").status,
+        latido_http::HttpApp::error_response(&world.site, 413, "too_large", "the body is too large").status,
         413
     );
 }
