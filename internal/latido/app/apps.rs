@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::apps::{Setting, gateway, messaging, modules, workspace};
+use crate::apps::{AppSettings, gateway, messaging, modules, workspace};
 use crate::config::WantedApp;
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 use latido_base::drain::Drain;
 use latido_http::{self as http, AppMounts, HttpListener};
 use latido_session::SessionLimits;
 use latido_socketio::{self as socketio, SocketIoApp, SocketIoMount};
 
 /// Starts one app. Every app has its line here.
-fn start(setting: &Setting, deps: &Parts) -> anyhow::Result<Served> {
+fn start(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppServices> {
     match setting {
-        Setting::Gateway(config) => gateway::start(config, deps),
-        Setting::Messaging(config) => messaging::start(config, deps),
-        Setting::Workspace(config) => Ok(workspace::start(config, deps)),
-        Setting::Modules(config) => modules::start(config, deps),
+        AppSettings::Gateway(config) => gateway::start(config, deps),
+        AppSettings::Messaging(config) => messaging::start(config, deps),
+        AppSettings::Workspace(config) => Ok(workspace::start(config, deps)),
+        AppSettings::Modules(config) => modules::start(config, deps),
     }
 }
 
@@ -40,7 +40,7 @@ fn socketio(limits: &SessionLimits) -> socketio::Config {
 pub(super) struct Group {
     /// The group's own listener, or `None` for the server's main listener.
     pub(super) listener: Option<HttpListener>,
-    settings: Vec<Setting>,
+    settings: Vec<AppSettings>,
 }
 
 impl Group {
@@ -50,14 +50,14 @@ impl Group {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.settings.iter().map(Setting::name)
+        self.settings.iter().map(AppSettings::name)
     }
 
     /// Starts the group's apps. `request_drain` counts their connections and signals shutdown.
-    pub(super) fn open(&self, deps: &Parts, request_drain: &Drain) -> anyhow::Result<AppMounts> {
+    pub(super) fn open(&self, deps: &AppDeps, request_drain: &Drain) -> anyhow::Result<AppMounts> {
         let is_dedicated = self.listener.is_some();
-        let deps = Parts {
-            is_alone: is_dedicated && self.settings.len() == 1,
+        let deps = AppDeps {
+            is_dedicated: is_dedicated && self.settings.len() == 1,
             ..deps.clone()
         };
         let mut socketio_apps: Vec<Arc<dyn SocketIoApp>> = Vec::new();
@@ -67,10 +67,10 @@ impl Group {
         };
         for setting in &self.settings {
             let name = setting.name();
-            let Served {
-                sites: routes,
-                piers: websocket_apps,
-                dialects,
+            let AppServices {
+                http_apps: routes,
+                websocket_apps,
+                socketio_apps: dialects,
             } = start(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
             tracing::info!(app = name, address = ?self.address(), "app switched on");
             mounts.apps.push(name);

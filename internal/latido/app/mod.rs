@@ -239,8 +239,8 @@ fn lend(
     database: &Database,
     engine: &Engine,
     messaging_hints: Hints,
-) -> latido_app_kit::Parts {
-    latido_app_kit::Parts {
+) -> latido_app_kit::AppDeps {
+    latido_app_kit::AppDeps {
         clock: deps.clock.clone(),
         metrics: Arc::clone(&deps.metrics),
         drain: deps.drain.clone(),
@@ -251,8 +251,8 @@ fn lend(
         hub: Arc::clone(&deps.hub),
         engine: engine.clone(),
         limits: deps.context.limits,
-        messaging_hints,
-        is_alone: false,
+        messaging_trigger: messaging_hints,
+        is_dedicated: false,
     }
 }
 
@@ -261,7 +261,7 @@ fn open(
     main: http::HttpListener,
     groups: Vec<apps::Group>,
     state: &Arc<ServerState>,
-    deps: &latido_app_kit::Parts,
+    deps: &latido_app_kit::AppDeps,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let main_address = main.address();
     let mut main = Some(main);

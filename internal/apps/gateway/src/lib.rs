@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 
 pub use config::{Config, Network};
 use django::{Django, Profiles};
@@ -54,7 +54,7 @@ impl Gateway {
 ///
 /// # Errors
 /// Returns an error if the API's address is invalid or the system has no root certificates for it.
-pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
+pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
     let api: Option<Arc<dyn Profiles>> = match &config.api_url {
         Some(_) | None if config.trusts_clients => {
             tracing::warn!(
@@ -81,9 +81,9 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
     parts
         .drain
         .spawn_until_stop(tend::tend(Arc::clone(&gateway)));
-    Ok(Served {
-        sites: vec![Arc::new(site::Dashboard(Arc::clone(&gateway)))],
-        piers: Vec::new(),
-        dialects: vec![Arc::new(talk::Gatekeeper(gateway))],
+    Ok(AppServices {
+        http_apps: vec![Arc::new(site::Dashboard(Arc::clone(&gateway)))],
+        websocket_apps: Vec::new(),
+        socketio_apps: vec![Arc::new(talk::Gatekeeper(gateway))],
     })
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use feed::Source;
 use feed::{Feed, Gate};
-use latido_app_kit::{Hints, Parts, Served};
+use latido_app_kit::{Hints, AppDeps, AppServices};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -98,7 +98,7 @@ fn limits(server: SessionLimits) -> SessionLimits {
 ///
 /// # Errors
 /// Returns an error if a key or the database address is not usable.
-pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
+pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
     let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
     let config = Config {
         limits: limits(deps.limits),
@@ -107,13 +107,13 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
     let app = Messaging::start(
         &config,
         messages,
-        deps.messaging_hints.clone(),
+        deps.messaging_trigger.clone(),
         deps.clock.clone(),
         &deps.drain,
     )?;
-    Ok(Served {
-        piers: vec![Arc::new(app)],
-        ..Served::default()
+    Ok(AppServices {
+        websocket_apps: vec![Arc::new(app)],
+        ..AppServices::default()
     })
 }
 

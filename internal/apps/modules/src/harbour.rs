@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use latido_app_kit::Parts;
+use latido_app_kit::AppDeps;
 use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
 use latido_session::SessionLimits;
 
@@ -28,7 +28,7 @@ pub(super) struct Harbour {
 }
 
 impl Harbour {
-    pub(super) fn new(app: Arc<Modules>, deps: &Parts) -> Self {
+    pub(super) fn new(app: Arc<Modules>, deps: &AppDeps) -> Self {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,

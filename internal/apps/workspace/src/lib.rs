@@ -17,7 +17,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
 use latido_event_bus::{EncodingId, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
@@ -63,7 +63,7 @@ impl TopicPolicy for Listed {
 }
 
 /// Starts the app, which has no background task.
-pub fn start(config: &Config, parts: &Parts) -> Served {
+pub fn start(config: &Config, parts: &AppDeps) -> AppServices {
     if config.trusts_client_ids {
         tracing::warn!(
             "WORKSPACE_TRUST_CLIENT_IDS is on: every client that reaches this server can read every workspace by naming it; meant for a migration, \
@@ -77,11 +77,11 @@ pub fn start(config: &Config, parts: &Parts) -> Served {
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let routes = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
-    Served {
-        sites: vec![routes],
-        piers: vec![Arc::new(pier::Entrance(shared))],
-        ..Served::default()
+    let routes = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_dedicated));
+    AppServices {
+        http_apps: vec![routes],
+        websocket_apps: vec![Arc::new(pier::Entrance(shared))],
+        ..AppServices::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::apps::Setting;
+use crate::apps::AppSettings;
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
 use latido_app_gateway::{Config, Network};
@@ -14,7 +14,7 @@ pub(super) const PORT: u16 = 4000;
 const API_URL: &str =
     "the address of the Django API such as http://localhost:8000, without user and password";
 
-pub(super) fn config(r: &mut Reader<'_>) -> Setting {
+pub(super) fn config(r: &mut Reader<'_>) -> AppSettings {
     let defaults = Config::default();
     let trusts_clients = r.boolean(&v::GATEWAY_TRUST_CLIENTS, false);
     let api_url = r.parse(&v::GATEWAY_API_URL, API_URL, api_url);
@@ -39,7 +39,7 @@ pub(super) fn config(r: &mut Reader<'_>) -> Setting {
         r.mistakes.add(v::GATEWAY_API_KEY.name, expected);
     }
     let minutes = r.number(&v::GATEWAY_INACTIVE_MINUTES, 0..=1_000_000, 60);
-    Setting::Gateway(Box::new(Config {
+    AppSettings::Gateway(Box::new(Config {
         api_url,
         api_posts: r
             .parse(&v::GATEWAY_API_METHOD, "GET or POST", posts)
@@ -83,7 +83,7 @@ fn api_url(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::apps::Setting;
+    use crate::apps::AppSettings;
     use crate::config::{Purpose, Settings, Sources};
 
     const FIXED: [(&str, &str); 3] = [
@@ -129,7 +129,7 @@ mod tests {
             panic!("{:?}", settings.apps)
         };
         assert_eq!(app.port, Some(super::PORT));
-        let Setting::Gateway(config) = &app.setting else {
+        let AppSettings::Gateway(config) = &app.setting else {
             panic!("{app:?}")
         };
         assert_eq!(
@@ -138,7 +138,7 @@ mod tests {
         );
         let settings =
             read(&[("GATEWAY_TRUST_CLIENTS", "true"), ("GATEWAY_API_KEY", "k")]).unwrap();
-        let Setting::Gateway(config) = &settings.apps[0].setting else {
+        let AppSettings::Gateway(config) = &settings.apps[0].setting else {
             panic!("{settings:?}")
         };
         assert!(config.trusts_clients && config.api_url.is_none());
