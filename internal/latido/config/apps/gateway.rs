@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::apps::AppSettings;
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
-use latido_app_gateway::{Config, Network};
+use latido_app_gateway::{Config, PublisherNetwork};
 use latido_auth::ApiKey;
 
 /// The default port. The older gateway listens there, and its clients expect it.
@@ -31,7 +31,7 @@ pub(super) fn config(r: &mut Reader<'_>) -> AppSettings {
     let trusted = r.parse(&v::GATEWAY_TRUSTED_CIDRS, networks, |text| {
         value::list(text)
             .iter()
-            .map(|one| Network::parse(one))
+            .map(|one| PublisherNetwork::parse(one))
             .collect::<Option<Vec<_>>>()
     });
     if r.text(&v::GATEWAY_API_KEY).is_none() && r.text(&v::GATEWAY_TRUSTED_CIDRS).is_none() {
@@ -41,19 +41,19 @@ pub(super) fn config(r: &mut Reader<'_>) -> AppSettings {
     let minutes = r.number(&v::GATEWAY_INACTIVE_MINUTES, 0..=1_000_000, 60);
     AppSettings::Gateway(Box::new(Config {
         api_url,
-        api_posts: r
+        api_uses_post: r
             .parse(&v::GATEWAY_API_METHOD, "GET or POST", posts)
             .unwrap_or(false),
         api_timeout: r.seconds(&v::GATEWAY_API_TIMEOUT_SECONDS, 1..=60, 10),
-        api_cache: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
+        api_cache_ttl: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
         admin_ids: r
             .text(&v::GATEWAY_ADMIN_IDS)
             .map(value::list)
             .unwrap_or_default(),
         api_key,
-        trusted: trusted.unwrap_or_default(),
+        trusted_networks: trusted.unwrap_or_default(),
         trusts_clients,
-        inactive: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+        inactivity_limit: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
         ..defaults
     }))
 }
