@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
 use latido_admin::{Readiness, ReadinessReport, StreamReport};
-use latido_app_kit::Hints;
+use latido_app_kit::FeedTrigger;
 use latido_app_messaging as messaging;
 use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
@@ -111,7 +111,7 @@ impl PermissionSource for Lookups {
 pub(super) fn sink(
     engine: Engine,
     metrics: Arc<Metrics>,
-    messaging: Hints,
+    messaging: FeedTrigger,
 ) -> impl Fn(ChangeHint) + Send + Sync + 'static {
     let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
     move |hint| match hint {
@@ -123,7 +123,7 @@ pub(super) fn sink(
         ChangeHint::Everything(stream) => {
             engine.mark_all(stream, HintSource::Trigger);
             if stream.is_none() {
-                messaging.look();
+                messaging.notify();
             }
         }
         // Reading after a loss as well shows at once if the database is unavailable, and notifies
@@ -134,14 +134,14 @@ pub(super) fn sink(
             } else {
                 "listening"
             });
-            messaging.set_heard(hint == ChangeHint::Listening);
+            messaging.set_listening(hint == ChangeHint::Listening);
             engine.mark_all(None, HintSource::Resync);
         }
         ChangeHint::NotDelivering => {
             record("deaf");
-            messaging.set_heard(false);
+            messaging.set_listening(false);
         }
-        ChangeHint::App(app) if app == messaging::NAME => messaging.look(),
+        ChangeHint::App(app) if app == messaging::NAME => messaging.notify(),
         ChangeHint::App(_) => {}
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
-use latido_app_kit::Hints;
+use latido_app_kit::FeedTrigger;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -108,7 +108,7 @@ impl App {
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
-        let hints = Hints::default();
+        let hints = FeedTrigger::default();
         let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
         let listener = NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
         watch_locks.start(
@@ -238,7 +238,7 @@ fn lend(
     deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
-    messaging_hints: Hints,
+    messaging_hints: FeedTrigger,
 ) -> latido_app_kit::AppDeps {
     latido_app_kit::AppDeps {
         clock: deps.clock.clone(),

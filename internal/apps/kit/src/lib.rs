@@ -9,7 +9,7 @@ mod hints;
 
 use std::sync::Arc;
 
-pub use hints::Hints;
+pub use hints::FeedTrigger;
 
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
@@ -47,7 +47,7 @@ pub struct AppDeps {
     /// The limits of every WebSocket connection; an app may set its own for its connections.
     pub limits: SessionLimits,
     /// The trigger that forwards database notifications to the messaging app.
-    pub messaging_trigger: Hints,
+    pub messaging_trigger: FeedTrigger,
     /// Set if the app has a dedicated listener, which serves no other app.
     pub is_dedicated: bool,
 }
