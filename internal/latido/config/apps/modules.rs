@@ -38,16 +38,16 @@ pub(super) fn config(r: &mut Reader<'_>, time_zone: &str) -> Config {
             .map_or(defaults.session_cookie, ToOwned::to_owned),
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
         session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
-        origins: r
+        allowed_origins: r
             .parse(&v::MODULES_ORIGINS, origins, value::origins)
             .unwrap_or_default(),
         admin_roles: roles.unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
         trust_clients: r.boolean(&v::MODULES_TRUST_CLIENTS, false),
-        group: Duration::from_millis(r.number(&v::MODULES_GROUP_MS, 0..=60_000, 500)),
-        stale: r.seconds(&v::MODULES_STALE_SECONDS, 5..=86_400, 300),
+        throttle_window: Duration::from_millis(r.number(&v::MODULES_GROUP_MS, 0..=60_000, 500)),
+        offline_after: r.seconds(&v::MODULES_STALE_SECONDS, 5..=86_400, 300),
         time_zone: zone.unwrap_or_else(|| time_zone.to_owned()),
-        modules: defaults.modules,
+        max_modules: defaults.max_modules,
     }
 }
 
