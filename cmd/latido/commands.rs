@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use latido::app::{self, Welcome};
+use latido::app::{self, DemoInfo};
 use latido::config::Settings;
 use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 use latido_postgres::{InstallChange, FindingLevel};
@@ -116,14 +116,14 @@ fn told(changes: &[InstallChange], nothing: &str) -> String {
     changes.iter().map(line).collect()
 }
 
-fn greet(info: &Welcome) -> anyhow::Result<()> {
-    let Welcome {
-        page,
-        socket,
+fn greet(info: &DemoInfo) -> anyhow::Result<()> {
+    let DemoInfo {
+        page_url: page,
+        socket_url: socket,
         token,
         channel,
-        database,
-        found,
+        database_url: database,
+        server_description: found,
     } = info;
     let token = token.expose();
     let program = program();

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latido::config::{Flags, Mistakes, Purpose, Settings, Sources, raise_open_file_limit};
+use latido::config::{Flags, ConfigErrors, Purpose, Settings, ConfigSources, raise_open_file_limit};
 
 use crate::cli::{Cli, Command};
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // An error here cannot be reported anywhere else.
             let _ = writeln!(std::io::stderr(), "latido: {error:#}");
-            ExitCode::from(if error.is::<Mistakes>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
         }
     }
 }
@@ -67,10 +67,10 @@ fn run(
     }
 }
 
-fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, Mistakes> {
+fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, ConfigErrors> {
     if matches!(purpose, Purpose::Serve | Purpose::Demo) {
         // Raised first, because the default number of connections depends on this limit.
         raise_open_file_limit();
     }
-    Settings::read(&Sources::of_process(flags), purpose)
+    Settings::read(&ConfigSources::from_process(flags), purpose)
 }

@@ -8,7 +8,7 @@ mod view;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, bail};
-use latido::config::Mistakes;
+use latido::config::ConfigErrors;
 use reqwest::Url;
 
 use crate::cli::WatchWish;
@@ -70,8 +70,8 @@ async fn follow(mut client: Client) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns all errors together.
-fn check(args: &WatchWish) -> Result<(Url, String), Mistakes> {
-    let mut errors = Mistakes::default();
+fn check(args: &WatchWish) -> Result<(Url, String), ConfigErrors> {
+    let mut errors = ConfigErrors::default();
     if !args.channel.contains(':') {
         errors.add(
             "CHANNEL",
