@@ -22,6 +22,7 @@ mod harness;
 mod heartbeat;
 mod history;
 mod load;
+mod makefile;
 mod operations;
 mod packaging;
 mod postgres;
