@@ -6,6 +6,7 @@ mod following;
 mod secrets;
 mod serving;
 mod settings;
+mod version;
 
 use crate::harness::claims::SECRET;
 use crate::harness::cluster::TestDatabase;
