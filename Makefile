@@ -1,4 +1,4 @@
-# `make run` and `make test` are all there is to know; both see to what they need.
+# `make run` and `make test` are enough to begin with; both install what they need.
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo-angular test one sim chaos churn clients bench conformance sbom lint fix doc ci tools clean
@@ -40,7 +40,7 @@ one: tools ## the tests whose path contains T, and no other crate's: T=name, T=e
 sim: ## the deterministic simulator over SEEDS seeds; LATIDO_SEED=n replays one
 	SEEDS=$(or $(SEEDS),$(if $(LATIDO_SEED),1,100000)) cargo test --locked --profile sim -p $(SIMULATION) --lib -- --nocapture
 
-chaos: ## ten minutes of faults on real processes, with a table of what was survived; SECONDS=n for another time
+chaos: ## ten minutes of faults on real processes, with a table of recoveries; SECONDS=n for another time
 	LATIDO_CHAOS_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::no_change_is_lost -- --nocapture
 
 churn: ## clients that come and go for ten minutes, and the slope of the server's memory; SECONDS=n for another time
@@ -49,13 +49,13 @@ churn: ## clients that come and go for ten minutes, and the slope of the server'
 clients: tools ## build and test the TypeScript and Angular clients; needs node 20.19 or newer
 	.ci/clients
 
-bench: tools ## measures everything beside its floor and its peers; ARGS="fan-out --rounds 1" for a part
+bench: tools ## measure everything, with a lower bound and other servers beside it; ARGS="fan-out --rounds 1" for a part
 	cargo bench --locked --bench bench -- $(ARGS)
 
 conformance: ## an echo server on 127.0.0.1:9001 (PORT, HOST), for public WebSocket suites
 	cargo run --release --locked --example conformance
 
-sbom: ## what the server is made of, as CycloneDX, in target/sbom.json
+sbom: ## the bill of materials of the server, as CycloneDX, in target/sbom.json
 	@mkdir -p target
 	.ci/sbom > target/sbom.json && echo target/sbom.json
 
