@@ -3,11 +3,6 @@
 //!
 //! The script runs again when HEAD moves, and not on every build.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "cargo reads a build script's instructions from its output"
-)]
-
 use std::path::Path;
 use std::process::Command;
 
