@@ -102,7 +102,7 @@ fn image_copies_only_existing_files() {
                 );
                 let program = sources[1];
                 assert!(
-                    of_kind("RUN").iter().any(|run| run.ends_with(&format!("&& cp target/release/latido {program}"))),
+                    arguments_of("RUN").iter().any(|run| run.ends_with(&format!("&& cp target/release/latido {program}"))),
                     "{copy}: no stage writes it"
                 );
             }
@@ -137,11 +137,12 @@ fn image_build_copies_every_included_file() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                for name in text
-                    .split("include_")
-                    .skip(1)
-                    .filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next())
-                {
+                for name in text.split("include_").skip(1).filter_map(|rest| {
+                    let call = rest
+                        .strip_prefix("str!(")
+                        .or_else(|| rest.strip_prefix("bytes!("))?;
+                    call.trim_start().strip_prefix('"')?.split('"').next()
+                }) {
                     let target = path
                         .parent()
                         .unwrap()
