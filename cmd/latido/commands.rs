@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use latido::app::{self, Welcome};
 use latido::config::Settings;
-use latido_embedded_postgres::{self as embedded, Storage, default_state_dir};
-use latido_postgres::{Change, Level};
+use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
+use latido_postgres::{InstallChange, FindingLevel};
 use latido_telemetry as telemetry;
 
 /// Runs `latido serve` until the server stops.
@@ -19,10 +19,10 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
 /// Runs `latido demo` with a private PostgreSQL.
 pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     start_logs(&settings);
-    let mut private = embedded::Settings::new(Storage::Persistent {
+    let mut private = embedded::EmbeddedSettings::new(StorageMode::Persistent {
         dir: default_state_dir(),
     });
-    private.fetch = !no_fetch;
+    private.allow_download = !no_fetch;
     private.bin_dir = std::env::var_os("PG_BIN")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from);
@@ -60,15 +60,15 @@ pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
     let mut text = String::new();
     for finding in &findings {
         let mark = match finding.level {
-            Level::Ok => "ok     ",
-            Level::Warning => "warning",
-            Level::Failure => "FAILURE",
+            FindingLevel::Ok => "ok     ",
+            FindingLevel::Warning => "warning",
+            FindingLevel::Failure => "FAILURE",
         };
         text.push_str(&format!(
             "{mark}  {}: {}\n",
             finding.subject, finding.detail
         ));
-        if let Some(remedy) = &finding.remedy {
+        if let Some(remedy) = &finding.with_remedy {
             text.push_str(&format!(
                 "         → {}\n",
                 remedy.replace('\n', "\n           ")
@@ -78,7 +78,7 @@ pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
     print(&text)?;
     let failures = findings
         .iter()
-        .filter(|finding| finding.level == Level::Failure)
+        .filter(|finding| finding.level == FindingLevel::Failure)
         .count();
     anyhow::ensure!(
         failures == 0,
@@ -104,14 +104,14 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
         .block_on(work)
 }
 
-fn told(changes: &[Change], nothing: &str) -> String {
+fn told(changes: &[InstallChange], nothing: &str) -> String {
     if changes.is_empty() {
         return format!("{nothing}\n");
     }
-    let line = |change: &Change| match change {
-        Change::Installed(subject) => format!("installed  {subject}\n"),
-        Change::Unchanged(subject) => format!("unchanged  {subject}\n"),
-        Change::Removed(subject) => format!("removed    {subject}\n"),
+    let line = |change: &InstallChange| match change {
+        InstallChange::Installed(subject) => format!("installed  {subject}\n"),
+        InstallChange::Unchanged(subject) => format!("unchanged  {subject}\n"),
+        InstallChange::Removed(subject) => format!("removed    {subject}\n"),
     };
     changes.iter().map(line).collect()
 }

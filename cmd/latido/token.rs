@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use latido::config::Settings;
-use latido_auth::{Passport, Secret, Verifier, VerifierConfig, issue};
+use latido_auth::{TokenSpec, Secret, Verifier, VerifierConfig, issue};
 use latido_base::clock::Clock;
 
 use crate::cli::TokenWish;
@@ -19,7 +19,7 @@ pub(crate) fn print(settings: &Settings, args: TokenWish) -> anyhow::Result<()> 
 
 /// Signs a token that a server with the same settings accepts, and checks it in the same way.
 fn token(secret: &Secret, config: &VerifierConfig, args: TokenWish) -> anyhow::Result<String> {
-    let spec = Passport {
+    let spec = TokenSpec {
         user: args.user,
         negocios: args.negocio,
         role: args.rol,
@@ -33,7 +33,7 @@ fn token(secret: &Secret, config: &VerifierConfig, args: TokenWish) -> anyhow::R
         jwks_url: None,
         ..config.clone()
     };
-    let verified = Verifier::new(&local_config, clock)?.verify_now(&token);
+    let verified = Verifier::new(&local_config, clock)?.try_verify_cached(&token);
     verified
         .context("the token cannot be checked")?
         .context("the server would refuse this token")?;

@@ -68,7 +68,7 @@ pub(super) async fn authenticate(state: &Doors, head: &Call) -> Result<Principal
 /// Synchronous variant of [`authenticate`]. Returns `None` if the token is missing or invalid, or
 /// if checking it needs I/O.
 pub(super) fn authenticate_at_once(state: &Doors, head: &Call) -> Option<Principal> {
-    state.verifier.verify_at_once(&head.token()?)?.ok()
+    state.verifier.try_verify(&head.token()?)?.ok()
 }
 
 /// Acquires the permits that a long-lived connection needs beside its own: one of the user's, if
@@ -163,10 +163,10 @@ async fn authorize(state: &Doors, principal: &Principal, channel: &Channel) -> R
     match state.policy.decide(principal, &state.catalog, channel) {
         Decision::Allowed => return Ok(()),
         Decision::Forbidden => return Err(forbidden()),
-        Decision::Ask => {}
+        Decision::NeedsLookup => {}
     }
     let stream = state.catalog.get(channel.topic.stream);
-    let lookup = state.policy.ask(principal.user(), stream, &channel.topic);
+    let lookup = state.policy.authorize(principal.user(), stream, &channel.topic);
     match timeout(state.config.answer_timeout, lookup).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(forbidden()),

@@ -15,12 +15,12 @@ use crate::app::maintenance::{install_all, kept_by};
 use crate::app::serve::until_ended;
 use crate::app::{App, Config};
 use crate::config::Settings;
-use latido_auth::{Passport, Secret, VerifierConfig, issue};
+use latido_auth::{TokenSpec, Secret, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
+use latido_demo::{ADMIN_USER, BUSINESSES, Demo, ActivityRate, seed_sql, start_writer};
 use latido_embedded_postgres::{self as embedded, Cluster};
-use latido_postgres::{self as postgres, Database, Scripts};
+use latido_postgres::{self as postgres, Database, ScriptRunner};
 
 /// The lifetime of a demo token. The page fetches a new one before it expires.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -55,7 +55,7 @@ pub struct Welcome {
 /// Returns an error if no database can be started or prepared, or if the port is taken.
 pub async fn demo(
     mut settings: Settings,
-    embedded: embedded::Settings,
+    embedded: embedded::EmbeddedSettings,
     on_started: impl FnOnce(&Welcome),
 ) -> anyhow::Result<()> {
     let cluster = match &settings.database.url {
@@ -76,7 +76,7 @@ pub async fn demo(
 
 /// Creates the demo's database unless an earlier run did.
 async fn create_database(url: &str) -> anyhow::Result<()> {
-    let scripts = Database::open(&postgres::Config::new(url))?.scripts();
+    let scripts = Database::open(&postgres::Config::new(url))?.script_runner();
     match scripts
         .execute(&format!("CREATE DATABASE {DATABASE}"))
         .await
@@ -97,12 +97,12 @@ async fn run(
     let app_schemas = kept_by(&settings.app_names);
     let mut config = Config::new(settings)?;
     let database = Database::open(&config.postgres)?;
-    let scripts = database.scripts();
+    let scripts = database.script_runner();
     // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
     scripts
-        .execute(&seed(&zone))
+        .execute(&seed_sql(&zone))
         .await
         .context("the demo's data could not be made")?;
     install_all(&database, &config.catalog, &app_schemas)
@@ -115,14 +115,14 @@ async fn run(
         mint(&mut config.verifier, None)?,
     );
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
-        Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
+        Some(role) => demo.with_operator_tokens(mint(&mut config.verifier, Some(role))?),
         None => demo,
     });
     config.demo = Some(Arc::clone(&demo));
     let app = App::start(config)?;
     let info = welcome(app.address(), &demo, cluster)?;
     let writer_drain = Drain::new();
-    write(demo, Pace::default(), &writer_drain);
+    start_writer(demo, ActivityRate::default(), &writer_drain);
     on_started(&info);
     let result = until_ended(app).await;
     writer_drain.drain(Duration::from_secs(1)).await;
@@ -131,7 +131,7 @@ async fn run(
 
 /// Refuses to write to a database that contains other businesses, because it belongs to another
 /// application.
-async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
+async fn refuse_foreign(scripts: &ScriptRunner) -> anyhow::Result<()> {
     let demo_ids: Vec<_> = BUSINESSES
         .iter()
         .map(|business| format!("'{}'", business.id))
@@ -164,7 +164,7 @@ fn mint(
         verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
     }
     let secret = verifier.secrets[0].clone();
-    let spec = Passport {
+    let spec = TokenSpec {
         user: ADMIN_USER.to_owned(),
         negocios: BUSINESSES
             .iter()
@@ -196,6 +196,6 @@ fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyho
         token: Secret::new(demo.session()?.token()),
         channel: format!("estadisticas:{}", BUSINESSES[0].id),
         database: cluster.map(|cluster| cluster.url(DATABASE)),
-        found: cluster.map(|cluster| cluster.found().to_owned()),
+        found: cluster.map(|cluster| cluster.server_description().to_owned()),
     })
 }

@@ -4,8 +4,8 @@ use crate::app::config::database_config;
 use crate::apps::{messaging, modules};
 use crate::config::Settings;
 use latido_auth::check_secret;
-use latido_postgres::apps::messaging::Messages;
-use latido_postgres::{self as postgres, Change, Database, Finding, examine};
+use latido_postgres::apps::messaging::MessagingDatabase;
+use latido_postgres::{self as postgres, InstallChange, Database, Finding, examine};
 use latido_stream::Catalog;
 
 /// Opens the configured database and builds the catalog of streams.
@@ -19,7 +19,7 @@ fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 /// # Errors
 /// Returns an error if the database is unavailable, a table or column is missing, or a lock cannot
 /// be acquired.
-pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
+pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
     let schemas = kept_by(&settings.app_names);
     let (database, catalog) = open(settings)?;
     install_all(&database, &catalog, &schemas).await
@@ -31,7 +31,7 @@ pub(super) async fn install_all(
     database: &Database,
     catalog: &Catalog,
     schemas: &[Kept],
-) -> anyhow::Result<Vec<Change>> {
+) -> anyhow::Result<Vec<InstallChange>> {
     let mut changes = Vec::new();
     for (name, version_table, sql) in schemas {
         changes.push(database.install_app(name, version_table, sql).await?);
@@ -65,12 +65,12 @@ pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
         (
             messaging::NAME,
             "messaging_changes",
-            postgres::apps::messaging::SCHEMA,
+            postgres::apps::messaging::SCHEMA_SQL,
         ),
         (
             modules::NAME,
             "module_state",
-            postgres::apps::modules::SCHEMA,
+            postgres::apps::modules::SCHEMA_SQL,
         ),
     ];
     schemas
@@ -83,12 +83,12 @@ pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
 ///
 /// # Errors
 /// The same errors as [`install`].
-pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
+pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
     let (database, _) = open(settings)?;
     let changes = database.uninstall().await?;
-    let scripts = database.scripts();
+    let scripts = database.script_runner();
     scripts.execute("SET client_min_messages = warning").await?;
-    scripts.execute(postgres::apps::modules::REMOVAL).await?;
+    scripts.execute(postgres::apps::modules::REMOVAL_SQL).await?;
     Ok(changes)
 }
 
@@ -98,7 +98,7 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
 /// The same errors as [`install`].
 pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
     let (database, _) = open(settings)?;
-    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL)
+    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL_SQL)
 }
 
 /// Examines the settings and the database, and returns the findings.
@@ -111,7 +111,7 @@ pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let (database, catalog) = open(settings)?;
     findings.extend(examine(&database, &catalog).await);
     if has_messaging {
-        findings.push(match Messages::new(database).check().await {
+        findings.push(match MessagingDatabase::new(database).check_schema().await {
             Ok(()) => Finding::ok("messaging", "its tables are there"),
             Err(error) => Finding::failure("messaging", error.to_string())
                 .remedy("latido install, with the app switched on"),

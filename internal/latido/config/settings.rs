@@ -10,7 +10,7 @@ use crate::config::reader::Reader;
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::{Mistakes, Sources, Variable, open_files, value, variable as v};
 use latido_auth::{
-    ApiKey, Introspection, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys,
+    ApiKey, IntrospectionConfig, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys,
     check_secret, check_url,
 };
 use latido_http::{Proxies, TlsFiles};
@@ -318,14 +318,14 @@ fn verifier(
     }
 }
 
-fn introspection(r: &mut Reader<'_>) -> Option<Introspection> {
+fn introspection(r: &mut Reader<'_>) -> Option<IntrospectionConfig> {
     let every = r.seconds(&v::JWT_INTROSPECTION_SECONDS, 1..=3_600, 30);
     let fails_open = r.boolean(&v::JWT_INTROSPECTION_FAIL_OPEN, false);
     let url = r.text(&v::JWT_INTROSPECTION_URL)?;
     r.check(v::JWT_INTROSPECTION_URL.name, check_url(url));
-    Some(Introspection {
+    Some(IntrospectionConfig {
         url: Secret::new(url),
-        every,
+        interval: every,
         fails_open,
     })
 }

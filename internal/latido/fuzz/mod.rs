@@ -12,15 +12,15 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::{Mistakes, parse_streams};
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
     VerifierConfig, sign_raw,
 };
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, UserId};
-use latido_postgres::notices_of;
+use latido_postgres::parse_hints;
 use latido_protocol::native;
 use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
-use latido_session::{Context, Conversation, Effect, Limits};
+use latido_session::{SessionContext, Session, SessionEffect, SessionLimits};
 use latido_stream::{Catalog, KeyType, Stream};
 
 /// The name of a target, which is also its seed folder's name, and its function.
@@ -83,27 +83,27 @@ fn describe(message: &WsMessage<'_>) -> String {
 /// Runs a native session with one message per line. The number of channels must stay within the
 /// limit, and only the rate limit may end the session.
 pub fn messages(bytes: &[u8]) {
-    static CONTEXT: LazyLock<Context> = LazyLock::new(context);
+    static CONTEXT: LazyLock<SessionContext> = LazyLock::new(context);
     let limits = &CONTEXT.limits;
     let principal = Principal::new(UserId::new("fuzz-user"), i64::MAX, None, Grants::default());
-    let mut session = Conversation::new(Arc::new(principal), limits, 0);
+    let mut session = Session::new(Arc::new(principal), limits, 0);
     for line in String::from_utf8_lossy(bytes).lines() {
         if let Err(error) = native::decode(line) {
             assert!(!error.to_string().is_empty());
         }
         let effect = session.on_text(line, &CONTEXT);
-        assert!(!matches!(effect, Effect::Close(_)), "{line}");
+        assert!(!matches!(effect, SessionEffect::Close(_)), "{line}");
         assert!(session.channels().len() <= CHANNELS);
     }
 }
 
-fn context() -> Context {
+fn context() -> SessionContext {
     let policy = Policy::new(PolicyConfig::default(), Arc::new(Nobody));
-    let limits = Limits {
+    let limits = SessionLimits {
         channels: CHANNELS,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
-    Context {
+    SessionContext {
         catalog: catalog(),
         policy: Arc::new(policy),
         limits,
@@ -119,8 +119,8 @@ fn catalog() -> Arc<Catalog> {
 
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
@@ -153,12 +153,12 @@ pub fn token(bytes: &[u8]) {
     });
     let is_accepted = |token: &str| {
         VERIFIER
-            .verify_now(token)
+            .try_verify_cached(token)
             .is_some_and(|result| result.is_ok())
     };
     let (signed, with_header) = sign_raw(SECRET, bytes);
     assert!(!is_accepted(&with_header), "a header that was never signed");
-    if let Some(Ok(principal)) = VERIFIER.verify_now(&signed) {
+    if let Some(Ok(principal)) = VERIFIER.try_verify_cached(&signed) {
         assert!(!principal.user().as_str().is_empty());
         assert!(principal.ends_at_s() > Clock::system().unix_s() - 2);
     }
@@ -169,7 +169,7 @@ pub fn token(bytes: &[u8]) {
 /// Parses the payload of a notification: any input yields change hints or nothing.
 pub fn notice(bytes: &[u8]) {
     static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(catalog);
-    notices_of(&CATALOG, &String::from_utf8_lossy(bytes));
+    parse_hints(&CATALOG, &String::from_utf8_lossy(bytes));
 }
 
 /// Parses a `latido.toml`: the result is a list of errors, or streams whose names are valid in a

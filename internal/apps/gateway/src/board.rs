@@ -12,7 +12,7 @@ use crate::hall::{Client, HISTORY_LENGTH, Hall};
 use crate::who::{HISTORY, Role};
 use crate::words::{self, iso};
 use latido_admin::{VERSION, memory_bytes};
-use latido_event_bus::{ConnId, TopicName};
+use latido_event_bus::{ConnectionId, TopicName};
 
 /// The number of rooms listed as the most active ones.
 const MOST_ACTIVE: usize = 5;
@@ -21,7 +21,7 @@ const INACTIVE_US: i64 = 30 * 60 * 1_000_000;
 
 /// A connected socket with its rooms.
 pub(super) struct Row {
-    pub(super) id: ConnId,
+    pub(super) id: ConnectionId,
     pub(super) client: Client,
     /// The names of its public rooms, sorted.
     rooms: Vec<String>,
@@ -55,7 +55,7 @@ fn survey(service: &Hall) -> (Vec<Row>, Vec<Room>) {
         .map(|topic| {
             let room = Room {
                 name: topic.name.as_str().to_owned(),
-                since: at(topic.since_us),
+                since: at(topic.opened_us),
                 active: at(topic.active_us),
                 clients: Vec::new(),
             };

@@ -17,7 +17,7 @@ use crate::words::{self, Packed};
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnId, Diff, Exchange, Identity, Join, Mailbox, Presence, Publish, Rules, TopicName,
+    ConnectionId, PresenceDiff, EventBus, Identity, JoinRequest, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 
 /// The number of events that the history keeps.
@@ -28,12 +28,12 @@ const MAX_ROOMS: usize = 100;
 /// The topic policy without presence: lists and counts come from the connections themselves.
 struct NoPresence;
 
-impl Rules for NoPresence {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for NoPresence {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -49,11 +49,11 @@ pub(super) struct Client {
 
 /// The gateway's room service, one per server.
 pub(super) struct Hall {
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<EventBus>,
     pub(super) clock: Clock,
     pub(super) started: Instant,
     /// Sockets by connection. Locked for one look-up, or while the dashboard copies the map.
-    clients: Mutex<HashMap<ConnId, Client>>,
+    clients: Mutex<HashMap<ConnectionId, Client>>,
     pub(super) counts: Counts,
 }
 
@@ -70,10 +70,10 @@ pub(super) struct Counts {
 impl Hall {
     pub(super) fn new(clock: &Clock) -> Arc<Self> {
         let now = clock.clone();
-        let exchange = Arc::new(Exchange::new(NoPresence, move || {
+        let exchange = Arc::new(EventBus::new(NoPresence, move || {
             now.now().as_microsecond()
         }));
-        exchange.declare(&TopicName::new(HISTORY), HISTORY_LENGTH);
+        exchange.retain_history(&TopicName::new(HISTORY), HISTORY_LENGTH);
         Arc::new(Self {
             exchange,
             clock: clock.clone(),
@@ -83,12 +83,12 @@ impl Hall {
         })
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<ConnId, Client>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ConnectionId, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a copy of the information about all connected sockets.
-    pub(super) fn everybody(&self) -> HashMap<ConnId, Client> {
+    pub(super) fn everybody(&self) -> HashMap<ConnectionId, Client> {
         self.clients().clone()
     }
 
@@ -98,7 +98,7 @@ impl Hall {
         generation: Generation,
         socket_id: &str,
     ) -> Option<(Member, Mailbox)> {
-        let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
+        let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let (id, now) = (mailbox.id(), self.clock.now());
         let socket_id: Arc<str> = socket_id.into();
         self.clients().insert(
@@ -139,7 +139,7 @@ impl Hall {
         let rooms = rooms.into_iter().map(|room| TopicName::new(room.as_ref()));
         let mut publish = Publish::new(rooms, words::PACKED, packed.text());
         if let Some(user) = from {
-            publish = publish.from(UserId::new(&user.id));
+            publish = publish.with_sender(UserId::new(&user.id));
         }
         let Ok(outcome) = self.exchange.publish(publish) else {
             return false;
@@ -201,12 +201,12 @@ impl Hall {
     }
 
     /// Counts the rooms that these joins have opened.
-    fn count_rooms(&self, joins: &[Join]) {
+    fn count_rooms(&self, joins: &[JoinRequest]) {
         let named = joins
             .iter()
             .filter(|join| !join.topic.as_str().starts_with('#'));
         let opened = named
-            .filter(|join| self.exchange.counts(&join.topic).connections == 1)
+            .filter(|join| self.exchange.presence_counts(&join.topic).connections == 1)
             .count();
         self.counts
             .rooms
@@ -217,7 +217,7 @@ impl Hall {
 /// A socket's connection to the room service. Dropping it disconnects the socket from all rooms.
 pub(super) struct Member {
     hall: Arc<Hall>,
-    id: ConnId,
+    id: ConnectionId,
     pub(super) generation: Generation,
     pub(super) socket_id: Arc<str>,
     who: Option<Who>,
@@ -245,7 +245,7 @@ impl Member {
         if self
             .hall
             .exchange
-            .identify(self.id, user.identity(), &joins)
+            .set_identity(self.id, user.identity(), &joins)
             .is_err()
         {
             return false;
@@ -278,13 +278,13 @@ impl Member {
         if self.rooms.len() >= MAX_ROOMS && !self.rooms.contains(room) {
             return Err("Demasiadas salas");
         }
-        let joins = [Join::new(TopicName::new(room))];
+        let joins = [JoinRequest::new(TopicName::new(room))];
         let joined = self
             .hall
             .exchange
             .join(self.id, &joins)
             .map_err(|_| "No se pudo unir a la sala")?;
-        if joined.new > 0 {
+        if joined.new_topics > 0 {
             self.hall.count_rooms(&joins);
         }
         self.rooms.insert(room.to_owned());

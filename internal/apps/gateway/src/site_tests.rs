@@ -11,7 +11,7 @@ use crate::{Config, Network};
 use latido_auth::{ApiKey, Secret};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::End;
+use latido_event_bus::DisconnectReason;
 
 const KEY: &str = "a key of the tests";
 
@@ -328,7 +328,7 @@ async fn client_inactive_for_an_hour_is_disconnected() {
     assert_eq!(clean_up(&gateway), 1);
     assert!(matches!(
         left.try_recv(),
-        Some(Err(End::Dismissed("inactive")))
+        Some(Err(DisconnectReason::Kicked("inactive")))
     ));
     assert!(stays.try_recv().is_none());
     let (_, clients) = ask(&gateway, "GET", "/dashboard/clients", &json!(null)).await;

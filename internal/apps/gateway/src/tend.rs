@@ -52,6 +52,6 @@ pub(super) fn clean_up(gateway: &Gateway) -> usize {
         now.duration_since(row.active).unsigned_abs() >= inactive && row.active < now
     };
     let over = board::rows(&gateway.hall).into_iter().filter(is_over);
-    over.filter(|row| gateway.hall.exchange.dismiss(row.id, "inactive"))
+    over.filter(|row| gateway.hall.exchange.kick(row.id, "inactive"))
         .count()
 }

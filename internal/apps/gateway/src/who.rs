@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use latido_base::ident::UserId;
-use latido_event_bus::{Identity, Join, TopicName};
+use latido_event_bus::{Identity, JoinRequest, TopicName};
 
 /// The maximum length of a room's name, in bytes.
 const MAX_ROOM: usize = 128;
@@ -81,7 +81,7 @@ impl Who {
     }
 
     /// Returns the rooms that the server joins for the user after authentication.
-    pub(super) fn rooms(&self, generation: Generation) -> Vec<Join> {
+    pub(super) fn rooms(&self, generation: Generation) -> Vec<JoinRequest> {
         let mut rooms = match generation {
             Generation::First => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
             Generation::Second => vec![
@@ -95,7 +95,7 @@ impl Who {
         }
         rooms
             .iter()
-            .map(|room| Join::new(TopicName::new(room)))
+            .map(|room| JoinRequest::new(TopicName::new(room)))
             .collect()
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::business::{Kind, spelled_out};
 use crate::who::{Generation, Role, Who};
-use latido_event_bus::Event;
+use latido_event_bus::BusEvent;
 use latido_socketio::Emit;
 
 /// The name under which every event travels through the event bus; clients never see it.
@@ -64,7 +64,7 @@ impl Packed {
 }
 
 /// Returns the Socket.IO events that an event of the bus contains for a client version.
-pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
+pub(super) fn emits(generation: Generation, event: &BusEvent) -> Vec<Emit> {
     let Some(message) = event.message().filter(|message| &*message.name == PACKED) else {
         return Vec::new();
     };
@@ -82,7 +82,7 @@ pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
 }
 
 /// Returns the history entry of an event, if it has one.
-pub(super) fn entry(event: &Event) -> Option<Entry> {
+pub(super) fn entry(event: &BusEvent) -> Option<Entry> {
     #[derive(Deserialize)]
     struct EntryOnly {
         entry: Option<Entry>,

@@ -26,9 +26,9 @@ use latido_app_kit::{Hints, Parts, Served};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::Exchange;
-use latido_postgres::apps::messaging::Messages;
-use latido_session::Limits;
+use latido_event_bus::EventBus;
+use latido_postgres::apps::messaging::MessagingDatabase;
+use latido_session::SessionLimits;
 use presence::{Lists, Roll};
 use rates::Rates;
 #[cfg(any(test, fuzzing, feature = "testing"))]
@@ -54,7 +54,7 @@ pub struct Config {
     pub windows: Windows,
     /// The limits of one socket. The server does not ping it, because clients send their own
     /// heartbeat. A silent client is closed.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The number of database connections that are reserved for this app.
     pub pool_size: usize,
 }
@@ -71,7 +71,7 @@ impl Config {
             messages_an_hour: 1000,
             typing_an_hour: 1000,
             windows: Windows::default(),
-            limits: limits(Limits::default()),
+            limits: limits(SessionLimits::default()),
             pool_size: 8,
         }
     }
@@ -84,11 +84,11 @@ const MESSAGE_BYTES: u32 = 512 * 1024;
 const SILENCE_S: u32 = 60;
 
 /// Returns the server's limits with the values that differ for this app.
-fn limits(server: Limits) -> Limits {
-    Limits {
+fn limits(server: SessionLimits) -> SessionLimits {
+    SessionLimits {
         message_bytes: MESSAGE_BYTES,
         heartbeat_s: SILENCE_S,
-        silence_s: SILENCE_S,
+        idle_timeout_s: SILENCE_S,
         ..server
     }
 }
@@ -99,7 +99,7 @@ fn limits(server: Limits) -> Limits {
 /// # Errors
 /// Returns an error if a key or the database address is not usable.
 pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
-    let messages = Messages::new(deps.database.writer(config.pool_size)?);
+    let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
     let config = Config {
         limits: limits(deps.limits),
         ..config.clone()
@@ -119,7 +119,7 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
 
 /// The state that all sockets share.
 struct Shared {
-    exchange: Arc<Exchange>,
+    exchange: Arc<EventBus>,
     store: Arc<dyn Store>,
     verifier: Verifier,
     gate: Arc<Gate>,
@@ -129,7 +129,7 @@ struct Shared {
     typing: Rates,
     vocabulary: Vocabulary,
     windows: Windows,
-    limits: Limits,
+    limits: SessionLimits,
     clock: Clock,
 }
 
@@ -147,7 +147,7 @@ impl Messaging {
     /// Returns the error of the first key that is not usable.
     pub fn start(
         config: &Config,
-        messages: Messages,
+        messages: MessagingDatabase,
         trigger: Hints,
         clock: Clock,
         drain: &Drain,
@@ -179,7 +179,7 @@ impl Messaging {
             clock: clock.clone(),
         };
         let bus_clock = clock.clone();
-        let event_bus = Arc::new(Exchange::new(topic_policy, move || {
+        let event_bus = Arc::new(EventBus::new(topic_policy, move || {
             bus_clock.now().as_microsecond()
         }));
         let membership_epoch = Arc::new(Gate::default());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::vocabulary::Vocabulary;
-use latido_postgres::apps::messaging::{Conversation, Message, Summary};
+use latido_postgres::apps::messaging::{StoredConversation, StoredMessage, ConversationSummary};
 
 /// The number of characters of a message in its preview.
 const PREVIEW_CHARS: usize = 100;
@@ -48,7 +48,7 @@ fn snake(name: &str) -> String {
 }
 
 /// Returns a message in the format «M» of the contract.
-pub(super) fn message(message: &Message, api_version: Vocabulary) -> Value {
+pub(super) fn message(message: &StoredMessage, api_version: Vocabulary) -> Value {
     spelled(
         api_version,
         [
@@ -72,7 +72,7 @@ pub(super) fn message(message: &Message, api_version: Vocabulary) -> Value {
 /// Returns the content of a message. Clients of the documented API decode base64, because the
 /// server that they were written for sends it. Other clients read text. Bytes that are not UTF-8,
 /// which only direct SQL can have stored, are sent to them in base64 as well.
-fn content(message: &Message, api_version: Vocabulary) -> String {
+fn content(message: &StoredMessage, api_version: Vocabulary) -> String {
     match std::str::from_utf8(&message.content) {
         Ok(text) if api_version == Vocabulary::Head => text.to_owned(),
         _ => STANDARD.encode(&message.content),
@@ -81,7 +81,7 @@ fn content(message: &Message, api_version: Vocabulary) -> String {
 
 /// Returns a message for the documented API in a conversation: not wrapped, and with its id under
 /// two names.
-pub(super) fn flat(stored: &Message) -> Value {
+pub(super) fn flat(stored: &StoredMessage) -> Value {
     let mut object = json!({"message_id": stored.id});
     if let (Value::Object(object), Value::Object(rest)) =
         (&mut object, message(stored, Vocabulary::Document))
@@ -93,7 +93,7 @@ pub(super) fn flat(stored: &Message) -> Value {
 
 /// Returns a message for the documented API on the user's channel, with a preview instead of the
 /// content.
-pub(super) fn notice(message: &Message) -> Value {
+pub(super) fn notice(message: &StoredMessage) -> Value {
     let text = String::from_utf8_lossy(&message.content);
     let preview: String = if message.message_type == "text" {
         text.chars().take(PREVIEW_CHARS).collect()
@@ -111,7 +111,7 @@ pub(super) fn notice(message: &Message) -> Value {
 }
 
 /// Returns a conversation for the reply to a join.
-pub(super) fn conversation(conversation: &Conversation) -> Value {
+pub(super) fn conversation(conversation: &StoredConversation) -> Value {
     json!({
         "id": conversation.id,
         "type": conversation.kind,
@@ -122,7 +122,7 @@ pub(super) fn conversation(conversation: &Conversation) -> Value {
 
 /// Returns a conversation for a list. The names of the list's own fields are the same in both API
 /// versions.
-pub(super) fn summary(summary: &Summary, api_version: Vocabulary) -> Value {
+pub(super) fn summary(summary: &ConversationSummary, api_version: Vocabulary) -> Value {
     let last = summary.last_message.as_ref();
     let mut value = conversation(&summary.conversation);
     let settings = parsed(&summary.settings);
@@ -148,8 +148,8 @@ pub(super) mod tests {
     use super::*;
 
     /// Returns a message of conversation 0xc by user 1, as test data.
-    pub(in super::super) fn stored(content: &str) -> Message {
-        Message {
+    pub(in super::super) fn stored(content: &str) -> StoredMessage {
+        StoredMessage {
             id: Uuid::from_u128(0xa),
             conversation_id: Uuid::from_u128(0xc),
             sender_id: Uuid::from_u128(1),
@@ -184,7 +184,7 @@ pub(super) mod tests {
 
     #[test]
     fn content_that_is_not_utf8_is_sent_as_base64() {
-        let bytes = Message {
+        let bytes = StoredMessage {
             content: vec![0xff, 0],
             ..stored("")
         };

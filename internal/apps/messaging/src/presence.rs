@@ -17,7 +17,7 @@ use crate::feed::Source;
 use crate::payload::iso;
 use crate::vocabulary::{Vocabulary, channel, is_roster, present, user_channel};
 use latido_base::clock::Clock;
-use latido_event_bus::{Change, Diff, Exchange, Presence, Publish, Rules, TopicName};
+use latido_event_bus::{PresenceChange, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
 
 /// The delay between a change of presence and the notification of contacts.
 const GRACE: Duration = Duration::from_millis(500);
@@ -89,15 +89,15 @@ impl Roll {
         self.lock().removals.get(&user).copied().unwrap_or_default()
     }
 
-    fn note(&self, user: Uuid, change: Change) {
+    fn note(&self, user: Uuid, change: PresenceChange) {
         let mut presences = self.lock();
         match change {
-            Change::Came => drop(presences.here.insert(user, "online".to_owned())),
-            Change::Went => {
+            PresenceChange::UserJoined => drop(presences.here.insert(user, "online".to_owned())),
+            PresenceChange::UserLeft => {
                 presences.here.remove(&user);
                 presences.removals.remove(&user);
             }
-            Change::More | Change::Updated | Change::Fewer => return,
+            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => return,
         }
         presences.dirty.insert(user);
         drop(presences);
@@ -135,24 +135,24 @@ pub(super) struct Lists {
     pub(super) clock: Clock,
 }
 
-impl Rules for Lists {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for Lists {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         match present(topic) {
-            Some(_) => Presence::Listed,
-            None if is_roster(topic) => Presence::Announced,
-            None => Presence::Off,
+            Some(_) => PresenceMode::Listed,
+            None if is_roster(topic) => PresenceMode::Announced,
+            None => PresenceMode::Off,
         }
     }
 
-    fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, topic: &TopicName, diff: &PresenceDiff) -> Vec<Publish> {
         if let Some(user) = present(topic) {
             self.roll.note(user, diff.change);
             return Vec::new();
         }
         let event = match diff.change {
-            Change::Came => "user_joined",
-            Change::Went => "user_left",
-            Change::More | Change::Updated | Change::Fewer => return Vec::new(),
+            PresenceChange::UserJoined => "user_joined",
+            PresenceChange::UserLeft => "user_left",
+            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => return Vec::new(),
         };
         let timestamp = iso(self.clock.now().as_microsecond());
         let payload = json!({"user_id": diff.user.as_str(), "timestamp": timestamp}).to_string();
@@ -165,7 +165,7 @@ impl Rules for Lists {
 pub(super) async fn tell_contacts(
     tracker: Arc<Roll>,
     source: Arc<dyn Source>,
-    event_bus: Arc<Exchange>,
+    event_bus: Arc<EventBus>,
     clock: Clock,
 ) {
     loop {
@@ -187,7 +187,7 @@ pub(super) async fn tell_contacts(
     }
 }
 
-fn tell(event_bus: &Exchange, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
+fn tell(event_bus: &EventBus, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
     let last_seen = iso(clock.now().as_microsecond());
     let payload = json!({"user_id": user, "status": status, "last_seen": last_seen}).to_string();
     for contact in contacts {
@@ -208,15 +208,15 @@ mod tests {
     #[test]
     fn contacts_receive_each_status_once() {
         let (tracker, user) = (Roll::default(), Uuid::from_u128(1));
-        tracker.note(user, Change::Came);
+        tracker.note(user, PresenceChange::UserJoined);
         assert_eq!(tracker.news(), [(user, "online".to_owned())]);
-        for change in [Change::Went, Change::Came] {
+        for change in [PresenceChange::UserLeft, PresenceChange::UserJoined] {
             tracker.note(user, change);
         }
         assert_eq!(tracker.news(), [], "back before anybody noticed");
         tracker.show(user, "away");
         assert_eq!(tracker.news(), [(user, "away".to_owned())]);
-        tracker.note(user, Change::Went);
+        tracker.note(user, PresenceChange::UserLeft);
         tracker.show(user, "busy");
         assert_eq!(
             tracker.news(),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{
-    Conversation, Draft, Message, Messages, Outcome, Reaction, Summary,
+    StoredConversation, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome, MessageReaction, ConversationSummary,
 };
 
 /// The largest number of pending messages that a join returns.
@@ -43,7 +43,7 @@ pub enum Operation {
     /// Loads a conversation and checks that the user is a member.
     Enter(Uuid),
     /// Stores a message in a conversation.
-    Send(Uuid, Box<Draft>),
+    Send(Uuid, Box<MessageDraft>),
     /// Edits a message; the fields are conversation, message, content, metadata.
     Edit(Uuid, Uuid, Vec<u8>, Option<String>),
     /// Deletes a message; the fields are conversation, message, «for everyone».
@@ -66,21 +66,21 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The user's conversations and pending messages.
-    Arrived(Vec<Summary>, Vec<Message>),
+    Arrived(Vec<ConversationSummary>, Vec<StoredMessage>),
     /// `true` if the conversation exists, and the conversation itself if the user is a member.
-    Entered(bool, Option<Conversation>),
+    Entered(bool, Option<StoredConversation>),
     /// The outcome of a send, an edit or a delete.
-    Message(Outcome),
+    Message(WriteOutcome),
     /// An operation without a result, with the reason if the store rejected it.
     Done(Option<String>),
     /// The reaction that was added, or the reason why the store rejected it.
-    Reacted(Result<Reaction, String>),
+    Reacted(Result<MessageReaction, String>),
     /// The number of messages marked per conversation; `None` if the user is not a member.
     Marked(Vec<(Uuid, Option<i64>)>),
     /// The user's unread messages.
-    Messages(Vec<Message>),
+    Messages(Vec<StoredMessage>),
     /// The user's conversations, with summaries.
-    Conversations(Vec<Summary>),
+    Conversations(Vec<ConversationSummary>),
 }
 
 /// The storage of messages, conversations and receipts.
@@ -94,7 +94,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Answer, DatabaseError>>;
 }
 
-impl Store for Messages {
+impl Store for MessagingDatabase {
     fn call(
         &self,
         user: Uuid,
@@ -106,7 +106,7 @@ impl Store for Messages {
             Ok(match operation {
                 Operation::Arrive => Answer::Arrived(
                     store.summaries(user).await?,
-                    store.pending(user, PENDING).await?,
+                    store.undelivered(user, PENDING).await?,
                 ),
                 Operation::Enter(id) => {
                     let (exists, conversation) = store.conversation(user, id).await?;
@@ -125,18 +125,18 @@ impl Store for Messages {
                         .await?,
                 ),
                 Operation::Receipt(id, message, read) => {
-                    Answer::Done(store.receipt(user, id, message, read).await?)
+                    Answer::Done(store.record_receipt(user, id, message, read).await?)
                 }
                 Operation::React(id, message, reaction, true) => {
-                    Answer::Reacted(store.react(user, id, message, &reaction).await?)
+                    Answer::Reacted(store.add_reaction(user, id, message, &reaction).await?)
                 }
                 Operation::React(id, message, reaction, false) => {
-                    Answer::Done(store.unreact(user, id, message, &reaction).await?)
+                    Answer::Done(store.remove_reaction(user, id, message, &reaction).await?)
                 }
                 Operation::ReadAll(ids) => {
                     let mut marked = Vec::with_capacity(ids.len());
                     for id in ids {
-                        marked.push((id, store.read_all(user, id).await?));
+                        marked.push((id, store.mark_all_read(user, id).await?));
                     }
                     Answer::Marked(marked)
                 }

@@ -17,9 +17,9 @@ use latido_auth::{Secret, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Diff, Exchange, Identity, Presence, Publish, Rules, TopicName};
+use latido_event_bus::{ConnectionId, PresenceDiff, EventBus, Identity, PresenceMode, Publish, TopicPolicy, TopicName};
 use latido_postgres as postgres;
-use latido_postgres::apps::modules::{Database, Heard};
+use latido_postgres::apps::modules::{ModulesDatabase, RowHint};
 
 use crate::config::Config;
 use crate::dates::{Millis, iso};
@@ -77,16 +77,16 @@ impl std::fmt::Debug for Modules {
 /// no changes.
 struct Counted;
 
-impl Rules for Counted {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for Counted {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if *topic == topics::everyone() {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _topic: &TopicName, _diff: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _topic: &TopicName, _diff: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -115,7 +115,7 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
             Arc::new(verifier)
         }
     };
-    let store = Arc::new(Database::new(&deps.database, &config.session_sql));
+    let store = Arc::new(ModulesDatabase::new(&deps.database, &config.session_sql));
     let stored: Arc<dyn Store> = Arc::clone(&store) as _;
     let app = Modules::build(
         config.clone(),
@@ -146,11 +146,11 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
 
 /// Queues a hint. If the queue is full, the reader is behind, and the last queued hint makes it
 /// read all rows.
-fn hint(hint_sender: &mpsc::Sender<Heard>, hint: Heard) {
+fn hint(hint_sender: &mpsc::Sender<RowHint>, hint: RowHint) {
     if let Ok(permit) = hint_sender.try_reserve() {
         // The last slot is reserved for `Everything`, which covers all hints that find no slot.
         permit.send(if hint_sender.capacity() == 0 {
-            Heard::Everything
+            RowHint::All
         } else {
             hint
         });
@@ -168,7 +168,7 @@ impl Modules {
     ) -> anyhow::Result<Arc<Self>> {
         let zone = TimeZone::get(&config.time_zone).context("MODULES_TIMEZONE")?;
         let bus_clock = clock.clone();
-        let event_bus = Arc::new(Exchange::new(Counted, move || {
+        let event_bus = Arc::new(EventBus::new(Counted, move || {
             bus_clock.now().as_microsecond()
         }));
         let millis =
@@ -248,14 +248,14 @@ impl Modules {
     }
 
     /// Reads the rows that the hints name.
-    async fn follow_rows(self: Arc<Self>, mut hint_receiver: mpsc::Receiver<Heard>) {
+    async fn follow_rows(self: Arc<Self>, mut hint_receiver: mpsc::Receiver<RowHint>) {
         let mut is_initialised = false;
         while let Some(mut hint) = hint_receiver.recv().await {
             // A full read covers all hints that are already queued.
             while let Some(Some(more)) =
-                (hint == Heard::Everything).then(|| hint_receiver.recv().now_or_never().flatten())
+                (hint == RowHint::All).then(|| hint_receiver.recv().now_or_never().flatten())
             {
-                hint = if more == Heard::Everything {
+                hint = if more == RowHint::All {
                     more
                 } else {
                     hint
@@ -268,8 +268,8 @@ impl Modules {
                         is_initialised = true;
                     }
                     match &hint {
-                        Heard::Rows(ids) if self.office.lock().loaded => self.read_rows(ids).await,
-                        Heard::Rows(_) | Heard::Everything => {
+                        RowHint::Rows(ids) if self.office.lock().loaded => self.read_rows(ids).await,
+                        RowHint::Rows(_) | RowHint::All => {
                             rows::read_all(&self.office, &*self.store, self.config.modules).await
                         }
                     }
@@ -282,7 +282,7 @@ impl Modules {
                 }
                 sleep(RETRY).await;
                 // A full read covers everything that changed during the failure.
-                hint = Heard::Everything;
+                hint = RowHint::All;
             }
         }
     }
@@ -312,7 +312,7 @@ impl Modules {
             })?;
             let claimed = credentials
                 .as_ref()
-                .is_some_and(|credentials| credentials.claimed);
+                .is_some_and(|credentials| credentials.is_claimed);
             let Some(password) = password else {
                 return Ok(claimed && self.config.trust_clients);
             };
@@ -354,7 +354,7 @@ impl Modules {
 
     /// Gives an authenticated web client the topics of its identity, and removes those of an
     /// earlier one.
-    pub(super) fn enter(&self, conn: ConnId, user: &Person, page: Option<Page>) {
+    pub(super) fn enter(&self, conn: ConnectionId, user: &Person, page: Option<Page>) {
         let role = if user.is_admin { "admin" } else { "user" };
         let identity = Identity {
             user: Some(user.user.clone()),
@@ -365,7 +365,7 @@ impl Modules {
         let _ = self
             .office
             .exchange
-            .identify(conn, identity, &topics::joins(user, page));
+            .set_identity(conn, identity, &topics::joins(user, page));
         self.office.touch();
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Exchange, Identity, Join};
-use latido_postgres::apps::modules::StateRow;
+use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
+use latido_postgres::apps::modules::ModuleStateRow;
 
 use crate::commands::Commands;
 use crate::dates::Millis;
@@ -54,7 +54,7 @@ pub(super) struct State {
 
 /// The service; see the module's documentation.
 pub(super) struct Office {
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<EventBus>,
     clock: Clock,
     locale: Locale,
     stale_ms: Millis,
@@ -65,7 +65,7 @@ pub(super) struct Office {
 
 impl Office {
     pub(super) fn new(
-        exchange: Arc<Exchange>,
+        exchange: Arc<EventBus>,
         clock: Clock,
         locale: Locale,
         group_ms: Millis,
@@ -117,7 +117,7 @@ impl Office {
     pub(super) fn device_came(
         &self,
         id: &str,
-        device: ConnId,
+        device: ConnectionId,
         fields: &Map<String, Value>,
     ) -> bool {
         let now = self.now();
@@ -126,7 +126,7 @@ impl Office {
             return false;
         };
         if let Some(old) = attached.replaced {
-            self.exchange.dismiss(old, NEW_SESSION);
+            self.exchange.kick(old, NEW_SESSION);
         }
         let identity = Identity {
             user: None,
@@ -134,10 +134,10 @@ impl Office {
             role: Some("device".into()),
         };
         // This fails only if the connection is closed and its disconnect is about to be reported.
-        let _ = self.exchange.identify(
+        let _ = self.exchange.set_identity(
             device,
             identity,
-            &[Join::new(topics::device(id)), Join::new(topics::devices())],
+            &[JoinRequest::new(topics::device(id)), JoinRequest::new(topics::devices())],
         );
         state.overlay(id, fields);
         if attached.came_online {
@@ -150,7 +150,7 @@ impl Office {
     }
 
     /// Handles a report of a device. Reports of a replaced connection are ignored.
-    pub(super) fn device_said(&self, id: &str, device: ConnId, report: Report) {
+    pub(super) fn device_said(&self, id: &str, device: ConnectionId, report: Report) {
         let now = self.now();
         let mut state = self.lock();
         if !state.registry.speaks_for(id, device) {
@@ -175,7 +175,7 @@ impl Office {
     }
 
     /// Handles the disconnect of a device.
-    pub(super) fn device_left(&self, id: &str, device: ConnId) {
+    pub(super) fn device_left(&self, id: &str, device: ConnectionId) {
         let now = self.now();
         let mut state = self.lock();
         if state.registry.left(id, device) {
@@ -357,7 +357,7 @@ impl Office {
 
     /// Takes at most `limit` states to save: all changed ones, or only those whose online flag
     /// changed.
-    pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<StateRow> {
+    pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<ModuleStateRow> {
         let mut state = self.lock();
         let candidates = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
         let ids: Vec<_> = candidates.take(limit).map(|(id, _)| id.clone()).collect();
@@ -370,9 +370,9 @@ impl Office {
                 .telemetry
                 .as_deref()
                 .map(|telemetry| Value::Object(telemetry.clone()).to_string());
-            Some(StateRow {
+            Some(ModuleStateRow {
                 id: id.to_string(),
-                online: module.online,
+                is_online: module.online,
                 last_seen_ms: module.last_seen,
                 telemetry,
             })
@@ -381,7 +381,7 @@ impl Office {
     }
 
     /// Puts back states that could not be saved, so that they are retried.
-    pub(super) fn still_unsaved(&self, rows: &[StateRow]) {
+    pub(super) fn still_unsaved(&self, rows: &[ModuleStateRow]) {
         self.lock()
             .unsaved
             .extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));

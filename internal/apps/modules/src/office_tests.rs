@@ -8,20 +8,20 @@ use super::*;
 use crate::orders::Undelivered;
 use crate::page::Page;
 use crate::registry::Facts;
-use latido_event_bus::{Diff, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+use latido_event_bus::{PresenceDiff, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName};
 
 struct Plain;
 
-impl Rules for Plain {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for Plain {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if *topic == topics::everyone() {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -35,7 +35,7 @@ impl World {
     fn new(group_ms: Millis) -> Self {
         let clock = Clock::system();
         clock.set(jiff::Timestamp::from_second(1_700_000_000).unwrap());
-        let event_bus = Arc::new(Exchange::new(Plain, || 0));
+        let event_bus = Arc::new(EventBus::new(Plain, || 0));
         let locale = Locale {
             zone: jiff::tz::TimeZone::UTC,
         };
@@ -69,13 +69,13 @@ impl World {
         let mailbox = self
             .office
             .exchange
-            .open(identity, &topics::joins(&person, page))
+            .connect(identity, &topics::joins(&person, page))
             .unwrap();
         (person, mailbox)
     }
 
     fn device(&self, id: &str) -> Mailbox {
-        let mailbox = self.office.exchange.open(Identity::default(), &[]).unwrap();
+        let mailbox = self.office.exchange.connect(Identity::default(), &[]).unwrap();
         assert!(self.office.device_came(id, mailbox.id(), &Map::new()));
         mailbox
     }
@@ -89,7 +89,7 @@ impl World {
 
 fn heard(mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     let events = std::iter::from_fn(|| mailbox.try_recv()?.ok());
-    let read = |event: Arc<latido_event_bus::Event>| {
+    let read = |event: Arc<latido_event_bus::BusEvent>| {
         let message = event.message()?;
         Some((
             message.name.to_string(),
@@ -323,7 +323,7 @@ fn failed_saves_are_retried() {
     let rows = harness.office.unsaved(10, true);
     assert_eq!(rows.len(), 1);
     assert_eq!(
-        (rows[0].online, rows[0].telemetry.as_deref()),
+        (rows[0].is_online, rows[0].telemetry.as_deref()),
         (true, Some(r#"{"uptime":3}"#))
     );
     assert!(harness.office.unsaved(10, true).is_empty());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use latido_base::ident::UserId;
-use latido_event_bus::ConnId;
+use latido_event_bus::ConnectionId;
 
 use crate::dates::Millis;
 
@@ -41,7 +41,7 @@ pub(super) struct Module {
     /// The last telemetry of the device; always a JSON object.
     pub(super) telemetry: Option<Arc<Map<String, Value>>>,
     /// The device's connection, if it is connected to this server.
-    device: Option<ConnId>,
+    device: Option<ConnectionId>,
 }
 
 /// The difference between a row and the known record.
@@ -63,7 +63,7 @@ pub(super) struct Arrival {
     /// `true` if the module was offline.
     pub(super) came_online: bool,
     /// The older connection, which must be closed.
-    pub(super) replaced: Option<ConnId>,
+    pub(super) replaced: Option<ConnectionId>,
 }
 
 /// All modules, indexed by id and by owner.
@@ -150,7 +150,7 @@ impl Registry {
     }
 
     /// Attaches an authenticated device connection. Returns `None` if the module does not exist.
-    pub(super) fn arrived(&mut self, id: &str, device: ConnId, now: Millis) -> Option<Arrival> {
+    pub(super) fn arrived(&mut self, id: &str, device: ConnectionId, now: Millis) -> Option<Arrival> {
         let module = self.modules.get_mut(id)?;
         let replaced = module.device.replace(device).filter(|old| *old != device);
         let came_online = self.turn(id, true, now);
@@ -162,7 +162,7 @@ impl Registry {
 
     /// Detaches a device connection. Returns `true` if the module went offline; a replaced
     /// connection has no effect.
-    pub(super) fn left(&mut self, id: &str, device: ConnId) -> bool {
+    pub(super) fn left(&mut self, id: &str, device: ConnectionId) -> bool {
         let Some(module) = self
             .modules
             .get_mut(id)
@@ -175,12 +175,12 @@ impl Registry {
     }
 
     /// Returns the connection of a module's device.
-    pub(super) fn device(&self, id: &str) -> Option<ConnId> {
+    pub(super) fn device(&self, id: &str) -> Option<ConnectionId> {
         self.modules.get(id)?.device
     }
 
     /// Returns `true` if this is the connection of the module's device.
-    pub(super) fn speaks_for(&self, id: &str, device: ConnId) -> bool {
+    pub(super) fn speaks_for(&self, id: &str, device: ConnectionId) -> bool {
         self.modules
             .get(id)
             .is_some_and(|module| module.device == Some(device))

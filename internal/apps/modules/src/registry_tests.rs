@@ -3,25 +3,25 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use latido_event_bus::{Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+use latido_event_bus::{EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName};
 
 struct Plain;
 
-impl Rules for Plain {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for Plain {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 /// Returns connection ids, which only an event bus can create.
-pub fn connections(count: usize) -> Vec<(ConnId, Mailbox)> {
-    let event_bus = Arc::new(Exchange::new(Plain, || 0));
+pub fn connections(count: usize) -> Vec<(ConnectionId, Mailbox)> {
+    let event_bus = Arc::new(EventBus::new(Plain, || 0));
     let open = |_| {
-        let mailbox = event_bus.open(Identity::default(), &[]).unwrap();
+        let mailbox = event_bus.connect(Identity::default(), &[]).unwrap();
         (mailbox.id(), mailbox)
     };
     (0..count).map(open).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use latido_base::ident::UserId;
-use latido_event_bus::ConnId;
+use latido_event_bus::ConnectionId;
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::modules::StoredModule;
 
@@ -87,7 +87,7 @@ impl Office {
         self.end(ended);
     }
 
-    fn set(&self, state: &mut State, row: StoredModule, now: Millis) -> Option<ConnId> {
+    fn set(&self, state: &mut State, row: StoredModule, now: Millis) -> Option<ConnectionId> {
         let (last_seen, telemetry) = (row.last_seen_ms, row.telemetry.as_deref().and_then(object));
         let record = facts(row);
         let change = state.registry.set(record.clone());
@@ -149,9 +149,9 @@ impl Office {
         self.lock().loaded = true;
     }
 
-    fn end(&self, devices: Vec<ConnId>) {
+    fn end(&self, devices: Vec<ConnectionId>) {
         for device in devices {
-            self.exchange.dismiss(device, NO_LONGER);
+            self.exchange.kick(device, NO_LONGER);
         }
     }
 }
@@ -196,7 +196,7 @@ fn facts(row: StoredModule) -> Facts {
         name: text(row.name),
         kind: text(row.kind),
         owner,
-        claimed: row.claimed,
+        claimed: row.is_claimed,
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use latido_auth::Secret;
 use latido_postgres::DatabaseError;
-use latido_postgres::apps::modules::{Credentials, Database, SessionRow, StateRow, StoredModule};
+use latido_postgres::apps::modules::{DeviceCredentials, ModulesDatabase, SessionRow, ModuleStateRow, StoredModule};
 
 /// A pending response of the store.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
@@ -16,28 +16,28 @@ pub(super) trait Store: Send + Sync {
     /// Returns those of the named modules that exist.
     fn named<'a>(&'a self, ids: &'a [String]) -> Answer<'a, Vec<StoredModule>>;
     /// Returns the credentials that a device of this module must present.
-    fn credentials<'a>(&'a self, module: &'a str) -> Answer<'a, Option<Credentials>>;
+    fn credentials<'a>(&'a self, module: &'a str) -> Answer<'a, Option<DeviceCredentials>>;
     /// Returns the user of a session, if the session is valid.
     fn session<'a>(&'a self, id: &'a str) -> Answer<'a, Option<SessionRow>>;
     /// Assigns an unclaimed module to a user that knows its code. Returns `false` if no such module
     /// matches.
     fn claim<'a>(&'a self, module: &'a str, code: &'a Secret, user: &'a str) -> Answer<'a, bool>;
     /// Saves the states of these modules.
-    fn save<'a>(&'a self, states: &'a [StateRow]) -> Answer<'a, ()>;
+    fn save<'a>(&'a self, states: &'a [ModuleStateRow]) -> Answer<'a, ()>;
     /// Marks all modules as offline, because no device is connected at the start.
     fn begin(&self) -> Answer<'_, ()>;
 }
 
-impl Store for Database {
+impl Store for ModulesDatabase {
     fn page<'a>(&'a self, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<StoredModule>> {
-        Box::pin(self.page(after, limit))
+        Box::pin(self.page_after(after, limit))
     }
 
     fn named<'a>(&'a self, ids: &'a [String]) -> Answer<'a, Vec<StoredModule>> {
-        Box::pin(self.named(ids))
+        Box::pin(self.by_ids(ids))
     }
 
-    fn credentials<'a>(&'a self, module: &'a str) -> Answer<'a, Option<Credentials>> {
+    fn credentials<'a>(&'a self, module: &'a str) -> Answer<'a, Option<DeviceCredentials>> {
         Box::pin(self.credentials(module))
     }
 
@@ -49,11 +49,11 @@ impl Store for Database {
         Box::pin(self.claim(module, code.expose(), user))
     }
 
-    fn save<'a>(&'a self, states: &'a [StateRow]) -> Answer<'a, ()> {
-        Box::pin(self.save(states))
+    fn save<'a>(&'a self, states: &'a [ModuleStateRow]) -> Answer<'a, ()> {
+        Box::pin(self.save_states(states))
     }
 
     fn begin(&self) -> Answer<'_, ()> {
-        Box::pin(self.begin())
+        Box::pin(self.mark_all_offline())
     }
 }

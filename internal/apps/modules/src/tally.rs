@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use latido_event_bus::Exchange;
+use latido_event_bus::EventBus;
 
 use crate::dates::{Millis, iso};
 use crate::news::{News, global_stats};
@@ -38,12 +38,12 @@ impl Tally {
     /// the online number.
     pub(super) fn news(
         &mut self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         modules: (usize, usize),
         now: Millis,
     ) -> Vec<News> {
         let mut events = Vec::new();
-        let simple = (event_bus.counts(&topics::everyone()).users, modules.1);
+        let simple = (event_bus.presence_counts(&topics::everyone()).users, modules.1);
         if self.simple.replace(simple) != Some(simple) {
             events.push(News::new(
                 "simple_stats_update",
@@ -62,18 +62,18 @@ impl Tally {
     /// Returns `{users:{online}, modules:{online}, timestamp}`.
     pub(super) fn simple(
         &self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         (_, online): (usize, usize),
         now: Millis,
     ) -> Value {
-        let users = event_bus.counts(&topics::everyone()).users;
+        let users = event_bus.presence_counts(&topics::everyone()).users;
         json!({"users": {"online": users}, "modules": {"online": online}, "timestamp": iso(now)})
     }
 
     /// Returns `{stats:{users, modules, websocket, system, lastUpdate}, timestamp}`.
     pub(super) fn stats(
         &self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         modules: (usize, usize),
         now: Millis,
     ) -> Value {
@@ -84,10 +84,10 @@ impl Tally {
         json!({"stats": stats, "timestamp": iso(now)})
     }
 
-    fn counts(&self, event_bus: &Exchange, (known, online): (usize, usize)) -> Value {
+    fn counts(&self, event_bus: &EventBus, (known, online): (usize, usize)) -> Value {
         let number = |name: &str| self.row.get(name).and_then(Value::as_u64);
-        let everyone = event_bus.counts(&topics::everyone());
-        let connections_on = |topic| event_bus.counts(&topic).connections;
+        let everyone = event_bus.presence_counts(&topics::everyone());
+        let connections_on = |topic| event_bus.presence_counts(&topic).connections;
         let total = number("modules").unwrap_or(known as u64);
         let admins = connections_on(topics::admins());
         let pages = Page::ALL.map(|page| {

@@ -2,7 +2,7 @@
 //! another topic.
 
 use latido_base::ident::UserId;
-use latido_event_bus::{Join, TopicName};
+use latido_event_bus::{JoinRequest, TopicName};
 
 use crate::identity::Person;
 use crate::page::Page;
@@ -49,7 +49,7 @@ pub(super) fn devices() -> TopicName {
 }
 
 /// Returns the joins of a user on a page. The page only narrows the data that the identity may see.
-pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<Join> {
+pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<JoinRequest> {
     let mut names = vec![everyone(), user(&person.user)];
     if person.is_admin {
         names.push(admins());
@@ -57,7 +57,7 @@ pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<Join> {
     if let Some(page) = page {
         names.extend(of_page(person, page));
     }
-    names.into_iter().map(Join::new).collect()
+    names.into_iter().map(JoinRequest::new).collect()
 }
 
 /// Returns the topics that a page adds to those of the identity.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::wire::{Auth, Id};
-use latido_auth::{Opened, Principal};
+use latido_auth::{VerifiedToken, Principal};
 use latido_base::ident::UserId;
 
 /// The claims that may contain the user's id. The first one that is present counts.
@@ -42,8 +42,8 @@ pub(super) struct Member {
 
 impl Credentials {
     /// Reads the workspaces of a verified token. Malformed entries of the claim grant nothing.
-    pub(super) fn of(verified: Opened) -> Self {
-        let Opened {
+    pub(super) fn of(verified: VerifiedToken) -> Self {
+        let VerifiedToken {
             user,
             principal,
             claims,
@@ -126,7 +126,7 @@ mod tests {
 
     fn credentials(claims: &Value) -> Credentials {
         let principal = Principal::new(UserId::new("456"), 100, None, Grants::default());
-        Credentials::of(Opened {
+        Credentials::of(VerifiedToken {
             user: UserId::new("456"),
             principal,
             claims: claims.as_object().unwrap().clone(),

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use latido_app_kit::{Parts, Served};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
-use latido_event_bus::{Dialect, Diff, Exchange, Presence, Publish, Rules, TopicName};
-use latido_session::Limits;
+use latido_event_bus::{EncodingId, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_session::SessionLimits;
 use latido_telemetry::AppMetrics;
 
 pub use config::{Config, KeyError};
@@ -29,7 +29,7 @@ pub use config::{Config, KeyError};
 /// The app's name in settings and metrics.
 pub const NAME: &str = "workspace";
 /// The encoding of all clients of this app; each frame has only one form.
-const DIALECT: Dialect = Dialect(1);
+const DIALECT: EncodingId = EncodingId(1);
 /// The topic-name prefix of workspaces. Users have another prefix, because an id may be in use as
 /// both.
 const WORKSPACE: &str = "workspace:";
@@ -37,10 +37,10 @@ const USER: &str = "user:";
 
 /// The state that all connections and requests of the app share.
 struct Shared {
-    exchange: Exchange,
+    exchange: EventBus,
     config: Config,
     verifier: Arc<Verifier>,
-    limits: Limits,
+    limits: SessionLimits,
     metrics: AppMetrics,
     clock: Clock,
 }
@@ -48,16 +48,16 @@ struct Shared {
 /// The topic policy: the users of a workspace can be listed, but changes are not announced.
 struct Listed;
 
-impl Rules for Listed {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for Listed {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if topic.as_str().starts_with(WORKSPACE) {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -89,13 +89,13 @@ impl Shared {
     fn new(
         config: Config,
         verifier: Arc<Verifier>,
-        limits: Limits,
+        limits: SessionLimits,
         metrics: AppMetrics,
         clock: Clock,
     ) -> Arc<Self> {
         metrics.init_labels(&wire::KINDS, &guest::REFUSALS);
         let now = clock.clone();
-        let exchange = Exchange::new(Listed, move || now.now().as_microsecond());
+        let exchange = EventBus::new(Listed, move || now.now().as_microsecond());
         Arc::new(Self {
             exchange,
             config,

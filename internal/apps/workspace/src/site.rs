@@ -137,7 +137,7 @@ impl Addresses {
     /// Lists the users of a workspace. Ids have the form in which clients sent them: integers stay
     /// integers.
     fn users(&self, workspace: &str) -> Answer {
-        let present = self.shared.exchange.list(&workspace_topic(workspace));
+        let present = self.shared.exchange.present_users(&workspace_topic(workspace));
         let ids = present
             .iter()
             .filter_map(|user| serde_json::from_str::<&RawValue>(&user.entries.first()?.meta).ok());

@@ -19,9 +19,9 @@ use crate::presence::Roll;
 use crate::vocabulary::{Vocabulary, conversation_channel, dismissal, roster};
 use latido_app_kit::Hints;
 use latido_base::ident::UserId;
-use latido_event_bus::{Exchange, Publish};
+use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
-use latido_postgres::apps::messaging::{Change, Changes, Conversation, Cursor, Message, Messages};
+use latido_postgres::apps::messaging::{MessagingChange, ChangePage, StoredConversation, ChangeCursor, StoredMessage, MessagingDatabase};
 use tell::{Facts, tell};
 
 /// The first and the longest pause after a failed read.
@@ -38,13 +38,13 @@ type Reading<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 /// The database queries of the change feed.
 pub trait Source: Send + Sync + 'static {
     /// Returns a cursor that is past all committed changes.
-    fn cursor(&self) -> Reading<'_, Cursor>;
+    fn cursor(&self) -> Reading<'_, ChangeCursor>;
     /// Returns the next batch of changes after the cursor.
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes>;
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> Reading<'a, ChangePage>;
     /// Returns these messages in their current state.
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>>;
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredMessage>>;
     /// Returns these conversations in their current state.
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredConversation>>;
     /// Returns pairs of conversation and member. The result contains at least the members that are
     /// among `users`.
     fn members<'a>(
@@ -58,17 +58,17 @@ pub trait Source: Send + Sync + 'static {
     fn forget(&self) -> Reading<'_, ()>;
 }
 
-impl Source for Messages {
-    fn cursor(&self) -> Reading<'_, Cursor> {
+impl Source for MessagingDatabase {
+    fn cursor(&self) -> Reading<'_, ChangeCursor> {
         Box::pin(Self::cursor(self))
     }
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> Reading<'a, ChangePage> {
         Box::pin(Self::changes(self, cursor))
     }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredMessage>> {
         Box::pin(Self::messages(self, ids))
     }
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredConversation>> {
         Box::pin(Self::conversations(self, ids))
     }
     fn members<'a>(
@@ -82,7 +82,7 @@ impl Source for Messages {
         Box::pin(Self::contacts(self, user))
     }
     fn forget(&self) -> Reading<'_, ()> {
-        Box::pin(Self::forget_old_changes(self))
+        Box::pin(Self::delete_old_changes(self))
     }
 }
 
@@ -106,7 +106,7 @@ impl Gate {
 /// The change feed task; see the module's documentation.
 pub(super) struct Feed {
     pub(super) source: Arc<dyn Source>,
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<EventBus>,
     pub(super) gate: Arc<Gate>,
     pub(super) roll: Arc<Roll>,
     pub(super) hints: Hints,
@@ -143,7 +143,7 @@ impl Feed {
     }
 
     /// Publishes all changes after the cursor, and advances the cursor.
-    pub(super) async fn look(&self, cursor: &mut Option<Cursor>) -> Result<(), DatabaseError> {
+    pub(super) async fn look(&self, cursor: &mut Option<ChangeCursor>) -> Result<(), DatabaseError> {
         let mut position = match cursor.clone() {
             Some(position) => position,
             None => self.source.cursor().await?,
@@ -157,15 +157,15 @@ impl Feed {
             }
             position = batch.cursor;
             *cursor = Some(position.clone());
-            if !batch.more {
+            if !batch.has_more {
                 return Ok(());
             }
         }
     }
 
-    async fn facts(&self, changes: &[Change]) -> Result<Facts, DatabaseError> {
+    async fn facts(&self, changes: &[MessagingChange]) -> Result<Facts, DatabaseError> {
         let mut context = Facts::default();
-        let is_about_message = |change: &&Change| {
+        let is_about_message = |change: &&MessagingChange| {
             change.kind.starts_with("message_") && change.kind != "message_deleted"
         };
         let messages: Vec<Uuid> = changes
@@ -219,7 +219,7 @@ impl Feed {
 
     /// Publishes the events of a change, and removes a member whose membership has ended. Waits
     /// while a shard's queue is full.
-    async fn publish(&self, change: &Change, events: Vec<Publish>) {
+    async fn publish(&self, change: &MessagingChange, events: Vec<Publish>) {
         let removed = change.user.filter(|_| change.kind == "member_removed");
         let mut events = events.into_iter();
         let mut unsent: Option<Publish> = None;

@@ -9,7 +9,7 @@ use super::*;
 use crate::payload::tests::stored;
 use crate::presence::Lists;
 use latido_base::clock::Clock;
-use latido_event_bus::{Identity, Join, Mailbox};
+use latido_event_bus::{Identity, JoinRequest, Mailbox};
 
 const USERS: u128 = 4;
 const CONVERSATIONS: u128 = 3;
@@ -19,8 +19,8 @@ const CONVERSATIONS: u128 = 3;
 #[derive(Default)]
 struct Fake {
     /// All committed changes, in commit order.
-    committed: Mutex<Vec<Change>>,
-    messages: Mutex<HashMap<Uuid, Message>>,
+    committed: Mutex<Vec<MessagingChange>>,
+    messages: Mutex<HashMap<Uuid, StoredMessage>>,
     members: Mutex<Vec<(Uuid, Uuid)>>,
     /// The number of reads that are still to fail.
     failing: AtomicUsize,
@@ -46,37 +46,37 @@ impl Fake {
 }
 
 impl Source for Fake {
-    fn cursor(&self) -> Reading<'_, Cursor> {
-        self.answer(Cursor::fake)
+    fn cursor(&self) -> Reading<'_, ChangeCursor> {
+        self.answer(ChangeCursor::test_start)
     }
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> Reading<'a, ChangePage> {
         // A returned batch counts as read only with the next cursor: a read that fails returns the
         // same batch again.
         self.answer(|| {
             let all = self.committed.lock().unwrap();
-            let new: Vec<Change> = all
+            let new: Vec<MessagingChange> = all
                 .iter()
-                .skip(cursor.fake_position())
+                .skip(cursor.test_position())
                 .take(3)
                 .cloned()
                 .collect();
-            let cursor = cursor.fake_advanced(new.len());
-            let more = cursor.fake_position() < all.len();
-            Changes {
+            let cursor = cursor.test_advanced(new.len());
+            let more = cursor.test_position() < all.len();
+            ChangePage {
                 changes: new,
                 cursor,
-                more,
+                has_more: more,
             }
         })
     }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<StoredMessage>> {
         self.answer(|| {
             ids.iter()
                 .filter_map(|id| self.messages.lock().unwrap().get(id).cloned())
                 .collect()
         })
     }
-    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<StoredConversation>> {
         self.answer(Vec::new)
     }
     fn members<'a>(
@@ -118,7 +118,7 @@ struct World {
     fake: Arc<Fake>,
     feed: Feed,
     devices: Vec<Device>,
-    cursor: Option<Cursor>,
+    cursor: Option<ChangeCursor>,
     count: u128,
 }
 
@@ -129,7 +129,7 @@ impl World {
             roll: Arc::clone(&roll),
             clock: Clock::system(),
         };
-        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let event_bus = Arc::new(EventBus::new(topic_policy, || 0));
         let source = Arc::clone(&fake);
         let feed = Feed {
             source,
@@ -163,21 +163,21 @@ impl World {
         };
         let own_channel = crate::vocabulary::user_channel(user);
         let mut joins = vec![
-            Join::new(crate::vocabulary::presence(user)),
-            Join::new(api_version.topic(&own_channel)),
+            JoinRequest::new(crate::vocabulary::presence(user)),
+            JoinRequest::new(api_version.topic(&own_channel)),
         ];
         for conversation in (0..CONVERSATIONS)
             .map(Uuid::from_u128)
             .filter(|id| self.is_member(*id, user))
         {
             let channel = conversation_channel(conversation);
-            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(Join::new));
+            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(JoinRequest::new));
         }
         let identity = Identity {
             user: Some(UserId::new(&user.to_string())),
             ..Identity::default()
         };
-        let mailbox = self.feed.exchange.open(identity, &joins).unwrap();
+        let mailbox = self.feed.exchange.connect(identity, &joins).unwrap();
         self.devices.push(Device {
             user,
             mailbox,
@@ -190,7 +190,7 @@ impl World {
         let mut committed = self.fake.committed.lock().unwrap();
         let id = i64::try_from(committed.len()).unwrap();
         let detail = "{}".to_owned();
-        committed.push(Change {
+        committed.push(MessagingChange {
             id,
             kind: kind.into(),
             conversation,
@@ -204,7 +204,7 @@ impl World {
     fn send(&mut self, conversation: Uuid, sender: Uuid) {
         self.count += 1;
         let id = Uuid::from_u128(self.count);
-        let message = Message {
+        let message = StoredMessage {
             id,
             conversation_id: conversation,
             sender_id: sender,

@@ -8,20 +8,20 @@ use uuid::Uuid;
 use crate::payload::{self, iso, parsed, spelled};
 use crate::vocabulary::{Vocabulary, conversation_channel, user_channel};
 use latido_event_bus::Publish;
-use latido_postgres::apps::messaging::{Change, Conversation, Message};
+use latido_postgres::apps::messaging::{MessagingChange, StoredConversation, StoredMessage};
 
 /// The current database rows that a batch of changes refers to.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    pub(super) messages: HashMap<Uuid, Message>,
-    pub(super) conversations: HashMap<Uuid, Conversation>,
+    pub(super) messages: HashMap<Uuid, StoredMessage>,
+    pub(super) conversations: HashMap<Uuid, StoredConversation>,
     /// The members of each conversation that are connected to this server.
     pub(super) members: HashMap<Uuid, Vec<Uuid>>,
 }
 
 /// Collects the events of one change.
 struct Saying<'a> {
-    change: &'a Change,
+    change: &'a MessagingChange,
     conversation: String,
     timestamp: String,
     said: Vec<Publish>,
@@ -52,7 +52,7 @@ impl Saying<'_> {
 }
 
 /// Returns the events that a change causes, in publishing order.
-pub(super) fn tell(change: &Change, context: &Facts) -> Vec<Publish> {
+pub(super) fn tell(change: &MessagingChange, context: &Facts) -> Vec<Publish> {
     let mut builder = Saying {
         change,
         conversation: conversation_channel(change.conversation),
@@ -102,7 +102,7 @@ pub(super) fn tell(change: &Change, context: &Facts) -> Vec<Publish> {
     builder.said
 }
 
-fn added(builder: &mut Saying<'_>, message: &Message, context: &Facts) {
+fn added(builder: &mut Saying<'_>, message: &StoredMessage, context: &Facts) {
     let wrapped = json!({"message": payload::message(message, Vocabulary::Head)});
     let conversation = builder.conversation.clone();
     builder.say_in(
@@ -173,7 +173,7 @@ fn read(builder: &mut Saying<'_>, user: Uuid) {
 }
 
 /// Notifies the sender of the delivery status of a message.
-fn receipt(builder: &mut Saying<'_>, message: &Message, user: Uuid, status: &str) {
+fn receipt(builder: &mut Saying<'_>, message: &StoredMessage, user: Uuid, status: &str) {
     let timestamp = builder.timestamp.clone();
     builder.say(
         &user_channel(message.sender_id),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::frames::encode;
 use crate::payload::tests::stored;
-use latido_event_bus::{Exchange, Presence, Rules, TopicName};
+use latido_event_bus::{EventBus, PresenceMode, TopicPolicy, TopicName};
 use latido_protocol::phoenix::SerializerVersion;
 
 const C: &str = "conversation:00000000-0000-0000-0000-00000000000c";
@@ -13,18 +13,18 @@ const AT: &str = "2023-11-14T22:13:20Z";
 
 struct Silent;
 
-impl Rules for Silent {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for Silent {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
-    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 /// Returns the frames that members of these channels receive, per API version.
 fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
-    let change = Change {
+    let change = MessagingChange {
         id: 1,
         kind: kind.into(),
         conversation: Uuid::from_u128(0xc),
@@ -37,7 +37,7 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
     context
         .messages
         .insert(Uuid::from_u128(0xa), stored("hola"));
-    let now = Conversation {
+    let now = StoredConversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: r#"{"name":"n"}"#.into(),
@@ -48,12 +48,12 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
         Uuid::from_u128(0xc),
         vec![Uuid::from_u128(1), Uuid::from_u128(2)],
     );
-    let event_bus = std::sync::Arc::new(Exchange::new(Silent, || 0));
+    let event_bus = std::sync::Arc::new(EventBus::new(Silent, || 0));
     let members = Vocabulary::ALL.map(|api_version| {
         let joins =
-            [C, U1, U2].map(|channel| latido_event_bus::Join::new(api_version.topic(channel)));
+            [C, U1, U2].map(|channel| latido_event_bus::JoinRequest::new(api_version.topic(channel)));
         event_bus
-            .open(latido_event_bus::Identity::default(), &joins)
+            .connect(latido_event_bus::Identity::default(), &joins)
             .unwrap()
     });
     for publish in tell(&change, &context) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::socket::reason;
 use crate::store::Operation;
 use crate::vocabulary::Vocabulary;
-use latido_postgres::apps::messaging::Draft;
+use latido_postgres::apps::messaging::MessageDraft;
 
 /// The largest content, and the largest metadata, in bytes.
 pub(super) const MAX_CONTENT_BYTES: usize = 65_536;
@@ -227,7 +227,7 @@ fn send(conversation: Uuid, payload: &Map<String, Value>, api_version: Vocabular
     ))
 }
 
-fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
+fn draft(payload: &Map<String, Value>) -> Result<MessageDraft, Invalid> {
     let kind = match payload.get("message_type") {
         None | Some(Value::Null) => "text",
         Some(kind) => kind
@@ -243,7 +243,7 @@ fn draft(payload: &Map<String, Value>) -> Result<Draft, Invalid> {
         None | Some(Value::Null) => None,
         Some(id) => Some(uuid(id).ok_or(Invalid("reply_to_id", "is invalid"))?),
     };
-    Ok(Draft {
+    Ok(MessageDraft {
         kind: kind.to_owned(),
         content: content(payload)?.into(),
         metadata: metadata(payload)?.unwrap_or_else(|| "{}".to_owned()),

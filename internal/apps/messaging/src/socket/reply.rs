@@ -8,7 +8,7 @@ use crate::socket::push::Manner;
 use crate::socket::{Failure, reason};
 use crate::store::Answer;
 use crate::vocabulary::Vocabulary;
-use latido_postgres::apps::messaging::{Message, Outcome};
+use latido_postgres::apps::messaging::{StoredMessage, WriteOutcome};
 use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.
@@ -32,21 +32,21 @@ pub(super) fn of(
 
 fn told(reply_style: Manner, api_version: Vocabulary, answer: Answer) -> Result<Value, Value> {
     let message =
-        |message: &Message| json!({"message": payload::message(message, Vocabulary::Head)});
+        |message: &StoredMessage| json!({"message": payload::message(message, Vocabulary::Head)});
     match (reply_style, answer) {
-        (Manner::Send(api_version), Answer::Message(Outcome::Refused(error))) => {
+        (Manner::Send(api_version), Answer::Message(WriteOutcome::Rejected(error))) => {
             Err(not_sent(api_version, &error))
         }
-        (Manner::Send(Vocabulary::Document), Answer::Message(Outcome::Done { message, .. })) => {
+        (Manner::Send(Vocabulary::Document), Answer::Message(WriteOutcome::Applied { message, .. })) => {
             Ok(json!({"message_id": message.id, "sent_at": iso(message.sent_at_us)}))
         }
         (
             _,
-            Answer::Message(Outcome::Done {
+            Answer::Message(WriteOutcome::Applied {
                 message: stored, ..
             }),
         ) => Ok(message(&stored)),
-        (_, Answer::Message(Outcome::Refused(error))) => Err(reason(&error)),
+        (_, Answer::Message(WriteOutcome::Rejected(error))) => Err(reason(&error)),
         (
             Manner::React(api_version) | Manner::Unreact(api_version) | Manner::Read(api_version),
             Answer::Done(Some(error)) | Answer::Reacted(Err(error)),
@@ -163,7 +163,7 @@ pub(super) fn arrived(
         .map(|one| payload::summary(one, api_version))
         .collect();
     let mut events = vec![("conversation_summaries", json!({"summaries": all}))];
-    let message_payload = |message: &Message| match api_version {
+    let message_payload = |message: &StoredMessage| match api_version {
         Vocabulary::Document => payload::flat(message),
         Vocabulary::Head => payload::message(message, api_version),
     };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::payload::tests::stored;
-use latido_postgres::apps::messaging::{Conversation, Outcome, Reaction, Summary};
+use latido_postgres::apps::messaging::{StoredConversation, WriteOutcome, MessageReaction, ConversationSummary};
 
 const ME: Uuid = Uuid::from_u128(1);
 const MY_CHANNEL: &str = "user:00000000-0000-0000-0000-000000000001";
@@ -78,7 +78,7 @@ impl World {
 }
 
 fn entered() -> Answer {
-    let conversation = Conversation {
+    let conversation = StoredConversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: "{}".into(),
@@ -125,8 +125,8 @@ fn only_the_own_user_channel_can_be_joined() {
             Step::Ask(Operation::Arrive)
         ]
     );
-    let summary = Summary {
-        conversation: Conversation {
+    let summary = ConversationSummary {
+        conversation: StoredConversation {
             id: Uuid::from_u128(0xc),
             kind: "direct".into(),
             metadata: "{}".into(),
@@ -277,9 +277,9 @@ fn operations_run_one_at_a_time_in_order() {
             (steps.len(), draft.client_random),
             (if n == 0 { 1 } else { 2 }, n)
         );
-        harness.answer(Ok(Answer::Message(Outcome::Done {
+        harness.answer(Ok(Answer::Message(WriteOutcome::Applied {
             message: Box::new(stored("x")),
-            fresh: true,
+            is_new: true,
         })));
     }
     for n in 0..100 {

@@ -7,9 +7,9 @@ use super::*;
 #[test]
 fn golden_replies_of_every_push() {
     let message = || {
-        Answer::Message(Outcome::Done {
+        Answer::Message(WriteOutcome::Applied {
             message: Box::new(stored("hola")),
-            fresh: true,
+            is_new: true,
         })
     };
     let current_message =
@@ -17,7 +17,7 @@ fn golden_replies_of_every_push() {
     let send = json!({"message_type": "text", "content": "hola", "client_random": 7});
     let reaction = || {
         let (message_id, user_id) = (Uuid::from_u128(0xa), ME);
-        Answer::Reacted(Ok(Reaction {
+        Answer::Reacted(Ok(MessageReaction {
             id: Uuid::from_u128(5),
             message_id,
             user_id,
@@ -28,7 +28,7 @@ fn golden_replies_of_every_push() {
     let current_reaction = json!({"reaction": {"id": Uuid::from_u128(5), "messageId": ID, "userId": ME, "reaction": "❤", "insertedAt": "1970-01-01T00:00:00Z"}});
     let message_ref = json!({"message_id": ID});
     let reaction_push = json!({"message_id": ID, "reaction": "❤"});
-    let refused = |why: &str| Answer::Message(Outcome::Refused(why.into()));
+    let refused = |why: &str| Answer::Message(WriteOutcome::Rejected(why.into()));
     let no = |why: &str| error(json!({"reason": why}));
     let (d, h) = (Vocabulary::Document, Vocabulary::Head);
     let sent = ok(json!({"message_id": ID, "sent_at": "2023-11-14T22:13:20Z"}));
