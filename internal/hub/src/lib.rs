@@ -24,6 +24,8 @@ use latido_stream::{Catalog, StreamRow};
 
 pub use outlet::{ShardFrames, ShardFramesId, PendingFrames};
 pub use rooms::RoomId;
+#[cfg(any(test, feature = "testing"))]
+pub use testing::LatestColumns;
 use rooms::HubRooms;
 pub use survey::{RoomSummary, RoomStats};
 pub use watcher::{SubscriberEvent, AsyncSubscriber};

@@ -63,6 +63,8 @@ mod tests {
 
     #[test]
     fn raw_values_are_not_decoded() {
+        assert_eq!(raw_value("a=1&sid=x", "sid"), Some("x"));
+        assert_eq!(raw_value("side=x", "sid"), None);
         assert_eq!(raw_value("EIO=4&sid=a%2E+&sid=b", "sid"), Some("a%2E+"));
         assert_eq!(raw_value("sid=&sid=b", "sid"), Some(""));
         assert_eq!(

@@ -32,8 +32,10 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
-pub use install::{InstallChange, InstallError, TableTriggers, TriggerState, TriggerReport};
-pub use interest::{WatchLockEvent, WatchLocks};
+pub use install::{
+    InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
+};
+pub use interest::{LockState, WatchLockEvent, WatchLocks};
 pub use listener::{NotificationListener, ListenerState};
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use notice::parse_hints;

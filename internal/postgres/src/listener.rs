@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::AsyncMessage;
 
-use crate::hearing::{ReconnectBackoff, DisconnectCause, NotificationStream, connect_and_verify};
+use crate::hearing::{
+    DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
+};
 use crate::notice::{CHANNEL, HintBatch, ChangeHint, is_probe};
 use crate::pool::Database;
 use latido_base::drain::Drain;
@@ -109,7 +111,7 @@ struct ListenerTask {
 
 impl ListenerTask {
     async fn run(self) {
-        let mut backoff = ReconnectBackoff::default();
+        let mut backoff = RECONNECTS;
         let mut is_logged = false;
         loop {
             let started = Instant::now();
@@ -117,13 +119,13 @@ impl ListenerTask {
             let was_listening = *self.state.borrow() == ListenerState::Listening;
             self.metrics.listener_reconnects.inc();
             if was_listening && started.elapsed() >= STABLE_AFTER {
-                backoff = ReconnectBackoff::default();
+                backoff = RECONNECTS;
             }
             let pause = match cause {
                 DisconnectCause::Broken(reason) => {
                     self.on_lost(was_listening, is_logged, &reason);
                     is_logged = true;
-                    backoff.next_pause()
+                    reconnect_pause(&mut backoff)
                 }
                 DisconnectCause::NotDelivering => {
                     self.on_not_delivering();

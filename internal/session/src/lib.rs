@@ -8,5 +8,7 @@ mod limits;
 
 pub use bucket::{MessageRateLimit, RateDecision};
 pub use close::CloseReason;
-pub use conversation::{SessionContext, Session, SessionEffect, RoomPosition, ReauthError};
+pub use conversation::{
+    PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
+};
 pub use limits::SessionLimits;

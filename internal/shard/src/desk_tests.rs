@@ -212,10 +212,10 @@ fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
     assert_eq!(requests.len(), QUEUE_CAPACITY + 1);
     for request in requests {
         match request.content() {
-            RequestContent::CheckPermission(_, channel) => request.respond_permission(channel, Some(true)),
+            RequestContent::CheckPermission(_, channel) => request.respond_permission(channel, PermissionAnswer::Allowed),
             RequestContent::VerifyToken(token) => {
                 assert_eq!(token, "new");
-                request.respond_unavailable();
+                request.respond_token(Err(ReauthError::Unavailable("later".to_owned())));
             }
         }
     }

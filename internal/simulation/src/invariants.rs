@@ -9,6 +9,7 @@ use crate::database::{today, zone};
 use crate::script::KEYS;
 use crate::viewer::{Viewer, key_of};
 use crate::world::{World, ZONE, topic};
+use latido_hub::LatestColumns;
 
 /// The longest time until the engine notices a jump of the wall clock.
 const NAP: Duration = Duration::from_secs(15);
@@ -55,11 +56,12 @@ impl World {
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {
-        let Some(current) = self.server.hub.latest_columns(&topic(key)) else {
+        let current = self.server.hub.latest_columns(&topic(key));
+        if current == LatestColumns::Unwatched {
             return Ok(());
-        };
+        }
         let truth = self.truth(key);
-        if current.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
+        if current == LatestColumns::Known(truth.as_str().into()) || self.server.actor.is_pending(&topic(key)) {
             return Ok(());
         }
         let is_read = self

@@ -7,7 +7,7 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use crate::describe::PreparedStream;
 use crate::doctor::Finding;
 use crate::error::DatabaseError;
-use crate::install::resolve;
+use crate::install::{DiscoveryError, resolve};
 use crate::keys;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
@@ -145,8 +145,10 @@ async fn existing_key(database: &Database, stream: &Stream) -> Result<Option<Str
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };
-    let Ok(found) = resolve::discover_table(database, stream, table).await? else {
-        return Ok(None);
+    let found = match resolve::discover_table(database, stream, table).await {
+        Ok(found) => found,
+        Err(DiscoveryError::Table(_)) => return Ok(None),
+        Err(DiscoveryError::Database(error)) => return Err(error),
     };
     let Some(key) = &found.key else {
         return Ok(None);

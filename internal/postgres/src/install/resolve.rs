@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
-use crate::install::InstallError;
+use crate::install::{DiscoveryError, InstallError, TableProblem};
 use crate::install::generate::{TriggerKind, KeyColumn, WatchedTable};
 use crate::interest::probe_sql;
 use crate::pool::Database;
@@ -17,10 +17,11 @@ pub(super) async fn discover_tables(
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
-            match discover_table(database, stream, table).await? {
+            match discover_table(database, stream, table).await {
                 Ok(watched) if found.contains(&watched) => {}
                 Ok(watched) => found.push(watched),
-                Err(problem) => problems.push(problem),
+                Err(DiscoveryError::Table(problem)) => problems.push(problem),
+                Err(DiscoveryError::Database(error)) => return Err(error.into()),
             }
         }
     }
@@ -31,12 +32,16 @@ pub(super) async fn discover_tables(
     }
 }
 
-/// Finds one table. The inner error describes the problem with it.
+/// Finds one table.
+///
+/// # Errors
+/// Returns an error if the table cannot have the triggers that the stream needs, or if the database
+/// fails.
 pub async fn discover_table(
     database: &Database,
     stream: &Stream,
     table: &SourceTable,
-) -> Result<Result<WatchedTable, String>, DatabaseError> {
+) -> Result<WatchedTable, DiscoveryError> {
     let rows = query_rows(
         database,
         include_str!("find_table.sql"),
@@ -55,24 +60,24 @@ pub async fn discover_table(
     let Some((oid, schema, name, kind)) = found else {
         let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
         let path = path.unwrap_or_default();
-        return Ok(Err(format!(
-            "stream {}: no table {}; looked in the schemas {path}",
-            stream.name, table.name
-        )));
+        return Err(TableProblem::NotFound {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            searched: path,
+        }
+        .into());
     };
     if let Some(kind) = unsupported_kind(&kind) {
-        let text = format!(
-            "stream {}: {} is {kind}; expected a table, for only tables have triggers",
-            stream.name, table.name
-        );
-        return Ok(Err(text));
+        return Err(TableProblem::NotATable {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            kind,
+        }
+        .into());
     }
     let columns: Vec<(String, String)> =
         string_pairs(&query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
-    let (key, watched) = match choose_columns(stream, table, &columns) {
-        Ok(chosen) => chosen,
-        Err(problem) => return Ok(Err(problem)),
-    };
+    let (key, watched) = choose_columns(stream, table, &columns)?;
     let relations = string_pairs(
         &query_rows(
             database,
@@ -88,7 +93,7 @@ pub async fn discover_table(
     } else {
         TriggerKind::Statements
     };
-    Ok(Ok(WatchedTable {
+    Ok(WatchedTable {
         stream: stream.name.clone(),
         schema,
         table: name,
@@ -96,7 +101,7 @@ pub async fn discover_table(
         change_columns: watched,
         relations,
         trigger_kind: form,
-    }))
+    })
 }
 
 /// Returns whether row triggers may be used with the gate. They run as the writer, so every role
@@ -153,7 +158,7 @@ fn choose_columns(
     stream: &Stream,
     table: &SourceTable,
     has: &[(String, String)],
-) -> Result<(Option<KeyColumn>, Vec<String>), String> {
+) -> Result<(Option<KeyColumn>, Vec<String>), TableProblem> {
     let find = |name: &String| {
         let lower = name.to_lowercase();
         has.iter()
@@ -169,11 +174,12 @@ fn choose_columns(
         .collect();
     if !missing.is_empty() {
         let names: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
-        let (missing, names) = (missing.join(", "), names.join(", "));
-        return Err(format!(
-            "stream {}: table {} has no column {missing}; it has {names}",
-            stream.name, table.name
-        ));
+        return Err(TableProblem::NoColumn {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            missing: missing.join(", "),
+            existing: names.join(", "),
+        });
     }
     let key = match table.key_column.as_ref().and_then(find) {
         None => None,
@@ -187,11 +193,12 @@ fn choose_columns(
                 is_text: true,
             }),
             _ => {
-                let expected = "uuid, bigint, integer, smallint, text or varchar";
-                return Err(format!(
-                    "stream {}: the key {name} of table {} is {of}; expected {expected}",
-                    stream.name, table.name
-                ));
+                return Err(TableProblem::KeyType {
+                    stream: stream.name.clone(),
+                    table: table.name.clone(),
+                    column: name.clone(),
+                    data_type: of.clone(),
+                });
             }
         },
     };

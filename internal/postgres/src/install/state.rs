@@ -4,7 +4,7 @@ use crate::error::DatabaseError;
 use crate::install::generate::{
     TRIGGER_EVENTS, TriggerKind, SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
-use crate::install::resolve;
+use crate::install::{DiscoveryError, TableProblem, resolve};
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
 use latido_base::ident::StreamId;
@@ -32,7 +32,7 @@ pub struct TableTriggers {
     /// The state of its triggers.
     pub state: TriggerState,
     /// The reason why the table cannot have triggers.
-    pub problem: Option<String>,
+    pub problem: Option<TableProblem>,
 }
 
 /// The triggers of a whole catalog.
@@ -72,13 +72,14 @@ impl Database {
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
         for (id, stream) in catalog.iter() {
             for table in &stream.tables {
-                let (state, mistake) = match resolve::discover_table(self, stream, table).await? {
+                let (state, mistake) = match resolve::discover_table(self, stream, table).await {
                     Ok(watched) => {
                         let state = found.full_state(&watched);
                         wanted.push(watched);
                         (state, None)
                     }
-                    Err(mistake) => (TriggerState::Missing, Some(mistake)),
+                    Err(DiscoveryError::Table(problem)) => (TriggerState::Missing, Some(problem)),
+                    Err(DiscoveryError::Database(error)) => return Err(error),
                 };
                 tables.push(TableTriggers {
                     stream: id,
