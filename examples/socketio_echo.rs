@@ -11,7 +11,7 @@ use latido_base::drain::Drain;
 use latido_event_bus::{
     PresenceDiff, BusEvent, EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
-use latido_http::{self as http, bind, host};
+use latido_http::{self as http, bind, serve_mount};
 use latido_socketio::{Args, Config, SocketIoApp, Emit, SocketIoMount, ClientEvent, SocketHandle, SocketHandler};
 use serde_json::{Value, json};
 
@@ -88,6 +88,6 @@ async fn main() -> anyhow::Result<()> {
         exchange: Arc::new(EventBus::new(NoTopics, || 0)),
     });
     let endpoint = SocketIoMount::start(&config, &[dialect], &drain);
-    host(listener, &http::Config::default(), endpoint, &drain).await;
+    serve_mount(listener, &http::Config::default(), endpoint, &drain).await;
     Ok(())
 }

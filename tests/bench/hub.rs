@@ -18,7 +18,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
-use latido_http::{self as http, Doors, Seats, Shapes};
+use latido_http::{self as http, ServerState, ConnectionLimits, ColumnSource};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
@@ -144,7 +144,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let seats = Seats::new(&config);
+    let seats = ConnectionLimits::new(&config);
     let seen = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
@@ -153,12 +153,12 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(Always),
         clock: clock.clone(),
-        connection_usage: seats.gauge(),
+        connection_usage: seats.usage(),
     };
-    let doors = Doors {
+    let doors = ServerState {
         tls: None,
-        seats,
-        operations: Admin::start(seen, audience, &drain),
+        limits: seats,
+        admin: Admin::start(seen, audience, &drain),
         config,
         catalog,
         verifier,
@@ -169,16 +169,16 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         shards: Arc::clone(&shards),
         metrics,
         readiness: Arc::new(Always),
-        shapes: Arc::new(Always),
+        column_source: Arc::new(Always),
         clock,
         drain: drain.clone(),
         assets: &[],
-        extra: None,
+        extra_routes: None,
     };
     drain.spawn(http::serve(
         listener,
         Arc::new(doors),
-        http::Annex::default(),
+        http::AppMounts::default(),
     ));
     Ok((hub, shards))
 }
@@ -240,7 +240,7 @@ impl PermissionSource for Nobody {
 
 struct Always;
 
-impl Shapes for Always {
+impl ColumnSource for Always {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         None
     }

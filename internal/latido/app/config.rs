@@ -132,11 +132,11 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
         tls: server.tls.clone(),
         proxies: server.proxies.clone(),
         origins,
-        metrics: server.metrics,
+        metrics_enabled: server.metrics,
         head_timeout: limits.handshake,
         // The shard must disconnect a slow client before the kernel does, so that it gets a close
         // frame and a reason.
-        unacknowledged: limits.slow_client + SLOW_MARGIN,
+        unacknowledged_timeout: limits.slow_client + SLOW_MARGIN,
         drain_grace: server.shutdown,
         ..http::Config::default()
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn metrics_can_be_disabled() {
         for (value, shown) in [("true", true), ("false", false)] {
-            assert_eq!(config("METRICS", value).http.metrics, shown);
+            assert_eq!(config("METRICS", value).http.metrics_enabled, shown);
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(
-                config.http.unacknowledged > Duration::from_secs(config.limits.slow_client_s.into()),
+                config.http.unacknowledged_timeout > Duration::from_secs(config.limits.slow_client_s.into()),
                 "{seconds}"
             );
         }

@@ -199,5 +199,5 @@ pub fn streams(bytes: &[u8]) {
 /// Runs a Phoenix Channels connection with one frame per line; the first byte selects the version.
 /// It must run one operation at a time, use bounded memory and never panic.
 pub fn phoenix(bytes: &[u8]) {
-    latido_app_messaging::exercise(bytes);
+    latido_app_messaging::fuzz_channel_session(bytes);
 }

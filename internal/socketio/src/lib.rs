@@ -27,7 +27,7 @@ pub use args::Args;
 pub use config::Config;
 pub use dialect::{SocketIoApp, Emit, ClientEvent, SocketHandler};
 pub use endpoint::SocketIoMount;
-pub use latido_http::{Ask, Duplex, Gate, PeerAddress};
+pub use latido_http::{RequestKind, DuplexStream, MountedService, PeerAddress};
 pub use link::{Ack, SocketHandle};
 use query::classify;
 pub use transport::{EngineIoService, PING_LEAD, EngineIoMount};

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::Ask;
+use crate::RequestKind;
 
 /// An error of the Engine.IO protocol, which defines its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +22,13 @@ enum EngineIoError {
 /// # Errors
 ///
 /// Returns `400` with the protocol's error number.
-pub(super) fn classify(head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
+pub(super) fn classify(head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
     parse_query(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
 }
 
 /// Reads the version, the transport and the session of a query. The existence of the session is not
 /// checked here.
-fn parse_query(method: &Method, query: Option<&str>) -> Result<Ask, EngineIoError> {
+fn parse_query(method: &Method, query: Option<&str>) -> Result<RequestKind, EngineIoError> {
     let query = query.unwrap_or_default();
     let value = |name: &str| latido_net::query::raw_value(query, name);
     let websocket = match value("transport") {
@@ -41,9 +41,9 @@ fn parse_query(method: &Method, query: Option<&str>) -> Result<Ask, EngineIoErro
         return Err(EngineIoError::Version);
     }
     match *method {
-        Method::GET => Ok(Ask { websocket, opens }),
+        Method::GET => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
         _ if opens => Err(EngineIoError::Method),
-        Method::POST if !websocket => Ok(Ask { websocket, opens }),
+        Method::POST if !websocket => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
         _ => Err(EngineIoError::Request),
     }
 }
@@ -97,7 +97,7 @@ mod tests {
             ("GET", "EIO=44&transport=polling", Err(EngineIoError::Version)),
         ] {
             let read = parse_query(&method.parse().unwrap(), Some(query))
-                .map(|kind| (kind.websocket, kind.opens));
+                .map(|kind| (kind.is_websocket, kind.opens_session));
             assert_eq!(read, expected, "{method} {query}");
         }
         assert_eq!(parse_query(&Method::GET, None), Err(EngineIoError::Transport));

@@ -35,7 +35,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tower_service::Service;
 
-use crate::{Ask, Duplex, Gate, classify};
+use crate::{RequestKind, DuplexStream, MountedService, classify};
 use latido_base::drain::Drain;
 use latido_net::query::raw_value;
 use latido_protocol::Frame;
@@ -61,13 +61,13 @@ pub trait EngineIoService: Clone + Send + Sync + Unpin + 'static {
     fn send_request(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>>;
 
     /// Passes an upgraded socket to the service.
-    fn take_upgraded(&self, stream: Box<dyn Duplex>, head: Request<()>);
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>);
 }
 
 impl<S, B, E> EngineIoService for S
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-        + Service<(Box<dyn Duplex>, Request<()>), Response = (), Error = E>
+        + Service<(Box<dyn DuplexStream>, Request<()>), Response = (), Error = E>
         + Clone
         + Send
         + Sync
@@ -100,9 +100,9 @@ where
         })
     }
 
-    fn take_upgraded(&self, stream: Box<dyn Duplex>, head: Request<()>) {
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
         // The only error is an unreadable query, and such requests were rejected before the 101.
-        drop(Service::<(Box<dyn Duplex>, Request<()>)>::call(
+        drop(Service::<(Box<dyn DuplexStream>, Request<()>)>::call(
             &mut self.clone(),
             (stream, head),
         ));
@@ -159,8 +159,8 @@ impl<S: EngineIoService> EngineIoMount<S> {
     }
 }
 
-impl<S: EngineIoService> Gate for EngineIoMount<S> {
-    fn has(&self, path: &str) -> bool {
+impl<S: EngineIoService> MountedService for EngineIoMount<S> {
+    fn matches(&self, path: &str) -> bool {
         path.strip_prefix(self.path)
             .is_some_and(|rest| rest.is_empty() || rest == "/")
     }
@@ -169,19 +169,19 @@ impl<S: EngineIoService> Gate for EngineIoMount<S> {
         self.body_limit
     }
 
-    fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
+    fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
         let kind = classify(head)?;
         if let Some(sid) =
-            raw_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.websocket)
+            raw_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.is_websocket)
         {
             self.record_upgrade(sid);
         }
         Ok(kind)
     }
 
-    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
+    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
         let (head, body) = request.into_parts();
-        if classify(&head).is_ok_and(|kind| kind.opens) {
+        if classify(&head).is_ok_and(|kind| kind.opens_session) {
             let (service, interval) = (self.service.clone(), self.ping_interval);
             let handshake = async move { open_session(&service, head, interval).await };
             return Box::pin(async {
@@ -204,7 +204,7 @@ impl<S: EngineIoService> Gate for EngineIoMount<S> {
         })
     }
 
-    fn adopt(&self, stream: Box<dyn Duplex>, head: Request<()>) {
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let (parts, ()) = head.into_parts();
         if let Some(sid) = raw_value(parts.uri.query().unwrap_or_default(), "sid") {
@@ -380,7 +380,7 @@ impl<S: EngineIoService> Drop for SessionGuard<S> {
 /// A socket with a simulated beginning. First `replayed` is read from it, and the handshake packet
 /// replaces the first `to_skip` bytes that are written.
 struct PreludeStream<S: EngineIoService> {
-    stream: Box<dyn Duplex>,
+    stream: Box<dyn DuplexStream>,
     replayed: Bytes,
     to_skip: usize,
     handshake: Bytes,
