@@ -29,7 +29,7 @@ use anyhow::Context as _;
 
 use latido_app_kit::{AppDeps, AppServices};
 
-pub use config::{Config, PublisherNetwork};
+pub use config::Config;
 use django::{DjangoClient, ProfileSource};
 use doorkeeper::Authenticator;
 use hall::RoomService;
