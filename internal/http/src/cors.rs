@@ -12,7 +12,8 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::refusal::ApiError;
-use crate::{Origins, Response};
+use crate::Response;
+use latido_net::Origins;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(

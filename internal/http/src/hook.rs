@@ -11,7 +11,7 @@ use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
 use warp::http::{HeaderValue, StatusCode};
 
 use crate::body::{self, BodyReadError};
-use crate::bucket::TokenBucket;
+use latido_base::token_bucket::SharedTokenBucket;
 use crate::call::{RequestHead, decode_segment};
 use crate::hint;
 use crate::refusal::{ApiError, json_response};
@@ -23,12 +23,12 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The change hook of one listener.
 pub(super) struct Hook {
     state: Arc<ServerState>,
-    bucket: TokenBucket,
+    bucket: SharedTokenBucket,
 }
 
 impl Hook {
     pub(super) fn new(state: Arc<ServerState>) -> Self {
-        let bucket = TokenBucket::new(
+        let bucket = SharedTokenBucket::new(
             state.config.hook_per_second,
             state.config.hook_burst,
             Instant::now(),

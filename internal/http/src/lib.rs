@@ -14,7 +14,6 @@
 mod accept;
 mod assets;
 mod body;
-mod bucket;
 mod call;
 mod config;
 mod connection;
@@ -31,7 +30,6 @@ mod hook;
 mod identity;
 mod knock;
 mod metrics;
-mod origin;
 mod page;
 mod proxies;
 mod refusal;
@@ -54,9 +52,8 @@ pub use config::{Config, HookPath};
 pub use demo::demo_routes;
 pub use doors::ServerState;
 pub use gate::{RequestKind, DuplexStream, MountedService, PeerAddress};
-pub use origin::{InvalidOrigin, Origins};
 pub use page::StaticFile;
-pub use proxies::{InvalidTrustedProxies, TrustedProxies};
+pub use proxies::TrustedProxies;
 pub use refusal::json_error;
 /// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing, feature = "testing"))]

@@ -19,7 +19,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::body::{self, BodyReadError};
-use crate::call::{RequestHead, query_value};
+use crate::call::RequestHead;
 use crate::gate::MountedService;
 use crate::refusal::json_error;
 use crate::{ServerState, TrustedProxies, Response};
@@ -215,7 +215,7 @@ impl AppRequest {
 
     /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the first line of a header, if it is text.
