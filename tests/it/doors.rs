@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use latido::app::Config;
-use latido::config::{Purpose, Settings, Sources};
+use latido::config::{Purpose, Settings, ConfigSources};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until};
+use crate::harness::{ADMIN_OF_B1, B1, TempFolder, TestSocket, TestApp, claims, wait_until};
 
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
 /// A token issuer whose introspection endpoint gives the same result for every token.
-struct Issuing {
+struct TestIssuer {
     url: String,
     valid: Arc<AtomicBool>,
-    questions: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
-impl Issuing {
+impl TestIssuer {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/introspect", listener.local_addr().unwrap());
@@ -33,7 +33,7 @@ impl Issuing {
         let issuing = Self {
             url,
             valid: Arc::clone(&valid),
-            questions: Arc::clone(&questions),
+            requests: Arc::clone(&questions),
         };
         tokio::spawn(async move {
             loop {
@@ -60,16 +60,16 @@ impl Issuing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_token_closes_its_connections_and_opens_none() {
-    let issuer = Issuing::start().await;
+    let issuer = TestIssuer::start().await;
     let variables = [
         ("JWT_INTROSPECTION_URL", issuer.url.as_str()),
         ("JWT_INTROSPECTION_SECONDS", "1"),
     ];
     let app = TestApp::with_settings(&variables, |_| {}).await;
     let token = app.token(ADMIN_OF_B1);
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     socket.subscribe(CHANNEL).await;
-    let mut again = app.socket(&token).await;
+    let mut again = app.connect_socket(&token).await;
     again.assert_quiet().await;
     let events = app
         .request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events"))
@@ -78,23 +78,23 @@ async fn revoked_token_closes_its_connections_and_opens_none() {
         .await
         .unwrap();
     assert_eq!(events.status(), 200);
-    let asked = issuer.questions.load(Ordering::SeqCst);
-    until("the token is asked about again", async || {
-        issuer.questions.load(Ordering::SeqCst) > asked + 1
+    let asked = issuer.requests.load(Ordering::SeqCst);
+    wait_until("the token is asked about again", async || {
+        issuer.requests.load(Ordering::SeqCst) > asked + 1
     })
     .await;
     socket.assert_quiet().await;
 
     issuer.valid.store(false, Ordering::SeqCst);
     assert_eq!(
-        (socket.closed().await, again.closed().await),
+        (socket.wait_for_close_code().await, again.wait_for_close_code().await),
         (Some(4401), Some(4401))
     );
     // The event stream ends in order and delivers its pending events.
     crate::harness::within(events.bytes()).await.unwrap();
     app.assert_metric_settles(r#"latido_closes_total{reason="revoked"}"#, 2.0)
         .await;
-    let refused = Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
+    let refused = TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
     assert_eq!(refused.err(), Some(401));
     assert_eq!(
         app.metric(r#"latido_refusals_total{reason="revoked"}"#)
@@ -109,7 +109,7 @@ async fn unreachable_issuer_rejects_new_connections_with_503() {
     let variables = [("JWT_INTROSPECTION_URL", "http://127.0.0.1:9/introspect")];
     let app = TestApp::with_settings(&variables, |_| {}).await;
     let url = format!("{}?token={}", app.ws_url(), app.token(ADMIN_OF_B1));
-    assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(503));
+    assert_eq!(TestSocket::try_connect(&url, &[]).await.err(), Some(503));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,15 +139,15 @@ async fn api_key_can_be_configured_as_its_hash() {
 async fn token_expiry_closes_the_socket_even_with_a_cookie() {
     let app = TestApp::start().await;
     let ends = app.sign(&json!({"id": ADMIN_OF_B1, "exp": claims::now() - 3}));
-    let mut socket = app.socket(&ends).await;
+    let mut socket = app.connect_socket(&ends).await;
     assert_eq!(
-        socket.closed().await,
+        socket.wait_for_close_code().await,
         Some(4401),
         "within the leeway of five seconds"
     );
     let cookie = format!("token={}", app.token(ADMIN_OF_B1));
     assert_eq!(
-        Socket::try_connect(&app.ws_url(), &[("cookie", &cookie)])
+        TestSocket::try_connect(&app.ws_url(), &[("cookie", &cookie)])
             .await
             .err(),
         Some(401)
@@ -156,7 +156,7 @@ async fn token_expiry_closes_the_socket_even_with_a_cookie() {
 
 /// Creates a certificate for `localhost`. Returns the PEM text of its authority and the paths of
 /// the certificate and its key.
-pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
+pub(crate) fn create_certificate(folder: &TempFolder) -> (String, PathBuf, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -176,8 +176,8 @@ pub(crate) fn certify(folder: &Folder) -> (String, PathBuf, PathBuf) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_enables_https_and_wss() {
-    let folder = Folder::new();
-    let (authority, cert, key) = certify(&folder);
+    let folder = TempFolder::new();
+    let (authority, cert, key) = create_certificate(&folder);
     let files = [
         ("TLS_CERT", cert.to_str().unwrap()),
         ("TLS_KEY", key.to_str().unwrap()),
@@ -188,7 +188,7 @@ async fn certificate_enables_https_and_wss() {
     ];
     variables.extend([("HOST", "127.0.0.1"), ("PORT", "0")]);
     variables.extend(files);
-    let settings = Settings::read(&Sources::of(&variables), Purpose::Serve).unwrap();
+    let settings = Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
     let app = latido::app::App::start(Config::new(settings).unwrap()).unwrap();
 
     let root = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
@@ -225,7 +225,7 @@ async fn certificate_enables_https_and_wss() {
         check.output().unwrap().status.success()
     };
     assert!(healthy(&cert));
-    let other = Folder::new();
-    assert!(!healthy(&certify(&other).1));
+    let other = TempFolder::new();
+    assert!(!healthy(&create_certificate(&other).1));
     assert!(app.stop().await);
 }

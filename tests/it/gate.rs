@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use crate::harness::{B1, B2, OTHER_USER, Socket, TestApp, booking, claims, until, within};
+use crate::harness::{B1, B2, OTHER_USER, TestSocket, TestApp, booking_sql, claims, wait_until, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn app() -> TestApp {
+async fn start_app() -> TestApp {
     let app =
         TestApp::with(|config| (config.engine.sweep, config.engine.sweep_without_notifications) = (HOUR, HOUR))
             .await;
@@ -24,15 +24,15 @@ fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
 }
 
-async fn dashboard(app: &TestApp) -> Socket {
-    app.socket(
+async fn connect_dashboard(app: &TestApp) -> TestSocket {
+    app.connect_socket(
         &app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600})),
     )
     .await
 }
 
 /// Opens a connection that receives all notifications of the writers.
-async fn eavesdrop(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String>) {
+async fn listen_to_notifications(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String>) {
     let (client, mut connection) = tokio_postgres::connect(&app.database_url(), NoTls)
         .await
         .unwrap();
@@ -52,7 +52,7 @@ async fn eavesdrop(app: &TestApp) -> (Client, tokio::sync::mpsc::Receiver<String
 }
 
 /// Returns all messages sent before now, in order. A sentinel message marks the end.
-async fn heard(
+async fn drain_notifications(
     listener: &Client,
     messages: &mut tokio::sync::mpsc::Receiver<String>,
 ) -> Vec<String> {
@@ -71,12 +71,12 @@ async fn heard(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_notify_only_while_a_viewer_watches() {
-    let app = app().await;
-    let db = app.client().await;
-    let (listener, mut messages) = eavesdrop(&app).await;
+    let app = start_app().await;
+    let db = app.connect_database().await;
+    let (listener, mut messages) = listen_to_notifications(&app).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
-    let mut socket = dashboard(&app).await;
+    assert_eq!(drain_notifications(&listener, &mut messages).await, Vec::<String>::new());
+    let mut socket = connect_dashboard(&app).await;
     assert_eq!(
         socket.subscribe(&channel(B1)).await["data"]["total_citas"],
         1
@@ -84,16 +84,16 @@ async fn writers_notify_only_while_a_viewer_watches() {
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B2, "pendiente", 0).await;
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         2
     );
     assert_eq!(
-        heard(&listener, &mut messages).await,
+        drain_notifications(&listener, &mut messages).await,
         [format!(r#"["estadisticas","{B1}"]"#)]
     );
     db.batch_execute("TRUNCATE citas").await.unwrap();
     assert_eq!(
-        heard(&listener, &mut messages).await,
+        drain_notifications(&listener, &mut messages).await,
         [r#"["estadisticas",null]"#],
         "a change without a key is always notified"
     );
@@ -102,7 +102,7 @@ async fn writers_notify_only_while_a_viewer_watches() {
     // notifying.
     app.assert_metric_settles("latido_interest_held", 0.0).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
+    assert_eq!(drain_notifications(&listener, &mut messages).await, Vec::<String>::new());
 }
 
 /// A storm of changes of one key is polled, and its writers stop notifying. They notify again when
@@ -115,9 +115,9 @@ async fn hot_key_is_polled_and_its_writers_do_not_notify() {
         config.engine.pacing.hot_from = Some(5);
     })
     .await;
-    let db = app.client().await;
-    let (listener, mut messages) = eavesdrop(&app).await;
-    let mut socket = dashboard(&app).await;
+    let db = app.connect_database().await;
+    let (listener, mut messages) = listen_to_notifications(&app).await;
+    let mut socket = connect_dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     app.assert_metric_settles("latido_interest_held", 1.0).await;
     let mut booked = 0;
@@ -126,12 +126,12 @@ async fn hot_key_is_polled_and_its_writers_do_not_notify() {
         booked += 1;
     }
     app.assert_metric_settles("latido_interest_held", 0.0).await;
-    heard(&listener, &mut messages).await;
+    drain_notifications(&listener, &mut messages).await;
     for _ in 0..100 {
         app.book(&db, B1, "pendiente", 0).await;
     }
     assert_eq!(
-        heard(&listener, &mut messages).await,
+        drain_notifications(&listener, &mut messages).await,
         Vec::<String>::new(),
         "no notification is needed"
     );
@@ -145,24 +145,24 @@ async fn hot_key_is_polled_and_its_writers_do_not_notify() {
         .stats_until(&channel(B1), |data| data["citas_completadas"] == 1)
         .await;
     assert_eq!(
-        heard(&listener, &mut messages).await,
+        drain_notifications(&listener, &mut messages).await,
         [format!(r#"["estadisticas","{B1}"]"#)]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_transaction_of_a_silent_writer_is_awaited() {
-    let app = app().await;
-    let mut db = app.client().await;
+    let app = start_app().await;
+    let mut db = app.connect_database().await;
     let silent = db.transaction().await.unwrap();
     app.book(&silent, B1, "pendiente", 0).await;
-    let mut socket = dashboard(&app).await;
+    let mut socket = connect_dashboard(&app).await;
     assert_eq!(
         socket.subscribe(&channel(B1)).await["data"]["total_citas"],
         0,
         "viewers need not wait for the writer"
     );
-    let other = app.client().await;
+    let other = app.connect_database().await;
     app.book(&other, B1, "pendiente", 0).await;
     socket
         .stats_until(&channel(B1), |data| data["total_citas"] == 1)
@@ -177,7 +177,7 @@ async fn open_transaction_of_a_silent_writer_is_awaited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_viewer_misses_no_commit() {
-    let app = app().await;
+    let app = start_app().await;
     let mut random = fastrand::Rng::new();
     let businesses: Vec<_> = (0..6)
         .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
@@ -192,12 +192,12 @@ async fn new_viewer_misses_no_commit() {
             tokio::time::sleep(Duration::from_millis(before)).await;
             let sql = format!(
                 "BEGIN; {}; SELECT pg_sleep({}); COMMIT",
-                booking(&id, "pendiente", 0),
+                booking_sql(&id, "pendiente", 0),
                 f64::from(open) / 1000.0
             );
             db.batch_execute(&sql).await.unwrap();
         });
-        let mut socket = dashboard(&app).await;
+        let mut socket = connect_dashboard(&app).await;
         tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
         socket
             .send(&json!({"type": "subscribe", "channel": channel(&businesses[n])}))
@@ -217,9 +217,9 @@ async fn new_viewer_misses_no_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_lock_connection_is_detected_and_restored() {
-    let app = app().await;
-    let db = app.client().await;
-    let mut socket = dashboard(&app).await;
+    let app = start_app().await;
+    let db = app.connect_database().await;
+    let mut socket = connect_dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     for round in 1..=3 {
         let kill =
@@ -236,29 +236,29 @@ async fn lost_lock_connection_is_detected_and_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_share_the_interest_gate() {
-    let app = app().await;
-    let second = app.second().await;
-    let db = app.client().await;
-    let (mut here, mut there) = (dashboard(&app).await, dashboard(&second).await);
+    let app = start_app().await;
+    let second = app.start_second().await;
+    let db = app.connect_database().await;
+    let (mut here, mut there) = (connect_dashboard(&app).await, connect_dashboard(&second).await);
     here.subscribe(&channel(B1)).await;
     there.subscribe(&channel(B1)).await;
     app.book(&db, B1, "pendiente", 0).await;
-    here.stats_of(&channel(B1)).await;
-    there.stats_of(&channel(B1)).await;
+    here.next_stats(&channel(B1)).await;
+    there.next_stats(&channel(B1)).await;
     here.close().await;
     app.assert_metric_settles("latido_interest_held", 0.0).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(there.stats_of(&channel(B1)).await["data"]["total_citas"], 2);
+    assert_eq!(there.next_stats(&channel(B1)).await["data"]["total_citas"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statement_with_thousands_of_keys_takes_few_locks_and_notifies_watched_ones() {
-    let app = app().await;
-    let mut db = app.client().await;
+    let app = start_app().await;
+    let mut db = app.connect_database().await;
     db.batch_execute("INSERT INTO negocios (id, nombre) SELECT gen_random_uuid(), 'n' || n FROM generate_series(1, 1500) AS n")
         .await
         .unwrap();
-    let (listener, mut messages) = eavesdrop(&app).await;
+    let (listener, mut messages) = listen_to_notifications(&app).await;
     let everywhere = "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT id, current_date, '10:00', '11:00' FROM negocios";
     let writer = db.transaction().await.unwrap();
     writer.batch_execute(everywhere).await.unwrap();
@@ -267,18 +267,18 @@ async fn statement_with_thousands_of_keys_takes_few_locks_and_notifies_watched_o
     let locks: i64 = writer.query_one(locks, &[]).await.unwrap().get(0);
     assert!((700..=1024).contains(&locks), "{locks}");
     writer.commit().await.unwrap();
-    assert_eq!(heard(&listener, &mut messages).await, Vec::<String>::new());
-    let mut socket = dashboard(&app).await;
+    assert_eq!(drain_notifications(&listener, &mut messages).await, Vec::<String>::new());
+    let mut socket = connect_dashboard(&app).await;
     assert_eq!(
         socket.subscribe(&channel(B1)).await["data"]["total_citas"],
         1
     );
     db.batch_execute(everywhere).await.unwrap();
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         2
     );
-    let payloads = heard(&listener, &mut messages).await;
+    let payloads = drain_notifications(&listener, &mut messages).await;
     assert!(
         payloads.len() == 1 && payloads[0].contains(B1) && payloads[0].len() < 1_000,
         "its bucket alone: {payloads:?}"
@@ -287,19 +287,19 @@ async fn statement_with_thousands_of_keys_takes_few_locks_and_notifies_watched_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_always_notify_without_the_gate() {
-    let app = TestApp::ungated().await;
-    let db = app.client().await;
-    let (listener, mut messages) = eavesdrop(&app).await;
+    let app = TestApp::without_interest_gate().await;
+    let db = app.connect_database().await;
+    let (listener, mut messages) = listen_to_notifications(&app).await;
     app.book(&db, B1, "pendiente", 0).await;
-    assert_eq!(heard(&listener, &mut messages).await.len(), 1);
-    let mut socket = dashboard(&app).await;
+    assert_eq!(drain_notifications(&listener, &mut messages).await.len(), 1);
+    let mut socket = connect_dashboard(&app).await;
     socket.subscribe(&channel(B1)).await;
     app.book(&db, B1, "pendiente", 0).await;
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         2
     );
-    until("it is as good", async || {
+    wait_until("it is as good", async || {
         app.metric("latido_listener_up").await == 1.0
     })
     .await;
@@ -307,16 +307,16 @@ async fn writers_always_notify_without_the_gate() {
 
 /// Writes at random for the storm below: one row, several rows, a transaction that stays open, one
 /// that is rolled back, and one statement for all businesses.
-async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
+async fn run_random_writer(url: String, businesses: Vec<String>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let db = crate::harness::try_connect(&url).await.unwrap();
     for _ in 0..25 {
-        let one = booking(
+        let one = booking_sql(
             &businesses[random.usize(0..businesses.len())],
             "pendiente",
             0,
         );
-        let another = booking(
+        let another = booking_sql(
             &businesses[random.usize(0..businesses.len())],
             "atendida",
             0,
@@ -338,9 +338,9 @@ async fn write_at_random(url: String, businesses: Vec<String>, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn storm_of_writers_and_viewers_on_two_servers_loses_nothing() {
-    let first = app().await;
-    let second = first.second().await;
-    let db = first.client().await;
+    let first = start_app().await;
+    let second = first.start_second().await;
+    let db = first.connect_database().await;
     let businesses: Vec<_> = (0..12)
         .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
         .collect();
@@ -353,7 +353,7 @@ async fn storm_of_writers_and_viewers_on_two_servers_loses_nothing() {
     .unwrap();
     let seed = fastrand::u64(..);
     let writers = (0..4).map(|n| {
-        tokio::spawn(write_at_random(
+        tokio::spawn(run_random_writer(
             first.database_url(),
             businesses.clone(),
             seed.wrapping_add(n),
@@ -361,7 +361,7 @@ async fn storm_of_writers_and_viewers_on_two_servers_loses_nothing() {
     });
     let writers: Vec<_> = writers.collect();
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut here, mut there) = (dashboard(&first).await, dashboard(&second).await);
+    let (mut here, mut there) = (connect_dashboard(&first).await, connect_dashboard(&second).await);
     while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         let name = channel(&businesses[random.usize(0..businesses.len())]);
         let socket = if random.bool() { &mut here } else { &mut there };
@@ -384,7 +384,7 @@ async fn storm_of_writers_and_viewers_on_two_servers_loses_nothing() {
                 .send(&json!({"type": "subscribe", "channel": channel(business)}))
                 .await;
             let right = async {
-                while socket.stats_of(&channel(business)).await["data"]["total_citas"] != truth {}
+                while socket.next_stats(&channel(business)).await["data"]["total_citas"] != truth {}
             };
             assert!(
                 tokio::time::timeout(Duration::from_secs(10), right)

@@ -4,13 +4,13 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{ADMIN_OF_B1, B1, Socket, TestApp};
+use crate::harness::{ADMIN_OF_B1, B1, TestSocket, TestApp};
 
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
 /// The number of invalid subscriptions. The full test sends a million; more would add nothing here.
-const BOGUS: usize = 20_000;
-const CROWD: usize = 400;
+const INVALID_SUBSCRIPTIONS: usize = 20_000;
+const CLIENT_COUNT: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flood_of_invalid_subscriptions_leaves_nothing_behind() {
@@ -21,12 +21,12 @@ async fn flood_of_invalid_subscriptions_leaves_nothing_behind() {
         ) = (1_000_000, 1_000_000)
     })
     .await;
-    let db = app.client().await;
-    let mut viewer = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let db = app.connect_database().await;
+    let mut viewer = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     viewer.subscribe(CHANNEL).await;
     let flood = (0..4).map(|_| async {
-        let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
-        for batch in 0..BOGUS / 4 / 100 {
+        let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
+        for batch in 0..INVALID_SUBSCRIPTIONS / 4 / 100 {
             for n in 0..100 {
                 let name = match n % 4 {
                     0 => format!("nothing_of_the_kind:{batch}-{n}"),
@@ -39,7 +39,7 @@ async fn flood_of_invalid_subscriptions_leaves_nothing_behind() {
                     .await;
             }
             for _ in 0..100 {
-                let code = socket.next_of("error").await["data"]["code"].clone();
+                let code = socket.next_of_type("error").await["data"]["code"].clone();
                 assert!(code == "unknown_channel" || code == "invalid_key", "{code}");
             }
         }
@@ -68,22 +68,22 @@ async fn flood_of_invalid_subscriptions_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mass_disconnect_is_cleaned_up_and_others_are_served() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let token = app.token(ADMIN_OF_B1);
-    let mut viewer = app.socket(&token).await;
+    let mut viewer = app.connect_socket(&token).await;
     viewer.subscribe(CHANNEL).await;
-    let mut clients: Vec<Socket> = Vec::new();
-    while clients.len() < CROWD {
+    let mut clients: Vec<TestSocket> = Vec::new();
+    while clients.len() < CLIENT_COUNT {
         clients.extend(
             join_all((0..40).map(|_| async {
-                let mut socket = app.socket(&token).await;
+                let mut socket = app.connect_socket(&token).await;
                 socket.subscribe(CHANNEL).await;
                 socket
             }))
             .await,
         );
     }
-    assert_eq!(app.metric("latido_subscribers").await, (CROWD + 1) as f64);
+    assert_eq!(app.metric("latido_subscribers").await, (CLIENT_COUNT + 1) as f64);
     let leaving = tokio::spawn(async move { drop(clients) });
     for total in 1..=10 {
         app.book(&db, B1, "pendiente", 0).await;
@@ -96,7 +96,7 @@ async fn mass_disconnect_is_cleaned_up_and_others_are_served() {
     app.assert_metric_settles("latido_subscribers", 1.0).await;
     assert_eq!(
         app.metric(r#"latido_closes_total{reason="client"}"#).await,
-        CROWD as f64
+        CLIENT_COUNT as f64
     );
     viewer.assert_quiet().await;
 }
@@ -104,11 +104,11 @@ async fn mass_disconnect_is_cleaned_up_and_others_are_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flood_of_hook_calls_needs_few_reads() {
     let app = TestApp::start().await;
-    let mut viewer = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut viewer = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     viewer.subscribe(CHANNEL).await;
     app.quiesce().await;
     let before = app.metric("latido_reads_total").await;
-    let hooks = (0..CROWD).map(|_| async {
+    let hooks = (0..CLIENT_COUNT).map(|_| async {
         app.notify(&json!({"negocio_id": B1, "action": "created"}))
             .await
             .0
@@ -119,8 +119,8 @@ async fn flood_of_hook_calls_needs_few_reads() {
     app.assert_metric_settles("latido_dirty_keys", 0.0).await;
     let reads = app.metric("latido_reads_total").await - before;
     assert!(
-        reads < CROWD as f64 / 2.0,
-        "{reads} reads for {CROWD} hooks"
+        reads < CLIENT_COUNT as f64 / 2.0,
+        "{reads} reads for {CLIENT_COUNT} hooks"
     );
     assert!(app.metric("latido_changes_coalesced_total").await > 0.0);
     viewer.assert_quiet().await;

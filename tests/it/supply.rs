@@ -51,39 +51,39 @@ fn texts(list: &toml::Value) -> BTreeSet<&str> {
 
 /// Returns whether the licences in `allowed` satisfy an SPDX expression. Old crates write `/` for
 /// OR.
-fn is_met(expression: &str, allowed: &BTreeSet<&str>) -> bool {
+fn is_satisfied(expression: &str, allowed: &BTreeSet<&str>) -> bool {
     let spaced = expression
         .replace('/', " OR ")
         .replace('(', " ( ")
         .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let (met, rest) = either(&words, allowed);
+    let (met, rest) = parse_or(&words, allowed);
     met && rest.is_empty()
 }
 
-fn either<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
-    let (mut met, mut rest) = both(words, allowed);
+fn parse_or<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
+    let (mut met, mut rest) = parse_and(words, allowed);
     while let Some(("OR" | "or", after)) = rest.split_first().map(|(word, after)| (*word, after)) {
-        let (other, left) = both(after, allowed);
+        let (other, left) = parse_and(after, allowed);
         (met, rest) = (met | other, left);
     }
     (met, rest)
 }
 
-fn both<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
-    let (mut met, mut rest) = one(words, allowed);
+fn parse_and<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
+    let (mut met, mut rest) = parse_term(words, allowed);
     while let Some(("AND" | "and", after)) = rest.split_first().map(|(word, after)| (*word, after))
     {
-        let (other, left) = one(after, allowed);
+        let (other, left) = parse_term(after, allowed);
         (met, rest) = (met & other, left);
     }
     (met, rest)
 }
 
-fn one<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
+fn parse_term<'w, 'a>(words: &'w [&'a str], allowed: &BTreeSet<&str>) -> (bool, &'w [&'a str]) {
     match words {
         ["(", inner @ ..] => {
-            let (met, rest) = either(inner, allowed);
+            let (met, rest) = parse_or(inner, allowed);
             assert_eq!(rest.first(), Some(&")"));
             (met, &rest[1..])
         }
@@ -101,16 +101,16 @@ fn licences_are_allowed_for_redistribution() {
     let rules = rules();
     let allowed = texts(&rules["licenses"]["allow"]);
     assert!(
-        is_met("(MIT OR GPL-3.0) AND ISC", &allowed)
-            && !is_met("MIT AND GPL-3.0", &allowed)
-            && is_met("Unlicense/MIT", &allowed)
+        is_satisfied("(MIT OR GPL-3.0) AND ISC", &allowed)
+            && !is_satisfied("MIT AND GPL-3.0", &allowed)
+            && is_satisfied("Unlicense/MIT", &allowed)
     );
     let packages = packages();
     assert!(packages.len() > 100, "the tree was read");
     for package in packages {
         let licence = package["license"].as_str().unwrap_or_default();
         assert!(
-            is_met(licence, &allowed),
+            is_satisfied(licence, &allowed),
             "{} {}: {licence}",
             package["name"],
             package["version"]

@@ -16,17 +16,17 @@ pub fn check_url(url: &str) -> Result<(), KeyError> {
 }
 
 pub(super) fn parse_url(url: &str) -> Result<Url, KeyError> {
-    let url = Url::parse(url).map_err(|_| KeyError::JwksUrl)?;
+    let url = Url::parse(url).map_err(|_| KeyError::IssuerUrl)?;
     let host = url
         .host_str()
         .and_then(Host::parse)
-        .ok_or(KeyError::JwksUrl)?;
+        .ok_or(KeyError::IssuerUrl)?;
     let is_safe = url.scheme() == "https" || (url.scheme() == "http" && host.is_loopback());
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     if is_safe && !has_credentials {
         Ok(url)
     } else {
-        Err(KeyError::JwksUrl)
+        Err(KeyError::IssuerUrl)
     }
 }
 

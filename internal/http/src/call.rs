@@ -11,6 +11,7 @@ use warp::http::{HeaderMap, Method};
 
 use crate::connection::Peer;
 use crate::refusal::ApiError;
+use latido_net::query;
 use latido_protocol::websocket::handshake::bearer_token;
 
 /// A request without its body. It holds the token and therefore has no `Debug`.

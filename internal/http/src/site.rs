@@ -25,6 +25,7 @@ use crate::refusal::json_error;
 use crate::{ServerState, TrustedProxies, Response};
 
 pub use latido_shard::HandlerSpec;
+use latido_net::query;
 use latido_shard::InBandUpgrade;
 
 /// The path of the server's native WebSockets.

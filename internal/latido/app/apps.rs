@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::apps::{AppSettings, gateway, messaging, modules, workspace};
-use crate::config::WantedApp;
+use crate::config::EnabledApp;
 use latido_app_kit::{AppDeps, AppServices};
 use latido_base::drain::Drain;
 use latido_http::{self as http, AppMounts, HttpListener};
@@ -15,7 +15,7 @@ use latido_session::SessionLimits;
 use latido_socketio::{self as socketio, SocketIoApp, SocketIoMount};
 
 /// Starts one app. Every app has its line here.
-fn start(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppServices> {
+fn start_app(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppServices> {
     match setting {
         AppSettings::Gateway(config) => gateway::start(config, deps),
         AppSettings::Messaging(config) => messaging::start(config, deps),
@@ -26,7 +26,7 @@ fn start(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppServices> {
 
 /// Derives the Socket.IO settings. The limits of a client are those of every WebSocket; the packet
 /// sizes are the protocol's defaults.
-fn socketio(limits: &SessionLimits) -> socketio::Config {
+fn socketio_config(limits: &SessionLimits) -> socketio::Config {
     socketio::Config {
         ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
         slow_client: Duration::from_secs(limits.slow_client_s.into()),
@@ -37,13 +37,13 @@ fn socketio(limits: &SessionLimits) -> socketio::Config {
 }
 
 /// A group of apps that share a listener.
-pub(super) struct Group {
+pub(super) struct ListenerGroup {
     /// The group's own listener, or `None` for the server's main listener.
     pub(super) listener: Option<HttpListener>,
     settings: Vec<AppSettings>,
 }
 
-impl Group {
+impl ListenerGroup {
     /// Returns the address of its own listener, or `None` for the main listener.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref().map(HttpListener::address)
@@ -54,7 +54,7 @@ impl Group {
     }
 
     /// Starts the group's apps. `request_drain` counts their connections and signals shutdown.
-    pub(super) fn open(&self, deps: &AppDeps, request_drain: &Drain) -> anyhow::Result<AppMounts> {
+    pub(super) fn start_apps(&self, deps: &AppDeps, request_drain: &Drain) -> anyhow::Result<AppMounts> {
         let is_dedicated = self.listener.is_some();
         let deps = AppDeps {
             is_dedicated: is_dedicated && self.settings.len() == 1,
@@ -71,7 +71,7 @@ impl Group {
                 http_apps: routes,
                 websocket_apps,
                 socketio_apps: dialects,
-            } = start(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
+            } = start_app(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
             tracing::info!(app = name, address = ?self.address(), "app switched on");
             mounts.apps.push(name);
             mounts.http_apps.extend(routes);
@@ -80,7 +80,7 @@ impl Group {
         }
         if !socketio_apps.is_empty() {
             mounts.socketio_mount = Some(SocketIoMount::start(
-                &socketio(&deps.limits),
+                &socketio_config(&deps.limits),
                 &socketio_apps,
                 request_drain,
             ));
@@ -95,8 +95,8 @@ impl Group {
 pub(super) fn bind(
     reuse_port: bool,
     main: SocketAddr,
-    enabled: Vec<WantedApp>,
-) -> anyhow::Result<(http::HttpListener, Vec<Group>)> {
+    enabled: Vec<EnabledApp>,
+) -> anyhow::Result<(http::HttpListener, Vec<ListenerGroup>)> {
     let mut sockets = http::ListenSockets::from_env(reuse_port)
         .context("the sockets that were handed over can't be used")?;
     let listener = sockets
@@ -113,18 +113,18 @@ pub(super) fn bind(
 fn bind_apps(
     sockets: &mut http::ListenSockets,
     main: SocketAddr,
-    enabled: Vec<WantedApp>,
-) -> anyhow::Result<Vec<Group>> {
-    let mut groups = vec![Group {
+    enabled: Vec<EnabledApp>,
+) -> anyhow::Result<Vec<ListenerGroup>> {
+    let mut groups = vec![ListenerGroup {
         listener: None,
         settings: Vec::new(),
     }];
-    for WantedApp { port, setting } in enabled {
+    for EnabledApp { port, setting } in enabled {
         let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {
             groups[0].settings.push(setting);
             continue;
         };
-        let same = |group: &&mut Group| {
+        let same = |group: &&mut ListenerGroup| {
             port != 0
                 && group
                     .address()
@@ -138,7 +138,7 @@ fn bind_apps(
         let listener = sockets
             .listen(address)
             .with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
-        groups.push(Group {
+        groups.push(ListenerGroup {
             listener: Some(listener),
             settings: vec![setting],
         });

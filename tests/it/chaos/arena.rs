@@ -13,42 +13,42 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::chaos::faults::Fault;
-use crate::chaos::viewer::{Counts, Numbers, Sight, Viewer};
-use crate::convergence::{BUSINESSES, business, numbers, statements};
+use crate::chaos::viewer::{ViewerCounts, BusinessNumbers, ViewerState, ChaosViewer};
+use crate::convergence::{BUSINESSES, business, query_numbers, statements};
 use crate::harness::cluster::OwnCluster;
-use crate::harness::fault_proxy::{FaultProxy, Mode};
-use crate::harness::{Home, OTHER_USER, Running, TestApp, claims, client, try_connect};
+use crate::harness::fault_proxy::{FaultProxy, ProxyMode};
+use crate::harness::{CommandHome, OTHER_USER, RunningCommand, TestApp, claims, http_client, try_connect};
 
 const WRITERS: usize = 3;
 const VIEWERS: usize = 4;
 /// The longest time after a fault until every viewer is right again. Reconnecting after a dead link
 /// takes seven seconds by design, a black hole delays statements until their timeouts, and the
 /// machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The complete test cluster; see the documentation of the parent module.
-pub(super) struct Arena {
+pub(super) struct Deployment {
     pub(super) cluster: OwnCluster,
     /// Two proxies that appear in order in every URL. A failover switches between them.
-    pub(super) roads: [FaultProxy; 2],
+    pub(super) proxies: [FaultProxy; 2],
     /// The index of the proxy that leads to the database.
-    pub(super) open: usize,
-    home: Home,
-    pub(super) process: Option<Running>,
+    pub(super) active_proxy: usize,
+    home: CommandHome,
+    pub(super) process: Option<RunningCommand>,
     address: watch::Sender<Option<SocketAddr>>,
     pub(super) app: TestApp,
     /// True while writers and hook callers work.
-    working: watch::Sender<bool>,
-    tasks: JoinSet<()>,
-    watching: Vec<JoinHandle<()>>,
-    sights: Vec<Arc<Mutex<Sight>>>,
-    counts: Arc<Counts>,
+    is_working: watch::Sender<bool>,
+    worker_tasks: JoinSet<()>,
+    viewer_tasks: Vec<JoinHandle<()>>,
+    viewer_states: Vec<Arc<Mutex<ViewerState>>>,
+    counts: Arc<ViewerCounts>,
     written: Arc<AtomicU64>,
     hooks: Arc<AtomicU64>,
 }
 
-impl Arena {
-    pub(super) async fn open(mut random: fastrand::Rng) -> Self {
+impl Deployment {
+    pub(super) async fn start(mut random: fastrand::Rng) -> Self {
         let cluster =
             OwnCluster::start_with_tcp(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
         TestApp::install_on(&cluster.url()).await;
@@ -58,22 +58,22 @@ impl Arena {
             .and_then(|(_, rest)| rest.split('/').next()?.parse().ok())
             .expect("a port");
         let proxies = [
-            FaultProxy::start(port, Mode::Pass).await,
-            FaultProxy::start(port, Mode::Refuse).await,
+            FaultProxy::start(port, ProxyMode::Pass).await,
+            FaultProxy::start(port, ProxyMode::Refuse).await,
         ];
-        let app = TestApp::on(&url_over(&proxies)).await;
+        let app = TestApp::on_database(&url_through(&proxies)).await;
         let mut deployment = Self {
             cluster,
-            roads: proxies,
-            open: 0,
-            home: Home::new(),
+            proxies,
+            active_proxy: 0,
+            home: CommandHome::new(),
             process: None,
             address: watch::Sender::new(None),
             app,
-            working: watch::Sender::new(false),
-            tasks: JoinSet::new(),
-            watching: Vec::new(),
-            sights: Vec::new(),
+            is_working: watch::Sender::new(false),
+            worker_tasks: JoinSet::new(),
+            viewer_tasks: Vec::new(),
+            viewer_states: Vec::new(),
             counts: Arc::default(),
             written: Arc::default(),
             hooks: Arc::default(),
@@ -81,57 +81,57 @@ impl Arena {
         deployment.start_process().await;
         let in_process = watch::Sender::new(Some(deployment.app.address()));
         for number in 0..VIEWERS {
-            deployment.watch(number, deployment.address.subscribe());
-            deployment.watch(number + 1, in_process.subscribe());
+            deployment.start_viewer(number, deployment.address.subscribe());
+            deployment.start_viewer(number + 1, in_process.subscribe());
         }
         // Viewers of the in-process server follow an address that never changes.
-        deployment.watching.push(tokio::spawn(async move {
+        deployment.viewer_tasks.push(tokio::spawn(async move {
             let _kept = in_process;
             std::future::pending().await
         }));
         for _ in 0..WRITERS {
             let (url, working, written) = (
                 deployment.cluster.url(),
-                deployment.working.subscribe(),
+                deployment.is_working.subscribe(),
                 Arc::clone(&deployment.written),
             );
             deployment
-                .tasks
-                .spawn(write(url, random.fork(), working, written));
+                .worker_tasks
+                .spawn(run_writer(url, random.fork(), working, written));
         }
         let (addresses, working, hooks) = (
             deployment.address.subscribe(),
-            deployment.working.subscribe(),
+            deployment.is_working.subscribe(),
             Arc::clone(&deployment.hooks),
         );
         deployment
-            .tasks
-            .spawn(hook(addresses, random, working, hooks));
-        deployment.settle("the beginning").await;
+            .worker_tasks
+            .spawn(run_hook_calls(addresses, random, working, hooks));
+        deployment.wait_until_correct("the beginning").await;
         deployment
     }
 
-    fn watch(&mut self, number: usize, address: watch::Receiver<Option<SocketAddr>>) {
+    fn start_viewer(&mut self, number: usize, address: watch::Receiver<Option<SocketAddr>>) {
         let businesses = vec![
             business(number % BUSINESSES),
             business((number + 3) % BUSINESSES),
         ];
         let claims =
             json!({"id": OTHER_USER, "negocios": businesses, "exp": claims::now() + 360_000});
-        let viewer = Viewer {
+        let viewer = ChaosViewer {
             token: claims::sign_with(claims::SECRET, &claims),
             businesses,
             forbidden: business((number + 1) % BUSINESSES),
-            sight: Arc::default(),
+            state: Arc::default(),
             counts: Arc::clone(&self.counts),
         };
-        self.sights.push(Arc::clone(&viewer.sight));
-        self.watching.push(tokio::spawn(viewer.follow(address)));
+        self.viewer_states.push(Arc::clone(&viewer.state));
+        self.viewer_tasks.push(tokio::spawn(viewer.follow(address)));
     }
 
     /// Starts the server process on a free port.
     pub(super) async fn start_process(&mut self) {
-        let url = url_over(&self.roads);
+        let url = url_through(&self.proxies);
         let variables = [
             ("DATABASE_URL", url.as_str()),
             ("JWT_SECRET", claims::SECRET),
@@ -142,35 +142,35 @@ impl Arena {
             ("RUST_LOG", "latido=info"),
         ];
         let process = self.home.start(&["serve"], &variables);
-        self.address.send_replace(Some(process.address().await));
+        self.address.send_replace(Some(process.listen_address().await));
         self.process = Some(process);
     }
 
     /// Forgets the server process, which has ended or is about to.
-    pub(super) fn forget_process(&mut self) -> Option<Running> {
+    pub(super) fn forget_process(&mut self) -> Option<RunningCommand> {
         self.address.send_replace(None);
         self.process.take()
     }
 
     /// Works, applies the fault, heals it, and pauses the writers until all viewers are right.
     /// Returns the duration of that last part.
-    pub(super) async fn survive(&mut self, fault: Fault, random: &mut fastrand::Rng) -> Duration {
-        self.working.send_replace(true);
+    pub(super) async fn apply_fault(&mut self, fault: Fault, random: &mut fastrand::Rng) -> Duration {
+        self.is_working.send_replace(true);
         sleep(Duration::from_millis(random.u64(50..300))).await;
-        fault.happen(self, random).await;
+        fault.apply(self, random).await;
         sleep(Duration::from_millis(random.u64(0..300))).await;
-        self.settle(fault.name()).await
+        self.wait_until_correct(fault.name()).await
     }
 
     /// Pauses the writers and waits until every viewer shows the same as SQL.
-    async fn settle(&mut self, after: &str) -> Duration {
-        self.working.send_replace(false);
+    async fn wait_until_correct(&mut self, after: &str) -> Duration {
+        self.is_working.send_replace(false);
         let begun = Instant::now();
         let mut wrong = "the database does not answer".to_owned();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < RECOVERY_TIMEOUT {
             // The result may still change until the last statement of a writer ends.
-            if let Ok(Some(truth)) = timeout(Duration::from_secs(2), self.truth()).await {
-                match self.compare(&truth) {
+            if let Ok(Some(truth)) = timeout(Duration::from_secs(2), self.database_numbers()).await {
+                match self.first_difference(&truth) {
                     None => return begun.elapsed(),
                     Some(other) => wrong = other,
                 }
@@ -180,27 +180,27 @@ impl Arena {
         panic!("after {after}: {wrong}");
     }
 
-    async fn truth(&self) -> Option<HashMap<String, Numbers>> {
+    async fn database_numbers(&self) -> Option<HashMap<String, BusinessNumbers>> {
         let db = try_connect(&self.cluster.url()).await?;
         let mut truth = HashMap::new();
         for n in 0..BUSINESSES {
-            truth.insert(business(n), numbers(&db, n).await?);
+            truth.insert(business(n), query_numbers(&db, n).await?);
         }
         Some(truth)
     }
 
     /// Compares the viewers with the database. Returns a description of the first difference.
-    fn compare(&self, truth: &HashMap<String, Numbers>) -> Option<String> {
-        for (number, sight) in self.sights.iter().enumerate() {
+    fn first_difference(&self, truth: &HashMap<String, BusinessNumbers>) -> Option<String> {
+        for (number, sight) in self.viewer_states.iter().enumerate() {
             let sight = sight.lock().unwrap();
-            if let Some(complaint) = &sight.complaint {
+            if let Some(complaint) = &sight.violation {
                 panic!("viewer {number}: {complaint}");
             }
-            if sight.now.len() < 2 {
-                return Some(format!("viewer {number} sees only {:?}", sight.now));
+            if sight.numbers.len() < 2 {
+                return Some(format!("viewer {number} sees only {:?}", sight.numbers));
             }
             if let Some((business, shown)) = sight
-                .now
+                .numbers
                 .iter()
                 .find(|(business, shown)| truth[*business] != **shown)
             {
@@ -214,9 +214,9 @@ impl Arena {
     }
 
     /// Stops everything and returns a summary of the observations.
-    pub(super) async fn close(mut self) -> String {
-        self.tasks.abort_all();
-        self.watching.iter().for_each(JoinHandle::abort);
+    pub(super) async fn shut_down(mut self) -> String {
+        self.worker_tasks.abort_all();
+        self.viewer_tasks.iter().for_each(JoinHandle::abort);
         assert!(
             self.app.stop().await,
             "the server in this process ends in time"
@@ -228,7 +228,7 @@ impl Arena {
             "{} transactions, {} hooks, {} viewers on {} connections, {} frames, {} forbidden subscriptions refused",
             count(&self.written),
             count(&self.hooks),
-            self.sights.len(),
+            self.viewer_states.len(),
             count(&self.counts.connections),
             count(&self.counts.frames),
             count(&self.counts.refused),
@@ -238,14 +238,14 @@ impl Arena {
 }
 
 /// Returns a URL that names both proxies, in this order.
-fn url_over(proxies: &[FaultProxy; 2]) -> String {
+fn url_through(proxies: &[FaultProxy; 2]) -> String {
     let [one, other] = proxies.each_ref().map(FaultProxy::address);
     format!("postgresql://postgres@{one},{other}/latido?sslmode=disable&connect_timeout=2")
 }
 
 /// Runs random statements in random transactions. Errors come from the injected faults; a statement
 /// that was not committed has no effect.
-async fn write(
+async fn run_writer(
     url: String,
     mut random: fastrand::Rng,
     mut working: watch::Receiver<bool>,
@@ -271,13 +271,13 @@ async fn write(
     }
 }
 
-async fn hook(
+async fn run_hook_calls(
     address: watch::Receiver<Option<SocketAddr>>,
     mut random: fastrand::Rng,
     mut working: watch::Receiver<bool>,
     hooks: Arc<AtomicU64>,
 ) {
-    let http = client();
+    let http = http_client();
     while working.wait_for(|working| *working).await.is_ok() {
         let there = *address.borrow();
         if let Some(there) = there {

@@ -3,8 +3,8 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::Place;
-use crate::harness::{B1, Home, booking};
+use super::CommandSetup;
+use crate::harness::{B1, CommandHome, booking_sql};
 
 /// Returns the total of a frame, given a line of `watch --json`.
 fn total(line: &str) -> Option<i64> {
@@ -14,20 +14,20 @@ fn total(line: &str) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_follows_changes_and_restarts() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     place.print(&["install"]).await;
     let (token, client) = (place.token(B1).await, place.database.client().await);
     let book = async || {
         client
-            .batch_execute(&booking(B1, "pendiente", 0))
+            .batch_execute(&booking_sql(B1, "pendiente", 0))
             .await
             .expect("booked")
     };
     let server = place.start(&["serve"], &[]);
-    let address = server.address().await;
+    let address = server.listen_address().await;
 
     let (channel, url) = (format!("estadisticas:{B1}"), format!("ws://{address}"));
-    let home = Home::new();
+    let home = CommandHome::new();
     let watch = home.start(
         &["watch", &channel, "--url", &url, "--json"],
         &[("LATIDO_TOKEN", &token)],
@@ -36,25 +36,25 @@ async fn watch_follows_changes_and_restarts() {
         &["watch", &channel, "--url", &url],
         &[("LATIDO_TOKEN", &token), ("TZ", "UTC")],
     );
-    let first = watch.prints("a frame", |line| total(line).is_some()).await;
+    let first = watch.wait_for_stdout("a frame", |line| total(line).is_some()).await;
     let first = total(&first).expect("a total");
     text_watch
-        .prints("numbers", |line| line.ends_with("citas_canceladas 0"))
+        .wait_for_stdout("numbers", |line| line.ends_with("citas_canceladas 0"))
         .await;
     book().await;
     watch
-        .prints("the change", |line| total(line) == Some(first + 1))
+        .wait_for_stdout("the change", |line| total(line) == Some(first + 1))
         .await;
     text_watch
-        .prints("the change", |line| {
+        .wait_for_stdout("the change", |line| {
             line.contains(&format!("total_citas {}", first + 1))
         })
         .await;
 
     server.signal(Signal::TERM);
-    assert_eq!(server.finished().await.code, Some(0));
+    assert_eq!(server.wait_for_exit().await.code, Some(0));
     watch
-        .says("the reason", |line| {
+        .wait_for_stderr("the reason", |line| {
             line.contains("the server restarts (1012)") && line.contains("reconnecting in")
         })
         .await;
@@ -62,28 +62,28 @@ async fn watch_follows_changes_and_restarts() {
     let port = address.port().to_string();
     let server = place.start(&["serve"], &[("PORT", &port)]);
     watch
-        .prints("the number afterwards", |line| {
+        .wait_for_stdout("the number afterwards", |line| {
             total(line) == Some(first + 2)
         })
         .await;
     book().await;
     watch
-        .prints("a change afterwards", |line| total(line) == Some(first + 3))
+        .wait_for_stdout("a change afterwards", |line| total(line) == Some(first + 3))
         .await;
 
     watch.signal(Signal::INT);
-    let finished = watch.finished().await;
+    let finished = watch.wait_for_exit().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    assert!(!finished.err.contains(&token), "{}", finished.err);
+    assert!(!finished.stderr.contains(&token), "{}", finished.stderr);
     drop((text_watch, server));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_ends_on_permanent_errors() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     place.print(&["install"]).await;
     let server = place.start(&["serve"], &[]);
-    let url = format!("ws://{}", server.ready().await);
+    let url = format!("ws://{}", server.ready_address().await);
     let token = place.token(B1).await;
     let watch = async |channel: &str, token: &str| {
         let finished = place
@@ -93,7 +93,7 @@ async fn watch_ends_on_permanent_errors() {
                 &[("LATIDO_TOKEN", token)],
             )
             .await;
-        (finished.code, finished.err)
+        (finished.code, finished.stderr)
     };
     let (code, output) = watch("estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a22", &token).await;
     assert!(code == Some(1) && output.contains("forbidden"), "{output}");

@@ -2,11 +2,11 @@
 
 use latido_postgres::{Config, Database, Finding, FindingLevel, examine};
 
-use super::proxy::{Manners, Proxy};
-use super::{builtin, catalog, empty, table, with_schema};
+use super::proxy::{PoolerBehaviour, PoolerProxy};
+use super::{builtin, catalog, empty_database, table, schema_database};
 use crate::harness::cluster::OwnCluster;
 
-fn find<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
+fn find_finding<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
     findings
         .iter()
         .find(|finding| finding.subject.contains(subject))
@@ -31,28 +31,28 @@ async fn well_configured_database_has_no_warnings() {
         findings.iter().all(|finding| finding.level == FindingLevel::Ok),
         "{findings:#?}"
     );
-    assert!(find(&findings, "plan").detail.contains("ms"));
+    assert!(find_finding(&findings, "plan").detail.contains("ms"));
 }
 
 #[tokio::test]
 async fn each_problem_is_reported_with_its_fix() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let fill = "INSERT INTO citas (negocio_id) SELECT gen_random_uuid() FROM generate_series(1, 30000); ANALYZE citas";
     client.batch_execute(fill).await.unwrap();
     let findings = examine(&database, &builtin()).await;
-    assert_eq!(find(&findings, "role").level, FindingLevel::Warning);
+    assert_eq!(find_finding(&findings, "role").level, FindingLevel::Warning);
     assert_eq!(
-        find(&findings, "triggers on citas").with_remedy.as_deref(),
+        find_finding(&findings, "triggers on citas").with_remedy.as_deref(),
         Some("run `latido install`")
     );
-    let index = find(&findings, "index on citas");
+    let index = find_finding(&findings, "index on citas");
     let create =
         r#"CREATE INDEX CONCURRENTLY ON "public"."citas" ("negocio_id", "fecha", "estado");"#;
     assert_eq!(
         (index.level, index.with_remedy.as_deref()),
         (FindingLevel::Warning, Some(create))
     );
-    let plan = find(&findings, "plan");
+    let plan = find_finding(&findings, "plan");
     assert!(
         plan.level == FindingLevel::Warning && plan.detail.contains("all of public.citas"),
         "{plan:?}"
@@ -62,14 +62,14 @@ async fn each_problem_is_reported_with_its_fix() {
     let findings = examine(&database, &builtin()).await;
     assert_eq!(
         (
-            find(&findings, "index on citas").level,
-            find(&findings, "plan").level
+            find_finding(&findings, "index on citas").level,
+            find_finding(&findings, "plan").level
         ),
         (FindingLevel::Ok, FindingLevel::Ok)
     );
 
     let missing = examine(&database, &catalog(vec![table("nada", None, &[])])).await;
-    assert_eq!(find(&missing, "triggers on nada").level, FindingLevel::Failure);
+    assert_eq!(find_finding(&missing, "triggers on nada").level, FindingLevel::Failure);
 }
 
 #[tokio::test]
@@ -77,15 +77,15 @@ async fn unusable_database_is_a_failure() {
     let database = Database::open(&Config::new("postgresql://postgres@/x?host=/nowhere")).unwrap();
     let findings = examine(&database, &builtin()).await;
     assert_eq!((findings.len(), findings[0].level), (1, FindingLevel::Failure));
-    let (_home, _client, url) = empty().await;
+    let (_home, _client, url) = empty_database().await;
     let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
-    assert_eq!(find(&findings, "query").level, FindingLevel::Failure);
-    let proxy = Proxy::start(
+    assert_eq!(find_finding(&findings, "query").level, FindingLevel::Failure);
+    let proxy = PoolerProxy::start(
         &url,
-        Manners {
+        PoolerBehaviour {
             refuse_options: true,
-            deaf: true,
-            ..Manners::default()
+            drop_notifications: true,
+            ..PoolerBehaviour::default()
         },
     )
     .await;
@@ -95,12 +95,12 @@ async fn unusable_database_is_a_failure() {
     )
     .await;
     assert!(
-        find(&findings, "pooler")
+        find_finding(&findings, "pooler")
             .detail
             .contains("answers at DATABASE_URL")
     );
     assert!(
-        find(&findings, "LISTEN")
+        find_finding(&findings, "LISTEN")
             .with_remedy
             .as_ref()
             .unwrap()

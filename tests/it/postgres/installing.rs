@@ -6,13 +6,13 @@ use latido_base::ident::StreamId;
 use latido_postgres::{InstallChange, Config, Database, InstallError, TriggerState};
 use latido_stream::{Catalog, Stream};
 
-use super::triggers::Tap;
-use super::{builtin, catalog, connect, empty, estadisticas, table, with_schema};
+use super::triggers::NotificationTap;
+use super::{builtin, catalog, connect, empty_database, estadisticas, table, schema_database};
 use crate::harness::cluster::OwnCluster;
 
 #[tokio::test]
 async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let catalog = builtin();
     assert_eq!(
         database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
@@ -57,7 +57,7 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
 
 #[tokio::test]
 async fn dry_run_prints_the_exact_script() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let script = database.install_sql(&builtin()).await.unwrap();
     client.batch_execute(&script).await.unwrap();
     assert!(database.triggers(&builtin()).await.unwrap().are_current());
@@ -65,7 +65,7 @@ async fn dry_run_prints_the_exact_script() {
 
 #[tokio::test]
 async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let tables = vec![
         table("citas", Some("negocio_id"), &[]),
         table("negocios", Some("id"), &["estado"]),
@@ -99,7 +99,7 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
 
 #[tokio::test]
 async fn all_mistakes_are_reported_together() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE VIEW vista AS SELECT * FROM citas")
         .await
@@ -132,7 +132,7 @@ async fn all_mistakes_are_reported_together() {
 
 #[tokio::test]
 async fn hostile_names_are_quoted() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     let (schema, name, key) = (
         r#"Mi "Esquema""#,
         r#"ci'tas"; DROP TABLE x; --$latido$ \"#,
@@ -163,7 +163,7 @@ async fn hostile_names_are_quoted() {
     }]));
     database.install(&catalog).await.unwrap();
     assert!(database.triggers(&catalog).await.unwrap().are_current());
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     let payloads = tap
         .payloads(&format!(
             "INSERT INTO {place} VALUES (E'k\\'\"\\\\', 1, 2, 3)"
@@ -187,7 +187,7 @@ async fn hostile_names_are_quoted() {
 
 #[tokio::test]
 async fn unquoted_names_are_resolved_like_in_sql() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)")
         .await
@@ -208,7 +208,7 @@ async fn unquoted_names_are_resolved_like_in_sql() {
 
 #[tokio::test]
 async fn locked_table_is_reported_and_nothing_changes() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES")
         .await

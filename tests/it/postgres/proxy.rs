@@ -6,24 +6,24 @@ use tokio_postgres::config::Host;
 
 /// The ways in which the proxy differs from a server.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Manners {
+pub(super) struct PoolerBehaviour {
     /// Refuses start-up options, as pgbouncer does.
     pub(super) refuse_options: bool,
     /// Accepts and ignores options, as pgbouncer does if configured so.
     pub(super) drop_options: bool,
     /// Never forwards a notification.
-    pub(super) deaf: bool,
+    pub(super) drop_notifications: bool,
     /// Forgets named statements before the next message.
     pub(super) lose_statements: bool,
 }
 
-pub(super) struct Proxy {
+pub(super) struct PoolerProxy {
     pub(super) url: String,
 }
 
-impl Proxy {
+impl PoolerProxy {
     /// Starts a proxy in front of the server at `upstream`, for the same user and database.
-    pub(super) async fn start(upstream: &str, manners: Manners) -> Self {
+    pub(super) async fn start(upstream: &str, manners: PoolerBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server: tokio_postgres::Config = upstream.parse().unwrap();
@@ -48,12 +48,12 @@ impl Proxy {
 async fn relay(
     client: TcpStream,
     server: &tokio_postgres::Config,
-    manners: Manners,
+    manners: PoolerBehaviour,
 ) -> std::io::Result<()> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     match &server.get_hosts()[0] {
         Host::Unix(folder) => {
-            between(
+            relay_messages(
                 client,
                 UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?,
                 manners,
@@ -61,7 +61,7 @@ async fn relay(
             .await
         }
         Host::Tcp(host) => {
-            between(
+            relay_messages(
                 client,
                 TcpStream::connect((host.as_str(), port)).await?,
                 manners,
@@ -71,13 +71,13 @@ async fn relay(
     }
 }
 
-async fn between(
+async fn relay_messages(
     mut client: TcpStream,
     mut server: impl AsyncRead + AsyncWrite + Unpin,
-    manners: Manners,
+    manners: PoolerBehaviour,
 ) -> std::io::Result<()> {
     let startup = loop {
-        let packet = untyped(&mut client).await?;
+        let packet = read_untyped_packet(&mut client).await?;
         match i32::from_be_bytes(packet[4..8].try_into().unwrap()) {
             80_877_103 => client.write_all(b"N").await?,
             _ => break packet,
@@ -98,7 +98,7 @@ async fn between(
         .await?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
-    let up = pass(&mut from_client, &mut to_server, move |kind, body| {
+    let up = forward_messages(&mut from_client, &mut to_server, move |kind, body| {
         // A Bind or Describe of a statement that was prepared on another server connection.
         if manners.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {
             let at = body.iter().position(|b| *b == 0)? + 1;
@@ -109,14 +109,14 @@ async fn between(
         }
         Some(body.to_vec())
     });
-    let down = pass(&mut from_server, &mut to_client, move |kind, body| {
-        (!(manners.deaf && kind == b'A')).then(|| body.to_vec())
+    let down = forward_messages(&mut from_server, &mut to_client, move |kind, body| {
+        (!(manners.drop_notifications && kind == b'A')).then(|| body.to_vec())
     });
     tokio::select! { _ = up => {}, _ = down => {} }
     Ok(())
 }
 
-async fn pass<R, W>(
+async fn forward_messages<R, W>(
     from: &mut R,
     to: &mut W,
     change: impl Fn(u8, &[u8]) -> Option<Vec<u8>>,
@@ -127,7 +127,7 @@ where
 {
     loop {
         let kind = from.read_u8().await?;
-        let packet = untyped(from).await?;
+        let packet = read_untyped_packet(from).await?;
         if let Some(body) = change(kind, &packet[4..]) {
             to.write_all(&message(kind, &body)).await?;
         }
@@ -135,7 +135,7 @@ where
 }
 
 /// Reads a packet without a type byte: a length and its content.
-async fn untyped<R: AsyncRead + Unpin>(from: &mut R) -> std::io::Result<Vec<u8>> {
+async fn read_untyped_packet<R: AsyncRead + Unpin>(from: &mut R) -> std::io::Result<Vec<u8>> {
     let length = from.read_u32().await?;
     let mut packet = length.to_be_bytes().to_vec();
     packet.resize(length as usize, 0);

@@ -1,11 +1,11 @@
 //! The JSON shapes that an older system's clients expect, in two versions. This server's own fields
 //! are added under other names.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
 use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_base::time_format::{from_unix_s, iso};
 use latido_hub::RoomStats;
 use latido_shard::{ClientSummary, ClientList};
 

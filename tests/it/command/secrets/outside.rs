@@ -9,40 +9,40 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The current behaviour of the external services.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Mood {
-    Well,
+pub(super) enum ServiceBehaviour {
+    Valid,
     /// Reports every token as revoked.
     Revoked,
     /// Responds with 500 and repeats the request as an explanation.
-    Broken,
+    Failing,
     /// Responds with 200 and repeats the request as the body.
-    Garbled,
+    Repeating,
 }
 
-pub(super) struct Outside {
+pub(super) struct ExternalServices {
     port: u16,
-    mood: Arc<Mutex<Mood>>,
-    questions: Arc<AtomicUsize>,
+    behaviour: Arc<Mutex<ServiceBehaviour>>,
+    token_requests: Arc<AtomicUsize>,
 }
 
-impl Outside {
+impl ExternalServices {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mood, questions) = (
-            Arc::new(Mutex::new(Mood::Well)),
+            Arc::new(Mutex::new(ServiceBehaviour::Valid)),
             Arc::new(AtomicUsize::new(0)),
         );
         let outside = Self {
             port,
-            mood: Arc::clone(&mood),
-            questions: Arc::clone(&questions),
+            behaviour: Arc::clone(&mood),
+            token_requests: Arc::clone(&questions),
         };
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let (mood, questions) = (Arc::clone(&mood), Arc::clone(&questions));
-                tokio::spawn(async move { answer(socket, &mood, &questions).await });
+                tokio::spawn(async move { respond(socket, &mood, &questions).await });
             }
         });
         outside
@@ -57,17 +57,17 @@ impl Outside {
         format!("{}/{path}?key={key}", self.root())
     }
 
-    pub(super) fn be(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+    pub(super) fn set_behaviour(&self, mood: ServiceBehaviour) {
+        *self.behaviour.lock().unwrap() = mood;
     }
 
     /// Returns the number of token requests so far.
     pub(super) fn questions(&self) -> usize {
-        self.questions.load(Ordering::SeqCst)
+        self.token_requests.load(Ordering::SeqCst)
     }
 }
 
-async fn answer(mut socket: TcpStream, mood: &Mutex<Mood>, questions: &AtomicUsize) {
+async fn respond(mut socket: TcpStream, mood: &Mutex<ServiceBehaviour>, questions: &AtomicUsize) {
     let mut request = Vec::new();
     // A GET ends after its head, a POST after its JSON body.
     while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
@@ -87,13 +87,13 @@ async fn answer(mut socket: TcpStream, mood: &Mutex<Mood>, questions: &AtomicUsi
     let is_introspection = request.starts_with("POST /introspect");
     questions.fetch_add(usize::from(is_introspection), Ordering::SeqCst);
     let (status, body) = match mood {
-        Mood::Broken => (500, request.as_str()),
-        Mood::Garbled => (200, request.as_str()),
+        ServiceBehaviour::Failing => (500, request.as_str()),
+        ServiceBehaviour::Repeating => (200, request.as_str()),
         _ if request.starts_with("GET /keys") => (200, r#"{"keys":[]}"#),
-        Mood::Well if is_introspection => (200, r#"{"valid":true}"#),
-        Mood::Revoked if is_introspection => (200, r#"{"valid":false}"#),
-        Mood::Well => (200, r#"{"id":1,"rol":"cliente"}"#),
-        Mood::Revoked => (401, request.as_str()),
+        ServiceBehaviour::Valid if is_introspection => (200, r#"{"valid":true}"#),
+        ServiceBehaviour::Revoked if is_introspection => (200, r#"{"valid":false}"#),
+        ServiceBehaviour::Valid => (200, r#"{"id":1,"rol":"cliente"}"#),
+        ServiceBehaviour::Revoked => (401, request.as_str()),
     };
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
