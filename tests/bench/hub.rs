@@ -251,7 +251,7 @@ impl Readiness for Always {
         async {
             ReadinessReport {
                 is_ready: true,
-                database: Ok(()),
+                database_problem: None,
                 listener: "none",
                 streams: Vec::new(),
             }

@@ -61,8 +61,8 @@ pub fn parse_hint(
     body: &[u8],
     stream: &latido_stream::Stream,
     key_type: latido_stream::KeyType,
-) -> Result<latido_base::ident::Key, String> {
-    hint::parse(body, stream, key_type).map_err(|error| error.to_string())
+) -> Result<latido_base::ident::Key, impl std::error::Error + use<>> {
+    hint::parse(body, stream, key_type)
 }
 pub use seats::ConnectionLimits;
 pub use site::{AppMounts, AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};

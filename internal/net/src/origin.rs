@@ -32,6 +32,14 @@ impl Origins {
         }
     }
 
+    /// Returns the listed origins. The list is empty if any origin is allowed.
+    pub fn listed(&self) -> &[String] {
+        match self {
+            Self::Any => &[],
+            Self::Listed(list) => list,
+        }
+    }
+
     /// Parses the entries of a list in any common spelling. An empty list, or one with a `*`, allows
     /// any origin.
     ///
@@ -103,6 +111,14 @@ mod tests {
             "https://Panel.example.com/, http://localhost:4200,https://x.example:443"
                 .parse()
                 .unwrap();
+        assert_eq!(
+            origins.listed(),
+            [
+                "https://panel.example.com",
+                "http://localhost:4200",
+                "https://x.example"
+            ]
+        );
         for allowed in [
             "https://panel.example.com",
             "http://localhost:4200",
@@ -125,6 +141,7 @@ mod tests {
     fn empty_list_or_star_allows_any_origin() {
         for list in ["", " ", "*", "https://a.example, *"] {
             assert_eq!(list.parse(), Ok(Origins::Any), "{list:?}");
+            assert!(Origins::Any.listed().is_empty() && Origins::Any.allows("null"));
         }
     }
 

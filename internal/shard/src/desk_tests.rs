@@ -89,7 +89,7 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             assert!(matches!(
                 command,
                 ShardCommand::AsyncResponse {
-                    response: AsyncResponse::Permission(_, None),
+                    response: AsyncResponse::Permission(_, PermissionAnswer::Unknown),
                     ..
                 }
             ));

@@ -87,7 +87,10 @@ impl SimWorld {
         {
             return Ok(());
         }
-        let current = current.as_deref().unwrap_or("nothing");
+        let current = match &current {
+            LatestColumns::Known(columns) => columns,
+            LatestColumns::NotRead | LatestColumns::Unwatched => "nothing",
+        };
         Err(format!(
             "key {key} shows {current:.80}, is {truth:.80}, and no read of it is pending"
         ))

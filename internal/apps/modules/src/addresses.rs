@@ -130,7 +130,7 @@ impl ModulesApp {
             Err(bad @ EmitError::InvalidArgument(_)) => return RouteResponse::error(400, &bad.to_string()),
         };
         let is_known_module = match call {
-            EmitCall::SetOnline { module, online } => self.service.set_online(&module, online).is_some(),
+            EmitCall::SetOnline { module, online } => self.service.set_online(&module, online),
             EmitCall::RecordSeen { module, telemetry } => self.service.record_seen(&module, telemetry),
             EmitCall::CommandResponse {
                 module,

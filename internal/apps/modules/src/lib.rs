@@ -26,7 +26,6 @@ mod office;
 mod orders;
 mod page;
 mod people;
-mod query;
 mod registry;
 mod request;
 mod rows;

@@ -21,7 +21,6 @@ use crate::news::aliases;
 use crate::orders::{COMMAND_EVENT, ack_payload};
 use crate::page::WebPage;
 use crate::people::PresentedCredentials;
-use crate::query;
 use crate::request::{self, ClientClaim, RequestError, ClientRequest};
 use crate::topics;
 
@@ -56,7 +55,7 @@ impl SocketIoApp for ModulesSocketIo {
             .iter()
             .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
         let token = token
-            .or_else(|| query::value(link.query(), "token"))
+            .or_else(|| latido_net::query::value(link.query(), "token"))
             .filter(|token| !token.is_empty());
         let credentials = PresentedCredentials {
             token: token.map(Secret::new),
@@ -439,7 +438,7 @@ impl ClientSocket {
                     &json!({"moduleId": module, "online": online}),
                 );
             }
-            Err(why) => self.send_error(why),
+            Err(error) => self.send_error(&error.to_string()),
         }
     }
 

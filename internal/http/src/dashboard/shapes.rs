@@ -1,11 +1,12 @@
 //! The JSON shapes that an older system's clients expect, in two versions. This server's own fields
 //! are added under other names.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
 use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
-use latido_base::time_format::{from_unix_s, iso};
+use latido_base::time_format::{from_unix_ms, from_unix_s, iso};
 use latido_hub::RoomStats;
 use latido_shard::{ClientSummary, ClientList};
 
@@ -87,9 +88,7 @@ pub(super) fn events_json(operations: &Admin, version: DashboardVersion, limit: 
     let (events, total) = operations.events(limit);
     let event = |event| {
         let own = event_json(event);
-        let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX))
-            .unwrap_or_default()
-            .to_string();
+        let at = iso(from_unix_ms(i64::try_from(event.at_ms).unwrap_or(i64::MAX)));
         let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
         match version {
             DashboardVersion::V1 => merge(
@@ -126,7 +125,7 @@ pub(super) fn stats_json(operations: &Admin, now: Timestamp) -> Value {
 pub(super) async fn api_status_json(operations: &Admin) -> Value {
     let dependencies = operations.check_dependencies().await;
     let report = &dependencies.report;
-    let problem = report.database.as_ref().err();
+    let problem = report.database_problem.as_ref();
     let streams = report
         .streams
         .iter()

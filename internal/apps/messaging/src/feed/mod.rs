@@ -18,15 +18,15 @@ use uuid::Uuid;
 use crate::presence::PresenceTracker;
 use crate::vocabulary::{ClientApiVersion, conversation_channel, kick_topic, channel_presence_topic};
 use latido_app_kit::FeedTrigger;
+use latido_base::backoff::{Backoff, Jitter};
 use latido_base::ident::UserId;
 use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{MessagingChange, ChangePage, StoredConversation, ChangeCursor, StoredMessage, MessagingDatabase};
 use tell::{ChangeContext, events_for};
 
-/// The first and the longest pause after a failed read.
-const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses after failed reads.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// The pause before publishing again to a shard whose queue is full.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 /// The interval between deletions of old changes.
@@ -116,21 +116,20 @@ impl ChangeFeed {
     /// Runs for as long as the server runs.
     pub(super) async fn run(self) {
         let mut cursor = None;
-        let mut pause = MIN_RETRY_PAUSE;
+        let mut backoff = RETRIES;
         let mut last_cleanup = Instant::now();
         loop {
             match self.publish_changes(&mut cursor).await {
                 Ok(()) => {
-                    pause = MIN_RETRY_PAUSE;
+                    backoff.reset();
                     self.trigger.set_ready();
                     self.trigger.wait().await;
                 }
                 Err(error) => {
-                    if pause == MIN_RETRY_PAUSE {
+                    if !backoff.has_failed() {
                         tracing::warn!(%error, "changes of messages can't be read from the database; retrying");
                     }
-                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(MAX_RETRY_PAUSE);
+                    sleep(Jitter::HALF.apply(backoff.next_pause(), fastrand::f64())).await;
                 }
             }
             if last_cleanup.elapsed() >= CLEANUP_INTERVAL {

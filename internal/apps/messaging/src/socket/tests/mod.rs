@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::payload::tests::test_message;
-use latido_postgres::apps::messaging::{StoredConversation, WriteOutcome, MessageReaction, ConversationSummary};
+use latido_postgres::apps::messaging::{StoredConversation, MessageReaction, ReactionOutcome, WriteOutcome, ConversationSummary};
 
 const ME: Uuid = Uuid::from_u128(1);
 const MY_CHANNEL: &str = "user:00000000-0000-0000-0000-000000000001";
