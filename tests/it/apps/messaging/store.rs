@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use latido_postgres::apps::messaging::{ChangeCursor, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome};
+use latido_postgres::apps::messaging::{
+    ChangeCursor, MessageDraft, MessagingDatabase, ReactionOutcome, StoredMessage, WriteOutcome,
+};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
