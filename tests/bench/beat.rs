@@ -8,11 +8,11 @@ use crate::keys;
 
 /// The longest backlog that a late publisher catches up. The measurement is about the server, not
 /// about a backlog.
-const BACKLOG: Duration = Duration::from_millis(200);
+const MAX_BACKLOG: Duration = Duration::from_millis(200);
 
 /// A publication schedule: every channel of a range at a constant rate.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Beat {
+pub(crate) struct PublishSchedule {
     /// The number of the first channel.
     pub(crate) first: usize,
     /// The number of channels in the range.
@@ -21,7 +21,7 @@ pub(crate) struct Beat {
     pub(crate) rate: f64,
 }
 
-impl Beat {
+impl PublishSchedule {
     /// Schedules the channels from 0 on.
     pub(crate) fn new(channels: usize, rate: f64) -> Self {
         Self {
@@ -33,8 +33,8 @@ impl Beat {
 }
 
 /// Calls `publish(channel, turn)` on the schedule of all beats, until it returns false.
-pub(crate) fn play(beats: &[Beat], mut publish: impl FnMut(usize, u64) -> bool) {
-    let period = |beat: &Beat| Duration::from_secs_f64(1.0 / (beat.rate * beat.channels as f64));
+pub(crate) fn run_schedules(beats: &[PublishSchedule], mut publish: impl FnMut(usize, u64) -> bool) {
+    let period = |beat: &PublishSchedule| Duration::from_secs_f64(1.0 / (beat.rate * beat.channels as f64));
     let began = Instant::now();
     let mut due: Vec<(Instant, u64)> = beats.iter().map(|beat| (began + period(beat), 0)).collect();
     loop {
@@ -50,7 +50,7 @@ pub(crate) fn play(beats: &[Beat], mut publish: impl FnMut(usize, u64) -> bool) 
         if !publish(channel, turn) {
             return;
         }
-        let from = if now > at + BACKLOG { now } else { at };
+        let from = if now > at + MAX_BACKLOG { now } else { at };
         due[index] = (from + period(beat), turn + 1);
     }
 }

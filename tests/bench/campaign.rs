@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
 use crate::machine::Conditions;
-use crate::options::Options;
-use crate::report::{Chapter, Goal, Report};
+use crate::options::BenchOptions;
+use crate::report::{ScenarioResult, Goal, BenchReport};
 
 /// A benchmark scenario and its measurement function.
 #[derive(Debug, Clone, Copy)]
@@ -18,19 +18,19 @@ pub(crate) struct Scenario {
     /// The description, as one sentence.
     pub(crate) about: &'static str,
     /// Runs the measurement. An error ends only this scenario and is reported.
-    pub(crate) run: fn(&mut Bench) -> anyhow::Result<()>,
+    pub(crate) run: fn(&mut BenchContext) -> anyhow::Result<()>,
 }
 
 /// The context of a running scenario.
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub(crate) struct BenchContext {
     runtime: Runtime,
     rounds: usize,
     quick: bool,
-    chapter: Chapter,
+    chapter: ScenarioResult,
 }
 
-impl Bench {
+impl BenchContext {
     /// Returns the number of measurements of each subject.
     pub(crate) fn rounds(&self) -> usize {
         self.rounds
@@ -71,15 +71,15 @@ impl Bench {
     }
 
     /// Reports once that a subject was not run.
-    pub(crate) fn not_run(&mut self, subject: &str, why: impl Display) {
+    pub(crate) fn report_skipped(&mut self, subject: &str, why: impl Display) {
         if !self
             .chapter
-            .absent
+            .skipped
             .iter()
             .any(|(known, _)| known == subject)
         {
             self.chapter
-                .absent
+                .skipped
                 .push((subject.to_owned(), format!("{why:#}")));
         }
     }
@@ -95,7 +95,7 @@ impl Bench {
     /// Measures each subject once per round. The order rotates from round to round, so that no
     /// subject always gets the warm machine. A failing subject is reported with its reason and
     /// skipped from then on.
-    pub(crate) fn interleave<S: Subject>(
+    pub(crate) fn interleave<S: MeasuredSubject>(
         &mut self,
         subjects: &[S],
         mut measure: impl FnMut(&mut Self, &S) -> anyhow::Result<()>,
@@ -112,7 +112,7 @@ impl Bench {
                 if let Err(error) = measure(self, &subjects[index]) {
                     lost[index] = true;
                     let name = subjects[index].name();
-                    self.not_run(&name, format!("{error:#}"));
+                    self.report_skipped(&name, format!("{error:#}"));
                 }
             }
         }
@@ -121,44 +121,44 @@ impl Bench {
 }
 
 /// A subject that is measured in comparison with others.
-pub(crate) trait Subject {
+pub(crate) trait MeasuredSubject {
     /// Returns the name of the subject in the report.
     fn name(&self) -> String;
 }
 
-impl Subject for &str {
+impl MeasuredSubject for &str {
     fn name(&self) -> String {
         (*self).to_owned()
     }
 }
 
 /// Runs the requested scenarios, prints their results, and writes the report.
-pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()> {
-    let folder = crate::folder()?;
+pub(crate) fn run(scenarios: &[Scenario], options: BenchOptions) -> anyhow::Result<()> {
+    let folder = crate::output_folder()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting a runtime")?;
-    let mut report = Report {
+    let mut report = BenchReport {
         conditions: Conditions::read(),
         rounds: options.rounds,
         quick: options.quick,
         chapters: Vec::new(),
     };
-    let mut bench = Bench {
+    let mut bench = BenchContext {
         runtime,
         rounds: options.rounds,
         quick: options.quick,
-        chapter: Chapter::default(),
+        chapter: ScenarioResult::default(),
     };
     for scenario in scenarios
         .iter()
         .filter(|scenario| options.wants(scenario.name))
     {
-        bench.chapter = Chapter {
+        bench.chapter = ScenarioResult {
             name: scenario.name,
             about: scenario.about,
-            ..Chapter::default()
+            ..ScenarioResult::default()
         };
         let began = Instant::now();
         if let Err(error) = (scenario.run)(&mut bench) {
@@ -166,19 +166,19 @@ pub(crate) fn run(scenarios: &[Scenario], options: Options) -> anyhow::Result<()
         }
         bench.chapter.seconds = began.elapsed().as_secs_f64();
         let chapter = std::mem::take(&mut bench.chapter);
-        crate::say(&chapter.render())?;
+        crate::print(&chapter.render())?;
         report.chapters.push(chapter);
         // Write the partial report now, in case a later scenario hangs the machine.
         report.write(&folder)?;
     }
-    crate::say(&format!(
+    crate::print(&format!(
         "\nwritten to {}: bench.txt, bench.json, bench.svg\n",
         folder.display()
     ))
 }
 
 /// Polls `answer` until it returns a value, for at most `patience`.
-pub(crate) fn await_some<T>(
+pub(crate) fn poll_until<T>(
     patience: Duration,
     what: &str,
     mut answer: impl FnMut() -> Option<T>,

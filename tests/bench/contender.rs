@@ -1,19 +1,19 @@
 //! The measured subjects: the floor, Latido, Latido without its database, and peers. Each is
 //! started and fed in its own way.
 
-use crate::beat::Beat;
-use crate::campaign::Subject;
-use crate::load::{Group, Plan};
-use crate::peers::{self, Peer};
-use crate::process::Process;
-use crate::server::{Latido, Settings};
-use crate::store::Database;
-use crate::writer::Writer;
+use crate::beat::PublishSchedule;
+use crate::campaign::MeasuredSubject;
+use crate::load::{ConnectionGroup, LoadPlan};
+use crate::peers::{self, PeerServer};
+use crate::process::BenchProcess;
+use crate::server::{LatidoServer, LatidoSettings};
+use crate::store::BenchDatabase;
+use crate::writer::ScheduledWriter;
 use crate::{floor, hub, machine, web};
 
 /// A measured subject; see the module documentation.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Contender {
+pub(crate) enum BenchSubject {
     /// The minimal code, with or without token verification.
     Floor { verifies: bool },
     /// The real server, which publishes after commits.
@@ -21,10 +21,10 @@ pub(crate) enum Contender {
     /// Latido's library, with generated rows published directly to the hub.
     Hub { shards: usize },
     /// Another server for comparison.
-    Peer(Peer),
+    Peer(PeerServer),
 }
 
-impl Subject for Contender {
+impl MeasuredSubject for BenchSubject {
     fn name(&self) -> String {
         match self {
             Self::Floor { verifies: false } => "floor".into(),
@@ -39,58 +39,58 @@ impl Subject for Contender {
 
 /// A running subject, which ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
-    kind: Contender,
+pub(crate) struct RunningSubject {
+    kind: BenchSubject,
     port: u16,
-    beats: Vec<Beat>,
-    database: Option<Database>,
+    beats: Vec<PublishSchedule>,
+    database: Option<BenchDatabase>,
     // Declared before the server, so the writer is dropped first and never writes to a stopping
     // server.
-    writer: Option<Writer>,
-    inner: Inner,
+    writer: Option<ScheduledWriter>,
+    inner: SubjectProcess,
 }
 
 #[derive(Debug)]
-enum Inner {
-    Own(Process),
-    Latido(Latido),
-    Peer(peers::Running),
+enum SubjectProcess {
+    Own(BenchProcess),
+    Latido(LatidoServer),
+    Peer(peers::RunningPeer),
 }
 
-impl Contender {
+impl BenchSubject {
     /// Starts the subject. Only the real server uses `database`. It publishes after
     /// [`RunningSubject::publish`].
     pub(crate) fn start(
         self,
-        database: Option<&Database>,
-        beats: &[Beat],
-    ) -> anyhow::Result<Running> {
+        database: Option<&BenchDatabase>,
+        beats: &[PublishSchedule],
+    ) -> anyhow::Result<RunningSubject> {
         self.start_on(Some(machine::SERVER_CORE), database, beats)
     }
 
     /// Starts the subject without pinning it to a core.
-    pub(crate) fn start_anywhere(self, beats: &[Beat]) -> anyhow::Result<Running> {
+    pub(crate) fn start_unpinned(self, beats: &[PublishSchedule]) -> anyhow::Result<RunningSubject> {
         self.start_on(None, None, beats)
     }
 
     fn start_on(
         self,
         core: Option<usize>,
-        database: Option<&Database>,
-        beats: &[Beat],
-    ) -> anyhow::Result<Running> {
+        database: Option<&BenchDatabase>,
+        beats: &[PublishSchedule],
+    ) -> anyhow::Result<RunningSubject> {
         let (port, owned) = (web::free_port()?, beats.to_vec());
         let inner = match self {
-            Self::Floor { verifies } => Inner::Own(floor::start(
-                &floor::Plan {
+            Self::Floor { verifies } => SubjectProcess::Own(floor::start(
+                &floor::FloorPlan {
                     port,
                     beats: owned,
                     verifies,
                 },
                 core,
             )?),
-            Self::Hub { shards } => Inner::Own(hub::start(
-                &hub::Plan {
+            Self::Hub { shards } => SubjectProcess::Own(hub::start(
+                &hub::HubPlan {
                     port,
                     shards,
                     beats: owned,
@@ -99,10 +99,10 @@ impl Contender {
             )?),
             Self::Latido => {
                 let database = database.ok_or_else(|| anyhow::anyhow!("no database"))?;
-                Inner::Latido(Latido::start_installed(&Settings {
+                SubjectProcess::Latido(LatidoServer::start_installed(&LatidoSettings {
                     core,
                     port: Some(port),
-                    ..Settings::new(database)
+                    ..LatidoSettings::new(database)
                 })?)
             }
             Self::Peer(peer) => {
@@ -110,10 +110,10 @@ impl Contender {
                     .first()
                     .copied()
                     .ok_or_else(|| anyhow::anyhow!("nothing to publish"))?;
-                Inner::Peer(peer.start(port, beat)?)
+                SubjectProcess::Peer(peer.start(port, beat)?)
             }
         };
-        Ok(Running {
+        Ok(RunningSubject {
             kind: self,
             port,
             beats: beats.to_vec(),
@@ -124,13 +124,13 @@ impl Contender {
     }
 }
 
-impl Running {
+impl RunningSubject {
     /// Returns the process of the subject.
-    pub(crate) fn process(&self) -> &Process {
+    pub(crate) fn process(&self) -> &BenchProcess {
         match &self.inner {
-            Inner::Own(process) => process,
-            Inner::Latido(latido) => &latido.process,
-            Inner::Peer(peer) => &peer.process,
+            SubjectProcess::Own(process) => process,
+            SubjectProcess::Latido(latido) => &latido.process,
+            SubjectProcess::Peer(peer) => &peer.process,
         }
     }
 
@@ -141,28 +141,28 @@ impl Running {
 
     /// Returns the connection plan of the clients. They authenticate and subscribe, as far as the
     /// subject supports it.
-    pub(crate) fn plan(&self, groups: Vec<Group>) -> Plan {
+    pub(crate) fn plan(&self, groups: Vec<ConnectionGroup>) -> LoadPlan {
         let pid = self.process().pid();
         match (&self.kind, &self.inner) {
-            (Contender::Floor { verifies: true }, _) => Plan {
+            (BenchSubject::Floor { verifies: true }, _) => LoadPlan {
                 path: "/ws/{ch}?token={token}".into(),
-                ..Plan::plain(self.port, pid, groups)
+                ..LoadPlan::for_plain_server(self.port, pid, groups)
             },
-            (Contender::Peer(peer), Inner::Peer(running)) => peer.plan(running, self.port, groups),
-            (Contender::Latido | Contender::Hub { .. }, _) => Plan::latido(self.port, pid, groups),
-            _ => Plan::plain(self.port, pid, groups),
+            (BenchSubject::Peer(peer), SubjectProcess::Peer(running)) => peer.plan(running, self.port, groups),
+            (BenchSubject::Latido | BenchSubject::Hub { .. }, _) => LoadPlan::for_latido(self.port, pid, groups),
+            _ => LoadPlan::for_plain_server(self.port, pid, groups),
         }
     }
 
     /// Starts the publication of changes.
     pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
         match (&mut self.inner, &self.database) {
-            (Inner::Own(process), _) => process.tell("go")?,
-            (Inner::Peer(peer), _) => peer.publish()?,
-            (Inner::Latido(_), Some(database)) => {
-                self.writer = Some(Writer::start(database, &self.beats)?)
+            (SubjectProcess::Own(process), _) => process.send_line("go")?,
+            (SubjectProcess::Peer(peer), _) => peer.publish()?,
+            (SubjectProcess::Latido(_), Some(database)) => {
+                self.writer = Some(ScheduledWriter::start(database, &self.beats)?)
             }
-            (Inner::Latido(_), None) => {}
+            (SubjectProcess::Latido(_), None) => {}
         }
         Ok(())
     }

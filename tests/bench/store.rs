@@ -23,28 +23,28 @@ pub(crate) enum Durability {
 
 /// A running cluster, which stops and deletes itself when dropped.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct BenchCluster {
     cluster: Cluster,
     // Removes the data folder, which would otherwise outlive the run.
-    _folder: Option<Folder>,
+    _folder: Option<ScratchFolder>,
 }
 
 /// A database in the cluster.
 #[derive(Debug, Clone)]
-pub(crate) struct Database {
+pub(crate) struct BenchDatabase {
     /// The URL of the database over the Unix socket.
     pub(crate) url: String,
 }
 
-impl Store {
+impl BenchCluster {
     /// Starts a cluster on a core (`None`: any) and blocks until it accepts connections.
     pub(crate) fn start(durability: Durability, core: Option<usize>) -> anyhow::Result<Self> {
         let mut refused = None;
-        for base in bases(durability) {
+        for base in base_folders(durability) {
             let (storage, folder) = match durability {
                 Durability::Memory => (StorageMode::Temporary { base }, None),
                 Durability::Disk => {
-                    let folder = Folder(base.join(format!("run-{}", std::process::id())));
+                    let folder = ScratchFolder(base.join(format!("run-{}", std::process::id())));
                     (
                         StorageMode::Persistent {
                             dir: folder.0.clone(),
@@ -79,7 +79,7 @@ impl Store {
         name: &str,
         businesses: usize,
         citas: usize,
-    ) -> anyhow::Result<Database> {
+    ) -> anyhow::Result<BenchDatabase> {
         let url = self.cluster.url(name);
         runtime.block_on(async {
             let admin = connect(&self.cluster.url("postgres")).await?;
@@ -94,7 +94,7 @@ impl Store {
             client.batch_execute(&seed(businesses, citas)).await?;
             anyhow::Ok(())
         })?;
-        Ok(Database { url })
+        Ok(BenchDatabase { url })
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
 
 /// Returns the base folders, best first. For a root whose target directory is closed to the
 /// PostgreSQL user, that is `/tmp`.
-fn bases(durability: Durability) -> Vec<PathBuf> {
+fn base_folders(durability: Durability) -> Vec<PathBuf> {
     let name = format!("latido-bench-{}", rustix::process::geteuid().as_raw());
     let memory = (durability == Durability::Memory).then_some("/dev/shm");
     let places = memory
@@ -131,9 +131,9 @@ fn bases(durability: Durability) -> Vec<PathBuf> {
 
 /// A folder that is deleted when dropped.
 #[derive(Debug)]
-struct Folder(PathBuf);
+struct ScratchFolder(PathBuf);
 
-impl Drop for Folder {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // Remaining files are in a temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);

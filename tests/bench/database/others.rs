@@ -7,52 +7,52 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::database::quantile::Times;
-use crate::database::viewer::{Viewer, field};
+use crate::database::quantile::Durations;
+use crate::database::viewer::{BenchViewer, field};
 use crate::keys;
-use crate::store::{Database, connect};
+use crate::store::{BenchDatabase, connect};
 
 /// The pause between two commits.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A viewer of some businesses, and a writer to them.
-pub(crate) struct Others {
-    viewer: Viewer,
+pub(crate) struct QuietKeys {
+    viewer: BenchViewer,
     writer: Client,
     businesses: Vec<usize>,
     /// Returns the statement that changes a business.
     statement: fn(usize) -> String,
     turn: usize,
     /// The number in the last frame of each business.
-    shown: HashMap<usize, Option<i64>>,
+    displayed: HashMap<usize, Option<i64>>,
     /// The times of the statements alone since the last call: the share of the database and its
     /// writer in a frame's time.
-    statements: Times,
+    statements: Durations,
 }
 
-impl Others {
+impl QuietKeys {
     /// Connects both and waits for a first frame of each business.
-    pub(crate) async fn watching(
-        database: &Database,
+    pub(crate) async fn connect(
+        database: &BenchDatabase,
         port: u16,
         businesses: Range<usize>,
         statement: fn(usize) -> String,
     ) -> anyhow::Result<Self> {
         let businesses: Vec<_> = businesses.collect();
-        let viewer = Viewer::watching(port, &businesses).await?;
+        let viewer = BenchViewer::connect(port, &businesses).await?;
         Ok(Self {
             viewer,
             writer: connect(&database.url).await?,
             businesses,
             statement,
             turn: 0,
-            shown: HashMap::new(),
-            statements: Times::default(),
+            displayed: HashMap::new(),
+            statements: Durations::default(),
         })
     }
 
     /// Commits for that long. Returns the times from sending a statement to its frame.
-    pub(crate) async fn measure(&mut self, seconds: f64) -> anyhow::Result<Times> {
+    pub(crate) async fn measure(&mut self, seconds: f64) -> anyhow::Result<Durations> {
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         self.measure_while(|| Instant::now() < until).await
     }
@@ -61,8 +61,8 @@ impl Others {
     pub(crate) async fn measure_while(
         &mut self,
         goes_on: impl Fn() -> bool,
-    ) -> anyhow::Result<Times> {
-        let mut times = Times::default();
+    ) -> anyhow::Result<Durations> {
+        let mut times = Durations::default();
         loop {
             let business = self.businesses[self.turn % self.businesses.len()];
             self.turn += 1;
@@ -76,7 +76,7 @@ impl Others {
             };
             let (written, frame) = tokio::join!(writing, self.viewer.next());
             self.statements.add(written?);
-            self.shown
+            self.displayed
                 .insert(business, field(&frame?, "citas_completadas"));
             times.add(began.elapsed());
             if !goes_on() {
@@ -88,14 +88,14 @@ impl Others {
 
     /// Takes the times of the statements alone, from sending one to its response, since the last
     /// call.
-    pub(crate) fn statements(&mut self) -> Times {
+    pub(crate) fn statements(&mut self) -> Durations {
         std::mem::take(&mut self.statements)
     }
 
     /// Returns the number of businesses whose last frame differs from the database.
-    pub(crate) async fn wrong(&self) -> anyhow::Result<usize> {
+    pub(crate) async fn count_wrong(&self) -> anyhow::Result<usize> {
         let mut wrong = 0;
-        for (business, shown) in &self.shown {
+        for (business, shown) in &self.displayed {
             let sql = format!(
                 "SELECT count(*) FROM citas WHERE estado = 'atendida' AND negocio_id = '{}'",
                 keys::key(*business)

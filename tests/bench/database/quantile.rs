@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// The durations of one kind, in µs.
 #[derive(Debug, Default)]
-pub(crate) struct Times(Vec<f64>);
+pub(crate) struct Durations(Vec<f64>);
 
-impl Times {
+impl Durations {
     pub(crate) fn add(&mut self, time: Duration) {
         self.0.push(time.as_secs_f64() * 1e6);
     }

@@ -9,83 +9,83 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mio::{Events, Interest, Poll, Token};
 
-use super::breath::Breath;
-use super::connection::{Connection, Heard, Stage, digest};
-use super::frames::{self, Frame};
-use super::histogram::Histogram;
-use super::orders::{answer, orders};
+use super::breath::YieldPauses;
+use super::connection::{LoadConnection, ParsedInput, ConnectionStage, parse_input};
+use super::frames::{self, ServerFrame};
+use super::histogram::LatencyHistogram;
+use super::orders::{respond, receive_commands};
 use super::socket;
-use super::tally::Tally;
-use super::{Counted, Opened, Order, Plan};
+use super::tally::LoadCounters;
+use super::{Counted, Opened, LoadCommand, LoadPlan};
 use crate::keys;
 use crate::process::{cpu_ns, now_ns};
 
 /// The maximum number of events per sweep.
-const EVENTS: usize = 1024;
+const EVENTS_PER_SWEEP: usize = 1024;
 /// The size of the shared read buffer, in bytes.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 /// The interval between two sweeps while frames are counted.
-const SWEEP: Duration = Duration::from_micros(500);
+const SWEEP_INTERVAL: Duration = Duration::from_micros(500);
 /// The longest wait of a sweep when nothing is counted.
-const IDLE: Duration = Duration::from_millis(5);
+const IDLE_WAIT: Duration = Duration::from_millis(5);
 /// The silence after which a broadcast counts as finished.
-const PAUSE: Duration = Duration::from_millis(20);
+const QUIET_PAUSE: Duration = Duration::from_millis(20);
 /// The time limit for opening everything, in nanoseconds.
 const OPENING_NS: u64 = 60_000_000_000;
 
 /// Runs the load role: reads the plan, then executes commands until its input ends.
-pub(crate) fn play() -> anyhow::Result<()> {
+pub(crate) fn run_role() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
         .context("reading the plan")?;
-    let mut clients = Crowd::new(serde_json::from_str(&line).context("the plan")?)?;
+    let mut clients = LoadClients::new(serde_json::from_str(&line).context("the plan")?)?;
     if clients.plan.recedes {
         rustix::process::nice(19)?;
     }
-    let orders = orders();
+    let orders = receive_commands();
     loop {
         match orders.try_recv() {
-            Ok(Order::Open) => answer(&clients.open_all(false)?)?,
-            Ok(Order::Rest { seconds }) => {
-                clients.pass(seconds, IDLE)?;
-                answer(&clients.standing())?;
+            Ok(LoadCommand::Open) => respond(&clients.open_all(false)?)?,
+            Ok(LoadCommand::Rest { seconds }) => {
+                clients.run_for(seconds, IDLE_WAIT)?;
+                respond(&clients.open_state())?;
             }
-            Ok(Order::Count {
+            Ok(LoadCommand::Count {
                 warmup,
                 seconds,
                 patient,
-            }) => answer(&clients.count(warmup, seconds, patient)?)?,
-            Ok(Order::Storm) => answer(&clients.storm()?)?,
-            Ok(Order::Close) => answer(&clients.close_all()?)?,
-            Err(TryRecvError::Empty) => drop(clients.sweep(IDLE)?),
+            }) => respond(&clients.count(warmup, seconds, patient)?)?,
+            Ok(LoadCommand::Storm) => respond(&clients.storm()?)?,
+            Ok(LoadCommand::Close) => respond(&clients.close_all()?)?,
+            Err(TryRecvError::Empty) => drop(clients.sweep(IDLE_WAIT)?),
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
     }
 }
 
-struct Crowd {
-    plan: Plan,
+struct LoadClients {
+    plan: LoadPlan,
     poll: Poll,
     events: Events,
-    connections: Vec<Connection>,
+    connections: Vec<LoadConnection>,
     buffer: Vec<u8>,
     control: Vec<u8>,
     in_flight: usize,
-    breath: Breath,
+    pauses: YieldPauses,
     open: usize,
     lost: usize,
     snapshots: usize,
     /// The failed connections to try again; used only in a storm.
-    again: Vec<usize>,
+    retries: Vec<usize>,
     in_storm: bool,
-    handshakes: Histogram,
-    trouble: Option<String>,
-    tally: Tally,
+    handshakes: LatencyHistogram,
+    first_error: Option<String>,
+    counters: LoadCounters,
 }
 
-impl Crowd {
-    fn new(plan: Plan) -> anyhow::Result<Self> {
+impl LoadClients {
+    fn new(plan: LoadPlan) -> anyhow::Result<Self> {
         let mut connections = Vec::new();
         for (number, group) in plan.groups.iter().enumerate() {
             let number = u16::try_from(number).context("so many groups")?;
@@ -93,27 +93,27 @@ impl Crowd {
                 u32::try_from(group.first + index % group.channels.max(1)).unwrap_or(0)
             };
             connections.extend(
-                (0..group.connections).map(|index| Connection::idle(number, channel(index))),
+                (0..group.connections).map(|index| LoadConnection::idle(number, channel(index))),
             );
         }
-        let breath = Breath::new(plan.recedes);
+        let breath = YieldPauses::new(plan.recedes);
         Ok(Self {
             plan,
             poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(EVENTS_PER_SWEEP),
             connections,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; BUFFER_BYTES],
             control: socket::control_buffer(),
             in_flight: 0,
-            breath,
+            pauses: breath,
             open: 0,
             lost: 0,
             snapshots: 0,
-            again: Vec::new(),
+            retries: Vec::new(),
             in_storm: false,
-            handshakes: Histogram::new(),
-            trouble: None,
-            tally: Tally::default(),
+            handshakes: LatencyHistogram::new(),
+            first_error: None,
+            counters: LoadCounters::default(),
         })
     }
 
@@ -124,32 +124,32 @@ impl Crowd {
         } else {
             self.plan.window.max(1)
         };
-        (self.in_storm, self.handshakes) = (in_storm, Histogram::new());
+        (self.in_storm, self.handshakes) = (in_storm, LatencyHistogram::new());
         let (began, cpu) = (now_ns(), self.plan.server.map_or(0, cpu_ns));
         let mut waiting: Vec<usize> = (0..self.connections.len()).rev().collect();
         let all = self.connections.len();
         while self.open + self.lost < all
             || (self.plan.await_snapshot && self.snapshots < self.open)
         {
-            waiting.append(&mut self.again);
+            waiting.append(&mut self.retries);
             while self.in_flight < window
                 && let Some(index) = waiting.pop()
             {
                 self.start(index)?;
-                if in_storm && self.in_flight.is_multiple_of(EVENTS) {
+                if in_storm && self.in_flight.is_multiple_of(EVENTS_PER_SWEEP) {
                     self.sweep(Duration::ZERO)?;
                 }
             }
-            self.sweep(IDLE)?;
+            self.sweep(IDLE_WAIT)?;
             if now_ns() - began > OPENING_NS {
-                self.trouble
+                self.first_error
                     .get_or_insert_with(|| "opening took too long".into());
                 self.lost = all - self.open.min(self.snapshots_or_open());
                 break;
             }
         }
         self.in_storm = false;
-        let mut opened = self.standing();
+        let mut opened = self.open_state();
         opened.seconds = (now_ns() - began) as f64 / 1e9;
         opened.server_cpu_ns = self.plan.server.map_or(0, cpu_ns).saturating_sub(cpu);
         opened.handshake_ms = self.handshakes.quantiles();
@@ -166,18 +166,18 @@ impl Crowd {
 
     fn count(&mut self, warmup: f64, seconds: f64, patient: bool) -> anyhow::Result<Counted> {
         let pass = if patient {
-            Self::pass_in_pauses
+            Self::read_in_pauses_for
         } else {
-            Self::pass_sweeping
+            Self::sweep_for
         };
         pass(self, warmup)?;
-        self.tally.begin(self.plan.groups.len(), self.plan.server);
+        self.counters.begin(self.plan.groups.len(), self.plan.server);
         self.connections
             .iter_mut()
             .for_each(|connection| connection.frames = 0);
         pass(self, seconds)?;
-        let mut counted = self.tally.end(self.plan.server);
-        let stalled = |c: &&Connection| !self.plan.groups[usize::from(c.group)].stalled;
+        let mut counted = self.counters.end(self.plan.server);
+        let stalled = |c: &&LoadConnection| !self.plan.groups[usize::from(c.group)].stalled;
         let each = self
             .connections
             .iter()
@@ -185,24 +185,24 @@ impl Crowd {
             .map(|connection| connection.frames);
         (counted.least, counted.most) =
             each.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
-        (counted.lost, counted.trouble) = (self.lost, self.trouble.clone());
+        (counted.lost, counted.trouble) = (self.lost, self.first_error.clone());
         Ok(counted)
     }
 
-    fn pass_sweeping(&mut self, seconds: f64) -> anyhow::Result<()> {
-        self.pass(seconds, Duration::ZERO)
+    fn sweep_for(&mut self, seconds: f64) -> anyhow::Result<()> {
+        self.run_for(seconds, Duration::ZERO)
     }
 
     /// Collects the readable connections, which costs almost nothing. Reads them once no other has
     /// become readable for a while.
-    fn pass_in_pauses(&mut self, seconds: f64) -> anyhow::Result<()> {
+    fn read_in_pauses_for(&mut self, seconds: f64) -> anyhow::Result<()> {
         let (end, mut ready) = (
             Instant::now() + Duration::from_secs_f64(seconds),
             BTreeSet::new(),
         );
         let mut last = Instant::now();
         while Instant::now() < end {
-            std::thread::sleep(IDLE);
+            std::thread::sleep(IDLE_WAIT);
             let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
             self.poll
                 .poll(&mut events, Some(Duration::ZERO))
@@ -212,7 +212,7 @@ impl Crowd {
                 ready.extend(events.iter().map(|event| event.token().0));
             }
             self.events = events;
-            if last.elapsed() > PAUSE {
+            if last.elapsed() > QUIET_PAUSE {
                 std::mem::take(&mut ready)
                     .into_iter()
                     .for_each(|index| self.read(index));
@@ -226,14 +226,14 @@ impl Crowd {
     fn storm(&mut self) -> anyhow::Result<Opened> {
         let deadline = now_ns() + OPENING_NS;
         while self.open > 0 && now_ns() < deadline {
-            self.sweep(IDLE)?;
+            self.sweep(IDLE_WAIT)?;
         }
         anyhow::ensure!(self.open == 0, "the server never let everyone go");
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.plan.port)).is_err() {
             anyhow::ensure!(now_ns() < deadline, "the server did not come back");
             std::thread::sleep(Duration::from_millis(1));
         }
-        (self.lost, self.snapshots, self.trouble) = (0, 0, None);
+        (self.lost, self.snapshots, self.first_error) = (0, 0, None);
         self.open_all(true)
     }
 
@@ -243,36 +243,36 @@ impl Crowd {
         if self.plan.resets {
             for connection in &mut self.connections {
                 connection.socket = None;
-                self.breath.after_one();
+                self.pauses.after_connection();
             }
             self.open = 0;
-            return Ok(self.standing());
+            return Ok(self.open_state());
         }
         for index in 0..self.connections.len() {
             self.send(index, 0x8, &1000_u16.to_be_bytes());
-            self.breath.after_one();
+            self.pauses.after_connection();
         }
         let deadline = now_ns() + OPENING_NS;
         while self.open > 0 && now_ns() < deadline {
-            self.sweep(IDLE)?;
+            self.sweep(IDLE_WAIT)?;
         }
-        Ok(self.standing())
+        Ok(self.open_state())
     }
 
-    fn standing(&self) -> Opened {
+    fn open_state(&self) -> Opened {
         Opened {
             open: self.open,
             lost: self.lost,
-            trouble: self.trouble.clone(),
+            trouble: self.first_error.clone(),
             ..Opened::default()
         }
     }
 
-    fn pass(&mut self, seconds: f64, wait: Duration) -> anyhow::Result<()> {
+    fn run_for(&mut self, seconds: f64, wait: Duration) -> anyhow::Result<()> {
         let end = now_ns() + Duration::from_secs_f64(seconds).as_nanos() as u64;
         while now_ns() < end {
-            if self.sweep(wait)? < EVENTS && wait.is_zero() {
-                std::thread::sleep(SWEEP);
+            if self.sweep(wait)? < EVENTS_PER_SWEEP && wait.is_zero() {
+                std::thread::sleep(SWEEP_INTERVAL);
             }
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Crowd {
             Token(index),
             Interest::READABLE | Interest::WRITABLE,
         )?;
-        self.connections[index].reborn(socket, now_ns());
+        self.connections[index].restart(socket, now_ns());
         self.in_flight += 1;
         Ok(())
     }
@@ -305,24 +305,24 @@ impl Crowd {
         for event in &events {
             seen += 1;
             let index = event.token().0;
-            if self.connections[index].stage == Stage::Connecting
+            if self.connections[index].stage == ConnectionStage::Connecting
                 && (event.is_writable() || event.is_error())
             {
-                self.knock(index);
+                self.send_upgrade(index);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.read(index);
             }
-            self.breath.after_one();
+            self.pauses.after_connection();
         }
         self.events = events;
         Ok(seen)
     }
 
     /// Sends the upgrade request of a connection.
-    fn knock(&mut self, index: usize) {
+    fn send_upgrade(&mut self, index: usize) {
         match self.request(index) {
-            Ok(()) => self.connections[index].stage = Stage::Upgrading,
+            Ok(()) => self.connections[index].stage = ConnectionStage::Upgrading,
             Err(error) => self.fail(index, &format!("{error:#}")),
         }
     }
@@ -350,13 +350,13 @@ impl Crowd {
     fn fail(&mut self, index: usize, why: &str) {
         let connection = &mut self.connections[index];
         connection.socket = None;
-        match std::mem::replace(&mut connection.stage, Stage::Closed) {
-            Stage::Closed => return,
-            Stage::Open => (self.open, self.lost) = (self.open - 1, self.lost + 1),
-            Stage::Connecting | Stage::Upgrading => {
+        match std::mem::replace(&mut connection.stage, ConnectionStage::Closed) {
+            ConnectionStage::Closed => return,
+            ConnectionStage::Open => (self.open, self.lost) = (self.open - 1, self.lost + 1),
+            ConnectionStage::Connecting | ConnectionStage::Upgrading => {
                 self.in_flight -= 1;
                 if self.in_storm {
-                    self.again.push(index);
+                    self.retries.push(index);
                     return;
                 }
                 self.lost += 1;
@@ -365,7 +365,7 @@ impl Crowd {
         if self.connections[index].has_snapshot {
             self.snapshots -= 1;
         }
-        self.trouble.get_or_insert_with(|| why.to_owned());
+        self.first_error.get_or_insert_with(|| why.to_owned());
     }
 
     fn read(&mut self, index: usize) {
@@ -373,14 +373,14 @@ impl Crowd {
         loop {
             let connection = &self.connections[index];
             let is_stalled = self.plan.groups[usize::from(connection.group)].stalled
-                && connection.stage == Stage::Open;
+                && connection.stage == ConnectionStage::Open;
             let Some(socket) = connection.socket.as_ref().filter(|_| !is_stalled) else {
                 break;
             };
             match socket::receive(socket, &mut buffer, &mut self.control) {
                 Ok((0, _)) => self.fail(index, "closed by the server"),
                 Ok((count, stamp)) => {
-                    self.take(index, &buffer[..count], stamp);
+                    self.on_bytes(index, &buffer[..count], stamp);
                     if count < buffer.len() {
                         break;
                     }
@@ -400,7 +400,7 @@ impl Crowd {
     }
 
     /// Parses bytes, after the remainder of the previous ones.
-    fn take(&mut self, index: usize, bytes: &[u8], arrived: u64) {
+    fn on_bytes(&mut self, index: usize, bytes: &[u8], arrived: u64) {
         let mut kept = std::mem::take(&mut self.connections[index].rest);
         let whole = if kept.is_empty() {
             bytes
@@ -408,10 +408,10 @@ impl Crowd {
             kept.extend_from_slice(bytes);
             &kept
         };
-        match digest(self.connections[index].stage, whole, |input| {
-            self.hear(index, input, arrived)
+        match parse_input(self.connections[index].stage, whole, |input| {
+            self.on_input(index, input, arrived)
         }) {
-            Ok(used) if self.connections[index].stage != Stage::Closed => {
+            Ok(used) if self.connections[index].stage != ConnectionStage::Closed => {
                 self.connections[index].rest = whole[used..].to_vec();
             }
             Ok(_) => {}
@@ -419,20 +419,20 @@ impl Crowd {
         }
     }
 
-    fn hear(&mut self, index: usize, input: Heard<'_>, arrived: u64) {
+    fn on_input(&mut self, index: usize, input: ParsedInput<'_>, arrived: u64) {
         match input {
-            Heard::Upgraded => self.upgraded(index),
-            Heard::Frame(Frame::Data(payload)) => self.data(index, payload, arrived),
-            Heard::Frame(Frame::Ping(payload)) => self.send(index, 0xA, payload),
-            Heard::Frame(Frame::Close(code)) => self.fail(index, &format!("close frame {code}")),
-            Heard::Frame(Frame::Other) => {}
+            ParsedInput::Upgraded => self.on_upgraded(index),
+            ParsedInput::Frame(ServerFrame::Data(payload)) => self.on_data(index, payload, arrived),
+            ParsedInput::Frame(ServerFrame::Ping(payload)) => self.send(index, 0xA, payload),
+            ParsedInput::Frame(ServerFrame::Close(code)) => self.fail(index, &format!("close frame {code}")),
+            ParsedInput::Frame(ServerFrame::Other) => {}
         }
     }
 
-    fn upgraded(&mut self, index: usize) {
+    fn on_upgraded(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        connection.stage = Stage::Open;
-        self.handshakes.add(now_ns() - connection.born_ns);
+        connection.stage = ConnectionStage::Open;
+        self.handshakes.add(now_ns() - connection.connect_began_ns);
         (self.in_flight, self.open) = (self.in_flight - 1, self.open + 1);
         let (channel, group) = (connection.channel as usize, usize::from(connection.group));
         if self.plan.groups[group].stalled {
@@ -448,9 +448,9 @@ impl Crowd {
         }
     }
 
-    fn data(&mut self, index: usize, payload: &[u8], arrived: u64) {
+    fn on_data(&mut self, index: usize, payload: &[u8], arrived: u64) {
         let connection = &mut self.connections[index];
-        let version = if connection.has_snapshot && !self.tally.is_counting() {
+        let version = if connection.has_snapshot && !self.counters.is_counting() {
             None
         } else {
             frames::version(payload)
@@ -459,9 +459,9 @@ impl Crowd {
             connection.has_snapshot = true;
             self.snapshots += 1;
         }
-        if self.tally.is_counting() {
+        if self.counters.is_counting() {
             connection.frames += 1;
-            self.tally.frame(
+            self.counters.frame(
                 connection.group,
                 connection.channel,
                 payload,

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::Order;
+use super::LoadCommand;
 
 /// Receives commands on a separate thread, because sockets must be read meanwhile.
-pub(super) fn orders() -> Receiver<Order> {
+pub(super) fn receive_commands() -> Receiver<LoadCommand> {
     let (sender, receiver) = sync_channel(4);
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -25,7 +25,7 @@ pub(super) fn orders() -> Receiver<Order> {
 }
 
 /// Writes the response line to a command.
-pub(super) fn answer(value: &impl Serialize) -> anyhow::Result<()> {
+pub(super) fn respond(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", serde_json::to_string(value)?)
         .and_then(|()| out.flush())

@@ -1,12 +1,12 @@
 //! The counters of a running measurement.
 
 use super::frames;
-use super::histogram::Histogram;
+use super::histogram::LatencyHistogram;
 use super::{Counted, Delays};
 use crate::process::{cpu_ns, now_ns, own_cpu_ns, rss, wall_ns};
 
 /// The maximum number of arrivals kept for the spread of a broadcast; further ones are ignored.
-const MOST_ARRIVALS: usize = 3_000_000;
+const MAX_ARRIVALS: usize = 3_000_000;
 
 /// The arrival of one frame of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +19,7 @@ struct Arrival {
 
 /// The counters, empty until a measurement begins.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LoadCounters {
     is_counting: bool,
     began_ns: u64,
     own_cpu: u64,
@@ -29,16 +29,16 @@ pub(super) struct Tally {
     wall_ahead: u64,
     frames: u64,
     bytes: u64,
-    delays: Vec<Histogram>,
+    delays: Vec<LatencyHistogram>,
     arrivals: Vec<Arrival>,
 }
 
-impl Tally {
+impl LoadCounters {
     pub(super) fn begin(&mut self, groups: usize, server: Option<u32>) {
         *self = Self {
             is_counting: true,
             wall_ahead: wall_ns().wrapping_sub(now_ns()),
-            delays: vec![Histogram::new(); groups],
+            delays: vec![LatencyHistogram::new(); groups],
             arrivals: Vec::new(),
             server_cpu: server.map_or(0, cpu_ns),
             own_cpu: own_cpu_ns(),
@@ -70,7 +70,7 @@ impl Tally {
         if let Some(sent) = frames::stamp(payload) {
             self.delays[usize::from(group)].add(at_ns.saturating_sub(sent));
         }
-        if let Some(version) = version.filter(|_| self.arrivals.len() < MOST_ARRIVALS) {
+        if let Some(version) = version.filter(|_| self.arrivals.len() < MAX_ARRIVALS) {
             self.arrivals.push(Arrival {
                 channel,
                 version,
@@ -106,8 +106,8 @@ impl Tally {
     }
 
     /// Returns the delays of frames after the first frame of their broadcast, by group.
-    fn spreads(&mut self) -> Vec<Histogram> {
-        let mut spreads = vec![Histogram::new(); self.delays.len()];
+    fn spreads(&mut self) -> Vec<LatencyHistogram> {
+        let mut spreads = vec![LatencyHistogram::new(); self.delays.len()];
         self.arrivals.sort_unstable();
         for broadcast in self
             .arrivals

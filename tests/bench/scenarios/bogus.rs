@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::campaign::{Bench, Scenario};
-use crate::database::others::Others;
-use crate::report::{Bound, Goal};
-use crate::scenarios::attackers::{MIB, May, Target, open, stranger, subscribe};
-use crate::server::{self, Latido, Settings};
-use crate::store::{Durability, Store};
+use crate::campaign::{BenchContext, Scenario};
+use crate::database::others::QuietKeys;
+use crate::report::{GoalBound, Goal};
+use crate::scenarios::attackers::{MIB, AttackerRights, AttackTarget, open, unknown_channel, subscribe};
+use crate::server::{self, LatidoServer, LatidoSettings};
+use crate::store::{Durability, BenchCluster};
 use crate::writer;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -24,8 +24,8 @@ const CONNECTIONS: usize = 20;
 /// The subscriptions that are sent before their responses are read.
 const BATCH: usize = 100;
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "bogus", 20, 20)?;
     // The message limits are off: the scenario measures the remains of the subscriptions, not the
     // slow-down.
@@ -33,31 +33,31 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ("MAX_MESSAGES_PER_SECOND", "100000"),
         ("MESSAGE_BURST", "1000000"),
     ];
-    let settings = Settings {
+    let settings = LatidoSettings {
         core: None,
         variables: &variables,
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     };
     server::install(&settings)?;
-    let latido = Latido::start_installed(&settings)?;
-    let mut others = bench.runtime().block_on(Others::watching(
+    let latido = LatidoServer::start_installed(&settings)?;
+    let mut others = bench.runtime().block_on(QuietKeys::connect(
         &database,
         latido.port,
         0..20,
-        writer::toggle,
+        writer::toggle_sql,
     ))?;
     let alone = bench
         .runtime()
         .block_on(others.measure(bench.seconds(3.0)))?;
     let before = latido.process.rss();
     let each = bench.count(SUBSCRIPTIONS) / CONNECTIONS;
-    let target = Target {
+    let target = AttackTarget {
         port: latido.port,
         keys: 0,
     };
     let over = AtomicBool::new(false);
     let (asked, attacked) = bench.runtime().block_on(async {
-        let all = (0..CONNECTIONS).map(|n| tokio::spawn(ask(target, n as u64, each)));
+        let all = (0..CONNECTIONS).map(|n| tokio::spawn(subscribe_in_batches(target, n as u64, each)));
         let all = async {
             let asked = futures_util::future::try_join_all(all).await;
             over.store(true, Ordering::Relaxed);
@@ -109,25 +109,25 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             times.quantile(0.99) / 1e3,
         );
     }
-    bench.goal(Goal::value("latido", "topics left", Bound::AtMost(20.0)));
+    bench.goal(Goal::value("latido", "topics left", GoalBound::AtMost(20.0)));
     bench.goal(Goal::between(
         "the viewer",
         "p99 beside",
         ("the viewer", "p99 alone"),
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     bench.note("measured once, whatever the rounds; half for no such stream, four tenths for no key of its kind, a tenth for a stranger's business, of which the database is asked");
     Ok(())
 }
 
 /// Subscribes `count` times in batches. Returns the number of responses.
-async fn ask(target: Target, n: u64, count: usize) -> anyhow::Result<usize> {
-    let mut stream = open(&target, 2, None, &format!("bogus-{n}"), May::Nothing).await?;
+async fn subscribe_in_batches(target: AttackTarget, n: u64, count: usize) -> anyhow::Result<usize> {
+    let mut stream = open(&target, 2, None, &format!("bogus-{n}"), AttackerRights::Nothing).await?;
     let (mut answered, mut buffer) = (0, vec![0; 64 * 1024]);
     let mut asked: usize = 0;
     while asked < count {
         let batch: Vec<u8> = (asked..asked + BATCH)
-            .flat_map(|turn| subscribe(&bad(n, turn as u64)))
+            .flat_map(|turn| subscribe(&invalid_channel(n, turn as u64)))
             .collect();
         stream.write_all(&batch).await?;
         asked += BATCH;
@@ -148,9 +148,9 @@ async fn ask(target: Target, n: u64, count: usize) -> anyhow::Result<usize> {
     Ok(asked)
 }
 
-fn bad(n: u64, turn: u64) -> String {
+fn invalid_channel(n: u64, turn: u64) -> String {
     match turn % 10 {
-        0 => stranger(n, turn),
+        0 => unknown_channel(n, turn),
         1..=5 => format!("nada:{turn}"),
         _ => format!("estadisticas:x{turn}"),
     }

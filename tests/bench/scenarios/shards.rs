@@ -1,10 +1,10 @@
 //! The effect of a second core on the delay of the last viewer of a large topic.
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario, Subject as _};
-use crate::contender::Contender;
-use crate::load::{Group, Load};
-use crate::report::{Bound, Goal};
+use crate::beat::PublishSchedule;
+use crate::campaign::{BenchContext, Scenario, MeasuredSubject as _};
+use crate::contender::BenchSubject;
+use crate::load::{ConnectionGroup, LoadProcess};
+use crate::report::{GoalBound, Goal};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "shards",
@@ -14,13 +14,13 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const DELAY: &str = "delay p99";
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let one = Contender::Hub { shards: 1 };
-    bench.interleave(&[one, Contender::Hub { shards: 2 }], |bench, contender| {
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let one = BenchSubject::Hub { shards: 1 };
+    bench.interleave(&[one, BenchSubject::Hub { shards: 2 }], |bench, contender| {
         let name = contender.name();
         let viewers = bench.count(10_000);
-        let mut running = contender.start_anywhere(&[Beat::new(1, 3.0)])?;
-        let (mut load, _) = Load::open_anywhere(&running.plan(vec![Group::new(viewers, 1)]))?;
+        let mut running = contender.start_unpinned(&[PublishSchedule::new(1, 3.0)])?;
+        let (mut load, _) = LoadProcess::open_anywhere(&running.plan(vec![ConnectionGroup::new(viewers, 1)]))?;
         running.publish()?;
         let counted = load.count_in_pauses(1.0, bench.seconds(4.0))?;
         let Some(group) = counted.groups.first() else {
@@ -35,7 +35,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         "latido (hub, 2 shards)",
         DELAY,
         "latido (hub)",
-        Bound::AtMost(0.7),
+        GoalBound::AtMost(0.7),
     ));
     bench.note("the clients read between the broadcasts, since both cores are the server's here; the kernel stamps what arrives");
     Ok(())

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::campaign::{Bench, Scenario};
-use crate::database::others::Others;
-use crate::database::quantile::Times;
-use crate::report::{Bound, Goal};
-use crate::scenarios::attackers::{self, MIB, Target};
-use crate::server::{Latido, Settings};
-use crate::store::{Database, Durability, Store};
+use crate::campaign::{BenchContext, Scenario};
+use crate::database::others::QuietKeys;
+use crate::database::quantile::Durations;
+use crate::report::{GoalBound, Goal};
+use crate::scenarios::attackers::{self, MIB, AttackTarget};
+use crate::server::{LatidoServer, LatidoSettings};
+use crate::store::{BenchDatabase, Durability, BenchCluster};
 use crate::{server, writer};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -24,17 +24,17 @@ const CONNECTIONS: u64 = 600;
 const MESSAGE_BYTES: u64 = 16_384;
 const CHANNELS: u64 = 100;
 /// The frame size of the most attacked stream, in bytes.
-const FRAME: u64 = 16_000;
+const FRAME_BYTES: u64 = 16_000;
 /// The number of keys of that stream.
 const KEYS: u64 = 2_000;
 const SECONDS: f64 = 12.0;
 /// The number of businesses of the well-behaved viewer.
 const VIEWED: usize = 20;
 /// The time until the server is idle again: slow connections are closed after 5 s.
-const REST: Duration = Duration::from_secs(8);
+const REST_TIME: Duration = Duration::from_secs(8);
 /// The memory that is used independently of the limits, in bytes. It holds mainly 100,000 cached
 /// permissions.
-const ROOM: u64 = 96 << 20;
+const BASE_MEMORY_BYTES: u64 = 96 << 20;
 
 /// A stream of large frames that change with every read, and a slow permission query.
 const STREAMS: &str = r#"
@@ -49,10 +49,10 @@ const GRANDE: &str =
 const LENTO: &str =
     "SELECT clave FROM unnest($2::text[]) AS clave, pg_sleep(0.2) WHERE $1::text = 'nadie'";
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "siege", VIEWED, 20)?;
-    let folder = crate::folder()?.join("siege");
+    let folder = crate::output_folder()?.join("siege");
     std::fs::create_dir_all(&folder)?;
     for (name, text) in [
         ("latido.toml", STREAMS),
@@ -73,27 +73,27 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ("NOTIFY_API_KEY", attackers::HOOK_KEY),
         ("RUST_LOG", "error"),
     ];
-    let settings = Settings {
+    let settings = LatidoSettings {
         core: None,
         variables: &variables,
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     };
     server::install(&settings)?;
-    let latido = Latido::start_installed(&settings)?;
-    besiege(bench, &latido, &database)
+    let latido = LatidoServer::start_installed(&settings)?;
+    measure_attack(bench, &latido, &database)
 }
 
-fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::Result<()> {
+fn measure_attack(bench: &mut BenchContext, latido: &LatidoServer, database: &BenchDatabase) -> anyhow::Result<()> {
     let seconds = bench.seconds(SECONDS);
-    let others = Others::watching(database, latido.port, 0..VIEWED, writer::toggle);
+    let others = QuietKeys::connect(database, latido.port, 0..VIEWED, writer::toggle_sql);
     let mut others = bench.runtime().block_on(others)?;
     let alone = bench.runtime().block_on(others.measure(seconds / 4.0))?;
     let before = latido.process.rss();
-    let (attacked, peak) = assault(bench, latido, &mut others, seconds)?;
-    std::thread::sleep(REST);
+    let (attacked, peak) = run_attack(bench, latido, &mut others, seconds)?;
+    std::thread::sleep(REST_TIME);
     let after = latido.process.rss();
-    let (_, peak_again) = assault(bench, latido, &mut others, seconds)?;
-    std::thread::sleep(REST);
+    let (_, peak_again) = run_attack(bench, latido, &mut others, seconds)?;
+    std::thread::sleep(REST_TIME);
     let after_again = latido.process.rss();
     for (measure, bytes) in [
         ("RSS before", before),
@@ -101,7 +101,7 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
         ("RSS after", after),
         ("RSS at the peak of a second siege", peak_again),
         ("RSS after it", after_again),
-        ("ceiling", ceiling(before)),
+        ("ceiling", memory_limit(before)),
     ] {
         bench.sample("latido", measure, "MiB", bytes as f64 / MIB);
     }
@@ -121,57 +121,57 @@ fn besiege(bench: &mut Bench, latido: &Latido, database: &Database) -> anyhow::R
         "ms",
         attacked.quantile(0.5) / 1e3,
     );
-    let wrong = bench.runtime().block_on(others.wrong())?;
+    let wrong = bench.runtime().block_on(others.count_wrong())?;
     bench.sample(
         "the viewer",
         "businesses shown wrong at the end",
         "",
         wrong as f64,
     );
-    tell(bench, latido)?;
+    report_leftovers(bench, latido)?;
     bench.goal(Goal::between(
         "latido",
         "RSS at its peak",
         ("latido", "ceiling"),
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
     bench.goal(Goal::between(
         "latido",
         "RSS at the peak of a second siege",
         ("latido", "ceiling"),
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
     bench.goal(Goal::value(
         "the viewer",
         "businesses shown wrong at the end",
-        Bound::AtMost(0.0),
+        GoalBound::AtMost(0.0),
     ));
     bench.goal(Goal::value(
         "latido",
         "connections left",
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
     bench.goal(Goal::value(
         "latido",
         "subscriptions left",
-        Bound::AtMost(VIEWED as f64),
+        GoalBound::AtMost(VIEWED as f64),
     ));
     bench.goal(Goal::between(
         "the viewer",
         "p99 beside",
         ("the viewer", "p99 alone"),
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     Ok(())
 }
 
 /// Runs all attacks for that long. Returns the viewer's times and the peak memory of the server.
-fn assault(
-    bench: &Bench,
-    latido: &Latido,
-    others: &mut Others,
+fn run_attack(
+    bench: &BenchContext,
+    latido: &LatidoServer,
+    others: &mut QuietKeys,
     seconds: f64,
-) -> anyhow::Result<(Times, u64)> {
+) -> anyhow::Result<(Durations, u64)> {
     let (over, peak) = (AtomicBool::new(false), AtomicU64::new(latido.process.rss()));
     let attacked = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -181,7 +181,7 @@ fn assault(
             }
         });
         let attacked = bench.runtime().block_on(async {
-            let attack = attackers::attack(&Target {
+            let attack = attackers::start_attack(&AttackTarget {
                 port: latido.port,
                 keys: KEYS,
             });
@@ -196,7 +196,7 @@ fn assault(
 }
 
 /// Reports the remaining connections after the attack, and the reasons of refusals.
-fn tell(bench: &mut Bench, latido: &Latido) -> anyhow::Result<()> {
+fn report_leftovers(bench: &mut BenchContext, latido: &LatidoServer) -> anyhow::Result<()> {
     bench.sample(
         "latido",
         "connections left",
@@ -236,7 +236,7 @@ fn tell(bench: &mut Bench, latido: &Latido) -> anyhow::Result<()> {
 }
 
 /// Returns the memory limit by the formula of docs/operations, for these limits.
-fn ceiling(before: u64) -> u64 {
-    let each = 160 * 1024 + 2 * MESSAGE_BYTES + 2 * FRAME + CHANNELS * 256;
-    before + ROOM + CONNECTIONS * each + KEYS * 3 * FRAME
+fn memory_limit(before: u64) -> u64 {
+    let each = 160 * 1024 + 2 * MESSAGE_BYTES + 2 * FRAME_BYTES + CHANNELS * 256;
+    before + BASE_MEMORY_BYTES + CONNECTIONS * each + KEYS * 3 * FRAME_BYTES
 }
