@@ -16,8 +16,8 @@ use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::beat::{self, PublishSchedule};
 use crate::keys;
+use crate::pacer::{self, PublishSchedule};
 use crate::process::{BenchProcess, now_ns};
 
 /// The listen backlog, equal to Latido's.
@@ -61,7 +61,7 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
     let (beats, senders) = (plan.beats.clone(), Arc::clone(&rooms));
     std::thread::spawn(move || {
         if io::stdin().lock().lines().next().is_some() {
-            beat::run_schedules(&beats, |channel, turn| broadcast(&senders, channel, turn));
+            pacer::run_schedules(&beats, |channel, turn| broadcast(&senders, channel, turn));
         }
     });
     crate::print("ready\n")?;
@@ -79,7 +79,7 @@ fn listen(port: u16) -> anyhow::Result<TcpListener> {
 }
 
 fn broadcast(rooms: &FloorRooms, channel: usize, turn: u64) -> bool {
-    let payload = beat::payload(channel, turn, now_ns());
+    let payload = pacer::payload(channel, turn, now_ns());
     let length = u16::try_from(payload.len())
         .unwrap_or(u16::MAX)
         .to_be_bytes();

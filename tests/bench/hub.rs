@@ -12,22 +12,24 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
-use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_auth::{
+    PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
+};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
-use latido_http::{self as http, ServerState, ConnectionLimits, ColumnSource};
+use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
+use latido_http::{self as http, ColumnSource, ConnectionLimits, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
+use latido_stream::{Catalog, Column, KeyType, Stream, StreamRow, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{self, PublishSchedule};
 use crate::keys;
+use crate::pacer::{self, PublishSchedule};
 use crate::process::{BenchProcess, now_ns};
 
 /// The task of the hub process.
@@ -64,11 +66,11 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
     if io::stdin().lock().lines().next().is_none() {
         return Ok(());
     }
-    beat::run_schedules(&plan.beats, |channel, turn| {
+    pacer::run_schedules(&plan.beats, |channel, turn| {
         let key = Key::from_canonical(&keys::key(channel));
         let row = StreamRow {
             key: key.clone(),
-            columns: beat::columns(turn, now_ns()),
+            columns: pacer::columns(turn, now_ns()),
             clock_us: wall_us(),
         };
         hub.publish(
@@ -107,7 +109,10 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         ..VerifierConfig::default()
     };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
-    let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(NoPermissions)));
+    let policy = Arc::new(Policy::new(
+        PolicyConfig::default(),
+        Arc::new(NoPermissions),
+    ));
     let parts = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: SessionContext {
@@ -213,7 +218,7 @@ impl SnapshotReader for ZeroReader {
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),
-            columns: beat::columns(0, 0),
+            columns: pacer::columns(0, 0),
             clock_us: wall_us(),
         };
         let rows = keys

@@ -8,9 +8,7 @@
 //! core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, with
 //! generated publications).
 
-mod beat;
-mod campaign;
-mod contender;
+mod cluster;
 mod database;
 mod floor;
 mod hub;
@@ -18,12 +16,14 @@ mod keys;
 mod load;
 mod machine;
 mod options;
+mod pacer;
 mod peers;
 mod process;
 mod report;
+mod runner;
 mod scenarios;
 mod server;
-mod store;
+mod subject;
 mod web;
 mod writer;
 
@@ -32,8 +32,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::campaign::Scenario;
 use crate::options::BenchOptions;
+use crate::runner::Scenario;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     if options.list {
         return list(&scenarios);
     }
-    campaign::run(&scenarios, options)
+    runner::run(&scenarios, options)
 }
 
 /// Returns every scenario, in the order of their runs.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::campaign::poll_until;
+use crate::cluster::BenchDatabase;
 use crate::process::BenchProcess;
-use crate::store::BenchDatabase;
+use crate::runner::poll_until;
 use crate::{keys, machine, web};
 
 /// The path of the binary that cargo built for this run.

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use crate::beat::{self, PublishSchedule};
-use crate::store::{BenchDatabase, connect};
+use crate::cluster::{BenchDatabase, connect};
+use crate::pacer::{self, PublishSchedule};
 use crate::{keys, machine};
 
 /// A thread that commits changes until it is dropped.
@@ -19,7 +19,10 @@ pub(crate) struct ScheduledWriter {
 
 impl ScheduledWriter {
     /// Starts to change businesses on the schedule of the beats, with one commit per change.
-    pub(crate) fn start(database: &BenchDatabase, beats: &[PublishSchedule]) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        database: &BenchDatabase,
+        beats: &[PublishSchedule],
+    ) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (url, beats) = (database.url.clone(), beats.to_vec());
         let stopped = Arc::clone(&stop);
@@ -31,7 +34,7 @@ impl ScheduledWriter {
             let Ok(client) = runtime.block_on(connect(&url)) else {
                 return;
             };
-            beat::run_schedules(&beats, |channel, _| {
+            pacer::run_schedules(&beats, |channel, _| {
                 let done = runtime.block_on(client.batch_execute(&toggle_sql(channel)));
                 done.is_ok() && !stopped.load(Ordering::Relaxed)
             });

@@ -221,7 +221,8 @@ async fn connection_limit_is_enforced_and_reported() {
         sockets.push(within(there_is_room).await);
     }
     let refused =
-        crate::harness::TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
+        crate::harness::TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
+            .await;
     assert_eq!(refused.err(), Some(503));
     for socket in &mut sockets {
         socket.assert_quiet().await;

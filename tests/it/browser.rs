@@ -15,7 +15,7 @@ use std::env;
 use std::io::Write as _;
 
 use chromium::Browser;
-use page::{Screen, BrowserPage};
+use page::{BrowserPage, Screen};
 
 /// A wide desktop window, and a phone below.
 const DESKTOP: Screen = Screen {

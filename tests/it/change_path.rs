@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestSocket, TestApp, claims, wait_until};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, wait_until};
 
 fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
@@ -37,11 +37,17 @@ async fn every_kind_of_row_change_is_delivered() {
     db.batch_execute("UPDATE citas SET fecha = fecha - 1")
         .await
         .expect("another day");
-    assert_eq!(socket.next_stats(&channel(B1)).await["data"]["citas_hoy"], 0);
+    assert_eq!(
+        socket.next_stats(&channel(B1)).await["data"]["citas_hoy"],
+        0
+    );
     db.batch_execute(&format!("UPDATE citas SET negocio_id = '{B2}'"))
         .await
         .expect("a move");
-    let moved = [socket.next_of_type("stats").await, socket.next_of_type("stats").await];
+    let moved = [
+        socket.next_of_type("stats").await,
+        socket.next_of_type("stats").await,
+    ];
     for frame in moved {
         let total = i64::from(frame["channel"] == channel(B2).as_str());
         assert_eq!(frame["data"]["total_citas"], total, "{frame}");

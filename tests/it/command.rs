@@ -2,10 +2,11 @@
 
 mod database;
 mod demo;
-mod following;
 mod secrets;
 mod serving;
 mod settings;
+mod version;
+mod watching;
 
 use crate::harness::claims::SECRET;
 use crate::harness::cluster::TestDatabase;
@@ -53,7 +54,10 @@ impl CommandSetup {
     }
 
     /// Returns the variables with additional ones, which override those of the same name.
-    fn with_variables<'a>(&'a self, more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
+    fn with_variables<'a>(
+        &'a self,
+        more: &[(&'static str, &'a str)],
+    ) -> Vec<(&'static str, &'a str)> {
         borrow_values(&self.variables)
             .into_iter()
             .chain(more.iter().copied())
@@ -61,7 +65,9 @@ impl CommandSetup {
     }
 
     async fn print(&self, arguments: &[&str]) -> String {
-        self.home.run_for_stdout(arguments, &self.with_variables(&[])).await
+        self.home
+            .run_for_stdout(arguments, &self.with_variables(&[]))
+            .await
     }
 
     fn start(&self, arguments: &[&str], more: &[(&'static str, &str)]) -> RunningCommand {

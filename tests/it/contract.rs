@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestSocket, TestApp, claims};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, TestSocket, claims};
 
 fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
@@ -71,7 +71,10 @@ async fn user_claim_is_id_then_user_id_then_sub() {
     for claim in ["id", "user_id", "sub"] {
         let token = app.sign(&json!({claim: ADMIN_OF_B1, "exp": claims::now() + 60}));
         assert_eq!(
-            app.connect_socket(&token).await.subscribe(&channel(B1)).await["type"],
+            app.connect_socket(&token)
+                .await
+                .subscribe(&channel(B1))
+                .await["type"],
             "stats",
             "{claim}"
         );
@@ -137,7 +140,11 @@ async fn unknown_business_has_four_zeros() {
     let app = TestApp::start().await;
     let id = "00000000-0000-4000-8000-00000000dead";
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": id, "exp": claims::now() + 60}));
-    let frame = app.connect_socket(&token).await.subscribe(&channel(id)).await;
+    let frame = app
+        .connect_socket(&token)
+        .await
+        .subscribe(&channel(id))
+        .await;
     for column in [
         "citas_hoy",
         "total_citas",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::harness::{OTHER_USER, TestSocket, TestApp, claims, wait_until};
+use crate::harness::{OTHER_USER, TestApp, TestSocket, claims, wait_until};
 
 pub(crate) const BUSINESSES: usize = 6;
 const WRITERS: usize = 6;

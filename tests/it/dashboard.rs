@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{B1, SYSTEM_ADMIN, TestSocket, TestApp, claims, wait_until};
+use crate::harness::{B1, SYSTEM_ADMIN, TestApp, TestSocket, claims, wait_until};
 
 const STATE_CHANNEL: &str = "latido:servidor";
 const CLIENTS_CHANNEL: &str = "latido:clientes";
@@ -18,7 +18,12 @@ fn channel_token(app: &TestApp, user: &str) -> String {
     app.sign(&json!({"id": user, "negocio_id": B1, "channels": [STATE_CHANNEL, CLIENTS_CHANNEL], "exp": claims::now() + 600}))
 }
 
-async fn request_json(app: &TestApp, method: Method, path: &str, token: Option<&str>) -> (u16, Value) {
+async fn request_json(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, Value) {
     let request = app.request(method, path);
     let request = if let Some(token) = token {
         request.bearer_auth(token)
@@ -47,7 +52,11 @@ async fn subscribe(socket: &mut TestSocket, channel: &str) {
 
 /// Waits for the next frame of a system channel whose data satisfies the condition. Asserts that
 /// versions rise on the way.
-async fn wait_for_state(socket: &mut TestSocket, channel: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
+async fn wait_for_state(
+    socket: &mut TestSocket,
+    channel: &str,
+    satisfied: impl Fn(&Value) -> bool,
+) -> Value {
     let mut version = 0;
     loop {
         let frame = socket.next_of_type("server").await;
@@ -87,9 +96,15 @@ async fn only_admins_have_access() {
         .map(|path| (*path).to_owned())
         .chain(all.iter().map(|path| format!("/api{path}")))
     {
-        assert_eq!(request_json(&app, Method::GET, &path, None).await.0, 401, "{path}");
         assert_eq!(
-            request_json(&app, Method::GET, &path, Some("x.y.z")).await.0,
+            request_json(&app, Method::GET, &path, None).await.0,
+            401,
+            "{path}"
+        );
+        assert_eq!(
+            request_json(&app, Method::GET, &path, Some("x.y.z"))
+                .await
+                .0,
             401,
             "{path}"
         );
@@ -100,25 +115,37 @@ async fn only_admins_have_access() {
             "{path}"
         );
         assert_eq!(
-            request_json(&app, Method::GET, &path, Some(&admin_token(&app))).await.0,
+            request_json(&app, Method::GET, &path, Some(&admin_token(&app)))
+                .await
+                .0,
             200,
             "{path}"
         );
         assert_eq!(
-            request_json(&app, Method::PUT, &path, Some(&admin_token(&app))).await.0,
+            request_json(&app, Method::PUT, &path, Some(&admin_token(&app)))
+                .await
+                .0,
             405,
             "{path}"
         );
     }
     for path in ["/dashboard/cleanup", "/dashboard/clients/0-0-1/close"] {
-        assert_eq!(request_json(&app, Method::POST, path, None).await.0, 401, "{path}");
         assert_eq!(
-            request_json(&app, Method::POST, path, Some(&non_admin)).await.0,
+            request_json(&app, Method::POST, path, None).await.0,
+            401,
+            "{path}"
+        );
+        assert_eq!(
+            request_json(&app, Method::POST, path, Some(&non_admin))
+                .await
+                .0,
             403,
             "{path}"
         );
         assert_eq!(
-            request_json(&app, Method::GET, path, Some(&admin_token(&app))).await.0,
+            request_json(&app, Method::GET, path, Some(&admin_token(&app)))
+                .await
+                .0,
             405,
             "{path}"
         );
@@ -136,9 +163,14 @@ async fn only_admins_have_access() {
         401
     );
     assert_eq!(
-        request_json(&app, Method::GET, "/dashboard/nothing", Some(&admin_token(&app)))
-            .await
-            .0,
+        request_json(
+            &app,
+            Method::GET,
+            "/dashboard/nothing",
+            Some(&admin_token(&app))
+        )
+        .await
+        .0,
         404
     );
 
@@ -157,7 +189,9 @@ async fn only_admins_have_access() {
     );
     assert_eq!(app.notify(&json!({"negocio_id": B1})).await.0, 200);
     assert_eq!(
-        request_json(&app, Method::POST, "/notify/latido", None).await.0,
+        request_json(&app, Method::POST, "/notify/latido", None)
+            .await
+            .0,
         404,
         "the server is no stream"
     );
@@ -296,7 +330,8 @@ async fn operator_closes_one_session() {
         let clients = get_json(&app, "/dashboard/clients?q=ana").await;
         let id = clients[0]["socketId"].as_str().expect("an id").to_owned();
         let path = format!("/dashboard/clients/{id}{suffix}");
-        let (status, body) = request_json(&app, method.clone(), &path, Some(&admin_token(&app))).await;
+        let (status, body) =
+            request_json(&app, method.clone(), &path, Some(&admin_token(&app))).await;
         assert_eq!(
             (status, &body["user"], &body["code"]),
             (200, &json!("ana"), &json!(code))
@@ -304,7 +339,10 @@ async fn operator_closes_one_session() {
         assert_eq!(client.wait_for_close_code().await, Some(code));
         bystander.assert_quiet().await;
         wait_until("it has gone", async || {
-            request_json(&app, method.clone(), &path, Some(&admin_token(&app))).await.0 == 404
+            request_json(&app, method.clone(), &path, Some(&admin_token(&app)))
+                .await
+                .0
+                == 404
         })
         .await;
         let events = get_json(&app, "/dashboard/events").await;
@@ -372,7 +410,13 @@ async fn event_history_is_bounded_and_cleanup_responds() {
         app.connect_socket(&channel_token(&app, "eva")).await,
     ];
     app.assert_metric_settles("latido_connections", 2.0).await;
-    let (status, body) = request_json(&app, Method::POST, "/dashboard/cleanup", Some(&admin_token(&app))).await;
+    let (status, body) = request_json(
+        &app,
+        Method::POST,
+        "/dashboard/cleanup",
+        Some(&admin_token(&app)),
+    )
+    .await;
     assert_eq!(
         (status, &body["lookedAt"], &body["closed"]),
         (201, &json!(2), &json!(0))

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 
-use crate::harness::{ADMIN_OF_B1, B1, TestSocket, TestApp, within};
+use crate::harness::{ADMIN_OF_B1, B1, TestApp, TestSocket, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {

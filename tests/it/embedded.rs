@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use latido_embedded_postgres::{Cluster, EmbeddedError, ServerSearch, EmbeddedSettings, StorageMode};
+use latido_embedded_postgres::{
+    Cluster, EmbeddedError, EmbeddedSettings, ServerSearch, StorageMode,
+};
 use rustix::process::geteuid;
 
 use crate::harness::TempFolder;
@@ -171,7 +173,9 @@ fn concurrent_first_starts_share_a_template() {
     let answers: Vec<_> = thread::scope(|scope| {
         let starts = [1, 2].map(|n| {
             let settings = scratch.temporary();
-            scope.spawn(move || query_value(&start(&settings).url("postgres"), &format!("SELECT {n}")))
+            scope.spawn(move || {
+                query_value(&start(&settings).url("postgres"), &format!("SELECT {n}"))
+            })
         });
         starts
             .into_iter()
@@ -226,7 +230,10 @@ fn socket_folder_is_private() {
         folder.uid(),
         fs::metadata(cluster.data_dir()).unwrap().uid()
     );
-    assert_eq!(query_value(&cluster.url("postgres"), "SHOW listen_addresses"), "");
+    assert_eq!(
+        query_value(&cluster.url("postgres"), "SHOW listen_addresses"),
+        ""
+    );
     assert_eq!(cluster.tcp_url("postgres"), None);
 }
 
@@ -270,14 +277,18 @@ fn tcp_is_only_allowed_for_temporary_clusters() {
         Err(EmbeddedError::TcpNotAllowed)
     ));
     let cluster = start_temporary_blocking(Some(0));
-    assert_eq!(query_value(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"), "1");
+    assert_eq!(
+        query_value(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"),
+        "1"
+    );
 }
 
 #[test]
 fn missing_binaries_error_lists_three_solutions() {
     let scratch = ScratchDir::new();
     let mut settings = scratch.temporary();
-    (settings.bin_dir, settings.search, settings.allow_download) = (None, ServerSearch::Directories(Vec::new()), false);
+    (settings.bin_dir, settings.search, settings.allow_download) =
+        (None, ServerSearch::Directories(Vec::new()), false);
     settings.cache_dir = scratch.path().join("empty");
     let text = Cluster::start(&settings).unwrap_err().to_string();
     for way in [

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use latido::app::{App, Config};
-use latido::config::{Purpose, Settings, ConfigSources};
+use latido::config::{ConfigSources, Purpose, Settings};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
@@ -15,9 +15,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::doors::create_certificate;
+use crate::access_control::create_certificate;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{ADMIN_OF_B1, B1, TempFolder, TestSocket, TestApp, claims, wait_until, within};
+use crate::harness::{
+    ADMIN_OF_B1, B1, TempFolder, TestApp, TestSocket, claims, wait_until, within,
+};
 
 /// The number of pings to answer. Two seconds of silence are too long, so a client that received
 /// this many has lived longer.
@@ -129,7 +131,8 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
         assert_pinged_and_closed(&frames, "a client of the native dialect");
     };
     let silent_guest = async {
-        let frames = upgrade_and_stay_silent(open().await, "/ws", std::slice::from_ref(&enter)).await;
+        let frames =
+            upgrade_and_stay_silent(open().await, "/ws", std::slice::from_ref(&enter)).await;
         assert!(
             frames
                 .iter()
@@ -156,7 +159,8 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
         answering_native,
         answering_guest
     );
-    app.book(&app.connect_database().await, B1, "pendiente", 0).await;
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
     native_stays
         .stats_until(CHANNEL, |data| data["total_citas"] == 1)
         .await;
@@ -183,7 +187,8 @@ async fn heartbeat_works_through_tls() {
         ("TLS_KEY", key.to_str().unwrap()),
     ];
     TestApp::install_on(database.url()).await;
-    let settings = Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
+    let settings =
+        Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
     let app = App::start(Config::new(settings).unwrap()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();
@@ -219,7 +224,10 @@ async fn heartbeat_works_through_tls() {
     })
     .await;
     let silent = async {
-        assert_pinged_and_closed(&upgrade_and_stay_silent(open().await, &path, &[]).await, "through TLS")
+        assert_pinged_and_closed(
+            &upgrade_and_stay_silent(open().await, &path, &[]).await,
+            "through TLS",
+        )
     };
     let answering = async {
         let request = format!("wss://localhost{path}");

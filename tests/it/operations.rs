@@ -184,7 +184,10 @@ async fn dashboard_and_alerts_name_only_exposed_metrics() {
         let named = metrics_of(expression);
         assert!(!named.is_empty(), "{expression}");
         for (metric, rest) in named {
-            if FOREIGN_METRICS.iter().any(|(foreign, _)| *foreign == metric) {
+            if FOREIGN_METRICS
+                .iter()
+                .any(|(foreign, _)| *foreign == metric)
+            {
                 continue;
             }
             assert!(

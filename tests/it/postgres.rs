@@ -4,11 +4,11 @@
     reason = "test helpers fail by panicking, like tests"
 )]
 
-mod examining;
+mod doctor;
 mod installing;
 mod listening;
+mod pooler_proxy;
 mod privileges;
-mod proxy;
 mod reading;
 mod tls;
 mod triggers;
@@ -16,7 +16,7 @@ mod triggers;
 use std::sync::Arc;
 
 use latido_postgres::{Config, Database};
-use latido_stream::{Catalog, Stream, SourceTable, ZoneRule};
+use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};

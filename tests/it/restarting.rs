@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use crate::harness::{B1, CommandHome, OTHER_USER, RunningCommand, TestApp, booking_sql, claims, wait_until, within};
+use crate::harness::{
+    B1, CommandHome, OTHER_USER, RunningCommand, TestApp, booking_sql, claims, wait_until, within,
+};
 
 const WANTED: usize = 10_000;
 /// The number of connections that are opened at the same time.
@@ -75,7 +77,11 @@ fn affordable_connections() -> usize {
 
 /// Connects a cheap client that subscribes and reads until the server closes it. Returns the close
 /// code.
-async fn run_client(address: SocketAddr, token: Arc<str>, subscribed: Arc<AtomicU64>) -> Option<u16> {
+async fn run_client(
+    address: SocketAddr,
+    token: Arc<str>,
+    subscribed: Arc<AtomicU64>,
+) -> Option<u16> {
     let mut socket = tokio::net::TcpStream::connect(address).await.ok()?;
     let request = format!(
         "GET /ws?token={token} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -171,13 +177,19 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         ],
         &[("LATIDO_TOKEN", &token)],
     );
-    watch.wait_for_stdout("numbers", |line| total(line) == Some(0)).await;
+    watch
+        .wait_for_stdout("numbers", |line| total(line) == Some(0))
+        .await;
     let many = affordable_connections();
     let mut clients = JoinSet::new();
     while clients.len() < many {
         let wave = CONNECT_BATCH.min(many - clients.len());
         (0..wave).for_each(|_| {
-            drop(clients.spawn(run_client(address, Arc::clone(&token), Arc::clone(&subscribed))))
+            drop(clients.spawn(run_client(
+                address,
+                Arc::clone(&token),
+                Arc::clone(&subscribed),
+            )))
         });
         let expected = clients.len() as u64;
         wait_until("the batch is subscribed", async || {
@@ -257,8 +269,14 @@ fn request_health(mut socket: TcpStream) -> bool {
 }
 
 /// Replaces one server by the next under load, several times.
-async fn replace_servers_under_load(address: SocketAddr, mut start: impl AsyncFnMut() -> RunningCommand) -> Arc<RestartLoad> {
-    let (load, done) = (Arc::new(RestartLoad::default()), Arc::new(AtomicBool::new(false)));
+async fn replace_servers_under_load(
+    address: SocketAddr,
+    mut start: impl AsyncFnMut() -> RunningCommand,
+) -> Arc<RestartLoad> {
+    let (load, done) = (
+        Arc::new(RestartLoad::default()),
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut running = start().await;
     let pressing: Vec<_> = (0..4)
         .map(|_| {
@@ -298,12 +316,14 @@ async fn inherited_socket_refuses_no_connection() {
     let port = address.port().to_string();
     let variables = place.variables(&port, &[]);
     let load = replace_servers_under_load(address, async || {
-        let server = place.home.start_with_socket(&socket, &["serve"], &variables);
+        let server = place
+            .home
+            .start_with_socket(&socket, &["serve"], &variables);
         assert_eq!(server.ready_address().await, address);
         server
     });
     let load = load.await;
-    let bad = [&load.refused, &load.cut].map(|counter| counter.load(Ordering::Relaxed));
+    let bad = [&load.refused, &load.reset].map(|counter| counter.load(Ordering::Relaxed));
     assert_eq!(bad, [0, 0], "refused, and cut: {load:?}");
 }
 
@@ -327,9 +347,9 @@ async fn shared_port_refuses_no_connection() {
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
     // A connection that the kernel completed between the last accept and the close is reset, unless
     // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented.
-    let (cut, served) = (
-        load.cut.load(Ordering::Relaxed),
+    let (reset, served) = (
+        load.reset.load(Ordering::Relaxed),
         load.served.load(Ordering::Relaxed),
     );
-    assert!(cut * 100 <= served, "{load:?}");
+    assert!(reset * 100 <= served, "{load:?}");
 }

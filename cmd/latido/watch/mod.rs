@@ -2,8 +2,8 @@
 //! else to standard error.
 
 mod connection;
-mod endings;
-mod view;
+mod reconnect;
+mod render;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -14,9 +14,9 @@ use latido_net::Host;
 use reqwest::Url;
 
 use crate::cli::WatchArgs;
-use crate::watch::connection::{WatchClient, OutputClosed};
-use crate::watch::endings::WatchDisconnect;
-use crate::watch::view::RowRenderer;
+use crate::watch::connection::{OutputClosed, WatchClient};
+use crate::watch::reconnect::WatchDisconnect;
+use crate::watch::render::RowRenderer;
 
 const TOKEN_VARIABLE: &str = "LATIDO_TOKEN";
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: WatchArgs) -> anyhow::Result<()> {
     if !is_encrypted_or_local(&url) {
         print_notice("the token goes over the network unencrypted; better wss://");
     }
-    let view = RowRenderer::new(&args.channel, view::local_zone(), wants_colour());
+    let view = RowRenderer::new(&args.channel, render::local_zone(), wants_colour());
     let client = WatchClient {
         url,
         token,
@@ -55,8 +55,11 @@ async fn follow(mut client: WatchClient) -> anyhow::Result<()> {
         };
         match disconnect {
             WatchDisconnect::Permanent(reason) => bail!(reason),
-            WatchDisconnect::Retry { reason, min_delay: after } => {
-                let bound = endings::RECONNECT_DELAYS.pause_after(attempt);
+            WatchDisconnect::Retry {
+                reason,
+                min_delay: after,
+            } => {
+                let bound = reconnect::RECONNECT_DELAYS.pause_after(attempt);
                 let delay = Jitter::FULL.apply(bound, fastrand::f64()).max(after);
                 attempt += 1;
                 print_notice(&format!(

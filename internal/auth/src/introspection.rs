@@ -18,7 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{KeyError, Secret, TokenError, outward};
+use crate::{KeyError, Secret, TokenError, issuer_client};
 use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
 use latido_net::{BodyError, error_chain, read_body};
@@ -121,8 +121,8 @@ impl From<reqwest::Error> for IntrospectionError {
 
 impl Introspector {
     pub(super) fn new(config: &IntrospectionConfig) -> Result<Self, KeyError> {
-        let url = outward::parse_url(config.url.expose())?;
-        let client = outward::build_client(&url, MAX_IDLE_CONNECTIONS)?;
+        let url = issuer_client::parse_url(config.url.expose())?;
+        let client = issuer_client::build_client(&url, MAX_IDLE_CONNECTIONS)?;
         let answers = Cache::builder()
             .max_capacity(MAX_CACHED_RESPONSES)
             .time_to_live(config.interval)
@@ -145,7 +145,8 @@ impl Introspector {
             loop {
                 // The interval is randomised, so that a fleet of servers does not query all at
                 // once.
-                tokio::time::sleep(Jitter::SHORTEN.apply(introspector.interval, fastrand::f64())).await;
+                tokio::time::sleep(Jitter::SHORTEN.apply(introspector.interval, fastrand::f64()))
+                    .await;
                 introspector.recheck_all().await;
             }
         });
@@ -246,7 +247,8 @@ impl Introspector {
             .unwrap_or_else(PoisonError::into_inner);
         let is_valid = match &response {
             Ok(valid) => {
-                self.cache.insert(token_digest(state.token.expose()), *valid);
+                self.cache
+                    .insert(token_digest(state.token.expose()), *valid);
                 *valid
             }
             Err(_) => self.fails_open || confirmed.elapsed() < self.interval * MAX_MISSED_ROUNDS,
@@ -272,7 +274,8 @@ impl Introspector {
             return Err(IntrospectionError::Status(response.status()));
         }
         let body = read_body(response, MAX_BYTES).await?;
-        let answer: IntrospectionResponse = serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
+        let answer: IntrospectionResponse =
+            serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
         Ok(answer.valid)
     }
 }

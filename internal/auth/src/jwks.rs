@@ -12,7 +12,7 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::sync::{Notify, watch};
 
 use crate::jwk::{KeySet, KeySetError};
-use crate::{KeyError, outward};
+use crate::{KeyError, issuer_client};
 use latido_base::backoff::{Backoff, Jitter};
 use latido_base::drain::Drain;
 use latido_net::{BodyError, error_chain, read_body};
@@ -20,7 +20,8 @@ use latido_net::{BodyError, error_chain, read_body};
 /// The longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
 /// The time a token waits for a fetch that may bring its key.
-const REFRESH_TIMEOUT: Duration = outward::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
+const REFRESH_TIMEOUT: Duration =
+    issuer_client::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
 /// The pauses after failed fetches.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
 
@@ -83,8 +84,8 @@ impl From<reqwest::Error> for FetchError {
 
 impl Jwks {
     pub(super) fn new(url: &str, timings: JwksTimings) -> Result<Self, KeyError> {
-        let url = outward::parse_url(url)?;
-        let client = outward::build_client(&url, 0)?;
+        let url = issuer_client::parse_url(url)?;
+        let client = issuer_client::build_client(&url, 0)?;
         let keys = watch::Sender::new(KeySet::default());
         Ok(Self {
             url,
@@ -116,12 +117,18 @@ impl Jwks {
             return false;
         }
         self.wake.notify_one();
-        matches!(tokio::time::timeout(REFRESH_TIMEOUT, keys.changed()).await, Ok(Ok(())))
+        matches!(
+            tokio::time::timeout(REFRESH_TIMEOUT, keys.changed()).await,
+            Ok(Ok(()))
+        )
     }
 
     /// Returns whether a fetch is in progress or may be started now.
     pub(super) fn can_fetch(&self) -> bool {
-        let state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .fetch_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.in_flight
             || state
                 .last_start
@@ -160,7 +167,10 @@ impl Jwks {
     }
 
     fn set_in_flight(&self, in_flight: bool) {
-        let mut state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .fetch_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.in_flight = in_flight;
         if in_flight {
             state.last_start = Some(Instant::now());

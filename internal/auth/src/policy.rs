@@ -53,7 +53,8 @@ pub enum Decision {
 pub struct PermissionLookupError(pub Arc<str>);
 
 /// The future that [`PermissionSource::allowed`] returns.
-pub type PermissionFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
+pub type PermissionFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
 
 /// A source of permissions: it runs a stream's authorisation query.
 pub trait PermissionSource: Send + Sync {
@@ -163,7 +164,9 @@ impl Policy {
             match &answer {
                 Ok(is_allowed) => cache.insert(question, *is_allowed),
                 // Logged here and not in the waiting calls, because many may wait for one query.
-                Err(error) => tracing::warn!(stream = stream.name, %error, "a permission could not be looked up"),
+                Err(error) => {
+                    tracing::warn!(stream = stream.name, %error, "a permission could not be looked up")
+                }
             }
             answer
         }

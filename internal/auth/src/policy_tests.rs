@@ -192,7 +192,9 @@ async fn error_is_not_cached() {
     );
     database.is_down.store(false, Ordering::SeqCst);
     assert_eq!(
-        policy.authorize(&user, catalog.get(StreamId(0)), &topic(2)).await,
+        policy
+            .authorize(&user, catalog.get(StreamId(0)), &topic(2))
+            .await,
         Ok(true)
     );
 }
@@ -237,11 +239,7 @@ async fn concurrent_lookups_share_one_query() {
     database.response_permits.as_ref().unwrap().add_permits(1);
     assert_eq!(second.await, Ok(true));
     assert_eq!(database.query_count.load(Ordering::SeqCst), 1);
-    assert_eq!(
-        policy.in_flight.in_progress(),
-        0,
-        "nothing is left behind"
-    );
+    assert_eq!(policy.in_flight.in_progress(), 0, "nothing is left behind");
 }
 
 #[tokio::test]

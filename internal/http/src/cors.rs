@@ -11,8 +11,8 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::refusal::ApiError;
 use crate::Response;
+use crate::error::ApiError;
 use latido_net::Origins;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");

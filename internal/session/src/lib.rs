@@ -1,14 +1,14 @@
 //! The session of a native client as a state machine: messages in, effects out. It uses no socket,
 //! no task and no clock.
 
-mod bucket;
 mod close;
-mod conversation;
 mod limits;
+mod rate_limit;
+mod session;
 
-pub use bucket::{MessageRateLimit, RateDecision};
 pub use close::CloseReason;
-pub use conversation::{
+pub use limits::SessionLimits;
+pub use rate_limit::{MessageRateLimit, RateDecision};
+pub use session::{
     PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
 };
-pub use limits::SessionLimits;

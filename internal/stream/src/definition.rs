@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::server::{self, SystemChannel};
+use crate::system_topics::{self, SystemChannel};
 use crate::{InvalidKey, KeyType, SYSTEM_STREAM, VerificationQuery};
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
@@ -61,7 +61,9 @@ impl Stream {
 
     /// Returns the verification query while it is still compared with the stream's own query.
     pub fn pending_verification(&self) -> Option<&VerificationQuery> {
-        self.verification.as_ref().filter(|check| !check.is_active())
+        self.verification
+            .as_ref()
+            .filter(|check| !check.is_active())
     }
 
     /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for
@@ -133,7 +135,7 @@ impl Catalog {
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
         Self {
             streams,
-            system_stream: Arc::new(server::system_stream()),
+            system_stream: Arc::new(system_topics::system_stream()),
             by_name,
         }
     }
@@ -171,7 +173,7 @@ impl Catalog {
     /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
     /// known yet.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
-        match server::resolve_system_channel(name) {
+        match system_topics::resolve_system_channel(name) {
             SystemChannel::OtherStream => {}
             SystemChannel::Unknown => return Err(self.unknown_channel()),
             SystemChannel::Found(channel) => return Ok(channel),

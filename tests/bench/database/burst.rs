@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
 
-use crate::campaign::{BenchContext, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Durations;
+use crate::database::durations::Durations;
 use crate::database::viewer::BenchViewer;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{LatidoServer, LatidoSettings};
-use crate::store::{BenchDatabase, Durability, BenchCluster, connect};
 use crate::web;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -70,7 +70,11 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         "1,000 single reads",
         GoalBound::AtMost(0.125),
     ));
-    bench.goal(Goal::value("latido", "keys a batch", GoalBound::AtLeast(200.0)));
+    bench.goal(Goal::value(
+        "latido",
+        "keys a batch",
+        GoalBound::AtLeast(200.0),
+    ));
     bench.goal(Goal::between(
         "latido with a giant",
         "all others' frames after",

@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
+use crate::cluster::{BenchCluster, BenchDatabase, connect};
 use crate::keys;
-use crate::store::{BenchDatabase, BenchCluster, connect};
 
 /// Creates a database with this many businesses and citas, dealt out in turn over ten months.
 pub(crate) fn database(

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tokio_postgres::types::Type;
 
-use crate::campaign::{BenchContext, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Durations;
-use crate::report::{GoalBound, Goal};
-use crate::store::{BenchDatabase, Durability, BenchCluster, connect};
+use crate::database::durations::Durations;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "history",

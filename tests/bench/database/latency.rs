@@ -13,13 +13,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
-use crate::campaign::{BenchContext, Scenario};
+use crate::cluster::{BenchCluster, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Durations;
+use crate::database::durations::Durations;
 use crate::database::viewer::BenchViewer;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{LatidoServer, LatidoSettings};
-use crate::store::{Durability, BenchCluster, connect};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "commit-to-frame",
@@ -231,7 +231,8 @@ impl BackgroundCommits {
             let (stop, url, businesses) = (Arc::clone(&stop), url.to_owned(), businesses.clone());
             tokio::spawn(async move {
                 let client = connect(&url).await?;
-                let mut due = tokio::time::interval(Duration::from_secs(1) * CONNECTIONS / BACKGROUND_RATE);
+                let mut due =
+                    tokio::time::interval(Duration::from_secs(1) * CONNECTIONS / BACKGROUND_RATE);
                 due.set_missed_tick_behavior(MissedTickBehavior::Burst);
                 while !stop.load(Ordering::Relaxed) {
                     due.tick().await;

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::campaign::{BenchContext, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::others::QuietKeys;
-use crate::database::quantile::Durations;
+use crate::database::durations::Durations;
+use crate::database::quiet_keys::QuietKeys;
 use crate::database::viewer::{BenchViewer, field};
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{LatidoServer, LatidoSettings};
-use crate::store::{BenchDatabase, Durability, BenchCluster, connect};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "one-hot-key",
@@ -43,13 +43,15 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let latido = LatidoServer::start(&settings)?;
     let seconds = bench.seconds(10.0);
     for _ in 0..bench.rounds() {
-        let alone = bench
-            .runtime()
-            .block_on(measure_quiet_keys(&database, latido.port, seconds / 2.0))?;
+        let alone =
+            bench
+                .runtime()
+                .block_on(measure_quiet_keys(&database, latido.port, seconds / 2.0))?;
         sample(bench, ALONE, &alone);
         let (unwatched, beside_unwatched) = bench.runtime().block_on(async {
             let storm = tokio::spawn(storm(database.url.clone(), UNWATCHED, seconds / 2.0));
-            let beside_unwatched = measure_quiet_keys(&database, latido.port, seconds / 2.0).await?;
+            let beside_unwatched =
+                measure_quiet_keys(&database, latido.port, seconds / 2.0).await?;
             anyhow::Ok((storm.await??, beside_unwatched))
         })?;
         bench.sample(
@@ -62,7 +64,12 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         let hot = bench
             .runtime()
             .block_on(beside_the_hot_key(&database, &latido, seconds))?;
-        bench.sample("latido", "reads of the hot key", "/s", hot.reads / hot.seconds);
+        bench.sample(
+            "latido",
+            "reads of the hot key",
+            "/s",
+            hot.reads / hot.seconds,
+        );
         bench.sample(
             "latido",
             "frames of the hot key",
@@ -91,7 +98,12 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     ));
     bench.goal(Goal::ratio(BESIDE, "p99", ALONE, GoalBound::AtMost(2.0)));
     bench.goal(Goal::ratio(BESIDE, "p50", ALONE, GoalBound::Unlimited));
-    bench.goal(Goal::ratio(BESIDE_UNWATCHED, "p99", ALONE, GoalBound::Unlimited));
+    bench.goal(Goal::ratio(
+        BESIDE_UNWATCHED,
+        "p99",
+        ALONE,
+        GoalBound::Unlimited,
+    ));
     bench.goal(Goal::ratio(
         BESIDE,
         "commits",
@@ -200,7 +212,11 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
 }
 
 /// Commits to quiet keys one after the other and measures the times to the frames.
-async fn measure_quiet_keys(database: &BenchDatabase, port: u16, seconds: f64) -> anyhow::Result<Durations> {
+async fn measure_quiet_keys(
+    database: &BenchDatabase,
+    port: u16,
+    seconds: f64,
+) -> anyhow::Result<Durations> {
     QuietKeys::connect(database, port, QUIET, citas::toggle_sql)
         .await?
         .measure(seconds)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use latido_auth::{TokenSpec, Secret, issue};
+use latido_auth::{Secret, TokenSpec, issue};
 use latido_base::clock::Clock;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;

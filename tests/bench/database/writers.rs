@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::campaign::{BenchContext, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
 use crate::database::citas;
 use crate::database::viewer::BenchViewer;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{self, LatidoServer, LatidoSettings};
-use crate::store::{BenchDatabase, Durability, BenchCluster};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "writers",
@@ -67,25 +67,28 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
     let latido = LatidoServer::start(&settings)?;
     let script = PgbenchScript::new()?;
     let seconds = bench.seconds(2.0).max(1.0);
-    bench.interleave(&[PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, NONE], |bench, variant| {
-        prepare_triggers(bench, &settings, variant)?;
-        let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
-        let watched = if *variant == PARTLY_WATCHED {
-            watched
-        } else {
-            Vec::new()
-        };
-        let viewer = bench
-            .runtime()
-            .block_on(BenchViewer::connect(latido.port, &watched))?;
-        let listening = bench.runtime().spawn(follow(viewer));
-        for &clients in crowds {
-            let tps = script.run(&pgbench, &database, clients, seconds)?;
-            bench.sample(variant, &format!("{clients} clients"), "tx/s", tps);
-        }
-        listening.abort();
-        Ok(())
-    })?;
+    bench.interleave(
+        &[PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, NONE],
+        |bench, variant| {
+            prepare_triggers(bench, &settings, variant)?;
+            let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
+            let watched = if *variant == PARTLY_WATCHED {
+                watched
+            } else {
+                Vec::new()
+            };
+            let viewer = bench
+                .runtime()
+                .block_on(BenchViewer::connect(latido.port, &watched))?;
+            let listening = bench.runtime().spawn(follow(viewer));
+            for &clients in crowds {
+                let tps = script.run(&pgbench, &database, clients, seconds)?;
+                bench.sample(variant, &format!("{clients} clients"), "tx/s", tps);
+            }
+            listening.abort();
+            Ok(())
+        },
+    )?;
     for &clients in crowds {
         let measure = format!("{clients} clients");
         let promised = if clients == 1 { 0.93 } else { 0.90 };
@@ -97,7 +100,12 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
                 GoalBound::AtLeast(promised),
             ));
         }
-        bench.goal(Goal::ratio(ALWAYS_NOTIFY, &measure, NONE, GoalBound::Unlimited));
+        bench.goal(Goal::ratio(
+            ALWAYS_NOTIFY,
+            &measure,
+            NONE,
+            GoalBound::Unlimited,
+        ));
     }
     bench.note(
         "synchronous_commit and fsync on, one UPDATE by primary key a transaction, prepared; counted from the third second; pgbench shares the cores",
@@ -113,8 +121,16 @@ async fn follow(mut viewer: BenchViewer) {
 /// Prepares the triggers for a variant. The server releases the locks of the previous variant's
 /// keys after 10 s. The variant without viewers waits for that, because it would otherwise be
 /// measured with keys that seem to be watched.
-fn prepare_triggers(bench: &BenchContext, settings: &LatidoSettings, variant: &str) -> anyhow::Result<()> {
-    let gate = if variant == ALWAYS_NOTIFY { "false" } else { "true" };
+fn prepare_triggers(
+    bench: &BenchContext,
+    settings: &LatidoSettings,
+    variant: &str,
+) -> anyhow::Result<()> {
+    let gate = if variant == ALWAYS_NOTIFY {
+        "false"
+    } else {
+        "true"
+    };
     server::install(&LatidoSettings {
         variables: &[("INTEREST_GATE", gate)],
         ..settings.clone()

@@ -55,7 +55,8 @@ impl LoadConnection {
 
     /// Restarts the connection with a new socket.
     pub(super) fn restart(&mut self, socket: TcpStream, now_ns: u64) {
-        (self.socket, self.stage, self.connect_began_ns) = (Some(socket), ConnectionStage::Connecting, now_ns);
+        (self.socket, self.stage, self.connect_began_ns) =
+            (Some(socket), ConnectionStage::Connecting, now_ns);
         self.has_snapshot = false;
         self.rest = Vec::new();
     }

@@ -6,21 +6,21 @@
 //! the server does not pay for waking this process at every frame. In both ways it behaves like
 //! thousands of browsers on other machines, which wake no process here.
 
-mod breath;
+mod clients;
+mod commands;
 mod connection;
-mod crowd;
+mod counters;
 mod frames;
 mod histogram;
-mod orders;
 mod socket;
-mod tally;
+mod yield_pauses;
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
 use crate::process::BenchProcess;
 
-pub(crate) use crowd::run_role;
+pub(crate) use clients::run_role;
 pub(crate) use frames::masked;
 
 /// The target of the connections, and the number of each kind.

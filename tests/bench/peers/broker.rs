@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::beat::{self, PublishSchedule};
 use crate::machine;
+use crate::pacer::{self, PublishSchedule};
 use crate::process::now_ns;
 
 /// The kind of message broker.
@@ -40,8 +40,8 @@ impl BrokerPublisher {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let work = move || {
-            beat::run_schedules(&[beat], |channel, turn| {
-                let payload = beat::payload(channel, turn, now_ns());
+            pacer::run_schedules(&[beat], |channel, turn| {
+                let payload = pacer::payload(channel, turn, now_ns());
                 let sent = match broker {
                     Broker::Nchan => post(&mut stream, channel, &payload),
                     Broker::Nats => {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::beat::{self, PublishSchedule};
-use crate::campaign::poll_until;
 use crate::load;
+use crate::pacer::{self, PublishSchedule};
 use crate::process::BenchProcess;
+use crate::runner::poll_until;
 use crate::{keys, machine, web};
 use broker::{Broker, BrokerPublisher};
 
@@ -116,7 +116,7 @@ impl PeerServer {
         command
             .env("PORT", port.to_string())
             .env("SECRET", keys::SECRET)
-            .env("PAYLOAD", beat::template());
+            .env("PAYLOAD", pacer::template());
         command
             .env("RATE", beat.rate.to_string())
             .env("CH", beat.channels.to_string())
@@ -139,7 +139,12 @@ impl PeerServer {
     }
 
     /// Returns the connection plan of its clients.
-    pub(crate) fn plan(self, running: &RunningPeer, port: u16, groups: Vec<load::ConnectionGroup>) -> load::LoadPlan {
+    pub(crate) fn plan(
+        self,
+        running: &RunningPeer,
+        port: u16,
+        groups: Vec<load::ConnectionGroup>,
+    ) -> load::LoadPlan {
         let plain = load::LoadPlan::for_plain_server(port, running.process.pid(), groups);
         match self.kind {
             PeerKind::Node("socketio.js") => load::LoadPlan {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::format_figure;
-use super::{ScenarioResult, BenchReport, MeasureSeries};
+use super::{BenchReport, MeasureSeries, ScenarioResult};
 
 const WIDTH: usize = 860;
 const LABEL_WIDTH: usize = 260;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ScenarioResult, BenchReport};
+use super::{BenchReport, ScenarioResult};
 
 /// Renders one object: the conditions, and a list of scenarios with rows and goals.
 pub(super) fn render(report: &BenchReport) -> anyhow::Result<String> {

@@ -86,7 +86,12 @@ impl Goal {
     }
 
     /// Creates a goal for the ratio of two different measures.
-    pub(crate) fn between(subject: &str, measure: &str, other: (&str, &str), bound: GoalBound) -> Self {
+    pub(crate) fn between(
+        subject: &str,
+        measure: &str,
+        other: (&str, &str),
+        bound: GoalBound,
+    ) -> Self {
         let against = Some((other.0.to_owned(), other.1.to_owned()));
         Self {
             subject: subject.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ScenarioResult, BenchReport};
+use super::{BenchReport, ScenarioResult};
 
 /// The width of the first column, in characters.
 const TITLE_WIDTH: usize = 72;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido_auth::{TokenSpec, Secret, issue};
+use latido_auth::{Secret, TokenSpec, issue};
 use latido_base::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -61,20 +61,14 @@ pub(super) fn start_attack(target: &AttackTarget) -> Attack {
         });
     }
     for n in 0..40 {
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, _| async move { exceed_user_limit(&t).await },
-        );
+        repeat(&mut all, &target, n, |t, _| async move {
+            exceed_user_limit(&t).await
+        });
     }
     for n in 0..60 {
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { never_read(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            never_read(&t, n).await
+        });
         repeat(&mut all, &target, n, |t, n| async move {
             slow_permission(&t, n).await
         });
@@ -86,46 +80,31 @@ pub(super) fn start_attack(target: &AttackTarget) -> Attack {
             n,
             |t, n| async move { flood(&t, n).await },
         );
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { invalid_subscriptions(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            invalid_subscriptions(&t, n).await
+        });
         repeat(&mut all, &target, n, |t, n| async move {
             many_channels(&t, n).await
         });
     }
     for n in 0..40 {
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { half_request(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            half_request(&t, n).await
+        });
         repeat(&mut all, &target, n, |t, n| async move {
             unfinished_message(&t, n).await
         });
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { unread_events(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            unread_events(&t, n).await
+        });
     }
     for n in 0..8 {
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { flood_hooks(&t, n).await },
-        );
-        repeat(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { flood_tokens(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            flood_hooks(&t, n).await
+        });
+        repeat(&mut all, &target, n, |t, n| async move {
+            flood_tokens(&t, n).await
+        });
     }
     Attack(all)
 }
@@ -150,7 +129,11 @@ fn repeat<F>(
 }
 
 /// Connects from 127.0.0.`host`, optionally with a small receive buffer.
-async fn connect(target: &AttackTarget, host: u64, receive: Option<u32>) -> std::io::Result<TcpStream> {
+async fn connect(
+    target: &AttackTarget,
+    host: u64,
+    receive: Option<u32>,
+) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = receive {
         socket.set_recv_buffer_size(bytes)?;
@@ -268,7 +251,14 @@ async fn never_read(target: &AttackTarget, n: u64) -> AttackResult {
 
 /// Sends more messages than the limit allows.
 async fn flood(target: &AttackTarget, n: u64) -> AttackResult {
-    let mut stream = open(target, 6, None, &format!("siege-flood-{n}"), AttackerRights::Nothing).await?;
+    let mut stream = open(
+        target,
+        6,
+        None,
+        &format!("siege-flood-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let pings = masked(0x1, br#"{"type":"ping"}"#).repeat(100);
     let (mut from, mut to) = stream.split();
     let mut buffer = vec![0; 4_096];
@@ -283,7 +273,14 @@ async fn flood(target: &AttackTarget, n: u64) -> AttackResult {
 
 /// Sends as many subscriptions as the limit allows, to missing or forbidden channels.
 async fn invalid_subscriptions(target: &AttackTarget, n: u64) -> AttackResult {
-    let stream = open(target, 7, None, &format!("siege-bogus-{n}"), AttackerRights::Nothing).await?;
+    let stream = open(
+        target,
+        7,
+        None,
+        &format!("siege-bogus-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let (mut from, mut to) = stream.into_split();
     let reading = async {
         let mut buffer = vec![0; 4_096];
@@ -317,7 +314,14 @@ pub(super) fn unknown_channel(n: u64, turn: u64) -> String {
 
 /// Requests permissions that only a slow database query can decide: tests the permission queue.
 async fn slow_permission(target: &AttackTarget, n: u64) -> AttackResult {
-    let mut stream = open(target, 8, None, &format!("siege-slow-{n}"), AttackerRights::Nothing).await?;
+    let mut stream = open(
+        target,
+        8,
+        None,
+        &format!("siege-slow-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     for channel in channels(target, n, 100) {
         stream.write_all(&subscribe(&channel)).await?;
     }
@@ -328,7 +332,14 @@ async fn slow_permission(target: &AttackTarget, n: u64) -> AttackResult {
 /// Subscribes to as many channels as the limit allows plus ten, and reads all frames.
 async fn many_channels(target: &AttackTarget, n: u64) -> AttackResult {
     let channels = channels(target, n, 110);
-    let mut stream = open(target, 9, None, &format!("siege-many-{n}"), AttackerRights::Everything).await?;
+    let mut stream = open(
+        target,
+        9,
+        None,
+        &format!("siege-many-{n}"),
+        AttackerRights::Everything,
+    )
+    .await?;
     for channel in channels {
         stream.write_all(&subscribe(&channel)).await?;
     }
@@ -346,7 +357,14 @@ async fn half_request(target: &AttackTarget, n: u64) -> AttackResult {
 
 /// Sends a message of the maximum length without its last fragment, or one that announces more.
 async fn unfinished_message(target: &AttackTarget, n: u64) -> AttackResult {
-    let mut stream = open(target, 12, None, &format!("siege-part-{n}"), AttackerRights::Nothing).await?;
+    let mut stream = open(
+        target,
+        12,
+        None,
+        &format!("siege-part-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let mut first = masked(0x1, &[b' '; 16_000]);
     if n.is_multiple_of(8) {
         first = vec![0x81, 0x80 | 127, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
@@ -360,8 +378,8 @@ async fn unfinished_message(target: &AttackTarget, n: u64) -> AttackResult {
 /// Opens an event stream and never reads it.
 async fn unread_events(target: &AttackTarget, n: u64) -> AttackResult {
     let mut stream = connect(target, 13, Some(UNREAD_BUFFER_BYTES)).await?;
-    let token =
-        token(&format!("siege-events-{n}"), AttackerRights::Everything).map_err(std::io::Error::other)?;
+    let token = token(&format!("siege-events-{n}"), AttackerRights::Everything)
+        .map_err(std::io::Error::other)?;
     let request = format!(
         "GET /grande/{n}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
@@ -419,7 +437,14 @@ fn hook(path: &str, body: &str) -> String {
 
 /// Sends new tokens on an open connection, of the maximum message size and all invalid.
 async fn flood_tokens(target: &AttackTarget, n: u64) -> AttackResult {
-    let mut stream = open(target, 15, None, &format!("siege-tokens-{n}"), AttackerRights::Nothing).await?;
+    let mut stream = open(
+        target,
+        15,
+        None,
+        &format!("siege-tokens-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let message = format!(
         r#"{{"type":"auth","data":{{"token":"{}"}}}}"#,
         "x".repeat(16_000)

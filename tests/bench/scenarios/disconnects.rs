@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use crate::beat::PublishSchedule;
-use crate::campaign::{BenchContext, Scenario, MeasuredSubject};
-use crate::contender::{BenchSubject, RunningSubject};
-use crate::database::others::QuietKeys;
-use crate::database::quantile::Durations;
-use crate::load::{Counted, ConnectionGroup, LoadProcess, Opened, LoadCommand, LoadPlan};
-use crate::report::{GoalBound, Goal};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
+use crate::database::durations::Durations;
+use crate::database::quiet_keys::QuietKeys;
+use crate::load::{ConnectionGroup, Counted, LoadCommand, LoadPlan, LoadProcess, Opened};
+use crate::pacer::PublishSchedule;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject, Scenario};
 use crate::server::{self, LatidoSettings};
-use crate::store::{BenchDatabase, Durability, BenchCluster};
+use crate::subject::{BenchSubject, RunningSubject};
 use crate::writer;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -70,7 +70,11 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "disconnects", TOPICS + GROUP_TOPICS, 20)?;
     server::install(&LatidoSettings::new(&database))?;
-    let cases = [DisconnectCase::Hub(DisconnectKind::Reset), DisconnectCase::Hub(DisconnectKind::Close), DisconnectCase::Binary];
+    let cases = [
+        DisconnectCase::Hub(DisconnectKind::Reset),
+        DisconnectCase::Hub(DisconnectKind::Close),
+        DisconnectCase::Binary,
+    ];
     bench.interleave(&cases, |bench, case| match case {
         DisconnectCase::Hub(way) => measure_stamped(bench, case, *way),
         DisconnectCase::Binary => measure_committed(bench, case, &database),
@@ -78,7 +82,12 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     for case in cases {
         let (name, alone) = (case.name(), GoalBound::AtMost(2.0));
         bench.goal(Goal::between(&name, DISCONNECTING, (&name, ALONE), alone));
-        bench.goal(Goal::between(&name, CONNECTING, (&name, ALONE), GoalBound::Unlimited));
+        bench.goal(Goal::between(
+            &name,
+            CONNECTING,
+            (&name, ALONE),
+            GoalBound::Unlimited,
+        ));
     }
     bench.note(
         "alone: the crowd is connected and quiet; each window is 0.8 s, and the crowd goes 0.1 s after its begin; \
@@ -90,9 +99,14 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
 }
 
 /// Measures with time stamps in the frames.
-fn measure_stamped(bench: &mut BenchContext, case: &DisconnectCase, way: DisconnectKind) -> anyhow::Result<()> {
+fn measure_stamped(
+    bench: &mut BenchContext,
+    case: &DisconnectCase,
+    way: DisconnectKind,
+) -> anyhow::Result<()> {
     let name = case.name();
-    let mut running = BenchSubject::Hub { shards: 1 }.start(None, &[PublishSchedule::new(TOPICS, 5.0)])?;
+    let mut running =
+        BenchSubject::Hub { shards: 1 }.start(None, &[PublishSchedule::new(TOPICS, 5.0)])?;
     let (mut viewers, _) =
         LoadProcess::open(&running.plan(vec![ConnectionGroup::new(bench.count(VIEWERS), TOPICS)]))?;
     running.publish()?;
@@ -141,12 +155,20 @@ fn measure_stamped(bench: &mut BenchContext, case: &DisconnectCase, way: Disconn
 }
 
 /// Measures with commits, on a complete server.
-fn measure_committed(bench: &mut BenchContext, case: &DisconnectCase, database: &BenchDatabase) -> anyhow::Result<()> {
+fn measure_committed(
+    bench: &mut BenchContext,
+    case: &DisconnectCase,
+    database: &BenchDatabase,
+) -> anyhow::Result<()> {
     let name = case.name();
     let running = BenchSubject::Latido.start(Some(database), &[])?;
     let others = QuietKeys::connect(database, running.port(), 0..20, writer::toggle_sql);
     let mut others = bench.runtime().block_on(others)?;
-    let (mut alone, mut going, mut coming) = (Durations::default(), Durations::default(), Durations::default());
+    let (mut alone, mut going, mut coming) = (
+        Durations::default(),
+        Durations::default(),
+        Durations::default(),
+    );
     let (mut written_alone, mut written_going) = (Durations::default(), Durations::default());
     for way in [DisconnectKind::Reset, DisconnectKind::Close] {
         let (crowd, times) = std::thread::scope(|scope| {
@@ -189,9 +211,15 @@ fn measure_committed(bench: &mut BenchContext, case: &DisconnectCase, database: 
 }
 
 /// Connects and subscribes the group as fast as possible.
-fn connect_group(bench: &BenchContext, running: &RunningSubject, way: DisconnectKind) -> anyhow::Result<(LoadProcess, usize)> {
+fn connect_group(
+    bench: &BenchContext,
+    running: &RunningSubject,
+    way: DisconnectKind,
+) -> anyhow::Result<(LoadProcess, usize)> {
     let size = bench.count(GROUP_SIZE);
-    let plan = running.plan(vec![ConnectionGroup::new(size, GROUP_TOPICS).starting_at(TOPICS)]);
+    let plan = running.plan(vec![
+        ConnectionGroup::new(size, GROUP_TOPICS).starting_at(TOPICS),
+    ]);
     let (crowd, _) = LoadProcess::open(&LoadPlan {
         resets: way == DisconnectKind::Reset,
         window: CONCURRENT_HANDSHAKES,

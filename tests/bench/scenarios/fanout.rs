@@ -1,13 +1,13 @@
 //! One topic and all its viewers, next to the floor and every peer: the cost of a frame, the cost
 //! of a connection, and the time to the last viewer.
 
-use crate::beat::PublishSchedule;
-use crate::campaign::{BenchContext, Scenario, MeasuredSubject as _};
-use crate::contender::BenchSubject;
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
 use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{GoalBound, Goal};
-use crate::store::{BenchDatabase, Durability, BenchCluster};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
     Scenario {
@@ -89,7 +89,12 @@ fn run_large(bench: &mut BenchContext) -> anyhow::Result<()> {
         "floor",
         GoalBound::AtMost(1.1),
     ));
-    bench.goal(Goal::ratio("latido", SPREAD, "floor", GoalBound::AtMost(1.1)));
+    bench.goal(Goal::ratio(
+        "latido",
+        SPREAD,
+        "floor",
+        GoalBound::AtMost(1.1),
+    ));
     Ok(())
 }
 
@@ -132,7 +137,8 @@ fn measure(
     let viewers = bench.count(contest.viewers);
     let mut running = contender.start(Some(database), &[PublishSchedule::new(1, contest.rate)])?;
     let before = running.process().rss();
-    let (mut load, opened) = LoadProcess::open(&running.plan(vec![ConnectionGroup::new(viewers, 1)]))?;
+    let (mut load, opened) =
+        LoadProcess::open(&running.plan(vec![ConnectionGroup::new(viewers, 1)]))?;
     load.rest(bench.seconds(1.0))?;
     let grown = running.process().rss().saturating_sub(before);
     running.publish()?;

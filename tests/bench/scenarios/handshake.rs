@@ -1,10 +1,10 @@
 //! The cost of an accepted connection, and the number of connections per second.
 
-use crate::campaign::{BenchContext, Scenario, MeasuredSubject as _};
-use crate::contender::BenchSubject;
-use crate::load::{ConnectionGroup, LoadProcess, LoadPlan};
+use crate::load::{ConnectionGroup, LoadPlan, LoadProcess};
 use crate::peers;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "handshake",
@@ -45,7 +45,11 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         })
     })?;
     bench.goal(Goal::value("latido (hub)", CPU, GoalBound::AtMost(20.0)));
-    bench.goal(Goal::value("latido (hub)", RATE, GoalBound::AtLeast(40_000.0)));
+    bench.goal(Goal::value(
+        "latido (hub)",
+        RATE,
+        GoalBound::AtLeast(40_000.0),
+    ));
     bench.goal(Goal::ratio(
         "latido (hub)",
         CPU,
@@ -73,7 +77,7 @@ fn measure(
     name: &str,
 ) -> anyhow::Result<()> {
     let connections = bench.count(CONNECTIONS);
-    let running = contender.start(None, &[crate::beat::PublishSchedule::new(1, 1.0)])?;
+    let running = contender.start(None, &[crate::pacer::PublishSchedule::new(1, 1.0)])?;
     let plan = running.plan(vec![ConnectionGroup::new(connections, 1)]);
     let plan = if subscribes {
         plan

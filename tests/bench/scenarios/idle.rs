@@ -9,11 +9,11 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
-use crate::campaign::{BenchContext, Scenario, poll_until};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
 use crate::database::viewer::BenchViewer;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario, poll_until};
 use crate::server::{self, LatidoServer, LatidoSettings};
-use crate::store::{BenchDatabase, Durability, BenchCluster};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "idle-memory",
@@ -46,14 +46,16 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
                 .ok()
         };
         poll_until(Duration::from_secs(20), "a first viewer", ready)?;
-        let first = bench
-            .runtime()
-            .block_on(connect_viewers(latido.port, client.clone(), 0..FIRST))?;
+        let first =
+            bench
+                .runtime()
+                .block_on(connect_viewers(latido.port, client.clone(), 0..FIRST))?;
         let before = latido.process.rss();
         let count = bench.count(VIEWERS);
-        let all = bench
-            .runtime()
-            .block_on(connect_viewers(latido.port, client, FIRST..FIRST + count))?;
+        let all =
+            bench
+                .runtime()
+                .block_on(connect_viewers(latido.port, client, FIRST..FIRST + count))?;
         std::thread::sleep(Duration::from_secs(1));
         let grown = latido.process.rss().saturating_sub(before);
         bench.sample(subject, MEMORY, "KiB", grown as f64 / 1024.0 / count as f64);
@@ -90,7 +92,10 @@ async fn connect_viewers(
         let tls = tls.clone();
         async move { BenchViewer::connect_with(port, tls, &[number % BUSINESSES]).await }
     });
-    viewers.buffer_unordered(CONCURRENT_HANDSHAKES).try_collect().await
+    viewers
+        .buffer_unordered(CONCURRENT_HANDSHAKES)
+        .try_collect()
+        .await
 }
 
 /// A generated certificate, and a client that trusts only it.

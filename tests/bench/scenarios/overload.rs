@@ -1,11 +1,11 @@
 //! More than a core can send: every viewer stays connected and current, and nothing piles up.
 
-use crate::beat::PublishSchedule;
-use crate::campaign::{BenchContext, Scenario, MeasuredSubject as _};
-use crate::contender::BenchSubject;
 use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "overload",

@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 
-use crate::campaign::{BenchContext, Scenario};
-use crate::report::{GoalBound, Goal};
+use crate::cluster::{BenchCluster, Durability};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{BINARY, LatidoServer, LatidoSettings};
-use crate::store::{Durability, BenchCluster};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "size",

@@ -1,11 +1,11 @@
 //! All clients reconnect at once after a restart.
 
-use crate::beat::PublishSchedule;
-use crate::campaign::{BenchContext, Scenario};
-use crate::load::{ConnectionGroup, LoadProcess, Opened, LoadCommand, LoadPlan};
-use crate::report::{GoalBound, Goal};
+use crate::cluster::{BenchCluster, Durability};
+use crate::load::{ConnectionGroup, LoadCommand, LoadPlan, LoadProcess, Opened};
+use crate::pacer::PublishSchedule;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 use crate::server::{LatidoServer, LatidoSettings};
-use crate::store::{Durability, BenchCluster};
 use crate::{floor, machine, web};
 
 pub(crate) const SCENARIO: Scenario = Scenario {

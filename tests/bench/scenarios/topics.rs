@@ -1,11 +1,11 @@
 //! Many small topics, and small topics next to a large one.
 
-use crate::beat::PublishSchedule;
-use crate::campaign::{BenchContext, Scenario, MeasuredSubject as _};
-use crate::contender::BenchSubject;
 use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{GoalBound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
     Scenario {
@@ -33,7 +33,8 @@ fn run_many(bench: &mut BenchContext) -> anyhow::Result<()> {
         let name = contender.name();
         let topics = bench.count(1_000);
         let mut running = contender.start(None, &[PublishSchedule::new(topics, 1.0)])?;
-        let (mut load, _) = LoadProcess::open(&running.plan(vec![ConnectionGroup::new(topics * 10, topics)]))?;
+        let (mut load, _) =
+            LoadProcess::open(&running.plan(vec![ConnectionGroup::new(topics * 10, topics)]))?;
         running.publish()?;
         let counted = load.count(1.5, bench.seconds(3.0))?;
         bench.sample(&name, CPU, "µs", counted.cpu_us());
@@ -49,12 +50,20 @@ fn run_many(bench: &mut BenchContext) -> anyhow::Result<()> {
         "uWebSockets",
         GoalBound::AtMost(1.0),
     ));
-    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", GoalBound::Unlimited));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "floor",
+        GoalBound::Unlimited,
+    ));
     Ok(())
 }
 
 fn run_beside(bench: &mut BenchContext) -> anyhow::Result<()> {
-    let small = (PublishSchedule::new(100, 1.0), ConnectionGroup::new(1_000, 100));
+    let small = (
+        PublishSchedule::new(100, 1.0),
+        ConnectionGroup::new(1_000, 100),
+    );
     let large = (
         PublishSchedule {
             first: 100,
@@ -71,7 +80,8 @@ fn run_beside(bench: &mut BenchContext) -> anyhow::Result<()> {
             if subject.ends_with("beside") {
                 parts.push(large.clone());
             }
-            let (beats, groups): (Vec<PublishSchedule>, Vec<ConnectionGroup>) = parts.into_iter().unzip();
+            let (beats, groups): (Vec<PublishSchedule>, Vec<ConnectionGroup>) =
+                parts.into_iter().unzip();
             let mut running = contender.start(None, &beats)?;
             let (mut load, _) = LoadProcess::open(&running.plan(groups))?;
             running.publish()?;

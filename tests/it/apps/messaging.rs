@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::harness::claims;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{TestSocket, TestApp};
+use crate::harness::{TestApp, TestSocket};
 
 const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::harness::{TestSocket, TestApp, claims, wait_until};
+use crate::harness::{TestApp, TestSocket, claims, wait_until};
 
 const KEY: &str = "a key of this test";
 const VARIABLES: [(&str, &str); 3] = [
@@ -163,7 +163,11 @@ async fn invalid_devices_get_close_frames_known_to_the_firmware() {
         socket
             .send_raw(tokio_tungstenite::tungstenite::Message::text(text.clone()))
             .await;
-        assert_eq!(socket.wait_for_close().await, (code, reason.to_owned()), "{text}");
+        assert_eq!(
+            socket.wait_for_close().await,
+            (code, reason.to_owned()),
+            "{text}"
+        );
     }
     let mut old = connect_module(&app, "M1").await;
     let _new = connect_module(&app, "M1").await;
@@ -180,7 +184,10 @@ async fn row_changes_by_any_client_are_seen_at_once() {
     let (app, client) = start_app().await;
     let totals = async |total: i64, anas: i64| {
         let all = get_summary(&app, 1, "admin").await["totalModules"].as_i64();
-        (all, get_summary(&app, 7, "user").await["totalModules"].as_i64()) == (Some(total), Some(anas))
+        (
+            all,
+            get_summary(&app, 7, "user").await["totalModules"].as_i64(),
+        ) == (Some(total), Some(anas))
     };
     client
         .batch_execute(

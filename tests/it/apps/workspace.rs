@@ -10,7 +10,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN_OF_B1, B1, TempFolder, TestSocket, TestApp, claims, wait_until, within};
+use crate::harness::{
+    ADMIN_OF_B1, B1, TempFolder, TestApp, TestSocket, claims, wait_until, within,
+};
 
 const KEY: &str = "a publisher's key for tests";
 const SETTINGS: [(&str, &str); 2] = [("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", KEY)];
@@ -46,7 +48,12 @@ async fn join_workspace(app: &TestApp, workspace: &str, user: &str) -> TestSocke
 }
 
 /// Sends a request as the publisher.
-async fn publisher_request(app: &TestApp, method: Method, path: &str, body: String) -> (u16, Value) {
+async fn publisher_request(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    body: String,
+) -> (u16, Value) {
     let request = app
         .request(method, path)
         .header("X-API-Key", KEY)
@@ -139,7 +146,8 @@ async fn both_protocols_share_one_socket() {
         socket.next_of_type("auth_success").await,
         json!({"type": "auth_success"})
     );
-    app.book(&app.connect_database().await, B1, "pendiente", 0).await;
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
     let total = before["data"]["total_citas"].as_i64();
     socket
         .stats_until(&channel, |data| data["total_citas"].as_i64() > total)
@@ -166,7 +174,11 @@ async fn token_is_accepted_in_the_url() {
         .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     assert_eq!(list_users(&app, "1").await, [json!(7)]);
-    let url = format!("{}?token={}x", app.ws_url(), member_token(&app, "7", &["1"]));
+    let url = format!(
+        "{}?token={}x",
+        app.ws_url(),
+        member_token(&app, "7", &["1"])
+    );
     assert_eq!(TestSocket::try_connect(&url, &[]).await.err(), Some(401));
     // A streams client that claims a workspace without a token for it.
     let mut liar = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
@@ -230,7 +242,10 @@ async fn disconnected_users_are_removed_from_the_list() {
     for user in ["a", "a", "b", "c"] {
         sockets.push(join_workspace(&app, "1", user).await);
     }
-    assert_eq!(list_users(&app, "1").await, [json!("a"), json!("b"), json!("c")]);
+    assert_eq!(
+        list_users(&app, "1").await,
+        [json!("a"), json!("b"), json!("c")]
+    );
     // The connections are dropped without a close frame.
     sockets.truncate(1);
     wait_until("they are gone", async || {
@@ -238,7 +253,10 @@ async fn disconnected_users_are_removed_from_the_list() {
     })
     .await;
     sockets.clear();
-    wait_until("all are gone", async || list_users(&app, "1").await.is_empty()).await;
+    wait_until("all are gone", async || {
+        list_users(&app, "1").await.is_empty()
+    })
+    .await;
     app.assert_metric_settles("latido_connections", 0.0).await;
 }
 
@@ -317,7 +335,10 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
         // All connections drop at once, and all reconnect at once.
         drop(sockets);
     }
-    wait_until("all are gone", async || list_users(&app, "1").await.is_empty()).await;
+    wait_until("all are gone", async || {
+        list_users(&app, "1").await.is_empty()
+    })
+    .await;
     app.assert_metric_settles("latido_app_connections", 0.0)
         .await;
 }
@@ -326,7 +347,8 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
 async fn shutdown_asks_every_client_to_reconnect() {
     let mut app = start().await;
     let mut sockets =
-        join_all((0..20).map(|n| join_workspace(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
+        join_all((0..20).map(|n| join_workspace(&app, "1", if n % 2 == 0 { "a" } else { "b" })))
+            .await;
     let closing = join_all(sockets.iter_mut().map(TestSocket::wait_for_close_code));
     let (in_time, codes) = tokio::join!(app.stop(), closing);
     assert!(in_time);

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::demo::BrowserDemo;
-use super::{Browser, DESKTOP, Screen, PHONE, BrowserPage, axe, report_skipped};
+use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe, report_skipped};
 use crate::harness::{ADMIN_OF_B1, B1, CommandHome, TestApp};
 
 /// A large screen, seen from across a room.
@@ -46,12 +46,9 @@ impl AngularDashboard {
             return None;
         }
         let mut command = Command::new("node");
-        command.arg(clients_dir().join("demo/serve/main.mjs")).args([
-            "--server",
-            &format!("http://{server}/"),
-            "--port",
-            "0",
-        ]);
+        command
+            .arg(clients_dir().join("demo/serve/main.mjs"))
+            .args(["--server", &format!("http://{server}/"), "--port", "0"]);
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -59,7 +56,10 @@ impl AngularDashboard {
             .expect("node starts");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
         let line = spawn_blocking(move || {
-            lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(READY_PREFIX)))
+            lines.find(|line| {
+                line.as_ref()
+                    .is_ok_and(|line| line.starts_with(READY_PREFIX))
+            })
         });
         let line = line
             .await
@@ -102,7 +102,10 @@ fn build() -> bool {
         report_skipped("the Angular dashboard, for want of Node 20.19 or later");
         return false;
     }
-    if !clients_dir().join("node_modules/.package-lock.json").is_file() {
+    if !clients_dir()
+        .join("node_modules/.package-lock.json")
+        .is_file()
+    {
         npm(&["ci", "--no-audit", "--no-fund"]);
     }
     npm(&["run", "build"]);
@@ -307,7 +310,8 @@ async fn angular_dashboard_asks_for_a_token_without_a_demo() {
     page.click(".entry .primary").await;
     wait_until_live(&mut page).await;
     assert_eq!(page.text("h1").await, "Taller Vera");
-    app.book(&app.connect_database().await, B1, "pendiente", 0).await;
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
     page.wait_until(
         "one cita",
         "document.querySelector('[data-field=total_citas] .said').textContent === '1'",

@@ -11,8 +11,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha512};
 use tokio::sync::OnceCell;
 
-use super::report_skipped;
 use super::page::BrowserPage;
+use super::report_skipped;
 use crate::harness::TempFolder;
 
 /// The axe-core version (MPL-2.0), and the registry's hash of its package.
@@ -26,7 +26,11 @@ static SCRIPT: OnceCell<Option<String>> = OnceCell::const_new();
 /// Asserts that axe-core finds nothing serious on the page in its current state.
 pub(super) async fn assert_accessible(page: &mut BrowserPage, what: &str) {
     let script = SCRIPT
-        .get_or_init(|| async { tokio::task::spawn_blocking(load_script).await.expect("it ends") })
+        .get_or_init(|| async {
+            tokio::task::spawn_blocking(load_script)
+                .await
+                .expect("it ends")
+        })
         .await;
     let Some(script) = script else {
         return report_skipped(

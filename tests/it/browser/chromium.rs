@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getuid, kill_process_group, test_kill_process_group};
 use serde_json::Value;
 
+use super::page::{BrowserPage, Screen};
 use super::report_skipped;
-use super::page::{Screen, BrowserPage};
 use crate::harness::{TempFolder, http_client, wait_until};
 
 /// The usual names of the program, and its path on macOS.
@@ -54,7 +54,9 @@ impl Browser {
     /// Starts a browser. Returns `None` if Chromium is not installed, after reporting it.
     pub(super) async fn start() -> Option<Self> {
         let Some(program) = find_program() else {
-            report_skipped("a browser's test, for want of chromium (sudo apt-get install chromium)");
+            report_skipped(
+                "a browser's test, for want of chromium (sudo apt-get install chromium)",
+            );
             return None;
         };
         let profile = TempFolder::new();

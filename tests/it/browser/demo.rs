@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use rustix::process::Signal;
 use tokio_postgres::Client;
 
-use super::{Browser, DESKTOP, Screen, PHONE, BrowserPage, axe};
+use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
 use crate::harness::cluster::connect;
 use crate::harness::{CommandHome, RunningCommand};
 
@@ -228,7 +228,8 @@ async fn page_asks_for_a_token_without_a_demo() {
         axe::assert_accessible(&mut page, name).await;
         page.screenshot(name).await;
     }
-    page.type_text(&app.token(crate::harness::ADMIN_OF_B1)).await;
+    page.type_text(&app.token(crate::harness::ADMIN_OF_B1))
+        .await;
     page.press("Tab").await;
     page.type_text(crate::harness::B1).await;
     page.press("Enter").await;
@@ -237,8 +238,13 @@ async fn page_asks_for_a_token_without_a_demo() {
         "document.querySelector('#link').dataset.state === 'live'",
     )
     .await;
-    app.book(&app.connect_database().await, crate::harness::B1, "pendiente", 0)
-        .await;
+    app.book(
+        &app.connect_database().await,
+        crate::harness::B1,
+        "pendiente",
+        0,
+    )
+    .await;
     page.wait_until(
         "one cita",
         "document.querySelector('[data-field=total_citas]').innerText === '1'",

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::demo::BrowserDemo;
-use super::{Browser, DESKTOP, Screen, PHONE, axe};
+use super::{Browser, DESKTOP, PHONE, Screen, axe};
 use crate::harness::{B1, CommandHome, SYSTEM_ADMIN, TestApp, claims};
 
 const IS_LIVE_JS: &str = "document.querySelector('#link').dataset.state === 'live'";
@@ -75,7 +75,9 @@ async fn admin_finds_and_closes_a_session() {
     let token =
         app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut client = app
-        .connect_socket(&app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600})))
+        .connect_socket(
+            &app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600})),
+        )
         .await;
     client.subscribe(&format!("estadisticas:{B1}")).await;
 

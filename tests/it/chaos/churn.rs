@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::chaos::env_number;
 use crate::convergence::{BUSINESSES, business};
-use crate::harness::{CommandHome, OTHER_USER, RunningCommand, TestSocket, TestApp, claims};
+use crate::harness::{CommandHome, OTHER_USER, RunningCommand, TestApp, TestSocket, claims};
 
 /// The number of clients that are connected at the same time.
 const CONCURRENT_CLIENTS: usize = 16;
@@ -93,8 +93,12 @@ async fn churn_leaves_no_memory_behind() {
                 while begun.elapsed() < time {
                     // Each client gets its own task: on an overloaded machine it may be so slow
                     // that the server closes it.
-                    match tokio::spawn(run_session(url.clone(), token.clone(), fastrand::Rng::new()))
-                        .await
+                    match tokio::spawn(run_session(
+                        url.clone(),
+                        token.clone(),
+                        fastrand::Rng::new(),
+                    ))
+                    .await
                     {
                         Ok(()) => visits += 1,
                         Err(_) => broken += 1,

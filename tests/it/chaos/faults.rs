@@ -6,7 +6,7 @@ use jiff::ToSpan;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use tokio::time::sleep;
 
-use crate::chaos::arena::Deployment;
+use crate::chaos::deployment::Deployment;
 use crate::harness::fault_proxy::ProxyMode;
 use crate::harness::try_connect;
 
@@ -76,12 +76,16 @@ impl Fault {
                 }
             }
             Self::HalfOpen => deployment.proxies[deployment.active_proxy].half_open_all(),
-            Self::Trickle => with_mode(deployment, ProxyMode::Trickle, random.u64(500..1_500)).await,
+            Self::Trickle => {
+                with_mode(deployment, ProxyMode::Trickle, random.u64(500..1_500)).await
+            }
             Self::Latency => {
                 let mode = ProxyMode::Slow(Duration::from_millis(random.u64(20..200)));
                 with_mode(deployment, mode, random.u64(500..2_000)).await;
             }
-            Self::BlackHole => with_mode(deployment, ProxyMode::BlackHole, random.u64(200..9_000)).await,
+            Self::BlackHole => {
+                with_mode(deployment, ProxyMode::BlackHole, random.u64(200..9_000)).await
+            }
             Self::Terminate => terminate_backends(deployment, random).await,
             Self::FreezeDatabase => {
                 deployment.cluster.pause();
@@ -106,7 +110,11 @@ impl Fault {
             Self::StopServer => {
                 if let Some(process) = deployment.forget_process() {
                     process.signal(Signal::TERM);
-                    assert_eq!(process.wait_for_exit().await.code, Some(0), "it stops in order");
+                    assert_eq!(
+                        process.wait_for_exit().await.code,
+                        Some(0),
+                        "it stops in order"
+                    );
                 }
                 deployment.start_process().await;
             }

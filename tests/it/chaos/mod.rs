@@ -10,15 +10,15 @@
 //! `make chaos` runs for ten minutes; an ordinary test run takes a short slice. `LATIDO_SEED=n`
 //! repeats the order of faults. `make churn` looks for memory leaks.
 
-mod arena;
 mod churn;
+mod deployment;
 mod faults;
 mod viewer;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use arena::Deployment;
+use deployment::Deployment;
 use faults::Fault;
 
 /// The duration of this test in an ordinary run, in seconds.

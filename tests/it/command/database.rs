@@ -16,7 +16,10 @@ async fn install_and_uninstall_leave_nothing_behind() {
             .get::<_, i64>(0)
     };
 
-    let before = place.home.run(&["doctor"], &place.with_variables(&[])).await;
+    let before = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
         before.code == Some(1) && before.stdout.contains("run `latido install`"),
         "{before:?}"
@@ -40,7 +43,10 @@ async fn install_and_uninstall_leave_nothing_behind() {
     assert!(place.print(&["install"]).await.starts_with("installed  "));
     assert!(place.print(&["install"]).await.starts_with("unchanged  "));
 
-    let healthy = place.home.run(&["doctor"], &place.with_variables(&[])).await;
+    let healthy = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
         healthy.code == Some(0) && !healthy.stdout.contains("FAILURE"),
         "{healthy:?}"
@@ -61,7 +67,10 @@ async fn doctor_finds_future_failures() {
     place.print(&["install"]).await;
     let weak = place
         .home
-        .run(&["doctor"], &place.with_variables(&[("JWT_SECRET", "short")]))
+        .run(
+            &["doctor"],
+            &place.with_variables(&[("JWT_SECRET", "short")]),
+        )
         .await;
     assert!(
         weak.code == Some(1) && weak.stdout.contains("JWT_ALLOW_WEAK_SECRET=true"),
@@ -99,12 +108,20 @@ async fn doctor_finds_future_failures() {
         .batch_execute("DROP TABLE citas CASCADE")
         .await
         .unwrap();
-    let missing = place.home.run(&["doctor"], &place.with_variables(&[])).await;
+    let missing = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
-        missing.code == Some(1) && missing.stdout.contains("FAILURE") && missing.stdout.contains("citas"),
+        missing.code == Some(1)
+            && missing.stdout.contains("FAILURE")
+            && missing.stdout.contains("citas"),
         "{missing:?}"
     );
-    let installing = place.home.run(&["install"], &place.with_variables(&[])).await;
+    let installing = place
+        .home
+        .run(&["install"], &place.with_variables(&[]))
+        .await;
     assert!(
         installing.code == Some(1) && installing.stderr.contains("no table citas"),
         "{installing:?}"

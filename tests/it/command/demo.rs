@@ -38,7 +38,9 @@ impl CommandDemo {
     async fn start_with(home: &CommandHome, variables: &[(&str, &str)]) -> Self {
         let process = home.start(&["demo"], variables);
         let behind = async |mark: &str| {
-            let line = process.wait_for_stdout(mark, |line| line.contains(mark)).await;
+            let line = process
+                .wait_for_stdout(mark, |line| line.contains(mark))
+                .await;
             line.split_once(mark)
                 .expect("it is there")
                 .1
@@ -171,7 +173,11 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         "it has stopped its PostgreSQL"
     );
     assert!(!socket.exists(), "{}", socket.display());
-    assert!(!finished.stderr.contains(&demo.token), "{}", finished.stderr);
+    assert!(
+        !finished.stderr.contains(&demo.token),
+        "{}",
+        finished.stderr
+    );
 }
 
 /// Stops a demo during its first start. It waits for the processes that create the data, and never

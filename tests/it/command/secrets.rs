@@ -1,7 +1,7 @@
 //! Secrets that a client presents to any endpoint never appear in a TRACE log, a metric, an
 //! operator response or an error.
 
-mod outside;
+mod external_services;
 
 use base64::Engine as _;
 use hmac::{KeyInit as _, Mac as _};
@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{CommandSetup, SECRET};
-use crate::harness::{ADMIN_OF_B1, B1, RunningCommand, TestSocket, claims, http_client, wait_until};
-use outside::{ServiceBehaviour, ExternalServices};
+use crate::harness::{
+    ADMIN_OF_B1, B1, RunningCommand, TestSocket, claims, http_client, wait_until,
+};
+use external_services::{ExternalServices, ServiceBehaviour};
 
 const HOOK_KEY: &str = "a key that callers of the hook present";
 const WORKSPACE_KEY: &str = "a key that a publisher presents";
@@ -141,7 +143,8 @@ impl SecretProbe {
         let answer = request.send().await.unwrap();
         let (status, head) = (answer.status().as_u16(), format!("{:?}", answer.headers()));
         let body = answer.text().await.unwrap_or_default();
-        self.responses.push_str(&format!("{status} {head} {body}\n"));
+        self.responses
+            .push_str(&format!("{status} {head} {body}\n"));
         status
     }
 
@@ -190,7 +193,9 @@ impl SecretProbe {
                 self.user_token(),
             );
             // Workspace clients need no token to connect, but an invalid token is still refused.
-            let opened = self.exchange(&format!("{ws}?token={query}"), &[], &[]).await;
+            let opened = self
+                .exchange(&format!("{ws}?token={query}"), &[], &[])
+                .await;
             assert_eq!(opened.err(), refused, "{mood:?}");
             let protocol = format!("bearer, {protocol}");
             assert_eq!(
@@ -262,7 +267,9 @@ impl SecretProbe {
             let publish = self
                 .request(Method::POST, "/api/workspaces/1/broadcast")
                 .header("x-api-key", &key);
-            let status = self.record_response(publish.json(&json!({"message": 1}))).await;
+            let status = self
+                .record_response(publish.json(&json!({"message": 1})))
+                .await;
             assert_eq!(status == 200, key == WORKSPACE_KEY, "{status}");
         }
     }
@@ -331,10 +338,10 @@ impl SecretProbe {
         ];
         self.secrets.push(signature);
         let url = format!("ws://{listener}/socket.io/?EIO=4&transport=websocket");
-        for (cookie, tokens) in cookies
-            .into_iter()
-            .zip([[self.user_token(), self.user_token()], [self.invalid_secret(), self.invalid_secret()]])
-        {
+        for (cookie, tokens) in cookies.into_iter().zip([
+            [self.user_token(), self.user_token()],
+            [self.invalid_secret(), self.invalid_secret()],
+        ]) {
             let [first, second] = tokens;
             let open = format!("40{}", json!({"token": first}));
             let identify = format!(
@@ -355,7 +362,10 @@ impl SecretProbe {
                 Method::GET,
                 &format!("/socket.io/?EIO=4&transport=polling&token={first}"),
             );
-            assert_eq!(self.record_response(polling.header("cookie", cookie)).await, 200);
+            assert_eq!(
+                self.record_response(polling.header("cookie", cookie)).await,
+                200
+            );
         }
         self.external.set_behaviour(ServiceBehaviour::Failing);
         let unverified = self.user_token();
@@ -363,7 +373,11 @@ impl SecretProbe {
             Method::GET,
             &format!("/api/modules/stats?token={unverified}"),
         );
-        assert_eq!(self.record_response(stats).await, 503, "it may be a good one");
+        assert_eq!(
+            self.record_response(stats).await,
+            503,
+            "it may be a good one"
+        );
         self.external.set_behaviour(ServiceBehaviour::Valid);
         for key in [MODULES_KEY.to_owned(), self.invalid_secret()] {
             let body = json!({"user": {"id": 7, "name": "Ana", "password": self.invalid_secret(), "sessionId": self.invalid_secret()}});
@@ -383,7 +397,12 @@ impl SecretProbe {
             "ws://{}/socket.io/?EIO=4&transport=websocket",
             self.listeners[1]
         );
-        for mood in [ServiceBehaviour::Valid, ServiceBehaviour::Revoked, ServiceBehaviour::Failing, ServiceBehaviour::Repeating] {
+        for mood in [
+            ServiceBehaviour::Valid,
+            ServiceBehaviour::Revoked,
+            ServiceBehaviour::Failing,
+            ServiceBehaviour::Repeating,
+        ] {
             self.external.set_behaviour(mood);
             let token = self.invalid_secret();
             let authenticate = format!(
@@ -409,7 +428,9 @@ impl SecretProbe {
                     .header("x-forwarded-for", "192.0.2.1");
                 let is_key = proof.ends_with(GATEWAY_KEY);
                 assert_eq!(
-                    self.record_response(asked.header("authorization", proof)).await == 200,
+                    self.record_response(asked.header("authorization", proof))
+                        .await
+                        == 200,
                     is_key
                 );
             }
@@ -462,7 +483,10 @@ async fn presented_secrets_never_leak() {
     probe.probe_modules().await;
     probe.probe_gateway().await;
     // A client that is connected while operators look.
-    let (url, token) = (format!("ws://{}/ws", probe.listeners[0]), probe.user_token());
+    let (url, token) = (
+        format!("ws://{}/ws", probe.listeners[0]),
+        probe.user_token(),
+    );
     let mut stays = TestSocket::connect(&url, &token).await;
     stays.subscribe(&format!("estadisticas:{B1}")).await;
     probe.probe_operators().await;
@@ -492,7 +516,7 @@ async fn presented_secrets_never_leak() {
         let line = finished
             .stderr
             .lines()
-            .chain(answers.lines())
+            .chain(responses.lines())
             .find(|line| line.contains(&secret));
         assert_eq!(line, None, "{secret} is in a log or in an answer");
     }

@@ -74,7 +74,8 @@ async fn weak_secret_is_refused_unless_allowed() {
     let finished = home.run(&["serve"], &weak).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(
-        finished.stderr.contains("JWT_ALLOW_WEAK_SECRET=true") && !finished.stderr.contains("opensesame"),
+        finished.stderr.contains("JWT_ALLOW_WEAK_SECRET=true")
+            && !finished.stderr.contains("opensesame"),
         "{}",
         finished.stderr
     );
@@ -89,7 +90,11 @@ async fn weak_secret_is_refused_unless_allowed() {
         .wait_for_stderr("a warning", |line| line.contains("JWT_SECRET: 10 bytes"))
         .await;
     assert!(warning.contains(r#""level":"WARN""#), "{warning}");
-    assert!(!server.stderr_text().contains("sesame"), "{}", server.stderr_text());
+    assert!(
+        !server.stderr_text().contains("sesame"),
+        "{}",
+        server.stderr_text()
+    );
 }
 
 #[tokio::test]

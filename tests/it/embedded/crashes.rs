@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use latido_embedded_postgres::StorageMode;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::{ScratchDir, query_value, is_alive, processes, settings, start};
+use super::{ScratchDir, is_alive, processes, query_value, settings, start};
 use crate::harness::cluster::start_temporary_blocking;
 
 /// The variable with the task of the re-executed test binary: a kind of storage, its directory, and
@@ -84,7 +84,7 @@ fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn kill_process(pid: u32) {
+fn kill_by_pid(pid: u32) {
     let pid = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
@@ -94,7 +94,9 @@ fn kill_process(pid: u32) {
 
 #[test]
 fn child_process_that_waits_to_be_killed() {
-    let Ok(task) = env::var(CHILD_TASK_VARIABLE) else { return };
+    let Ok(task) = env::var(CHILD_TASK_VARIABLE) else {
+        return;
+    };
     let [kind, dir, report]: [&str; 3] = task.split('|').collect::<Vec<_>>().try_into().unwrap();
     let dir = PathBuf::from(dir);
     let persistent = kind.starts_with("persistent");
@@ -120,7 +122,9 @@ fn killed_parent_stops_the_server_and_removes_temporary_data() {
     let scratch = ScratchDir::new();
     let mut victim = CrashChild::start("temporary", &scratch);
     let url = victim.url.clone();
-    let busy = thread::spawn(move || std::panic::catch_unwind(|| query_value(&url, "SELECT pg_sleep(60)")));
+    let busy = thread::spawn(move || {
+        std::panic::catch_unwind(|| query_value(&url, "SELECT pg_sleep(60)"))
+    });
     let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
     wait_for("the query runs", Duration::from_secs(5), || {
         query_value(&victim.url, active) == "1"
@@ -146,7 +150,10 @@ fn run_after_a_killed_one_waits_for_its_watchdog() {
     query_value(&victim.url, "CREATE TABLE kept AS SELECT 7 AS n");
     victim.kill();
     let cluster = start(&settings);
-    assert_eq!(query_value(&cluster.url("postgres"), "SELECT n FROM kept"), "7");
+    assert_eq!(
+        query_value(&cluster.url("postgres"), "SELECT n FROM kept"),
+        "7"
+    );
     assert!(!is_alive(victim.server), "two servers on one directory");
     // The old watchdog has ended, so it cannot remove the new socket.
     assert!(cluster.socket_dir().exists() && cluster.data_dir() == victim.data);
@@ -161,9 +168,12 @@ fn orphaned_server_is_stopped_by_the_next_run() {
     let is_watchdog = |(_, of, command): &(u32, u32, String)| {
         *of == parent && command.contains("latido-watchdog")
     };
-    kill_process(processes().into_iter().find(is_watchdog).unwrap().0);
+    kill_by_pid(processes().into_iter().find(is_watchdog).unwrap().0);
     victim.kill();
-    assert!(is_alive(victim.server), "without a watchdog it keeps running");
+    assert!(
+        is_alive(victim.server),
+        "without a watchdog it keeps running"
+    );
     let cluster = start(&settings);
     assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");
     assert!(!is_alive(victim.server), "two servers on one directory");
@@ -179,7 +189,7 @@ fn killed_server_recovers_at_the_same_address() {
         &url,
         "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 7 AS n",
     );
-    kill_process(cluster.server_pid().unwrap());
+    kill_by_pid(cluster.server_pid().unwrap());
     cluster.restart().unwrap();
     assert_eq!(query_value(&url, "SELECT n FROM kept"), "7");
     cluster.kill().unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use latido::app::{self, App, Config};
-use latido::config::{Purpose, Settings, ConfigSources};
+use latido::config::{ConfigSources, Purpose, Settings};
 use latido_base::clock::Clock;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, NoTls};
@@ -84,8 +84,10 @@ impl TestApp {
     /// Starts another server on this database, with additional settings variables.
     pub(crate) async fn start_second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
-            (config.engine.sweep, config.engine.sweep_without_notifications) =
-                (Duration::from_secs(3600), Duration::from_secs(3600));
+            (
+                config.engine.sweep,
+                config.engine.sweep_without_notifications,
+            ) = (Duration::from_secs(3600), Duration::from_secs(3600));
         });
         Self::run(TestStore::External(self.database_url()), config).await
     }
@@ -93,7 +95,11 @@ impl TestApp {
     /// Starts a server on an existing database that another owner drops. The triggers must be
     /// installed.
     pub(crate) async fn on_database(url: &str) -> Self {
-        Self::run(TestStore::External(url.to_owned()), config(url, &[], |_| {})).await
+        Self::run(
+            TestStore::External(url.to_owned()),
+            config(url, &[], |_| {}),
+        )
+        .await
     }
 
     /// Starts a server on an existing database, with settings variables and a changed
@@ -212,7 +218,9 @@ impl TestApp {
     pub(crate) fn cluster(&mut self) -> &mut OwnCluster {
         match &mut self.store {
             TestStore::Own(cluster) => cluster,
-            TestStore::Shared(_) | TestStore::External(_) => panic!("this server shares its cluster"),
+            TestStore::Shared(_) | TestStore::External(_) => {
+                panic!("this server shares its cluster")
+            }
         }
     }
 
@@ -349,7 +357,8 @@ impl TestApp {
         let total = socket.subscribe(&channel).await["data"]["total_citas"]
             .as_i64()
             .expect("a number");
-        self.book(&self.connect_database().await, B2, "pendiente", 0).await;
+        self.book(&self.connect_database().await, B2, "pendiente", 0)
+            .await;
         socket
             .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total))
             .await;

@@ -250,7 +250,8 @@ pub(crate) async fn connect(url: &str) -> Client {
 fn temporary_bases() -> Vec<PathBuf> {
     let name = format!("latido-{}", rustix::process::geteuid().as_raw());
     let roomy = |dir: &&str| {
-        rustix::fs::statvfs(*dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > MIN_MEMORY_DISK_BYTES)
+        rustix::fs::statvfs(*dir)
+            .is_ok_and(|disk| disk.f_bavail * disk.f_frsize > MIN_MEMORY_DISK_BYTES)
     };
     let memory = ["/dev/shm"].into_iter().filter(roomy);
     let places = memory.chain([env!("CARGO_TARGET_TMPDIR"), "/tmp"]);

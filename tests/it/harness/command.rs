@@ -59,12 +59,20 @@ impl CommandHome {
     }
 
     /// Runs the command to its end.
-    pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
+    pub(crate) async fn run(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> CommandOutput {
         self.start(arguments, variables).wait_for_exit().await
     }
 
     /// Runs the command to its end, asserts that it succeeded, and returns its standard output.
-    pub(crate) async fn run_for_stdout(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    pub(crate) async fn run_for_stdout(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> String {
         let finished = self.run(arguments, variables).await;
         assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:?}");
         finished.stdout
@@ -111,7 +119,11 @@ impl CommandHome {
         let mut child = command.spawn().expect("it starts");
         let out = OutputBuffer::read_from(child.stdout.take().expect("piped"));
         let err = OutputBuffer::read_from(child.stderr.take().expect("piped"));
-        RunningCommand { child, stdout: out, stderr: err }
+        RunningCommand {
+            child,
+            stdout: out,
+            stderr: err,
+        }
     }
 }
 
@@ -206,16 +218,29 @@ impl RunningCommand {
     }
 
     /// Waits for a line on standard output.
-    pub(crate) async fn wait_for_stdout(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn wait_for_stdout(
+        &self,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
         self.wait_for_line(&self.stdout, what, satisfied).await
     }
 
     /// Waits for a line on standard error.
-    pub(crate) async fn wait_for_stderr(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn wait_for_stderr(
+        &self,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
         self.wait_for_line(&self.stderr, what, satisfied).await
     }
 
-    async fn wait_for_line(&self, output: &OutputBuffer, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
+    async fn wait_for_line(
+        &self,
+        output: &OutputBuffer,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
         let mut found = None;
         wait_until(what, async || {
             // Read this before the output, so that the last lines before the end still count.

@@ -180,7 +180,10 @@ async fn copy_one_way(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiv
 /// Waits as the mode requires and returns the number of bytes that may be sent. Returns `None` if
 /// the proxy is gone.
 async fn wait_for_mode(modes: &mut watch::Receiver<ProxyMode>) -> Option<usize> {
-    let mode = *modes.wait_for(|mode| *mode != ProxyMode::BlackHole).await.ok()?;
+    let mode = *modes
+        .wait_for(|mode| *mode != ProxyMode::BlackHole)
+        .await
+        .ok()?;
     match mode {
         ProxyMode::Trickle => Some(1),
         ProxyMode::Slow(time) => {

@@ -9,7 +9,8 @@ mod folder;
 mod socket;
 
 pub(crate) use app::{
-    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, http_client, settings, try_connect,
+    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, http_client, settings,
+    try_connect,
 };
 pub(crate) use command::{CommandHome, RunningCommand};
 pub(crate) use folder::TempFolder;

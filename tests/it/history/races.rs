@@ -115,7 +115,11 @@ async fn ordinary_writers_leave_no_rows_and_closed_days_stay_correct() {
     ];
     for sql in everyday {
         client.batch_execute(sql).await.unwrap();
-        assert_eq!(count_rows(&client, "latido_history.deltas").await, 0, "{sql}");
+        assert_eq!(
+            count_rows(&client, "latido_history.deltas").await,
+            0,
+            "{sql}"
+        );
         assert_queries_agree(&client).await;
     }
     let moves = format!("UPDATE citas SET negocio_id = '{}'", business(4));

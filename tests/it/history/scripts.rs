@@ -1,6 +1,9 @@
 //! The scripts `install.sql` and `remove.sql` next to `latido install` and `latido uninstall`.
 
-use super::{INSTALL_FILE, assert_queries_agree, close_days, count_rows, create_database, insert_cita, run_file};
+use super::{
+    INSTALL_FILE, assert_queries_agree, close_days, count_rows, create_database, insert_cita,
+    run_file,
+};
 use crate::harness::cluster::TestDatabase;
 
 const REMOVE_FILE: &str = "sql/history/remove.sql";

@@ -44,8 +44,10 @@ async fn start_server(url: &str) -> TestApp {
     let folder = TempFolder::new();
     let file = write_configuration(&folder);
     let often = |config: &mut latido::app::Config| {
-        (config.engine.sweep, config.engine.sweep_without_notifications) =
-            (Duration::from_millis(100), Duration::from_millis(100));
+        (
+            config.engine.sweep,
+            config.engine.sweep_without_notifications,
+        ) = (Duration::from_millis(100), Duration::from_millis(100));
     };
     TestApp::on_database_with(url, &[("LATIDO_CONFIG", &file)], often).await
 }

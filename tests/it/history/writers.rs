@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{BUSINESSES, assert_queries_agree, business, count_rows, create_database, query_differences};
+use super::{
+    BUSINESSES, assert_queries_agree, business, count_rows, create_database, query_differences,
+};
 use crate::harness::wait_until;
 
 const WRITERS: usize = 6;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use latido_base::ident::StreamId;
-use latido_postgres::{InstallChange, Config, Database, InstallError, TriggerState};
+use latido_postgres::{Config, Database, InstallChange, InstallError, TriggerState};
 use latido_stream::{Catalog, Stream};
 
 use super::triggers::NotificationTap;
-use super::{builtin, catalog, connect, empty_database, estadisticas, table, schema_database};
+use super::{builtin, catalog, connect, empty_database, estadisticas, schema_database, table};
 use crate::harness::cluster::OwnCluster;
 
 #[tokio::test]
@@ -15,7 +15,11 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
     let (_home, client, database) = schema_database().await;
     let catalog = builtin();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&catalog)
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Missing
     );
     let name = r#""public"."citas""#.to_owned();
@@ -34,7 +38,11 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
         .await
         .unwrap();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&catalog)
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Outdated
     );
     database.install(&catalog).await.unwrap();
@@ -76,7 +84,15 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
         .await
         .unwrap();
     let fewer = catalog(vec![table("citas", Some("negocio_id"), &[])]);
-    assert_eq!(database.triggers(&fewer).await.unwrap().unused_functions.len(), 1);
+    assert_eq!(
+        database
+            .triggers(&fewer)
+            .await
+            .unwrap()
+            .unused_functions
+            .len(),
+        1
+    );
     let changes = database.install(&fewer).await.unwrap();
     assert_eq!(
         changes[0],
@@ -220,7 +236,11 @@ async fn locked_table_is_reported_and_nothing_changes() {
     );
     client.batch_execute("COMMIT").await.unwrap();
     assert_eq!(
-        database.triggers(&builtin()).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&builtin())
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Missing
     );
 }
@@ -239,7 +259,10 @@ async fn error_names_the_missing_privilege() {
         .unwrap();
     let database = Database::open(&Config::new(url.replace("postgres@", "reader@"))).unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
-    assert!(matches!(error, InstallError::PermissionDenied { .. }), "{error}");
+    assert!(
+        matches!(error, InstallError::PermissionDenied { .. }),
+        "{error}"
+    );
     database.prepare(&builtin()).await.unwrap();
 }
 

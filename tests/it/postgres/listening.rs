@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
-use latido_postgres::{Config, Database, DatabaseError, NotificationListener, ListenerState, ChangeHint};
+use latido_postgres::{
+    ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
+};
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
-use super::proxy::{PoolerBehaviour, PoolerProxy};
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, connect, empty_database};
 use crate::harness::TempFolder;
 use crate::harness::cluster::OwnCluster;
@@ -29,9 +31,10 @@ impl TestListener {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
         let (tx, hints) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener = NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
-            drop(tx.send(notice))
-        });
+        let listener =
+            NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
+                drop(tx.send(notice))
+            });
         Self {
             hints,
             listener,
@@ -191,7 +194,8 @@ async fn listener_starts_before_the_database() {
         panic!("no socket: {server:?}")
     };
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
-    let mut test_listener = TestListener::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
+    let mut test_listener =
+        TestListener::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }

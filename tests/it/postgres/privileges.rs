@@ -89,7 +89,10 @@ async fn doctor_names_each_excess_privilege() {
             .into_iter()
             .find(|finding| finding.subject == "role")
             .unwrap();
-        assert!(role.level == FindingLevel::Warning && role.with_remedy.unwrap().contains("sql/role.sql"));
+        assert!(
+            role.level == FindingLevel::Warning
+                && role.with_remedy.unwrap().contains("sql/role.sql")
+        );
         role.detail
     };
     let cases = [

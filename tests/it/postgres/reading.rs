@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::civil::{Date, date};
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
-use latido_stream::{Catalog, KeyType, StreamRow, Stream, ZoneRule};
+use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
 
-use super::proxy::{PoolerBehaviour, PoolerProxy};
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 use crate::harness::cluster::OwnCluster;
 
@@ -250,7 +250,7 @@ async fn each_key_has_its_own_time_zone() {
         default: "UTC".to_owned(),
     };
     let catalog = Catalog::new(vec![Stream {
-        zone_rule,
+        zone_rule: zone,
         ..estadisticas()
     }]);
     let zones = database

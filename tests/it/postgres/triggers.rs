@@ -10,7 +10,7 @@ use latido_stream::Catalog;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use super::{A, B, catalog, empty_database, table, schema_database};
+use super::{A, B, catalog, empty_database, schema_database, table};
 use crate::harness::cluster::TestDatabase;
 
 /// A connection that receives every notification payload of the database.
@@ -438,7 +438,7 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         .unwrap();
     let open = |gate| {
         Database::open(&Config {
-            interest_gate,
+            interest_gate: gate,
             ..Config::new(url.clone())
         })
         .unwrap()

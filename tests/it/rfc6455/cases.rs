@@ -12,7 +12,12 @@ const LONG_MESSAGE_BYTES: usize = 5_000;
 /// Sends `bytes` and expects `responses`, for every cut. Unless that ends in a close frame, the
 /// connection must still work: it is closed with 1000, the server answers (§5.5.1), and then the
 /// server ends the stream (§7.1.1).
-pub(super) async fn check_case(server: SocketAddr, what: &str, bytes: &[u8], responses: &[ReceivedFrame]) {
+pub(super) async fn check_case(
+    server: SocketAddr,
+    what: &str,
+    bytes: &[u8],
+    responses: &[ReceivedFrame],
+) {
     for cut in WRITE_SIZES
         .into_iter()
         .filter(|cut| *cut > 1_000 || bytes.len() < LONG_MESSAGE_BYTES)
@@ -42,7 +47,11 @@ pub(super) async fn check_case(server: SocketAddr, what: &str, bytes: &[u8], res
                     "{what}, cut {cut}"
                 );
             }
-            assert_eq!(reader.receive().await, ReceivedFrame::End, "{what}, cut {cut}");
+            assert_eq!(
+                reader.receive().await,
+                ReceivedFrame::End,
+                "{what}, cut {cut}"
+            );
         };
         tokio::join!(sending, receiving);
     }

@@ -128,7 +128,9 @@ impl FrameReceiver {
         match first & 0x0F {
             0x1 => ReceivedFrame::Text(payload),
             0x2 => ReceivedFrame::Binary(payload),
-            0x8 => ReceivedFrame::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
+            0x8 => {
+                ReceivedFrame::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code)))
+            }
             0x9 => panic!("unexpected ping: no client was silent for long enough"),
             0xA => ReceivedFrame::Pong(payload),
             other => panic!("opcode {other}"),

@@ -69,7 +69,9 @@ async fn section_5_5_2_pings_are_answered_and_pongs_are_not() {
         server,
         "2.10, 2.11: ten in a row",
         &ten,
-        &(0..10).map(|n| ReceivedFrame::Pong(vec![n])).collect::<Vec<_>>(),
+        &(0..10)
+            .map(|n| ReceivedFrame::Pong(vec![n]))
+            .collect::<Vec<_>>(),
     )
     .await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use latido_http::{StaticFile, STATIC_FILES};
+use latido_http::{STATIC_FILES, StaticFile};
 
 use super::{base_document, strings};
 
@@ -108,7 +108,8 @@ fn every_route_is_documented_and_vice_versa() {
     let mut routes: BTreeSet<String> = patterns.map(route_path).collect();
     assert!(routes.len() >= 8, "the routes were found: {routes:?}");
     routes.extend(
-        STATIC_FILES.iter()
+        STATIC_FILES
+            .iter()
             .filter(|asset| !is_undocumented(asset))
             .map(|asset| asset.path.to_owned()),
     );

@@ -216,7 +216,8 @@ impl ResponseRecorder {
                 self.ask("GET", path, "no-uuid").bearer_auth(&admin),
             )
             .await;
-            self.expect(401, "GET", path, self.ask("GET", path, B1)).await;
+            self.expect(401, "GET", path, self.ask("GET", path, B1))
+                .await;
             self.expect(
                 403,
                 "GET",
@@ -332,7 +333,8 @@ impl ResponseRecorder {
 
     async fn check_other_routes(&mut self) {
         for path in ["/", "/openapi.json", "/asyncapi.json"] {
-            self.expect(200, "GET", path, self.ask("GET", path, "")).await;
+            self.expect(200, "GET", path, self.ask("GET", path, ""))
+                .await;
             self.expect(
                 304,
                 "GET",
@@ -342,7 +344,8 @@ impl ResponseRecorder {
             .await;
         }
         for path in ["/health", "/ready", "/metrics"] {
-            self.expect(200, "GET", path, self.ask("GET", path, "")).await;
+            self.expect(200, "GET", path, self.ask("GET", path, ""))
+                .await;
         }
         self.expect(
             200,
@@ -494,7 +497,8 @@ async fn every_response_matches_the_document() {
         )
         .await;
     for path in HOOKS {
-        let hurried = |witness: &ResponseRecorder| witness.ask(Method::POST.as_str(), path, "").body("{}");
+        let hurried =
+            |witness: &ResponseRecorder| witness.ask(Method::POST.as_str(), path, "").body("{}");
         let _taken = hurried(&witness).send().await.expect("an answer");
         witness.expect(429, "POST", path, hurried(&witness)).await;
     }

@@ -211,7 +211,10 @@ async fn socket_messages_match_the_document() {
     let renewed =
         app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 600}));
     let mut socket = app.connect_socket(&token).await;
-    assert_eq!(matching_message(&document, &socket.next().await), "token_expiring");
+    assert_eq!(
+        matching_message(&document, &socket.next().await),
+        "token_expiring"
+    );
     let channel = format!("estadisticas:{B1}");
     for (asked, message, answers) in [
         (
@@ -253,7 +256,11 @@ async fn socket_messages_match_the_document() {
         );
         socket.send(&message).await;
         for answer in answers {
-            assert_eq!(matching_message(&document, &socket.next().await), *answer, "{message}");
+            assert_eq!(
+                matching_message(&document, &socket.next().await),
+                *answer,
+                "{message}"
+            );
         }
     }
     // The document names three places for the token, and no other.
@@ -313,7 +320,10 @@ async fn operator_messages_match_the_document() {
                 &frame,
             );
             assert_eq!(
-                (matching_message(&document, &frame).as_str(), frame["channel"].as_str()),
+                (
+                    matching_message(&document, &frame).as_str(),
+                    frame["channel"].as_str()
+                ),
                 (name, Some(channel))
             );
             if is_whole(&frame["data"]) || lists(&frame["data"]) {

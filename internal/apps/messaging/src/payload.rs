@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::vocabulary::ClientApiVersion;
+use crate::api_version::ClientApiVersion;
 use latido_base::time_format::{from_unix_us, iso};
-use latido_postgres::apps::messaging::{StoredConversation, StoredMessage, ConversationSummary};
+use latido_postgres::apps::messaging::{ConversationSummary, StoredConversation, StoredMessage};
 
 /// The number of characters of a message in its preview.
 const PREVIEW_CHARS: usize = 100;
@@ -81,9 +81,10 @@ fn content_text(message: &StoredMessage, api_version: ClientApiVersion) -> Strin
 /// two names.
 pub(super) fn flat_message_json(stored: &StoredMessage) -> Value {
     let mut object = json!({"message_id": stored.id});
-    if let (Value::Object(object), Value::Object(rest)) =
-        (&mut object, message_json(stored, ClientApiVersion::Documented))
-    {
+    if let (Value::Object(object), Value::Object(rest)) = (
+        &mut object,
+        message_json(stored, ClientApiVersion::Documented),
+    ) {
         object.extend(rest);
     }
     object
@@ -186,6 +187,9 @@ pub(super) mod tests {
             content: vec![0xff, 0],
             ..test_message("")
         };
-        assert_eq!(message_json(&bytes, ClientApiVersion::Current)["content"], "/wA=");
+        assert_eq!(
+            message_json(&bytes, ClientApiVersion::Current)["content"],
+            "/wA="
+        );
     }
 }

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::apps::messaging::{ANA, CONVERSATION, PhoenixTestClient, EVA, OUTSIDER, channel, message, start_server};
-use crate::harness::{TestSocket, TestApp, claims};
+use crate::apps::messaging::{
+    ANA, CONVERSATION, EVA, OUTSIDER, PhoenixTestClient, channel, message, start_server,
+};
+use crate::harness::{TestApp, TestSocket, claims};
 
 /// Sends an unrelated request and returns the frames received before its reply.
 async fn frames_before_reply(device: &mut PhoenixTestClient) -> Vec<Value> {
@@ -94,7 +96,10 @@ async fn two_servers_on_one_database_both_deliver() {
         );
     }
     assert_eq!(
-        ana.message_contents_until("last").await.last().map(String::as_str),
+        ana.message_contents_until("last")
+            .await
+            .last()
+            .map(String::as_str),
         Some("last")
     );
 }
@@ -144,7 +149,10 @@ async fn missed_messages_stay_pending_until_acknowledged() {
         let summaries = eva.wait_for_event("conversation_summaries").await;
         assert_eq!(summaries["summaries"][0]["unread_count"], 1);
         assert_eq!(eva.wait_for_event("pending_message").await["id"], id);
-        assert_eq!(eva.wait_for_event("sync_complete").await["pending_count"], 1);
+        assert_eq!(
+            eva.wait_for_event("sync_complete").await["pending_count"],
+            1
+        );
         eva.socket.close().await;
     }
     let mut eva = PhoenixTestClient::connect_and_join(&app, EVA).await;
@@ -162,7 +170,10 @@ async fn missed_messages_stay_pending_until_acknowledged() {
     assert_eq!(ana.wait_for_event("message_read").await["messageId"], id);
     let mut again = PhoenixTestClient::connect(&app, EVA).await;
     again.join(&format!("user:{EVA}")).await;
-    assert_eq!(again.wait_for_event("sync_complete").await["pending_count"], 0);
+    assert_eq!(
+        again.wait_for_event("sync_complete").await["pending_count"],
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +187,10 @@ async fn message_supports_reaction_edit_and_delete() {
         eva.push("add_reaction", &heart).await["response"]["reaction"]["reaction"],
         "❤"
     );
-    assert_eq!(ana.wait_for_event("reaction_added").await["userId"], EVA.to_string());
+    assert_eq!(
+        ana.wait_for_event("reaction_added").await["userId"],
+        EVA.to_string()
+    );
     assert_eq!(
         eva.push("remove_reaction", &heart).await["response"],
         json!({"status": "removed"})
@@ -251,12 +265,18 @@ async fn documented_api_version_has_its_own_names_and_shapes() {
     ana.socket
         .send(&json!(["1", "9", channel(CONVERSATION), "typing_start", {}]))
         .await;
-    assert_eq!(eva.wait_for_event("typing_indicator").await["action"], "start");
+    assert_eq!(
+        eva.wait_for_event("typing_indicator").await["action"],
+        "start"
+    );
     assert_eq!(new.wait_for_event("user_typing").await["typing"], true);
     // The client sends no event for the end of typing.
     app.clock()
         .set(app.clock().now() + jiff::SignedDuration::from_secs(11));
-    assert_eq!(eva.wait_for_event("typing_indicator").await["action"], "stop");
+    assert_eq!(
+        eva.wait_for_event("typing_indicator").await["action"],
+        "stop"
+    );
     let read = eva.push("mark_as_read", &json!({"message_id": id})).await;
     assert_eq!(read["response"], json!({"marked_read": true}));
     assert_eq!(ana.wait_for_event("read_receipt").await["message_id"], id);
@@ -278,7 +298,10 @@ async fn presence_starts_with_a_list_and_continues_with_changes() {
         diff["joins"][EVA.to_string()]["metas"][0]["conversation_id"],
         CONVERSATION.to_string()
     );
-    assert_eq!(ana.wait_for_event("user_joined").await["user_id"], EVA.to_string());
+    assert_eq!(
+        ana.wait_for_event("user_joined").await["user_id"],
+        EVA.to_string()
+    );
     let notice = ana.wait_for_event("user_presence_changed").await;
     assert_eq!(
         (&notice["user_id"], &notice["status"]),
@@ -306,7 +329,10 @@ async fn lost_listener_connection_loses_no_message() {
         );
         db.batch_execute(&sql).await.unwrap();
     }
-    assert_eq!(ana.message_contents_until("m4").await, ["m0", "m1", "m2", "m3", "m4"]);
+    assert_eq!(
+        ana.message_contents_until("m4").await,
+        ["m0", "m1", "m2", "m3", "m4"]
+    );
 }
 
 async fn upgrade_status(app: &TestApp, path: &str, headers: &[(&'static str, &str)]) -> u16 {

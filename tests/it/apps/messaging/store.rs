@@ -24,13 +24,21 @@ fn draft(content: &str, client_random: i32) -> MessageDraft {
     }
 }
 
-async fn send(store: &MessagingDatabase, user: Uuid, content: &str, random: i32) -> (StoredMessage, bool) {
+async fn send(
+    store: &MessagingDatabase,
+    user: Uuid,
+    content: &str,
+    random: i32,
+) -> (StoredMessage, bool) {
     match store
         .send(user, CONVERSATION, &draft(content, random), HOUR)
         .await
         .unwrap()
     {
-        WriteOutcome::Applied { message, is_new: fresh } => (*message, fresh),
+        WriteOutcome::Applied {
+            message,
+            is_new: fresh,
+        } => (*message, fresh),
         WriteOutcome::Rejected(why) => panic!("refused: {why}"),
     }
 }
@@ -96,7 +104,12 @@ async fn every_operation_checks_the_conversation_of_the_message() {
         ..draft("x", 2)
     };
     assert_eq!(
-        refusal_reason(store.send(ANA, SECOND_CONVERSATION, &elsewhere, HOUR).await.unwrap()),
+        refusal_reason(
+            store
+                .send(ANA, SECOND_CONVERSATION, &elsewhere, HOUR)
+                .await
+                .unwrap()
+        ),
         "reply_to_id"
     );
     assert_eq!(
@@ -109,7 +122,12 @@ async fn every_operation_checks_the_conversation_of_the_message() {
         "not_found"
     );
     assert_eq!(
-        refusal_reason(store.delete(ANA, SECOND_CONVERSATION, id, true, HOUR).await.unwrap()),
+        refusal_reason(
+            store
+                .delete(ANA, SECOND_CONVERSATION, id, true, HOUR)
+                .await
+                .unwrap()
+        ),
         "message_not_found"
     );
     assert_eq!(
@@ -150,7 +168,10 @@ async fn every_operation_checks_the_conversation_of_the_message() {
         Some("reaction_not_found")
     );
     assert_eq!(
-        store.remove_reaction(EVA, CONVERSATION, id, "❤").await.unwrap(),
+        store
+            .remove_reaction(EVA, CONVERSATION, id, "❤")
+            .await
+            .unwrap(),
         None
     );
 }
@@ -226,7 +247,10 @@ async fn non_members_can_do_nothing() {
             .as_deref(),
         Some("forbidden")
     );
-    assert_eq!(store.mark_all_read(OUTSIDER, CONVERSATION).await.unwrap(), None);
+    assert_eq!(
+        store.mark_all_read(OUTSIDER, CONVERSATION).await.unwrap(),
+        None
+    );
     assert!(
         store.summaries(OUTSIDER).await.unwrap().is_empty()
             && store.undelivered(OUTSIDER, 50).await.unwrap().is_empty()
@@ -366,13 +390,22 @@ async fn pending_and_unread_messages_are_listed() {
         store.messages(&[ids[2]]).await.unwrap()[0].delivery_status,
         "read"
     );
-    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(3));
-    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(0));
+    assert_eq!(
+        store.mark_all_read(EVA, CONVERSATION).await.unwrap(),
+        Some(3)
+    );
+    assert_eq!(
+        store.mark_all_read(EVA, CONVERSATION).await.unwrap(),
+        Some(0)
+    );
     assert!(store.unread(EVA).await.unwrap().is_empty());
 }
 
 /// Returns the kinds and numbers of the changes since the cursor.
-async fn collect_changes(store: &MessagingDatabase, cursor: &mut ChangeCursor) -> Vec<(String, i64)> {
+async fn collect_changes(
+    store: &MessagingDatabase,
+    cursor: &mut ChangeCursor,
+) -> Vec<(String, i64)> {
     let mut seen = Vec::new();
     loop {
         let batch = store.changes(cursor).await.unwrap();
@@ -407,7 +440,11 @@ async fn every_change_is_seen_once_with_overlapping_transactions() {
     let first = collect_changes(&store, &mut cursor).await;
     assert_eq!(first.len(), 1, "what is not committed is not seen");
     insert(&early, SECOND_CONVERSATION, 1200).await;
-    assert_eq!(collect_changes(&store, &mut cursor).await.len(), 1200, "in pages");
+    assert_eq!(
+        collect_changes(&store, &mut cursor).await.len(),
+        1200,
+        "in pages"
+    );
     assert_eq!(collect_changes(&store, &mut cursor).await, [], "once");
     late.batch_execute("COMMIT").await.unwrap();
     let last = collect_changes(&store, &mut cursor).await;

@@ -40,7 +40,8 @@ impl ResponseRecorder {
                 self.post(start, "cleanup", &admin),
             )
             .await;
-            self.check_refused("POST", &format!("{start}/cleanup")).await;
+            self.check_refused("POST", &format!("{start}/cleanup"))
+                .await;
             for what in [
                 "",
                 "/clients",
@@ -141,7 +142,8 @@ impl ResponseRecorder {
                 .bearer_auth(admin)
         };
         self.expect(400, method, path, close(self, "nobody")).await;
-        self.expect(404, method, path, close(self, UNKNOWN_CLIENT)).await;
+        self.expect(404, method, path, close(self, UNKNOWN_CLIENT))
+            .await;
         for (query, code) in [("", 4403), ("?come_back=true", 1012)] {
             let user = format!("{}-{code}", path.len());
             let token = self
