@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod drain;
 pub mod ident;
+pub mod secret;
