@@ -16,7 +16,7 @@ pub const MIN_SECRET_BYTES: usize = 32;
 /// are rejected by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// The start of a PEM block of any kind.
-const PEM: &str = "-----BEGIN ";
+const PEM_START: &str = "-----BEGIN ";
 /// The length of an Ed25519 public key, in bytes. Checked here because the library would panic on a
 /// shorter one.
 const ED25519_BYTES: usize = 32;
@@ -71,7 +71,7 @@ pub enum KeyError {
     #[error(
         "expected an https:// address without user and password (http:// only for 127.0.0.1, ::1 or localhost)"
     )]
-    JwksUrl,
+    IssuerUrl,
     /// The machine's root certificates could not be read.
     #[error(
         "no root certificates were found on this machine (install ca-certificates, or set SSL_CERT_FILE)"
@@ -102,7 +102,7 @@ impl VerifyingKey {
     /// Parses one PEM block.
     fn from_pem(block: &str) -> Result<Self, KeyError> {
         let label = block
-            .strip_prefix(PEM)
+            .strip_prefix(PEM_START)
             .and_then(|rest| rest.split_once("-----"))
             .map(|(label, _)| label);
         match label {
@@ -162,7 +162,7 @@ impl fmt::Debug for VerifyingKey {
 
 /// Checks that `secret` may sign tokens; `allow_weak` accepts a short one.
 pub fn check_secret(secret: &Secret, allow_weak: bool) -> Result<(), KeyError> {
-    if secret.expose().contains(PEM.trim_end()) {
+    if secret.expose().contains(PEM_START.trim_end()) {
         return Err(KeyError::PemAsSecret);
     }
     if secret.bytes() == 0 || (!allow_weak && secret.bytes() < MIN_SECRET_BYTES) {
@@ -180,7 +180,7 @@ pub fn check_public_keys(pem: &str) -> Result<(), KeyError> {
 
 /// Parses one or more PEM blocks: there are two while the issuer replaces its key.
 pub(super) fn public_keys(pem: &str) -> Result<Vec<VerifyingKey>, KeyError> {
-    let starts: Vec<usize> = pem.match_indices(PEM).map(|(at, _)| at).collect();
+    let starts: Vec<usize> = pem.match_indices(PEM_START).map(|(at, _)| at).collect();
     if starts.is_empty() {
         return Err(KeyError::Pem);
     }
@@ -218,16 +218,16 @@ fn modulus_bits(n: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkeys;
+    use crate::test_keys;
 
     #[test]
     fn key_has_the_algorithms_of_its_type() {
         for (pem, algorithms) in [
-            (testkeys::RSA.public, RSA),
-            (*testkeys::RSA_PKCS1, RSA),
-            (testkeys::P256.public, P256),
-            (testkeys::P384.public, P384),
-            (testkeys::ED25519.public, ED25519),
+            (test_keys::RSA.public, RSA),
+            (*test_keys::RSA_PKCS1, RSA),
+            (test_keys::P256.public, P256),
+            (test_keys::P384.public, P384),
+            (test_keys::ED25519.public, ED25519),
         ] {
             let keys = public_keys(pem).unwrap();
             assert_eq!(
@@ -242,11 +242,11 @@ mod tests {
     fn each_pem_block_is_a_key() {
         let both = format!(
             "# old\n{}\n# new\n{}",
-            testkeys::RSA.public,
-            testkeys::P256.public
+            test_keys::RSA.public,
+            test_keys::P256.public
         );
         assert_eq!(public_keys(&both).unwrap().len(), 2);
-        let one_bad = format!("{}\n{}", testkeys::RSA.public, testkeys::P256.private);
+        let one_bad = format!("{}\n{}", test_keys::RSA.public, test_keys::P256.private);
         assert_eq!(check_public_keys(&one_bad), Err(KeyError::PrivateKey));
     }
 
@@ -259,11 +259,11 @@ mod tests {
                 "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
                 KeyError::Pem,
             ),
-            (testkeys::P521_PUBLIC, KeyError::Pem),
-            (testkeys::SECP256K1_PUBLIC, KeyError::Pem),
-            (testkeys::RSA.private, KeyError::PrivateKey),
-            (*testkeys::CERTIFICATE, KeyError::Certificate),
-            (testkeys::RSA_1024.public, KeyError::RsaSize { bits: 1024 }),
+            (test_keys::P521_PUBLIC, KeyError::Pem),
+            (test_keys::SECP256K1_PUBLIC, KeyError::Pem),
+            (test_keys::RSA.private, KeyError::PrivateKey),
+            (*test_keys::CERTIFICATE, KeyError::Certificate),
+            (test_keys::RSA_1024.public, KeyError::RsaSize { bits: 1024 }),
         ] {
             assert_eq!(check_public_keys(pem), Err(error), "{pem}");
         }
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(secret("", true), Err(KeyError::WeakSecret { bytes: 0 }));
         for weak in [false, true] {
             assert_eq!(
-                secret(testkeys::RSA.public, weak),
+                secret(test_keys::RSA.public, weak),
                 Err(KeyError::PemAsSecret)
             );
         }

@@ -9,36 +9,36 @@ pub mod apps;
 mod columns;
 mod config;
 mod connect;
-mod describe;
+mod prepare;
 
 mod doctor;
 mod error;
-mod hearing;
-mod install;
-mod interest;
+mod notification_stream;
+mod triggers;
+mod watch_locks;
 
-mod keys;
+mod change_hint;
+mod key_array;
 mod listener;
-mod notice;
 mod pool;
 mod query;
 mod quote;
-mod script;
+mod script_runner;
 mod tls;
 mod url;
 
-pub use config::{Config, ConfigError, Setting};
+pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, Level, examine};
+pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
-pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
-pub use interest::{Declared, Interest};
-pub use listener::{Listener, ListenerState};
 #[cfg(any(test, fuzzing, feature = "testing"))]
-pub use notice::notices_of;
-pub use notice::{CHANNEL, Notice};
+pub use change_hint::parse_hints;
+pub use change_hint::{CHANNEL, ChangeHint};
+pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
-pub use script::Scripts;
-pub use tls::TlsError;
+pub use script_runner::ScriptRunner;
+pub use tls::DatabaseTlsError;
+pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
 pub use url::UrlError;
+pub use watch_locks::{WatchLockEvent, WatchLocks};

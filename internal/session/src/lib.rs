@@ -1,12 +1,12 @@
 //! The session of a native client as a state machine: messages in, effects out. It uses no socket,
 //! no task and no clock.
 
-mod bucket;
 mod close;
-mod conversation;
 mod limits;
+mod rate_limit;
+mod session;
 
-pub use bucket::{Bucket, Verdict};
 pub use close::CloseReason;
-pub use conversation::{Context, Conversation, Effect, Seat, Unverified};
-pub use limits::Limits;
+pub use limits::SessionLimits;
+pub use rate_limit::{MessageRateLimit, RateDecision};
+pub use session::{ReauthError, RoomPosition, Session, SessionContext, SessionEffect};

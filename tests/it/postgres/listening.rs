@@ -6,50 +6,53 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
-use latido_postgres::{Config, Database, DatabaseError, Listener, ListenerState, Notice};
+use latido_postgres::{
+    ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
+};
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
-use super::proxy::{Manners, Proxy};
-use super::{A, B, builtin, connect, empty};
-use crate::harness::Folder;
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
+use super::{A, B, builtin, connect, empty_database};
+use crate::harness::TempFolder;
 use crate::harness::cluster::OwnCluster;
 
-struct Ears {
-    notices: mpsc::UnboundedReceiver<Notice>,
-    listener: Listener,
+struct TestListener {
+    hints: mpsc::UnboundedReceiver<ChangeHint>,
+    listener: NotificationListener,
     metrics: Arc<Metrics>,
     drain: Drain,
 }
 
-impl Ears {
+impl TestListener {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
-        let (tx, notices) = mpsc::unbounded_channel();
+        let (tx, hints) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener = Listener::start(database, catalog, &metrics, &drain, move |notice| {
-            drop(tx.send(notice))
-        });
+        let listener =
+            NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
+                drop(tx.send(notice))
+            });
         Self {
-            notices,
+            hints,
             listener,
             metrics,
             drain,
         }
     }
 
-    async fn next(&mut self) -> Notice {
-        timeout(Duration::from_secs(30), self.notices.recv())
+    async fn next(&mut self) -> ChangeHint {
+        timeout(Duration::from_secs(30), self.hints.recv())
             .await
             .expect("a notice")
             .unwrap()
     }
 }
 
-fn changed(key: &str) -> Notice {
-    Notice::Changed {
+fn changed_key(key: &str) -> ChangeHint {
+    ChangeHint::Changed {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
     }
@@ -62,7 +65,7 @@ async fn listener_receives_again_after_every_disconnect() {
     client.batch_execute(super::SCHEMA).await.unwrap();
     let (database, catalog) = (
         Database::open(&Config {
-            gate: false,
+            interest_gate: false,
             ..Config::new(&url)
         })
         .unwrap(),
@@ -70,8 +73,8 @@ async fn listener_receives_again_after_every_disconnect() {
     );
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
-    let mut test_listener = Ears::open(&database, &catalog);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    let mut test_listener = TestListener::open(&database, &catalog);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     assert_eq!(
         (
             test_listener.listener.state(),
@@ -83,7 +86,7 @@ async fn listener_receives_again_after_every_disconnect() {
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')"))
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, changed(A));
+    assert_eq!(test_listener.next().await, changed_key(A));
 
     client
         .batch_execute(
@@ -91,17 +94,17 @@ async fn listener_receives_again_after_every_disconnect() {
         )
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     client
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')"))
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, changed(B));
+    assert_eq!(test_listener.next().await, changed_key(B));
 
     cluster.restart().await;
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let client = connect(&url).await;
     for payload in [
         "",
@@ -119,7 +122,7 @@ async fn listener_receives_again_after_every_disconnect() {
     // A notification that arrives together with an invalid one becomes part of «everything», so it
     // is sent again until it arrives alone.
     let mut received = Vec::new();
-    while received.last() != Some(&changed(A)) {
+    while received.last() != Some(&changed_key(A)) {
         let payload = format!(r#"["estadisticas","{A}"]"#);
         client
             .execute("SELECT pg_notify('latido', $1)", &[&payload])
@@ -128,7 +131,7 @@ async fn listener_receives_again_after_every_disconnect() {
         received.push(test_listener.next().await);
     }
     assert!(
-        received.contains(&Notice::Everything(None)) && !received.contains(&Notice::Lost),
+        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
         "{received:?}"
     );
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
@@ -137,53 +140,53 @@ async fn listener_receives_again_after_every_disconnect() {
 
 #[tokio::test]
 async fn pooler_without_notifications_is_reported() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let proxy = Proxy::start(
+    let proxy = PoolerProxy::start(
         &url,
-        Manners {
+        PoolerBehaviour {
             refuse_options: true,
-            deaf: true,
-            ..Manners::default()
+            drop_notifications: true,
+            ..PoolerBehaviour::default()
         },
     )
     .await;
-    let mut test_listener = Ears::open(
+    let mut test_listener = TestListener::open(
         &Database::open(&Config::new(&proxy.url)).unwrap(),
         &builtin(),
     );
-    assert_eq!(test_listener.next().await, Notice::Deaf);
+    assert_eq!(test_listener.next().await, ChangeHint::NotDelivering);
     assert_eq!(
         (
             test_listener.listener.state(),
             test_listener.metrics.listener_up.get()
         ),
-        (ListenerState::Deaf, 0)
+        (ListenerState::NotDelivering, 0)
     );
     // Read through the pooler, but listen directly.
     let config = Config {
         listen_url: Some(url),
         ..Config::new(&proxy.url)
     };
-    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
 
 #[tokio::test]
 async fn different_listen_database_is_detected() {
-    let ((_one, _, one), (_other, _, other)) = (empty().await, empty().await);
+    let ((_one, _, one), (_other, _, other)) = (empty_database().await, empty_database().await);
     let config = Config {
         listen_url: Some(other),
         ..Config::new(one)
     };
-    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(test_listener.next().await, Notice::Deaf);
+    let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
+    assert_eq!(test_listener.next().await, ChangeHint::NotDelivering);
 }
 
 #[tokio::test]
 async fn listener_starts_before_the_database() {
     let catalog = builtin();
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     let late = folder.path().join("late");
     let cluster = OwnCluster::start(&[]).await;
     let server: tokio_postgres::Config = cluster.url().parse().unwrap();
@@ -191,9 +194,10 @@ async fn listener_starts_before_the_database() {
         panic!("no socket: {server:?}")
     };
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
-    let mut test_listener = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
+    let mut test_listener =
+        TestListener::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
 
 #[tokio::test]
@@ -208,8 +212,8 @@ async fn frozen_backend_is_abandoned() {
         ..Config::new(url)
     };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());
-    let mut test_listener = Ears::open(&database, &catalog);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    let mut test_listener = TestListener::open(&database, &catalog);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let pids: Vec<i32> = client
         .query(others, &[])
@@ -232,13 +236,13 @@ async fn frozen_backend_is_abandoned() {
     signal("-STOP");
     assert!(
         matches!(
-            database.check().await,
+            database.check_connection().await,
             Err(DatabaseError::Unavailable { .. })
         ),
         "its connection is frozen"
     );
-    database.check().await.unwrap();
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    database.check_connection().await.unwrap();
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     signal("-CONT");
 }
