@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The default shortest time between two reads of one key.
+pub(crate) const READ_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The limits on batch size, read interval, retries and notification rate.
 #[derive(Debug, Clone)]
 pub struct ReadPacing {
@@ -23,10 +26,10 @@ impl Default for ReadPacing {
     fn default() -> Self {
         Self {
             batch_keys: 256,
-            min_interval: Duration::from_millis(40),
+            min_interval: READ_INTERVAL,
             first_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(30),
-            hot_from: default_hot_from(Duration::from_millis(40)),
+            hot_from: default_hot_from(READ_INTERVAL),
         }
     }
 }
