@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use latido_net::Origins;
 use latido_session::SessionLimits;
 
 use crate::rlimit::max_connections;
-use crate::{Origins, TlsFiles, TrustedProxies};
+use crate::{TlsFiles, TrustedProxies};
 
 /// The default time from accepting a connection to its first complete request head.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -41,6 +41,8 @@ pub use pool::Database;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
-pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
+pub use triggers::{
+    InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
+};
 pub use url::UrlError;
-pub use watch_locks::{WatchLockEvent, WatchLocks};
+pub use watch_locks::{LockState, WatchLockEvent, WatchLocks};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::apps::AppSettings;
-use latido_app_gateway::{Config, PublisherNetwork};
+use latido_app_gateway::Config;
 use latido_auth::ApiKey;
 use latido_settings::{SettingsReader, list, variables};
 
@@ -49,13 +49,7 @@ pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
         r.require(&GATEWAY_API_URL, EXPECTED_API_URL);
     }
     let api_key = ApiKey::from_settings(r, &GATEWAY_API_KEY);
-    let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| {
-        let networks = list(text);
-        networks
-            .iter()
-            .map(|one| PublisherNetwork::parse(one))
-            .collect::<Option<Vec<_>>>()
-    });
+    let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| text.parse().ok());
     if r.text(&GATEWAY_TRUSTED_CIDRS).is_none() {
         let expected =
             "the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";

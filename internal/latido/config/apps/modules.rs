@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use latido_app_modules::Config;
 use latido_auth::{ApiKey, VerifierConfig, check_secret, read_issuer_url};
-use latido_http::Origins;
+use latido_net::Origins;
 use latido_settings::{SettingsReader, variables};
 
 const EXPECTED_KEY: &str =
@@ -110,11 +110,9 @@ fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
 
 /// Reads the pages that may use the session cookie; none if the variable is unset.
 fn allowed_origins(r: &mut SettingsReader<'_>) -> Vec<String> {
-    let origins = r.parse(&MODULES_ORIGINS, EXPECTED_ORIGINS, |text| text.parse().ok());
-    match origins {
-        Some(Origins::Listed(origins)) => origins,
-        Some(Origins::Any) | None => Vec::new(),
-    }
+    let parse = |text: &str| text.parse::<Origins>().ok();
+    let origins = r.parse(&MODULES_ORIGINS, EXPECTED_ORIGINS, parse);
+    origins.unwrap_or_default().listed().to_vec()
 }
 
 /// Returns the session query: the text itself, or the contents of a file whose name ends in `.sql`.
