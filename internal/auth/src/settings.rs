@@ -114,7 +114,10 @@ fn require_keys(r: &mut SettingsReader<'_>, requirement: KeyRequirement) {
     } else {
         ", "
     };
-    r.require(&JWT_SECRET, &format!("{EXPECTED_SECRET}{separator}{expected}"));
+    r.require(
+        &JWT_SECRET,
+        &format!("{EXPECTED_SECRET}{separator}{expected}"),
+    );
 }
 
 impl IntrospectionConfig {
@@ -135,13 +138,14 @@ impl PolicyConfig {
     /// Reads the administrator roles and the lifetime of cached permissions. `file_roles` are the
     /// roles of `latido.toml`, which count if the variable is unset.
     pub fn from_settings(r: &mut SettingsReader<'_>, file_roles: Option<Vec<String>>) -> Self {
+        let defaults = Self::default();
         Self {
             admin_roles: r
                 .list_or_none(&ADMIN_ROLES)
                 .or(file_roles)
-                .unwrap_or_else(|| vec![ADMIN_ROLES.default.to_owned()]),
+                .unwrap_or(defaults.admin_roles),
             cache_ttl: r.seconds(&AUTHORIZE_CACHE_SECONDS, 1..=3_600),
-            ..Self::default()
+            ..defaults
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use latido_settings::{SettingsReader, variables};
 
-use crate::pace::READ_INTERVAL;
+use crate::read_pacing::READ_INTERVAL;
 use crate::{Config, SWEEP_INTERVAL};
 
 variables! {

@@ -28,7 +28,9 @@ pub(crate) fn max_connections() -> usize {
 }
 
 fn max_connections_for(open_files: Option<u64>) -> usize {
-    let files = open_files.unwrap_or(UNLIMITED_FALLBACK).min(UNLIMITED_FALLBACK);
+    let files = open_files
+        .unwrap_or(UNLIMITED_FALLBACK)
+        .min(UNLIMITED_FALLBACK);
     // With a low limit, a quarter of the descriptors is enough reserve.
     usize::try_from(files - RESERVED_DESCRIPTORS.min(files / 4))
         .unwrap_or(usize::MAX)
@@ -41,8 +43,7 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_reserved_for_other_uses() {
-        let limits =
-            [Some(0), Some(64), Some(1_024), Some(20_000), None].map(max_connections_for);
+        let limits = [Some(0), Some(64), Some(1_024), Some(20_000), None].map(max_connections_for);
         assert_eq!(limits, [1, 48, 896, 19_872, 999_872]);
     }
 }

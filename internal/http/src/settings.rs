@@ -107,8 +107,7 @@ impl Config {
                 .optional_number(&MAX_CONNECTIONS_PER_ADDRESS, 1..=LARGEST_LIMIT),
             max_connections_per_user: r
                 .optional_number(&MAX_CONNECTIONS_PER_USER, 1..=LARGEST_LIMIT),
-            max_handshakes_per_second: r
-                .optional_number(&MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000),
+            max_handshakes_per_second: r.optional_number(&MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000),
             head_timeout: r.seconds(&HANDSHAKE_SECONDS, 1..=60),
             unacknowledged_timeout: unacknowledged_timeout(limits),
             drain_grace,
@@ -126,7 +125,7 @@ impl TlsFiles {
             return Some(Self {
                 certificates: certificates.into(),
                 key: key.into(),
-                every: TLS_RELOAD_INTERVAL,
+                check_interval: TLS_RELOAD_INTERVAL,
             });
         }
         if files != (None, None) {

@@ -3,7 +3,7 @@
 use latido_settings::{SettingsReader, variables};
 
 use crate::limits::{
-    CHANNELS, HEARTBEAT_S, MESSAGE_BURST_COUNT, MESSAGE_BYTES, MESSAGES_PER_SECOND, SLOW_CLIENT_S,
+    BURST_MESSAGES, CHANNELS, HEARTBEAT_S, MESSAGE_BYTES, MESSAGES_PER_SECOND, SLOW_CLIENT_S,
     SessionLimits, idle_timeout_s,
 };
 
@@ -17,7 +17,7 @@ variables! {
             "Maximum size of a message from a client";
         plain MAX_MESSAGES_PER_SECOND "N" = u32(MESSAGES_PER_SECOND),
             "Messages per second from one client, on average";
-        plain MESSAGE_BURST "N" = u32(MESSAGE_BURST_COUNT),
+        plain MESSAGE_BURST "N" = u32(BURST_MESSAGES),
             "Messages that may come at once before the average counts";
         plain HEARTBEAT_SECONDS "SECONDS" = u32(HEARTBEAT_S),
             "Time after which a silent client is pinged";
