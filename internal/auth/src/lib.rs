@@ -35,5 +35,5 @@ pub use policy::{
 };
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use secret::Secret;
-pub use token_error::TokenError;
+pub use token_error::{Immediate, TokenError};
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};
