@@ -18,5 +18,5 @@ await build({
 });
 const files = names.map((name) => `build/${name.replace('.ts', '.mjs')}`);
 // Node 20 has a WebSocket, but hides it.
-const flags = ['--experimental-websocket', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=120000'];
+const flags = ['--experimental-websocket', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=600000'];
 process.exit(spawnSync(process.execPath, [...flags, ...process.argv.slice(2), ...files], { stdio: 'inherit' }).status ?? 1);
