@@ -7,14 +7,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
-use latido_admin::{Readiness, Report, StreamReport};
-use latido_app_kit::Hints;
+use latido_admin::{Readiness, ReadinessReport, StreamReport};
+use latido_app_kit::FeedTrigger;
 use latido_app_messaging as messaging;
 use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
-use latido_demo::Statements;
+use latido_demo::SqlExecutor;
 use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
-use latido_http::Shapes;
+use latido_http::ColumnSource;
 use latido_postgres::{
     self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
 };
@@ -79,7 +79,7 @@ fn read_error(error: DatabaseError) -> ReadError {
 /// Lets the demo write to PostgreSQL.
 pub(super) struct Writes(pub(super) ScriptRunner);
 
-impl Statements for Writes {
+impl SqlExecutor for Writes {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         Box::pin(async move { Ok(self.0.execute(sql).await?) })
     }
@@ -111,7 +111,7 @@ impl PermissionSource for Lookups {
 pub(super) fn sink(
     engine: Engine,
     metrics: Arc<Metrics>,
-    messaging: Hints,
+    messaging: FeedTrigger,
 ) -> impl Fn(ChangeHint) + Send + Sync + 'static {
     let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
     move |hint| match hint {
@@ -123,7 +123,7 @@ pub(super) fn sink(
         ChangeHint::Everything(stream) => {
             engine.mark_all(stream, HintSource::Trigger);
             if stream.is_none() {
-                messaging.look();
+                messaging.notify();
             }
         }
         // Reading after a loss as well shows at once if the database is unavailable, and notifies
@@ -134,14 +134,14 @@ pub(super) fn sink(
             } else {
                 "listening"
             });
-            messaging.set_heard(hint == ChangeHint::Listening);
+            messaging.set_listening(hint == ChangeHint::Listening);
             engine.mark_all(None, HintSource::Resync);
         }
         ChangeHint::NotDelivering => {
             record("deaf");
-            messaging.set_heard(false);
+            messaging.set_listening(false);
         }
-        ChangeHint::App(app) if app == messaging::NAME => messaging.look(),
+        ChangeHint::App(app) if app == messaging::NAME => messaging.notify(),
         ChangeHint::App(_) => {}
     }
 }
@@ -176,7 +176,7 @@ pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync 
 /// Gives the published API documents the columns of the queries.
 pub(super) struct Described(pub(super) Database);
 
-impl Shapes for Described {
+impl ColumnSource for Described {
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.0.columns(stream)
     }
@@ -190,7 +190,7 @@ pub(super) struct Ready {
 }
 
 impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
             let database = self
@@ -204,8 +204,8 @@ impl Readiness for Ready {
                 .map(|(_, stream)| report(stream))
                 .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report {
-                ready,
+            ReadinessReport {
+                is_ready: ready,
                 database,
                 listener: state(self.ears.state()),
                 streams,

@@ -12,17 +12,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latido_admin::{self as operations, Audience, Operations, Readiness};
-use latido_app_kit::Hints;
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
+use latido_app_kit::FeedTrigger;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, Doors, Seats};
+use latido_http::{self as http, ServerState, ConnectionLimits};
 use latido_hub::Hub;
 use latido_postgres::{Database, WatchLocks, NotificationListener};
-use latido_session::Context;
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_session::SessionContext;
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_telemetry::Metrics;
 
 pub use config::Config;
@@ -72,10 +72,10 @@ impl App {
             watch_locks_adapter,
             Arc::clone(&metrics),
         );
-        let system_viewers = Audience::default();
+        let system_viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            system_viewers.beside(engine.observer()),
+            system_viewers.wrap_observer(engine.observer()),
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
@@ -83,14 +83,14 @@ impl App {
             config.policy,
             Arc::new(adapters::Lookups(database.clone())),
         ));
-        let deps = shard::Parts {
+        let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
                 limits: config.limits,
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier: Arc::clone(&verifier),
                 policy: Arc::clone(&policy),
                 catalog: Arc::clone(&catalog),
@@ -108,7 +108,7 @@ impl App {
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
-        let hints = Hints::default();
+        let hints = FeedTrigger::default();
         let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
         let listener = NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
         watch_locks.start(
@@ -134,7 +134,7 @@ impl App {
             ears: listener,
         });
         let app_deps = lend(&deps, &database, &engine, hints);
-        let connection_limits = Seats::new(&config.http);
+        let connection_limits = ConnectionLimits::new(&config.http);
         let admin = operate(
             &deps,
             &shards,
@@ -144,10 +144,10 @@ impl App {
             system_viewers,
         );
         if let Some(tls) = &tls {
-            tls.keep(&request_drain);
+            tls.start_reload(&request_drain);
         }
-        let state = Doors {
-            seats: connection_limits,
+        let state = ServerState {
+            limits: connection_limits,
             tls,
             config: config.http,
             catalog,
@@ -157,16 +157,16 @@ impl App {
             engine,
             hub,
             shards: Arc::clone(&shards),
-            extra: config
+            extra_routes: config
                 .demo
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
-            operations: admin,
-            shapes: Arc::new(adapters::Described(database)),
+            admin,
+            column_source: Arc::new(adapters::Described(database)),
             readiness,
             clock: clock.clone(),
             drain: request_drain.clone(),
-            assets: http::PAGE,
+            assets: http::STATIC_FILES,
         };
         let apps = open(main_listener, groups, &Arc::new(state), &app_deps)?;
         Ok(Self {
@@ -212,7 +212,7 @@ impl App {
     pub async fn stop(self) -> bool {
         self.front.stop();
         let (spread, started) = (self.grace / 2, Instant::now());
-        let clients = self.shards.leave(spread, self.grace).await;
+        let clients = self.shards.shutdown(spread, self.grace).await;
         // After the shards, because they hand back connections that have not sent a request yet.
         // Requests finish on their own meanwhile.
         let requests = self
@@ -235,33 +235,33 @@ impl App {
 
 /// Bundles the dependencies of apps from those of the shards.
 fn lend(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
-    messaging_hints: Hints,
-) -> latido_app_kit::Parts {
-    latido_app_kit::Parts {
+    messaging_hints: FeedTrigger,
+) -> latido_app_kit::AppDeps {
+    latido_app_kit::AppDeps {
         clock: deps.clock.clone(),
         metrics: Arc::clone(&deps.metrics),
         drain: deps.drain.clone(),
         database: database.clone(),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         policy: Arc::clone(&deps.context.policy),
         catalog: Arc::clone(&deps.context.catalog),
         hub: Arc::clone(&deps.hub),
         engine: engine.clone(),
         limits: deps.context.limits,
-        messaging_hints,
-        is_alone: false,
+        messaging_trigger: messaging_hints,
+        is_dedicated: false,
     }
 }
 
 /// Starts the main listener and the separate listeners of apps. Returns each app's address.
 fn open(
-    main: http::Listener,
+    main: http::HttpListener,
     groups: Vec<apps::Group>,
-    state: &Arc<Doors>,
-    deps: &latido_app_kit::Parts,
+    state: &Arc<ServerState>,
+    deps: &latido_app_kit::AppDeps,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let main_address = main.address();
     let mut main = Some(main);
@@ -284,22 +284,22 @@ fn open(
 
 /// Starts the admin service from the dependencies of the shards.
 fn operate(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    connection_limits: &Seats,
-    system_viewers: Audience,
-) -> Arc<Operations> {
-    let admin_deps = operations::Parts {
+    connection_limits: &ConnectionLimits,
+    system_viewers: SystemTopicViewers,
+) -> Arc<Admin> {
+    let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&deps.hub),
         shards: Arc::clone(shards),
         engine: engine.clone(),
         metrics: Arc::clone(&deps.metrics),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        seats: connection_limits.gauge(),
+        connection_usage: connection_limits.usage(),
     };
-    Operations::start(admin_deps, system_viewers, &deps.drain)
+    Admin::start(admin_deps, system_viewers, &deps.drain)
 }

@@ -13,7 +13,7 @@ use latido_auth::{
     ApiKey, IntrospectionConfig, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys,
     check_secret, check_url,
 };
-use latido_http::{Proxies, TlsFiles};
+use latido_http::{TrustedProxies, TlsFiles};
 use latido_stream::{Stream, ZoneRule};
 
 const DATABASE_URL: &str = "postgresql://user:password@host:port/database";
@@ -110,7 +110,7 @@ pub struct Server {
     /// The certificate and key files, or `None` for no TLS.
     pub tls: Option<TlsFiles>,
     /// The proxies whose `X-Forwarded-For` header is trusted.
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
     /// `true` to serve `/metrics`.
     pub metrics: bool,
     /// The number of threads that own sockets, at least 1.
@@ -430,7 +430,7 @@ fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
         (Some(certificates), Some(key)) => Some(TlsFiles {
             certificates: certificates.into(),
             key: key.into(),
-            every: TLS_LOOK,
+            check_interval: TLS_LOOK,
         }),
         (None, None) => None,
         (certificates, _) => {

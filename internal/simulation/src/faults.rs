@@ -10,7 +10,7 @@ use crate::script::{KEYS, Move, Step, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
 use crate::world::{Hook, Keeper, World, topic};
 use latido_engine::HintSource;
-use latido_shard::Asks;
+use latido_shard::RequestContent;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -114,7 +114,7 @@ impl World {
         if !self.server.actor.run_until_idle() {
             return Err("the engine never rests".to_owned());
         }
-        self.server.thread.rounds(rounds.into());
+        self.server.thread.run_rounds(rounds.into());
         for at in 0..usize::from(count).min(self.crowd()) {
             self.stir((usize::from(from) + at) % self.crowd(), what);
         }
@@ -157,8 +157,8 @@ impl World {
             return;
         }
         let asked = self.asking.remove(at % self.asking.len());
-        match asked.question() {
-            Asks::MayRead(user, channel) => {
+        match asked.content() {
+            RequestContent::CheckPermission(user, channel) => {
                 let (v, k) = (
                     user.as_str().parse::<usize>().unwrap(),
                     number(&channel.topic.key),
@@ -167,12 +167,12 @@ impl World {
                 if known && may {
                     self.viewers[v].allowed.insert(k);
                 }
-                asked.allowed(channel, known.then_some(may));
+                asked.respond_permission(channel, known.then_some(may));
             }
-            Asks::Verify(token) => {
+            RequestContent::VerifyToken(token) => {
                 // The request does not name the user. The token does, and each user has a different
                 // one.
-                asked.verified(self.verify(&token, known));
+                asked.respond_token(self.verify(&token, known));
             }
         }
     }
@@ -353,7 +353,7 @@ impl World {
 
     /// Stops the server in order: it notifies every client that reads, and ends.
     fn leave(&mut self, spread_ms: u64) -> Result<(), Violation> {
-        self.server.thread.leave(spread_ms);
+        self.server.thread.shutdown(spread_ms);
         self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
         if !self.server.thread.has_ended() {
             return Err("the shard did not end".to_owned());

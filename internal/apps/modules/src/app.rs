@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::{Secret, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -106,7 +106,7 @@ pub(super) struct Told {
 /// # Errors
 /// Returns an error if the time zone does not exist, a key is not usable, or the system has no
 /// randomness.
-pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
+pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
     let verifier = match &config.verifier {
         None => Arc::clone(&deps.verifier),
         Some(own_verifier) => {
@@ -137,10 +137,10 @@ pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
         .spawn_until_stop(Arc::clone(&app).follow_rows(hint_receiver));
     let socket_app = Arc::new(Pages(Arc::clone(&app)));
     let mount = Arc::new(Harbour::new(app, deps));
-    Ok(Served {
-        dialects: vec![socket_app],
-        sites: vec![Arc::clone(&mount) as _],
-        piers: vec![mount],
+    Ok(AppServices {
+        socketio_apps: vec![socket_app],
+        http_apps: vec![Arc::clone(&mount) as _],
+        websocket_apps: vec![mount],
     })
 }
 

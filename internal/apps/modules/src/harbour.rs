@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use latido_app_kit::Parts;
-use latido_http::{Answer, Asked, Boarding, Pier, Site};
-use latido_session::Limits;
+use latido_app_kit::AppDeps;
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
+use latido_session::SessionLimits;
 
 use crate::addresses::{Address, BODY_BYTES, Reply};
 use crate::device::frame::FRAME_BYTES;
@@ -24,26 +24,26 @@ const SCRIPT_KEPT: &str = "public, max-age=3600";
 
 pub(super) struct Harbour {
     app: Arc<Modules>,
-    limits: Limits,
+    limits: SessionLimits,
 }
 
 impl Harbour {
-    pub(super) fn new(app: Arc<Modules>, deps: &Parts) -> Self {
+    pub(super) fn new(app: Arc<Modules>, deps: &AppDeps) -> Self {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,
-            limits: Limits {
+            limits: SessionLimits {
                 message_bytes,
                 heartbeat_s: HEARTBEAT_S,
-                silence_s: SILENCE_S,
+                idle_timeout_s: SILENCE_S,
                 ..deps.limits
             },
         }
     }
 }
 
-impl Site for Harbour {
-    fn has(&self, path: &str) -> bool {
+impl HttpApp for Harbour {
+    fn matches(&self, path: &str) -> bool {
         Address::of(path).is_some()
     }
 
@@ -51,15 +51,15 @@ impl Site for Harbour {
         BODY_BYTES
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
         let Some(route) = Address::of(request.path()) else {
             return Ok(());
         };
         let methods = route.methods();
         if !methods.contains(&request.method()) {
             return Err(
-                Answer::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
-                    .with("allow", methods.join(", ")),
+                AppResponse::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
+                    .with_header("allow", methods.join(", ")),
             );
         }
         // The body of an unauthorised request is not read.
@@ -69,11 +69,11 @@ impl Site for Harbour {
         }
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let app = Arc::clone(&self.app);
         Box::pin(async move {
             let Some(route) = Address::of(request.path()) else {
-                return Answer::json(404, "{}");
+                return AppResponse::json(404, "{}");
             };
             answer(
                 app.reply(
@@ -88,30 +88,30 @@ impl Site for Harbour {
     }
 }
 
-fn answer(reply: Reply) -> Answer {
+fn answer(reply: Reply) -> AppResponse {
     match reply {
-        Reply::Json(status, body) => Answer::json(status, body.to_string()),
-        Reply::Script(text) => Answer {
+        Reply::Json(status, body) => AppResponse::json(status, body.to_string()),
+        Reply::Script(text) => AppResponse {
             status: 200,
             headers: Vec::new(),
             body: text.into(),
         }
-        .with("content-type", "application/javascript; charset=utf-8")
-        .with("cache-control", SCRIPT_KEPT),
+        .with_header("content-type", "application/javascript; charset=utf-8")
+        .with_header("cache-control", SCRIPT_KEPT),
     }
 }
 
-impl Pier for Harbour {
-    fn has(&self, path: &str) -> bool {
+impl WebSocketApp for Harbour {
+    fn matches(&self, path: &str) -> bool {
         path == DEVICES
     }
 
-    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn upgrade(&self, _asked: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
             Ok(
-                Boarding::new(NAME, move |context| Box::new(Device::new(app, &context)))
+                HandlerSpec::new(NAME, move |context| Box::new(Device::new(app, &context)))
                     .limits(limits),
             )
         })

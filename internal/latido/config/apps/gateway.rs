@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::apps::Setting;
+use crate::apps::AppSettings;
 use crate::config::reader::Reader;
 use crate::config::{value, variable as v};
-use latido_app_gateway::{Config, Network};
+use latido_app_gateway::{Config, PublisherNetwork};
 use latido_auth::ApiKey;
 
 /// The default port. The older gateway listens there, and its clients expect it.
@@ -14,7 +14,7 @@ pub(super) const PORT: u16 = 4000;
 const API_URL: &str =
     "the address of the Django API such as http://localhost:8000, without user and password";
 
-pub(super) fn config(r: &mut Reader<'_>) -> Setting {
+pub(super) fn config(r: &mut Reader<'_>) -> AppSettings {
     let defaults = Config::default();
     let trusts_clients = r.boolean(&v::GATEWAY_TRUST_CLIENTS, false);
     let api_url = r.parse(&v::GATEWAY_API_URL, API_URL, api_url);
@@ -31,7 +31,7 @@ pub(super) fn config(r: &mut Reader<'_>) -> Setting {
     let trusted = r.parse(&v::GATEWAY_TRUSTED_CIDRS, networks, |text| {
         value::list(text)
             .iter()
-            .map(|one| Network::parse(one))
+            .map(|one| PublisherNetwork::parse(one))
             .collect::<Option<Vec<_>>>()
     });
     if r.text(&v::GATEWAY_API_KEY).is_none() && r.text(&v::GATEWAY_TRUSTED_CIDRS).is_none() {
@@ -39,21 +39,21 @@ pub(super) fn config(r: &mut Reader<'_>) -> Setting {
         r.mistakes.add(v::GATEWAY_API_KEY.name, expected);
     }
     let minutes = r.number(&v::GATEWAY_INACTIVE_MINUTES, 0..=1_000_000, 60);
-    Setting::Gateway(Box::new(Config {
+    AppSettings::Gateway(Box::new(Config {
         api_url,
-        api_posts: r
+        api_uses_post: r
             .parse(&v::GATEWAY_API_METHOD, "GET or POST", posts)
             .unwrap_or(false),
         api_timeout: r.seconds(&v::GATEWAY_API_TIMEOUT_SECONDS, 1..=60, 10),
-        api_cache: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
+        api_cache_ttl: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
         admin_ids: r
             .text(&v::GATEWAY_ADMIN_IDS)
             .map(value::list)
             .unwrap_or_default(),
         api_key,
-        trusted: trusted.unwrap_or_default(),
+        trusted_networks: trusted.unwrap_or_default(),
         trusts_clients,
-        inactive: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+        inactivity_limit: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
         ..defaults
     }))
 }
@@ -83,7 +83,7 @@ fn api_url(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::apps::Setting;
+    use crate::apps::AppSettings;
     use crate::config::{Purpose, Settings, Sources};
 
     const FIXED: [(&str, &str); 3] = [
@@ -129,7 +129,7 @@ mod tests {
             panic!("{:?}", settings.apps)
         };
         assert_eq!(app.port, Some(super::PORT));
-        let Setting::Gateway(config) = &app.setting else {
+        let AppSettings::Gateway(config) = &app.setting else {
             panic!("{app:?}")
         };
         assert_eq!(
@@ -138,7 +138,7 @@ mod tests {
         );
         let settings =
             read(&[("GATEWAY_TRUST_CLIENTS", "true"), ("GATEWAY_API_KEY", "k")]).unwrap();
-        let Setting::Gateway(config) = &settings.apps[0].setting else {
+        let AppSettings::Gateway(config) = &settings.apps[0].setting else {
             panic!("{settings:?}")
         };
         assert!(config.trusts_clients && config.api_url.is_none());

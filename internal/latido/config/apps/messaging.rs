@@ -3,7 +3,7 @@
 use crate::config::reader::Reader;
 use crate::config::settings::public_keys;
 use crate::config::variable as v;
-use latido_app_messaging::{Config, Vocabulary, Windows};
+use latido_app_messaging::{Config, ClientApiVersion, MessageWindows};
 use latido_auth::{VerifierConfig, check_secret, check_url};
 
 /// Reads the app's settings. Without keys of its own it uses those of the server.
@@ -13,12 +13,12 @@ pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
         u32::try_from(r.number(variable, 1..=10_000_000, 1000)).unwrap_or(u32::MAX)
     };
     Config {
-        vocabulary: r
-            .parse(&v::MESSAGING_DIALECT, "head or document", Vocabulary::parse)
+        default_api_version: r
+            .parse(&v::MESSAGING_DIALECT, "head or document", ClientApiVersion::parse)
             .unwrap_or_default(),
-        messages_an_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
-        typing_an_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),
-        windows: Windows {
+        messages_per_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
+        typing_per_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),
+        windows: MessageWindows {
             retry: r.seconds(&v::MESSAGING_RETRY_SECONDS, 1..=86_400, 600),
             ..defaults.windows
         },

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{self, NAMES, Setting, workspace};
+use crate::apps::{self, NAMES, AppSettings, workspace};
 use crate::config::reader::Reader;
 use crate::config::{Purpose, value, variable as v};
 use latido_auth::{Secret, VerifierConfig};
@@ -20,7 +20,7 @@ pub struct WantedApp {
     /// The port of a separate listener, 0 for any free one. `None` uses the server's main listener.
     pub port: Option<u16>,
     /// The app's own settings.
-    pub setting: Setting,
+    pub setting: AppSettings,
 }
 
 /// The table `[apps.NAME]` of a `latido.toml`. Its presence enables the app.
@@ -81,12 +81,12 @@ fn setting(
     name: &str,
     verifier: &VerifierConfig,
     time_zone: &str,
-) -> Option<Setting> {
+) -> Option<AppSettings> {
     match name {
-        workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
+        workspace::NAME => Some(AppSettings::Workspace(workspace_config(r))),
         "gateway" => Some(gateway::config(r)),
-        apps::modules::NAME => Some(Setting::Modules(Box::new(modules::config(r, time_zone)))),
-        apps::messaging::NAME => Some(Setting::Messaging(Box::new(messaging::config(r, verifier)))),
+        apps::modules::NAME => Some(AppSettings::Modules(Box::new(modules::config(r, time_zone)))),
+        apps::messaging::NAME => Some(AppSettings::Messaging(Box::new(messaging::config(r, verifier)))),
         _ => {
             r.mistakes
                 .add(name, "this app is not part of this build yet");
