@@ -342,7 +342,7 @@ impl Drop for TestApp {
 }
 
 fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::new(settings(url, variables)).expect("a configuration");
+    let mut config = Config::new(settings(url, variables));
     // A busy machine must not make the deadline of an orderly shutdown pass.
     config.shutdown_timeout = SHUTDOWN_TIMEOUT;
     change(&mut config);

@@ -4,15 +4,14 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
 import WebSocket from 'ws';
 
+import { serverProgram } from '../../built.mjs';
 import { PATIENCE_MS, until } from '../harness/program.mjs';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
-const BINARY = resolve(process.env.LATIDO_BIN ?? join(ROOT, 'target/debug/latido'));
+const BINARY = serverProgram();
 const SECRET = 'a secret of this test run alone, long enough';
 
 /** A token of this user. */
