@@ -26,9 +26,9 @@ pub static PAGE: &[Asset] = &[
         bytes: include_bytes!("app.js"),
     },
     Asset {
-        path: "/card.js",
+        path: "/channel-card.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("card.js"),
+        bytes: include_bytes!("channel-card.js"),
     },
     Asset {
         path: "/chart.js",
@@ -51,19 +51,34 @@ pub static PAGE: &[Asset] = &[
         bytes: include_bytes!("dashboard.js"),
     },
     Asset {
-        path: "/dashboard-words.js",
+        path: "/dashboard-i18n.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("dashboard-words.js"),
+        bytes: include_bytes!("dashboard-i18n.js"),
     },
     Asset {
-        path: "/board.js",
+        path: "/channel-list.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("board.js"),
+        bytes: include_bytes!("channel-list.js"),
     },
     Asset {
-        path: "/rows.js",
+        path: "/dom.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("rows.js"),
+        bytes: include_bytes!("dom.js"),
+    },
+    Asset {
+        path: "/event-list.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("event-list.js"),
+    },
+    Asset {
+        path: "/overview.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("overview.js"),
+    },
+    Asset {
+        path: "/table.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("table.js"),
     },
     Asset {
         path: "/sessions.js",
@@ -71,14 +86,14 @@ pub static PAGE: &[Asset] = &[
         bytes: include_bytes!("sessions.js"),
     },
     Asset {
-        path: "/spark.js",
+        path: "/time-chart.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("spark.js"),
+        bytes: include_bytes!("time-chart.js"),
     },
     Asset {
-        path: "/link.js",
+        path: "/connection.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("link.js"),
+        bytes: include_bytes!("connection.js"),
     },
     Asset {
         path: "/state.js",
@@ -91,9 +106,9 @@ pub static PAGE: &[Asset] = &[
         bytes: include_bytes!("status.js"),
     },
     Asset {
-        path: "/words.js",
+        path: "/i18n.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("words.js"),
+        bytes: include_bytes!("i18n.js"),
     },
     Asset {
         path: "/favicon.svg",
