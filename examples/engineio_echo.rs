@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use latido_base::drain::Drain;
 use latido_http::{Config, bind, host};
-use latido_socketio::{Ask, Duplex, Gate, HEAD_START, Transport};
+use latido_socketio::{Ask, Duplex, Gate, PING_LEAD, EngineIoMount};
 
 const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const PING_INTERVAL: Duration = Duration::from_millis(300);
@@ -40,18 +40,18 @@ impl EngineIoHandler for Echo {
 }
 
 /// One service a path.
-struct Paths([Transport<EngineIoService<Echo, NotFoundService>>; 2]);
+struct Paths([EngineIoMount<EngineIoService<Echo, NotFoundService>>; 2]);
 
 impl Paths {
     fn new(drain: &Drain) -> Self {
         Self(["/engine.io", "/socket.io"].map(|path| {
             let config = EngineIoConfig::builder()
                 .req_path(path)
-                .ping_interval(PING_INTERVAL - HEAD_START)
+                .ping_interval(PING_INTERVAL - PING_LEAD)
                 .ping_timeout(Duration::from_millis(200))
                 .max_payload(MAX_PAYLOAD_BYTES as u64)
                 .build();
-            Transport::new(
+            EngineIoMount::new(
                 EngineIoService::with_config(Arc::new(Echo), config),
                 path,
                 MAX_PAYLOAD_BYTES,

@@ -12,7 +12,7 @@ use latido_event_bus::{
     PresenceDiff, BusEvent, EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 use latido_http::{self as http, bind, host};
-use latido_socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
+use latido_socketio::{Args, Config, SocketIoApp, Emit, SocketIoMount, ClientEvent, SocketHandle, SocketHandler};
 use serde_json::{Value, json};
 
 /// The exchange has no topics here: a mailbox is only a socket's life.
@@ -32,33 +32,33 @@ struct Echo {
     exchange: Arc<EventBus>,
 }
 
-impl Dialect for Echo {
+impl SocketIoApp for Echo {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/", "/custom"]
     }
 
-    fn owns(&self, _: &str) -> bool {
+    fn handles_event(&self, _: &str) -> bool {
         true
     }
 
-    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+    fn on_connect(&self, link: &SocketHandle, auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let auth = if auth.is_null() { json!({}) } else { auth };
         link.emit("auth", &auth);
         Some((Box::new(Parrot { link: link.clone() }), mailbox))
     }
 
-    fn write(&self, _: &str, _: &BusEvent) -> Vec<Emit> {
+    fn encode(&self, _: &str, _: &BusEvent) -> Vec<Emit> {
         Vec::new()
     }
 }
 
 struct Parrot {
-    link: Link,
+    link: SocketHandle,
 }
 
-impl Talk for Parrot {
-    fn hear(&mut self, Heard { event, args, ack }: Heard) -> BoxFuture<'_, ()> {
+impl SocketHandler for Parrot {
+    fn on_event(&mut self, ClientEvent { name: event, args, ack }: ClientEvent) -> BoxFuture<'_, ()> {
         match (&*event, ack) {
             ("message", _) => self.link.emit_args("message-back", &args),
             ("message-with-ack", Some(ack)) => ack.send(&args),
@@ -87,7 +87,7 @@ async fn main() -> anyhow::Result<()> {
     let dialect = Arc::new(Echo {
         exchange: Arc::new(EventBus::new(NoTopics, || 0)),
     });
-    let endpoint = Endpoint::start(&config, &[dialect], &drain);
+    let endpoint = SocketIoMount::start(&config, &[dialect], &drain);
     host(listener, &http::Config::default(), endpoint, &drain).await;
     Ok(())
 }

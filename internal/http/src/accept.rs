@@ -15,7 +15,7 @@ use crate::gate::Gate;
 use crate::routes::routes;
 use crate::{Annex, Config, Doors, Seats};
 use latido_base::drain::Drain;
-use latido_shard::{BackOff, Porter as _, SEND_BUFFER_BYTES, is_the_peers};
+use latido_shard::{AcceptBackoff, ConnectionHandler as _, SEND_BUFFER_BYTES, is_peer_error};
 use latido_telemetry::Metrics;
 
 /// The kernel's queue of connections not accepted yet: room for all clients of a deployment that
@@ -136,7 +136,7 @@ async fn run(listener: Listener, server: Front, mounts: &Annex) {
         }
     };
     if let (Some(state), None) = (&server.state, &server.tls) {
-        let registration = state.shards.open(socket, Arc::clone(&server) as _);
+        let registration = state.shards.serve_listener(socket, Arc::clone(&server) as _);
         log_listening();
         server.drain.stopping().await;
         return registration
@@ -165,7 +165,7 @@ async fn run(listener: Listener, server: Front, mounts: &Annex) {
 
 /// Accepts connections where no shard does: with TLS, or without shards behind the listener.
 async fn accept(sockets: &AsyncFd<TcpListener>, server: &Arc<Front>) {
-    let mut backoff = BackOff::default();
+    let mut backoff = AcceptBackoff::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -174,13 +174,13 @@ async fn accept(sockets: &AsyncFd<TcpListener>, server: &Arc<Front>) {
         };
         match accepted {
             Ok((socket, peer)) => {
-                backoff.end();
+                backoff.reset();
                 welcome(server, socket, peer);
             }
-            Err(error) if is_the_peers(&error) => {
+            Err(error) if is_peer_error(&error) => {
                 debug!(%error, "a connection was gone before it was accepted")
             }
-            Err(error) => rest(&server.drain, backoff.pause(&error, server.seats.taken())).await,
+            Err(error) => rest(&server.drain, backoff.next_pause(&error, server.seats.taken())).await,
         }
     }
 }
@@ -191,7 +191,7 @@ fn last_ones(sockets: &TcpListener, server: &Arc<Front>) {
     for _ in 0..BACKLOG {
         match accept_one(sockets) {
             Ok((socket, peer)) => welcome(server, socket, peer),
-            Err(error) if is_the_peers(&error) => {}
+            Err(error) if is_peer_error(&error) => {}
             Err(_) => return,
         }
     }
@@ -204,7 +204,7 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 fn welcome(server: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
-    let Some(pending) = server.welcome(socket, address) else {
+    let Some(pending) = server.accept(socket, address) else {
         return;
     };
     match &server.tls {

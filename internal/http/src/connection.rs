@@ -37,7 +37,7 @@ use crate::tls::Tls;
 use crate::wing::Wing;
 use crate::{Annex, Config, Doors, Extra, Response, Seats, knock};
 use latido_base::drain::Drain;
-use latido_shard::{Admitted, Caller, Porter};
+use latido_shard::{AcceptedUpgrade, PendingConnection, ConnectionHandler};
 use latido_telemetry::Metrics;
 
 /// The largest request head, and the most response bytes that hyper buffers per connection.
@@ -179,10 +179,10 @@ impl Front {
 
     /// Hands a connection to a shard, which reads its first bytes, or to hyper if the listener has
     /// no routes.
-    pub(super) fn let_speak(self: &Arc<Self>, pending: Caller) {
+    pub(super) fn let_speak(self: &Arc<Self>, pending: PendingConnection) {
         match &self.state {
-            Some(state) => state.shards.knock(pending, Arc::clone(self) as _),
-            None => Arc::clone(self).take_back(pending, &[]),
+            Some(state) => state.shards.add_pending(pending, Arc::clone(self) as _),
+            None => Arc::clone(self).serve_http(pending, &[]),
         }
     }
 
@@ -199,12 +199,12 @@ impl Front {
 
     /// Serves a connection until either end closes it, it is upgraded, or the drain's grace has
     /// passed.
-    async fn converse(self: Arc<Self>, pending: Caller, bytes: Bytes) {
-        let Caller {
+    async fn converse(self: Arc<Self>, pending: PendingConnection, bytes: Bytes) {
+        let PendingConnection {
             socket,
             address,
-            permit,
-            since,
+            permits: permit,
+            accepted_at: since,
         } = pending;
         let socket = match TcpStream::from_std(socket) {
             Ok(socket) => Said { bytes, socket },
@@ -291,18 +291,18 @@ impl Front {
     }
 }
 
-impl Porter for Front {
-    fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller> {
+impl ConnectionHandler for Front {
+    fn accept(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<PendingConnection> {
         match self.seat(address.ip()) {
             Ok(permit) => {
                 if cfg!(not(target_os = "linux")) {
                     tune(&SockRef::from(&socket), self.config.unacknowledged);
                 }
-                Some(Caller {
+                Some(PendingConnection {
                     socket,
                     address,
-                    permit: permit.0,
-                    since: std::time::Instant::now(),
+                    permits: permit.0,
+                    accepted_at: std::time::Instant::now(),
                 })
             }
             Err(exceeded) => {
@@ -321,11 +321,11 @@ impl Porter for Front {
         }
     }
 
-    fn admit(&self, bytes: &[u8], address: SocketAddr) -> Option<Admitted> {
+    fn try_upgrade(&self, bytes: &[u8], address: SocketAddr) -> Option<AcceptedUpgrade> {
         knock::admit(self.state.as_ref()?, self.quay.as_ref(), bytes, address)
     }
 
-    fn take_back(self: Arc<Self>, pending: Caller, bytes: &[u8]) {
+    fn serve_http(self: Arc<Self>, pending: PendingConnection, bytes: &[u8]) {
         let drain = self.drain.clone();
         // The shard's thread is not one of the runtime's.
         let _runtime = self.runtime.clone().enter();

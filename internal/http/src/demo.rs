@@ -74,7 +74,7 @@ fn session(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
 fn operator(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
     head.gets()?;
     admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
-    let Some(session) = demo.operator().map_err(not_issued)? else {
+    let Some(session) = demo.operator_session().map_err(not_issued)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     Ok(uncached(json_response(

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{Asset, Config, Extra, Seats, Shapes, Tls};
-use latido_admin::{Operations, Readiness};
+use latido_admin::{Admin, Readiness};
 use latido_auth::{ApiKey, Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -40,7 +40,7 @@ pub struct Doors {
     /// The metrics counted here and exported at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// The operations behind the `/dashboard` addresses.
-    pub operations: Arc<Operations>,
+    pub operations: Arc<Admin>,
     /// The readiness check that `/ready` runs.
     pub readiness: Arc<dyn Readiness>,
     /// The source of column types for `/openapi.json` and `/asyncapi.json`.

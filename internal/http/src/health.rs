@@ -12,7 +12,7 @@ use warp::http::{HeaderValue, StatusCode};
 use crate::call::Call;
 use crate::refusal::{Refusal, json_response};
 use crate::{Doors, Response};
-use latido_admin::Report;
+use latido_admin::ReadinessReport;
 
 /// The time the readiness check may take, because probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,29 +27,29 @@ pub(super) fn health(state: &Doors, started: Instant, head: &Call) -> Result<Res
 /// Answers 200 or 503, with the reasons.
 pub(super) async fn ready(state: Arc<Doors>, head: Call) -> Result<Response, Refusal> {
     head.reads()?;
-    let report = timeout(REPORT_TIMEOUT, state.readiness.report()).await;
-    let report = report.unwrap_or_else(|_| Report {
-        ready: false,
+    let report = timeout(REPORT_TIMEOUT, state.readiness.check()).await;
+    let report = report.unwrap_or_else(|_| ReadinessReport {
+        is_ready: false,
         database: Err("no answer in time".into()),
         listener: "unknown",
         streams: Vec::new(),
     });
     let draining = state.drain.is_stopping();
     let mut response = uncached(json_response(json(&report, draining).to_string()));
-    if !report.ready || draining {
+    if !report.is_ready || draining {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     Ok(response)
 }
 
-fn json(report: &Report, draining: bool) -> Value {
+fn json(report: &ReadinessReport, draining: bool) -> Value {
     let streams: Map<_, _> = report
         .streams
         .iter()
         .map(|s| (s.name.clone(), state(s.problem.as_deref())))
         .collect();
     json!({
-        "ready": report.ready && !draining,
+        "ready": report.is_ready && !draining,
         "draining": draining,
         "database": state(report.database.as_ref().err().map(String::as_str)),
         "listener": report.listener,
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn problems_are_reported() {
-        let report = Report {
-            ready: false,
+        let report = ReadinessReport {
+            is_ready: false,
             database: Err("connection refused".into()),
             listener: "down",
             streams: vec![StreamReport {

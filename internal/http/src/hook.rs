@@ -51,7 +51,7 @@ impl Hook {
             .await
             .map_err(|_| too_slow())?;
         let topic = self.topic(stream, &body.map_err(refuse_body)?)?;
-        match timeout_at(deadline, self.state.engine.settle(&topic)).await {
+        match timeout_at(deadline, self.state.engine.read_now(&topic)).await {
             Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
             failed => {
                 // Logged at debug: the engine has logged the reason, and a hook comes with every

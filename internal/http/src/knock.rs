@@ -15,7 +15,7 @@ use warp::http::{HeaderMap, HeaderValue};
 use crate::call::Call;
 use crate::site::{Quay, WEBSOCKETS as PATH};
 use crate::{Doors, Response, websocket};
-use latido_shard::Admitted;
+use latido_shard::AcceptedUpgrade;
 
 /// The most header lines, above those of browsers and proxies. Requests with more use the regular
 /// path.
@@ -28,17 +28,17 @@ pub(super) fn admit(
     extension: Option<&Quay>,
     bytes: &[u8],
     address: SocketAddr,
-) -> Option<Admitted> {
+) -> Option<AcceptedUpgrade> {
     let (mut head, used) = read(bytes)?;
     head.address = Some(address);
     let (response, principal, permits) = websocket::open_at_once(state, &head, extension)?;
     let in_band_upgrade = extension.and_then(|extension| extension.interpreter.clone());
-    Some(Admitted {
+    Some(AcceptedUpgrade {
         principal: Arc::new(principal),
         permits,
-        interpreter: in_band_upgrade,
-        answer: write(&response),
-        used,
+        in_band_upgrade,
+        response: write(&response),
+        request_bytes: used,
     })
 }
 

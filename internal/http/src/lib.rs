@@ -68,7 +68,7 @@ pub fn parse_hint(
     hint::parse(body, stream, key_type).map_err(|error| error.to_string())
 }
 pub use seats::Seats;
-pub use site::{Annex, Answer, Asked, Boarding, Pier, Site};
+pub use site::{Annex, Answer, Asked, HandlerSpec, Pier, Site};
 pub use sockets::Sockets;
 pub use specification::Shapes;
 pub use tls::{Tls, TlsError, TlsFiles};

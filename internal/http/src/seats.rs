@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::Config;
 use crate::bucket::Bucket;
 use latido_base::ident::UserId;
-use latido_shard::Permits;
+use latido_shard::PermitSet;
 
 /// The smallest number of table entries at which idle ones are removed.
 const MIN_SWEEP: usize = 64;
@@ -47,7 +47,7 @@ struct Known<K> {
 
 /// The permits of one connection. Dropping the value releases them.
 #[derive(Debug)]
-pub(super) struct Seat(pub(super) Permits);
+pub(super) struct Seat(pub(super) PermitSet);
 
 /// The limit that a new connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Seats {
         let total = Arc::clone(&self.total)
             .try_acquire_owned()
             .map_err(|_| Full::House)?;
-        Ok(Seat(Permits::new(total).and(address)))
+        Ok(Seat(PermitSet::new(total).with(address)))
     }
 
     /// Acquires one of an address's permits. Returns `None` if addresses are not limited.

@@ -24,8 +24,8 @@ use crate::gate::Gate;
 use crate::refusal::json_error;
 use crate::{Doors, Proxies, Response};
 
-pub use latido_shard::Boarding;
-use latido_shard::Interpreter;
+pub use latido_shard::HandlerSpec;
+use latido_shard::InBandUpgrade;
 
 /// The path of the server's native WebSockets.
 pub(super) const WEBSOCKETS: &str = "/ws";
@@ -74,7 +74,7 @@ pub trait Pier: Send + Sync {
 
     /// Returns the handler that moves native clients of `/ws` to the app's protocol, if the app
     /// supports that.
-    fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
+    fn interpreter(&self) -> Option<Arc<dyn InBandUpgrade>> {
         None
     }
 
@@ -83,7 +83,7 @@ pub trait Pier: Send + Sync {
     ///
     /// # Errors
     /// Returns the response that is sent instead of the 101.
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>>;
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>>;
 }
 
 /// The apps mounted on one listener.
@@ -136,7 +136,7 @@ impl fmt::Debug for Annex {
 #[derive(Clone)]
 pub(super) struct Quay {
     pub(super) pier: Arc<dyn Pier>,
-    pub(super) interpreter: Option<Arc<dyn Interpreter>>,
+    pub(super) interpreter: Option<Arc<dyn InBandUpgrade>>,
 }
 
 /// A request to an app. Its `Debug` omits headers and query, which may hold a token.

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 
 use crate::connection::Front;
 use latido_base::drain::Drain;
-use latido_shard::{Caller, SEND_BUFFER_BYTES};
+use latido_shard::{PendingConnection, SEND_BUFFER_BYTES};
 
 /// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -146,11 +146,11 @@ impl Tls {
     }
 
     /// Serves a connection that must start with TLS, within the deadline for its request head.
-    pub(super) fn knock(&self, server: &Arc<Front>, pending: Caller) {
+    pub(super) fn knock(&self, server: &Arc<Front>, pending: PendingConnection) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.lock().config));
         let server = Arc::clone(server);
         server.drain.clone().spawn(async move {
-            let Caller { socket, address, permit, since } = pending;
+            let PendingConnection { socket, address, permits: permit, accepted_at: since } = pending;
             let accepted = tokio::select! {
                 () = server.drain.stopping() => return,
                 accepted = timeout_at((since + server.config.head_timeout).into(), accept(acceptor, socket)) => accepted,
@@ -167,7 +167,7 @@ impl Tls {
                 Ok(pair) => pair,
                 Err(error) => return warn!(%error, "no local socket pair could be created for a TLS connection, which was dropped"),
             };
-            server.let_speak(Caller { socket: shard_end, address, permit, since });
+            server.let_speak(PendingConnection { socket: shard_end, address, permits: permit, accepted_at: since });
             relay(stream, relay_end, server.config.unacknowledged, address).await;
         });
     }

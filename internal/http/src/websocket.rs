@@ -23,7 +23,7 @@ use crate::site::{Quay, WEBSOCKETS};
 use crate::{Asked, Doors, Pier, Response};
 use latido_auth::Principal;
 use latido_protocol::websocket::handshake::{self, BEARER, UpgradeHeaders, HandshakeError};
-use latido_shard::{Arrival, Entrant};
+use latido_shard::{UpgradedConnection, ConnectionKind};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -49,7 +49,7 @@ pub(super) async fn open(
         state,
         &head,
         upgrade,
-        Entrant::Native(Arc::new(principal), in_band_upgrade),
+        ConnectionKind::Native(Arc::new(principal), in_band_upgrade),
     )?;
     Ok(response)
 }
@@ -86,7 +86,7 @@ pub(super) async fn board(
             HeaderValue::from_static(subprotocol),
         );
     }
-    take_over(state, &head, upgrade, Entrant::Guest(Box::new(handler)))?;
+    take_over(state, &head, upgrade, ConnectionKind::App(Box::new(handler)))?;
     Ok(response)
 }
 
@@ -94,11 +94,11 @@ fn take_over(
     state: Arc<Doors>,
     head: &Call,
     upgrade: Option<OnUpgrade>,
-    kind: Entrant,
+    kind: ConnectionKind,
 ) -> Result<(), Refusal> {
     let principal = match &kind {
-        Entrant::Native(principal, _) => Some(principal),
-        Entrant::Guest(handler) => handler.principal.as_ref(),
+        ConnectionKind::Native(principal, _) => Some(principal),
+        ConnectionKind::App(handler) => handler.principal.as_ref(),
     };
     let permits = places(&state, head, principal.map(|principal| principal.user()))?;
     let upgrade = upgrade.ok_or_else(no_upgrade)?;
@@ -110,7 +110,7 @@ fn take_over(
     let permit = Seat(
         permits
             .into_iter()
-            .fold(permit.0, |all, permit| all.and(Some(permit))),
+            .fold(permit.0, |all, permit| all.with(Some(permit))),
     );
     state
         .drain
@@ -219,7 +219,7 @@ fn switching(accept: &str, bearer: bool) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-async fn hand_over(state: Arc<Doors>, upgrade: OnUpgrade, kind: Entrant, permit: Seat) {
+async fn hand_over(state: Arc<Doors>, upgrade: OnUpgrade, kind: ConnectionKind, permit: Seat) {
     // hyper resolves this future when the 101 is sent, or drops it with the connection. The
     // deadline is for a peer that accepts no bytes.
     let Ok(Ok(upgraded)) = timeout(state.config.head_timeout, upgrade).await else {
@@ -230,11 +230,11 @@ async fn hand_over(state: Arc<Doors>, upgrade: OnUpgrade, kind: Entrant, permit:
         return;
     };
     match parts.io.into_inner().into_parts(&parts.read_buf) {
-        Ok((socket, early)) => state.shards.adopt(Arrival {
+        Ok((socket, early)) => state.shards.add_upgraded(UpgradedConnection {
             socket,
-            early,
-            entrant: kind,
-            permit: permit.0,
+            early_bytes: early,
+            kind,
+            permits: permit.0,
         }),
         Err(error) => debug!(%error, "a socket could not be taken out of the runtime"),
     }

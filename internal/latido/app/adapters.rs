@@ -7,13 +7,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
-use latido_admin::{Readiness, Report, StreamReport};
+use latido_admin::{Readiness, ReadinessReport, StreamReport};
 use latido_app_kit::Hints;
 use latido_app_messaging as messaging;
 use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
-use latido_demo::Statements;
-use latido_engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
+use latido_demo::SqlExecutor;
+use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_http::Shapes;
 use latido_postgres::{
     self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
@@ -24,13 +24,13 @@ use latido_telemetry::{RecentEventKind, Metrics};
 /// Lets the engine read snapshots from PostgreSQL.
 pub(super) struct Reads(pub(super) Database);
 
-impl Reader for Reads {
+impl SnapshotReader for Reads {
     fn read<'a>(
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let rows = self
                 .0
@@ -39,17 +39,17 @@ impl Reader for Reads {
                 .map_err(read_error)?;
             Ok(rows
                 .into_iter()
-                .map(|(row, took)| Reading { row, took })
+                .map(|(row, took)| ReadRow { row, took })
                 .collect())
         })
     }
 
-    fn differences<'a>(
+    fn mismatched_keys<'a>(
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Key>> {
+    ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(async move {
             self.0
                 .mismatched_keys(stream, keys, todays)
@@ -62,7 +62,7 @@ impl Reader for Reads {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-    ) -> Answer<'a, HashMap<Key, String>> {
+    ) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
     }
 }
@@ -79,7 +79,7 @@ fn read_error(error: DatabaseError) -> ReadError {
 /// Lets the demo write to PostgreSQL.
 pub(super) struct Writes(pub(super) ScriptRunner);
 
-impl Statements for Writes {
+impl SqlExecutor for Writes {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         Box::pin(async move { Ok(self.0.execute(sql).await?) })
     }
@@ -117,11 +117,11 @@ pub(super) fn sink(
     move |hint| match hint {
         ChangeHint::Changed { stream, keys } => {
             for key in keys {
-                engine.changed(&Topic { stream, key }, Source::Trigger);
+                engine.changed(&Topic { stream, key }, HintSource::Trigger);
             }
         }
         ChangeHint::Everything(stream) => {
-            engine.everything(stream, Source::Trigger);
+            engine.mark_all(stream, HintSource::Trigger);
             if stream.is_none() {
                 messaging.look();
             }
@@ -135,7 +135,7 @@ pub(super) fn sink(
                 "listening"
             });
             messaging.set_heard(hint == ChangeHint::Listening);
-            engine.everything(None, Source::Resync);
+            engine.mark_all(None, HintSource::Resync);
         }
         ChangeHint::NotDelivering => {
             record("deaf");
@@ -150,7 +150,7 @@ pub(super) fn sink(
 pub(super) struct Declares(pub(super) postgres::WatchLocks);
 
 impl Interest for Declares {
-    fn watch(&self, topic: &Topic) -> Arming {
+    fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
 
@@ -158,7 +158,7 @@ impl Interest for Declares {
         self.0.remove(topic);
     }
 
-    fn relax(&self, topic: &Topic) -> bool {
+    fn release_for_polling(&self, topic: &Topic) -> bool {
         self.0.release_for_polling(topic)
     }
 }
@@ -166,10 +166,10 @@ impl Interest for Declares {
 /// Returns the callback that reports the state of watch locks to the engine.
 pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
     move |event| match event {
-        WatchLockEvent::NotificationsEnabled(topics) => engine.armed(&topics),
+        WatchLockEvent::NotificationsEnabled(topics) => engine.notifications_enabled(&topics),
         // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
         // read.
-        WatchLockEvent::Lost => engine.set_covered(false),
+        WatchLockEvent::Lost => engine.set_triggers_complete(false),
     }
 }
 
@@ -190,7 +190,7 @@ pub(super) struct Ready {
 }
 
 impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
             let database = self
@@ -204,8 +204,8 @@ impl Readiness for Ready {
                 .map(|(_, stream)| report(stream))
                 .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report {
-                ready,
+            ReadinessReport {
+                is_ready: ready,
                 database,
                 listener: state(self.ears.state()),
                 streams,

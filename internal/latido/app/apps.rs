@@ -11,8 +11,8 @@ use crate::config::WantedApp;
 use latido_app_kit::{Parts, Served};
 use latido_base::drain::Drain;
 use latido_http::{self as http, Annex, Listener};
-use latido_session::Limits;
-use latido_socketio::{self as socketio, Dialect, Endpoint};
+use latido_session::SessionLimits;
+use latido_socketio::{self as socketio, SocketIoApp, SocketIoMount};
 
 /// Starts one app. Every app has its line here.
 fn start(setting: &Setting, deps: &Parts) -> anyhow::Result<Served> {
@@ -26,10 +26,10 @@ fn start(setting: &Setting, deps: &Parts) -> anyhow::Result<Served> {
 
 /// Derives the Socket.IO settings. The limits of a client are those of every WebSocket; the packet
 /// sizes are the protocol's defaults.
-fn socketio(limits: &Limits) -> socketio::Config {
+fn socketio(limits: &SessionLimits) -> socketio::Config {
     socketio::Config {
         ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
-        behind: Duration::from_secs(limits.behind_s.into()),
+        slow_client: Duration::from_secs(limits.slow_client_s.into()),
         messages_per_second: limits.messages_per_second,
         message_burst: limits.message_burst,
         ..socketio::Config::default()
@@ -60,7 +60,7 @@ impl Group {
             is_alone: is_dedicated && self.settings.len() == 1,
             ..deps.clone()
         };
-        let mut socketio_apps: Vec<Arc<dyn Dialect>> = Vec::new();
+        let mut socketio_apps: Vec<Arc<dyn SocketIoApp>> = Vec::new();
         let mut mounts = Annex {
             is_theirs: is_dedicated,
             ..Annex::default()
@@ -79,7 +79,7 @@ impl Group {
             socketio_apps.extend(dialects);
         }
         if !socketio_apps.is_empty() {
-            mounts.gate = Some(Endpoint::start(
+            mounts.gate = Some(SocketIoMount::start(
                 &socketio(&deps.limits),
                 &socketio_apps,
                 request_drain,

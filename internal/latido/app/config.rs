@@ -13,7 +13,7 @@ use latido_engine as engine;
 use latido_http as http;
 use latido_http::Origins;
 use latido_postgres as postgres;
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use latido_shard as shard;
 use latido_stream::Catalog;
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// The configuration of the HTTP server.
     pub http: http::Config,
     /// The limits of one WebSocket.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The configuration of the shards.
     pub shard: shard::Config,
     /// The configuration of the engine.
@@ -142,28 +142,28 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
     }
 }
 
-fn session_limits(limits: &config::Limits) -> Limits {
+fn session_limits(limits: &config::Limits) -> SessionLimits {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     let heartbeat_s = seconds(limits.heartbeat);
-    Limits {
+    SessionLimits {
         message_bytes: u32::try_from(limits.message_bytes).unwrap_or(u32::MAX),
         channels: limits.channels,
         messages_per_second: limits.messages_per_second,
         message_burst: limits.message_burst,
         heartbeat_s,
         // The client may miss two pings before it counts as gone.
-        silence_s: heartbeat_s.saturating_mul(5) / 2,
-        behind_s: seconds(limits.slow_client),
-        ..Limits::default()
+        idle_timeout_s: heartbeat_s.saturating_mul(5) / 2,
+        slow_client_s: seconds(limits.slow_client),
+        ..SessionLimits::default()
     }
 }
 
 fn engine_config(settings: &config::Engine) -> engine::Config {
     let defaults = engine::Config::default();
     engine::Config {
-        pace: defaults.pace.with_interval(settings.read_interval),
+        pacing: defaults.pacing.with_interval(settings.read_interval),
         sweep: settings.sweep,
-        sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
+        sweep_without_notifications: defaults.sweep_without_notifications.min(settings.sweep),
         ..defaults
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(
-                config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()),
+                config.http.unacknowledged > Duration::from_secs(config.limits.slow_client_s.into()),
                 "{seconds}"
             );
         }

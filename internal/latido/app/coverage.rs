@@ -41,7 +41,7 @@ pub(super) async fn keep(
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
             && *watch_locks.borrow_and_update();
         let installed = is_delivering && are_current(&database, &catalog, &mut reported).await;
-        engine.set_covered(installed);
+        engine.set_triggers_complete(installed);
         tokio::select! {
             changed = listener.changed() => if changed.is_err() { return },
             changed = watch_locks.changed() => if changed.is_err() { return },

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use latido_auth::{TokenSpec, Secret, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
+use latido_demo::{ADMIN_USER, BUSINESSES, Demo, ActivityRate, seed_sql, start_writer};
 use latido_embedded_postgres::{self as embedded, Cluster};
 use latido_postgres::{self as postgres, Database, ScriptRunner};
 
@@ -102,7 +102,7 @@ async fn run(
     scripts.execute("SET client_min_messages = warning").await?;
     refuse_foreign(&scripts).await?;
     scripts
-        .execute(&seed(&zone))
+        .execute(&seed_sql(&zone))
         .await
         .context("the demo's data could not be made")?;
     install_all(&database, &config.catalog, &app_schemas)
@@ -115,14 +115,14 @@ async fn run(
         mint(&mut config.verifier, None)?,
     );
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
-        Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
+        Some(role) => demo.with_operator_tokens(mint(&mut config.verifier, Some(role))?),
         None => demo,
     });
     config.demo = Some(Arc::clone(&demo));
     let app = App::start(config)?;
     let info = welcome(app.address(), &demo, cluster)?;
     let writer_drain = Drain::new();
-    write(demo, Pace::default(), &writer_drain);
+    start_writer(demo, ActivityRate::default(), &writer_drain);
     on_started(&info);
     let result = until_ended(app).await;
     writer_drain.drain(Duration::from_secs(1)).await;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latido_admin::{self as operations, Audience, Operations, Readiness};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
 use latido_app_kit::Hints;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
@@ -21,8 +21,8 @@ use latido_engine::{self as engine, Engine};
 use latido_http::{self as http, Doors, Seats};
 use latido_hub::Hub;
 use latido_postgres::{Database, WatchLocks, NotificationListener};
-use latido_session::Context;
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_session::SessionContext;
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_telemetry::Metrics;
 
 pub use config::Config;
@@ -72,10 +72,10 @@ impl App {
             watch_locks_adapter,
             Arc::clone(&metrics),
         );
-        let system_viewers = Audience::default();
+        let system_viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            system_viewers.beside(engine.observer()),
+            system_viewers.wrap_observer(engine.observer()),
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
@@ -83,14 +83,14 @@ impl App {
             config.policy,
             Arc::new(adapters::Lookups(database.clone())),
         ));
-        let deps = shard::Parts {
+        let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
                 limits: config.limits,
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier: Arc::clone(&verifier),
                 policy: Arc::clone(&policy),
                 catalog: Arc::clone(&catalog),
@@ -100,7 +100,7 @@ impl App {
             drain: background_drain.clone(),
         };
         let shards = Arc::new(Shards::start(config.shard, &deps)?);
-        background_drain.spawn(engine.clone().run(engine::Parts {
+        background_drain.spawn(engine.clone().run(engine::EngineDeps {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
@@ -212,7 +212,7 @@ impl App {
     pub async fn stop(self) -> bool {
         self.front.stop();
         let (spread, started) = (self.grace / 2, Instant::now());
-        let clients = self.shards.leave(spread, self.grace).await;
+        let clients = self.shards.shutdown(spread, self.grace).await;
         // After the shards, because they hand back connections that have not sent a request yet.
         // Requests finish on their own meanwhile.
         let requests = self
@@ -235,7 +235,7 @@ impl App {
 
 /// Bundles the dependencies of apps from those of the shards.
 fn lend(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
     messaging_hints: Hints,
@@ -245,7 +245,7 @@ fn lend(
         metrics: Arc::clone(&deps.metrics),
         drain: deps.drain.clone(),
         database: database.clone(),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         policy: Arc::clone(&deps.context.policy),
         catalog: Arc::clone(&deps.context.catalog),
         hub: Arc::clone(&deps.hub),
@@ -284,22 +284,22 @@ fn open(
 
 /// Starts the admin service from the dependencies of the shards.
 fn operate(
-    deps: &shard::Parts,
+    deps: &shard::ShardDeps,
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
     connection_limits: &Seats,
-    system_viewers: Audience,
-) -> Arc<Operations> {
-    let admin_deps = operations::Parts {
+    system_viewers: SystemTopicViewers,
+) -> Arc<Admin> {
+    let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&deps.hub),
         shards: Arc::clone(shards),
         engine: engine.clone(),
         metrics: Arc::clone(&deps.metrics),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        seats: connection_limits.gauge(),
+        connection_usage: connection_limits.gauge(),
     };
-    Operations::start(admin_deps, system_viewers, &deps.drain)
+    Admin::start(admin_deps, system_viewers, &deps.drain)
 }

@@ -20,7 +20,7 @@ use latido_base::ident::{Key, UserId};
 use latido_postgres::parse_hints;
 use latido_protocol::native;
 use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
-use latido_session::{Context, Conversation, Effect, Limits};
+use latido_session::{SessionContext, Session, SessionEffect, SessionLimits};
 use latido_stream::{Catalog, KeyType, Stream};
 
 /// The name of a target, which is also its seed folder's name, and its function.
@@ -83,27 +83,27 @@ fn describe(message: &WsMessage<'_>) -> String {
 /// Runs a native session with one message per line. The number of channels must stay within the
 /// limit, and only the rate limit may end the session.
 pub fn messages(bytes: &[u8]) {
-    static CONTEXT: LazyLock<Context> = LazyLock::new(context);
+    static CONTEXT: LazyLock<SessionContext> = LazyLock::new(context);
     let limits = &CONTEXT.limits;
     let principal = Principal::new(UserId::new("fuzz-user"), i64::MAX, None, Grants::default());
-    let mut session = Conversation::new(Arc::new(principal), limits, 0);
+    let mut session = Session::new(Arc::new(principal), limits, 0);
     for line in String::from_utf8_lossy(bytes).lines() {
         if let Err(error) = native::decode(line) {
             assert!(!error.to_string().is_empty());
         }
         let effect = session.on_text(line, &CONTEXT);
-        assert!(!matches!(effect, Effect::Close(_)), "{line}");
+        assert!(!matches!(effect, SessionEffect::Close(_)), "{line}");
         assert!(session.channels().len() <= CHANNELS);
     }
 }
 
-fn context() -> Context {
+fn context() -> SessionContext {
     let policy = Policy::new(PolicyConfig::default(), Arc::new(Nobody));
-    let limits = Limits {
+    let limits = SessionLimits {
         channels: CHANNELS,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
-    Context {
+    SessionContext {
         catalog: catalog(),
         policy: Arc::new(policy),
         limits,

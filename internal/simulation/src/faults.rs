@@ -9,8 +9,8 @@ use crate::reads::{Read, number};
 use crate::script::{KEYS, Move, Step, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
 use crate::world::{Hook, Keeper, World, topic};
-use latido_engine::Source;
-use latido_shard::Asks;
+use latido_engine::HintSource;
+use latido_shard::RequestContent;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -111,10 +111,10 @@ impl World {
             // The first call executes the pending reads, the second delivers their results.
             (0..2).for_each(|_| self.flow());
         }
-        if !self.server.actor.act() {
+        if !self.server.actor.run_until_idle() {
             return Err("the engine never rests".to_owned());
         }
-        self.server.thread.rounds(rounds.into());
+        self.server.thread.run_rounds(rounds.into());
         for at in 0..usize::from(count).min(self.crowd()) {
             self.stir((usize::from(from) + at) % self.crowd(), what);
         }
@@ -157,8 +157,8 @@ impl World {
             return;
         }
         let asked = self.asking.remove(at % self.asking.len());
-        match asked.question() {
-            Asks::MayRead(user, channel) => {
+        match asked.content() {
+            RequestContent::CheckPermission(user, channel) => {
                 let (v, k) = (
                     user.as_str().parse::<usize>().unwrap(),
                     number(&channel.topic.key),
@@ -167,12 +167,12 @@ impl World {
                 if known && may {
                     self.viewers[v].allowed.insert(k);
                 }
-                asked.allowed(channel, known.then_some(may));
+                asked.respond_permission(channel, known.then_some(may));
             }
-            Asks::Verify(token) => {
+            RequestContent::VerifyToken(token) => {
                 // The request does not name the user. The token does, and each user has a different
                 // one.
-                asked.verified(self.verify(&token, known));
+                asked.respond_token(self.verify(&token, known));
             }
         }
     }
@@ -190,7 +190,7 @@ impl World {
 
     fn hook(&mut self, key: u8) {
         let is_watched = self.server.hub.latest_columns(&topic(key)).is_some();
-        let answer = Box::pin(self.server.engine.settle(&topic(key)));
+        let answer = Box::pin(self.server.engine.read_now(&topic(key)));
         // A hook for an unwatched key waits for no read.
         let left = if is_watched {
             self.server.left(key)
@@ -254,7 +254,7 @@ impl World {
                     .remove(usize::from(at) % count)
                     .is_some();
             }
-            Step::Forge(k) => self.server.engine.changed(&topic(key(k)), Source::Trigger),
+            Step::Forge(k) => self.server.engine.changed(&topic(key(k)), HintSource::Trigger),
             Step::ListenerCut => self.listener_cut(),
             Step::ListenerBack => self.listener_back(),
             Step::LocksGone if self.keeper == Keeper::Up => self.lose_locks(),
@@ -277,7 +277,7 @@ impl World {
     fn deliver(&mut self, at: usize) {
         let count = self.database.notes.len().max(1);
         if let Some(key) = self.database.notes.remove(at % count) {
-            self.server.engine.changed(&topic(key), Source::Trigger);
+            self.server.engine.changed(&topic(key), HintSource::Trigger);
         }
     }
 
@@ -286,7 +286,7 @@ impl World {
         self.database.is_listening = false;
         self.database.notes.clear();
         if std::mem::take(&mut self.hears) {
-            self.server.engine.everything(None, Source::Resync);
+            self.server.engine.mark_all(None, HintSource::Resync);
             self.cover();
         }
     }
@@ -294,7 +294,7 @@ impl World {
     pub(super) fn listener_back(&mut self) {
         if self.database.is_up && !self.hears {
             (self.database.is_listening, self.hears) = (true, true);
-            self.server.engine.everything(None, Source::Resync);
+            self.server.engine.mark_all(None, HintSource::Resync);
             self.cover();
         }
     }
@@ -302,7 +302,7 @@ impl World {
     fn cover(&self) {
         self.server
             .engine
-            .set_covered(self.hears && self.keeper != Keeper::Down);
+            .set_triggers_complete(self.hears && self.keeper != Keeper::Down);
     }
 
     fn lose_locks(&mut self) {
@@ -315,7 +315,7 @@ impl World {
     fn keeper_notices(&mut self) {
         if self.keeper == Keeper::Lost {
             self.keeper = Keeper::Down;
-            self.server.engine.set_covered(false);
+            self.server.engine.set_triggers_complete(false);
             self.server.interest.set_disconnected();
         }
     }
@@ -336,7 +336,7 @@ impl World {
         for lock in self.server.interest.missing_locks() {
             if self.database.try_share(lock) {
                 let armed = self.server.interest.mark_held(lock);
-                self.server.engine.armed(&armed);
+                self.server.engine.notifications_enabled(&armed);
             }
         }
         for lock in self.server.interest.take_idle() {
@@ -353,7 +353,7 @@ impl World {
 
     /// Stops the server in order: it notifies every client that reads, and ends.
     fn leave(&mut self, spread_ms: u64) -> Result<(), Violation> {
-        self.server.thread.leave(spread_ms);
+        self.server.thread.shutdown(spread_ms);
         self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
         if !self.server.thread.has_ended() {
             return Err("the shard did not end".to_owned());

@@ -136,7 +136,7 @@ impl World {
     pub(super) fn nobody_is_left(&self) -> Result<(), Violation> {
         let left = (
             self.server.hub.counts(),
-            self.server.thread.count(),
+            self.server.thread.slots_in_use(),
             self.database.shared.len(),
         );
         if left == ((0, 0), 0, 0) {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::database::{Database, zone};
 use latido_base::ident::Key;
-use latido_engine::{Answer, ReadError, Reader, Reading};
+use latido_engine::{ReadFuture, ReadError, SnapshotReader, ReadRow};
 use latido_stream::{StreamRow, Stream};
 
 /// The time within which a statement ends, whatever the database does.
@@ -18,7 +18,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The key whose reads take long.
 const GIANT: u8 = 5;
 
-type Rows = Result<Vec<Reading>, ReadError>;
+type Rows = Result<Vec<ReadRow>, ReadError>;
 type Zones = Result<HashMap<Key, String>, ReadError>;
 
 /// A read statement in progress.
@@ -67,13 +67,13 @@ impl Reads {
     }
 }
 
-impl Reader for Reads {
+impl SnapshotReader for Reads {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             self.put(
@@ -88,7 +88,7 @@ impl Reader for Reads {
         })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             self.put(keys, What::Zones { answer });
@@ -182,7 +182,7 @@ fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
             columns,
             clock_us: database.clock_us,
         };
-        Reading {
+        ReadRow {
             row,
             took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })),
         }

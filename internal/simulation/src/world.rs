@@ -22,11 +22,11 @@ use latido_auth::{
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, Actor, Arming, Engine, Unsettled};
+use latido_engine::{self as engine, SimulatedActor, NotifyState, Engine, ReadFailed};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Arrival, Asking, Clerk, Thread};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, UpgradedConnection, PendingRequest, RequestHandler, SimulatedShard};
 use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
@@ -52,15 +52,15 @@ pub(super) struct Hook {
     pub(super) commits: u64,
     /// The number of times the key had lost its last viewer at the time of the call.
     pub(super) left: u64,
-    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), Unsettled>> + Send>>,
+    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
 }
 
 /// One instance of the server.
 pub(super) struct Server {
     pub(super) engine: Engine,
-    pub(super) actor: Actor,
+    pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
-    pub(super) thread: Thread,
+    pub(super) thread: SimulatedShard,
     pub(super) interest: WatchLocks,
     left: Arc<[AtomicU64]>,
 }
@@ -71,7 +71,7 @@ pub(super) struct World {
     pub(super) database: Database,
     pub(super) reads: Reads,
     pub(super) viewers: Vec<Viewer>,
-    pub(super) asking: Vec<Asking>,
+    pub(super) asking: Vec<PendingRequest>,
     pub(super) hooks: Vec<Hook>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
@@ -98,7 +98,7 @@ pub(super) struct World {
 struct Declares(WatchLocks, Arc<[AtomicU64]>);
 
 impl engine::Interest for Declares {
-    fn watch(&self, topic: &Topic) -> Arming {
+    fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
 
@@ -107,7 +107,7 @@ impl engine::Interest for Declares {
         self.0.remove(topic);
     }
 
-    fn relax(&self, topic: &Topic) -> bool {
+    fn release_for_polling(&self, topic: &Topic) -> bool {
         self.0.release_for_polling(topic)
     }
 }
@@ -162,14 +162,14 @@ impl Server {
         };
         let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
         // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pace = engine::Pace {
+        let pace = engine::ReadPacing {
             hot_from: zones.then_some(HOT_FROM),
-            ..engine::Pace::default()
+            ..engine::ReadPacing::default()
         };
         let config = engine::Config {
-            pace,
+            pacing: pace,
             sweep,
-            sweep_deaf,
+            sweep_without_notifications: sweep_deaf,
             ..engine::Config::default()
         };
         let interest = WatchLocks::new(&catalog);
@@ -179,14 +179,14 @@ impl Server {
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
         let policy = Arc::clone(&POLICY);
-        let thread = Thread::new(shard::Parts {
+        let thread = SimulatedShard::new(shard::ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier,
                 policy,
                 catalog: Arc::clone(&catalog),
@@ -196,9 +196,9 @@ impl Server {
             drain: drain.clone(),
         });
         let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
-        let actor = Actor::new(
+        let actor = SimulatedActor::new(
             &engine,
-            engine::Parts {
+            engine::EngineDeps {
                 config,
                 catalog,
                 hub: hub_,
@@ -297,13 +297,13 @@ impl World {
             .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(client_end, principal.ends_at_s());
-        let entrant = shard::Entrant::Native(principal, None);
-        let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
-        self.server.thread.adopt(Arrival {
+        let entrant = shard::ConnectionKind::Native(principal, None);
+        let permit = shard::PermitSet::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
+        self.server.thread.add_upgraded(UpgradedConnection {
             socket,
-            early: bytes::Bytes::new(),
-            entrant,
-            permit,
+            early_bytes: bytes::Bytes::new(),
+            kind: entrant,
+            permits: permit,
         });
     }
 
@@ -333,13 +333,13 @@ impl World {
     pub(super) fn settle(&mut self) -> Result<(), Violation> {
         loop {
             self.keep();
-            if !self.server.actor.act() {
+            if !self.server.actor.run_until_idle() {
                 return Err("the engine never rests".to_owned());
             }
-            if !self.server.thread.act() {
+            if !self.server.thread.run_until_idle() {
                 return Err("the shard never rests".to_owned());
             }
-            while let Some(asked) = self.server.thread.question() {
+            while let Some(asked) = self.server.thread.next_request() {
                 self.asking.push(asked);
             }
             let (now_s, jumped) = (self.wall().as_second(), self.has_just_jumped());
@@ -395,7 +395,7 @@ impl World {
                 .min();
             let due = [
                 self.server.actor.deadline(),
-                self.server.thread.deadline(),
+                self.server.thread.next_wakeup(),
                 reads,
                 Some(target),
             ];

@@ -84,7 +84,7 @@ impl TestApp {
     /// Starts another server on this database, with additional settings variables.
     pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
-            (config.engine.sweep, config.engine.sweep_deaf) =
+            (config.engine.sweep, config.engine.sweep_without_notifications) =
                 (Duration::from_secs(3600), Duration::from_secs(3600));
         });
         Self::run(Store::Elsewhere(self.database_url()), config).await

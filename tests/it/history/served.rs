@@ -44,7 +44,7 @@ async fn serve(url: &str) -> TestApp {
     let folder = Folder::new();
     let file = configuration(&folder);
     let often = |config: &mut latido::app::Config| {
-        (config.engine.sweep, config.engine.sweep_deaf) =
+        (config.engine.sweep, config.engine.sweep_without_notifications) =
             (Duration::from_millis(100), Duration::from_millis(100));
     };
     TestApp::on_with(url, &[("LATIDO_CONFIG", &file)], often).await

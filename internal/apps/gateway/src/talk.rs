@@ -14,7 +14,7 @@ use crate::hall::{HISTORY_LENGTH, Member};
 use crate::who::{Generation, Role, id_text};
 use crate::{Gateway, words};
 use latido_event_bus::{BusEvent, Mailbox};
-use latido_socketio::{Args, Dialect, Emit, Heard, Link, Talk};
+use latido_socketio::{Args, SocketIoApp, Emit, ClientEvent, SocketHandle, SocketHandler};
 
 /// The events that this app handles, apart from the business events.
 const OWN: [&str; 6] = [
@@ -31,16 +31,16 @@ const RECENT: u64 = 50;
 /// The Socket.IO app of both client versions, one namespace each.
 pub(super) struct Gatekeeper(pub(super) Arc<Gateway>);
 
-impl Dialect for Gatekeeper {
+impl SocketIoApp for Gatekeeper {
     fn namespaces(&self) -> &'static [&'static str] {
         Generation::NAMESPACES
     }
 
-    fn owns(&self, event: &str) -> bool {
+    fn handles_event(&self, event: &str) -> bool {
         OWN.contains(&event) || Kind::of(event).is_some()
     }
 
-    fn connect(&self, handle: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+    fn on_connect(&self, handle: &SocketHandle, _auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let (member, mailbox) = self
             .0
             .hall
@@ -56,14 +56,14 @@ impl Dialect for Gatekeeper {
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, namespace: &str, event: &BusEvent) -> Vec<Emit> {
+    fn encode(&self, namespace: &str, event: &BusEvent) -> Vec<Emit> {
         words::emits(Generation::of(namespace), event)
     }
 }
 
 struct Visit {
     gateway: Arc<Gateway>,
-    link: Link,
+    link: SocketHandle,
     member: Member,
     /// The instant at which an unauthenticated socket is closed; `None` once it is authenticated.
     deadline: Option<Instant>,
@@ -78,11 +78,11 @@ fn error(message: &str) -> Reply {
     Some(("error", words::said(message)))
 }
 
-impl Talk for Visit {
-    fn hear<'a>(&'a mut self, received: Heard) -> BoxFuture<'a, ()> {
+impl SocketHandler for Visit {
+    fn on_event<'a>(&'a mut self, received: ClientEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             self.member.touch();
-            let Heard { event, args, ack } = received;
+            let ClientEvent { name: event, args, ack } = received;
             let argument = args.values.first().cloned().unwrap_or_default();
             let reply = if !args.attachments.is_empty() {
                 error("No se aceptan datos binarios")
@@ -104,11 +104,11 @@ impl Talk for Visit {
         })
     }
 
-    fn next_time(&self) -> Option<Instant> {
+    fn next_timer(&self) -> Option<Instant> {
         self.deadline
     }
 
-    fn on_time(&mut self) {
+    fn on_timer(&mut self) {
         self.deadline = None;
         self.link.emit("error", &words::said("No autenticado"));
         self.link.disconnect();

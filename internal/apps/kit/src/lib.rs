@@ -18,8 +18,8 @@ use latido_engine::Engine;
 use latido_http::{Pier, Site};
 use latido_hub::Hub;
 use latido_postgres::Database;
-use latido_session::Limits;
-use latido_socketio::Dialect;
+use latido_session::SessionLimits;
+use latido_socketio::SocketIoApp;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
@@ -45,7 +45,7 @@ pub struct Parts {
     /// The engine that receives change hints for the streams.
     pub engine: Engine,
     /// The limits of every WebSocket connection; an app may set its own for its connections.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The trigger that forwards database notifications to the messaging app.
     pub messaging_hints: Hints,
     /// Set if the app has a dedicated listener, which serves no other app.
@@ -60,7 +60,7 @@ pub struct Served {
     /// The WebSocket endpoints of the app.
     pub piers: Vec<Arc<dyn Pier>>,
     /// The Socket.IO namespaces of the app.
-    pub dialects: Vec<Arc<dyn Dialect>>,
+    pub dialects: Vec<Arc<dyn SocketIoApp>>,
 }
 
 impl std::fmt::Debug for Served {

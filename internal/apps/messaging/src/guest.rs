@@ -18,7 +18,7 @@ use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity, JoinRequest, Publish};
 use latido_protocol::Frame;
 use latido_protocol::phoenix::{self, SerializerVersion};
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
 /// The interval between checks of a token that may be revoked, in seconds.
 const REVOCATION_S: i64 = 10;
@@ -57,7 +57,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(shared: Arc<Shared>, verified: Passport, context: &Berth) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, verified: Passport, context: &HandlerContext) -> Self {
         let user = UserId::new(&verified.user.to_string());
         let identity = Identity {
             user: Some(user.clone()),
@@ -68,7 +68,7 @@ impl Client {
         let encoding = if verified.vsn == SerializerVersion::V2 { V2 } else { V1 };
         let id = shared
             .exchange
-            .connect_on_shard(&context.port, encoding, context.address, identity, &topics)
+            .connect_on_shard(&context.queue, encoding, context.connection_slot, identity, &topics)
             .ok();
         let session = Socket::new(verified.user, verified.vsn, shared.vocabulary);
         let (connected_at_s, removals) =
@@ -87,11 +87,11 @@ impl Client {
         }
     }
 
-    fn run(&mut self, effects: Vec<Step>, now: Now, actions: &mut Acts<'_>) {
+    fn run(&mut self, effects: Vec<Step>, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects: std::collections::VecDeque<Step> = effects.into();
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Step::Say(text) => actions.say(&text),
+                Step::Say(text) => actions.send_text(&text),
                 Step::Close(code, reason) => actions.close(code, reason),
                 Step::Ask(operation) => {
                     if let Err(failure) = self.ask(operation, now, actions) {
@@ -140,8 +140,8 @@ impl Client {
     fn ask(
         &mut self,
         operation: Operation,
-        now: Now,
-        actions: &mut Acts<'_>,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
     ) -> Result<(), Failure> {
         if matches!(operation, Operation::Send(..)) {
             self.shared
@@ -165,7 +165,7 @@ impl Client {
             });
             Came(answer, epoch)
         };
-        if actions.ask(answer) {
+        if actions.spawn(answer) {
             Ok(())
         } else {
             Err(Failure::Overloaded)
@@ -218,7 +218,7 @@ impl Client {
         });
     }
 
-    fn typing(&self, channel: &str, is_typing: bool, now: Now, actions: Option<&mut Acts<'_>>) {
+    fn typing(&self, channel: &str, is_typing: bool, now: Timestamp, actions: Option<&mut Actions<'_>>) {
         let Some(id) = self.id else { return };
         if is_typing
             && self
@@ -247,7 +247,7 @@ impl Client {
         publish(Vocabulary::Head, "user_typing", current_payload.clone());
         // Clients of the current API also receive their own typing events.
         if let (Some(actions), Vocabulary::Head) = (actions, self.socket.vocabulary()) {
-            actions.say(&phoenix::encode_broadcast(
+            actions.send_text(&phoenix::encode_broadcast(
                 self.passport.vsn,
                 channel,
                 "user_typing",
@@ -257,7 +257,7 @@ impl Client {
     }
 
     /// Sets the user's status in every presence list that contains this socket.
-    fn show(&self, status: &str, now: Now) {
+    fn show(&self, status: &str, now: Timestamp) {
         let Some(id) = self.id else { return };
         self.shared.roll.show(self.passport.user, status);
         let timestamp = iso(now.unix_s.saturating_mul(1_000_000));
@@ -297,7 +297,7 @@ impl Client {
 
     /// Handles the result of an operation. Repeats a membership check if a membership has ended
     /// since it started.
-    fn came(&mut self, Came(answer, epoch): Came, now: Now, actions: &mut Acts<'_>) {
+    fn came(&mut self, Came(answer, epoch): Came, now: Timestamp, actions: &mut Actions<'_>) {
         let membership_check = self.asked.take();
         let shared = Arc::clone(&self.shared);
         let is_membership = matches!(answer, Ok(Answer::Entered(_, Some(_))));
@@ -322,25 +322,25 @@ impl Client {
     }
 }
 
-impl Guest for Client {
-    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for Client {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
         self.look_around(&mut effects);
         match message {
             _ if self.id.is_none() => effects.push(Step::Close(1011, "no room")),
-            Heard::Text(text) => self.socket.hear(text, now.unix_s, &mut effects),
-            Heard::Binary(bytes) => self.socket.hear_binary(bytes, now.unix_s, &mut effects),
+            ClientMessage::Text(text) => self.socket.hear(text, now.unix_s, &mut effects),
+            ClientMessage::Binary(bytes) => self.socket.hear_binary(bytes, now.unix_s, &mut effects),
         }
         self.run(effects, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
+    fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
         if let Ok(result) = answer.downcast::<Came>() {
             self.came(*result, now, actions);
         }
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
         self.socket.on_time(now.unix_s, &mut effects);
         let principal = &self.passport.principal;
@@ -353,7 +353,7 @@ impl Guest for Client {
         self.run(effects, now, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         let principal = &self.passport.principal;
         let expiry = (!self.has_expired).then(|| principal.ends_at_s());
         let revocation_check =
@@ -379,7 +379,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut effects = Vec::new();
         self.socket.ended(&mut effects);
-        let now = Now {
+        let now = Timestamp {
             unix_s: self.shared.clock.unix_s(),
         };
         for effect in effects {

@@ -28,7 +28,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_event_bus::EventBus;
 use latido_postgres::apps::messaging::MessagingDatabase;
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use presence::{Lists, Roll};
 use rates::Rates;
 #[cfg(any(test, fuzzing, feature = "testing"))]
@@ -54,7 +54,7 @@ pub struct Config {
     pub windows: Windows,
     /// The limits of one socket. The server does not ping it, because clients send their own
     /// heartbeat. A silent client is closed.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The number of database connections that are reserved for this app.
     pub pool_size: usize,
 }
@@ -71,7 +71,7 @@ impl Config {
             messages_an_hour: 1000,
             typing_an_hour: 1000,
             windows: Windows::default(),
-            limits: limits(Limits::default()),
+            limits: limits(SessionLimits::default()),
             pool_size: 8,
         }
     }
@@ -84,11 +84,11 @@ const MESSAGE_BYTES: u32 = 512 * 1024;
 const SILENCE_S: u32 = 60;
 
 /// Returns the server's limits with the values that differ for this app.
-fn limits(server: Limits) -> Limits {
-    Limits {
+fn limits(server: SessionLimits) -> SessionLimits {
+    SessionLimits {
         message_bytes: MESSAGE_BYTES,
         heartbeat_s: SILENCE_S,
-        silence_s: SILENCE_S,
+        idle_timeout_s: SILENCE_S,
         ..server
     }
 }
@@ -129,7 +129,7 @@ struct Shared {
     typing: Rates,
     vocabulary: Vocabulary,
     windows: Windows,
-    limits: Limits,
+    limits: SessionLimits,
     clock: Clock,
 }
 

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::guest::{Client, Passport};
 use crate::{Messaging, NAME, Shared};
-use latido_http::{Answer, Asked, Boarding, Pier};
+use latido_http::{Answer, Asked, HandlerSpec, Pier};
 use latido_protocol::phoenix::SerializerVersion;
-use latido_shard::Guest;
+use latido_shard::ProtocolHandler;
 
 /// The paths that clients connect to; the mobile app uses the second one.
 const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
@@ -29,13 +29,13 @@ impl Pier for Messaging {
         PATHS.contains(&path)
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(board(shared, request))
     }
 }
 
-async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> {
+async fn board(shared: Arc<Shared>, request: Asked) -> Result<HandlerSpec, Answer> {
     let vsn = SerializerVersion::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
     let offered = request.header("sec-websocket-protocol").unwrap_or_default();
     let token = request
@@ -70,8 +70,8 @@ async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> 
     };
     let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
-    let make = move |context| Box::new(Client::new(shared, verified, &context)) as Box<dyn Guest>;
-    Ok(Boarding::new(NAME, make)
+    let make = move |context| Box::new(Client::new(shared, verified, &context)) as Box<dyn ProtocolHandler>;
+    Ok(HandlerSpec::new(NAME, make)
         .limits(limits)
         .subprotocol(is_offered.then_some(SUBPROTOCOL)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity};
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
 use crate::Modules;
 use crate::dates::Millis;
@@ -25,14 +25,14 @@ pub(super) struct Device {
 
 impl Device {
     /// Creates the handler of a connection that has not sent anything yet.
-    pub(super) fn new(app: Arc<Modules>, context: &Berth) -> Self {
+    pub(super) fn new(app: Arc<Modules>, context: &HandlerContext) -> Self {
         let conn = app
             .office
             .exchange
             .connect_on_shard(
-                &context.port,
+                &context.queue,
                 DIALECT,
-                context.address,
+                context.connection_slot,
                 Identity::default(),
                 &[],
             )
@@ -45,14 +45,14 @@ impl Device {
         }
     }
 
-    fn act(&mut self, effect: Option<Effect>, now: Millis, actions: &mut Acts<'_>) {
+    fn act(&mut self, effect: Option<Effect>, now: Millis, actions: &mut Actions<'_>) {
         match effect {
             None => {}
-            Some(Effect::Send(text)) => actions.say(&text),
+            Some(Effect::Send(text)) => actions.send_text(&text),
             Some(Effect::Close(close)) => actions.close(close.code(), close.reason()),
             Some(Effect::Check { module, password }) => {
                 let app = Arc::clone(&self.app);
-                if !actions.ask(async move { app.check(&module, password).await }) {
+                if !actions.spawn(async move { app.check(&module, password).await }) {
                     let effect = self.conversation.judged(Err(()), now);
                     self.act(effect, now, actions);
                 }
@@ -61,7 +61,7 @@ impl Device {
         }
     }
 
-    fn report(&mut self, module: &str, report: Report, actions: &mut Acts<'_>) {
+    fn report(&mut self, module: &str, report: Report, actions: &mut Actions<'_>) {
         let Some(conn) = self.conn else {
             return actions.close(Close::ServerError.code(), Close::ServerError.reason());
         };
@@ -72,25 +72,25 @@ impl Device {
             return actions.close(Close::Failed.code(), Close::Failed.reason());
         }
         for greeting in self.app.greetings(module) {
-            actions.say(&greeting.to_string());
+            actions.send_text(&greeting.to_string());
         }
     }
 }
 
-impl Guest for Device {
-    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for Device {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let effect = match message {
-            Heard::Text(text) => self.conversation.hear(text, now),
+            ClientMessage::Text(text) => self.conversation.hear(text, now),
             // Some firmware marks its text frames as binary.
-            Heard::Binary(bytes) => self
+            ClientMessage::Binary(bytes) => self
                 .conversation
                 .hear(std::str::from_utf8(bytes).unwrap_or_default(), now),
         };
         self.act(effect, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
+    fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let result = answer
             .downcast::<Result<bool, ()>>()
@@ -99,13 +99,13 @@ impl Guest for Device {
         self.act(effect, now, actions);
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let effect = self.conversation.on_time(now);
         self.act(effect, now, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         // Rounds up to the next full second, so that a timer never fires early.
         self.conversation
             .next_time()
@@ -132,7 +132,7 @@ impl Guest for Device {
         None
     }
 
-    fn farewell(&self, why: &'static str) -> (u16, &'static str) {
+    fn close_reason(&self, why: &'static str) -> (u16, &'static str) {
         let close = if why == NEW_SESSION {
             Close::NewSession
         } else {

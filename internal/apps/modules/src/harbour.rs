@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use latido_app_kit::Parts;
-use latido_http::{Answer, Asked, Boarding, Pier, Site};
-use latido_session::Limits;
+use latido_http::{Answer, Asked, HandlerSpec, Pier, Site};
+use latido_session::SessionLimits;
 
 use crate::addresses::{Address, BODY_BYTES, Reply};
 use crate::device::frame::FRAME_BYTES;
@@ -24,7 +24,7 @@ const SCRIPT_KEPT: &str = "public, max-age=3600";
 
 pub(super) struct Harbour {
     app: Arc<Modules>,
-    limits: Limits,
+    limits: SessionLimits,
 }
 
 impl Harbour {
@@ -32,10 +32,10 @@ impl Harbour {
         let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,
-            limits: Limits {
+            limits: SessionLimits {
                 message_bytes,
                 heartbeat_s: HEARTBEAT_S,
-                silence_s: SILENCE_S,
+                idle_timeout_s: SILENCE_S,
                 ..deps.limits
             },
         }
@@ -106,12 +106,12 @@ impl Pier for Harbour {
         path == DEVICES
     }
 
-    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
             Ok(
-                Boarding::new(NAME, move |context| Box::new(Device::new(app, &context)))
+                HandlerSpec::new(NAME, move |context| Box::new(Device::new(app, &context)))
                     .limits(limits),
             )
         })

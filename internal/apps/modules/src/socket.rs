@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use latido_auth::Secret;
 use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest, Mailbox};
-use latido_socketio::{Dialect, Emit, Heard, Link, Talk};
+use latido_socketio::{SocketIoApp, Emit, ClientEvent, SocketHandle, SocketHandler};
 
 use crate::Modules;
 use crate::dates::iso;
@@ -33,12 +33,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(60);
 /// The app as a Socket.IO application.
 pub(super) struct Pages(pub(super) Arc<Modules>);
 
-impl Dialect for Pages {
+impl SocketIoApp for Pages {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
 
-    fn owns(&self, event: &str) -> bool {
+    fn handles_event(&self, event: &str) -> bool {
         request::is_request(event) || is_device_event(event)
     }
 
@@ -46,11 +46,11 @@ impl Dialect for Pages {
         Some(PING_TIMEOUT)
     }
 
-    fn claims(&self, link: &Link) -> bool {
+    fn claims_socket(&self, link: &SocketHandle) -> bool {
         self.0.people.session(|name| link.header(name)).is_some()
     }
 
-    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+    fn on_connect(&self, link: &SocketHandle, auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let mailbox = self.0.office.exchange.connect(Identity::default(), &[]).ok()?;
         let token = ["token", "sessionToken"]
             .iter()
@@ -77,7 +77,7 @@ impl Dialect for Pages {
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, _namespace: &str, event: &BusEvent) -> Vec<Emit> {
+    fn encode(&self, _namespace: &str, event: &BusEvent) -> Vec<Emit> {
         let Some(message) = event.message() else {
             return Vec::new();
         };
@@ -133,7 +133,7 @@ enum Who {
 
 struct Socket {
     app: Arc<Modules>,
-    link: Link,
+    link: SocketHandle,
     conn: ConnectionId,
     who: Who,
     page: Option<Page>,
@@ -143,8 +143,8 @@ struct Socket {
     deadline: Instant,
 }
 
-impl Talk for Socket {
-    fn hear<'a>(&'a mut self, client_event: Heard) -> BoxFuture<'a, ()> {
+impl SocketHandler for Socket {
+    fn on_event<'a>(&'a mut self, client_event: ClientEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Some(lookup) = &mut self.lookup {
                 let found = lookup.await.ok().flatten();
@@ -158,21 +158,21 @@ impl Talk for Socket {
                 .next()
                 .unwrap_or(Value::Null);
             let from_device =
-                is_device_event(&client_event.event) && !matches!(self.who, Who::Person(_));
+                is_device_event(&client_event.name) && !matches!(self.who, Who::Person(_));
             if from_device || matches!(self.who, Who::Device(_)) {
-                self.hear_device(&client_event.event, &payload).await;
+                self.hear_device(&client_event.name, &payload).await;
             } else {
-                self.hear_page(&client_event.event, &payload).await;
+                self.hear_page(&client_event.name, &payload).await;
             }
         })
     }
 
-    fn next_time(&self) -> Option<Instant> {
+    fn next_timer(&self) -> Option<Instant> {
         // The heartbeat of the transport already covers devices.
         (!matches!(self.who, Who::Device(_))).then_some(self.deadline)
     }
 
-    fn on_time(&mut self) {
+    fn on_timer(&mut self) {
         if let Some(Ok(found)) = self.lookup.as_mut().map(oneshot::Receiver::try_recv) {
             self.lookup = None;
             self.found(found);

@@ -11,7 +11,7 @@ use latido_auth::{VerifiedToken, TokenError};
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest};
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
 /// The time limit for the `auth` frame of a connection without a token, in seconds.
 const AUTH_DEADLINE_S: i64 = 10;
@@ -40,7 +40,7 @@ pub(super) const REFUSALS: [&str; 8] = [
 /// The protocol handler of one workspace connection.
 pub(super) struct WorkspaceGuest {
     shared: Arc<Shared>,
-    berth: Berth,
+    berth: HandlerContext,
     /// The id on the event bus. `None` if the bus refused the connection, which never happens to a
     /// new one.
     id: Option<ConnectionId>,
@@ -63,14 +63,14 @@ type Verified = Result<VerifiedToken, TokenError>;
 impl WorkspaceGuest {
     pub(super) fn boxed(
         shared: Arc<Shared>,
-        context: Berth,
+        context: HandlerContext,
         credentials: Option<Credentials>,
         is_native: bool,
-    ) -> Box<dyn Guest> {
+    ) -> Box<dyn ProtocolHandler> {
         let attached = shared.exchange.connect_on_shard(
-            &context.port,
+            &context.queue,
             DIALECT,
-            context.address,
+            context.connection_slot,
             Identity::default(),
             &[],
         );
@@ -93,7 +93,7 @@ impl WorkspaceGuest {
         })
     }
 
-    fn on_text(&mut self, text: &str, actions: &mut Acts<'_>) {
+    fn on_text(&mut self, text: &str, actions: &mut Actions<'_>) {
         let incoming = wire::decode(text);
         if let Some((_, held)) = &mut self.verifying {
             if held.len() == HELD {
@@ -109,7 +109,7 @@ impl WorkspaceGuest {
         }
         match incoming {
             Incoming::Auth(auth) => self.authenticate(auth, actions),
-            Incoming::Native if self.is_native || self.follows_auth => actions.native(text),
+            Incoming::Native if self.is_native || self.follows_auth => actions.forward_native(text),
             Incoming::Native => self.refuse(
                 "anonymous",
                 wire::UNAUTHORIZED,
@@ -123,7 +123,7 @@ impl WorkspaceGuest {
         }
     }
 
-    fn authenticate(&mut self, auth: Auth, actions: &mut Acts<'_>) {
+    fn authenticate(&mut self, auth: Auth, actions: &mut Actions<'_>) {
         let Some(token) = &auth.token else {
             let claimed = self
                 .credentials
@@ -145,12 +145,12 @@ impl WorkspaceGuest {
     }
 
     /// Verifies a token asynchronously, since the issuer's keys may have to be fetched.
-    fn verify(&mut self, auth: Auth, actions: &mut Acts<'_>) {
+    fn verify(&mut self, auth: Auth, actions: &mut Actions<'_>) {
         let (verifier, token) = (
             Arc::clone(&self.shared.verifier),
             auth.token.clone().unwrap_or_default(),
         );
-        let is_started = actions.ask(async move {
+        let is_started = actions.spawn(async move {
             let verified =
                 tokio::time::timeout(VERIFY_TIMEOUT, verifier.verify_claims(&token, &USER_CLAIMS)).await;
             verified.unwrap_or(Err(TokenError::KeysUnavailable))
@@ -168,13 +168,13 @@ impl WorkspaceGuest {
         }
     }
 
-    fn judge(&mut self, auth: &Auth, verified: Verified, actions: &mut Acts<'_>) {
+    fn judge(&mut self, auth: &Auth, verified: Verified, actions: &mut Actions<'_>) {
         match verified {
             Ok(verified) => {
                 let credentials = Credentials::of(verified);
                 let member = credentials.admit(auth);
                 if member.is_some() && !self.is_native {
-                    actions.enter(Arc::clone(&credentials.principal));
+                    actions.attach_native_session(Arc::clone(&credentials.principal));
                     self.follows_auth = true;
                 }
                 self.enter(member, actions);
@@ -203,7 +203,7 @@ impl WorkspaceGuest {
 
     /// Makes the connection a member and ends its previous membership. Messages of the previous
     /// workspace are sent before `auth_success`, messages of the new one after it.
-    fn enter(&mut self, member: Option<Member>, actions: &mut Acts<'_>) {
+    fn enter(&mut self, member: Option<Member>, actions: &mut Actions<'_>) {
         let (Some(member), Some(id)) = (member, self.id) else {
             return self.refuse(
                 "membership",
@@ -227,8 +227,8 @@ impl WorkspaceGuest {
         // separately.
         let _ = exchange.set_identity(id, Identity::default(), &[]);
         self.berth
-            .port
-            .push_reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
+            .queue
+            .push_reply(self.berth.connection_slot, Frame::text(wire::AUTH_SUCCESS));
         let _ = exchange.set_identity(id, identity, &joins);
         self.deadline_s = member.ends_at_s;
         self.member = Some(member);
@@ -240,28 +240,28 @@ impl WorkspaceGuest {
         frame: &str,
         code: u16,
         text: &'static str,
-        actions: &mut Acts<'_>,
+        actions: &mut Actions<'_>,
     ) {
         self.shared.metrics.count_refusal(reason);
-        actions.say(frame);
+        actions.send_text(frame);
         actions.close(code, text);
     }
 }
 
 /// Sends a frame after all events that are already queued for the connection.
-fn reply(text: &str, actions: &mut Acts<'_>) {
-    actions.send_behind(Frame::text(text));
+fn reply(text: &str, actions: &mut Actions<'_>) {
+    actions.send_after_events(Frame::text(text));
 }
 
-impl Guest for WorkspaceGuest {
-    fn hear(&mut self, message: Heard<'_>, _: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for WorkspaceGuest {
+    fn on_message(&mut self, message: ClientMessage<'_>, _: Timestamp, actions: &mut Actions<'_>) {
         match message {
-            Heard::Text(text) => self.on_text(text, actions),
-            Heard::Binary(_) => reply(wire::INVALID_JSON, actions),
+            ClientMessage::Text(text) => self.on_text(text, actions),
+            ClientMessage::Binary(_) => reply(wire::INVALID_JSON, actions),
         }
     }
 
-    fn answered(&mut self, answer: Answered, _: Now, actions: &mut Acts<'_>) {
+    fn on_async_result(&mut self, answer: AsyncResult, _: Timestamp, actions: &mut Actions<'_>) {
         let (Ok(verified), Some((auth, held))) =
             (answer.downcast::<Verified>(), self.verifying.take())
         else {
@@ -274,7 +274,7 @@ impl Guest for WorkspaceGuest {
         }
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         if self
             .deadline_s
             .is_none_or(|deadline_s| now.unix_s < deadline_s)
@@ -291,7 +291,7 @@ impl Guest for WorkspaceGuest {
         self.refuse(reason, wire::UNAUTHORIZED, UNAUTHORIZED, text, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         self.deadline_s
     }
 
@@ -303,7 +303,7 @@ impl Guest for WorkspaceGuest {
         self.member.as_ref().map(|member| &member.user)
     }
 
-    fn flooded(&mut self, actions: &mut Acts<'_>) {
+    fn on_rate_limited(&mut self, actions: &mut Actions<'_>) {
         self.shared.metrics.count_refusal("message_rate");
         reply(wire::TOO_MANY, actions);
     }

@@ -21,7 +21,7 @@ use latido_app_kit::{Parts, Served};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
 use latido_event_bus::{EncodingId, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use latido_telemetry::AppMetrics;
 
 pub use config::{Config, KeyError};
@@ -40,7 +40,7 @@ struct Shared {
     exchange: EventBus,
     config: Config,
     verifier: Arc<Verifier>,
-    limits: Limits,
+    limits: SessionLimits,
     metrics: AppMetrics,
     clock: Clock,
 }
@@ -89,7 +89,7 @@ impl Shared {
     fn new(
         config: Config,
         verifier: Arc<Verifier>,
-        limits: Limits,
+        limits: SessionLimits,
         metrics: AppMetrics,
         clock: Clock,
     ) -> Arc<Self> {

@@ -11,8 +11,8 @@ use crate::guest::WorkspaceGuest;
 use crate::wire::{self, Incoming};
 use crate::{NAME, Shared, site};
 use latido_auth::Principal;
-use latido_http::{Answer, Asked, Boarding, Pier};
-use latido_shard::Interpreter;
+use latido_http::{Answer, Asked, HandlerSpec, Pier};
+use latido_shard::InBandUpgrade;
 
 const PATH: &str = "/ws";
 
@@ -23,15 +23,15 @@ pub(super) struct Entrance(pub(super) Arc<Shared>);
 impl Entrance {
     /// Builds the handler specification of a connection, with the token of the upgrade request if
     /// any.
-    fn boarding(&self, credentials: Option<Credentials>, is_native: bool) -> Boarding {
+    fn boarding(&self, credentials: Option<Credentials>, is_native: bool) -> HandlerSpec {
         let shared = Arc::clone(&self.0);
         let principal = credentials
             .as_ref()
             .map(|credentials| Arc::clone(&credentials.principal));
         let make = move |context| WorkspaceGuest::boxed(shared, context, credentials, is_native);
-        Boarding {
+        HandlerSpec {
             principal,
-            ..Boarding::new(NAME, make).limits(self.0.limits)
+            ..HandlerSpec::new(NAME, make).limits(self.0.limits)
         }
     }
 }
@@ -45,11 +45,11 @@ impl Pier for Entrance {
         looks_ours(token)
     }
 
-    fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
+    fn interpreter(&self) -> Option<Arc<dyn InBandUpgrade>> {
         Some(Arc::new(self.clone()))
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
         let this = self.clone();
         async move {
             let Some(token) = request.token() else {
@@ -72,12 +72,12 @@ impl Pier for Entrance {
     }
 }
 
-impl Interpreter for Entrance {
-    fn knows(&self, text: &str) -> bool {
+impl InBandUpgrade for Entrance {
+    fn matches(&self, text: &str) -> bool {
         matches!(wire::decode(text), Incoming::Auth(_))
     }
 
-    fn board(&self, _: &Arc<Principal>) -> Boarding {
+    fn upgrade(&self, _: &Arc<Principal>) -> HandlerSpec {
         self.boarding(None, true)
     }
 }

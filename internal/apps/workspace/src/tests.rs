@@ -18,8 +18,8 @@ use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
 use latido_http::{Answer, Asked, Pier, Site};
-use latido_session::Limits;
-use latido_shard::{Act, Acts, Berth, Guest, Heard, Now};
+use latido_session::SessionLimits;
+use latido_shard::{Action, Actions, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 use latido_telemetry::Metrics;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -50,7 +50,7 @@ fn member_token(user: &str, workspaces: &[&str]) -> String {
 #[derive(Default)]
 struct Client {
     /// The connection's handler. `None` once the connection is closed.
-    guest: Option<Box<dyn Guest>>,
+    guest: Option<Box<dyn ProtocolHandler>>,
     told: Vec<String>,
     closed: Option<u16>,
     /// The texts that the handler forwarded to the native session.
@@ -87,7 +87,7 @@ impl World {
         let shared = Shared::new(
             config,
             verifier,
-            Limits::default(),
+            SessionLimits::default(),
             Metrics::new().app(NAME),
             clock,
         );
@@ -106,14 +106,14 @@ impl World {
         let spec = self.entrance.board_now(&format!("/ws{query}"))?;
         let slot = self.next;
         self.next += 1;
-        let context = Berth {
-            port: self.port.clone(),
-            address: ConnectionSlot {
+        let context = HandlerContext {
+            queue: self.port.clone(),
+            connection_slot: ConnectionSlot {
                 index: slot,
                 generation: 1,
             },
         };
-        let handler = Some((spec.make)(context));
+        let handler = Some((spec.factory)(context));
         self.clients.insert(
             slot,
             Client {
@@ -130,7 +130,7 @@ impl World {
 
     fn say(&mut self, client: u32, text: &str) {
         self.call(client, |handler, actions| {
-            handler.hear(Heard::Text(text), now(), actions)
+            handler.on_message(ClientMessage::Text(text), now(), actions)
         });
     }
 
@@ -142,33 +142,33 @@ impl World {
         self.say(client, &frame.to_string());
     }
 
-    fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn Guest, &mut Acts<'_>)) {
+    fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn ProtocolHandler, &mut Actions<'_>)) {
         let client = self.clients.get_mut(&number).unwrap();
         let Some(handler) = &mut client.guest else {
             return;
         };
         let mut spawn = |_| false;
-        let mut actions = Acts::new(&mut spawn);
+        let mut actions = Actions::new(&mut spawn);
         call(handler.as_mut(), &mut actions);
-        for action in actions.into_acts() {
+        for action in actions.into_actions() {
             if client.guest.is_none() {
                 break;
             }
             match action {
-                Act::Send(frame) => client.told.push(frame.payload().to_owned()),
-                Act::Behind(frame) if self.port.is_empty() => {
+                Action::Send(frame) => client.told.push(frame.payload().to_owned()),
+                Action::SendAfterEvents(frame) if self.port.is_empty() => {
                     client.told.push(frame.payload().to_owned())
                 }
-                Act::Behind(frame) => self.port.push_reply(
+                Action::SendAfterEvents(frame) => self.port.push_reply(
                     ConnectionSlot {
                         index: number,
                         generation: 1,
                     },
                     frame,
                 ),
-                Act::Native(text) => client.native.push(text),
-                Act::Enter(principal) => client.entered.push(principal.user().as_str().to_owned()),
-                Act::Close(code, _) => {
+                Action::ForwardNative(text) => client.native.push(text),
+                Action::AttachNativeSession(principal) => client.entered.push(principal.user().as_str().to_owned()),
+                Action::Close(code, _) => {
                     client.closed = Some(code);
                     client.guest = None;
                 }
@@ -231,15 +231,15 @@ impl World {
 }
 
 impl Entrance {
-    fn board_now(&self, path: &str) -> Result<latido_http::Boarding, Answer> {
+    fn board_now(&self, path: &str) -> Result<latido_http::HandlerSpec, Answer> {
         Pier::board(self, Asked::new("GET", path))
             .now_or_never()
             .expect("at once")
     }
 }
 
-fn now() -> Now {
-    Now {
+fn now() -> Timestamp {
+    Timestamp {
         unix_s: Clock::system().unix_s(),
     }
 }

@@ -151,8 +151,8 @@ async fn cleanup(state: &Doors, version: Generation, head: &Call) -> Result<Resp
     head.posts()?;
     let operator = operator(state, head).await?;
     let swept = state.operations.sweep(operator.user()).await;
-    let (rooms, viewers) = state.operations.counts();
-    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.looked_at, "closed": swept.closed,
+    let (rooms, viewers) = state.operations.viewer_counts();
+    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.examined, "closed": swept.closed,
         "rooms": rooms, "viewers": viewers});
     let mut response = json(&counts);
     *response.status_mut() = version.posted();
@@ -167,11 +167,11 @@ async fn close(state: &Doors, id: &str, head: &Call) -> Result<Response, Refusal
     let id: ClientId = id.parse().map_err(invalid)?;
     let may_return = head.query("come_back").is_some_and(|value| value == "true");
     let reason = if may_return {
-        CloseReason::Recalled
+        CloseReason::AdminReconnect
     } else {
-        CloseReason::Dismissed
+        CloseReason::AdminClosed
     };
-    let user = state.operations.dismiss(id, reason, operator.user()).await;
+    let user = state.operations.disconnect(id, reason, operator.user()).await;
     let user = user.ok_or_else(|| {
         Refusal::new(
             StatusCode::NOT_FOUND,

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
 use latido_hub::RoomStats;
-use latido_shard::{ClientView, Roster};
+use latido_shard::{ClientSummary, ClientList};
 
 /// The most clients that are counted for sums.
 const COUNTED: usize = 10_000;
@@ -56,16 +56,16 @@ fn with(mut own: Value, legacy: Value) -> Value {
     own
 }
 
-pub(super) fn clients(list: &Roster) -> Vec<Value> {
+pub(super) fn clients(list: &ClientList) -> Vec<Value> {
     list.clients.iter().map(client).collect()
 }
 
-fn client(client: &ClientView) -> Value {
+fn client(client: &ClientSummary) -> Value {
     let legacy = json!({
         "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
-        "connectedAt": iso(client.since_s),
-        "lastActivity": iso(client.heard_s),
+        "connectedAt": iso(client.connected_at_s),
+        "lastActivity": iso(client.last_received_s),
         "rooms": client.channels,
         "isActive": true,
     });
@@ -85,7 +85,7 @@ pub(super) fn rooms(stats: &RoomStats) -> Vec<Value> {
     stats.rooms.iter().map(room).collect()
 }
 
-pub(super) fn events(operations: &Operations, version: Generation, limit: usize) -> Value {
+pub(super) fn events(operations: &Admin, version: Generation, limit: usize) -> Value {
     let (events, total) = operations.events(limit);
     let event = |event| {
         let own = event_json(event);
@@ -112,12 +112,12 @@ pub(super) fn events(operations: &Operations, version: Generation, limit: usize)
 }
 
 /// Formats the server's state with its last ten minutes.
-pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
+pub(super) fn stats(operations: &Admin, now: Timestamp) -> Value {
     let state = operations.state_json();
     let legacy = json!({
         "timestamp": now.to_string(),
-        "activeConnections": operations.connections(),
-        "totalRooms": operations.counts().0,
+        "activeConnections": operations.open_connections(),
+        "totalRooms": operations.viewer_counts().0,
         "eventsPerMinute": operations.events_per_minute(),
         "systemLoad": state["load"],
     });
@@ -125,8 +125,8 @@ pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
 }
 
 /// Checks the server's dependencies now and formats their status.
-pub(super) async fn api_status(operations: &Operations) -> Value {
-    let dependencies = operations.look().await;
+pub(super) async fn api_status(operations: &Admin) -> Value {
+    let dependencies = operations.check_dependencies().await;
     let report = &dependencies.report;
     let problem = report.database.as_ref().err();
     let streams = report
@@ -135,11 +135,11 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
-        "lastCheck": iso(dependencies.at_s),
+        "lastCheck": iso(dependencies.checked_at_s),
         "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
         "listener": report.listener,
-        "keys": {"ok": operations.has_keys()},
+        "keys": {"ok": operations.can_verify_tokens()},
         "streams": streams.collect::<Vec<_>>(),
     });
     if let Some(problem) = problem {
@@ -149,7 +149,7 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
 }
 
 /// Formats an overview of clients, rooms and memory in sums.
-pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
+pub(super) async fn overview(operations: &Admin, now_s: i64) -> Value {
     let list = operations.clients("", COUNTED).await;
     let clients = &list.clients;
     let of_role = |role: &str| {
@@ -158,11 +158,11 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
             .filter(|client| client.role.as_deref() == Some(role))
             .count()
     };
-    let seconds: i64 = clients.iter().map(|client| now_s - client.since_s).sum();
+    let seconds: i64 = clients.iter().map(|client| now_s - client.connected_at_s).sum();
     let minutes = seconds as f64 / 60.0 / clients.len().max(1) as f64;
     let inactive = clients
         .iter()
-        .filter(|client| now_s - client.heard_s > INACTIVE_S)
+        .filter(|client| now_s - client.last_received_s > INACTIVE_S)
         .count();
     let stats = operations.rooms(MOST_ACTIVE);
     let active = rooms(&stats)
@@ -171,14 +171,14 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
     let memory = memory_bytes();
     json!({
         "metrics": {
-            "totalConnections": operations.connections_in_all(),
-            "activeConnections": operations.connections(),
+            "totalConnections": operations.total_connections(),
+            "activeConnections": operations.open_connections(),
             "eventsEmitted": operations.frames_sent(),
             "roomsCreated": stats.total,
             "lastUpdated": iso(now_s),
         },
         "clients": {
-            "total": operations.connections(),
+            "total": operations.open_connections(),
             "byRole": {"cliente": of_role("cliente"), "proveedor": of_role("proveedor"), "admin": of_role("admin")},
             "averageConnectionTime": (minutes * 10.0).round() / 10.0,
             "inactiveClients": inactive,

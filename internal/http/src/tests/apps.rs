@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 
 use super::world::token;
 use super::{Answer as Seen, TestServer, World, eventually, read_until};
-use crate::{Annex, Answer, Asked, Boarding, Config, Pier, Site};
+use crate::{Annex, Answer, Asked, HandlerSpec, Config, Pier, Site};
 use latido_base::ident::UserId;
 use latido_event_bus::{
     ConnectionId, EncodingId, BusEvent, EventBus, Identity, JoinRequest, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, ProtocolHandler, ClientMessage, Timestamp};
 
 struct Quiet;
 
@@ -46,24 +46,24 @@ struct ToyGuest {
     user: UserId,
 }
 
-impl Guest for ToyGuest {
-    fn hear(&mut self, message: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
+impl ProtocolHandler for ToyGuest {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, acts: &mut Actions<'_>) {
         assert!(now.unix_s > 1_700_000_000);
         match message {
-            Heard::Text("bye") => acts.close(4123, "as you wish"),
-            Heard::Text("ask") => assert!(acts.ask(async { "told later".to_owned() })),
-            Heard::Text("behind") => {
+            ClientMessage::Text("bye") => acts.close(4123, "as you wish"),
+            ClientMessage::Text("ask") => assert!(acts.spawn(async { "told later".to_owned() })),
+            ClientMessage::Text("behind") => {
                 self.say("first");
-                acts.send_behind(Frame::text("\"second\""));
+                acts.send_after_events(Frame::text("\"second\""));
             }
-            Heard::Text("native") => acts.native(r#"{"type":"ping"}"#),
-            Heard::Text(text) => self.say(text),
-            Heard::Binary(bytes) => acts.say(&format!("{} bytes", bytes.len())),
+            ClientMessage::Text("native") => acts.forward_native(r#"{"type":"ping"}"#),
+            ClientMessage::Text(text) => self.say(text),
+            ClientMessage::Binary(bytes) => acts.send_text(&format!("{} bytes", bytes.len())),
         }
     }
 
-    fn answered(&mut self, result: Answered, _: Now, acts: &mut Acts<'_>) {
-        acts.say(&result.downcast::<String>().unwrap());
+    fn on_async_result(&mut self, result: AsyncResult, _: Timestamp, acts: &mut Actions<'_>) {
+        acts.send_text(&result.downcast::<String>().unwrap());
     }
 
     fn encode(&self, event: &BusEvent) -> Frame {
@@ -74,8 +74,8 @@ impl Guest for ToyGuest {
         Some(&self.user)
     }
 
-    fn leaving(&mut self, acts: &mut Acts<'_>) {
-        acts.say("the end is near");
+    fn on_shutdown(&mut self, acts: &mut Actions<'_>) {
+        acts.send_text("the end is near");
     }
 }
 
@@ -98,23 +98,23 @@ impl Pier for Toy {
         path == "/toy" || path == "/ws"
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn board(&self, request: Asked) -> BoxFuture<'static, Result<HandlerSpec, Answer>> {
         let exchange = Arc::clone(&self.exchange);
         async move {
             let Some(user) = request.query("user") else {
                 return Err(Answer::json(403, "\"who?\""));
             };
             let user = UserId::new(&user);
-            Ok(Boarding::new("toy", move |context| {
+            Ok(HandlerSpec::new("toy", move |context| {
                 let identity = Identity {
                     user: Some(user.clone()),
                     ..Identity::default()
                 };
                 let id = exchange
                     .connect_on_shard(
-                        &context.port,
+                        &context.queue,
                         EncodingId(9),
-                        context.address,
+                        context.connection_slot,
                         identity,
                         &[JoinRequest::new(room())],
                     )
@@ -258,12 +258,12 @@ async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
     .await;
     assert!(toy.exchange.kick(id, "kicked"));
     read_until(&mut kicked, "kicked").await;
-    let clients = server.state.shards.roster("b", 10).await.clients;
+    let clients = server.state.shards.list_clients("b", 10).await.clients;
     assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));
     let shutdown = server
         .state
         .shards
-        .leave(std::time::Duration::ZERO, super::PATIENCE);
+        .shutdown(std::time::Duration::ZERO, super::PATIENCE);
     let closing = async {
         let seen = read_until(&mut last, "server restarting").await;
         assert!(seen.contains("the end is near"), "{seen:?}");

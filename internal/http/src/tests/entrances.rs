@@ -15,10 +15,10 @@ use super::*;
 use crate::connection::Front;
 use crate::routes::routes;
 use latido_base::clock::simulated;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Admitted, Caller, Clerk, Porter, Shards, Thread};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, AcceptedUpgrade, PendingConnection, RequestHandler, ConnectionHandler, Shards, SimulatedShard};
 
-fn parts(server: &TestServer) -> shard::Parts {
+fn parts(server: &TestServer) -> shard::ShardDeps {
     let Doors {
         hub,
         catalog,
@@ -28,14 +28,14 @@ fn parts(server: &TestServer) -> shard::Parts {
         metrics,
         ..
     } = &*server.state;
-    shard::Parts {
+    shard::ShardDeps {
         hub: Arc::clone(hub),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(catalog),
             policy: Arc::clone(policy),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier: Arc::clone(verifier),
             policy: Arc::clone(policy),
             catalog: Arc::clone(catalog),
@@ -62,8 +62,8 @@ impl Doorman {
     }
 }
 
-impl Porter for Doorman {
-    fn welcome(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<Caller> {
+impl ConnectionHandler for Doorman {
+    fn accept(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<PendingConnection> {
         self.0
             .lock()
             .unwrap()
@@ -71,11 +71,11 @@ impl Porter for Doorman {
         None
     }
 
-    fn admit(&self, _: &[u8], _: SocketAddr) -> Option<Admitted> {
+    fn try_upgrade(&self, _: &[u8], _: SocketAddr) -> Option<AcceptedUpgrade> {
         None
     }
 
-    fn take_back(self: Arc<Self>, _: Caller, _: &[u8]) {}
+    fn serve_http(self: Arc<Self>, _: PendingConnection, _: &[u8]) {}
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn shards_accept_equally_many() {
         let shards = Shards::start(shard::Config { threads }, &parts(&server)).unwrap();
         let (socket, recorder) = (listen(), Arc::new(Doorman::default()));
         let address = socket.local_addr().unwrap();
-        let registration = shards.open(socket, Arc::clone(&recorder) as _);
+        let registration = shards.serve_listener(socket, Arc::clone(&recorder) as _);
         let mut kept = Vec::new();
         for count in 1..=100 {
             kept.push(TcpStream::connect(address).await.unwrap());
@@ -126,32 +126,32 @@ async fn shard_backs_off_while_accepting_fails() {
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let (mut shard, recorder, mut now) = (
-            Thread::new(parts),
+            SimulatedShard::new(parts),
             Arc::new(Doorman::default()),
             Instant::now(),
         );
-        let _registration = shard.open(
+        let _registration = shard.serve_listener(
             socket.try_clone().unwrap().into(),
             Arc::clone(&recorder) as _,
         );
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
-            assert!(shard.act(), "it spins");
-            let deadline = shard.deadline().unwrap();
+            assert!(shard.run_until_idle(), "it spins");
+            let deadline = shard.next_wakeup().unwrap();
             assert_eq!(deadline - now, Duration::from_millis(pause));
             simulated::set(now + Duration::from_millis(pause - 1), Duration::ZERO);
-            assert!(shard.act());
-            assert_eq!(shard.deadline().unwrap(), deadline, "not before its time");
+            assert!(shard.run_until_idle());
+            assert_eq!(shard.next_wakeup().unwrap(), deadline, "not before its time");
             now = deadline;
         }
         socket.listen(8).unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
-        assert!(shard.act());
+        assert!(shard.run_until_idle());
         assert_eq!(recorder.seen().len(), 0, "it still backs off");
         simulated::set(now, Duration::ZERO);
-        assert!(shard.act());
+        assert!(shard.run_until_idle());
         assert_eq!(recorder.seen().len(), 2);
-        assert_eq!(shard.deadline(), None);
+        assert_eq!(shard.next_wakeup(), None);
     });
     shard.join().unwrap();
 }
@@ -166,9 +166,9 @@ async fn bytes_sent_before_the_accept_are_answered() {
         routes(&server.state, &mounts),
         None,
     ));
-    let (mut shard, socket) = (Thread::new(parts(&server)), listen());
+    let (mut shard, socket) = (SimulatedShard::new(parts(&server)), listen());
     let address = socket.local_addr().unwrap();
-    let _registration = shard.open(socket, http_server);
+    let _registration = shard.serve_listener(socket, http_server);
     let send = |bytes: &[u8], ends: bool| {
         let mut client = std::net::TcpStream::connect(address).unwrap();
         client.write_all(bytes).unwrap();
@@ -191,8 +191,8 @@ async fn bytes_sent_before_the_accept_are_answered() {
         send(b"GET /ws HTTP/1.1\r\n\r\n", false),
     );
     let (mut late, gone) = (send(b"", false), send(b"", true));
-    assert!(shard.act());
-    assert_eq!(shard.count(), 2, "the first, and the one without a request");
+    assert!(shard.run_until_idle());
+    assert_eq!(shard.slots_in_use(), 2, "the first, and the one without a request");
 
     let read_for = |client: &mut std::net::TcpStream, text: &str| {
         let mut seen = Vec::new();
@@ -210,11 +210,11 @@ async fn bytes_sent_before_the_accept_are_answered() {
     assert!(read_for(&mut other, "uptime").starts_with("HTTP/1.1 200 "));
     assert!(read_for(&mut refused, "\r\n\r\n").starts_with("HTTP/1.1 401 "));
     late.write_all(head.as_bytes()).unwrap();
-    assert!(shard.act());
+    assert!(shard.run_until_idle());
     read_for(&mut late, "\r\n\r\n");
     drop((early, long, other, refused, late, gone));
-    assert!(shard.act());
-    assert_eq!(shard.count(), 0);
+    assert!(shard.run_until_idle());
+    assert_eq!(shard.slots_in_use(), 0);
     eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
 }
 
@@ -225,7 +225,7 @@ async fn connections_not_accepted_before_the_stop_get_a_response() {
         ..Config::default()
     });
     assert!(
-        server.state.shards.leave(Duration::ZERO, PATIENCE).await,
+        server.state.shards.shutdown(Duration::ZERO, PATIENCE).await,
         "without clients they end at once"
     );
     let mut last = Vec::new();

@@ -13,7 +13,7 @@ use super::*;
 use crate::connection::Front;
 use crate::knock;
 use crate::routes::routes;
-use latido_shard::{Caller, Porter as _};
+use latido_shard::{PendingConnection, ConnectionHandler as _};
 
 const ORIGIN: &str = "https://panel.example.com";
 
@@ -130,13 +130,13 @@ async fn long_way(http_server: &Arc<Front>, head: &[u8], cut: usize) -> TcpStrea
     );
     let (mut socket, (accepted, address)) = (socket.unwrap(), accepted.unwrap());
     let permit = http_server.seats.take(Some(address.ip())).unwrap().0;
-    let pending = Caller {
+    let pending = PendingConnection {
         socket: accepted.into_std().unwrap(),
         address,
-        permit,
-        since: Instant::now(),
+        permits: permit,
+        accepted_at: Instant::now(),
     };
-    Arc::clone(http_server).take_back(pending, &head[..cut]);
+    Arc::clone(http_server).serve_http(pending, &head[..cut]);
     socket.write_all(&head[cut..]).await.unwrap();
     socket
 }
@@ -162,7 +162,7 @@ async fn both(
     fast.write_all(&bytes).await.unwrap();
     let mut regular = long_way(http_server, &bytes, cut.index(bytes.len())).await;
     if let Some(upgraded) = &upgraded {
-        prop_assert_eq!(upgraded.used, head.len());
+        prop_assert_eq!(upgraded.request_bytes, head.len());
         let fast = hear(&mut fast, r#"{"type":"pong"}"#).await;
         let regular = hear(&mut regular, r#"{"type":"pong"}"#).await;
         let lines = |text: &str| {

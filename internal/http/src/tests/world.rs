@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::{Asset, Config, Doors, Seats, Shapes};
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
 use latido_auth::{
     ApiKey, PermissionSource, PermissionLookupError, PermissionFuture, TokenSpec, Policy, PolicyConfig, Secret, Verifier,
     VerifierConfig, issue,
@@ -20,10 +20,10 @@ use latido_auth::{
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, UserId};
-use latido_engine::{self as engine, Answer, Engine, ReadError, Reader, Reading, Source};
+use latido_engine::{self as engine, ReadFuture, Engine, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_hub::Hub;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{Catalog, Column, ColumnKind, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
@@ -92,13 +92,13 @@ fn sign(user: &str, seconds: i64, spec: TokenSpec) -> String {
 #[derive(Clone, Default)]
 struct Numbers(Arc<AtomicU32>);
 
-impl Reader for Numbers {
+impl SnapshotReader for Numbers {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         _: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
         Box::pin(async move {
@@ -115,7 +115,7 @@ impl Reader for Numbers {
             };
             Ok(keys
                 .iter()
-                .map(|key| Reading {
+                .map(|key| ReadRow {
                     row: row(key),
                     took: None,
                 })
@@ -123,7 +123,7 @@ impl Reader for Numbers {
         })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 }
@@ -145,14 +145,14 @@ impl PermissionSource for Strict {
 struct Ready(bool);
 
 impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         let database = if self.0 {
             Ok(())
         } else {
             Err("connection refused".into())
         };
-        let report = Report {
-            ready: self.0,
+        let report = ReadinessReport {
+            is_ready: self.0,
             database,
             listener: "up",
             streams: Vec::new(),
@@ -225,10 +225,10 @@ impl World {
             Arc::new(engine::NoInterest),
             Arc::clone(&metrics),
         );
-        let viewers = Audience::default();
+        let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            viewers.beside(engine.observer()),
+            viewers.wrap_observer(engine.observer()),
         ));
         let keys = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
@@ -242,14 +242,14 @@ impl World {
         let policy = Arc::new(Policy::new(roles, Arc::new(Strict)));
         let shards = Shards::start(
             shard::Config { threads: 1 },
-            &shard::Parts {
+            &shard::ShardDeps {
                 hub: Arc::clone(&hub),
-                context: Context {
+                context: SessionContext {
                     catalog: Arc::clone(&catalog),
                     policy: Arc::clone(&policy),
-                    limits: Limits::default(),
+                    limits: SessionLimits::default(),
                 },
-                clerk: Clerk {
+                request_handler: RequestHandler {
                     verifier: Arc::clone(&verifier),
                     policy: Arc::clone(&policy),
                     catalog: Arc::clone(&catalog),
@@ -260,7 +260,7 @@ impl World {
             },
         );
         let numbers = Numbers::default();
-        back.spawn(engine.clone().run(engine::Parts {
+        back.spawn(engine.clone().run(engine::EngineDeps {
             config: engine::Config::default(),
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
@@ -271,7 +271,7 @@ impl World {
         let shards = Arc::new(shards.unwrap());
         let limits = Seats::new(&config);
         let readiness: Arc<dyn Readiness> = Arc::new(Ready(reached));
-        let operations = operations::Parts {
+        let operations = operations::AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -279,9 +279,9 @@ impl World {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            seats: limits.gauge(),
+            connection_usage: limits.gauge(),
         };
-        let operations = Operations::start(operations, viewers, &back);
+        let operations = Admin::start(operations, viewers, &back);
         let state = Doors {
             seats: limits,
             tls: None,
@@ -328,6 +328,6 @@ impl Number {
     /// Simulates a commit that changed the number, and its notification.
     pub(super) fn becomes(&self, total: u32) {
         self.numbers.0.store(total, Ordering::SeqCst);
-        self.engine.everything(None, Source::Trigger);
+        self.engine.mark_all(None, HintSource::Trigger);
     }
 }

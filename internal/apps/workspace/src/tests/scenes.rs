@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Config, World, member_token, now, token};
 use latido_auth::TokenError;
 use latido_http::{Asked, Pier as _};
-use latido_shard::Interpreter;
+use latido_shard::InBandUpgrade;
 
 const SUCCESS: &str = r#"{"type":"auth_success"}"#;
 const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
@@ -193,7 +193,7 @@ fn streams_need_a_token() {
 #[test]
 fn native_client_may_send_a_workspace_auth() {
     let world = World::new();
-    assert!(Interpreter::knows(
+    assert!(InBandUpgrade::matches(
         &world.entrance,
         r#"{"type":"auth","workspace_id":1,"user_id":2}"#
     ));
@@ -203,7 +203,7 @@ fn native_client_may_send_a_workspace_auth() {
         "{",
         r#"{"type":"subscribe"}"#,
     ] {
-        assert!(!Interpreter::knows(&world.entrance, other), "{other}");
+        assert!(!InBandUpgrade::matches(&world.entrance, other), "{other}");
     }
 }
 
@@ -238,16 +238,16 @@ fn connection_without_auth_is_closed_after_ten_seconds() {
         .guest
         .as_ref()
         .unwrap()
-        .next_time()
+        .next_timer()
         .unwrap();
     assert!((8..=10).contains(&(deadline - now().unix_s)));
-    let at = |unix_s| latido_shard::Now { unix_s };
+    let at = |unix_s| latido_shard::Timestamp { unix_s };
     world.call(client, |handler, actions| {
-        handler.on_time(at(deadline - 1), actions)
+        handler.on_timer(at(deadline - 1), actions)
     });
     assert_eq!(world.closed(client), None);
     world.call(client, |handler, actions| {
-        handler.on_time(at(deadline), actions)
+        handler.on_timer(at(deadline), actions)
     });
     assert_eq!(
         (world.told(client), world.closed(client)),
@@ -269,11 +269,11 @@ fn expired_token_closes_the_connection() {
         .guest
         .as_ref()
         .unwrap()
-        .next_time()
+        .next_timer()
         .unwrap();
     assert!(ends_at > now().unix_s + 3_000);
     world.call(client, |handler, actions| {
-        handler.on_time(latido_shard::Now { unix_s: ends_at }, actions)
+        handler.on_timer(latido_shard::Timestamp { unix_s: ends_at }, actions)
     });
     assert_eq!(world.closed(client), Some(4401));
 }
@@ -491,21 +491,21 @@ fn messages_wait_while_a_token_is_verified() {
         *spawned.lock().unwrap() += 1;
         true
     };
-    let mut actions = latido_shard::Acts::new(&mut spawn);
+    let mut actions = latido_shard::Actions::new(&mut spawn);
     let frame =
         json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}).to_string();
-    handler.hear(latido_shard::Heard::Text(&frame), now(), &mut actions);
-    handler.hear(
-        latido_shard::Heard::Text(r#"{"type":"ping"}"#),
+    handler.on_message(latido_shard::ClientMessage::Text(&frame), now(), &mut actions);
+    handler.on_message(
+        latido_shard::ClientMessage::Text(r#"{"type":"ping"}"#),
         now(),
         &mut actions,
     );
-    handler.hear(
-        latido_shard::Heard::Text(r#"{"type":"subscribe","channel":"estadisticas:1"}"#),
+    handler.on_message(
+        latido_shard::ClientMessage::Text(r#"{"type":"subscribe","channel":"estadisticas:1"}"#),
         now(),
         &mut actions,
     );
-    assert!(actions.into_acts().is_empty());
+    assert!(actions.into_actions().is_empty());
     assert_eq!(*spawned.lock().unwrap(), 1);
     let verified = world
         .shared
@@ -516,13 +516,13 @@ fn messages_wait_while_a_token_is_verified() {
         )
         .unwrap();
     world.call(client, |handler, actions| {
-        handler.answered(Box::new(verified), now(), actions)
+        handler.on_async_result(Box::new(verified), now(), actions)
     });
     assert_eq!(world.told(client), [SUCCESS, r#"{"type":"pong"}"#]);
     assert_eq!(world.clients[&client].native.len(), 1);
     let late = Err::<latido_auth::VerifiedToken, _>(TokenError::KeysUnavailable);
     world.call(client, |handler, actions| {
-        handler.answered(Box::new(late), now(), actions)
+        handler.on_async_result(Box::new(late), now(), actions)
     });
     assert_eq!(world.closed(client), None, "a late result is ignored");
 }
