@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::files::{RustFile, assert_none, production_files};
+use super::files::{RustFile, assert_none, production_files, rust_files};
 
 /// Words that name a thing of the field by a metaphor, or a statement by a fragment.
 const BANNED_WORDS: &str = "guest guests visitor visitors board boarding berth passport pier piers quay harbour wing annex porch lobby \
@@ -131,25 +131,24 @@ fn ratio(part: usize, whole: usize, of: f64) -> f64 {
 #[test]
 fn identifiers_use_the_terms_of_the_field() {
     let banned: BTreeSet<_> = BANNED_WORDS.split_whitespace().collect();
-    let (mut lines, mut count) = (0, 0);
-    let mut places: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let (mut lines, mut places) = (0, BTreeMap::<_, usize>::new());
     for file in production_files() {
         lines += file.production_text().matches('\n').count();
         for word in identifier_words(&code_without_texts(&file)) {
             if banned.contains(word.as_str()) {
-                count += 1;
-                *places
-                    .entry(word)
-                    .or_default()
-                    .entry(file.path.clone())
-                    .or_default() += 1;
+                *places.entry((word, file.path.clone())).or_default() += 1;
             }
         }
     }
-    let rate = ratio(count, lines, 1000.0);
+    let rate = ratio(places.values().sum(), lines, 1000.0);
+    let list: Vec<_> = places
+        .iter()
+        .map(|((word, path), count)| format!("{word}: {count} in {path}"))
+        .collect();
     assert!(
         rate <= MAX_BANNED_PER_THOUSAND_LINES,
-        "{rate:.1} banned words per 1,000 lines: {places:#?}"
+        "{rate:.1} banned words per 1,000 lines:\n  {}",
+        list.join("\n  ")
     );
 }
 
@@ -203,6 +202,31 @@ fn type_names_are_unique() {
         rate <= MAX_COLLISIONS_PERCENT,
         "{rate:.1} % of the types share their name: {names:#?}"
     );
+}
+
+/// A test is found and run by its name.
+#[test]
+fn test_names_are_unique() {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in rust_files() {
+        let mut lines = file.text.lines().map(str::trim_start);
+        while let Some(line) = lines.next() {
+            if !line.starts_with("#[test]") && !line.starts_with("#[tokio::test") {
+                continue;
+            }
+            let function = lines
+                .by_ref()
+                .find_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
+            let name = function.and_then(|rest| rest.split('(').next());
+            names
+                .entry(name.unwrap_or_default().to_owned())
+                .or_default()
+                .push(file.path.clone());
+        }
+    }
+    assert!(names.len() > 500, "only {} tests were found", names.len());
+    names.retain(|_, places| places.len() > 1);
+    assert!(names.is_empty(), "tests share a name: {names:#?}");
 }
 
 #[test]
