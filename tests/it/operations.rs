@@ -235,7 +235,7 @@ async fn dashboard_and_alerts_name_only_exposed_metrics() {
 async fn every_metric_and_alert_is_documented() {
     let app = TestApp::start().await;
     let exposition = MetricsExposition::parse(&app.get("/metrics").await.1);
-    let text = read_file("README.md");
+    let text = read_file("metrics.md") + &read_file("alerts.md");
     let missing: Vec<_> = exposition
         .families
         .iter()

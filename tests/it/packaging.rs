@@ -462,7 +462,7 @@ fn compose_file_publishes_the_port_of_the_image() {
 #[test]
 fn each_readme_starts_with_two_commands() {
     let targets = read("Makefile");
-    for name in ["README.md", "README.es.md"] {
+    for name in ["README.md", "docs/es/README.md"] {
         let text = read(name);
         let blocks: Vec<_> = text
             .split("```")
@@ -479,7 +479,7 @@ fn each_readme_starts_with_two_commands() {
 }
 
 #[test]
-fn readmes_document_every_variable() {
+fn configuration_page_documents_every_variable() {
     let names = |text: &str| -> BTreeSet<String> {
         let rows = text
             .lines()
@@ -489,11 +489,9 @@ fn readmes_document_every_variable() {
         };
         rows.filter(is_variable).map(Into::into).collect()
     };
-    let (english, spanish) = (names(&read("README.md")), names(&read("README.es.md")));
     let known: BTreeSet<String> = latido::config::VARIABLES
         .iter()
         .map(|variable| variable.name.to_owned())
         .collect();
-    assert_eq!(english, known, "README.md");
-    assert_eq!(spanish, known, "README.es.md");
+    assert_eq!(names(&read("docs/configuration.md")), known);
 }

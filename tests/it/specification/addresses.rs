@@ -15,7 +15,7 @@ fn is_undocumented(asset: &StaticFile) -> bool {
 
 /// Returns the source texts of the HTTP module without its tests.
 fn sources() -> Vec<String> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http")];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/src")];
     let mut texts = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder)
@@ -68,7 +68,7 @@ fn without_parameter_names(path: &str) -> String {
 /// becomes `/clients/{}`.
 fn operator_paths() -> BTreeSet<String> {
     let text = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/dashboard/mod.rs"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/src/dashboard/mod.rs"),
     )
     .unwrap();
     let arms = text
@@ -146,11 +146,11 @@ fn text_before_bracket(rest: &str) -> &str {
 #[test]
 fn every_error_code_is_documented_and_vice_versa() {
     let makers = [
-        "Refusal::new(",
+        "ApiError::new(",
         "Self::new(",
         "bad_request(",
-        "Refusal::unavailable(",
-        "match full {",
+        "ApiError::unavailable(",
+        "match exceeded {",
     ];
     let mut codes = BTreeSet::new();
     for text in sources() {
