@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{CommandSetup, SECRET};
 use crate::harness::{
-    ADMIN_OF_B1, B1, RunningCommand, TestSocket, claims, http_client, wait_until,
+    ADMIN_OF_B1, B1, ReservedPort, RunningCommand, TestSocket, claims, http_client, wait_until,
 };
 use external_services::{ExternalServices, ServiceBehaviour};
 
@@ -46,6 +46,8 @@ impl SecretProbe {
             outside.url("introspect", ADDRESS_KEYS[0]),
             outside.url("keys", ADDRESS_KEYS[1]),
         );
+        let reserved_port = ReservedPort::new();
+        let gateway_port = reserved_port.number().to_string();
         let variables = [
             ("RUST_LOG", "trace"),
             ("LATIDO_APPS", "workspace,messaging,modules,gateway"),
@@ -55,7 +57,7 @@ impl SecretProbe {
             ("MODULES_SESSION_SECRET", SESSION_SECRET),
             ("GATEWAY_API_KEY", GATEWAY_KEY),
             ("GATEWAY_API_URL", &outside.root()),
-            ("GATEWAY_PORT", "0"),
+            ("GATEWAY_PORT", &gateway_port),
             ("JWT_INTROSPECTION_URL", &introspection),
             ("JWT_INTROSPECTION_SECONDS", "1"),
             ("JWT_JWKS_URL", &keys),
@@ -76,13 +78,7 @@ impl SecretProbe {
             .unwrap();
         let server = place.start(&["serve"], &variables);
         let address = server.ready_address().await.to_string();
-        let line = server
-            .wait_for_stderr("the gateway listens", |line| {
-                line.contains("listening for apps")
-            })
-            .await;
-        let line: Value = serde_json::from_str(&line).unwrap();
-        let listeners = [address, line["listener"].as_str().unwrap().to_owned()];
+        let listeners = [address, format!("127.0.0.1:{gateway_port}")];
         let mut secrets: Vec<_> = [
             HOOK_KEY,
             WORKSPACE_KEY,

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 mod command;
 pub(crate) mod fault_proxy;
 mod folder;
+mod reserved_port;
 mod socket;
 
 pub(crate) use app::{
@@ -14,4 +15,5 @@ pub(crate) use app::{
 };
 pub(crate) use command::{CommandHome, RunningCommand};
 pub(crate) use folder::TempFolder;
+pub(crate) use reserved_port::ReservedPort;
 pub(crate) use socket::{TestSocket, wait_until, within};

@@ -1,4 +1,4 @@
-//! The types of errors and options: a caller that handles an error finds a type for it.
+//! The types of errors and options, and the form of log fields.
 
 use super::files::{RustFile, assert_none, production_files};
 
@@ -80,6 +80,39 @@ fn options_are_not_nested() {
         }
     }
     assert_none(found, "an option of an option");
+}
+
+/// Returns whether a line of a log call has a field with the `?` sigil, which prints Rust's debug
+/// form, such as `Some(127.0.0.1:80)`.
+fn has_debug_field(line: &str) -> bool {
+    let starts_field = |before: &str| {
+        let before = before.trim_end();
+        before.is_empty() || before.ends_with(['=', ',', '('])
+    };
+    line.match_indices('?').any(|(at, _)| {
+        starts_field(&line[..at])
+            && line[at + 1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+    })
+}
+
+#[test]
+fn log_fields_are_displayed() {
+    let mut found = Vec::new();
+    for file in production_files() {
+        let lines = file.code_lines().filter(|(_, line)| has_debug_field(line));
+        found.extend(lines.map(|(number, line)| format!("{}:{number}: {line}", file.path)));
+    }
+    assert_none(found, "a log field prints a debug form");
+}
+
+#[test]
+fn debug_fields_are_recognised() {
+    for line in ["debug!(?error, \"a\")", "info!(a, b = ?c)", "    ?majors,"] {
+        assert!(has_debug_field(line), "{line}");
+    }
+    for line in ["let a = b()?;", "T: ?Sized,", "    .c()?", "a = %b"] {
+        assert!(!has_debug_field(line), "{line}");
+    }
 }
 
 #[test]
