@@ -6,6 +6,7 @@ mod logging;
 mod secrets;
 mod serving;
 mod settings;
+mod version;
 mod watching;
 
 use crate::harness::claims::SECRET;
