@@ -247,7 +247,7 @@ async fn every_metric_and_alert_is_documented() {
     let named = text
         .split("`latido_")
         .skip(1)
-        .filter_map(|rest| rest.split(['`', '{']).next());
+        .filter_map(|rest| rest.split(['`', '{', ' ']).next());
     for name in named.map(|name| format!("latido_{name}")) {
         assert!(
             exposition.families.contains(&name),

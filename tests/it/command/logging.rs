@@ -1,7 +1,5 @@
 //! The log lines of the commands: plain values in the fields, and no warning about an orderly stop.
 
-use std::net::TcpListener;
-
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -52,20 +50,18 @@ async fn assert_quiet_stop(command: RunningCommand, signal: Signal) {
 #[tokio::test(flavor = "multi_thread")]
 async fn log_fields_have_no_debug_form() {
     let setup = CommandSetup::new().await;
-    let (unused, gateway) = (
-        TcpListener::bind("127.0.0.1:0").unwrap(),
-        ReservedPort::new(),
-    );
+    let gateway = ReservedPort::new();
     let gateway_port = gateway.number().to_string();
-    let server = setup.home.start_with_socket(
-        &unused,
+    // Without `install`, so that the state of the triggers is logged as well.
+    let server = setup.start(
         &["serve"],
-        &setup.with_variables(&[
+        &[
             ("RUST_LOG", "latido=debug"),
             ("LATIDO_APPS", "gateway,messaging"),
             ("GATEWAY_API_URL", "http://127.0.0.1:1"),
+            ("GATEWAY_API_KEY", "a key that publishers send"),
             ("GATEWAY_PORT", &gateway_port),
-        ]),
+        ],
     );
     let address = server.ready_address().await;
     let url = format!("ws://{address}/ws");

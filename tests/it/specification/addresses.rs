@@ -71,12 +71,16 @@ fn operator_paths() -> BTreeSet<String> {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/src/dashboard/mod.rs"),
     )
     .unwrap();
+    // A long pattern stands on several lines.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let arms = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('['))
-        .filter(|line| line.contains("] => ") || line.contains("] if "));
-    let arm = |line: &str| {
-        let segments = line.split("] ").next().unwrap_or_default().split(", ");
+        .split(" [")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']'))
+        .filter(|(_, after)| after.starts_with(" => ") || after.starts_with(" if "))
+        .map(|(pattern, _)| pattern.trim_matches([' ', ',']));
+    let arm = |pattern: &str| {
+        let segments = pattern.split(", ");
         segments.fold(vec![String::new()], |paths, segment| {
             let names: Vec<_> = segment.split('"').skip(1).step_by(2).collect();
             let names = if names.is_empty() { vec!["{}"] } else { names };
