@@ -65,6 +65,12 @@ pub(crate) enum CliCommand {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Print the table of all settings
+    Settings {
+        /// Print it as the page docs/configuration.md
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print a token signed with JWT_SECRET, to try things out
     Token(TokenArgs),
     /// Follow a channel in the terminal; reconnects by itself
@@ -128,8 +134,13 @@ impl std::fmt::Debug for WatchArgs {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    duration(text).ok_or("expected a number and a unit, such as 90s, 15m, 1h or 7d")
+/// The error for an argument that is no duration.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a number and a unit, such as 90s, 15m, 1h or 7d")]
+struct InvalidDuration;
+
+fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    duration(text).ok_or(InvalidDuration)
 }
 
 #[cfg(test)]

@@ -477,21 +477,3 @@ fn each_readme_starts_with_two_commands() {
         }
     }
 }
-
-#[test]
-fn configuration_page_documents_every_variable() {
-    let names = |text: &str| -> BTreeSet<String> {
-        let rows = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        let is_variable = |name: &&str| {
-            name.len() > 3 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-        };
-        rows.filter(is_variable).map(Into::into).collect()
-    };
-    let known: BTreeSet<String> = latido::config::VARIABLES
-        .iter()
-        .map(|variable| variable.name.to_owned())
-        .collect();
-    assert_eq!(names(&read("docs/configuration.md")), known);
-}

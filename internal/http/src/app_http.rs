@@ -21,9 +21,10 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::body::{self, BodyReadError};
 use crate::error::json_error;
 use crate::mount::MountedService;
-use crate::request::{RequestHead, query_value};
+use crate::request::RequestHead;
 use crate::{Response, ServerState, TrustedProxies};
 
+use latido_net::query;
 pub use latido_shard::HandlerSpec;
 use latido_shard::InBandUpgrade;
 
@@ -216,14 +217,9 @@ impl AppRequest {
         &self.path
     }
 
-    /// Returns the query as received, without the question mark.
-    pub fn raw_query(&self) -> &str {
-        &self.query
-    }
-
     /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the first line of a header, if it is text.
@@ -312,7 +308,7 @@ pub(super) async fn serve_app_request<B: Buf, E>(
     let closing =
         |response: AppResponse| response.with_header("connection", "close").into_response();
     request.body = match timeout(
-        state.config.hook_timeout,
+        state.config.app_body_timeout,
         body::collect_body(body, app.body_limit()),
     )
     .await

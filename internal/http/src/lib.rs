@@ -30,18 +30,18 @@ mod listen_sockets;
 mod metrics;
 mod mount;
 mod mount_handler;
-mod origin;
 mod overload_response;
 mod request;
+mod rlimit;
 mod routes;
 mod server;
+mod settings;
 mod snapshot;
 mod specification;
 mod sse;
 mod state;
 mod static_files;
 mod tls;
-mod token_bucket;
 mod trusted_proxies;
 mod websocket;
 
@@ -49,23 +49,24 @@ mod websocket;
 mod tests;
 
 pub use assets::STATIC_FILES;
-pub use config::{Config, HookPath};
+pub use config::{Config, DRAIN_GRACE, HookPath};
 pub use demo_routes::demo_routes;
 pub use error::json_error;
 pub use listen::{HttpListener, bind, serve, serve_mount};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};
-pub use origin::{InvalidOrigin, Origins};
+pub use rlimit::raise_open_file_limit;
+pub use settings::{ListenConfig, VARIABLES, read_notify_key};
 pub use state::ServerState;
 pub use static_files::StaticFile;
-pub use trusted_proxies::{InvalidTrustedProxies, TrustedProxies};
+pub use trusted_proxies::TrustedProxies;
 /// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub fn parse_hint(
     body: &[u8],
     stream: &latido_stream::Stream,
     key_type: latido_stream::KeyType,
-) -> Result<latido_base::ident::Key, String> {
-    hook_body::parse(body, stream, key_type).map_err(|error| error.to_string())
+) -> Result<latido_base::ident::Key, impl std::error::Error + use<>> {
+    hook_body::parse(body, stream, key_type)
 }
 pub use app_http::{AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp};
 pub use connection_limits::ConnectionLimits;

@@ -15,7 +15,7 @@ use crate::config::Settings;
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
 /// the deadline.
 pub async fn serve(settings: Settings, on_started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
-    let app = App::start(Config::new(settings)?)?;
+    let app = App::start(Config::new(settings))?;
     on_started(app.address());
     run_until_stopped(app).await
 }

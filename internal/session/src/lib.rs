@@ -5,8 +5,12 @@ mod close;
 mod limits;
 mod rate_limit;
 mod session;
+mod settings;
 
 pub use close::CloseReason;
 pub use limits::SessionLimits;
 pub use rate_limit::{MessageRateLimit, RateDecision};
-pub use session::{ReauthError, RoomPosition, Session, SessionContext, SessionEffect};
+pub use session::{
+    PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
+};
+pub use settings::VARIABLES;
