@@ -9,52 +9,61 @@ use super::files::{assert_none, production_files, read};
 /// on. No crate depends on a higher layer, and no running part is visible to a pure one.
 const LAYERS: &[(&str, &str)] = &[
     ("base", ""),
-    ("telemetry", ""),
+    ("net", "base"),
+    ("settings", "base"),
+    ("telemetry", "settings"),
     ("embedded-postgres", ""),
     ("stream", "base"),
-    ("auth", "base stream"),
+    ("auth", "base net settings stream"),
     ("protocol", "base stream"),
     ("hub", "base stream protocol"),
     ("event-bus", "base protocol"),
-    ("postgres", "base telemetry stream"),
-    ("engine", "base telemetry stream protocol hub"),
-    ("session", "base stream auth protocol"),
+    ("postgres", "base settings telemetry stream"),
+    ("engine", "base settings telemetry stream protocol hub"),
+    ("session", "base settings stream auth protocol"),
+    (
+        "admission",
+        "base net settings telemetry stream auth protocol session",
+    ),
     (
         "shard",
-        "base telemetry stream auth protocol hub event-bus session",
+        "base settings telemetry stream auth protocol hub event-bus session admission",
     ),
     (
         "admin",
-        "base telemetry stream auth protocol hub engine session shard",
+        "base telemetry stream auth protocol hub engine session admission shard",
     ),
     // The demo gives http its responses. It is not an app, and it knows no database.
     ("demo", "base"),
     (
         "http",
-        "base telemetry stream auth protocol hub engine session shard admin demo",
+        "base net settings telemetry stream auth protocol hub engine session admission shard admin demo",
     ),
     // Apps use it as their interface. Of the topics it knows only those of events.
-    ("socketio", "base protocol event-bus http"),
+    (
+        "socketio",
+        "base net settings protocol event-bus session admission http",
+    ),
     (
         "app-kit",
-        "base telemetry stream auth protocol hub event-bus postgres engine session shard admin http socketio",
+        "base net settings telemetry stream auth protocol hub event-bus postgres engine session admission shard admin http socketio",
     ),
     (
         "app-gateway",
-        "base telemetry stream auth protocol hub event-bus session shard admin http socketio app-kit",
+        "base net settings telemetry stream auth protocol hub event-bus session admission shard admin http socketio app-kit",
     ),
     (
         "app-messaging",
-        "base telemetry stream auth protocol hub event-bus postgres session shard http socketio app-kit",
+        "base net settings telemetry stream auth protocol hub event-bus postgres session admission shard http socketio app-kit",
     ),
     (
         "app-modules",
-        "base telemetry stream auth protocol hub event-bus postgres session shard http socketio app-kit",
+        "base net settings telemetry stream auth protocol hub event-bus postgres session admission shard http socketio app-kit",
     ),
     // The workspace app keeps nothing: it knows no database.
     (
         "app-workspace",
-        "base telemetry stream auth protocol hub event-bus session shard http socketio app-kit",
+        "base net settings telemetry stream auth protocol hub event-bus session admission shard http socketio app-kit",
     ),
     // Its code is only compiled for tests, and its dependencies are those of tests.
     ("simulation", ""),
@@ -87,7 +96,9 @@ const COMMAND_CRATES: &[&str] = &[
     "latido_auth",
     "latido_base",
     "latido_embedded_postgres",
+    "latido_net",
     "latido_postgres",
+    "latido_settings",
     "latido_telemetry",
 ];
 
