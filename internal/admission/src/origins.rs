@@ -1,0 +1,151 @@
+//! The allow-list of browser origins.
+
+use std::str::FromStr;
+
+use http::HeaderMap;
+use http::header::ORIGIN;
+
+/// The allow-list of `ALLOWED_ORIGINS`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// Every page. Safe, because nothing that a browser adds by itself (such as a cookie) ever
+    /// authenticates here.
+    #[default]
+    Any,
+    /// Only these origins, in the form browsers send: lower case, no path, no default port.
+    Listed(Vec<String>),
+}
+
+/// The error for a list entry that is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no origin; expected a comma-separated list such as https://panel.example.com,http://localhost:4200, or *"
+)]
+pub struct InvalidOrigin(pub String);
+
+impl Origins {
+    /// Returns whether a page of that origin may connect. Programs send no `Origin` header; do not
+    /// call this for them.
+    pub fn allows(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(list) => list
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(origin)),
+        }
+    }
+
+    /// Returns whether a request's page may connect. CORS does not protect WebSockets, so the server
+    /// must. A request without `Origin` comes from a program and is allowed.
+    pub fn allow_page(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get(ORIGIN)
+            .is_none_or(|origin| origin.to_str().is_ok_and(|origin| self.allows(origin)))
+    }
+
+    /// Parses the entries of a list in any common spelling. An empty list, or one with a `*`, allows
+    /// any origin.
+    ///
+    /// # Errors
+    /// Returns the first entry that is no origin.
+    pub fn from_entries<'a>(
+        entries: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidOrigin> {
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .collect();
+        if entries.is_empty() || entries.contains(&"*") {
+            return Ok(Self::Any);
+        }
+        entries
+            .into_iter()
+            .map(normalise)
+            .collect::<Result<_, _>>()
+            .map(Self::Listed)
+    }
+}
+
+impl FromStr for Origins {
+    type Err = InvalidOrigin;
+
+    fn from_str(list: &str) -> Result<Self, InvalidOrigin> {
+        Self::from_entries(list.split(','))
+    }
+}
+
+fn normalise(entry: &str) -> Result<String, InvalidOrigin> {
+    let invalid = || InvalidOrigin(entry.to_owned());
+    let lower = entry
+        .strip_suffix('/')
+        .unwrap_or(entry)
+        .to_ascii_lowercase();
+    let (scheme, host) = lower.split_once("://").ok_or_else(invalid)?;
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
+    if scheme.is_empty()
+        || host.is_empty()
+        || !host.chars().all(plain)
+        || !scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    {
+        return Err(invalid());
+    }
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    Ok(format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_normalised_to_the_form_browsers_send() {
+        let origins: Origins =
+            "https://Panel.example.com/, http://localhost:4200,https://x.example:443"
+                .parse()
+                .unwrap();
+        for allowed in [
+            "https://panel.example.com",
+            "http://localhost:4200",
+            "https://x.example",
+        ] {
+            assert!(origins.allows(allowed), "{allowed}");
+        }
+        for refused in [
+            "https://panel.example.com.evil.example",
+            "http://panel.example.com",
+            "null",
+            "",
+            "http://localhost",
+        ] {
+            assert!(!origins.allows(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn empty_list_or_star_allows_any_origin() {
+        for list in ["", " ", "*", "https://a.example, *"] {
+            assert_eq!(list.parse(), Ok(Origins::Any), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_origin_is_named_in_the_error() {
+        for entry in [
+            "panel.example.com",
+            "https://",
+            "https://a.example/path",
+            "https://*.example.com",
+            "https://u@a.example",
+        ] {
+            assert_eq!(entry.parse::<Origins>(), Err(InvalidOrigin(entry.into())));
+        }
+    }
+}
