@@ -12,63 +12,65 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
-use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_auth::{
+    PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
+};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
-use latido_http::{self as http, Doors, Seats, Shapes};
+use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
+use latido_http::{self as http, ColumnSource, ConnectionLimits, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
+use latido_stream::{Catalog, Column, KeyType, Stream, StreamRow, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{self, Beat};
 use crate::keys;
-use crate::process::{Process, now_ns};
+use crate::pacer::{self, PublishSchedule};
+use crate::process::{BenchProcess, now_ns};
 
 /// The task of the hub process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub(crate) struct HubPlan {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     /// The number of threads that own sockets.
     pub(crate) shards: usize,
     /// The schedules of its publications.
-    pub(crate) beats: Vec<Beat>,
+    pub(crate) beats: Vec<PublishSchedule>,
 }
 
 /// Starts the server on a core, or on any core for `None`. It publishes after it receives a line.
-pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
-    let mut process = Process::role("hub", core, plan)?;
-    process.line()?;
+pub(crate) fn start(plan: &HubPlan, core: Option<usize>) -> anyhow::Result<BenchProcess> {
+    let mut process = BenchProcess::spawn_role("hub", core, plan)?;
+    process.read_line()?;
     Ok(process)
 }
 
 /// Runs the hub role of this program.
-pub(crate) fn play() -> anyhow::Result<()> {
+pub(crate) fn run_role() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
         .context("reading the plan")?;
-    let plan: Plan = serde_json::from_str(&line).context("the plan")?;
+    let plan: HubPlan = serde_json::from_str(&line).context("the plan")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let _inside = runtime.enter();
     let (hub, _shards) = serve(&plan)?;
-    crate::say("ready\n")?;
+    crate::print("ready\n")?;
     if io::stdin().lock().lines().next().is_none() {
         return Ok(());
     }
-    beat::play(&plan.beats, |channel, turn| {
+    pacer::run_schedules(&plan.beats, |channel, turn| {
         let key = Key::from_canonical(&keys::key(channel));
         let row = StreamRow {
             key: key.clone(),
-            columns: beat::columns(turn, now_ns()),
+            columns: pacer::columns(turn, now_ns()),
             clock_us: wall_us(),
         };
         hub.publish(
@@ -83,7 +85,7 @@ pub(crate) fn play() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
+fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let config = http::Config {
         max_connections: 19_900,
         ..http::Config::default()
@@ -97,17 +99,20 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         Arc::new(NoInterest),
         Arc::clone(&metrics),
     );
-    let audience = Audience::default();
+    let audience = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
-        audience.beside(engine.observer()),
+        audience.wrap_observer(engine.observer()),
     ));
     let secrets = VerifierConfig {
         secrets: vec![Secret::new(keys::SECRET)],
         ..VerifierConfig::default()
     };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
-    let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
+    let policy = Arc::new(Policy::new(
+        PolicyConfig::default(),
+        Arc::new(NoPermissions),
+    ));
     let parts = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: SessionContext {
@@ -140,25 +145,25 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         },
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
-        reader: Arc::new(Zeros),
+        reader: Arc::new(ZeroReader),
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let seats = Seats::new(&config);
-    let seen = operations::Parts {
+    let seats = ConnectionLimits::new(&config);
+    let seen = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
         metrics: Arc::clone(&metrics),
         verifier: Arc::clone(&verifier),
-        readiness: Arc::new(Always),
+        readiness: Arc::new(AlwaysReady),
         clock: clock.clone(),
-        seats: seats.gauge(),
+        connection_usage: seats.usage(),
     };
-    let doors = Doors {
+    let doors = ServerState {
         tls: None,
-        seats,
-        operations: Operations::start(seen, audience, &drain),
+        limits: seats,
+        admin: Admin::start(seen, audience, &drain),
         config,
         catalog,
         verifier,
@@ -168,17 +173,17 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         metrics,
-        readiness: Arc::new(Always),
-        shapes: Arc::new(Always),
+        readiness: Arc::new(AlwaysReady),
+        column_source: Arc::new(AlwaysReady),
         clock,
         drain: drain.clone(),
         assets: &[],
-        extra: None,
+        extra_routes: None,
     };
     drain.spawn(http::serve(
         listener,
         Arc::new(doors),
-        http::Annex::default(),
+        http::AppMounts::default(),
     ));
     Ok((hub, shards))
 }
@@ -202,9 +207,9 @@ fn wall_us() -> i64 {
 }
 
 /// A reader that returns zeros for every key until the first publication.
-struct Zeros;
+struct ZeroReader;
 
-impl SnapshotReader for Zeros {
+impl SnapshotReader for ZeroReader {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
@@ -213,7 +218,7 @@ impl SnapshotReader for Zeros {
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),
-            columns: beat::columns(0, 0),
+            columns: pacer::columns(0, 0),
             clock_us: wall_us(),
         };
         let rows = keys
@@ -230,27 +235,27 @@ impl SnapshotReader for Zeros {
 }
 
 /// A permission source that denies everything, so only tokens decide.
-struct Nobody;
+struct NoPermissions;
 
-impl PermissionSource for Nobody {
+impl PermissionSource for NoPermissions {
     fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
 
-struct Always;
+struct AlwaysReady;
 
-impl Shapes for Always {
+impl ColumnSource for AlwaysReady {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         None
     }
 }
 
-impl Readiness for Always {
-    fn report(&self) -> BoxFuture<'_, Report> {
+impl Readiness for AlwaysReady {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         async {
-            Report {
-                ready: true,
+            ReadinessReport {
+                is_ready: true,
                 database: Ok(()),
                 listener: "none",
                 streams: Vec::new(),

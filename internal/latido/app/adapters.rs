@@ -7,24 +7,27 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
-use latido_admin::{Readiness, Report, StreamReport};
-use latido_app_kit::Hints;
+use latido_admin::{Readiness, ReadinessReport, StreamReport};
+use latido_app_kit::FeedTrigger;
 use latido_app_messaging as messaging;
-use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
+use latido_auth::{PermissionFuture, PermissionLookupError, PermissionSource};
 use latido_base::ident::{Key, Topic, UserId};
-use latido_demo::Statements;
-use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
-use latido_http::Shapes;
+use latido_demo::SqlExecutor;
+use latido_engine::{
+    Engine, HintSource, Interest, NotifyState, ReadError, ReadFuture, ReadRow, SnapshotReader,
+};
+use latido_http::ColumnSource;
 use latido_postgres::{
-    self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
+    self as postgres, ChangeHint, Database, DatabaseError, ListenerState, NotificationListener,
+    ScriptRunner, WatchLockEvent,
 };
 use latido_stream::{Catalog, Column, Stream};
-use latido_telemetry::{RecentEventKind, Metrics};
+use latido_telemetry::{Metrics, RecentEventKind};
 
 /// Lets the engine read snapshots from PostgreSQL.
-pub(super) struct Reads(pub(super) Database);
+pub(super) struct PostgresReader(pub(super) Database);
 
-impl SnapshotReader for Reads {
+impl SnapshotReader for PostgresReader {
     fn read<'a>(
         &'a self,
         stream: &'a Stream,
@@ -36,7 +39,7 @@ impl SnapshotReader for Reads {
                 .0
                 .read_timed(stream, keys, todays)
                 .await
-                .map_err(read_error)?;
+                .map_err(to_read_error)?;
             Ok(rows
                 .into_iter()
                 .map(|(row, took)| ReadRow { row, took })
@@ -54,7 +57,7 @@ impl SnapshotReader for Reads {
             self.0
                 .mismatched_keys(stream, keys, todays)
                 .await
-                .map_err(read_error)
+                .map_err(to_read_error)
         })
     }
 
@@ -63,11 +66,11 @@ impl SnapshotReader for Reads {
         stream: &'a Stream,
         keys: &'a [Key],
     ) -> ReadFuture<'a, HashMap<Key, String>> {
-        Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
+        Box::pin(async move { self.0.zones(stream, keys).await.map_err(to_read_error) })
     }
 }
 
-fn read_error(error: DatabaseError) -> ReadError {
+fn to_read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
         DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
@@ -77,18 +80,18 @@ fn read_error(error: DatabaseError) -> ReadError {
 }
 
 /// Lets the demo write to PostgreSQL.
-pub(super) struct Writes(pub(super) ScriptRunner);
+pub(super) struct PostgresScripts(pub(super) ScriptRunner);
 
-impl Statements for Writes {
+impl SqlExecutor for PostgresScripts {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         Box::pin(async move { Ok(self.0.execute(sql).await?) })
     }
 }
 
 /// Lets the policy look up permissions in PostgreSQL.
-pub(super) struct Lookups(pub(super) Database);
+pub(super) struct PostgresPermissions(pub(super) Database);
 
-impl PermissionSource for Lookups {
+impl PermissionSource for PostgresPermissions {
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
@@ -108,12 +111,16 @@ impl PermissionSource for Lookups {
 
 /// Returns the callback that forwards change hints from the LISTEN connection to the engine and the
 /// messaging app.
-pub(super) fn sink(
+pub(super) fn forward_hints(
     engine: Engine,
     metrics: Arc<Metrics>,
-    messaging: Hints,
+    messaging: FeedTrigger,
 ) -> impl Fn(ChangeHint) + Send + Sync + 'static {
-    let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
+    let record = move |state| {
+        metrics
+            .recent_events
+            .record(RecentEventKind::Listener, state, None)
+    };
     move |hint| match hint {
         ChangeHint::Changed { stream, keys } => {
             for key in keys {
@@ -123,7 +130,7 @@ pub(super) fn sink(
         ChangeHint::Everything(stream) => {
             engine.mark_all(stream, HintSource::Trigger);
             if stream.is_none() {
-                messaging.look();
+                messaging.notify();
             }
         }
         // Reading after a loss as well shows at once if the database is unavailable, and notifies
@@ -134,22 +141,22 @@ pub(super) fn sink(
             } else {
                 "listening"
             });
-            messaging.set_heard(hint == ChangeHint::Listening);
+            messaging.set_listening(hint == ChangeHint::Listening);
             engine.mark_all(None, HintSource::Resync);
         }
         ChangeHint::NotDelivering => {
             record("deaf");
-            messaging.set_heard(false);
+            messaging.set_listening(false);
         }
-        ChangeHint::App(app) if app == messaging::NAME => messaging.look(),
+        ChangeHint::App(app) if app == messaging::NAME => messaging.notify(),
         ChangeHint::App(_) => {}
     }
 }
 
 /// Lets the engine declare watched keys through locks in PostgreSQL.
-pub(super) struct Declares(pub(super) postgres::WatchLocks);
+pub(super) struct PostgresWatchLocks(pub(super) postgres::WatchLocks);
 
-impl Interest for Declares {
+impl Interest for PostgresWatchLocks {
     fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
@@ -164,7 +171,9 @@ impl Interest for Declares {
 }
 
 /// Returns the callback that reports the state of watch locks to the engine.
-pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
+pub(super) fn forward_watch_lock_events(
+    engine: Engine,
+) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
     move |event| match event {
         WatchLockEvent::NotificationsEnabled(topics) => engine.notifications_enabled(&topics),
         // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
@@ -174,23 +183,23 @@ pub(super) fn declared(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync 
 }
 
 /// Gives the published API documents the columns of the queries.
-pub(super) struct Described(pub(super) Database);
+pub(super) struct PostgresColumns(pub(super) Database);
 
-impl Shapes for Described {
+impl ColumnSource for PostgresColumns {
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.0.columns(stream)
     }
 }
 
 /// Reports the readiness of the database, the listener and the streams for `/ready`.
-pub(super) struct Ready {
+pub(super) struct ReadinessProbe {
     pub(super) database: Database,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) ears: NotificationListener,
+    pub(super) listener: NotificationListener,
 }
 
-impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+impl Readiness for ReadinessProbe {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
             let database = self
@@ -201,20 +210,20 @@ impl Readiness for Ready {
             let streams = self
                 .catalog
                 .iter()
-                .map(|(_, stream)| report(stream))
+                .map(|(_, stream)| stream_report(stream))
                 .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report {
-                ready,
+            ReadinessReport {
+                is_ready: ready,
                 database,
-                listener: state(self.ears.state()),
+                listener: listener_state_name(self.listener.state()),
                 streams,
             }
         })
     }
 }
 
-fn report(stream: &Stream) -> StreamReport {
+fn stream_report(stream: &Stream) -> StreamReport {
     let problem = stream
         .key_type
         .get()
@@ -228,7 +237,7 @@ fn report(stream: &Stream) -> StreamReport {
 
 /// Returns the listener's state as text. A server without a listener still works through the hook
 /// and the sweep, so the state is reported but does not make the server unready.
-fn state(state: ListenerState) -> &'static str {
+fn listener_state_name(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Connecting => "connecting",
         ListenerState::Listening => "listening",

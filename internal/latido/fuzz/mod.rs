@@ -10,24 +10,24 @@ mod bounded;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::config::{Mistakes, parse_streams};
+use crate::config::{ConfigErrors, parse_streams};
 use latido_auth::{
-    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Secret, Verifier,
     VerifierConfig, sign_raw,
 };
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, UserId};
 use latido_postgres::parse_hints;
 use latido_protocol::native;
-use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
-use latido_session::{SessionContext, Session, SessionEffect, SessionLimits};
+use latido_protocol::websocket::{Chunk, FrameReader, ProtocolError, WsMessage};
+use latido_session::{Session, SessionContext, SessionEffect, SessionLimits};
 use latido_stream::{Catalog, KeyType, Stream};
 
 /// The name of a target, which is also its seed folder's name, and its function.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All fuzz targets, with their names.
-pub const TARGETS: &[Target] = &[
+pub const TARGETS: &[FuzzTarget] = &[
     ("frames", frames),
     ("messages", messages),
     ("hook", hook),
@@ -49,11 +49,11 @@ pub fn frames(bytes: &[u8]) {
     let Some((size, bytes)) = bytes.split_first() else {
         return;
     };
-    let split = read(bytes, usize::from(*size).max(1));
-    assert_eq!(split, read(bytes, usize::MAX));
+    let split = read_frames(bytes, usize::from(*size).max(1));
+    assert_eq!(split, read_frames(bytes, usize::MAX));
 }
 
-fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
+fn read_frames(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
     let (mut reader, mut messages) = (FrameReader::new(MESSAGE_BYTES), Vec::new());
     for piece in bytes.chunks(size) {
         let mut piece = piece.to_vec();
@@ -61,7 +61,7 @@ fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
         loop {
             match reader.next(&mut chunk) {
                 Ok(None) => break,
-                Ok(Some(message)) => messages.push(describe(&message)),
+                Ok(Some(message)) => messages.push(check_and_format(&message)),
                 Err(error) => return (messages, Some(error)),
             }
         }
@@ -70,7 +70,7 @@ fn read(bytes: &[u8], size: usize) -> (Vec<String>, Option<ProtocolError>) {
     (messages, None)
 }
 
-fn describe(message: &WsMessage<'_>) -> String {
+fn check_and_format(message: &WsMessage<'_>) -> String {
     match message {
         WsMessage::Text(text) => assert!(text.len() <= MESSAGE_BYTES as usize),
         WsMessage::Binary(bytes) => assert!(bytes.len() <= MESSAGE_BYTES as usize),
@@ -83,7 +83,7 @@ fn describe(message: &WsMessage<'_>) -> String {
 /// Runs a native session with one message per line. The number of channels must stay within the
 /// limit, and only the rate limit may end the session.
 pub fn messages(bytes: &[u8]) {
-    static CONTEXT: LazyLock<SessionContext> = LazyLock::new(context);
+    static CONTEXT: LazyLock<SessionContext> = LazyLock::new(session_context);
     let limits = &CONTEXT.limits;
     let principal = Principal::new(UserId::new("fuzz-user"), i64::MAX, None, Grants::default());
     let mut session = Session::new(Arc::new(principal), limits, 0);
@@ -97,8 +97,8 @@ pub fn messages(bytes: &[u8]) {
     }
 }
 
-fn context() -> SessionContext {
-    let policy = Policy::new(PolicyConfig::default(), Arc::new(Nobody));
+fn session_context() -> SessionContext {
+    let policy = Policy::new(PolicyConfig::default(), Arc::new(DenyAllPermissions));
     let limits = SessionLimits {
         channels: CHANNELS,
         ..SessionLimits::default()
@@ -117,9 +117,9 @@ fn catalog() -> Arc<Catalog> {
     ]))
 }
 
-struct Nobody;
+struct DenyAllPermissions;
 
-impl PermissionSource for Nobody {
+impl PermissionSource for DenyAllPermissions {
     fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
@@ -175,7 +175,7 @@ pub fn notice(bytes: &[u8]) {
 /// Parses a `latido.toml`: the result is a list of errors, or streams whose names are valid in a
 /// URL.
 pub fn streams(bytes: &[u8]) {
-    let mut errors = Mistakes::default();
+    let mut errors = ConfigErrors::default();
     // The folder does not exist: queries are reported as missing, and no file on this machine is
     // opened.
     let path = Path::new("/nowhere/at/all/latido.toml");
@@ -199,5 +199,5 @@ pub fn streams(bytes: &[u8]) {
 /// Runs a Phoenix Channels connection with one frame per line; the first byte selects the version.
 /// It must run one operation at a time, use bounded memory and never panic.
 pub fn phoenix(bytes: &[u8]) {
-    latido_app_messaging::exercise(bytes);
+    latido_app_messaging::fuzz_channel_session(bytes);
 }

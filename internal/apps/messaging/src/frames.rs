@@ -2,21 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::payload::parsed;
-use crate::vocabulary::channel;
-use latido_event_bus::{EventBody, PresenceDiff, PresenceEntry, BusEvent};
+use crate::api_version::channel_of_topic;
+use crate::payload::parse_json;
+use latido_event_bus::{BusEvent, EventBody, PresenceDiff, PresenceEntry};
 use latido_protocol::phoenix::{self, SerializerVersion};
 
 /// Encodes an event as a frame. The event's topic already determines the API version, so only the
 /// serializer version is left to choose.
-pub(super) fn encode(vsn: SerializerVersion, event: &BusEvent) -> String {
-    let channel = event.topics.first().map(channel).unwrap_or_default();
+pub(super) fn encode_event(vsn: SerializerVersion, event: &BusEvent) -> String {
+    let channel = event
+        .topics
+        .first()
+        .map(channel_of_topic)
+        .unwrap_or_default();
     match &event.body {
-        EventBody::Message(message) => phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload),
+        EventBody::Message(message) => {
+            phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload)
+        }
         EventBody::PresenceList(list) => {
-            let users = list
-                .iter()
-                .map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
+            let users = list.iter().map(|present| {
+                (
+                    present.user.as_str().to_owned(),
+                    presence_metas(&present.entries),
+                )
+            });
             phoenix::encode_broadcast(
                 vsn,
                 channel,
@@ -25,26 +34,26 @@ pub(super) fn encode(vsn: SerializerVersion, event: &BusEvent) -> String {
             )
         }
         EventBody::PresenceDiff(diff) => {
-            let payload = json!({"joins": side(diff, diff.added.as_ref()), "leaves": side(diff, diff.removed.as_ref())});
+            let payload = json!({"joins": diff_side(diff, diff.added.as_ref()), "leaves": diff_side(diff, diff.removed.as_ref())});
             phoenix::encode_broadcast(vsn, channel, "presence_diff", &payload.to_string())
         }
     }
 }
 
-fn side(diff: &PresenceDiff, entry: Option<&PresenceEntry>) -> Value {
+fn diff_side(diff: &PresenceDiff, entry: Option<&PresenceEntry>) -> Value {
     let users = entry.map(|entry| {
         (
             diff.user.as_str().to_owned(),
-            metas(std::slice::from_ref(entry)),
+            presence_metas(std::slice::from_ref(entry)),
         )
     });
     Value::Object(users.into_iter().collect())
 }
 
-fn metas(entries: &[PresenceEntry]) -> Value {
+fn presence_metas(entries: &[PresenceEntry]) -> Value {
     let meta = |entry: &PresenceEntry| {
         let mut meta = json!({"phx_ref": format!("{:x}", entry.reference)});
-        if let (Value::Object(meta), Value::Object(rest)) = (&mut meta, parsed(&entry.meta)) {
+        if let (Value::Object(meta), Value::Object(rest)) = (&mut meta, parse_json(&entry.meta)) {
             meta.extend(rest);
         }
         meta
@@ -57,8 +66,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::presence::{Lists, Roll};
-    use crate::vocabulary::{Vocabulary, roster};
+    use crate::api_version::{ClientApiVersion, channel_presence_topic};
+    use crate::presence::{MessagingTopicPolicy, PresenceTracker};
     use latido_base::clock::Clock;
     use latido_base::ident::UserId;
     use latido_event_bus::{EventBus, Identity, JoinRequest, Mailbox};
@@ -71,8 +80,8 @@ mod tests {
             ..Identity::default()
         };
         let joins = [
-            JoinRequest::new(Vocabulary::Head.topic(CHANNEL)),
-            JoinRequest::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#),
+            JoinRequest::new(ClientApiVersion::Current.topic(CHANNEL)),
+            JoinRequest::new(channel_presence_topic(CHANNEL)).meta(r#"{"online_at":"5"}"#),
         ];
         event_bus.connect(identity, &joins).unwrap()
     }
@@ -80,14 +89,16 @@ mod tests {
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode(SerializerVersion::V2, &event.unwrap())).unwrap())
+            .map(|event| {
+                serde_json::from_str(&encode_event(SerializerVersion::V2, &event.unwrap())).unwrap()
+            })
             .collect()
     }
 
     #[test]
     fn golden_frames_of_presence() {
-        let topic_policy = Lists {
-            roll: Arc::new(Roll::default()),
+        let topic_policy = MessagingTopicPolicy {
+            presence_tracker: Arc::new(PresenceTracker::default()),
             clock: Clock::system(),
         };
         let event_bus = Arc::new(EventBus::new(topic_policy, || 0));

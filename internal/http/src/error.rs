@@ -1,0 +1,154 @@
+//! Error responses, all of one shape: `{"error":{"code":…,"message":…}}`.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::json;
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use warp::http::{HeaderValue, StatusCode};
+use warp::reject::{MethodNotAllowed, PayloadTooLarge, Rejection, UnsupportedMediaType};
+
+use crate::Response;
+use latido_telemetry::Metrics;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A request's error response. It is the error type of every handler.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    /// The machine-readable code in the body.
+    code: &'static str,
+    /// The metric's label, equal to the code unless a more precise one is set.
+    metric_label: &'static str,
+    /// The human-readable text in the body, with the expected input.
+    message: Cow<'static, str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            metric_label: code,
+            message: message.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(super) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "nothing is here")
+    }
+
+    pub(super) fn forbidden_origin() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "pages of this origin may not connect here",
+        )
+    }
+
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+        let message = format!("expected {allowed}");
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+        )
+        .with_header(ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// Builds a 401: the token is missing or invalid, as `message` explains.
+    pub(super) fn unauthorized(
+        challenge: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// Builds a 503 that asks the client to retry after that many whole seconds.
+    pub(super) fn unavailable(
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+        after: Duration,
+    ) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(after)
+    }
+
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn retry_after(self, after: Duration) -> Self {
+        self.with_header(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))
+    }
+
+    /// Closes the connection after the response, because part of the request is still unread.
+    pub(super) fn close_connection(self) -> Self {
+        self.with_header(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// Counts the error under a label other than its code.
+    pub(super) fn with_metric_label(mut self, reason: &'static str) -> Self {
+        self.metric_label = reason;
+        self
+    }
+
+    pub(super) fn into_response(self, metrics: &Metrics) -> Response {
+        metrics.count_refusal(self.metric_label);
+        let mut response = Response::new(json_error(self.code, &self.message).into());
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// Maps warp's rejection of a request that no route took.
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        if rejection.is_not_found() {
+            return Self::not_found();
+        }
+        let (status, code) = if rejection.find::<MethodNotAllowed>().is_some() {
+            (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+        } else if rejection.find::<PayloadTooLarge>().is_some() {
+            (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+        } else if rejection.find::<UnsupportedMediaType>().is_some() {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+        } else {
+            (StatusCode::BAD_REQUEST, "bad_request")
+        };
+        Self::new(status, code, status.canonical_reason().unwrap_or_default())
+    }
+}
+
+/// Formats an error's JSON body, the same for all responses.
+pub fn json_error(code: &str, message: &str) -> String {
+    json!({"error": {"code": code, "message": message}}).to_string()
+}
+
+/// Builds a response with a JSON body.
+pub(super) fn json_response(text: String) -> Response {
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
