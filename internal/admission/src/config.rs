@@ -1,9 +1,7 @@
-//! The settings of admission.
+//! The settings of the connection limits.
 
-use crate::{Origins, TrustedProxies};
-
-/// The connection limits, the trusted proxies and the allowed origins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The connection limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// The most open connections in all, WebSockets included. Further ones get `503` and are
     /// closed.
@@ -17,10 +15,6 @@ pub struct Config {
     /// The most new connections per second, also as a burst. Further ones get `503` and are closed.
     /// `None` means no limit.
     pub max_handshakes_per_second: Option<u32>,
-    /// The proxies whose `X-Forwarded-For` is trusted.
-    pub proxies: TrustedProxies,
-    /// The origins whose pages may connect and read responses.
-    pub origins: Origins,
 }
 
 impl Default for Config {
@@ -30,8 +24,6 @@ impl Default for Config {
             max_connections_per_address: None,
             max_connections_per_user: None,
             max_handshakes_per_second: None,
-            proxies: TrustedProxies::default(),
-            origins: Origins::Any,
         }
     }
 }

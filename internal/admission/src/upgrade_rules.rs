@@ -83,6 +83,14 @@ impl UpgradeRules {
         if self.drain.is_stopping() {
             return Err(UpgradeRejection::Draining);
         }
+        self.check_origin(head)
+    }
+
+    /// Rejects pages that are not on the list. CORS does not protect WebSockets, so the server must.
+    ///
+    /// # Errors
+    /// The page's origin is not on the list.
+    pub fn check_origin(&self, head: &RequestHead) -> Result<(), UpgradeRejection> {
         if self.origins.allow_page(&head.headers) {
             Ok(())
         } else {

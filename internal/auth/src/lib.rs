@@ -29,10 +29,8 @@ pub use issue::{IssueError, TokenSpec, issue};
 pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
-pub use policy::{
-    Config as PolicyConfig, Decision, PermissionFuture, PermissionLookupError, PermissionSource,
-    Policy,
-};
+pub use latido_stream::{PermissionFuture, PermissionLookupError, PermissionSource};
+pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use secret::Secret;
 pub use token_error::TokenError;

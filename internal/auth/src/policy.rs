@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +10,8 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use moka::sync::Cache;
 
 use crate::Principal;
-use latido_base::ident::{Channel, Key, Topic, UserId};
-use latido_stream::{Catalog, SYSTEM_STREAM, Stream};
+use latido_base::ident::{Channel, Topic, UserId};
+use latido_stream::{Catalog, PermissionLookupError, PermissionSource, SYSTEM_STREAM, Stream};
 
 /// The admin roles, and the cache of the database's answers.
 #[derive(Debug, Clone)]
@@ -46,28 +44,6 @@ pub enum Decision {
     Forbidden,
     /// Only the database can decide; see [`Policy::authorize`].
     NeedsLookup,
-}
-
-/// The error for a failed authorisation query. Its creator makes sure that it contains no
-/// credentials.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the authorisation query failed: {0}")]
-pub struct PermissionLookupError(pub Arc<str>);
-
-/// The future that [`PermissionSource::allowed`] returns.
-pub type PermissionFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
-
-/// A source of permissions: it runs a stream's authorisation query.
-pub trait PermissionSource: Send + Sync {
-    /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
-    /// query; the implementation has its own time-out.
-    fn allowed<'a>(
-        &'a self,
-        stream: &'a Stream,
-        user: &'a UserId,
-        key: &'a Key,
-    ) -> PermissionFuture<'a>;
 }
 
 type PermissionQuery = (UserId, Topic);

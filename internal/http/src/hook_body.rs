@@ -19,6 +19,15 @@ pub(super) enum HookBodyError {
     Action,
 }
 
+/// Parses a hook's body into its key, for the fuzz targets.
+///
+/// # Errors
+/// The reason the body is not valid, as text.
+#[cfg(any(fuzzing, feature = "testing"))]
+pub fn parse_hint(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, String> {
+    parse(body, stream, key_type).map_err(|error| error.to_string())
+}
+
 /// Parses the key of `{"<key_field>": …, "action": …}` or `{"key": …}`.
 ///
 /// The action's value does not matter, since the row is read again in any case. It must be text,

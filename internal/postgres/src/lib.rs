@@ -23,7 +23,9 @@ mod listener;
 mod pool;
 mod query;
 mod quote;
+mod readiness;
 mod script_runner;
+mod sources;
 mod tls;
 mod url;
 
@@ -32,13 +34,14 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
+pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
-pub use change_hint::{CHANNEL, ChangeHint};
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
+pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use tls::DatabaseTlsError;
 pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
 pub use url::UrlError;
-pub use watch_locks::{WatchLockEvent, WatchLocks};
+pub use watch_locks::WatchLocks;

@@ -5,14 +5,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_admin::{Admin, client_json, event_json, memory_bytes, room_json};
 use latido_hub::RoomStats;
 use latido_shard::{ClientList, ClientSummary};
 
 /// The most clients that are counted for sums.
 const MAX_COUNTED_CLIENTS: usize = 10_000;
+
 /// The number of rooms listed as the most active.
 const MOST_ACTIVE: usize = 5;
+
 /// The time without a message after which a client counts as inactive, in seconds.
 const INACTIVE_S: i64 = 30 * 60;
 

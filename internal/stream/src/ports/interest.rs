@@ -8,24 +8,12 @@ use latido_base::ident::Topic;
 pub enum NotifyState {
     /// Writers notify: after a read, every change sends a hint.
     Enabled,
-    /// Writers will notify soon, and a call of [`crate::Engine::notifications_enabled`]
+    /// Writers will notify soon, and a call of [`HintSink::on_watch_locks`](super::hint_sink::HintSink::on_watch_locks)
     /// will follow. A read before that call could miss a change without a notification.
     Pending,
     /// The state cannot be determined: notifications do not arrive, or not now. Reading at once is
     /// as good as reading later.
     Unknown,
-}
-
-impl From<Option<bool>> for NotifyState {
-    /// Converts the result of [`latido_postgres::WatchLocks::add`]: whether the locks are held, or
-    /// `None` if they cannot be taken now.
-    fn from(held: Option<bool>) -> Self {
-        match held {
-            Some(true) => Self::Enabled,
-            Some(false) => Self::Pending,
-            None => Self::Unknown,
-        }
-    }
 }
 
 /// Declares interest in keys. The engine calls it under its lock, so implementations must not block
