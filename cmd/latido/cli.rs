@@ -128,8 +128,13 @@ impl std::fmt::Debug for WatchArgs {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    duration(text).ok_or("expected a number and a unit, such as 90s, 15m, 1h or 7d")
+/// The error for an argument that is no duration.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a number and a unit, such as 90s, 15m, 1h or 7d")]
+struct InvalidDuration;
+
+fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    duration(text).ok_or(InvalidDuration)
 }
 
 #[cfg(test)]

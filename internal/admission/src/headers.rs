@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{HeaderName, ORIGIN};
 use percent_encoding::percent_decode_str;
+
+use latido_net::Origins;
 
 /// Returns a header with its lines joined by commas. It is empty if the header is missing; a line
 /// that is not text counts as empty.
@@ -19,19 +21,15 @@ pub fn joined_header(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_
     })
 }
 
-/// Returns the first non-empty value of a query parameter, decoded.
-pub fn query_value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
-    Some(
-        percent_decode_str(&value.replace('+', " "))
-            .decode_utf8()
-            .ok()?
-            .into_owned(),
-    )
-}
-
 /// Decodes a path segment. Returns `None` if it is not UTF-8.
 pub fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(raw).decode_utf8().ok()
+}
+
+/// Returns whether a request's page may connect. CORS does not protect WebSockets, so the server
+/// must. A request without `Origin` comes from a program and is allowed.
+pub fn allows_page(origins: &Origins, headers: &HeaderMap) -> bool {
+    headers
+        .get(ORIGIN)
+        .is_none_or(|origin| origin.to_str().is_ok_and(|origin| origins.allows(origin)))
 }

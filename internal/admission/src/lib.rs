@@ -10,12 +10,10 @@ mod connection_limits;
 mod fast_upgrade;
 mod headers;
 mod json_error;
-mod origins;
 mod overload_response;
 mod permit_set;
 mod request_head;
 mod socket_options;
-mod token_bucket;
 mod trusted_proxies;
 mod upgrade_rules;
 
@@ -23,14 +21,12 @@ pub use acceptor::{Acceptor, PendingConnection};
 pub use config::Config;
 pub use connection_limits::{ConnectionLimits, LimitExceeded, UserLimitReached};
 pub use fast_upgrade::{AcceptedUpgrade, WS_PATH};
-pub use headers::{decode_segment, joined_header, query_value};
+pub use headers::{allows_page, decode_segment, joined_header};
 pub use json_error::json_error;
-pub use origins::{InvalidOrigin, Origins};
 pub use permit_set::PermitSet;
 pub use request_head::{MethodNotAllowed, RequestHead, request_token};
 pub use socket_options::{SEND_BUFFER_BYTES, set_socket_options};
-pub use token_bucket::TokenBucket;
-pub use trusted_proxies::{InvalidTrustedProxies, TrustedProxies};
+pub use trusted_proxies::TrustedProxies;
 pub use upgrade_rules::{
     TokenClaim, UpgradeRejection, UpgradeRules, handshake_response, plain_handshake_response,
 };

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, Method};
 
-use crate::headers::{joined_header, query_value};
+use crate::headers::joined_header;
+use latido_net::query;
 use latido_protocol::websocket::handshake;
 
 /// A request without its body. It holds the token and therefore has no `Debug`.
@@ -74,7 +75,7 @@ impl RequestHead {
 
     /// Returns the first non-empty value of a query parameter.
     pub fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the connection's remote address as text, for logs.
@@ -123,7 +124,7 @@ pub fn request_token(headers: &HeaderMap, query: &str) -> Option<String> {
     };
     in_header
         .or_else(in_protocol)
-        .or_else(|| query_value(query, "token"))
+        .or_else(|| query::value(query, "token"))
 }
 
 #[cfg(test)]

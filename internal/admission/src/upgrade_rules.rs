@@ -12,13 +12,13 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connection_limits::ConnectionLimits;
-use crate::headers::joined_header;
-use crate::origins::Origins;
+use crate::headers::{allows_page, joined_header};
 use crate::request_head::{MethodNotAllowed, RequestHead};
 use crate::trusted_proxies::{TrustedProxies, X_FORWARDED_FOR};
 use latido_auth::{Principal, Verifier};
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
+use latido_net::Origins;
 use latido_protocol::websocket::handshake::{self, BEARER, HandshakeError, UpgradeHeaders};
 use latido_stream::Catalog;
 
@@ -91,7 +91,7 @@ impl UpgradeRules {
     /// # Errors
     /// The page's origin is not on the list.
     pub fn check_origin(&self, head: &RequestHead) -> Result<(), UpgradeRejection> {
-        if self.origins.allow_page(&head.headers) {
+        if allows_page(&self.origins, &head.headers) {
             Ok(())
         } else {
             Err(UpgradeRejection::Origin)

@@ -9,7 +9,8 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::response::Response;
-use latido_admission::{RequestHead, TrustedProxies, query_value, request_token};
+use latido_admission::{RequestHead, TrustedProxies, request_token};
+use latido_net::query;
 
 /// A request to an app. Its `Debug` omits headers and query, which may hold a token.
 pub struct AppRequest {
@@ -86,7 +87,7 @@ impl AppRequest {
 
     /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the first line of a header, if it is text.

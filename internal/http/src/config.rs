@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tls::TlsFiles;
-use latido_admission as admission;
-use latido_admission::{
-    self as admission, ConnectionLimits, Origins, TrustedProxies, UpgradeRules,
-};
+use latido_admission::{self as admission, ConnectionLimits, TrustedProxies, UpgradeRules};
 use latido_auth::Verifier;
 use latido_base::drain::Drain;
+use latido_net::Origins;
 use latido_stream::Catalog;
 
 /// The HTTP limits; each field documents its own.

@@ -13,7 +13,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::error::ApiError;
 use crate::response::Response;
-use latido_admission::Origins;
+use latido_net::Origins;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 

@@ -15,20 +15,21 @@ use crate::error::ApiError;
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use crate::{body, hook_body};
-use latido_admission::{RequestHead, TokenBucket, decode_segment};
+use latido_admission::{RequestHead, decode_segment};
 use latido_base::ident::{StreamId, Topic};
+use latido_base::token_bucket::SharedTokenBucket;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The change hook of one listener.
 pub(super) struct Hook {
     state: Arc<ServerState>,
-    bucket: TokenBucket,
+    bucket: SharedTokenBucket,
 }
 
 impl Hook {
     pub(super) fn new(state: Arc<ServerState>) -> Self {
-        let bucket = TokenBucket::new(
+        let bucket = SharedTokenBucket::new(
             state.config.hook_per_second,
             state.config.hook_burst,
             Instant::now(),

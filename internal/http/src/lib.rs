@@ -57,10 +57,7 @@ pub use config::{Config, HookPath};
 pub use demo_routes::demo_routes;
 #[cfg(any(fuzzing, feature = "testing"))]
 pub use hook_body::parse_hint;
-pub use latido_admission::{
-    ConnectionLimits, InvalidOrigin, InvalidTrustedProxies, Origins, TrustedProxies, UpgradeRules,
-    json_error,
-};
+pub use latido_admission::{ConnectionLimits, TrustedProxies, UpgradeRules, json_error};
 pub use latido_shard::HandlerSpec;
 pub use listen::{HttpListener, ListenSockets, bind};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};

@@ -28,7 +28,7 @@ use crate::mount::{MountedService, PeerAddress};
 use crate::peer::Peer;
 use crate::prefixed_stream::PrefixedStream;
 use crate::response::Response;
-use latido_admission::{ConnectionLimits, PermitSet, plain_handshake_response};
+use latido_admission::{ConnectionLimits, PermitSet, allows_page, plain_handshake_response};
 use latido_base::drain::{Drain, DrainGuard};
 use latido_protocol::websocket::handshake::HandshakeError;
 
@@ -108,7 +108,7 @@ impl MountHandler {
         }
         let (mut head, body) = request.into_parts();
         // CORS does not protect a WebSocket, nor does it prevent opening a session.
-        if !self.config.origins.allow_page(&head.headers) {
+        if !allows_page(&self.config.origins, &head.headers) {
             return Err(ApiError::forbidden_origin());
         }
         let kind = match self.mount.classify(&head) {

@@ -29,20 +29,19 @@ impl Readiness for ReadinessProbe {
     fn check(&self) -> ReadinessFuture<'_> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
-            let database = self
-                .database
-                .check_connection()
-                .await
-                .map_err(|_| "the database does not answer".to_owned());
+            let answer = self.database.check_connection().await;
+            let database_problem = answer
+                .is_err()
+                .then(|| "the database does not answer".to_owned());
             let streams = self
                 .catalog
                 .iter()
                 .map(|(_, stream)| stream_report(stream))
                 .collect();
-            let ready = database.is_ok() && self.catalog.is_ready();
+            let ready = database_problem.is_none() && self.catalog.is_ready();
             ReadinessReport {
                 is_ready: ready,
-                database,
+                database_problem,
                 listener: listener_state_name(self.listener.state()),
                 streams,
             }

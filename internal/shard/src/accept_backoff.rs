@@ -5,33 +5,34 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use latido_base::backoff::Backoff;
+
 /// The first and the longest pause after an accept that failed for lack of descriptors or memory.
-const BACKOFF_RANGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 /// The pauses between failed accepts, with exponential growth.
-#[derive(Debug, Default)]
-pub struct AcceptBackoff {
-    /// The last pause, or `None` if the last accept succeeded.
-    last_pause: Option<Duration>,
+#[derive(Debug)]
+pub struct AcceptBackoff(Backoff);
+
+impl Default for AcceptBackoff {
+    fn default() -> Self {
+        Self(BACKOFF)
+    }
 }
 
 impl AcceptBackoff {
     /// Resets the pause after a successful accept.
     pub fn reset(&mut self) {
-        self.last_pause = None;
+        self.0.reset();
     }
 
     /// Returns the pause after this error: 20 ms first, then doubled up to 1 s. The first error of
     /// a run is logged with `open`, the number of open connections.
     pub fn next_pause(&mut self, error: &io::Error, open: usize) -> Duration {
-        if self.last_pause.is_none() {
+        if !self.0.has_failed() {
             tracing::warn!(%error, open, "can't accept connections; trying again with growing pauses");
         }
-        let pause = self
-            .last_pause
-            .map_or(BACKOFF_RANGE.0, |last| (last * 2).min(BACKOFF_RANGE.1));
-        self.last_pause = Some(pause);
-        pause
+        self.0.next_pause()
     }
 }
 

@@ -13,7 +13,7 @@ use latido_auth::{Policy, TokenError, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
-use latido_session::ReauthError;
+use latido_session::{PermissionAnswer, ReauthError};
 use latido_stream::Catalog;
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
@@ -108,17 +108,13 @@ impl RequestHandler {
         let command = match request {
             AsyncRequest::CheckPermission(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
-                let allowed = within(
-                    remaining,
-                    self.policy.authorize(&user, stream, &channel.topic),
-                )
-                .await;
-                ShardCommand::permission_response(
-                    slot,
-                    generation,
-                    channel,
-                    allowed.and_then(Result::ok),
-                )
+                let authorize = self.policy.authorize(&user, stream, &channel.topic);
+                let answer = match within(remaining, authorize).await {
+                    Some(Ok(true)) => PermissionAnswer::Allowed,
+                    Some(Ok(false)) => PermissionAnswer::Forbidden,
+                    Some(Err(_)) | None => PermissionAnswer::Unknown,
+                };
+                ShardCommand::permission_response(slot, generation, channel, answer)
             }
             AsyncRequest::VerifyToken(token) => {
                 let verified = within(remaining, self.verifier.verify(&token))

@@ -3,12 +3,12 @@
 use crate::protocol_handler::AsyncResult;
 use latido_auth::Principal;
 use latido_base::ident::Channel;
-use latido_session::ReauthError;
+use latido_session::{PermissionAnswer, ReauthError};
 
 /// The response to a request.
 pub(super) enum AsyncResponse {
-    /// The result of a permission check, or `None` if the database was unavailable.
-    Permission(Channel, Option<bool>),
+    /// The result of a permission check.
+    Permission(Channel, PermissionAnswer),
     /// The principal of a new token, or the reason for its rejection.
     Token(Result<Principal, ReauthError>),
     /// The output of an app's future.

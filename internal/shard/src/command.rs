@@ -10,6 +10,7 @@ use crate::shared_listener::SharedListener;
 use crate::upgraded_connection::UpgradedConnection;
 use latido_admission::PendingConnection;
 use latido_base::ident::Channel;
+use latido_session::PermissionAnswer;
 
 /// The inbox of a shard.
 pub(super) type ShardInbox = Inbox<ShardCommand>;
@@ -42,12 +43,12 @@ impl ShardCommand {
         slot: u32,
         generation: u32,
         channel: Channel,
-        allowed: Option<bool>,
+        answer: PermissionAnswer,
     ) -> Self {
         Self::AsyncResponse {
             slot,
             generation,
-            response: AsyncResponse::Permission(channel, allowed),
+            response: AsyncResponse::Permission(channel, answer),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
 use crate::watch_locks::{LOCK_CLASS, WatchLocksShared};
 use crate::{Database, ListenerState};
+use latido_base::backoff::Jitter;
 use latido_stream::WatchLockEvent;
 use latido_telemetry::Metrics;
 
@@ -67,7 +68,7 @@ impl LockHolder {
             }
             self.shared.lock().mark_all_lost();
             self.update_gauges();
-            sleep(RETRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
         }
     }
 
