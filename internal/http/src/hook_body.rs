@@ -22,10 +22,14 @@ pub(super) enum HookBodyError {
 /// Parses a hook's body into its key, for the fuzz targets.
 ///
 /// # Errors
-/// The reason the body is not valid, as text.
+/// The reason the body is not valid.
 #[cfg(any(fuzzing, feature = "testing"))]
-pub fn parse_hint(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, String> {
-    parse(body, stream, key_type).map_err(|error| error.to_string())
+pub fn parse_hint(
+    body: &[u8],
+    stream: &Stream,
+    key_type: KeyType,
+) -> Result<Key, impl std::error::Error + use<>> {
+    parse(body, stream, key_type)
 }
 
 /// Parses the key of `{"<key_field>": …, "action": …}` or `{"key": …}`.

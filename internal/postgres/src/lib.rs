@@ -42,6 +42,8 @@ pub use pool::Database;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use tls::DatabaseTlsError;
-pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
+pub use triggers::{
+    InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
+};
 pub use url::UrlError;
 pub use watch_locks::WatchLocks;
