@@ -18,7 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{KeyError, Secret, TokenError, issuer_client};
+use crate::{Immediate, KeyError, Secret, TokenError, issuer_client};
 use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
 use latido_net::{BodyError, error_chain, read_body};
@@ -34,6 +34,9 @@ const MAX_IDLE_CONNECTIONS: usize = 4;
 /// The rounds without a response after which a token in use counts as revoked, unless the check
 /// fails open.
 const MAX_MISSED_ROUNDS: u32 = 3;
+
+/// The default time for which a response counts.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
 
 /// The issuer's introspection endpoint, and the rule for a missing response.
 #[derive(Debug, Clone)]
@@ -153,7 +156,7 @@ impl Introspector {
     }
 
     /// Returns the cached state of a token, or `None` if the issuer must be queried.
-    pub(super) fn cached(&self, token: &str) -> Option<Result<Arc<RevocationState>, TokenError>> {
+    pub(super) fn cached(&self, token: &str) -> Immediate<Arc<RevocationState>> {
         let hash = token_digest(token);
         let valid = self.cache.get(&hash)?;
         Some(if valid {

@@ -15,11 +15,13 @@ mod key;
 mod numeric_date;
 mod policy;
 mod principal;
-mod secret;
+mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
 mod verifier;
+
+pub use latido_base::secret::Secret;
 
 pub use api_key::{ApiKey, InvalidApiKey};
 pub use introspection::IntrospectionConfig;
@@ -32,6 +34,6 @@ pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
 pub use latido_stream::{PermissionFuture, PermissionLookupError, PermissionSource};
 pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
-pub use secret::Secret;
-pub use token_error::TokenError;
+pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
+pub use token_error::{Immediate, TokenError};
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

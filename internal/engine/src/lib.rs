@@ -19,6 +19,7 @@ mod read_batch;
 mod read_cost;
 mod read_pacing;
 mod read_slots;
+mod settings;
 mod stream_health;
 
 use std::future::Future;
@@ -45,6 +46,7 @@ pub use latido_stream::{Interest, NoInterest, NotifyState};
 pub use latido_stream::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 use missed_changes::MissedChanges;
 pub use read_pacing::ReadPacing;
+pub use settings::VARIABLES;
 
 /// The longest time that the first read of a key waits for its writers' notifications to be
 /// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
@@ -52,6 +54,9 @@ pub use read_pacing::ReadPacing;
 /// twice. A long transaction that changed the key without a notification can take longer; then the
 /// key is read now, and once more afterwards.
 const FIRST_READ_WAIT: Duration = Duration::from_millis(100);
+
+/// The default interval of the sweep.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The engine's settings: pacing, sweeps, staleness and slots for slow keys.
 #[derive(Debug, Clone)]
@@ -72,7 +77,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             pacing: ReadPacing::default(),
-            sweep: Duration::from_secs(30),
+            sweep: SWEEP_INTERVAL,
             sweep_without_notifications: Duration::from_secs(5),
             stale_after: Duration::from_secs(1),
             solo_slots: 2,

@@ -25,6 +25,7 @@ mod query;
 mod quote;
 mod readiness;
 mod script_runner;
+mod settings;
 mod sources;
 mod tls;
 mod url;
@@ -41,6 +42,7 @@ pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
+pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
 pub use triggers::{
     InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,

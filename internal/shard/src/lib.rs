@@ -54,6 +54,7 @@ mod pending_upgrade;
 mod protocol_handler;
 mod reading;
 mod rooms;
+mod settings;
 mod shards;
 mod shared_listener;
 mod shutdown;
@@ -76,6 +77,7 @@ pub use protocol_handler::{
     Action, Actions, AsyncResult, ClientMessage, HandlerContext, HandlerFactory, HandlerSpec,
     InBandUpgrade, ProtocolHandler, Timestamp,
 };
+pub use settings::VARIABLES;
 pub use shards::Shards;
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated::{PendingRequest, RequestContent, SimulatedShard};
