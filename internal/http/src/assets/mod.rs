@@ -1,7 +1,7 @@
 //! The files of the page, compiled into the binary as they are in this folder: no build step, no
 //! request to another server.
 
-use crate::StaticFile;
+use crate::static_files::StaticFile;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";

@@ -1,11 +1,15 @@
 //! The readiness check behind `/ready` and the operators' page.
 
-use futures_util::future::BoxFuture;
+use std::future::Future;
+use std::pin::Pin;
+
+/// The future of a readiness check.
+pub type ReadinessFuture<'a> = Pin<Box<dyn Future<Output = ReadinessReport> + Send + 'a>>;
 
 /// A check of everything that the server needs to do its work.
 pub trait Readiness: Send + Sync {
     /// Checks all dependencies now. Callers cancel it after two seconds.
-    fn check(&self) -> BoxFuture<'_, ReadinessReport>;
+    fn check(&self) -> ReadinessFuture<'_>;
 }
 
 /// The content of `/ready`. Anyone can read the texts: they contain no credentials and no

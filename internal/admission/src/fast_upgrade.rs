@@ -2,44 +2,75 @@
 //! waiting.
 //!
 //! This path only grants upgrades. A request that is rejected, unusual, incomplete or not for `/ws`
-//! goes through hyper and the routes, which make all other responses. So there is one set of rules,
-//! in [`websocket`], and this path only saves cost.
+//! goes through HTTP and its routes, which make all other responses. So there is one set of rules,
+//! [`UpgradeRules`], and this path only saves cost.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use warp::http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
-use warp::http::uri::PathAndQuery;
-use warp::http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app_http::{WS_PATH as PATH, WsExtension};
-use crate::request::RequestHead;
-use crate::{Response, ServerState, websocket};
-use latido_shard::AcceptedUpgrade;
+use crate::request_head::RequestHead;
+use crate::upgrade_rules::{TokenClaim, UpgradeRules};
+use latido_auth::Principal;
 
+/// The path of the server's native WebSockets.
+pub const WS_PATH: &str = "/ws";
 /// The most header lines, above those of browsers and proxies. Requests with more use the regular
 /// path.
 const MAX_HEADERS: usize = 48;
 
-/// Upgrades a plain WebSocket request without waiting. Returns `None` if the request needs the
-/// regular path.
-pub(super) fn try_upgrade(
-    state: &ServerState,
-    extension: Option<&WsExtension>,
-    bytes: &[u8],
-    address: SocketAddr,
-) -> Option<AcceptedUpgrade> {
-    let (mut head, used) = parse_request(bytes)?;
-    head.remote_addr = Some(address);
-    let (response, principal, permits) = websocket::try_handshake(state, &head, extension)?;
-    let in_band_upgrade = extension.and_then(|extension| extension.in_band_upgrade.clone());
-    Some(AcceptedUpgrade {
-        principal: Arc::new(principal),
-        permits,
-        in_band_upgrade,
-        response: write_head(&response),
-        request_bytes: used,
-    })
+/// A completed upgrade that turns a pending connection into a client.
+pub struct AcceptedUpgrade {
+    /// The principal of the verified token.
+    pub principal: Arc<Principal>,
+    /// Further permits, in addition to those that the connection already holds.
+    pub permits: Vec<OwnedSemaphorePermit>,
+    /// The bytes of the handshake response.
+    pub response: Vec<u8>,
+    /// The number of received bytes that the request used; frames may follow.
+    pub request_bytes: usize,
+}
+
+impl std::fmt::Debug for AcceptedUpgrade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AcceptedUpgrade")
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpgradeRules {
+    /// Upgrades a plain WebSocket request without waiting, given all bytes received so far. Returns
+    /// `None` if the request needs the regular path: it is no such request, it is rejected, or
+    /// `app_tokens` claims its token (or it has none) for an app.
+    pub fn try_upgrade(
+        &self,
+        app_tokens: Option<&TokenClaim>,
+        received: &[u8],
+        address: SocketAddr,
+    ) -> Option<AcceptedUpgrade> {
+        let (mut head, request_bytes) = parse_request(received)?;
+        head.remote_addr = Some(address);
+        self.check_request(&head).ok()?;
+        if app_tokens.is_some_and(|claims| head.token().is_none_or(|token| claims(&token))) {
+            return None;
+        }
+        let principal = self.try_authenticate(&head)?;
+        let response = self.check_handshake(&head).ok()?;
+        let permits = self
+            .acquire_user_permits(&head, Some(principal.user()))
+            .ok()?;
+        Some(AcceptedUpgrade {
+            principal: Arc::new(principal),
+            permits,
+            response: write_head(&response),
+            request_bytes,
+        })
+    }
 }
 
 /// Parses a GET of `/ws` over HTTP/1.1 without a body. Also returns the length of its head.
@@ -52,10 +83,10 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
     if request.method != Some("GET") || request.version != Some(1) {
         return None;
     }
-    let target = request.path.filter(|target| target.starts_with(PATH))?;
+    let target = request.path.filter(|target| target.starts_with(WS_PATH))?;
     let target = PathAndQuery::try_from(target)
         .ok()
-        .filter(|target| target.path() == PATH)?;
+        .filter(|target| target.path() == WS_PATH)?;
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for line in request.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
@@ -65,15 +96,13 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
         .iter()
         .any(|name| headers.contains_key(name));
     plain.then(|| {
-        (
-            RequestHead::new_get(headers, target.query().unwrap_or_default()),
-            used,
-        )
+        let query = target.query().unwrap_or_default();
+        (RequestHead::new_get(headers, query), used)
     })
 }
 
 /// Formats the head of a response without a body.
-fn write_head(response: &Response) -> Vec<u8> {
+fn write_head(response: &Response<()>) -> Vec<u8> {
     let status = response.status();
     let mut head = Vec::with_capacity(192);
     for part in [
@@ -129,10 +158,8 @@ mod tests {
             ("Host: x", "Host: \u{1}"),
             ("Host: x", &vec!["A: b"; MAX_HEADERS].join("\r\n")),
         ] {
-            assert!(
-                parse_request(HEAD.replacen(a, b, 1).as_bytes()).is_none(),
-                "{b}"
-            );
+            let head = HEAD.replacen(a, b, 1);
+            assert!(parse_request(head.as_bytes()).is_none(), "{b}");
         }
     }
 }

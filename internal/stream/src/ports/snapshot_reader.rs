@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
+use crate::definition::Stream;
+use crate::snapshot::StreamRow;
 use latido_base::ident::Key;
-use latido_stream::{Stream, StreamRow};
 
 /// The boxed result of a read, because the trait must be object-safe.
 pub type ReadFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;

@@ -8,7 +8,7 @@ use latido_base::ident::Topic;
 pub enum NotifyState {
     /// Writers notify: after a read, every change sends a hint.
     Enabled,
-    /// Writers will notify soon, and a call of [`crate::Engine::notifications_enabled`]
+    /// Writers will notify soon, and a call of [`HintSink::on_watch_locks`](super::hint_sink::HintSink::on_watch_locks)
     /// will follow. A read before that call could miss a change without a notification.
     Pending,
     /// The state cannot be determined: notifications do not arrive, or not now. Reading at once is

@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Config;
+use crate::config::Config;
+use crate::permit_set::PermitSet;
 use latido_base::ident::UserId;
 use latido_base::token_bucket::SharedTokenBucket;
-use latido_shard::PermitSet;
 
 /// The smallest number of table entries at which idle ones are removed.
 const MIN_SWEEP: usize = 64;
@@ -45,18 +45,32 @@ struct PermitTable<K> {
     sweep_at: usize,
 }
 
-/// The permits of one connection. Dropping the value releases them.
-#[derive(Debug)]
-pub(super) struct HttpPermit(pub(super) PermitSet);
-
 /// The limit that a new connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LimitExceeded {
+pub enum LimitExceeded {
+    /// The limit on connections in all.
     Total,
+    /// The limit on connections from one address.
     PerAddress,
     /// Too many new connections per second, although permits may be free.
     ConnectRate,
 }
+
+impl LimitExceeded {
+    /// Returns the error code, which is also the metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Total => "connection_limit",
+            Self::PerAddress => "address_limit",
+            Self::ConnectRate => "handshake_rate",
+        }
+    }
+}
+
+/// The error for a user whose permits are all in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many connections of this user")]
+pub struct UserLimitReached;
 
 impl ConnectionLimits {
     /// Creates the limits of the config, with all permits free.
@@ -86,7 +100,7 @@ impl ConnectionLimits {
     ///
     /// # Errors
     /// [`LimitExceeded::ConnectRate`] if the limit of this second is used up.
-    pub(super) fn check_rate(&self) -> Result<(), LimitExceeded> {
+    pub fn check_rate(&self) -> Result<(), LimitExceeded> {
         if self
             .connect_rate
             .as_ref()
@@ -111,7 +125,10 @@ impl ConnectionLimits {
 
     /// Acquires a connection permit and, with an `address`, one of that address's permits. Pass
     /// `None` if a trusted proxy is still to name the client.
-    pub(super) fn acquire(&self, address: Option<IpAddr>) -> Result<HttpPermit, LimitExceeded> {
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn acquire(&self, address: Option<IpAddr>) -> Result<PermitSet, LimitExceeded> {
         let address = address
             .map(|address| self.acquire_address(address))
             .transpose()?
@@ -119,11 +136,14 @@ impl ConnectionLimits {
         let total = Arc::clone(&self.total)
             .try_acquire_owned()
             .map_err(|_| LimitExceeded::Total)?;
-        Ok(HttpPermit(PermitSet::new(total).with(address)))
+        Ok(PermitSet::new(total).with(address))
     }
 
     /// Acquires one of an address's permits. Returns `None` if addresses are not limited.
-    pub(super) fn acquire_address(
+    ///
+    /// # Errors
+    /// No permit of this address is left.
+    pub fn acquire_address(
         &self,
         address: IpAddr,
     ) -> Result<Option<OwnedSemaphorePermit>, LimitExceeded> {
@@ -136,13 +156,21 @@ impl ConnectionLimits {
             .ok_or(LimitExceeded::PerAddress)
     }
 
-    /// Acquires one of a user's permits. Returns `None` if users are not limited, and an error if
-    /// none is left.
-    pub(super) fn acquire_user(&self, user: &UserId) -> Result<Option<OwnedSemaphorePermit>, ()> {
+    /// Acquires one of a user's permits. Returns `None` if users are not limited.
+    ///
+    /// # Errors
+    /// No permit of this user is left.
+    pub fn acquire_user(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<OwnedSemaphorePermit>, UserLimitReached> {
         let Some(users) = &self.per_user else {
             return Ok(None);
         };
-        users.acquire(user.clone()).map(Some).ok_or(())
+        users
+            .acquire(user.clone())
+            .map(Some)
+            .ok_or(UserLimitReached)
     }
 }
 

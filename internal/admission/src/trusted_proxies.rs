@@ -4,10 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use warp::http::HeaderMap;
-use warp::http::header::HeaderName;
+use http::HeaderMap;
+use http::header::HeaderName;
 
-use crate::request::joined_header;
+use crate::headers::joined_header;
 use latido_net::{InvalidNetworks, Networks};
 
 /// The header to which each proxy appends the address of its client.
@@ -27,13 +27,13 @@ impl FromStr for TrustedProxies {
 
 impl TrustedProxies {
     /// Returns whether this is the address of a trusted proxy.
-    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.contains(address)
     }
 
     /// Returns the client's address: the connection's remote address, or the one that a trusted
     /// proxy names. The port is the connection's.
-    pub(super) fn client_addr(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    pub fn client_addr(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         SocketAddr::new(
             self.client_ip(peer.ip(), &joined_header(headers, X_FORWARDED_FOR)),
             peer.port(),
@@ -43,7 +43,7 @@ impl TrustedProxies {
     /// Returns the address of the proxy's client: the rightmost one that is no trusted proxy's.
     /// Entries left of it come from untrusted senders. If the header is missing or broken, returns
     /// the last proxy that could be identified.
-    pub(super) fn client_ip(&self, peer: IpAddr, forwarded: &str) -> IpAddr {
+    pub fn client_ip(&self, peer: IpAddr, forwarded: &str) -> IpAddr {
         let mut client = peer;
         for entry in forwarded.rsplit(',') {
             if !self.trusts(client) {
