@@ -155,7 +155,7 @@ async fn help_documents_every_variable() {
 
 #[tokio::test]
 async fn configuration_page_is_the_printed_table() {
-    let printed = Home::new().print(&["settings", "--markdown"], &[]).await;
+    let printed = CommandHome::new().print(&["settings", "--markdown"], &[]).await;
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     assert_eq!(
         printed,
@@ -176,7 +176,7 @@ fn page_rows(page: &str, start: &str) -> usize {
 
 #[tokio::test]
 async fn settings_command_prints_one_line_for_each_variable_and_no_value() {
-    let printed = Home::new()
+    let printed = CommandHome::new()
         .print(&["settings"], &[("JWT_SECRET", SECRET)])
         .await;
     let names: Vec<_> = printed
