@@ -10,6 +10,7 @@ use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 use crate::harness::cluster::OwnCluster;
+use crate::harness::{TEST_TIMEOUT, wait_until};
 
 const TODAY: Date = date(2026, 11, 22);
 
@@ -348,7 +349,7 @@ async fn dead_connections_are_not_reported_as_database_failures() {
 async fn slow_permission_queries_leave_connections_for_reads() {
     let (home, client, _) = schema_database().await;
     let config = Config {
-        statement_timeout: Duration::from_secs(60),
+        statement_timeout: TEST_TIMEOUT,
         pool_size: 4,
         ..Config::new(home.url())
     };
@@ -374,15 +375,11 @@ async fn slow_permission_queries_leave_connections_for_reads() {
         .collect();
     let waiting =
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted";
-    while client
-        .query_one(waiting, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        < 2
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("two queries wait", async || {
+        let row = client.query_one(waiting, &[]).await.unwrap();
+        row.get::<_, i64>(0) >= 2
+    })
+    .await;
     assert_eq!(read(&database, &builtin(), &[A]).await.unwrap().len(), 1);
     assert!(
         asking.iter().all(|task| !task.is_finished()),
@@ -401,7 +398,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
 async fn slow_statements_time_out_and_free_their_connection() {
     let (_home, client, url) = empty_database().await;
     let config = Config {
-        statement_timeout: Duration::from_millis(300),
+        statement_timeout: Duration::from_secs(1),
         pool_size: 1,
         ..Config::new(url)
     };
