@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    fn pieces(count: usize, len: usize) -> impl Stream<Item = Result<Bytes, ()>> {
+    fn pieces(count: usize, len: usize) -> impl Stream<Item = Result<Bytes, std::fmt::Error>> {
         stream::iter((0..count).map(move |_| Ok(Bytes::from(vec![b'x'; len]))))
     }
 
@@ -64,7 +64,7 @@ mod tests {
             Err(BodyReadError::TooLarge)
         );
         assert_eq!(collect_body(pieces(0, 0), 0).await, Ok(vec![]));
-        let broken = pieces(1, 1).chain(stream::iter([Err(())]));
+        let broken = pieces(1, 1).chain(stream::iter([Err(std::fmt::Error)]));
         assert_eq!(
             collect_body(broken, 15).await,
             Err(BodyReadError::Incomplete)
