@@ -99,27 +99,19 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         Arc::new(NoInterest),
         Arc::clone(&metrics),
     );
-    let audience = SystemTopicViewers::default();
+    let viewers = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
-        audience.wrap_observer(engine.observer()),
+        viewers.wrap_observer(engine.observer()),
     ));
-    let secrets = VerifierConfig {
-        secrets: vec![Secret::new(keys::SECRET)],
-        ..VerifierConfig::default()
-    };
-    let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
+    let verifier = verifier(&clock)?;
     let policy = Arc::new(Policy::new(
         PolicyConfig::default(),
         Arc::new(NoPermissions),
     ));
-    let parts = shard::ShardDeps {
+    let deps = shard::ShardDeps {
         hub: Arc::clone(&hub),
-        context: SessionContext {
-            catalog: Arc::clone(&catalog),
-            policy: Arc::clone(&policy),
-            limits: SessionLimits::default(),
-        },
+        context: session_context(&catalog, &policy),
         request_handler: RequestHandler {
             verifier: Arc::clone(&verifier),
             policy: Arc::clone(&policy),
@@ -129,28 +121,18 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
     };
-    let shards = Arc::new(Shards::start(
-        shard::Config {
-            threads: plan.shards,
-        },
-        &parts,
-    )?);
-    // Only the first read happens: generated rows need no sweep.
-    let never = Duration::from_secs(24 * 3600);
+    let threads = plan.shards;
+    let shards = Arc::new(Shards::start(shard::Config { threads }, &deps)?);
     drain.spawn(engine.clone().run(engine::EngineDeps {
-        config: engine::Config {
-            sweep: never,
-            sweep_without_notifications: never,
-            ..engine::Config::default()
-        },
+        config: engine_config(),
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
         reader: Arc::new(ZeroReader),
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let seats = ConnectionLimits::new(&config);
-    let seen = operations::AdminDeps {
+    let limits = ConnectionLimits::new(&config);
+    let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
@@ -158,12 +140,12 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(AlwaysReady),
         clock: clock.clone(),
-        connection_usage: seats.usage(),
+        connection_usage: limits.usage(),
     };
-    let doors = ServerState {
+    let state = ServerState {
         tls: None,
-        limits: seats,
-        admin: Admin::start(seen, audience, &drain),
+        limits,
+        admin: Admin::start(admin_deps, viewers, &drain),
         config,
         catalog,
         verifier,
@@ -182,10 +164,36 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     };
     drain.spawn(http::serve(
         listener,
-        Arc::new(doors),
+        Arc::new(state),
         http::AppMounts::default(),
     ));
     Ok((hub, shards))
+}
+
+fn verifier(clock: &Clock) -> anyhow::Result<Arc<Verifier>> {
+    let config = VerifierConfig {
+        secrets: vec![Secret::new(keys::SECRET)],
+        ..VerifierConfig::default()
+    };
+    Ok(Arc::new(Verifier::new(&config, clock.clone())?))
+}
+
+fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
+    SessionContext {
+        catalog: Arc::clone(catalog),
+        policy: Arc::clone(policy),
+        limits: SessionLimits::default(),
+    }
+}
+
+/// Returns settings with which only the first read happens: generated rows need no sweep.
+fn engine_config() -> engine::Config {
+    let never = Duration::from_secs(24 * 3600);
+    engine::Config {
+        sweep: never,
+        sweep_without_notifications: never,
+        ..engine::Config::default()
+    }
 }
 
 fn stream() -> Stream {

@@ -9,6 +9,7 @@ mod installing;
 mod listening;
 mod pooler_proxy;
 mod privileges;
+mod read_failures;
 mod reading;
 mod tls;
 mod triggers;

@@ -155,6 +155,32 @@ fn total(line: &str) -> Option<i64> {
     (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
 }
 
+/// Connects clients in batches, each of which is subscribed before the next one starts.
+async fn connect_in_batches(
+    address: SocketAddr,
+    token: &Arc<str>,
+    many: usize,
+) -> JoinSet<Option<u16>> {
+    let subscribed = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    while clients.len() < many {
+        let wave = CONNECT_BATCH.min(many - clients.len());
+        (0..wave).for_each(|_| {
+            drop(clients.spawn(run_client(
+                address,
+                Arc::clone(token),
+                Arc::clone(&subscribed),
+            )))
+        });
+        let expected = clients.len() as u64;
+        wait_until("the batch is subscribed", async || {
+            subscribed.load(Ordering::Relaxed) >= expected
+        })
+        .await;
+    }
+    clients
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
@@ -165,7 +191,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
     let address = first.ready_address().await;
-    let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
+    let token = Arc::<str>::from(place.token());
     let url = format!("ws://{address}");
     let watch = place.home.start(
         &[
@@ -181,22 +207,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         .wait_for_stdout("numbers", |line| total(line) == Some(0))
         .await;
     let many = affordable_connections();
-    let mut clients = JoinSet::new();
-    while clients.len() < many {
-        let wave = CONNECT_BATCH.min(many - clients.len());
-        (0..wave).for_each(|_| {
-            drop(clients.spawn(run_client(
-                address,
-                Arc::clone(&token),
-                Arc::clone(&subscribed),
-            )))
-        });
-        let expected = clients.len() as u64;
-        wait_until("the batch is subscribed", async || {
-            subscribed.load(Ordering::Relaxed) >= expected
-        })
-        .await;
-    }
+    let mut clients = connect_in_batches(address, &token, many).await;
     // The next version starts on the same address before this one stops.
     let port = address.port().to_string();
     let second = place.home.start(&["serve"], &place.variables(&port, &more));

@@ -15,12 +15,14 @@ mod key;
 mod numeric_date;
 mod policy;
 mod principal;
-mod secret;
+mod settings;
 mod signature;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
 mod verifier;
+
+pub use latido_base::secret::Secret;
 
 pub use api_key::{ApiKey, InvalidApiKey};
 pub use introspection::IntrospectionConfig;
@@ -36,7 +38,7 @@ pub use policy::{
     Policy,
 };
 pub use principal::{Grants, Principal, VerifiedToken};
-pub use secret::Secret;
+pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
 pub use signature::MAX_TOKEN_BYTES;
 pub use token_error::TokenError;
 pub use verifier::{Config as VerifierConfig, Verifier};

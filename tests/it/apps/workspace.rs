@@ -1,6 +1,7 @@
 //! The workspace app: the view of its dashboards and its publisher, through all connection
 //! failures.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -355,6 +356,41 @@ async fn shutdown_asks_every_client_to_reconnect() {
     assert_eq!(codes, [Some(1012); 20]);
 }
 
+/// Asserts that a body over the limit is refused, and a body that never ends.
+async fn assert_body_limits(address: SocketAddr) {
+    let request = crate::harness::http_client()
+        .post(format!("http://{address}/api/users/7/message"))
+        .header("X-API-Key", KEY);
+    let response = request
+        .body("x".repeat(1024 * 1024 + 1))
+        .send()
+        .await
+        .expect("a response");
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.expect("JSON")
+        ),
+        (413, json!({"error": "the body is too large"}))
+    );
+    let mut slow = within(TcpStream::connect(address)).await.unwrap();
+    let head = format!(
+        "POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    within(tokio::io::AsyncReadExt::read_to_end(
+        &mut slow,
+        &mut response,
+    ))
+    .await
+    .unwrap();
+    assert!(
+        String::from_utf8_lossy(&response).starts_with("HTTP/1.1 408"),
+        "{response:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn app_can_have_its_own_port() {
     let folder = TempFolder::new();
@@ -399,35 +435,7 @@ async fn app_can_have_its_own_port() {
         (404, json!({"error": "Not found"}))
     );
     assert_eq!(app.get("/api/health").await.0, 404);
-    // Bodies over the limit, and bodies that never end.
-    let request = crate::harness::http_client()
-        .post(format!("http://{address}/api/users/7/message"))
-        .header("X-API-Key", KEY);
-    let answer = request
-        .body("x".repeat(1024 * 1024 + 1))
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            answer.json::<Value>().await.expect("JSON")
-        ),
-        (413, json!({"error": "the body is too large"}))
-    );
-    let mut slow = within(TcpStream::connect(address)).await.unwrap();
-    let head = format!(
-        "POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{"
-    );
-    slow.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    within(tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer))
-        .await
-        .unwrap();
-    assert!(
-        String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"),
-        "{answer:?}"
-    );
+    assert_body_limits(address).await;
     socket.close().await;
     assert!(TestSocket::try_connect(&app.ws_url(), &[]).await.is_err());
     tokio::time::timeout(

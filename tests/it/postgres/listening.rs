@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
+use latido_base::secret::Secret;
 use latido_postgres::{
     ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
 };
@@ -13,6 +14,7 @@ use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
@@ -56,6 +58,41 @@ fn changed_key(key: &str) -> ChangeHint {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
     }
+}
+
+/// Asserts that a malformed notification marks everything and does not end the connection.
+async fn assert_malformed_payloads_mean_everything(
+    client: &Client,
+    test_listener: &mut TestListener,
+) {
+    for payload in [
+        "",
+        "no json",
+        "[",
+        r#"["estadisticas",null]"#,
+        r#"["estadisticas","no uuid"]"#,
+        r#"["otra","x"]"#,
+    ] {
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+    }
+    // A notification that arrives together with an invalid one becomes part of «everything», so it
+    // is sent again until it arrives alone.
+    let mut received = Vec::new();
+    while received.last() != Some(&changed_key(A)) {
+        let payload = format!(r#"["estadisticas","{A}"]"#);
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+        received.push(test_listener.next().await);
+    }
+    assert!(
+        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
+        "{received:?}"
+    );
 }
 
 #[tokio::test]
@@ -106,34 +143,7 @@ async fn listener_receives_again_after_every_disconnect() {
     assert_eq!(test_listener.next().await, ChangeHint::Lost);
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let client = connect(&url).await;
-    for payload in [
-        "",
-        "no json",
-        "[",
-        r#"["estadisticas",null]"#,
-        r#"["estadisticas","no uuid"]"#,
-        r#"["otra","x"]"#,
-    ] {
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-    }
-    // A notification that arrives together with an invalid one becomes part of «everything», so it
-    // is sent again until it arrives alone.
-    let mut received = Vec::new();
-    while received.last() != Some(&changed_key(A)) {
-        let payload = format!(r#"["estadisticas","{A}"]"#);
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-        received.push(test_listener.next().await);
-    }
-    assert!(
-        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
-        "{received:?}"
-    );
+    assert_malformed_payloads_mean_everything(&client, &mut test_listener).await;
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
     assert_eq!(test_listener.drain.drain(Duration::from_secs(5)).await, 0);
 }
@@ -165,7 +175,7 @@ async fn pooler_without_notifications_is_reported() {
     );
     // Read through the pooler, but listen directly.
     let config = Config {
-        listen_url: Some(url),
+        listen_url: Some(Secret::new(url)),
         ..Config::new(&proxy.url)
     };
     let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
@@ -176,7 +186,7 @@ async fn pooler_without_notifications_is_reported() {
 async fn different_listen_database_is_detected() {
     let ((_one, _, one), (_other, _, other)) = (empty_database().await, empty_database().await);
     let config = Config {
-        listen_url: Some(other),
+        listen_url: Some(Secret::new(other)),
         ..Config::new(one)
     };
     let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());

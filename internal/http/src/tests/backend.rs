@@ -211,10 +211,7 @@ impl HttpBackend {
     }
 
     fn with(config: Config, reached: bool) -> Self {
-        let key_type = |of| reached.then_some(of);
-        let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
-        let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
-        let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
+        let catalog = catalog(reached);
         let (backend_drain, clock, metrics) =
             (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
         let engine = Engine::new(
@@ -228,25 +225,12 @@ impl HttpBackend {
             Arc::clone(&catalog),
             viewers.wrap_observer(engine.observer()),
         ));
-        let keys = VerifierConfig {
-            secrets: vec![Secret::new(SECRET)],
-            ..VerifierConfig::default()
-        };
-        let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
-        let roles = PolicyConfig {
-            admin_roles: vec!["root".into()],
-            ..PolicyConfig::default()
-        };
-        let policy = Arc::new(Policy::new(roles, Arc::new(DenyingPermissionSource)));
+        let (verifier, policy) = (verifier(&clock), policy());
         let shards = Shards::start(
             shard::Config { threads: 1 },
             &shard::ShardDeps {
                 hub: Arc::clone(&hub),
-                context: SessionContext {
-                    catalog: Arc::clone(&catalog),
-                    policy: Arc::clone(&policy),
-                    limits: SessionLimits::default(),
-                },
+                context: session_context(&catalog, &policy),
                 request_handler: RequestHandler {
                     verifier: Arc::clone(&verifier),
                     policy: Arc::clone(&policy),
@@ -269,7 +253,7 @@ impl HttpBackend {
         let shards = Arc::new(shards.unwrap());
         let limits = ConnectionLimits::new(&config);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
-        let operations = operations::AdminDeps {
+        let admin = operations::AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -279,7 +263,7 @@ impl HttpBackend {
             clock: clock.clone(),
             connection_usage: limits.usage(),
         };
-        let operations = Admin::start(operations, viewers, &backend_drain);
+        let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
             limits,
             tls: None,
@@ -291,7 +275,7 @@ impl HttpBackend {
             hook_key: None,
             engine,
             shards,
-            admin: operations,
+            admin,
             metrics,
             readiness,
             column_source: Arc::new(FakeReadiness(reached)),
@@ -314,6 +298,38 @@ impl HttpBackend {
             engine: self.state.engine.clone(),
         }
     }
+}
+
+/// Returns the catalog of two streams. Their key types are known once the database was reached.
+fn catalog(reached: bool) -> Arc<Catalog> {
+    let key_type = |of| reached.then_some(of);
+    let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
+    let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
+    Arc::new(Catalog::new(vec![estadisticas, ventas]))
+}
+
+fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
+    SessionContext {
+        catalog: Arc::clone(catalog),
+        policy: Arc::clone(policy),
+        limits: SessionLimits::default(),
+    }
+}
+
+fn verifier(clock: &Clock) -> Arc<Verifier> {
+    let config = VerifierConfig {
+        secrets: vec![Secret::new(SECRET)],
+        ..VerifierConfig::default()
+    };
+    Arc::new(Verifier::new(&config, clock.clone()).unwrap())
+}
+
+fn policy() -> Arc<Policy> {
+    let config = PolicyConfig {
+        admin_roles: vec!["root".into()],
+        ..PolicyConfig::default()
+    };
+    Arc::new(Policy::new(config, Arc::new(DenyingPermissionSource)))
 }
 
 /// A handle to the database's one number.

@@ -23,16 +23,16 @@ struct SessionHarness {
 }
 
 impl SessionHarness {
-    fn new(vocabulary: ClientApiVersion) -> Self {
+    fn new(version: ClientApiVersion) -> Self {
         Self {
-            session: ChannelSession::new(ME, SerializerVersion::V2, vocabulary),
+            session: ChannelSession::new(ME, SerializerVersion::V2, version),
             effects: Vec::new(),
         }
     }
 
     /// Returns a session that has joined the conversation under the reference 1.
-    fn joined(vocabulary: ClientApiVersion) -> Self {
-        let mut harness = Self::new(vocabulary);
+    fn joined(version: ClientApiVersion) -> Self {
+        let mut harness = Self::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.complete(Ok(membership_response()));
         harness.take_effects();
@@ -48,8 +48,8 @@ impl SessionHarness {
         self.receive(&json!(["1", "2", CHANNEL, event, payload]).to_string());
     }
 
-    fn complete(&mut self, answer: Result<StoreResponse, OperationError>) {
-        self.session.on_result(answer, NOW, &mut self.effects);
+    fn complete(&mut self, response: Result<StoreResponse, OperationError>) {
+        self.session.on_result(response, NOW, &mut self.effects);
     }
 
     fn take_effects(&mut self) -> Vec<ChannelEffect> {
@@ -204,13 +204,13 @@ fn members_join_and_others_receive_the_reason() {
     let both = r#"{"status":"joined","conversation_id":"00000000-0000-0000-0000-00000000000c","conversation":{"id":"00000000-0000-0000-0000-00000000000c","type":"group","metadata":{},"is_active":true}}"#;
     let reply = format!(r#"["1","1","{CHANNEL}","phx_reply",{{"status":"ok","response":{both}}}]"#);
     assert_eq!(steps[0], ChannelEffect::SendText(reply));
-    for (vocabulary, exists, why) in [
+    for (version, exists, why) in [
         (ClientApiVersion::Current, true, "not_authorized"),
         (ClientApiVersion::Current, false, "conversation_not_found"),
         (ClientApiVersion::Documented, true, "not_a_member"),
         (ClientApiVersion::Documented, false, "not_a_member"),
     ] {
-        let mut harness = SessionHarness::new(vocabulary);
+        let mut harness = SessionHarness::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.take_effects();
         harness.complete(Ok(StoreResponse::Membership(exists, None)));
