@@ -44,7 +44,7 @@ async fn unresponsive_client_does_not_delay_the_shutdown() {
     let mut app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     // The socket is never polled again, so it never answers the close frame.
-    let _deaf = TestSocket::connect(&app.ws_url(), &token).await;
+    let _silent = TestSocket::connect(&app.ws_url(), &token).await;
     assert!(
         within(app.stop()).await,
         "it is dropped before the deadline"

@@ -130,7 +130,7 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
         );
         assert_pinged_and_closed(&frames, "a client of the native dialect");
     };
-    let silent_guest = async {
+    let silent_app_client = async {
         let frames =
             upgrade_and_stay_silent(open().await, "/ws", std::slice::from_ref(&enter)).await;
         assert!(
@@ -141,13 +141,13 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
         );
         assert_pinged_and_closed(&frames, "an app client");
     };
-    let answering_native = async {
+    let answering_client = async {
         let mut socket = app.connect_socket(&native).await;
         socket.subscribe(CHANNEL).await;
         socket.answer_pings(PINGS).await;
         socket
     };
-    let answering_guest = async {
+    let answering_app_client = async {
         let mut socket = TestSocket::try_connect(&app.ws_url(), &[]).await.unwrap();
         socket.send_raw(Message::text(enter.clone())).await;
         socket.answer_pings(PINGS).await;
@@ -155,9 +155,9 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
     };
     let ((), (), mut native_stays, guest_stays) = tokio::join!(
         silent_native,
-        silent_guest,
-        answering_native,
-        answering_guest
+        silent_app_client,
+        answering_client,
+        answering_app_client
     );
     app.book(&app.connect_database().await, B1, "pendiente", 0)
         .await;

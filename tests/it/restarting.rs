@@ -67,7 +67,7 @@ fn affordable_connections() -> usize {
         current: limit.maximum,
         ..limit
     };
-    let _as_it_was = setrlimit(Resource::Nofile, raised);
+    let _unchanged_on_error = setrlimit(Resource::Nofile, raised);
     let files = getrlimit(Resource::Nofile)
         .current
         .unwrap_or(u64::MAX)

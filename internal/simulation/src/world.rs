@@ -55,7 +55,7 @@ pub(super) struct PendingHook {
     pub(super) commits: u64,
     /// The number of times the key had lost its last viewer at the time of the call.
     pub(super) losses_at_call: u64,
-    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
+    pub(super) response: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
 }
 
 /// One instance of the server.
@@ -63,7 +63,7 @@ pub(super) struct SimServer {
     pub(super) engine: Engine,
     pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
-    pub(super) thread: SimulatedShard,
+    pub(super) shard: SimulatedShard,
     pub(super) interest: WatchLocks,
     viewer_losses: Arc<[AtomicU64]>,
 }
@@ -166,34 +166,37 @@ impl SimServer {
             Arc::new(Metrics::new()),
             Drain::new(),
         );
-        let (sweep, sweep_deaf) = if lossy {
+        let (sweep, sweep_without_notifications) = if lossy {
             (30, 5)
         } else {
             (NEVER.as_secs(), NEVER.as_secs())
         };
-        let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
+        let (sweep, sweep_without_notifications) = (
+            Duration::from_secs(sweep),
+            Duration::from_secs(sweep_without_notifications),
+        );
         // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pace = engine::ReadPacing {
+        let pacing = engine::ReadPacing {
             hot_from: zones.then_some(HOT_KEY_THRESHOLD),
             ..engine::ReadPacing::default()
         };
         let config = engine::Config {
-            pacing: pace,
+            pacing,
             sweep,
-            sweep_without_notifications: sweep_deaf,
+            sweep_without_notifications,
             ..engine::Config::default()
         };
         let interest = WatchLocks::new(&catalog);
         let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-        let declares = Arc::new(CountingInterest(
+        let interest_counter = Arc::new(CountingInterest(
             interest.clone(),
             Arc::clone(&viewer_losses),
         ));
-        let engine = Engine::new(&config, &catalog, declares, Arc::clone(&metrics));
+        let engine = Engine::new(&config, &catalog, interest_counter, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
         let policy = Arc::clone(&POLICY);
-        let thread = SimulatedShard::new(shard::ShardDeps {
+        let shard = SimulatedShard::new(shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
                 catalog: Arc::clone(&catalog),
@@ -209,13 +212,13 @@ impl SimServer {
             metrics,
             drain: drain.clone(),
         });
-        let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
+        let (hub_handle, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
         let actor = SimulatedActor::new(
             &engine,
             engine::EngineDeps {
                 config,
                 catalog,
-                hub: hub_,
+                hub: hub_handle,
                 reader,
                 clock,
                 drain,
@@ -225,7 +228,7 @@ impl SimServer {
             engine,
             actor,
             hub,
-            thread,
+            shard,
             interest,
             viewer_losses,
         }
@@ -311,12 +314,12 @@ impl SimWorld {
             .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(client_end, principal.ends_at_s());
-        let entrant = shard::ConnectionKind::Native(principal, None);
+        let kind = shard::ConnectionKind::Native(principal, None);
         let permit = shard::PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
-        self.server.thread.add_upgraded(UpgradedConnection {
+        self.server.shard.add_upgraded(UpgradedConnection {
             socket,
             early_bytes: bytes::Bytes::new(),
-            kind: entrant,
+            kind,
             permits: permit,
         });
     }
@@ -350,10 +353,10 @@ impl SimWorld {
             if !self.server.actor.run_until_idle() {
                 return Err("the engine never rests".to_owned());
             }
-            if !self.server.thread.run_until_idle() {
+            if !self.server.shard.run_until_idle() {
                 return Err("the shard never rests".to_owned());
             }
-            while let Some(asked) = self.server.thread.next_request() {
+            while let Some(asked) = self.server.shard.next_request() {
                 self.requests.push(asked);
             }
             let (now_s, jumped) = (self.wall().as_second(), self.has_just_jumped());
@@ -377,7 +380,7 @@ impl SimWorld {
 
     fn check_hooks(&mut self) -> Result<(), Violation> {
         for mut hook in std::mem::take(&mut self.hooks) {
-            match (&mut hook.answer).now_or_never() {
+            match (&mut hook.response).now_or_never() {
                 None => self.hooks.push(hook),
                 Some(Ok(()))
                     if hook.losses_at_call == self.server.left(hook.key)
@@ -409,7 +412,7 @@ impl SimWorld {
                 .min();
             let due = [
                 self.server.actor.deadline(),
-                self.server.thread.next_wakeup(),
+                self.server.shard.next_wakeup(),
                 reads,
                 Some(target),
             ];

@@ -182,14 +182,15 @@ async fn token_is_accepted_in_the_url() {
     );
     assert_eq!(TestSocket::try_connect(&url, &[]).await.err(), Some(401));
     // A streams client that claims a workspace without a token for it.
-    let mut liar = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
-    liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
+    let mut impostor = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
+    impostor
+        .send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
         .await;
     assert_eq!(
-        liar.next().await,
+        impostor.next().await,
         json!({"type": "error", "message": "Unauthorized"})
     );
-    assert_eq!(liar.wait_for_close_code().await, Some(4401));
+    assert_eq!(impostor.wait_for_close_code().await, Some(4401));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -231,11 +231,11 @@ async fn angular_dashboard_survives_a_server_restart() {
     )
     .await;
     // Only requests that the stopped server could not answer.
-    let of_the_dead = |text: &String| {
+    let is_of_stopped_server = |text: &String| {
         text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502")
     };
-    let complaints = page.take_errors().await;
-    assert!(complaints.iter().all(of_the_dead), "{complaints:#?}");
+    let errors = page.take_errors().await;
+    assert!(errors.iter().all(is_of_stopped_server), "{errors:#?}");
     demo.book(1).await;
     wait_until_numbers_match(&mut page, &demo).await;
     page.assert_no_errors(&dashboard.page).await;

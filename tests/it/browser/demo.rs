@@ -144,13 +144,13 @@ async fn demo_page_survives_a_server_restart() {
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;
     // Only requests that the stopped server could not answer, or the new one before it was ready.
-    let complaints = page.take_errors().await;
-    let is_of_the_dead = |text: &String| {
+    let errors = page.take_errors().await;
+    let is_of_stopped_server = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
         kinds.iter().any(|kind| text.contains(kind))
             || (text.starts_with("503: ") && text.ends_with("/ready\""))
     };
-    assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
+    assert!(errors.iter().all(is_of_stopped_server), "{errors:#?}");
     demo.book(1).await;
     wait_until_numbers_match(&mut page, &demo).await;
     page.assert_no_errors(&demo.page()).await;

@@ -322,9 +322,9 @@ async fn presented_secrets_never_leak() {
     stays.subscribe(&format!("estadisticas:{B1}")).await;
     probe.probe_operators().await;
     probe.external.set_behaviour(ServiceBehaviour::Failing);
-    let asked = probe.external.questions();
+    let before = probe.external.token_requests();
     wait_until("tokens in use are checked again", async || {
-        probe.external.questions() > asked
+        probe.external.token_requests() > before
     })
     .await;
 

@@ -73,13 +73,10 @@ impl Drop for CrashChild {
     }
 }
 
-fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(
-            began.elapsed() < patience,
-            "not within {patience:?}: {what}"
-        );
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -254,11 +251,11 @@ fn pid_file_of_a_reused_pid_does_not_block_the_start() {
         fs::write(&path, format!("{}\n{rest}", unrelated.id())).unwrap();
     }
     let outcome = cluster.restart();
-    let unharmed = is_alive(unrelated.id());
+    let is_unrelated_alive = is_alive(unrelated.id());
     unrelated.kill().and_then(|()| unrelated.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(
-        unharmed,
+        is_unrelated_alive,
         "it signalled a process that has nothing to do with it"
     );
     assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");

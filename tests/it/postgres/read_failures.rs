@@ -198,7 +198,7 @@ async fn reads_cannot_write() {
 async fn poolers_are_detected_by_their_behaviour() {
     let (_home, client, url) = empty_database().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
-    for manners in [
+    for behaviour in [
         PoolerBehaviour {
             refuse_options: true,
             ..PoolerBehaviour::default()
@@ -212,13 +212,13 @@ async fn poolers_are_detected_by_their_behaviour() {
             ..PoolerBehaviour::default()
         },
     ] {
-        let proxy = PoolerProxy::start(&url, manners).await;
+        let proxy = PoolerProxy::start(&url, behaviour).await;
         let (database, catalog) = (Database::open(&Config::new(&proxy.url)).unwrap(), builtin());
         for _ in 0..3 {
             let rows = read(&database, &catalog, &[A]).await.unwrap();
             assert_eq!(rows[0].columns, ZEROS);
         }
-        assert!(database.is_pooled(), "{manners:?}");
+        assert!(database.is_pooled(), "{behaviour:?}");
         let error = read(
             &database,
             &plain("x", "SELECT k, 1/0 AS n FROM unnest($1::int[]) AS u (k)"),
