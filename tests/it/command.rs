@@ -20,7 +20,7 @@ fn variables(url: &str) -> Vec<(&'static str, String)> {
         ("HOST", "127.0.0.1"),
         ("PORT", "0"),
         ("TIMEZONE", "America/Guayaquil"),
-        ("SHUTDOWN_SECONDS", "4"),
+        ("SHUTDOWN_SECONDS", "60"),
     ];
     fixed
         .into_iter()

@@ -40,5 +40,5 @@ pub use policy::{
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
 pub use signature::MAX_TOKEN_BYTES;
-pub use token_error::TokenError;
+pub use token_error::{Immediate, TokenError};
 pub use verifier::{Config as VerifierConfig, Verifier};

@@ -10,7 +10,7 @@ use crate::jwk::KeySet;
 use crate::jwks::Jwks;
 use crate::key::{self, VerifyingKey};
 use crate::signature::{decode_claims, read_header};
-use crate::{JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
+use crate::{Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 
@@ -172,11 +172,7 @@ impl Verifier {
 
     /// Synchronous variant of [`Verifier::verify_claims`] for tokens of a shared secret. Returns
     /// `None` for all others, as [`Verifier::try_verify`].
-    pub fn try_verify_claims(
-        &self,
-        token: &str,
-        user_claims: &[&str],
-    ) -> Option<Result<VerifiedToken, TokenError>> {
+    pub fn try_verify_claims(&self, token: &str, user_claims: &[&str]) -> Immediate<VerifiedToken> {
         if let Err(error) = read_header(token) {
             return Some(Err(error));
         }
@@ -212,7 +208,7 @@ impl Verifier {
         &self,
         token: &str,
         verified: Result<Principal, TokenError>,
-    ) -> Option<Result<Principal, TokenError>> {
+    ) -> Immediate<Principal> {
         match (&self.introspector, verified) {
             (Some(introspector), Ok(principal)) => introspector
                 .cached(token)
@@ -245,7 +241,7 @@ impl Verifier {
     }
 
     /// Verifies a token without waiting. Returns `None` if only [`Verifier::verify`] can decide.
-    pub fn try_verify_cached(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+    pub fn try_verify_cached(&self, token: &str) -> Immediate<Principal> {
         let header = match read_header(token) {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
@@ -268,7 +264,7 @@ impl Verifier {
     /// Verifies a token of a shared secret, which takes microseconds. Returns `None` for all
     /// others: a public key's signature takes a hundred times as long, so threads with other
     /// clients waiting leave it to [`Verifier::verify`].
-    pub fn try_verify(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+    pub fn try_verify(&self, token: &str) -> Immediate<Principal> {
         self.with_cached_revocation(
             token,
             self.try_check(token, |claims| self.principal(claims))?,
@@ -279,7 +275,7 @@ impl Verifier {
         &self,
         token: &str,
         read: impl Fn(&ClaimSet) -> Result<T, TokenError>,
-    ) -> Option<Result<T, TokenError>> {
+    ) -> Immediate<T> {
         let header = read_header(token).ok()?;
         let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
         is_cheap.then(|| {

@@ -141,11 +141,11 @@ async fn book<B: Buf, E>(
 fn parse_negocio_id(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct BookingBody {
-        parse_negocio_id: String,
+        negocio_id: String,
     }
     serde_json::from_slice::<BookingBody>(body)
         .ok()
-        .map(|booking| booking.parse_negocio_id)
+        .map(|booking| booking.negocio_id)
 }
 
 fn malformed_body() -> ApiError {

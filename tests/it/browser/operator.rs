@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::demo::BrowserDemo;
 use super::{Browser, DESKTOP, PHONE, Screen, axe};
-use crate::harness::{B1, CommandHome, SYSTEM_ADMIN, TestApp, claims};
+use crate::harness::{B1, CommandHome, ReservedPort, SYSTEM_ADMIN, TestApp, claims};
 
 const IS_LIVE_JS: &str = "document.querySelector('#link').dataset.state === 'live'";
 
@@ -15,7 +15,7 @@ async fn demo_opens_the_operator_page_without_a_token() {
         return;
     };
     let home = CommandHome::new();
-    let demo = BrowserDemo::start(&home, 0).await;
+    let demo = BrowserDemo::start(&home, &ReservedPort::new()).await;
     let origin = format!("http://{}/", demo.address);
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;

@@ -26,7 +26,7 @@ fn demo_variables(state: &str) -> [(&str, &str); 3] {
     [
         ("XDG_STATE_HOME", state),
         ("PORT", "0"),
-        ("SHUTDOWN_SECONDS", "4"),
+        ("SHUTDOWN_SECONDS", "60"),
     ]
 }
 

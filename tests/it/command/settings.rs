@@ -155,7 +155,9 @@ async fn help_documents_every_variable() {
 
 #[tokio::test]
 async fn configuration_page_is_the_printed_table() {
-    let printed = Home::new().print(&["settings", "--markdown"], &[]).await;
+    let printed = CommandHome::new()
+        .run_for_stdout(&["settings", "--markdown"], &[])
+        .await;
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     assert_eq!(
         printed,
@@ -176,8 +178,8 @@ fn page_rows(page: &str, start: &str) -> usize {
 
 #[tokio::test]
 async fn settings_command_prints_one_line_for_each_variable_and_no_value() {
-    let printed = Home::new()
-        .print(&["settings"], &[("JWT_SECRET", SECRET)])
+    let printed = CommandHome::new()
+        .run_for_stdout(&["settings"], &[("JWT_SECRET", SECRET)])
         .await;
     let names: Vec<_> = printed
         .lines()

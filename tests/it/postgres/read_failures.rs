@@ -11,6 +11,7 @@ use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::reading::{TODAY, ZEROS, keys, plain, read, with_parameters};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 use crate::harness::cluster::OwnCluster;
+use crate::harness::{TEST_TIMEOUT, wait_until};
 
 #[tokio::test]
 async fn reads_recover_after_schema_migrations() {
@@ -97,7 +98,7 @@ async fn dead_connections_are_not_reported_as_database_failures() {
 async fn slow_permission_queries_leave_connections_for_reads() {
     let (home, client, _) = schema_database().await;
     let config = Config {
-        statement_timeout: Duration::from_secs(60),
+        statement_timeout: TEST_TIMEOUT,
         pool_size: 4,
         ..Config::new(home.url())
     };
@@ -123,15 +124,11 @@ async fn slow_permission_queries_leave_connections_for_reads() {
         .collect();
     let waiting =
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted";
-    while client
-        .query_one(waiting, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        < 2
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("two queries wait", async || {
+        let row = client.query_one(waiting, &[]).await.unwrap();
+        row.get::<_, i64>(0) >= 2
+    })
+    .await;
     assert_eq!(read(&database, &builtin(), &[A]).await.unwrap().len(), 1);
     assert!(
         asking.iter().all(|task| !task.is_finished()),
@@ -150,7 +147,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
 async fn slow_statements_time_out_and_free_their_connection() {
     let (_home, client, url) = empty_database().await;
     let config = Config {
-        statement_timeout: Duration::from_millis(300),
+        statement_timeout: Duration::from_secs(1),
         pool_size: 1,
         ..Config::new(url)
     };

@@ -10,6 +10,7 @@ use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 use crate::harness::cluster::OwnCluster;
+use crate::harness::{TEST_TIMEOUT, wait_until};
 
 pub(super) const TODAY: Date = date(2026, 11, 22);
 

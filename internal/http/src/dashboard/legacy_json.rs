@@ -112,7 +112,7 @@ pub(super) fn events_json(operations: &Admin, version: DashboardVersion, limit: 
 pub(super) fn stats_json(operations: &Admin, now: Timestamp) -> Value {
     let state = operations.state_json();
     let legacy = json!({
-        "timestamp": now.to_string(),
+        "timestamp": iso(now),
         "activeConnections": operations.open_connections(),
         "totalRooms": operations.viewer_counts().0,
         "eventsPerMinute": operations.events_per_minute(),
