@@ -158,6 +158,26 @@ fn catalog(zones: bool) -> Arc<Catalog> {
     }]))
 }
 
+/// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
+/// change.
+fn engine_config(lossy: bool, zones: bool) -> engine::Config {
+    let (sweep, sweep_without_notifications) = if lossy {
+        (Duration::from_secs(30), Duration::from_secs(5))
+    } else {
+        (NEVER, NEVER)
+    };
+    engine::Config {
+        // With separate zones a key becomes hot after a few notifications; in other runs never.
+        pacing: engine::ReadPacing {
+            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
+            ..engine::ReadPacing::default()
+        },
+        sweep,
+        sweep_without_notifications,
+        ..engine::Config::default()
+    }
+}
+
 impl SimServer {
     fn start(lossy: bool, zones: bool, reads: &ReadQueue) -> Self {
         let (catalog, clock, metrics, drain) = (
@@ -166,26 +186,7 @@ impl SimServer {
             Arc::new(Metrics::new()),
             Drain::new(),
         );
-        let (sweep, sweep_without_notifications) = if lossy {
-            (30, 5)
-        } else {
-            (NEVER.as_secs(), NEVER.as_secs())
-        };
-        let (sweep, sweep_without_notifications) = (
-            Duration::from_secs(sweep),
-            Duration::from_secs(sweep_without_notifications),
-        );
-        // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pacing = engine::ReadPacing {
-            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
-            ..engine::ReadPacing::default()
-        };
-        let config = engine::Config {
-            pacing,
-            sweep,
-            sweep_without_notifications,
-            ..engine::Config::default()
-        };
+        let config = engine_config(lossy, zones);
         let interest = WatchLocks::new(&catalog);
         let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
         let interest_counter = Arc::new(CountingInterest(
@@ -212,14 +213,13 @@ impl SimServer {
             metrics,
             drain: drain.clone(),
         });
-        let (hub_handle, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
         let actor = SimulatedActor::new(
             &engine,
             engine::EngineDeps {
                 config,
                 catalog,
-                hub: hub_handle,
-                reader,
+                hub: Arc::clone(&hub),
+                reader: Arc::new(reads.clone()),
                 clock,
                 drain,
             },

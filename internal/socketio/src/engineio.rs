@@ -28,10 +28,11 @@ use http_body_util::Full;
 use tokio::time::sleep;
 
 use crate::engineio_service::EngineIoService;
-use crate::handshake::{open_session, query_value, session_request};
+use crate::handshake::{open_session, session_request};
 use crate::prelude_stream::{PreludeStream, SessionGuard};
 use crate::{DuplexStream, MountedService, RequestKind, classify};
 use latido_base::drain::Drain;
+use latido_net::query::raw_value;
 
 /// The wait of a poll during an upgrade, and the time for which an upgrade counts as in progress.
 const UPGRADE_POLL_WAIT: Duration = Duration::from_millis(10);

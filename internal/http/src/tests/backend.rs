@@ -214,12 +214,7 @@ impl HttpBackend {
         let catalog = catalog(reached);
         let (backend_drain, clock, metrics) =
             (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-        let engine = Engine::new(
-            &engine::Config::default(),
-            &catalog,
-            Arc::new(engine::NoInterest),
-            Arc::clone(&metrics),
-        );
+        let engine = engine(&catalog, &metrics);
         let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
@@ -231,11 +226,7 @@ impl HttpBackend {
             &shard::ShardDeps {
                 hub: Arc::clone(&hub),
                 context: session_context(&catalog, &policy),
-                request_handler: RequestHandler {
-                    verifier: Arc::clone(&verifier),
-                    policy: Arc::clone(&policy),
-                    catalog: Arc::clone(&catalog),
-                },
+                request_handler: request_handler(&verifier, &policy, &catalog),
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: backend_drain.clone(),
@@ -308,11 +299,32 @@ fn catalog(reached: bool) -> Arc<Catalog> {
     Arc::new(Catalog::new(vec![estadisticas, ventas]))
 }
 
+fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {
+    Engine::new(
+        &engine::Config::default(),
+        catalog,
+        Arc::new(engine::NoInterest),
+        Arc::clone(metrics),
+    )
+}
+
 fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
     SessionContext {
         catalog: Arc::clone(catalog),
         policy: Arc::clone(policy),
         limits: SessionLimits::default(),
+    }
+}
+
+fn request_handler(
+    verifier: &Arc<Verifier>,
+    policy: &Arc<Policy>,
+    catalog: &Arc<Catalog>,
+) -> RequestHandler {
+    RequestHandler {
+        verifier: Arc::clone(verifier),
+        policy: Arc::clone(policy),
+        catalog: Arc::clone(catalog),
     }
 }
 
