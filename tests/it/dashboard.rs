@@ -30,7 +30,7 @@ async fn request_json(
     } else {
         request
     };
-    let answer = request.send().await.expect("an answer");
+    let answer = request.send().await.expect("a response");
     let status = answer.status().as_u16();
     (
         status,
@@ -167,7 +167,7 @@ async fn only_admins_subscribe_to_the_server_channels() {
     assert_eq!(
         request_status(&app, Method::POST, "/notify/latido", None).await,
         404,
-        "the server is no stream"
+        "the server's own topics are not a stream"
     );
 }
 
@@ -180,7 +180,7 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
             .header("accept", "text/html,*/*;q=0.8")
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         assert!(
             answer.headers()["content-security-policy"]
@@ -312,7 +312,7 @@ async fn operator_closes_one_session() {
         );
         assert_eq!(client.wait_for_close_code().await, Some(code));
         bystander.assert_quiet().await;
-        wait_until("it has gone", async || {
+        wait_until("the client is removed", async || {
             request_json(&app, method.clone(), &path, Some(&admin_token(&app)))
                 .await
                 .0

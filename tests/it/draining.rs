@@ -28,7 +28,10 @@ async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
         .into_iter()
         .map(|mut socket| tokio::spawn(async move { socket.wait_for_close_code().await }))
         .collect();
-    assert!(app.stop().await, "all left within the deadline");
+    assert!(
+        app.stop().await,
+        "all clients disconnected within the deadline"
+    );
     for socket in leaving {
         assert_eq!(socket.await.expect("a close"), Some(1012));
     }
@@ -47,6 +50,6 @@ async fn unresponsive_client_does_not_delay_the_shutdown() {
     let _silent = TestSocket::connect(&app.ws_url(), &token).await;
     assert!(
         within(app.stop()).await,
-        "it is dropped before the deadline"
+        "the connection is dropped before the deadline"
     );
 }

@@ -230,7 +230,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     assert_eq!(
         first.wait_for_exit().await.code,
         Some(0),
-        "all left within the deadline"
+        "all clients disconnected within the deadline"
     );
     let reconnecting = codes.iter().filter(|code| **code == Some(1012)).count();
     eprintln!("{reconnecting} of {many} left with 1012, the last after {last:.1?}");
@@ -309,7 +309,7 @@ async fn replace_servers_under_load(
         .collect();
     for _ in 0..RESTARTS {
         let served = load.served.load(Ordering::Relaxed);
-        wait_until("it serves", async || {
+        wait_until("the server serves", async || {
             load.served.load(Ordering::Relaxed) > served + 100
         })
         .await;
@@ -319,7 +319,7 @@ async fn replace_servers_under_load(
         running = next;
     }
     let served = load.served.load(Ordering::Relaxed);
-    wait_until("the last one serves", async || {
+    wait_until("the last server serves", async || {
         load.served.load(Ordering::Relaxed) > served + 100
     })
     .await;
@@ -360,7 +360,9 @@ async fn shared_port_refuses_no_connection() {
         let server = place.home.start(&["serve"], &variables);
         // A request to the address is no proof, because the other server answers there as well.
         server
-            .wait_for_stderr("it serves", |line| line.contains("streams prepared"))
+            .wait_for_stderr("the server serves", |line| {
+                line.contains("streams prepared")
+            })
             .await;
         server
     });

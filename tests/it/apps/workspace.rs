@@ -58,7 +58,7 @@ async fn publisher_request(
         .request(method, path)
         .header("X-API-Key", KEY)
         .header("Content-Type", "application/json");
-    let answer = request.body(body).send().await.expect("an answer");
+    let answer = request.body(body).send().await.expect("a response");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
@@ -252,12 +252,12 @@ async fn disconnected_users_are_removed_from_the_list() {
     );
     // The connections are dropped without a close frame.
     sockets.truncate(1);
-    wait_until("they are gone", async || {
+    wait_until("the connections are removed", async || {
         list_users(&app, "1").await == [json!("a")]
     })
     .await;
     sockets.clear();
-    wait_until("all are gone", async || {
+    wait_until("all clients are removed", async || {
         list_users(&app, "1").await.is_empty()
     })
     .await;
@@ -275,7 +275,7 @@ async fn slow_client_is_closed_without_affecting_others() {
     let mut slow = upgrade(slow, &token).await;
     let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "slow"}).to_string();
     slow.write_all(&masked(&auth)).await.unwrap();
-    wait_until("it is in", async || {
+    wait_until("the client has joined", async || {
         list_users(&app, "1").await == [json!("slow")]
     })
     .await;
@@ -288,10 +288,10 @@ async fn slow_client_is_closed_without_affecting_others() {
         assert_eq!(
             reader.next().await["message"]["n"],
             number,
-            "every one, in order"
+            "every message arrives, in order"
         );
     }
-    wait_until("the slow one is gone", async || {
+    wait_until("the slow client is removed", async || {
         list_users(&app, "1").await == [json!("reader")]
     })
     .await;
@@ -333,7 +333,7 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
         // All connections drop at once, and all reconnect at once.
         drop(sockets);
     }
-    wait_until("all are gone", async || {
+    wait_until("all clients are removed", async || {
         list_users(&app, "1").await.is_empty()
     })
     .await;
@@ -406,7 +406,7 @@ async fn app_can_have_its_own_port() {
     );
     let mut socket = TestSocket::try_connect(&format!("ws://{address}/ws"), &[])
         .await
-        .expect("the app's own has");
+        .expect("the app's own port accepts them");
     let token = member_token(&app, "7", &["1"]);
     socket
         .send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}))
@@ -417,7 +417,7 @@ async fn app_can_have_its_own_port() {
             .get(format!("http://{address}{path}"))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.json::<Value>().await.expect("JSON"),

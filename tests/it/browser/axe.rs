@@ -29,7 +29,7 @@ pub(super) async fn assert_accessible(page: &mut BrowserPage, what: &str) {
         .get_or_init(|| async {
             tokio::task::spawn_blocking(load_script)
                 .await
-                .expect("it ends")
+                .expect("the task ends")
         })
         .await;
     let Some(script) = script else {
@@ -108,7 +108,7 @@ fn download_package(folder: &Path) -> Option<PathBuf> {
         let hash = STANDARD.encode(Sha512::digest(&bytes));
         assert_eq!(
             hash, INTEGRITY,
-            "what was fetched is not axe-core {VERSION}"
+            "the downloaded file is not axe-core {VERSION}"
         );
         return Some(path);
     }

@@ -212,7 +212,10 @@ impl BrowserPage {
                 || url.starts_with("data:")
         };
         let foreign: Vec<_> = self.requests.values().filter(|url| !is_own(url)).collect();
-        assert!(foreign.is_empty(), "asked of others: {foreign:?}");
+        assert!(
+            foreign.is_empty(),
+            "requested from other hosts: {foreign:?}"
+        );
     }
 
     /// Sends one DevTools command and returns its response. Records the events that arrive

@@ -32,8 +32,8 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 fn rss_kib(process: &RunningCommand) -> f64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))
+        .expect("the process runs");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -132,7 +132,7 @@ async fn churn_leaves_no_memory_behind() {
     );
     assert!(
         broken <= visits / 100,
-        "{broken} visits broke off, {visits} went well"
+        "{broken} sessions failed, {visits} succeeded"
     );
     assert!(
         seconds.is_none_or(|seconds| seconds < MIN_DURATION_S) || a_visit < LEAK_BYTES,

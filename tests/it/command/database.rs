@@ -35,7 +35,7 @@ async fn install_and_uninstall_leave_nothing_behind() {
     let unchanged = place.print(&["install"]).await;
     assert!(
         unchanged.starts_with("unchanged  ") && unchanged.contains("citas"),
-        "the script had done it all: {unchanged}"
+        "the script had already installed everything: {unchanged}"
     );
 
     place.print(&["uninstall"]).await;

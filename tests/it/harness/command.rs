@@ -116,7 +116,7 @@ impl CommandHome {
     }
 
     fn run_on(mut command: Command) -> RunningCommand {
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("the process starts");
         let out = OutputBuffer::read_from(child.stdout.take().expect("piped"));
         let err = OutputBuffer::read_from(child.stderr.take().expect("piped"));
         RunningCommand {
@@ -188,10 +188,7 @@ impl RunningCommand {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("it is a child process")
-            .is_some()
+        self.child.try_wait().expect("a child process").is_some()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -199,13 +196,13 @@ impl RunningCommand {
             .ok()
             .and_then(Pid::from_raw)
             .expect("a pid");
-        kill_process(pid, signal).expect("it lives");
+        kill_process(pid, signal).expect("the process runs");
     }
 
     /// Waits until the command ends.
     pub(crate) async fn wait_for_exit(mut self) -> CommandOutput {
         wait_until("the command ends", async || self.has_ended()).await;
-        let code = self.child.wait().expect("it is a child process").code();
+        let code = self.child.wait().expect("a child process").code();
         wait_until("the rest of its output", async || {
             self.stdout.is_complete() && self.stderr.is_complete()
         })
@@ -266,7 +263,7 @@ impl RunningCommand {
     /// Waits for the listen address in the structured logs of a server.
     pub(crate) async fn listen_address(&self) -> SocketAddr {
         let line = self
-            .wait_for_stderr("it listens", |line| {
+            .wait_for_stderr("the server listens", |line| {
                 line.contains(r#""message":"listening""#)
             })
             .await;

@@ -270,6 +270,6 @@ fn assert_all_responses_seen(recorder: &ResponseRecorder) {
     });
     assert!(
         missing.is_empty(),
-        "documented, and never seen: {missing:#?}"
+        "documented but never observed: {missing:#?}"
     );
 }

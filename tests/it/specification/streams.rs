@@ -31,7 +31,7 @@ async fn assert_hook_matches_the_document(app: &TestApp, http: &ApiDocument) {
             .json(&body)
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         let problem = http.mismatch(&http.0["components"]["schemas"]["Change.ventas"], &body);
         assert_eq!(
             (answer.status() == 200, problem.is_none()),
@@ -110,7 +110,7 @@ async fn documents_are_cached_by_etag_and_readable_from_any_origin() {
                 .header("if-none-match", tag)
                 .send()
                 .await
-                .expect("an answer")
+                .expect("a response")
         };
         let answer = ask("\"none\"").await;
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
@@ -138,7 +138,7 @@ async fn documents_are_cached_by_etag_and_readable_from_any_origin() {
             .request(Method::HEAD, path)
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(head.headers()["etag"].to_str().expect("text"), tag);
     }
 }

@@ -260,7 +260,7 @@ async fn documented_api_version_has_its_own_names_and_shapes() {
     assert_eq!(
         new.message_contents_until("hola").await,
         ["hola"],
-        "and otherwise to others"
+        "other clients still receive it"
     );
     ana.socket
         .send(&json!(["1", "9", channel(CONVERSATION), "typing_start", {}]))

@@ -423,7 +423,7 @@ async fn every_change_is_seen_once_with_overlapping_transactions() {
     insert(&late, CONVERSATION, 2).await;
     insert(&early, SECOND_CONVERSATION, 1).await;
     let first = collect_changes(&store, &mut cursor).await;
-    assert_eq!(first.len(), 1, "what is not committed is not seen");
+    assert_eq!(first.len(), 1, "an uncommitted change is not visible");
     insert(&early, SECOND_CONVERSATION, 1200).await;
     assert_eq!(
         collect_changes(&store, &mut cursor).await.len(),
@@ -440,7 +440,7 @@ async fn every_change_is_seen_once_with_overlapping_transactions() {
     assert_eq!(last.len(), 2);
     assert!(
         last.iter().all(|(_, id)| *id < first[0].1),
-        "they drew their numbers before"
+        "their numbers were assigned earlier"
     );
     assert_eq!(collect_changes(&store, &mut cursor).await, []);
 }
@@ -474,7 +474,10 @@ async fn writers_of_one_conversation_commit_in_number_order() {
         }
     }
     assert_eq!(numbers.len(), 120);
-    assert!(numbers.is_sorted(), "looks in between give the same order");
+    assert!(
+        numbers.is_sorted(),
+        "reads during the writes give the same order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

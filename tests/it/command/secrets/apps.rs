@@ -42,7 +42,7 @@ impl SecretProbe {
             .collect();
         let good = self.token(json!({"sub": user, "device_id": "d"}));
         // The server answers 503 until the change feed knows its start position.
-        wait_until("the feed has begun", async || {
+        wait_until("the change feed has started", async || {
             self.exchange(&format!("{socket}{good}"), &[], &joins[..1])
                 .await
                 .is_ok()

@@ -219,7 +219,7 @@ fn members_join_and_others_receive_the_reason() {
         assert_eq!(
             harness.take_reply(),
             error(json!({"reason": "unmatched topic"})),
-            "it did not come in"
+            "the connection was not accepted"
         );
     }
 }
@@ -308,7 +308,7 @@ fn operations_run_one_at_a_time_in_order() {
         harness.push("new_message", &message(0));
         harness.take_reply() == error(json!({"reason": "overloaded"}))
     });
-    assert_eq!(overloaded.count(), 100, "what waits is bounded");
+    assert_eq!(overloaded.count(), 100, "pending input is bounded");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn first_version_specific_push_fixes_the_api_version() {
     harness.push("message_read", &json!({"message_id": ID}));
     assert!(
         matches!(harness.take_effects()[..], [ChannelEffect::Execute(_)]),
-        "once is for good"
+        "verified once is verified for good"
     );
 }
 
@@ -352,7 +352,7 @@ fn typing_ends_after_timeout() {
         (vec![ChannelEffect::Typing(CHANNEL.into(), false)], None)
     );
     harness.push("typing_stop", &json!({}));
-    assert_eq!(harness.take_effects(), [], "it had ended");
+    assert_eq!(harness.take_effects(), [], "typing had already ended");
     harness.push("typing_start", &json!({}));
     harness.take_effects();
     harness.receive(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
