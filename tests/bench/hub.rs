@@ -20,11 +20,11 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
-use latido_http::{self as http, ColumnSource, ConnectionLimits, ServerState};
+use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{Catalog, Column, ColumnSource, KeyType, Stream, StreamRow, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let limits = ConnectionLimits::new(&config);
+    let rules = config.upgrade_rules(&catalog, &verifier, &drain);
     let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
@@ -140,11 +140,11 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(AlwaysReady),
         clock: clock.clone(),
-        connection_usage: limits.usage(),
+        connection_usage: rules.limits.usage(),
     };
     let state = ServerState {
         tls: None,
-        limits,
+        rules: Arc::new(rules),
         admin: Admin::start(admin_deps, viewers, &drain),
         config,
         catalog,

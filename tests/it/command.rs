@@ -2,6 +2,7 @@
 
 mod database;
 mod demo;
+mod logging;
 mod secrets;
 mod serving;
 mod settings;

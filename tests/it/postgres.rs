@@ -4,12 +4,12 @@
     reason = "test helpers fail by panicking, like tests"
 )]
 
+mod connections;
 mod doctor;
 mod installing;
 mod listening;
 mod pooler_proxy;
 mod privileges;
-mod read_failures;
 mod reading;
 mod tls;
 mod triggers;

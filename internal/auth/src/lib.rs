@@ -32,11 +32,9 @@ pub use issue::{IssueError, TokenSpec, issue};
 pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
+pub use latido_stream::{PermissionFuture, PermissionLookupError, PermissionSource};
 pub use numeric_date::LEEWAY_S;
-pub use policy::{
-    Config as PolicyConfig, Decision, PermissionFuture, PermissionLookupError, PermissionSource,
-    Policy,
-};
+pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
 pub use signature::MAX_TOKEN_BYTES;

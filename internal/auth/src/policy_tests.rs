@@ -5,6 +5,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Grants;
+use crate::PermissionFuture;
+use latido_base::ident::Key;
 use latido_base::ident::StreamId;
 use latido_stream::{KeyType, ZoneRule};
 

@@ -10,11 +10,13 @@ use crate::BusEvent;
 pub const MAX_MAILBOX_EVENTS: usize = 256;
 
 /// The reason why the server ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DisconnectReason {
     /// The connection did not take its events in time.
+    #[error("too slow")]
     TooSlow,
     /// The app ended the connection, for the given reason.
+    #[error("{0}")]
     Kicked(&'static str),
 }
 

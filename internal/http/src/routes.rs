@@ -9,20 +9,21 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::upgrade::OnUpgrade;
 use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
+use crate::app_mounts::AppMounts;
 use crate::error::ApiError;
 use crate::hook::Hook;
-use crate::request::{RequestHead, request_head};
+use crate::request::request_head;
+use crate::response::{BoxedRoutes, Response};
 use crate::specification::Specification;
+use crate::state::ServerState;
 use crate::static_files::StaticFiles;
-use crate::{
-    AppMounts, BoxedRoutes, Response, ServerState, app_http, dashboard, health, metrics, snapshot,
-    sse, websocket,
-};
+use crate::websocket::PendingUpgrade;
+use crate::{dashboard, health, metrics, serve_app, snapshot, sse, websocket};
+use latido_admission::RequestHead;
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
@@ -70,9 +71,9 @@ fn live_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let ws = with_state(state)
         .and(path!("ws"))
         .and(request_head())
-        .and(warp::ext::optional::<OnUpgrade>())
-        .then(move |state, head, upgrade| {
-            websocket::upgrade(state, head, upgrade, extension.clone())
+        .and(pending_upgrade())
+        .then(move |state, head, pending| {
+            websocket::upgrade(state, head, pending, extension.clone())
         });
     let notify = path!("notify" / String)
         .and(request_head())
@@ -175,7 +176,7 @@ fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let request = found.and(request_head()).and(warp::body::stream());
     request
         .then(move |(app, path), head, body| {
-            app_http::serve_app_request(Arc::clone(&state), app, path, head, body)
+            serve_app::serve_app_request(Arc::clone(&state), app, path, head, body)
         })
         .boxed()
 }
@@ -196,11 +197,9 @@ fn app_websockets(
             .map(|app| (app, path.as_str().to_owned()));
         ready(app.ok_or_else(warp::reject::not_found))
     });
-    let request = found
-        .and(request_head())
-        .and(warp::ext::optional::<OnUpgrade>());
-    request.then(move |(app, path): (_, String), head, upgrade| {
-        websocket::upgrade_app(Arc::clone(&state), app, path, head, upgrade)
+    let request = found.and(request_head()).and(pending_upgrade());
+    request.then(move |(app, path): (_, String), head, pending| {
+        websocket::upgrade_app(Arc::clone(&state), app, path, head, pending)
     })
 }
 
@@ -236,4 +235,11 @@ fn extra_routes(state: &ServerState) -> BoxedRoutes {
             .boxed()
     };
     state.extra_routes.clone().unwrap_or_else(none)
+}
+
+/// Extracts the connection of a request, for an upgrade.
+fn pending_upgrade() -> impl Filter<Extract = (PendingUpgrade,), Error = Infallible> + Clone {
+    warp::ext::optional()
+        .and(warp::ext::optional())
+        .map(|peer, upgrade| PendingUpgrade { peer, upgrade })
 }

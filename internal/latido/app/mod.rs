@@ -18,11 +18,12 @@ use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, ConnectionLimits, ServerState};
+use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
-use latido_postgres::{Database, NotificationListener, WatchLocks};
+use latido_postgres::{Database, NotificationListener, ReadinessProbe, WatchLocks};
 use latido_session::SessionContext;
 use latido_shard::{self as shard, RequestHandler, Shards};
+use latido_stream::HintSink as _;
 use latido_telemetry::Metrics;
 
 pub use config::Config;
@@ -66,7 +67,7 @@ impl App {
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
         let watch_locks = WatchLocks::new(&catalog);
-        let watch_locks_adapter = Arc::new(adapters::PostgresWatchLocks(watch_locks.clone()));
+        let watch_locks_adapter = Arc::new(watch_locks.clone());
         let engine = Engine::new(
             &config.engine,
             &catalog,
@@ -80,10 +81,7 @@ impl App {
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
-        let policy = Arc::new(Policy::new(
-            config.policy,
-            Arc::new(adapters::PostgresPermissions(database.clone())),
-        ));
+        let policy = Arc::new(Policy::new(config.policy, Arc::new(database.clone())));
         let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
@@ -105,7 +103,7 @@ impl App {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
-            reader: Arc::new(adapters::PostgresReader(database.clone())),
+            reader: Arc::new(database.clone()),
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
@@ -118,7 +116,10 @@ impl App {
             listener.watch_state(),
             &metrics,
             &background_drain,
-            adapters::forward_watch_lock_events(engine.clone()),
+            {
+                let engine = engine.clone();
+                move |event| engine.on_watch_locks(&event)
+            },
         );
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
@@ -130,26 +131,28 @@ impl App {
             engine.clone(),
             delivery,
         ));
-        let readiness: Arc<dyn Readiness> = Arc::new(adapters::ReadinessProbe {
-            database: database.clone(),
-            catalog: Arc::clone(&catalog),
+        let readiness: Arc<dyn Readiness> = Arc::new(ReadinessProbe::new(
+            database.clone(),
+            Arc::clone(&catalog),
             listener,
-        });
+        ));
         let app_deps = app_deps(&deps, &database, &engine, hints);
-        let connection_limits = ConnectionLimits::new(&config.http);
+        let rules = config
+            .http
+            .upgrade_rules(&catalog, &verifier, &request_drain);
         let admin = start_admin(
             &deps,
             &shards,
             &engine,
             &readiness,
-            &connection_limits,
+            rules.limits.usage(),
             system_viewers,
         );
         if let Some(tls) = &tls {
             tls.start_reload(&request_drain);
         }
         let state = ServerState {
-            limits: connection_limits,
+            rules: Arc::new(rules),
             tls,
             config: config.http,
             catalog,
@@ -164,7 +167,7 @@ impl App {
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
             admin,
-            column_source: Arc::new(adapters::PostgresColumns(database)),
+            column_source: Arc::new(database),
             readiness,
             clock: clock.clone(),
             drain: request_drain.clone(),
@@ -296,7 +299,7 @@ fn start_admin(
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    connection_limits: &ConnectionLimits,
+    connection_usage: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
     system_viewers: SystemTopicViewers,
 ) -> Arc<Admin> {
     let admin_deps = operations::AdminDeps {
@@ -307,7 +310,7 @@ fn start_admin(
         verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        connection_usage: connection_limits.usage(),
+        connection_usage,
     };
     Admin::start(admin_deps, system_viewers, &deps.drain)
 }

@@ -16,6 +16,7 @@ use crate::database_model::{DatabaseModel, today};
 use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::viewer::SimViewer;
+use latido_admission::PermitSet;
 use latido_auth::{
     Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Verifier,
     VerifierConfig,
@@ -25,12 +26,12 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Engine, NotifyState, ReadFailed, SimulatedActor};
 use latido_hub::Hub;
-use latido_postgres::{LockState, WatchLocks};
+use latido_postgres::WatchLocks;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
     self as shard, PendingRequest, RequestHandler, SimulatedShard, UpgradedConnection,
 };
-use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
+use latido_stream::{Catalog, Interest, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
 /// The zone of every key in runs in which keys have no own zone.
@@ -100,18 +101,14 @@ pub(super) struct SimWorld {
 
 struct CountingInterest(WatchLocks, Arc<[AtomicU64]>);
 
-impl engine::Interest for CountingInterest {
+impl Interest for CountingInterest {
     fn watch(&self, topic: &Topic) -> NotifyState {
-        match self.0.add(topic) {
-            LockState::Held => NotifyState::Enabled,
-            LockState::Requested => NotifyState::Pending,
-            LockState::Delayed => NotifyState::Unknown,
-        }
+        self.0.watch(topic)
     }
 
     fn unwatch(&self, topic: &Topic) {
         self.1[usize::from(crate::reads::key_number(&topic.key))].fetch_add(1, Ordering::Relaxed);
-        self.0.remove(topic);
+        self.0.unwatch(topic);
     }
 
     fn release_for_polling(&self, topic: &Topic) -> bool {
@@ -315,7 +312,7 @@ impl SimWorld {
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(client_end, principal.ends_at_s());
         let kind = shard::ConnectionKind::Native(principal, None);
-        let permit = shard::PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
+        let permit = PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
         self.server.shard.add_upgraded(UpgradedConnection {
             socket,
             early_bytes: bytes::Bytes::new(),

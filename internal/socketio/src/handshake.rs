@@ -12,9 +12,10 @@ use http_body_util::Full;
 
 use crate::engineio_service::EngineIoService;
 
-/// The difference between the announced ping interval and the actual one; see
-/// [`EngineIoMount::new`](crate::EngineIoMount::new).
+/// The difference between the announced ping interval and the actual one. A service must be created
+/// with an interval that is shorter by this.
 pub const PING_LEAD: Duration = Duration::from_millis(10);
+
 /// Opens a session with the head of a request, and answers its first ping. Returns the session's id
 /// and the handshake response.
 ///

@@ -3,6 +3,7 @@
 mod catalog;
 mod column;
 mod key_type;
+mod ports;
 mod snapshot;
 mod stream;
 mod system_topics;
@@ -11,6 +12,11 @@ mod verification_query;
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
+pub use ports::{
+    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
+    PermissionLookupError, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,
+    ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
+};
 pub use snapshot::{Snapshot, StreamRow};
 pub use stream::{SourceTable, Stream, ZoneRule};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};

@@ -87,7 +87,7 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
         "the page is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     page.wait_until(
@@ -119,7 +119,7 @@ async fn demo_page_survives_a_server_restart() {
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&demo.page()).await;
     wait_until_live(&mut page).await;
-    assert_eq!(page.text("#link-words").await, "En vivo");
+    assert_eq!(page.text("#connection-text").await, "En vivo");
     wait_until_numbers_match(&mut page, &demo).await;
     check_live_numbers(&mut page, &demo).await;
     assert_page_quality(&mut page).await;
@@ -129,11 +129,11 @@ async fn demo_page_survives_a_server_restart() {
     drop(demo);
     page.wait_until(
         "the page reports the outage in words",
-        "/Reconectando/.test(document.querySelector('#link').innerText)",
+        "/Reconectando/.test(document.querySelector('#connection').innerText)",
     )
     .await;
     assert_eq!(
-        page.eval("document.querySelector('#link').getAttribute('role')")
+        page.eval("document.querySelector('#connection').getAttribute('role')")
             .await,
         "status",
         "and announces it to screen readers"
@@ -203,7 +203,7 @@ async fn check_live_numbers(page: &mut BrowserPage, demo: &BrowserDemo) {
     page.click("#language").await;
     page.wait_until(
         "the page is in English",
-        "document.documentElement.lang === 'en' && document.querySelector('#link-words').innerText === 'Live'",
+        "document.documentElement.lang === 'en' && document.querySelector('#connection-text').innerText === 'Live'",
     )
     .await;
     page.click("#language").await;
@@ -236,7 +236,7 @@ async fn page_asks_for_a_token_without_a_demo() {
     page.press("Enter").await;
     page.wait_until(
         "the page is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     app.book(

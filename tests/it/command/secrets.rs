@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{CommandSetup, SECRET};
 use crate::harness::{
-    ADMIN_OF_B1, B1, RunningCommand, TestSocket, claims, http_client, wait_until,
+    ADMIN_OF_B1, B1, ReservedPort, RunningCommand, TestSocket, claims, http_client, wait_until,
 };
 use external_services::{ExternalServices, ServiceBehaviour};
 
@@ -45,6 +45,8 @@ impl SecretProbe {
             external.url("introspect", ADDRESS_KEYS[0]),
             external.url("keys", ADDRESS_KEYS[1]),
         );
+        let reserved_port = ReservedPort::new();
+        let gateway_port = reserved_port.number().to_string();
         let variables = [
             ("RUST_LOG", "trace"),
             ("LATIDO_APPS", "workspace,messaging,modules,gateway"),
@@ -54,7 +56,7 @@ impl SecretProbe {
             ("MODULES_SESSION_SECRET", SESSION_SECRET),
             ("GATEWAY_API_KEY", GATEWAY_KEY),
             ("GATEWAY_API_URL", &external.root()),
-            ("GATEWAY_PORT", "0"),
+            ("GATEWAY_PORT", &gateway_port),
             ("JWT_INTROSPECTION_URL", &introspection),
             ("JWT_INTROSPECTION_SECONDS", "1"),
             ("JWT_JWKS_URL", &keys),
@@ -75,13 +77,7 @@ impl SecretProbe {
             .unwrap();
         let server = place.start(&["serve"], &variables);
         let address = server.ready_address().await.to_string();
-        let line = server
-            .wait_for_stderr("the gateway listens", |line| {
-                line.contains("listening for apps")
-            })
-            .await;
-        let line: Value = serde_json::from_str(&line).unwrap();
-        let listeners = [address, line["listener"].as_str().unwrap().to_owned()];
+        let listeners = [address, format!("127.0.0.1:{gateway_port}")];
         let mut secrets: Vec<_> = [
             HOOK_KEY,
             WORKSPACE_KEY,

@@ -12,7 +12,7 @@ use crate::harness::{ADMIN_OF_B1, B1, TempFolder, TestApp};
 
 const SCHEMA_FILES: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", INSTALL_FILE];
 
-/// Writes the configuration of docs/history.md.
+/// Writes the configuration of docs/guides/closed-days.md.
 fn write_configuration(folder: &TempFolder) -> String {
     let sql = |name: &str| format!("{}/sql/{name}", env!("CARGO_MANIFEST_DIR"));
     let toml = format!(

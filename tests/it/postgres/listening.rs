@@ -7,10 +7,8 @@ use std::time::Duration;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
 use latido_base::secret::Secret;
-use latido_postgres::{
-    ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
-};
-use latido_stream::Catalog;
+use latido_postgres::{Config, Database, DatabaseError, ListenerState, NotificationListener};
+use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;

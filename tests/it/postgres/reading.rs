@@ -1,7 +1,5 @@
 //! Reads, permissions and time zones, and the failures that they survive.
 
-use std::time::Duration;
-
 use jiff::civil::{Date, date};
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
@@ -9,10 +7,8 @@ use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
-use crate::harness::cluster::OwnCluster;
-use crate::harness::{TEST_TIMEOUT, wait_until};
 
-pub(super) const TODAY: Date = date(2026, 11, 22);
+const TODAY: Date = date(2026, 11, 22);
 
 pub(super) fn keys(texts: &[&str]) -> Vec<Key> {
     texts.iter().map(|text| Key::from_canonical(text)).collect()
@@ -39,14 +35,6 @@ pub(super) fn plain(name: &str, query: &str) -> Catalog {
         tables: Vec::new(),
         ..estadisticas()
     }])
-}
-
-/// Returns a URL with additional parameters.
-pub(super) fn with_parameters(url: &str, parameters: &str) -> String {
-    format!(
-        "{url}{}{parameters}",
-        if url.contains('?') { '&' } else { '?' }
-    )
 }
 
 pub(super) const ZEROS: &str =
@@ -263,4 +251,82 @@ async fn each_key_has_its_own_time_zone() {
         zones,
         [(Key::from_canonical(A), "America/Lima".to_owned())].into()
     );
+}
+
+#[tokio::test]
+async fn reads_recover_after_schema_migrations() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)")
+        .await
+        .unwrap();
+    let database = Database::open(&Config::new(url)).unwrap();
+    let catalog = plain("t", "SELECT * FROM t WHERE k = ANY ($1)");
+    let columns = async || {
+        read(&database, &catalog, &["1"])
+            .await
+            .map(|rows| rows[0].columns.clone())
+    };
+    assert_eq!(columns().await.unwrap(), r#"{"a":2}"#);
+    for (migration, expected) in [
+        ("ALTER TABLE t ALTER a TYPE text", r#"{"a":"2"}"#),
+        ("ALTER TABLE t ALTER k TYPE int", r#"{"a":"2"}"#),
+        (
+            "ALTER TABLE t DROP a, ADD b int DEFAULT 7, ADD c int",
+            r#"{"b":7,"c":null}"#,
+        ),
+        ("ALTER TABLE t DROP c", r#"{"b":7}"#),
+        (
+            "DROP TABLE t; CREATE TABLE t (k bigint, d int); INSERT INTO t VALUES (1, 5)",
+            r#"{"d":5}"#,
+        ),
+    ] {
+        client.batch_execute(migration).await.unwrap();
+        assert_eq!(
+            columns()
+                .await
+                .unwrap_or_else(|e| panic!("{migration}: {e}")),
+            expected
+        );
+    }
+    client
+        .batch_execute("ALTER TABLE t ALTER k TYPE text")
+        .await
+        .unwrap();
+    assert!(
+        matches!(columns().await, Err(DatabaseError::Unfit { .. })),
+        "another type of key needs a restart"
+    );
+    client
+        .batch_execute("ALTER TABLE t RENAME TO u")
+        .await
+        .unwrap();
+    assert!(matches!(
+        columns().await,
+        Err(DatabaseError::Rejected { .. })
+    ));
+}
+
+#[tokio::test]
+async fn reads_cannot_write() {
+    let (_home, client, url) = empty_database().await;
+    client.batch_execute("CREATE SEQUENCE s").await.unwrap();
+    let direct = Database::open(&Config::new(&url)).unwrap();
+    let proxy = PoolerProxy::start(
+        &url,
+        PoolerBehaviour {
+            refuse_options: true,
+            ..PoolerBehaviour::default()
+        },
+    )
+    .await;
+    let pooled = Database::open(&Config::new(&proxy.url)).unwrap();
+    for database in [direct, pooled] {
+        let catalog = plain(
+            "w",
+            "SELECT k, nextval('s') AS n FROM unnest($1::int[]) AS u (k)",
+        );
+        let error = read(&database, &catalog, &["1"]).await.unwrap_err();
+        assert!(matches!(error, DatabaseError::Rejected { .. }), "{error}");
+    }
 }

@@ -12,8 +12,10 @@ use latido_shard::{ClientList, ClientSummary};
 
 /// The most clients that are counted for sums.
 const MAX_COUNTED_CLIENTS: usize = 10_000;
+
 /// The number of rooms listed as the most active.
 const MOST_ACTIVE: usize = 5;
+
 /// The time without a message after which a client counts as inactive, in seconds.
 const INACTIVE_S: i64 = 30 * 60;
 

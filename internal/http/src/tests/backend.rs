@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::{ColumnSource, Config, ConnectionLimits, ServerState, StaticFile};
+use crate::{Config, ServerState, StaticFile};
 use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     ApiKey, PermissionFuture, PermissionLookupError, PermissionSource, Policy, PolicyConfig,
@@ -26,7 +26,9 @@ use latido_engine::{
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, ColumnKind, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{
+    Catalog, Column, ColumnKind, ColumnSource, KeyType, Stream, StreamRow, ZoneRule,
+};
 use latido_telemetry::Metrics;
 
 pub(super) const HOOK_KEY: &str = "a key for the hook";
@@ -242,7 +244,8 @@ impl HttpBackend {
             drain: backend_drain.clone(),
         }));
         let shards = Arc::new(shards.unwrap());
-        let limits = ConnectionLimits::new(&config);
+        let drain = Drain::new();
+        let rules = config.upgrade_rules(&catalog, &verifier, &drain);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
         let admin = operations::AdminDeps {
             hub: Arc::clone(&hub),
@@ -252,11 +255,11 @@ impl HttpBackend {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            connection_usage: limits.usage(),
+            connection_usage: rules.limits.usage(),
         };
         let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
-            limits,
+            rules: Arc::new(rules),
             tls: None,
             config,
             hub,
@@ -271,7 +274,7 @@ impl HttpBackend {
             readiness,
             column_source: Arc::new(FakeReadiness(reached)),
             clock,
-            drain: Drain::new(),
+            drain,
             assets: ASSETS,
             extra_routes: None,
         };

@@ -48,7 +48,7 @@ async fn silent_and_trickling_clients_are_disconnected() {
         .expect("the silent client is disconnected");
     assert!(received.is_err());
     eventually(|| (server.state.metrics.refusals.get("slow_head") == 2).then_some(())).await;
-    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn connection_over_the_limit_gets_a_response_and_permits_are_released() {
         ..Config::default()
     });
     let held = [server.connect().await, server.connect().await];
-    eventually(|| (server.state.limits.in_use() == 2).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 2).then_some(())).await;
     let refused = server.get("/health", &[]).await;
     assert_eq!(
         (
@@ -87,7 +87,7 @@ async fn connection_over_the_limit_gets_a_response_and_permits_are_released() {
     );
     assert_eq!(server.state.metrics.refusals.get("connection_limit"), 1);
     drop(held);
-    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
@@ -98,7 +98,7 @@ async fn connections_per_address_are_limited() {
         ..Config::default()
     });
     let _held = server.connect().await;
-    eventually(|| (server.state.limits.in_use() == 1).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 1).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.code(), "address_limit");
 }
 
@@ -155,7 +155,7 @@ async fn drain_ends_idle_connections_event_streams_and_stuck_requests() {
         .write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{")
         .await
         .unwrap();
-    eventually(|| (server.state.limits.in_use() == 3).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 3).then_some(())).await;
 
     assert_eq!(server.state.drain.drain(TEST_TIMEOUT).await, 0);
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);

@@ -154,7 +154,7 @@ async fn tls_serves_requests_and_websockets_and_releases_permits() {
         read_until(&mut socket, "unknown_channel").await;
     }
     drop((plain, socket));
-    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
