@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::handshake::PING_LEAD;
+use crate::engineio::PING_LEAD;
 use crate::inbox::{Enqueue, SocketInbox};
 use crate::socket_task::{NamespaceContext, serve_socket};
 use crate::{Config, EngineIoMount, SocketHandle, SocketIoApp};

@@ -7,17 +7,18 @@ mod streams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use latido_base::clock::Clock;
-use latido_demo::Demo;
+use latido_demo::{Demo, SqlExecutor};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
 use super::ApiDocument;
 use crate::harness::{B1, TestApp};
-use demo::SwitchableDatabase;
 
 const HOOK_KEY: &str = "a key for the hook, long enough";
 const PAGE: &str = "https://panel.example.com";
@@ -45,6 +46,16 @@ const UNSEEN: &[(&str, &str, &str)] = &[
         "needs a database that fails: `change_path`",
     ),
 ];
+
+/// A demo database that works or fails as the test requires.
+struct SwitchableDatabase(Arc<AtomicBool>);
+
+impl SqlExecutor for SwitchableDatabase {
+    fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
+        let works = self.0.load(Ordering::SeqCst);
+        async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
+    }
+}
 
 /// The method, address and status of each observed response.
 type SeenResponses = BTreeSet<(String, String, String)>;

@@ -1,24 +1,10 @@
 //! The responses of the demo, and those of a server without one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use latido_demo::SqlExecutor;
 use serde_json::json;
 
 use super::ResponseRecorder;
-
-/// A demo database that works or fails as the test requires.
-pub(super) struct SwitchableDatabase(pub(super) Arc<AtomicBool>);
-
-impl SqlExecutor for SwitchableDatabase {
-    fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
-        let works = self.0.load(Ordering::SeqCst);
-        async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
-    }
-}
 
 impl ResponseRecorder {
     pub(super) async fn check_demo(&mut self, works: &AtomicBool) {
