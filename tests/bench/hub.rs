@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
 };
@@ -86,19 +86,11 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
 }
 
 fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
-    let config = http::Config {
-        max_connections: 19_900,
-        ..http::Config::default()
-    };
+    let config = http_config();
     let listener = http::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port))])?;
     let catalog = Arc::new(Catalog::new(vec![stream()]));
     let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-    let engine = Engine::new(
-        &engine::Config::default(),
-        &catalog,
-        Arc::new(NoInterest),
-        Arc::clone(&metrics),
-    );
+    let engine = engine(&catalog, &metrics);
     let viewers = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
@@ -112,11 +104,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let deps = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: session_context(&catalog, &policy),
-        request_handler: RequestHandler {
-            verifier: Arc::clone(&verifier),
-            policy: Arc::clone(&policy),
-            catalog: Arc::clone(&catalog),
-        },
+        request_handler: request_handler(&verifier, &policy, &catalog),
         clock: clock.clone(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
@@ -132,7 +120,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         drain: drain.clone(),
     }));
     let rules = config.upgrade_rules(&catalog, &verifier, &drain);
-    let admin_deps = operations::AdminDeps {
+    let admin_deps = AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
@@ -168,6 +156,34 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         http::AppMounts::default(),
     ));
     Ok((hub, shards))
+}
+
+fn http_config() -> http::Config {
+    http::Config {
+        max_connections: 19_900,
+        ..http::Config::default()
+    }
+}
+
+fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {
+    Engine::new(
+        &engine::Config::default(),
+        catalog,
+        Arc::new(NoInterest),
+        Arc::clone(metrics),
+    )
+}
+
+fn request_handler(
+    verifier: &Arc<Verifier>,
+    policy: &Arc<Policy>,
+    catalog: &Arc<Catalog>,
+) -> RequestHandler {
+    RequestHandler {
+        verifier: Arc::clone(verifier),
+        policy: Arc::clone(policy),
+        catalog: Arc::clone(catalog),
+    }
 }
 
 fn verifier(clock: &Clock) -> anyhow::Result<Arc<Verifier>> {

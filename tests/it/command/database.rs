@@ -65,7 +65,7 @@ async fn install_and_uninstall_leave_nothing_behind() {
 async fn doctor_finds_future_failures() {
     let place = CommandSetup::new().await;
     place.print(&["install"]).await;
-    let doctor = async |variables: &[(&str, &str)]| {
+    let doctor = async |variables: &[(&'static str, &'static str)]| {
         let variables = place.with_variables(variables);
         place.home.run(&["doctor"], &variables).await
     };

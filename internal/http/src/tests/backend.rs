@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::{Config, ServerState, StaticFile};
-use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     ApiKey, PermissionFuture, PermissionLookupError, PermissionSource, Policy, PolicyConfig,
     Secret, TokenSpec, Verifier, VerifierConfig, issue,
@@ -247,7 +247,7 @@ impl HttpBackend {
         let drain = Drain::new();
         let rules = config.upgrade_rules(&catalog, &verifier, &drain);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
-        let admin = operations::AdminDeps {
+        let admin = AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),

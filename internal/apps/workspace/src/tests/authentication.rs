@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Config, WorkspaceWorld, member_token, now, token};
 use latido_auth::TokenError;
-use latido_http::AppRequest;
+use latido_http::{AppRequest, WebSocketApp as _};
 
 const SUCCESS: &str = r#"{"type":"auth_success"}"#;
 const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
