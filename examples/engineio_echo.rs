@@ -1,6 +1,7 @@
 //! An Engine.IO server that says back what it hears, on this project's accept loop and limits: for the protocol's public test suite.
 //!
-//! `cargo run --example engineio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise.
+//! `cargo run --example engineio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise. A client has 200 ms to
+//! answer a ping, as the suite expects, unless `PING_TIMEOUT_MS` gives it longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +44,12 @@ impl EngineIoHandler for Echo {
 struct Paths([EngineIoMount<EngineIoService<Echo, NotFoundService>>; 2]);
 
 impl Paths {
-    fn new(drain: &Drain) -> Self {
+    fn new(ping_timeout: Duration, drain: &Drain) -> Self {
         Self(["/engine.io", "/socket.io"].map(|path| {
             let config = EngineIoConfig::builder()
                 .req_path(path)
                 .ping_interval(PING_INTERVAL - PING_LEAD)
-                .ping_timeout(Duration::from_millis(200))
+                .ping_timeout(ping_timeout)
                 .max_payload(MAX_PAYLOAD_BYTES as u64)
                 .build();
             EngineIoMount::new(
@@ -95,14 +96,22 @@ async fn main() -> anyhow::Result<()> {
         .nth(1)
         .or_else(|| std::env::var("PORT").ok())
         .map_or(Ok(3000), |port| port.parse())?;
+    let ping_timeout_ms = std::env::var("PING_TIMEOUT_MS").map_or(Ok(200), |ms| ms.parse())?;
+    let ping_timeout = Duration::from_millis(ping_timeout_ms);
     let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
+    report(listener.address().port());
     let drain = Drain::new();
     serve_mount(
         listener,
         &Config::default(),
-        Arc::new(Paths::new(&drain)),
+        Arc::new(Paths::new(ping_timeout, &drain)),
         &drain,
     )
     .await;
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a test waits for this line")]
+fn report(port: u16) {
+    println!("listening on port {port}");
 }

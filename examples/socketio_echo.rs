@@ -91,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
         .or_else(|| std::env::var("PORT").ok())
         .map_or(Ok(3000), |port| port.parse())?;
     let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
+    report(listener.address().port());
     let config = Config {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
@@ -104,4 +105,9 @@ async fn main() -> anyhow::Result<()> {
     let endpoint = SocketIoMount::start(&config, &[dialect], &drain);
     serve_mount(listener, &http::Config::default(), endpoint, &drain).await;
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a test waits for this line")]
+fn report(port: u16) {
+    println!("listening on port {port}");
 }

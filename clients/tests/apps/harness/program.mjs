@@ -2,21 +2,11 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 import { builtFolder } from '../../built.mjs';
 
 const BUILT = builtFolder();
-
-/** A port that was free a moment ago. */
-export async function freePort() {
-  const server = createServer();
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** The longest wait for an expected event, in ms. It is generous because it measures nothing. */
 export const PATIENCE_MS = 120_000;

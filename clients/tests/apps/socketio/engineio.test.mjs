@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { Program, freePort } from '../harness/program.mjs';
+import { Program } from '../harness/program.mjs';
 import { Wire } from '../harness/wire.mjs';
 
 const INTERVAL_MS = 300;
-const TIMEOUT_MS = 200;
+/** Long enough for this process to answer a ping on a busy machine. */
+const TIMEOUT_MS = 2000;
 const KEYS = ['maxPayload', 'pingInterval', 'pingTimeout', 'sid', 'upgrades'];
 
 let server;
@@ -15,8 +16,8 @@ let http;
 let ws;
 
 before(async () => {
-  const port = await freePort();
-  server = new Program('examples/engineio_echo', [String(port)]);
+  server = new Program('examples/engineio_echo', ['0'], { PING_TIMEOUT_MS: String(TIMEOUT_MS) });
+  const port = await server.says(/listening on port (\d+)/);
   http = `http://127.0.0.1:${port}/engine.io/`;
   ws = http.replace('http', 'ws');
   await server.answers(http);
@@ -43,7 +44,7 @@ describe('handshake', () => {
       assert.equal(response.status, 200);
       assert.equal(text[0], '0');
       assert.equal(typeof sid, 'string');
-      assert.deepEqual(rest, { upgrades: ['websocket'], pingInterval: 300, pingTimeout: 200, maxPayload: 1000000 });
+      assert.deepEqual(rest, { upgrades: ['websocket'], pingInterval: INTERVAL_MS, pingTimeout: TIMEOUT_MS, maxPayload: 1000000 });
     });
   }
 

@@ -3,15 +3,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { Program, freePort } from '../harness/program.mjs';
+import { Program } from '../harness/program.mjs';
 import { Wire } from '../harness/wire.mjs';
 
 let server;
 let http;
 
 before(async () => {
-  const port = await freePort();
-  server = new Program('examples/socketio_echo', [String(port)]);
+  server = new Program('examples/socketio_echo', ['0']);
+  const port = await server.says(/listening on port (\d+)/);
   http = `http://127.0.0.1:${port}/socket.io/`;
   await server.answers(http);
 });
