@@ -478,4 +478,4 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 #[cfg(any(test, feature = "simulation"))]
 #[path = "simulated_actor_tests.rs"]
-pub mod simulated;
+pub(crate) mod simulated;

@@ -510,7 +510,7 @@ fn pause_after_heavy_read(took: Duration, hot: bool) -> Duration {
 #[cfg(any(test, feature = "simulation"))]
 impl<W> DirtySet<W> {
     /// Returns whether the key is marked, or will be by a timer.
-    pub fn is_pending(&self, topic: &Topic) -> bool {
+    pub(crate) fn is_pending(&self, topic: &Topic) -> bool {
         self.keys
             .get(topic)
             .is_some_and(|state| state.pending.is_some() || state.first_read_at.is_some())

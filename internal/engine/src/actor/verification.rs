@@ -20,7 +20,7 @@ const RESULT_SAME: &str = "same";
 const RESULT_DIFFERENT: &str = "different";
 const RESULT_FAILED: &str = "failed";
 /// The results of a comparison, as metric labels.
-pub const VERIFICATION_RESULTS: [&str; 3] = [RESULT_SAME, RESULT_DIFFERENT, RESULT_FAILED];
+pub(crate) const VERIFICATION_RESULTS: [&str; 3] = [RESULT_SAME, RESULT_DIFFERENT, RESULT_FAILED];
 
 /// The rotation that gives every watched key its turn.
 #[derive(Debug, Default)]

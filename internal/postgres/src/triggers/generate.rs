@@ -34,7 +34,7 @@ const MAX_NAME_BYTES: usize = 63;
 
 /// The kind of trigger that finds a table's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TriggerKind {
+pub(crate) enum TriggerKind {
     /// Row triggers, which try the gate for the key of each row.
     Rows,
     /// Statement triggers, which read the sets of rows that a statement wrote.
@@ -43,7 +43,7 @@ pub enum TriggerKind {
 
 /// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchedTable {
+pub(crate) struct WatchedTable {
     pub stream: String,
     pub schema: String,
     pub table: String,
@@ -57,7 +57,7 @@ pub struct WatchedTable {
 
 /// The column that holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyColumn {
+pub(crate) struct KeyColumn {
     pub name: String,
     /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
     /// collation.
@@ -125,7 +125,7 @@ pub(super) const TRIGGER_EVENTS: [TriggerEvent; 4] = [
 ];
 
 impl WatchedTable {
-    pub fn qualified_name(&self) -> String {
+    pub(crate) fn qualified_name(&self) -> String {
         quote_qualified(&self.schema, &self.table)
     }
 

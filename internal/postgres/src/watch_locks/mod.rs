@@ -36,7 +36,7 @@ use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
 use lock_hash::LOCK_CLASS;
-pub use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
+pub(crate) use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
 use lock_table::LockTable;
 
 struct WatchLocksShared {
