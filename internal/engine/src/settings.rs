@@ -3,7 +3,7 @@
 use latido_settings::{SettingsReader, variables};
 
 use crate::read_pacing::READ_INTERVAL;
-use crate::{Config, SWEEP_INTERVAL};
+use crate::config::{Config, SWEEP_INTERVAL};
 
 variables! {
     /// The variables of database reads.
