@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::verification_rotation::VerificationRotation;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use crate::verification_rotation::VerificationRotation;
 
 use crate::calendar::Calendar;
 use crate::database_health::DatabaseHealth;
@@ -24,7 +24,6 @@ use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
 use latido_stream::{ReadError, ReadRow};
 use latido_telemetry::{Metrics, RecentEventKind};
-
 
 mod reads;
 

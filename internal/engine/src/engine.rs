@@ -21,7 +21,6 @@ use latido_hub::WatchObserver;
 use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
-
 pub use settings::VARIABLES;
 
 /// The longest time that the first read of a key waits for its writers' notifications to be

@@ -18,7 +18,6 @@ use latido_protocol::Staleness;
 use latido_stream::{ReadError, ReadRow, StreamRow, ZoneRule};
 use latido_telemetry::RecentEventKind;
 
-
 impl EngineActor {
     /// Starts reads until no slot or no due key is left.
     pub(super) fn start_reads(&mut self) {
