@@ -1,5 +1,8 @@
 //! The house style as tests: allowed imports, forbidden constructs, and size limits.
 
+mod cycles;
+mod modules;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -496,4 +499,16 @@ fn top_level_has_only_known_entries() {
         stray.collect(),
         "a file at the top level has no place there",
     );
+}
+
+#[test]
+fn no_file_imports_itself() {
+    let texts = sources()
+        .into_iter()
+        .map(|source| (source.path, source.text))
+        .collect();
+    let imports = cycles::imports(&texts);
+    let named = |group: Vec<String>| group.join(" ↔ ");
+    let found = cycles::cycles(&imports).into_iter().map(named);
+    assert_none(found.collect(), "files import one another");
 }

@@ -6,25 +6,32 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
-use crate::numeric_date::{self, Rounding};
-use crate::principal::KeysByField;
-use crate::{Grants, LEEWAY_S, Principal, TokenError, VerifiedToken};
+use crate::numeric_date;
+use crate::numeric_date::{LEEWAY_S, Rounding};
+use crate::principal::{Grants, KeysByField, Principal, VerifiedToken};
+use crate::token_error::TokenError;
 use latido_base::ident::UserId;
 
 /// The longest user id, business id or role, in bytes.
 const MAX_ID_BYTES: usize = 200;
+
 /// The claims that may hold the user's id; the first one present counts.
 const USER_CLAIMS: [&str; 3] = ["id", "user_id", "sub"];
+
 /// The claims that may hold the role; the first one present counts.
 const ROLE_CLAIMS: [&str; 2] = ["rol", "role"];
+
 /// The key field whose plural is a claim as well.
 const NEGOCIO: &str = "negocio_id";
+
 const NEGOCIOS: &str = "negocios";
+
 const CHANNELS: &str = "channels";
+
 /// Claims that already have another meaning: the user's own id must not grant a key of a stream
 /// keyed by `id`.
 const RESERVED_CLAIMS: [&str; 14] = [
@@ -33,6 +40,7 @@ const RESERVED_CLAIMS: [&str; 14] = [
 ];
 
 const EXPECTED_ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
+
 const EXPECTED_IDS: &str = "an array of strings (1 to 200 bytes) or integers";
 
 /// The payload of a token. A member that occurs twice is an error, because two readers might each

@@ -3,7 +3,6 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
@@ -13,14 +12,15 @@ use serde_json::Value;
 use crate::claims::{ClaimRules, ClaimSet};
 use crate::introspection::{IntrospectionConfig, Introspector};
 use crate::jwk::KeySet;
-use crate::jwks::Jwks;
-use crate::key::{self, VerifyingKey};
-use crate::{Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
+use crate::jwks::{Jwks, JwksTimings};
+use crate::key;
+use crate::key::{KeyError, VerifyingKey};
+use crate::principal::{Principal, VerifiedToken};
+use crate::token_error::{Immediate, TokenError};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
+use latido_base::secret::Secret;
 
-/// The accepted difference between the issuer's clock and this server's, in seconds.
-pub const LEEWAY_S: i64 = 5;
 /// The longest token accepted, in bytes; most servers limit a request header to this size.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 

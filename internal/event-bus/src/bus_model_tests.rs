@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::*;
+use super::super::*;
 
 pub(super) enum ModelTransport {
     Mailbox(Mailbox),

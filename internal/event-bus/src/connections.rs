@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::event::TopicName;
 use crate::history::EventHistory;
-use crate::mailbox::MailboxQueue;
-use crate::presence::{PresenceMap, PresenceMode};
-use crate::{ConnectionId, ConnectionSlot, Identity, PresenceCounts, TopicName};
+use crate::identity::{ConnectionId, Identity};
+use crate::mailbox_queue::MailboxQueue;
+use crate::presence::{PresenceCounts, PresenceMap, PresenceMode};
+use crate::shard_queue::ConnectionSlot;
 use latido_base::ident::UserId;
 
 /// The queue through which a connection gets its events.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{ConnectionId, PresenceDiff, PresentUser};
+use crate::identity::ConnectionId;
+use crate::presence::{PresenceDiff, PresentUser};
 use latido_base::ident::UserId;
 use latido_protocol::Frame;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::BusEvent;
+use crate::event::BusEvent;
 
 /// The last `capacity` events, oldest first.
 #[derive(Debug)]

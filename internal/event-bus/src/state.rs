@@ -2,20 +2,22 @@
 //! the events.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::connections::{ConnectionTable, DeliveryTarget};
+use crate::event::{EncodingId, EventBody, TopicName};
 use crate::history::EventHistory;
-use crate::mailbox::{MailboxQueue, PushOutcome};
-use crate::presence::PresenceMode;
-use crate::shard_queue::counted_bytes;
-use crate::{
-    BusEvent, ConnectionId, ConnectionSlot, Delivery, DisconnectReason, EncodingId, EventBody,
-    EventQueue, Identity, JoinError, JoinOutcome, JoinRequest, MAX_TOPICS, Overloaded,
-    PresenceDiff, PresenceEntry, Publish, PublishReceipt, TopicName, TopicPolicy,
-};
+use crate::identity::{ConnectionId, Identity};
+use crate::join::{JoinError, JoinOutcome, JoinRequest};
+use crate::mailbox_queue::{DisconnectReason, MailboxQueue};
+use crate::policy::TopicPolicy;
+use crate::presence::{PresenceDiff, PresenceEntry, PresenceMode};
+use crate::shard_queue::{ConnectionSlot, Delivery, EventQueue};
+
+/// The maximum number of topics of one connection, including those that the app joins for it. Apps
+/// have lower limits for the topics that clients request.
+pub const MAX_TOPICS: usize = 512;
 
 /// The tasks and shards to wake after the lock is released.
 #[derive(Default)]
@@ -32,29 +34,29 @@ impl PendingWakes {
 }
 
 /// The connections of one shard that use one encoding.
-struct FanoutGroup {
-    queue: EventQueue,
-    encoding: EncodingId,
+pub(super) struct FanoutGroup {
+    pub(super) queue: EventQueue,
+    pub(super) encoding: EncodingId,
     /// The recipients of the current event.
-    recipients: Vec<ConnectionSlot>,
+    pub(super) recipients: Vec<ConnectionSlot>,
 }
 
 pub(super) struct BusState {
     pub(super) connections: ConnectionTable,
-    policy: Box<dyn TopicPolicy>,
-    now_us: Box<dyn Fn() -> i64 + Send + Sync>,
-    groups: Vec<FanoutGroup>,
+    pub(super) policy: Box<dyn TopicPolicy>,
+    pub(super) now_us: Box<dyn Fn() -> i64 + Send + Sync>,
+    pub(super) groups: Vec<FanoutGroup>,
     /// The connections with a mailbox among the recipients of the current event.
-    mailbox_recipients: Vec<u32>,
+    pub(super) mailbox_recipients: Vec<u32>,
     /// The sequence number of the last event; `at_us` is its time.
     pub(super) seq: u64,
-    at_us: i64,
+    pub(super) at_us: i64,
     /// The number of the current fan-out.
-    fanout_mark: u64,
+    pub(super) fanout_mark: u64,
     /// The reference of the last presence entry.
-    last_reference: u64,
+    pub(super) last_reference: u64,
     /// The connections whose mailbox has overflowed. They are removed before the lock is released.
-    overflowed: VecDeque<ConnectionId>,
+    pub(super) overflowed: VecDeque<ConnectionId>,
 }
 
 impl BusState {
@@ -77,7 +79,7 @@ impl BusState {
     }
 
     /// Returns the current time, in microseconds, but never less than that of the last event.
-    fn next_timestamp(&mut self) -> i64 {
+    pub(super) fn next_timestamp(&mut self) -> i64 {
         self.at_us = self.at_us.max((self.now_us)());
         self.at_us
     }
@@ -154,7 +156,12 @@ impl BusState {
 
     /// Joins one topic. First the members are notified, then the connection becomes a member, then
     /// it gets the presence list. So it misses no change and gets none twice.
-    fn join_topic(&mut self, conn: u32, join: &JoinRequest, wakes: &mut PendingWakes) -> bool {
+    pub(super) fn join_topic(
+        &mut self,
+        conn: u32,
+        join: &JoinRequest,
+        wakes: &mut PendingWakes,
+    ) -> bool {
         let opened_us = self.next_timestamp();
         let policy = &self.policy;
         let topic = self.connections.open_topic(
@@ -204,7 +211,7 @@ impl BusState {
         true
     }
 
-    fn new_presence_entry(&mut self, conn: u32, meta: &Arc<str>) -> PresenceEntry {
+    pub(super) fn new_presence_entry(&mut self, conn: u32, meta: &Arc<str>) -> PresenceEntry {
         self.last_reference += 1;
         PresenceEntry {
             connection: self.connections.connection_id(conn),
@@ -235,7 +242,7 @@ impl BusState {
     }
 
     /// Removes a membership together with the connection's presence entry.
-    fn remove_member(
+    pub(super) fn remove_member(
         &mut self,
         conn: u32,
         membership: usize,
@@ -248,7 +255,11 @@ impl BusState {
         Some((topic, diff))
     }
 
-    fn announce_left(&mut self, left: Vec<(u32, Option<PresenceDiff>)>, wakes: &mut PendingWakes) {
+    pub(super) fn announce_left(
+        &mut self,
+        left: Vec<(u32, Option<PresenceDiff>)>,
+        wakes: &mut PendingWakes,
+    ) {
         for (topic, diff) in left {
             if let Some(diff) = diff {
                 self.announce(topic, diff, wakes);
@@ -258,7 +269,7 @@ impl BusState {
     }
 
     /// Removes a connection from all its topics. Members are notified only afterwards.
-    fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<PresenceDiff>)> {
+    pub(super) fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<PresenceDiff>)> {
         let mut left = Vec::new();
         while let Some(last) = self
             .connections
@@ -309,7 +320,7 @@ impl BusState {
         true
     }
 
-    fn notify_disconnect(
+    pub(super) fn notify_disconnect(
         &self,
         target: &DeliveryTarget,
         reason: DisconnectReason,
@@ -362,210 +373,6 @@ impl BusState {
         };
         self.announce(topic, diff, wakes);
         true
-    }
-
-    /// Announces a change of a topic's presence list to its members, if the mode says so, and to
-    /// the recipients that the policy names.
-    fn announce(&mut self, topic: u32, diff: PresenceDiff, wakes: &mut PendingWakes) {
-        let Some((name, mode)) = self
-            .connections
-            .topic(topic)
-            .map(|topic| (topic.name.clone(), topic.presence_mode))
-        else {
-            return;
-        };
-        // A panic in the policy must not leave a change half made. The panic hook has already
-        // printed it to standard error.
-        let messages = catch_unwind(AssertUnwindSafe(|| {
-            self.policy.on_presence_change(&name, &diff)
-        }))
-        .unwrap_or_default();
-        if mode == PresenceMode::Announced {
-            self.collect_recipients(std::slice::from_ref(&name), None, &[]);
-            self.deliver(Box::new([name]), EventBody::PresenceDiff(diff), wakes);
-        }
-        for publish in messages {
-            self.collect_recipients_for(&publish);
-            self.deliver(
-                publish.topics.into(),
-                EventBody::Message(publish.message),
-                wakes,
-            );
-        }
-    }
-
-    pub(super) fn publish(
-        &mut self,
-        publish: Publish,
-        wakes: &mut PendingWakes,
-    ) -> Result<PublishReceipt, Overloaded> {
-        self.collect_recipients_for(&publish);
-        self.reserve(publish.message.payload.len())?;
-        let body = EventBody::Message(publish.message);
-        Ok(self.dispatch(publish.topics.into(), body, true, wakes))
-    }
-
-    fn collect_recipients_for(&mut self, publish: &Publish) {
-        let user = publish.except_user.as_ref().map_or(Vec::new(), |user| {
-            self.connections.connections_of_user(user).to_vec()
-        });
-        let connection = publish
-            .except_connection
-            .and_then(|id| self.connections.find_connection(id));
-        self.collect_recipients(&publish.topics, connection, &user);
-    }
-
-    /// Collects the recipients of the current event. Excluded connections are marked as visited
-    /// beforehand.
-    fn collect_recipients(&mut self, topics: &[TopicName], connection: Option<u32>, user: &[u32]) {
-        self.fanout_mark += 1;
-        for conn in connection.iter().chain(user) {
-            if let Some(conn) = self.connections.connection_mut(*conn) {
-                conn.fanout_mark = self.fanout_mark;
-            }
-        }
-        let Self {
-            connections: members,
-            groups,
-            mailbox_recipients: mailboxes,
-            ..
-        } = self;
-        members.for_each_recipient(topics, self.fanout_mark, |conn, target| match target {
-            DeliveryTarget::Mailbox(_) => mailboxes.push(conn),
-            DeliveryTarget::Shard { group, slot: to } => {
-                groups[*group as usize].recipients.push(*to)
-            }
-        });
-    }
-
-    /// Makes one connection the only recipient of the current event.
-    fn set_single_recipient(&mut self, conn: u32) {
-        match self.connections.connection(conn).map(|conn| &conn.target) {
-            Some(DeliveryTarget::Mailbox(_)) => self.mailbox_recipients.push(conn),
-            Some(DeliveryTarget::Shard { group, slot: to }) => {
-                self.groups[*group as usize].recipients.push(*to)
-            }
-            None => {}
-        }
-    }
-
-    /// Reserves capacity in the queue of every group with recipients. If one is full, releases the
-    /// others and clears the recipients.
-    fn reserve(&mut self, payload_bytes: usize) -> Result<(), Overloaded> {
-        let full = self.groups.iter().position(|group| {
-            !group.recipients.is_empty()
-                && !group
-                    .queue
-                    .reserve(counted_bytes(payload_bytes, group.recipients.len()))
-        });
-        let Some(full) = full else { return Ok(()) };
-        for group in self.groups[..full]
-            .iter()
-            .filter(|group| !group.recipients.is_empty())
-        {
-            group
-                .queue
-                .release(counted_bytes(payload_bytes, group.recipients.len()));
-        }
-        self.groups
-            .iter_mut()
-            .for_each(|group| group.recipients.clear());
-        self.mailbox_recipients.clear();
-        Err(Overloaded)
-    }
-
-    fn deliver(&mut self, topics: Box<[TopicName]>, body: EventBody, wakes: &mut PendingWakes) {
-        self.dispatch(topics, body, false, wakes);
-    }
-
-    /// Queues the next event for the collected recipients. With `is_reserved`, every group has a
-    /// reservation.
-    fn dispatch(
-        &mut self,
-        topics: Box<[TopicName]>,
-        body: EventBody,
-        is_reserved: bool,
-        wakes: &mut PendingWakes,
-    ) -> PublishReceipt {
-        self.seq += 1;
-        let at_us = self.next_timestamp();
-        let event = Arc::new(BusEvent::new(self.seq, at_us, topics, body));
-        self.record_message(&event);
-        let mut reached = 0;
-        let mut mailboxes = std::mem::take(&mut self.mailbox_recipients);
-        for conn in mailboxes.drain(..) {
-            let Some(DeliveryTarget::Mailbox(mailbox)) =
-                self.connections.connection(conn).map(|conn| &conn.target)
-            else {
-                continue;
-            };
-            match mailbox.push(&event) {
-                PushOutcome::Queued(waker) => {
-                    reached += 1;
-                    wakes.wakers.extend(waker);
-                }
-                PushOutcome::Overflow(waker) => {
-                    wakes.wakers.extend(waker);
-                    self.overflowed
-                        .push_back(self.connections.connection_id(conn));
-                }
-                PushOutcome::Ended => {}
-            }
-        }
-        self.mailbox_recipients = mailboxes;
-        for group in self
-            .groups
-            .iter_mut()
-            .filter(|group| !group.recipients.is_empty())
-        {
-            reached += group.recipients.len();
-            let delivery = Delivery::Event {
-                event: Arc::clone(&event),
-                encoding: group.encoding,
-                to: group.recipients.as_slice().into(),
-            };
-            group.recipients.clear();
-            let wake = if is_reserved {
-                group.queue.commit(delivery)
-            } else {
-                group.queue.force_push(delivery)
-            };
-            if wake {
-                wakes.queues.push(group.queue.clone());
-            }
-        }
-        PublishReceipt {
-            seq: self.seq,
-            reached,
-        }
-    }
-
-    /// Records a message in the history of its topics.
-    fn record_message(&mut self, event: &Arc<BusEvent>) {
-        if event.message().is_none() {
-            return;
-        }
-        for name in &event.topics {
-            let Some(topic) = self
-                .connections
-                .find_topic(name)
-                .and_then(|topic| self.connections.topic_mut(topic))
-            else {
-                continue;
-            };
-            topic.active_us = event.at_us;
-            if let Some(history) = &mut topic.history {
-                history.push(event);
-            }
-        }
-    }
-
-    /// Removes every connection whose mailbox has just overflowed. The announcements may overflow
-    /// others, but each connection only once.
-    pub(super) fn disconnect_overflowed(&mut self, wakes: &mut PendingWakes) {
-        while let Some(id) = self.overflowed.pop_front() {
-            self.remove_connection(id, None, wakes);
-        }
     }
 
     pub(super) fn retain_history(&mut self, name: &TopicName, limit: usize) {

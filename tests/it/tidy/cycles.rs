@@ -159,18 +159,17 @@ impl Tree {
                 (at, rest) = (child, others);
                 continue;
             }
-            if name != "*"
-                && !self.modules[&at].defined.contains(name)
-                && let Some((found, item)) = self.import(&at, name, depth + 1)
-            {
-                // An import of a module leads on; one of an item ends the path.
-                if item.is_empty() {
-                    (at, rest) = (found, others);
-                    continue;
-                }
-                return Some((found, rest));
+            let here = &self.modules[&at];
+            if name == "*" || here.defined.contains(name) {
+                break;
             }
-            break;
+            match self.import(&at, name, depth + 1) {
+                // An import of a module leads on; one of an item ends the path.
+                Some((found, [])) => (at, rest) = (found, others),
+                Some((found, _)) => return Some((found, rest)),
+                // The name is another crate's, or a macro makes it.
+                None => return None,
+            }
         }
         let is_local = is_anchored || rest.len() < segments.len();
         is_local.then_some((at, rest))
@@ -290,7 +289,8 @@ mod tests {
     #[test]
     fn re_export_is_no_import_of_the_file_that_lists_it() {
         let lib = "mod one; mod two; pub use one::A; pub use two::B;";
-        let two = "// use crate::two::C;\nuse crate::A; use other::crate_::B; pub struct B; const T: &str = \"use crate::one::A\";";
+        let lib = &format!("{lib} pub use other::D;");
+        let two = "// use crate::two::C;\nuse crate::{A, D}; use other::crate_::B; pub struct B; const T: &str = \"use crate::one::A\";";
         assert_eq!(
             found(&[("lib", lib), ("one", "pub struct A;"), ("two", two)]),
             [[""; 0]; 0]
