@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    B1, CommandHome, OTHER_USER, RunningCommand, TestApp, booking_sql, claims, wait_until, within,
+    B1, CommandHome, OTHER_USER, ReservedPort, RunningCommand, TestApp, booking_sql, claims,
+    wait_until, within,
 };
 
 const WANTED: usize = 10_000;
@@ -126,6 +127,12 @@ async fn run_client(
                         .await;
                     return code;
                 }
+                // On a busy machine, connecting all clients takes longer than a silence may last.
+                0x9 => {
+                    let length = u8::try_from(payload.len()).expect("a control frame is short");
+                    let pong = [&[0x8a, 0x80 | length, 0, 0, 0, 0], &*payload].concat();
+                    socket.write_all(&pong).await.ok()?;
+                }
                 0x1 if payload.starts_with(br#"{"type":"stats""#) => {
                     subscribed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -162,7 +169,7 @@ fn total(line: &str) -> Option<i64> {
 )]
 async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     let place = RestartSetup::new().await;
-    let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
+    let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "60")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
     let address = first.ready_address().await;
     let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
@@ -235,6 +242,11 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     drop(second);
 }
 
+/// The threads that open connections without a pause.
+const CLIENTS: u64 = 4;
+/// The number of times that a server is replaced.
+const RESTARTS: u64 = 3;
+
 /// The outcomes of connections that were opened without a pause.
 #[derive(Debug, Default)]
 struct RestartLoad {
@@ -278,13 +290,13 @@ async fn replace_servers_under_load(
         Arc::new(AtomicBool::new(false)),
     );
     let mut running = start().await;
-    let pressing: Vec<_> = (0..4)
+    let pressing: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (load, done) = (Arc::clone(&load), Arc::clone(&done));
             std::thread::spawn(move || load.send_requests(address, &done))
         })
         .collect();
-    for _ in 0..3 {
+    for _ in 0..RESTARTS {
         let served = load.served.load(Ordering::Relaxed);
         wait_until("it serves", async || {
             load.served.load(Ordering::Relaxed) > served + 100
@@ -330,12 +342,10 @@ async fn inherited_socket_refuses_no_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_port_refuses_no_connection() {
     let place = RestartSetup::new().await;
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = probe.local_addr().expect("an address");
-    drop(probe);
-    let port = address.port().to_string();
-    let variables = place.variables(&port, &[("REUSE_PORT", "true")]);
-    let load = replace_servers_under_load(address, async || {
+    let port = ReservedPort::new();
+    let number = port.number();
+    let variables = place.variables(&number, &[("REUSE_PORT", "true")]);
+    let load = replace_servers_under_load(port.address(), async || {
         let server = place.home.start(&["serve"], &variables);
         // A request to the address is no proof, because the other server answers there as well.
         server
@@ -346,10 +356,8 @@ async fn shared_port_refuses_no_connection() {
     let load = load.await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
     // A connection that the kernel completed between the last accept and the close is reset, unless
-    // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented.
-    let (reset, served) = (
-        load.reset.load(Ordering::Relaxed),
-        load.served.load(Ordering::Relaxed),
-    );
-    assert!(reset * 100 <= served, "{load:?}");
+    // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented. Each client
+    // has one connection at a time, so it loses at most one at each restart.
+    let reset = load.reset.load(Ordering::Relaxed);
+    assert!(reset <= CLIENTS * RESTARTS, "{load:?}");
 }

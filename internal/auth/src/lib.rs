@@ -16,6 +16,7 @@ mod numeric_date;
 mod policy;
 mod principal;
 mod settings;
+mod signature;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
@@ -36,5 +37,6 @@ pub use numeric_date::LEEWAY_S;
 pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
+pub use signature::MAX_TOKEN_BYTES;
 pub use token_error::{Immediate, TokenError};
-pub use verifier::{Config as VerifierConfig, MAX_TOKEN_BYTES, Verifier};
+pub use verifier::{Config as VerifierConfig, Verifier};

@@ -1,28 +1,18 @@
 //! Verifies tokens: their signature, their claims and their revocation.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
-use serde::Deserialize;
-use serde_json::Value;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use crate::claims::{ClaimRules, ClaimSet};
 use crate::introspection::{IntrospectionConfig, Introspector};
 use crate::jwk::KeySet;
-use crate::jwks::{Jwks, JwksTimings};
-use crate::key;
-use crate::key::{KeyError, VerifyingKey};
-use crate::principal::{Principal, VerifiedToken};
-use crate::token_error::{Immediate, TokenError};
+use crate::jwks::Jwks;
+use crate::key::{self, VerifyingKey};
+use crate::signature::{decode_claims, read_header};
+use crate::{Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::secret::Secret;
-
-/// The longest token accepted, in bytes; most servers limit a request header to this size.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The keys, and the claims that tokens must have.
 #[derive(Debug, Clone, Default)]
@@ -63,16 +53,6 @@ pub struct Verifier {
     introspector: Option<Arc<Introspector>>,
     rules: Arc<ClaimRules>,
     clock: Clock,
-}
-
-/// The members of a token's header that are read. They select among the keys and decide nothing.
-#[derive(Deserialize)]
-struct TokenHeader {
-    alg: String,
-    kid: Option<String>,
-    /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
-    /// and the library does not check this member.
-    crit: Option<Value>,
 }
 
 /// The result of checking a token with the keys at hand.
@@ -348,67 +328,6 @@ impl<T> KeyMatch<T> {
             Self::Final(result) => result,
             Self::KeyUnknown(error) => Err(error),
         }
-    }
-}
-
-/// Reads the algorithm and the key id of a token's header.
-fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
-    if token.is_empty() {
-        return Err(TokenError::Missing);
-    }
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenError::Malformed);
-    }
-    let encoded = token.split('.').next().unwrap_or_default();
-    let json = URL_SAFE_NO_PAD
-        .decode(encoded)
-        .map_err(|_| TokenError::Malformed)?;
-    let header: TokenHeader = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
-    if header.crit.is_some() || token.split('.').count() != 3 {
-        return Err(TokenError::Malformed);
-    }
-    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| TokenError::Algorithm)?;
-    Ok((algorithm, header.kid))
-}
-
-/// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
-/// algorithm.
-fn decode_claims<'k>(
-    token: &str,
-    algorithm: Algorithm,
-    keys: impl Iterator<Item = &'k VerifyingKey>,
-) -> Result<ClaimSet, TokenError> {
-    let mut outcome = Err(TokenError::Algorithm);
-    for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
-        match jsonwebtoken::decode::<ClaimSet>(token, &key.key, &signature_validation(algorithm)) {
-            Ok(data) => return Ok(data.claims),
-            Err(error) => outcome = Err(token_error(error.kind())),
-        }
-    }
-    outcome
-}
-
-/// The library checks form and signature. The claims are checked here: the library has no clock but
-/// the system's, and treats some mistyped claims as absent.
-fn signature_validation(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
-}
-
-fn token_error(error: &ErrorKind) -> TokenError {
-    match error {
-        ErrorKind::InvalidAlgorithm
-        | ErrorKind::InvalidAlgorithmName
-        | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
-        ErrorKind::InvalidToken
-        | ErrorKind::Base64(_)
-        | ErrorKind::Json(_)
-        | ErrorKind::Utf8(_) => TokenError::Malformed,
-        _ => TokenError::Signature,
     }
 }
 

@@ -425,11 +425,22 @@ fn first_read_waits_for_notifications_but_not_for_long() {
         "and the first one is not read twice"
     );
     dirty.finish(late, BatchOutcome::Done { is_slow: false }, start + ms(31));
+    assert_eq!(dirty.unsettled_keys(), 1, "one more read follows");
     dirty.notifications_enabled(&topic(0, 2), start + ms(500));
-    assert!(
-        dirty.take_batch(start + ms(500), |_| true).is_some(),
-        "but a key that was read too early is read again"
+    let again = dirty
+        .take_batch(start + ms(500), |_| true)
+        .expect("a key that was read too early is read again");
+    assert_eq!(
+        (dirty.pending_keys(), dirty.unsettled_keys()),
+        (0, 1),
+        "the read is not finished"
     );
+    dirty.finish(
+        again,
+        BatchOutcome::Done { is_slow: false },
+        start + ms(501),
+    );
+    assert_eq!(dirty.unsettled_keys(), 0);
 }
 
 #[test]

@@ -158,6 +158,17 @@ impl Engine {
         self.lock().dirty.pending_keys()
     }
 
+    /// Returns the number of watched keys that will be read again although nothing changes. For
+    /// tests: at zero, every read so far is finished and counted.
+    pub fn unsettled_keys(&self) -> usize {
+        self.lock().dirty.unsettled_keys()
+    }
+
+    /// Returns whether all triggers are installed and their notifications arrive. For tests.
+    pub fn has_complete_triggers(&self) -> bool {
+        self.shared.triggers_complete.load(Ordering::Relaxed)
+    }
+
     fn count_hint(&self, mark: MarkOutcome, source: HintSource) {
         let metrics = &self.shared.metrics;
         metrics.changes_received.increment(source.as_str());

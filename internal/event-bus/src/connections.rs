@@ -4,12 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::event::TopicName;
 use crate::history::EventHistory;
-use crate::identity::{ConnectionId, Identity};
 use crate::mailbox_queue::MailboxQueue;
-use crate::presence::{PresenceCounts, PresenceMap, PresenceMode};
-use crate::shard_queue::ConnectionSlot;
+use crate::presence::{PresenceMap, PresenceMode};
+use crate::{ConnectionId, ConnectionSlot, Identity, PresenceCounts, TopicName};
 use latido_base::ident::UserId;
 
 /// The queue through which a connection gets its events.

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use crate::event::BusEvent;
-use crate::mailbox_queue::{DisconnectReason, MAX_MAILBOX_EVENTS};
-use crate::shard_queue::{ConnectionSlot, Delivery, DrainedQueue};
+use crate::{
+    BusEvent, ConnectionSlot, Delivery, DisconnectReason, DrainedQueue, MAX_MAILBOX_EVENTS,
+};
 use latido_protocol::Frame;
 
 /// The maximum number of recipients that are sorted together, which takes about 1 ms. A single

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::BusEvent;
+use crate::BusEvent;
 
 /// The last `capacity` events, oldest first.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The identities of connections and of their users.
+//! The id of a connection, and the identity of its user.
 
 use std::sync::Arc;
 

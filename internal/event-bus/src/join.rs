@@ -1,8 +1,12 @@
-//! Requests to join topics, and their outcomes.
+//! Requests to join topics, and their outcome.
 
 use std::sync::Arc;
 
-use crate::event::TopicName;
+use crate::TopicName;
+
+/// The maximum number of topics of one connection, including those that the app joins for it. Apps
+/// have lower limits for the topics that clients request.
+pub const MAX_TOPICS: usize = 512;
 
 /// A request to join a topic, with the metadata of the connection's presence entry.
 #[derive(Debug, Clone)]

@@ -21,10 +21,11 @@
 //! shards' event queues. Each is held for one push or one pop, and no code that holds one of them
 //! takes another.
 
-mod bus;
 mod connections;
 mod delivery_batch;
 mod event;
+mod event_bus;
+mod fan_out;
 mod history;
 mod identity;
 mod join;
@@ -32,25 +33,31 @@ mod mailbox;
 mod mailbox_queue;
 mod policy;
 mod presence;
-mod publishing;
+mod presence_announcements;
+mod publish;
 mod shard_queue;
 mod state;
 mod summary;
 
-pub use bus::EventBus;
 pub use delivery_batch::{ClientDelivery, DeliveryBatch, EncodeFn, EventBacklog, SlowConsumer};
-pub use event::{BusEvent, EncodingId, EventBody, EventMessage, Publish, TopicName};
+pub use event::{BusEvent, EncodingId, EventBody, EventMessage, TopicName};
+pub use event_bus::EventBus;
 pub use history::HistorySlice;
 pub use identity::{ConnectionId, Identity};
-pub use join::{JoinError, JoinOutcome, JoinRequest};
+pub use join::{JoinError, JoinOutcome, JoinRequest, MAX_TOPICS};
 pub use mailbox::Mailbox;
 pub use mailbox_queue::{DisconnectReason, MAX_MAILBOX_EVENTS};
 pub use policy::TopicPolicy;
 pub use presence::{
     PresenceChange, PresenceCounts, PresenceDiff, PresenceEntry, PresenceMode, PresentUser,
 };
+pub use publish::{Overloaded, Publish, PublishReceipt};
 pub use shard_queue::{
     ConnectionSlot, Delivery, DrainedQueue, EventQueue, MAX_QUEUE_BYTES, MAX_QUEUE_EVENTS,
 };
-pub use state::MAX_TOPICS;
-pub use summary::{BusTotals, ConnectionSummary, Overloaded, PublishReceipt, TopicSummary};
+pub use summary::{BusTotals, ConnectionSummary, TopicSummary};
+
+#[cfg(test)]
+mod event_bus_tests;
+#[cfg(test)]
+mod model_tests;

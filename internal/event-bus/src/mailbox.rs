@@ -1,16 +1,33 @@
-//! The receiving end of a connection in a Tokio task: a bounded queue, for which no publisher ever
-//! waits.
+//! The receiving end of a connection in a Tokio task.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::bus::EventBus;
-use crate::event::BusEvent;
-use crate::identity::{ConnectionId, Identity};
-use crate::join::{JoinError, JoinRequest};
-use crate::mailbox_queue::{DisconnectReason, MailboxQueue};
+use crate::mailbox_queue::MailboxQueue;
+use crate::{BusEvent, ConnectionId, DisconnectReason, EventBus, Identity, JoinError, JoinRequest};
+
+/// The capacity, in events, that a mailbox keeps after it has been emptied.
+const RETAINED_CAPACITY: usize = 8;
+
+impl EventBus {
+    /// Adds a connection that runs as a Tokio task and joins these topics. Dropping the mailbox
+    /// removes the connection.
+    pub fn connect(
+        self: &Arc<Self>,
+        identity: Identity,
+        joins: &[JoinRequest],
+    ) -> Result<Mailbox, JoinError> {
+        let (id, queue) =
+            self.with_state(|state, wakes| state.connect_mailbox(identity, joins, wakes))?;
+        Ok(Mailbox {
+            bus: Arc::clone(self),
+            id,
+            queue,
+        })
+    }
+}
 
 /// A connection of an event bus in a Tokio task. Dropping it leaves all topics.
 pub struct Mailbox {
@@ -20,10 +37,6 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(bus: Arc<EventBus>, id: ConnectionId, queue: Arc<MailboxQueue>) -> Self {
-        Self { bus, id, queue }
-    }
-
     /// Returns the connection's id, needed to join and to publish.
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -85,19 +98,5 @@ impl std::fmt::Debug for Mailbox {
         f.debug_struct("Mailbox")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-impl EventBus {
-    /// Adds a connection that runs as a Tokio task and joins these topics. Dropping the mailbox
-    /// removes the connection.
-    pub fn connect(
-        self: &Arc<Self>,
-        identity: Identity,
-        joins: &[JoinRequest],
-    ) -> Result<Mailbox, JoinError> {
-        let (id, queue) =
-            self.with_state(|state, wakes| state.connect_mailbox(identity, joins, wakes))?;
-        Ok(Mailbox::new(Arc::clone(self), id, queue))
     }
 }

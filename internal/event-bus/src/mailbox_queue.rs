@@ -1,23 +1,22 @@
-//! The queue of a connection that runs as a task.
+//! The bounded queue of a connection in a Tokio task. No publisher ever waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::event::BusEvent;
+use crate::BusEvent;
 
 /// The maximum number of queued events of one connection. The next event disconnects it.
 pub const MAX_MAILBOX_EVENTS: usize = 256;
 
-/// The capacity, in events, that a mailbox keeps after it has been emptied.
-const RETAINED_CAPACITY: usize = 8;
-
 /// The reason why the server ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DisconnectReason {
     /// The connection did not take its events in time.
+    #[error("too slow")]
     TooSlow,
     /// The app ended the connection, for the given reason.
+    #[error("{0}")]
     Kicked(&'static str),
 }
 
@@ -33,7 +32,7 @@ pub(super) struct MailboxState {
 /// In the lock order, its mutex comes after that of the bus; it is held for one push or one pop.
 #[derive(Default)]
 pub(super) struct MailboxQueue {
-    pub(super) state: Mutex<MailboxState>,
+    state: Mutex<MailboxState>,
 }
 
 /// The outcome of pushing an event to a mailbox.

@@ -1,7 +1,6 @@
 //! The rules of an app for its topics.
 
-use crate::event::{Publish, TopicName};
-use crate::presence::{PresenceDiff, PresenceMode};
+use crate::{PresenceDiff, PresenceMode, Publish, TopicName};
 
 /// The rules of an app for its topics. The bus calls them under its lock: they must answer from
 /// their arguments, at once, and must not call back into the bus.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::identity::{ConnectionId, Identity};
+use crate::{ConnectionId, Identity};
 use latido_base::ident::UserId;
 
 /// The presence mode of a topic.

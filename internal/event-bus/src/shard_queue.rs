@@ -3,17 +3,14 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event::{BusEvent, EncodingId};
-use crate::mailbox_queue::DisconnectReason;
+use crate::{BusEvent, DisconnectReason, EncodingId};
 use latido_protocol::Frame;
 
 /// The maximum number of queued events of a shard. Beyond it, publishers are refused.
 pub const MAX_QUEUE_EVENTS: usize = 4096;
-
 /// The maximum size of queued payloads and recipient lists of a shard, in bytes. Beyond it,
 /// publishers are refused. A single event always fits an empty queue.
 pub const MAX_QUEUE_BYTES: usize = 16 << 20;
-
 /// The factor on both limits for deliveries that cannot be refused (presence changes and
 /// disconnects).
 const HEADROOM_FACTOR: usize = 2;

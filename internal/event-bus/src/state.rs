@@ -1,62 +1,28 @@
 //! The state under the lock of the event bus. The order of the changes made to it is the order of
 //! the events.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::Waker;
 
 use crate::connections::{ConnectionTable, DeliveryTarget};
-use crate::event::{EncodingId, EventBody, TopicName};
+use crate::fan_out::{FanOut, PendingWakes};
 use crate::history::EventHistory;
-use crate::identity::{ConnectionId, Identity};
-use crate::join::{JoinError, JoinOutcome, JoinRequest};
-use crate::mailbox_queue::{DisconnectReason, MailboxQueue};
-use crate::policy::TopicPolicy;
-use crate::presence::{PresenceDiff, PresenceEntry, PresenceMode};
-use crate::shard_queue::{ConnectionSlot, Delivery, EventQueue};
-
-/// The maximum number of topics of one connection, including those that the app joins for it. Apps
-/// have lower limits for the topics that clients request.
-pub const MAX_TOPICS: usize = 512;
-
-/// The tasks and shards to wake after the lock is released.
-#[derive(Default)]
-pub(super) struct PendingWakes {
-    wakers: Vec<Waker>,
-    queues: Vec<EventQueue>,
-}
-
-impl PendingWakes {
-    pub(super) fn wake_all(self) {
-        self.wakers.into_iter().for_each(Waker::wake);
-        self.queues.iter().for_each(EventQueue::wake);
-    }
-}
-
-/// The connections of one shard that use one encoding.
-pub(super) struct FanoutGroup {
-    pub(super) queue: EventQueue,
-    pub(super) encoding: EncodingId,
-    /// The recipients of the current event.
-    pub(super) recipients: Vec<ConnectionSlot>,
-}
+use crate::mailbox_queue::MailboxQueue;
+use crate::{
+    BusEvent, ConnectionId, DisconnectReason, EventBody, Identity, JoinError, JoinOutcome,
+    JoinRequest, MAX_TOPICS, Overloaded, PresenceDiff, Publish, PublishReceipt, TopicName,
+    TopicPolicy,
+};
 
 pub(super) struct BusState {
     pub(super) connections: ConnectionTable,
     pub(super) policy: Box<dyn TopicPolicy>,
-    pub(super) now_us: Box<dyn Fn() -> i64 + Send + Sync>,
-    pub(super) groups: Vec<FanoutGroup>,
-    /// The connections with a mailbox among the recipients of the current event.
-    pub(super) mailbox_recipients: Vec<u32>,
+    now_us: Box<dyn Fn() -> i64 + Send + Sync>,
+    pub(super) fan_out: FanOut,
     /// The sequence number of the last event; `at_us` is its time.
     pub(super) seq: u64,
-    pub(super) at_us: i64,
-    /// The number of the current fan-out.
-    pub(super) fanout_mark: u64,
+    at_us: i64,
     /// The reference of the last presence entry.
     pub(super) last_reference: u64,
-    /// The connections whose mailbox has overflowed. They are removed before the lock is released.
-    pub(super) overflowed: VecDeque<ConnectionId>,
 }
 
 impl BusState {
@@ -68,13 +34,10 @@ impl BusState {
             connections: ConnectionTable::default(),
             policy,
             now_us,
-            groups: Vec::new(),
-            mailbox_recipients: Vec::new(),
+            fan_out: FanOut::default(),
             seq: 0,
             at_us: 0,
-            fanout_mark: 0,
             last_reference: 0,
-            overflowed: VecDeque::new(),
         }
     }
 
@@ -82,25 +45,6 @@ impl BusState {
     pub(super) fn next_timestamp(&mut self) -> i64 {
         self.at_us = self.at_us.max((self.now_us)());
         self.at_us
-    }
-
-    /// Returns the index of the group for a queue and an encoding, and creates it if necessary.
-    /// There are at most shards times encodings groups, so a linear search suffices, and groups are
-    /// never removed.
-    pub(super) fn fanout_group(&mut self, queue: &EventQueue, encoding: EncodingId) -> u32 {
-        let known = self
-            .groups
-            .iter()
-            .position(|group| group.encoding == encoding && group.queue.is_same_queue(queue));
-        let index = known.unwrap_or_else(|| {
-            self.groups.push(FanoutGroup {
-                queue: queue.clone(),
-                encoding,
-                recipients: Vec::new(),
-            });
-            self.groups.len() - 1
-        });
-        u32::try_from(index).unwrap_or(u32::MAX)
     }
 
     pub(super) fn connect(
@@ -154,72 +98,6 @@ impl BusState {
         })
     }
 
-    /// Joins one topic. First the members are notified, then the connection becomes a member, then
-    /// it gets the presence list. So it misses no change and gets none twice.
-    pub(super) fn join_topic(
-        &mut self,
-        conn: u32,
-        join: &JoinRequest,
-        wakes: &mut PendingWakes,
-    ) -> bool {
-        let opened_us = self.next_timestamp();
-        let policy = &self.policy;
-        let topic = self.connections.open_topic(
-            &join.topic,
-            || policy.presence_mode(&join.topic),
-            opened_us,
-        );
-        if self.connections.find_membership(conn, topic).is_some() {
-            return false;
-        }
-        let entry = self.new_presence_entry(conn, &join.with_meta);
-        let Some(identity) = self
-            .connections
-            .connection(conn)
-            .map(|conn| Arc::clone(&conn.identity))
-        else {
-            return false;
-        };
-        let mut listed = None;
-        if let Some(listed_topic) = self.connections.topic_mut(topic)
-            && listed_topic.presence_mode != PresenceMode::Off
-        {
-            listed = listed_topic
-                .presence_map
-                .get_or_insert_default()
-                .add(&identity, entry);
-        }
-        if let Some(diff) = listed {
-            self.announce(topic, diff, wakes);
-        }
-        self.connections.add_member(conn, topic);
-        let Some(joined) = self.connections.topic(topic) else {
-            return true;
-        };
-        if joined.presence_mode == PresenceMode::Announced {
-            let state = EventBody::PresenceList(
-                joined
-                    .presence_map
-                    .as_ref()
-                    .map(|presence_map| presence_map.list())
-                    .unwrap_or_default(),
-            );
-            let name = joined.name.clone();
-            self.set_single_recipient(conn);
-            self.deliver(Box::new([name]), state, wakes);
-        }
-        true
-    }
-
-    pub(super) fn new_presence_entry(&mut self, conn: u32, meta: &Arc<str>) -> PresenceEntry {
-        self.last_reference += 1;
-        PresenceEntry {
-            connection: self.connections.connection_id(conn),
-            reference: self.last_reference,
-            meta: Arc::clone(meta),
-        }
-    }
-
     pub(super) fn leave(
         &mut self,
         id: ConnectionId,
@@ -242,7 +120,7 @@ impl BusState {
     }
 
     /// Removes a membership together with the connection's presence entry.
-    pub(super) fn remove_member(
+    fn remove_member(
         &mut self,
         conn: u32,
         membership: usize,
@@ -255,21 +133,8 @@ impl BusState {
         Some((topic, diff))
     }
 
-    pub(super) fn announce_left(
-        &mut self,
-        left: Vec<(u32, Option<PresenceDiff>)>,
-        wakes: &mut PendingWakes,
-    ) {
-        for (topic, diff) in left {
-            if let Some(diff) = diff {
-                self.announce(topic, diff, wakes);
-            }
-            self.connections.close_topic_if_empty(topic);
-        }
-    }
-
     /// Removes a connection from all its topics. Members are notified only afterwards.
-    pub(super) fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<PresenceDiff>)> {
+    fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<PresenceDiff>)> {
         let mut left = Vec::new();
         while let Some(last) = self
             .connections
@@ -314,65 +179,96 @@ impl BusState {
         };
         let left = self.leave_all(conn);
         if let (Some(removed), Some(reason)) = (self.connections.remove(conn), reason) {
-            self.notify_disconnect(&removed.target, reason, wakes);
+            self.fan_out
+                .notify_disconnect(&removed.target, reason, wakes);
         }
         self.announce_left(left, wakes);
         true
     }
 
-    pub(super) fn notify_disconnect(
-        &self,
-        target: &DeliveryTarget,
-        reason: DisconnectReason,
+    pub(super) fn publish(
+        &mut self,
+        publish: Publish,
+        wakes: &mut PendingWakes,
+    ) -> Result<PublishReceipt, Overloaded> {
+        self.collect_recipients_for(&publish);
+        self.fan_out.reserve(publish.message.payload.len())?;
+        let body = EventBody::Message(publish.message);
+        Ok(self.dispatch(publish.topics.into(), body, true, wakes))
+    }
+
+    pub(super) fn collect_recipients_for(&mut self, publish: &Publish) {
+        let user = publish.except_user.as_ref().map_or(Vec::new(), |user| {
+            self.connections.connections_of_user(user).to_vec()
+        });
+        let connection = publish
+            .except_connection
+            .and_then(|id| self.connections.find_connection(id));
+        self.fan_out.collect_recipients(
+            &mut self.connections,
+            &publish.topics,
+            connection.into_iter().chain(user),
+        );
+    }
+
+    /// Delivers the next event to the collected recipients. It cannot be refused.
+    pub(super) fn deliver(
+        &mut self,
+        topics: Box<[TopicName]>,
+        body: EventBody,
         wakes: &mut PendingWakes,
     ) {
-        match target {
-            DeliveryTarget::Mailbox(mailbox) => wakes.wakers.extend(mailbox.close(reason)),
-            DeliveryTarget::Shard { group, slot: to } => {
-                if let Some(group) = self.groups.get(*group as usize)
-                    && group
-                        .queue
-                        .force_push(Delivery::Disconnect { to: *to, reason })
-                {
-                    wakes.queues.push(group.queue.clone());
-                }
+        self.dispatch(topics, body, false, wakes);
+    }
+
+    /// Queues the next event for the collected recipients. With `is_reserved`, every group has a
+    /// reservation.
+    fn dispatch(
+        &mut self,
+        topics: Box<[TopicName]>,
+        body: EventBody,
+        is_reserved: bool,
+        wakes: &mut PendingWakes,
+    ) -> PublishReceipt {
+        self.seq += 1;
+        let at_us = self.next_timestamp();
+        let event = Arc::new(BusEvent::new(self.seq, at_us, topics, body));
+        self.record_message(&event);
+        let reached = self
+            .fan_out
+            .dispatch(&self.connections, &event, is_reserved, wakes);
+        PublishReceipt {
+            seq: self.seq,
+            reached,
+        }
+    }
+
+    /// Records a message in the history of its topics.
+    fn record_message(&mut self, event: &Arc<BusEvent>) {
+        if event.message().is_none() {
+            return;
+        }
+        for name in &event.topics {
+            let Some(topic) = self
+                .connections
+                .find_topic(name)
+                .and_then(|topic| self.connections.topic_mut(topic))
+            else {
+                continue;
+            };
+            topic.active_us = event.at_us;
+            if let Some(history) = &mut topic.history {
+                history.push(event);
             }
         }
     }
 
-    pub(super) fn update_meta(
-        &mut self,
-        id: ConnectionId,
-        name: &TopicName,
-        meta: &Arc<str>,
-        wakes: &mut PendingWakes,
-    ) -> bool {
-        let Some((conn, topic)) = self
-            .connections
-            .find_connection(id)
-            .zip(self.connections.find_topic(name))
-        else {
-            return false;
-        };
-        let entry = self.new_presence_entry(conn, meta);
-        let Some(identity) = self
-            .connections
-            .connection(conn)
-            .map(|conn| Arc::clone(&conn.identity))
-        else {
-            return false;
-        };
-        let presence_map = self
-            .connections
-            .topic_mut(topic)
-            .and_then(|topic| topic.presence_map.as_mut());
-        let Some(diff) =
-            presence_map.and_then(|presence_map| presence_map.update(&identity, entry))
-        else {
-            return false;
-        };
-        self.announce(topic, diff, wakes);
-        true
+    /// Removes every connection whose mailbox has just overflowed. The announcements may overflow
+    /// others, but each connection only once.
+    pub(super) fn disconnect_overflowed(&mut self, wakes: &mut PendingWakes) {
+        while let Some(id) = self.fan_out.next_overflowed() {
+            self.remove_connection(id, None, wakes);
+        }
     }
 
     pub(super) fn retain_history(&mut self, name: &TopicName, limit: usize) {

@@ -1,25 +1,8 @@
-//! Outcomes and summaries of an event bus.
+//! Overviews of an event bus, its topics and its connections.
 
 use std::sync::Arc;
 
-use crate::event::TopicName;
-use crate::identity::{ConnectionId, Identity};
-use crate::presence::PresenceCounts;
-
-/// The outcome of publishing an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublishReceipt {
-    /// The event's sequence number on its bus.
-    pub seq: u64,
-    /// The number of connections for which the event was queued.
-    pub reached: usize,
-}
-
-/// The error for a shard that does not take its events. The event was neither delivered nor
-/// recorded. The app should answer 503, and the client may publish again later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a shard is too far behind; publish again later")]
-pub struct Overloaded;
+use crate::{ConnectionId, Identity, PresenceCounts, TopicName};
 
 /// The current state of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,12 @@ use futures_util::{Stream, StreamExt as _};
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// The reason a body could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyReadError {
+    #[error("too large")]
     TooLarge,
     /// The client disconnected, or its chunks were malformed.
+    #[error("incomplete")]
     Incomplete,
 }
 

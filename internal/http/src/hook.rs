@@ -152,7 +152,7 @@ fn body_timed_out() -> ApiError {
 }
 
 fn body_error(error: BodyReadError) -> ApiError {
-    debug!(?error, "a hook's body was refused");
+    debug!(%error, "a hook's body was refused");
     match error {
         BodyReadError::TooLarge => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -138,13 +138,10 @@ async fn run_listener(listener: HttpListener, listening: Listening, mounts: &App
     if cfg!(target_os = "linux") {
         set_socket_options(&SockRef::from(&socket), listening.unacknowledged_timeout);
     }
+    // The address of the main listener is returned to the caller that started the server.
     let log_listening = || {
-        // The first such line of a log is the main listener's: programs that start a server wait
-        // for it.
         if mounts.is_dedicated {
-            info!(listener = %address, apps = ?mounts.apps, "listening for apps")
-        } else {
-            info!(%address, "listening")
+            info!(%address, apps = mounts.apps.join(", "), "listening for apps")
         }
     };
     if let (Some((shards, context)), None) = (&listening.shards, &listening.tls) {

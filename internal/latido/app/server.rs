@@ -27,6 +27,7 @@ pub struct App {
     /// The enabled apps, each with the address of its listener.
     apps: Vec<(&'static str, SocketAddr)>,
     clock: Clock,
+    engine: Engine,
     shards: Arc<Shards>,
     /// Counts accept loops, requests and event streams. They stop first.
     request_drain: Drain,
@@ -147,7 +148,7 @@ impl App {
             verifier,
             policy,
             hook_key: config.notify_key,
-            engine,
+            engine: engine.clone(),
             hub,
             shards: Arc::clone(&shards),
             extra_routes: config
@@ -166,6 +167,7 @@ impl App {
             address,
             apps,
             clock,
+            engine,
             shards,
             request_drain,
             background_drain,
@@ -189,6 +191,11 @@ impl App {
     /// Returns the clock that all parts of this server share. Clones are the same clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Returns the engine, so that tests can wait for the end of its reads.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Resolves when a part of the server cannot continue, so that the server must be stopped.

@@ -208,7 +208,7 @@ fn errors_of_an_invalid_file_name_their_position() {
 
 proptest::proptest! {
     #[test]
-    fn parsing_never_panics(text in "(\\PC|\n){0,200}") {
+    fn parsing_a_stream_file_never_panics(text in "(\\PC|\n){0,200}") {
         let _ = parse_text(&text);
     }
 }

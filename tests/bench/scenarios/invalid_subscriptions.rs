@@ -16,7 +16,7 @@ use crate::server::{self, LatidoServer, LatidoSettings};
 use crate::writer;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
-    name: "bogus",
+    name: "invalid-subscriptions",
     about: "a million subscriptions over 20 connections to what is not there or is another's: memory, and a viewer beside them",
     run,
 };
@@ -28,7 +28,7 @@ const BATCH: usize = 100;
 
 fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let store = BenchCluster::start(Durability::Memory, None)?;
-    let database = store.database(bench.runtime(), "bogus", 20, 20)?;
+    let database = store.database(bench.runtime(), "invalid_subscriptions", 20, 20)?;
     // The message limits are off: the scenario measures the remains of the subscriptions, not the
     // slow-down.
     let variables = [
@@ -79,7 +79,7 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     bench.sample(
         "latido",
-        "bogus subscriptions",
+        "invalid subscriptions",
         "",
         asked.iter().sum::<usize>() as f64,
     );
@@ -133,7 +133,7 @@ async fn subscribe_in_batches(target: AttackTarget, n: u64, count: usize) -> any
         &target,
         2,
         None,
-        &format!("bogus-{n}"),
+        &format!("invalid-{n}"),
         AttackerRights::Nothing,
     )
     .await?;

@@ -1,8 +1,6 @@
 //! The workspace app: the view of its dashboards and its publisher, through all connection
 //! failures.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -222,8 +220,11 @@ async fn unauthorized_clients_and_invalid_messages_are_rejected() {
     );
     assert_eq!(eager.wait_for_close_code().await, Some(4401));
     let mut flood = connect(&app).await;
+    // The server may end the connection before the last message.
     for _ in 0..900 {
-        flood.send_raw(Message::text("{}")).await;
+        if !flood.try_send(Message::text("{}")).await {
+            break;
+        }
     }
     assert_eq!(flood.wait_for_close_code().await, Some(4429));
     assert_eq!(
@@ -278,21 +279,15 @@ async fn slow_client_is_closed_without_affecting_others() {
     let mut reader = join_workspace(&app, "1", "reader").await;
     let text = "x".repeat(16 * 1024);
     const COUNT: usize = 400;
-    let reading = async {
-        for number in 0..COUNT {
-            assert_eq!(
-                reader.next().await["message"]["n"],
-                number,
-                "every one, in order"
-            );
-        }
-    };
-    let publishing = async {
-        for number in 0..COUNT {
-            while broadcast(&app, "1", &json!({"n": number, "text": text})).await == 503 {}
-        }
-    };
-    tokio::join!(reading, publishing);
+    // By turns, because a reader on a busy machine could be slow as well.
+    for number in 0..COUNT {
+        while broadcast(&app, "1", &json!({"n": number, "text": text})).await == 503 {}
+        assert_eq!(
+            reader.next().await["message"]["n"],
+            number,
+            "every one, in order"
+        );
+    }
     wait_until("the slow one is gone", async || {
         list_users(&app, "1").await == [json!("reader")]
     })
@@ -430,10 +425,6 @@ async fn app_can_have_its_own_port() {
     );
     socket.close().await;
     assert!(TestSocket::try_connect(&app.ws_url(), &[]).await.is_err());
-    tokio::time::timeout(
-        Duration::from_secs(30),
-        app.assert_metric_settles("latido_app_connections", 0.0),
-    )
-    .await
-    .expect("in time");
+    app.assert_metric_settles("latido_app_connections", 0.0)
+        .await;
 }

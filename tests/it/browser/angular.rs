@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::demo::BrowserDemo;
 use super::skipped::report_skipped;
 use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
-use crate::harness::{ADMIN_OF_B1, B1, CommandHome, TestApp};
+use crate::harness::{ADMIN_OF_B1, B1, CommandHome, ReservedPort, TEST_TIMEOUT, TestApp};
 
 /// A large screen, seen from across a room.
 const WALL_SCREEN: Screen = Screen {
@@ -153,13 +153,16 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
-    for _ in 0..200 {
-        if displayed_number(page, "total_citas").await == demo.total().await {
-            return;
+    let matching = async {
+        while displayed_number(page, "total_citas").await != demo.total().await {
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the dashboard never shows what the table holds");
+    };
+    let matches = tokio::time::timeout(TEST_TIMEOUT, matching).await;
+    assert!(
+        matches.is_ok(),
+        "the dashboard never shows what the table holds"
+    );
 }
 
 /// Checks a screenshot, accessibility, and that the page does not scroll sideways.
@@ -175,7 +178,8 @@ async fn angular_dashboard_survives_a_server_restart() {
         return;
     };
     let home = CommandHome::new();
-    let demo = BrowserDemo::start(&home, 0).await;
+    let port = ReservedPort::new();
+    let demo = BrowserDemo::start(&home, &port).await;
     let Some(dashboard) = AngularDashboard::start(demo.address).await else {
         return;
     };
@@ -196,7 +200,6 @@ async fn angular_dashboard_survives_a_server_restart() {
     check_every_screen(&mut page).await;
     page.assert_no_errors(&dashboard.page).await;
 
-    let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.wait_until(
@@ -222,7 +225,7 @@ async fn angular_dashboard_survives_a_server_restart() {
     );
     assert_page_quality(&mut page, "angular-down").await;
 
-    let demo = BrowserDemo::start(&home, port).await;
+    let demo = BrowserDemo::start(&home, &port).await;
     page.click(".link button").await;
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;

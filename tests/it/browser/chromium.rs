@@ -130,7 +130,7 @@ impl Drop for Browser {
         // Other processes of the group may still write to the profile, which is removed next.
         let lives = || group.is_some_and(|group| test_kill_process_group(group).is_ok());
         let began = Instant::now();
-        while lives() && began.elapsed() < Duration::from_secs(2) {
+        while lives() && began.elapsed() < Duration::from_secs(20) {
             thread::sleep(Duration::from_millis(5));
         }
     }

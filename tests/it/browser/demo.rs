@@ -8,11 +8,11 @@ use tokio_postgres::Client;
 
 use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
 use crate::harness::cluster::connect;
-use crate::harness::{CommandHome, RunningCommand};
+use crate::harness::{CommandHome, ReservedPort, RunningCommand, TEST_TIMEOUT};
 
 const BUSINESS: &str = latido_demo::BUSINESSES[0].id;
 
-/// A demo on a given or a free port.
+/// A demo on a port at which it can be started again.
 pub(super) struct BrowserDemo {
     pub(super) process: RunningCommand,
     pub(super) address: SocketAddr,
@@ -20,13 +20,14 @@ pub(super) struct BrowserDemo {
 }
 
 impl BrowserDemo {
-    pub(super) async fn start(home: &CommandHome, port: u16) -> Self {
+    pub(super) async fn start(home: &CommandHome, port: &ReservedPort) -> Self {
         let state = home.folder().path().join("state");
-        let port = port.to_string();
+        let port = port.number();
         let variables = [
             ("XDG_STATE_HOME", state.to_str().expect("UTF-8")),
             ("PORT", &port),
-            ("SHUTDOWN_SECONDS", "4"),
+            ("REUSE_PORT", "true"),
+            ("SHUTDOWN_SECONDS", "60"),
         ];
         let process = home.start(&["demo"], &variables);
         let line = process
@@ -86,7 +87,7 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
         "it is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     page.wait_until(
@@ -98,13 +99,13 @@ async fn wait_until_live(page: &mut BrowserPage) {
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
-    for _ in 0..200 {
-        if displayed_number(page, "total_citas").await == demo.total().await {
-            return;
+    let matching = async {
+        while displayed_number(page, "total_citas").await != demo.total().await {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the page never shows what the table holds");
+    };
+    let matches = tokio::time::timeout(TEST_TIMEOUT, matching).await;
+    assert!(matches.is_ok(), "the page never shows what the table holds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,26 +114,26 @@ async fn demo_page_survives_a_server_restart() {
         return;
     };
     let home = CommandHome::new();
-    let demo = BrowserDemo::start(&home, 0).await;
+    let port = ReservedPort::new();
+    let demo = BrowserDemo::start(&home, &port).await;
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&demo.page()).await;
     wait_until_live(&mut page).await;
-    assert_eq!(page.text("#link-words").await, "En vivo");
+    assert_eq!(page.text("#connection-text").await, "En vivo");
     wait_until_numbers_match(&mut page, &demo).await;
     check_live_numbers(&mut page, &demo).await;
     assert_page_quality(&mut page).await;
     page.assert_no_errors(&demo.page()).await;
 
-    let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.wait_until(
         "it reports the outage in words",
-        "/Reconectando/.test(document.querySelector('#link').innerText)",
+        "/Reconectando/.test(document.querySelector('#connection').innerText)",
     )
     .await;
     assert_eq!(
-        page.eval("document.querySelector('#link').getAttribute('role')")
+        page.eval("document.querySelector('#connection').getAttribute('role')")
             .await,
         "status",
         "and announces it to screen readers"
@@ -140,7 +141,7 @@ async fn demo_page_survives_a_server_restart() {
     axe::assert_accessible(&mut page, "reconnecting").await;
     page.screenshot("demo-reconnecting").await;
 
-    let demo = BrowserDemo::start(&home, port).await;
+    let demo = BrowserDemo::start(&home, &port).await;
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;
     // Only requests that the stopped server could not answer, or the new one before it was ready.
@@ -202,7 +203,7 @@ async fn check_live_numbers(page: &mut BrowserPage, demo: &BrowserDemo) {
     page.click("#language").await;
     page.wait_until(
         "it speaks English",
-        "document.documentElement.lang === 'en' && document.querySelector('#link-words').innerText === 'Live'",
+        "document.documentElement.lang === 'en' && document.querySelector('#connection-text').innerText === 'Live'",
     )
     .await;
     page.click("#language").await;
@@ -235,7 +236,7 @@ async fn page_asks_for_a_token_without_a_demo() {
     page.press("Enter").await;
     page.wait_until(
         "it is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     app.book(

@@ -13,10 +13,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::harness::within;
-
-/// The longest time to wait for an expected event. It is generous because it measures nothing.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(40);
+use crate::harness::{TEST_TIMEOUT, within};
 
 /// The screen and the user preferences that a page is displayed with.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +96,7 @@ impl BrowserPage {
     pub(super) async fn wait_until(&mut self, what: &str, expression: &str) {
         let began = Instant::now();
         while self.eval(expression).await != true {
-            if began.elapsed() > PAGE_TIMEOUT {
+            if began.elapsed() > TEST_TIMEOUT {
                 let text = self.eval("document.body.innerText").await;
                 panic!(
                     "never: {what} ({expression})\n{}\n{:?}",

@@ -22,11 +22,11 @@ struct CommandDemo {
 }
 
 /// Returns variables that keep the demo's state in its home folder and use any free port.
-fn demo_variables(state: &str) -> [(&str, &str); 3] {
+pub(super) fn demo_variables(state: &str) -> [(&str, &str); 3] {
     [
         ("XDG_STATE_HOME", state),
         ("PORT", "0"),
-        ("SHUTDOWN_SECONDS", "4"),
+        ("SHUTDOWN_SECONDS", "60"),
     ]
 }
 

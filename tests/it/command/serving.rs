@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{CommandSetup, SECRET};
-use crate::harness::{B1, TestSocket, http_client, wait_until};
+use crate::harness::{B1, ReservedPort, TestSocket, http_client, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_grants_access_and_signal_stops_the_server_in_order() {
@@ -140,8 +140,11 @@ async fn port_in_use_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn healthcheck_reports_liveness() {
     let place = CommandSetup::new().await;
-    let server = place.start(&["serve"], &[]);
-    let port = server.listen_address().await.port().to_string();
+    // Nothing else may answer there after the end of the server.
+    let reserved = ReservedPort::new();
+    let port = reserved.number();
+    let server = place.start(&["serve"], &[("PORT", &port), ("REUSE_PORT", "true")]);
+    assert_eq!(server.listen_address().await, reserved.address());
     let health = async |variables: &[(&str, &str)], arguments: &[&str]| {
         let finished = place
             .home

@@ -11,13 +11,12 @@ use latido_postgres::{Config, Database, DatabaseError, ListenerState, Notificati
 use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, connect, empty_database};
-use crate::harness::TempFolder;
 use crate::harness::cluster::OwnCluster;
+use crate::harness::{TEST_TIMEOUT, TempFolder, within};
 
 struct TestListener {
     hints: mpsc::UnboundedReceiver<ChangeHint>,
@@ -43,10 +42,7 @@ impl TestListener {
     }
 
     async fn next(&mut self) -> ChangeHint {
-        timeout(Duration::from_secs(30), self.hints.recv())
-            .await
-            .expect("a notice")
-            .unwrap()
+        within(self.hints.recv()).await.unwrap()
     }
 }
 
@@ -134,7 +130,7 @@ async fn listener_receives_again_after_every_disconnect() {
         "{received:?}"
     );
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
-    assert_eq!(test_listener.drain.drain(Duration::from_secs(5)).await, 0);
+    assert_eq!(test_listener.drain.drain(TEST_TIMEOUT).await, 0);
 }
 
 #[tokio::test]
@@ -206,7 +202,7 @@ async fn frozen_backend_is_abandoned() {
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
     let config = Config {
-        statement_timeout: Duration::from_millis(300),
+        statement_timeout: Duration::from_secs(1),
         pool_size: 1,
         ..Config::new(url)
     };

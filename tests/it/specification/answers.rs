@@ -1,22 +1,22 @@
 //! Compares the responses of a running server with the document, for every status of every address
 //! that a test can cause.
 
+mod demo;
 mod operators;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use latido_base::clock::Clock;
-use latido_demo::{Demo, SqlExecutor};
+use latido_demo::Demo;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use super::ApiDocument;
 use crate::harness::{ADMIN_OF_B1, B1, OTHER_USER, TestApp, claims};
+use demo::SwitchableDatabase;
 
 const HOOK_KEY: &str = "a key for the hook, long enough";
 const PAGE: &str = "https://panel.example.com";
@@ -47,16 +47,6 @@ const UNSEEN: &[(&str, &str, &str)] = &[
         "needs a database that fails: `change_path`",
     ),
 ];
-
-/// A demo database that works or fails as the test requires.
-struct SwitchableDatabase(Arc<AtomicBool>);
-
-impl SqlExecutor for SwitchableDatabase {
-    fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
-        let works = self.0.load(Ordering::SeqCst);
-        async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
-    }
-}
 
 /// The responses of a server, each verified against the document.
 struct ResponseRecorder {
@@ -355,69 +345,6 @@ impl ResponseRecorder {
                 .header("accept", "application/openmetrics-text"),
         )
         .await;
-    }
-
-    async fn check_demo(&mut self, works: &AtomicBool) {
-        let business = latido_demo::BUSINESSES[0].id;
-        let post = |witness: &Self, id: &str| {
-            witness
-                .ask("POST", "/demo/citas", "")
-                .json(&json!({"negocio_id": id}))
-        };
-        self.expect(
-            200,
-            "GET",
-            "/demo/session",
-            self.ask("GET", "/demo/session", ""),
-        )
-        .await;
-        self.expect(
-            403,
-            "GET",
-            "/demo/session",
-            self.ask("GET", "/demo/session", "")
-                .header("host", "evil.example"),
-        )
-        .await;
-        self.expect(
-            200,
-            "GET",
-            "/demo/operator",
-            self.ask("GET", "/demo/operator", ""),
-        )
-        .await;
-        self.expect(
-            403,
-            "GET",
-            "/demo/operator",
-            self.ask("GET", "/demo/operator", "")
-                .header("host", "evil.example"),
-        )
-        .await;
-        self.expect(201, "POST", "/demo/citas", post(self, business))
-            .await;
-        self.expect(404, "POST", "/demo/citas", post(self, "nowhere"))
-            .await;
-        self.expect(
-            403,
-            "POST",
-            "/demo/citas",
-            post(self, business).header("sec-fetch-site", "cross-site"),
-        )
-        .await;
-        let raw = |witness: &Self, kind: &str| {
-            witness
-                .ask("POST", "/demo/citas", "")
-                .header("content-type", kind)
-                .body("{")
-        };
-        self.expect(400, "POST", "/demo/citas", raw(self, "application/json"))
-            .await;
-        self.expect(415, "POST", "/demo/citas", raw(self, "text/plain"))
-            .await;
-        works.store(false, Ordering::SeqCst);
-        self.expect(503, "POST", "/demo/citas", post(self, business))
-            .await;
     }
 }
 

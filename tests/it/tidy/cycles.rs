@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::files::{assert_none, rust_files};
 use super::modules::{Module, ModulePath, parse};
 
 /// The text of each file, by its path.
-pub(super) type Texts = BTreeMap<String, String>;
+type Texts = BTreeMap<String, String>;
 
 /// The imports of each file.
-pub(super) type Edges = BTreeMap<String, BTreeSet<String>>;
+type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// The modules of one crate.
 #[derive(Default)]
@@ -23,7 +24,7 @@ struct Tree {
 }
 
 /// Returns the imports within each crate. Every file that no other file declares is a crate's root.
-pub(super) fn imports(texts: &Texts) -> Edges {
+fn imports(texts: &Texts) -> Edges {
     let mut edges = Edges::new();
     let mut known = BTreeSet::new();
     let (roots, others): (Vec<_>, Vec<_>) = texts
@@ -42,7 +43,7 @@ pub(super) fn imports(texts: &Texts) -> Edges {
 }
 
 /// Returns the groups of files that import one another.
-pub(super) fn cycles(edges: &Edges) -> Vec<Vec<String>> {
+fn cycles(edges: &Edges) -> Vec<Vec<String>> {
     let reachable: BTreeMap<_, _> = edges
         .keys()
         .map(|file| (file, reached_from(file, edges)))
@@ -233,7 +234,19 @@ fn file_path(path: &Path) -> String {
     parts.join("/")
 }
 
-#[cfg(test)]
+#[test]
+fn no_file_imports_itself() {
+    let texts = rust_files()
+        .into_iter()
+        .map(|file| (file.path, file.text))
+        .collect();
+    let found = cycles(&imports(&texts)).into_iter();
+    assert_none(
+        found.map(|group| group.join(" ↔ ")).collect(),
+        "files import one another",
+    );
+}
+
 mod tests {
     use super::*;
 

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_times_are_formatted() {
+    fn extreme_local_times_are_formatted() {
         for at in [i64::MIN, i64::MAX] {
             assert!(!to_french_string(Some(at), &TimeZone::UTC).is_empty());
         }

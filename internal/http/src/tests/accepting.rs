@@ -255,7 +255,7 @@ async fn bytes_sent_before_the_accept_are_answered() {
 #[tokio::test]
 async fn connections_not_accepted_before_the_stop_get_a_response() {
     let server = TestServer::with(Config {
-        drain_grace: Duration::from_millis(300),
+        drain_grace: TEST_TIMEOUT,
         ..Config::default()
     });
     assert!(

@@ -24,7 +24,7 @@ use backend::{HttpBackend, NumberHandle};
 use latido_base::drain::Drain;
 
 /// The deadline after which a hung test fails.
-const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A server on a port of its own; it stops when dropped.
 struct TestServer {

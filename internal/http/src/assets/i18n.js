@@ -4,7 +4,7 @@
 /** @typedef {'es'|'en'} Language */
 
 /** Spanish, English. @type {Record<string, [string, string]>} */
-const WORDS = {
+const TEXTS = {
   title: ['Citas en vivo', 'Live appointments'],
   lead: ['Cada número cambia en el momento en que la base de datos confirma el cambio.', 'Every number changes the moment the database commits the change.'],
   all_today: ['Citas hoy, en total', 'Citas today, in all'],
@@ -39,8 +39,8 @@ const WORDS = {
   how_title: ['¿De dónde sale el token?', 'Where does the token come from?'],
   how_token: ['Tu API lo firma con el mismo JWT_SECRET. Para probar, esta orden da uno:', 'Your API signs it with the same JWT_SECRET. To try, this command gives one:'],
   how_demo: ['¿Solo quieres mirar? La demostración trae su base de datos y sus datos:', 'Only want to look? The demo brings its own database and data:'],
-  why_token: ['El servidor no acepta este token: es inválido o ya venció.', 'The server does not accept this token: it is invalid or has expired.'],
-  why_forbidden: ['El servidor cerró la conexión: este token no tiene permiso.', 'The server closed the connection: this token has no permission.'],
+  reason_token: ['El servidor no acepta este token: es inválido o ya venció.', 'The server does not accept this token: it is invalid or has expired.'],
+  reason_forbidden: ['El servidor cerró la conexión: este token no tiene permiso.', 'The server closed the connection: this token has no permission.'],
   forbidden: ['Este token no puede leer este negocio.', 'This token may not read this business.'],
   invalid_key: ['Este identificador no es válido.', 'This id is not valid.'],
   unavailable: ['El servidor no puede responder ahora; se intentará de nuevo.', 'The server cannot answer now; it will be tried again.'],
@@ -64,18 +64,18 @@ const WORDS = {
   other_language: ['English', 'Español'],
 };
 
-const REMEMBERED = 'latido.language';
+const STORAGE_KEY = 'latido.language';
 
 /** @type {Language} */
 let current = initial();
 
-/** Adds the texts of another page. @param {Record<string, [string, string]>} words */
-export const learn = (words) => void Object.assign(WORDS, words);
+/** Adds the texts of another page. @param {Record<string, [string, string]>} texts */
+export const addTexts = (texts) => void Object.assign(TEXTS, texts);
 
 /** @returns {Language} the language chosen before, else the browser's, else Spanish */
 function initial() {
   let chosen = null;
-  try { chosen = localStorage.getItem(REMEMBERED); } catch { /* storage may be forbidden */ }
+  try { chosen = localStorage.getItem(STORAGE_KEY); } catch { /* storage may be forbidden */ }
   if (chosen === 'es' || chosen === 'en') return chosen;
   return navigator.language.toLowerCase().startsWith('en') ? 'en' : 'es';
 }
@@ -89,20 +89,20 @@ export const otherLanguage = () => (current === 'es' ? 'en' : 'es');
 /** Changes the language, and stores the choice if the browser allows it. */
 export function switchLanguage() {
   current = otherLanguage();
-  try { localStorage.setItem(REMEMBERED, current); } catch { /* the choice then lasts as long as the page */ }
+  try { localStorage.setItem(STORAGE_KEY, current); } catch { /* the choice then lasts as long as the page */ }
 }
 
 /**
  * @param {string} key
  * @param {Record<string, string>} [values] the replacements of `{name}` in the text
  */
-export function say(key, values = {}) {
-  const text = WORDS[key]?.[current === 'es' ? 0 : 1] ?? key;
+export function translate(key, values = {}) {
+  const text = TEXTS[key]?.[current === 'es' ? 0 : 1] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
 
 /** Returns whether there is a text with that key. @param {string} key */
-export const hasWords = (key) => key in WORDS;
+export const hasText = (key) => key in TEXTS;
 
 /** @param {number} value */
 export const number = (value) => new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en').format(value);
@@ -113,7 +113,7 @@ export const timeOfDay = (ms) => new Intl.DateTimeFormat(current, { timeStyle: '
 /** @param {number} ms the elapsed time */
 export function ago(ms) {
   const seconds = Math.round(ms / 1000);
-  if (seconds < 2) return say('just_now');
+  if (seconds < 2) return translate('just_now');
   const format = new Intl.RelativeTimeFormat(current, { style: 'short' });
   if (seconds < 60) return format.format(-seconds, 'second');
   if (seconds < 3600) return format.format(-Math.floor(seconds / 60), 'minute');
@@ -124,11 +124,11 @@ export function ago(ms) {
 export function size(bytes) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log10(bytes) / 3));
-  return `${short(bytes / 1000 ** power)} ${units[power]}`;
+  return `${shortNumber(bytes / 1000 ** power)} ${units[power]}`;
 }
 
 /** Formats a number with about three digits. @param {number} value */
-export function short(value) {
+export function shortNumber(value) {
   const digits = value >= 100 || Number.isInteger(value) ? 0 : value >= 10 ? 1 : 2;
   return new Intl.NumberFormat(current === 'es' ? 'es-EC' : 'en', { maximumFractionDigits: digits, notation: value >= 100_000 ? 'compact' : 'standard' }).format(value);
 }
@@ -145,12 +145,12 @@ export function duration(seconds) {
 /** @param {number} ms Unix milliseconds, to the second */
 export const clockTime = (ms) => new Intl.DateTimeFormat(current, { timeStyle: 'medium', hourCycle: 'h23' }).format(ms);
 
-/** Writes the text of every `data-words` element below `root`. @param {ParentNode} root */
-export function translate(root) {
-  for (const element of root.querySelectorAll('[data-words]')) {
-    element.textContent = say(element.getAttribute('data-words') ?? '');
+/** Writes the text of every `data-text` element below `root`. @param {ParentNode} root */
+export function translatePage(root) {
+  for (const element of root.querySelectorAll('[data-text]')) {
+    element.textContent = translate(element.getAttribute('data-text') ?? '');
   }
   for (const element of root.querySelectorAll('[data-placeholder]')) {
-    element.setAttribute('placeholder', say(element.getAttribute('data-placeholder') ?? ''));
+    element.setAttribute('placeholder', translate(element.getAttribute('data-placeholder') ?? ''));
   }
 }

@@ -1,15 +1,15 @@
 // @ts-check
 /** The texts used only on the operators' page. */
 
-import { learn } from './words.js';
+import { addTexts } from './i18n.js';
 
-learn({
+addTexts({
   dash_title: ['Operación', 'Operations'],
   dash_lead: ['Latido {version}, encendido hace {uptime}', 'Latido {version}, up for {uptime}'],
   dash_wait: ['Esperando al servidor', 'Waiting for the server'],
   pause: ['Pausar', 'Pause'],
   resume: ['Reanudar', 'Resume'],
-  paused: ['En pausa desde las {at}. Lo nuevo se muestra al reanudar.', 'Paused since {at}. What is new is shown on resuming.'],
+  paused: ['En pausa desde las {at}. Lo nuevo se muestra al reanudar.', 'Paused since {at}. New data is shown when you resume.'],
   database: ['Base de datos', 'Database'],
   listener: ['Avisos', 'Notifications'],
   keys: ['Tokens', 'Tokens'],
@@ -68,14 +68,14 @@ learn({
   end: ['Cerrar', 'Close'],
   end_of: ['Cerrar la sesión de {user}', 'Close the session of {user}'],
   end_title: ['¿Cerrar esta sesión?', 'Close this session?'],
-  end_lead: ['{user}, desde {address}. Queda anotado quién la cierra.', '{user}, from {address}. Who closes it is noted.'],
+  end_lead: ['{user}, desde {address}. El registro anota quién la cierra.', '{user}, from {address}. The log records who closes it.'],
   end_return: ['Cerrar; puede volver', 'Close; may come back'],
   end_return_help: ['Código 1012: el cliente vuelve a conectar tras un momento.', 'Code 1012: the client connects again after a moment.'],
   end_stay: ['Cerrar; que no vuelva', 'Close; not to come back'],
   end_stay_help: ['Código 4403: un cliente que respeta los códigos no reintenta. Su token sigue siendo válido.', 'Code 4403: a client that obeys codes does not retry. Its token stays valid.'],
   cancel: ['Cancelar', 'Cancel'],
   ended: ['La sesión de {user} se cerró.', 'The session of {user} was closed.'],
-  end_failed: ['No se pudo cerrar: quizá ya se había ido.', 'Could not be closed: it may have gone already.'],
+  end_failed: ['No se pudo cerrar: quizá ya se había ido.', 'Could not close it: it may have ended already.'],
   cleanup: ['Revisar ahora', 'Check now'],
   cleaned: ['{looked} sesiones revisadas, {closed} cerradas.', '{looked} sessions checked, {closed} closed.'],
   clean_failed: ['No se pudo revisar ahora.', 'Could not be checked now.'],
@@ -84,9 +84,9 @@ learn({
   closes: ['Cierres', 'Closes'],
   read_because: ['Lecturas, por causa', 'Reads, by cause'],
   none: ['Ninguno', 'None'],
-  entry_lead: ['Esta página es para quien opera el servidor: pide un token con un rol de ADMIN_ROLES.', 'This page is for whoever operates the server: it asks for a token with a role of ADMIN_ROLES.'],
+  entry_lead: ['Esta página es para operadores: pide un token con un rol de ADMIN_ROLES.', 'This page is for operators: it needs a token with a role of ADMIN_ROLES.'],
   how_admin: ['Para probar, esta orden da uno:', 'To try, this command gives one:'],
-  why_role: ['Este token es válido, pero su rol no es de administrador.', 'This token is valid, but its role is not an admin’s.'],
+  reason_role: ['Este token es válido, pero su rol no es de administrador.', 'This token is valid, but its role is not an admin’s.'],
   home: ['inicio', 'home'],
   event_connected: ['Se conectó', 'Connected'],
   event_closed: ['Terminó', 'Ended'],

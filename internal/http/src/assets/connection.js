@@ -8,71 +8,71 @@
  * @typedef {object} Options
  * @property {() => Promise<Session>} session called before every attempt, so that an expired token is never tried twice
  * @property {boolean} renewable whether `session` can give a new token
- * @property {boolean} [proves] whether `session` itself detects an invalid token and throws {@link Refused}
- * @property {(state: State, detail: {since?: number, why?: string}) => void} onState
+ * @property {boolean} [verifiesToken] whether `session` itself detects an invalid token and throws {@link RefusedError}
+ * @property {(state: State, detail: {since?: number, reason?: string}) => void} onState
  * @property {(channel: string, data: any) => void} onStats
  * @property {(channel: string | undefined, code: string) => void} onError
  */
 
 /** The upper bounds of the first and of every later delay, in ms; the delay is random between zero and the bound («full jitter»). */
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 20_000;
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 20_000;
 /** The shortest delay after «overloaded» and «too many messages», in ms. */
-const BUSY_WAIT_MS = 5_000;
+const BUSY_DELAY_MS = 5_000;
 /** The ping interval, in ms; the pong must arrive before the next ping. Browsers hide the protocol's own pings. */
 const PING_MS = 15_000;
 /** The delay before a busy server is asked again for one channel, in ms. */
-const ASK_AGAIN_MS = 5_000;
+const RESUBSCRIBE_DELAY_MS = 5_000;
 
-const ENDED = { tooBig: 1009, overloaded: 1013, token: 4401, forbidden: 4403, tooMany: 4429 };
+const CLOSE_CODE = { messageTooBig: 1009, overloaded: 1013, unauthorized: 4401, forbidden: 4403, tooManyMessages: 4429 };
 
 /** The error that `session` throws if another attempt would fail too. */
-export class Refused extends Error {
-  /** @param {string} why */
-  constructor(why) {
-    super(why);
-    this.why = why;
+export class RefusedError extends Error {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(reason);
+    this.reason = reason;
   }
 }
 
-export class Link {
+export class Connection {
   /** @type {Options} */ #options;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {string[]} */ #channels = [];
   /** The newest version received of each channel; older frames are dropped. @type {Map<string, number>} */ #versions = new Map();
   /** The number of the attempt; results of older attempts are ignored. */ #attempt = 0;
   #failures = 0;
-  #opened = false;
-  /** Whether this connection has reported a state yet. */ #told = false;
-  #everLive = false;
-  /** Whether the page wants a connection. */ #wanted = false;
+  #hasOpened = false;
+  /** Whether this connection has reported a state yet. */ #hasReportedState = false;
+  #hasBeenLive = false;
+  /** Whether the page has called `start` and not `stop`. */ #isStarted = false;
   #retryTimer = 0;
   #pingTimer = 0;
-  /** @type {Set<number>} */ #askTimers = new Set();
-  #unanswered = false;
+  /** @type {Set<number>} */ #resubscribeTimers = new Set();
+  #isAwaitingPong = false;
 
   /** @param {Options} options */
   constructor(options) {
     this.#options = options;
-    addEventListener('online', () => this.#hurry());
-    addEventListener('offline', () => { if (this.#wanted && this.#cutOff()) this.#offline(); });
-    addEventListener('pagehide', () => this.#drop());
-    addEventListener('pageshow', (event) => { if (event.persisted) this.#hurry(); });
-    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.#hurry(); });
+    addEventListener('online', () => this.#reconnectNow());
+    addEventListener('offline', () => { if (this.#isStarted && this.#hasNoNetwork()) this.#reportOffline(); });
+    addEventListener('pagehide', () => this.#disconnect());
+    addEventListener('pageshow', (event) => { if (event.persisted) this.#reconnectNow(); });
+    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.#reconnectNow(); });
   }
 
   start() {
-    this.#wanted = true;
-    this.#open();
+    this.#isStarted = true;
+    this.#startAttempt();
   }
 
   stop() {
-    this.#wanted = false;
-    this.#drop();
+    this.#isStarted = false;
+    this.#disconnect();
   }
 
   /** Replaces one subscribed channel by another. @param {string} before @param {string} after */
-  exchange(before, after) {
+  replaceChannel(before, after) {
     if (before === after) return;
     this.#channels = this.#channels.map((channel) => (channel === before ? after : channel));
     this.#versions.delete(before);
@@ -80,44 +80,44 @@ export class Link {
     this.#send({ type: 'subscribe', data: { channel: after } });
   }
 
-  async #open() {
-    this.#drop();
+  async #startAttempt() {
+    this.#disconnect();
     const attempt = ++this.#attempt;
-    this.#options.onState(this.#everLive ? 'reconnecting' : 'connecting', {});
+    this.#options.onState(this.#hasBeenLive ? 'reconnecting' : 'connecting', {});
     try {
       const session = await this.#options.session();
-      if (attempt !== this.#attempt || !this.#wanted) return;
+      if (attempt !== this.#attempt || !this.#isStarted) return;
       this.#channels = session.channels ?? session.negocios.map((negocio) => `estadisticas:${negocio.id}`);
-      this.#connect(session.token);
+      this.#openSocket(session.token);
     } catch (error) {
-      if (attempt !== this.#attempt || !this.#wanted) return;
+      if (attempt !== this.#attempt || !this.#isStarted) return;
       // The constructor rejected the subprotocol: such a text can't be a token.
-      if (error instanceof Refused) this.#refuse(error.why);
-      else if (error instanceof DOMException && error.name === 'SyntaxError') this.#refuse('token');
+      if (error instanceof RefusedError) this.#giveUp(error.reason);
+      else if (error instanceof DOMException && error.name === 'SyntaxError') this.#giveUp('token');
       else this.#retryLater(0);
     }
   }
 
   /** @param {string} token sent as a subprotocol, so that it is in no URL and no log */
-  #connect(token) {
+  #openSocket(token) {
     const url = new URL('/ws', location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
     const socket = new WebSocket(url, ['bearer', token]);
     this.#socket = socket;
-    this.#opened = false;
-    this.#told = false;
+    this.#hasOpened = false;
+    this.#hasReportedState = false;
     this.#versions.clear();
     socket.onopen = () => {
-      this.#opened = true;
+      this.#hasOpened = true;
       for (const channel of this.#channels) this.#send({ type: 'subscribe', data: { channel } });
-      this.#unanswered = false;
+      this.#isAwaitingPong = false;
       this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
     };
     socket.onmessage = (event) => {
-      this.#unanswered = false;
-      this.#receive(String(event.data));
+      this.#isAwaitingPong = false;
+      this.#onFrame(String(event.data));
     };
-    socket.onclose = (event) => this.#ended(event.code);
+    socket.onclose = (event) => this.#onClose(event.code);
   }
 
   /** @param {object} message */
@@ -126,16 +126,16 @@ export class Link {
   }
 
   #ping() {
-    if (this.#unanswered) {
-      this.#open();
+    if (this.#isAwaitingPong) {
+      this.#startAttempt();
       return;
     }
-    this.#unanswered = true;
+    this.#isAwaitingPong = true;
     this.#send({ type: 'ping' });
   }
 
   /** @param {string} text */
-  #receive(text) {
+  #onFrame(text) {
     /** @type {any} */ let frame;
     try { frame = JSON.parse(text); } catch { return; }
     const data = frame?.data ?? {};
@@ -143,7 +143,7 @@ export class Link {
       case 'subscribed':
         // Only received data, not an open socket, proves that the server has recovered.
         this.#failures = 0;
-        if (!this.#told) this.#live();
+        if (!this.#hasReportedState) this.#reportLive();
         break;
       case 'server':
       case 'stats': {
@@ -155,26 +155,26 @@ export class Link {
         break;
       }
       case 'status':
-        if (data.stale) this.#stale(data.since);
-        else this.#live();
+        if (data.stale) this.#reportStale(data.since);
+        else this.#reportLive();
         break;
-      case 'token_expiring': void this.#renew(); break;
-      case 'error': this.#complain(data); break;
+      case 'token_expiring': void this.#renewToken(); break;
+      case 'error': this.#onServerError(data); break;
     }
   }
 
-  #live() {
-    this.#told = this.#everLive = true;
+  #reportLive() {
+    this.#hasReportedState = this.#hasBeenLive = true;
     this.#options.onState('live', {});
   }
 
   /** @param {number} since Unix seconds */
-  #stale(since) {
-    this.#told = true;
+  #reportStale(since) {
+    this.#hasReportedState = true;
     this.#options.onState('stale', { since });
   }
 
-  async #renew() {
+  async #renewToken() {
     if (!this.#options.renewable) return; // the server will close with 4401
     const attempt = this.#attempt;
     try {
@@ -184,32 +184,32 @@ export class Link {
   }
 
   /** @param {{code?: string, channel?: string}} data */
-  #complain({ code = '', channel }) {
+  #onServerError({ code = '', channel }) {
     if (code === 'unauthorized' && this.#options.renewable) this.#retryLater(0);
     if (code === 'unavailable' && channel) {
       const timer = setTimeout(() => {
-        this.#askTimers.delete(timer);
+        this.#resubscribeTimers.delete(timer);
         this.#send({ type: 'subscribe', data: { channel } });
-      }, ASK_AGAIN_MS);
-      this.#askTimers.add(timer);
+      }, RESUBSCRIBE_DELAY_MS);
+      this.#resubscribeTimers.add(timer);
     }
     this.#options.onError(channel, code);
   }
 
   /** @param {number} code */
-  async #ended(code) {
-    this.#drop();
+  async #onClose(code) {
+    this.#disconnect();
     const attempt = this.#attempt;
-    if (code === ENDED.forbidden || code === ENDED.tooBig) return this.#refuse('forbidden');
-    const refused = code === ENDED.token || (!this.#opened && (await this.#serverIsReady()));
+    if (code === CLOSE_CODE.forbidden || code === CLOSE_CODE.messageTooBig) return this.#giveUp('forbidden');
+    const isRefused = code === CLOSE_CODE.unauthorized || (!this.#hasOpened && (await this.#serverIsReady()));
     if (attempt !== this.#attempt) return;
-    if (refused && !this.#options.renewable && !this.#options.proves) return this.#refuse('token');
-    if (this.#cutOff()) return this.#offline();
-    this.#retryLater(code === ENDED.overloaded || code === ENDED.tooMany ? BUSY_WAIT_MS : 0);
+    if (isRefused && !this.#options.renewable && !this.#options.verifiesToken) return this.#giveUp('token');
+    if (this.#hasNoNetwork()) return this.#reportOffline();
+    this.#retryLater(code === CLOSE_CODE.overloaded || code === CLOSE_CODE.tooManyMessages ? BUSY_DELAY_MS : 0);
   }
 
   /** Returns whether the browser has no network. A server on this machine needs none. */
-  #cutOff() {
+  #hasNoNetwork() {
     return !navigator.onLine && !['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
   }
 
@@ -218,42 +218,42 @@ export class Link {
     try { return (await fetch('/ready', { cache: 'no-store' })).ok; } catch { return false; }
   }
 
-  /** @param {number} atLeastMs */
-  #retryLater(atLeastMs) {
-    this.#drop();
+  /** @param {number} minDelayMs */
+  #retryLater(minDelayMs) {
+    this.#disconnect();
     this.#options.onState('reconnecting', {});
-    const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
+    const maxDelay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures++);
     this.#retryTimer = setTimeout(() => {
       // A hidden page reconnects only when it becomes visible.
-      if (this.#wanted && !document.hidden) this.#open();
-    }, atLeastMs + Math.random() * longest);
+      if (this.#isStarted && !document.hidden) this.#startAttempt();
+    }, minDelayMs + Math.random() * maxDelay);
   }
 
   /** Retries at once after the network or the page has come back, or checks that the socket still works. */
-  #hurry() {
-    if (!this.#wanted) return;
+  #reconnectNow() {
+    if (!this.#isStarted) return;
     if (this.#socket?.readyState === WebSocket.OPEN) this.#send({ type: 'ping' });
-    else if (this.#socket?.readyState !== WebSocket.CONNECTING) this.#open();
+    else if (this.#socket?.readyState !== WebSocket.CONNECTING) this.#startAttempt();
   }
 
-  #offline() {
-    this.#drop();
+  #reportOffline() {
+    this.#disconnect();
     this.#options.onState('offline', {});
   }
 
-  /** @param {string} why */
-  #refuse(why) {
+  /** @param {string} reason */
+  #giveUp(reason) {
     this.stop();
-    this.#options.onState('refused', { why });
+    this.#options.onState('refused', { reason });
   }
 
   /** Closes the socket and clears every timer without reporting a state. */
-  #drop() {
+  #disconnect() {
     this.#attempt++;
     clearTimeout(this.#retryTimer);
     clearInterval(this.#pingTimer);
-    for (const timer of this.#askTimers) clearTimeout(timer);
-    this.#askTimers.clear();
+    for (const timer of this.#resubscribeTimers) clearTimeout(timer);
+    this.#resubscribeTimers.clear();
     const socket = this.#socket;
     this.#socket = undefined;
     if (!socket) return;

@@ -1,26 +1,26 @@
 // @ts-check
-/** One business on the page: its four numbers, its chart and its button. */
+/** The card of one business: its four numbers, its chart and its button. */
 
 import { Chart } from './chart.js';
-import { ago, hasWords, number, say, timeOfDay, translate } from './words.js';
+import { ago, hasText, number, timeOfDay, translate, translatePage } from './i18n.js';
 
-/** @typedef {import('./link.js').Stats} Stats */
+/** @typedef {import('./connection.js').Stats} Stats */
 /** @typedef {'citas_hoy'|'total_citas'|'citas_completadas'|'citas_canceladas'} Field */
 
 /** @type {Field[]} */
 const FIELDS = ['citas_hoy', 'total_citas', 'citas_completadas', 'citas_canceladas'];
-const SAID_MS = 1_600;
+const RESULT_TEXT_MS = 1_600;
 const BOOK_TIMEOUT_MS = 8_000;
 
 const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 
-export class Card {
+export class ChannelCard {
   /** @type {Stats | undefined} */ stats;
   element;
-  #id; #chart; #time; #delta; #fault; #button;
+  #id; #chart; #time; #delta; #error; #button;
   #updatedAt = 0;
-  /** The key of the button's text. */ #buttonWords = 'book';
-  #faultWords = '';
+  /** The key of the button's text. */ #buttonKey = 'book';
+  #errorKey = '';
   #busy = false;
 
   /**
@@ -39,7 +39,7 @@ export class Card {
     this.#chart = new Chart(this.#find('figure'));
     this.#time = /** @type {HTMLTimeElement} */ (this.#find('time'));
     this.#delta = this.#find('.delta');
-    this.#fault = this.#find('.fault');
+    this.#error = this.#find('.error');
     this.#button = this.#find('.book');
     this.#button.hidden = !canBook;
     this.#button.addEventListener('click', () => this.#book());
@@ -57,7 +57,7 @@ export class Card {
     const before = this.stats;
     this.stats = stats;
     this.#updatedAt = Date.now();
-    this.fail('');
+    this.showError('');
     for (const field of FIELDS) {
       const element = this.#find(`[data-field=${field}]`);
       element.textContent = number(stats[field]);
@@ -80,7 +80,7 @@ export class Card {
 
   /** Updates the parts that depend only on time, once a second. @param {boolean} [chart] whether to move the chart as well */
   tick(chart = false) {
-    this.#time.textContent = this.#updatedAt ? say('updated', { ago: ago(Date.now() - this.#updatedAt) }) : say('waiting');
+    this.#time.textContent = this.#updatedAt ? translate('updated', { ago: ago(Date.now() - this.#updatedAt) }) : translate('waiting');
     if (this.#updatedAt) {
       this.#time.dateTime = new Date(this.#updatedAt).toISOString();
       this.#time.title = timeOfDay(this.#updatedAt);
@@ -89,25 +89,25 @@ export class Card {
   }
 
   /** @param {string} code the error code of the protocol, or the key of a text; empty if there is no error */
-  fail(code) {
-    this.#faultWords = code;
-    this.#fault.hidden = !code;
-    this.#fault.textContent = code && hasWords(code) ? say(code) : code;
+  showError(code) {
+    this.#errorKey = code;
+    this.#error.hidden = !code;
+    this.#error.textContent = code && hasText(code) ? translate(code) : code;
   }
 
   translate() {
-    translate(this.element);
+    translatePage(this.element);
     if (this.stats) for (const field of FIELDS) this.#find(`[data-field=${field}]`).textContent = number(this.stats[field]);
-    this.fail(this.#faultWords);
-    this.#label(this.#buttonWords);
+    this.showError(this.#errorKey);
+    this.#setButtonText(this.#buttonKey);
     this.tick(true);
   }
 
-  /** @param {string} words */
-  #label(words) {
-    this.#buttonWords = words;
-    this.#button.textContent = say(words);
-    this.#button.dataset.state = words;
+  /** @param {string} key of the button's text */
+  #setButtonText(key) {
+    this.#buttonKey = key;
+    this.#button.textContent = translate(key);
+    this.#button.dataset.state = key;
   }
 
   async #book() {
@@ -115,12 +115,12 @@ export class Card {
     this.#busy = true;
     // Not `disabled`, which would remove the keyboard focus.
     this.#button.setAttribute('aria-disabled', 'true');
-    this.#label('booking');
-    const booked = await book(this.#id);
-    if (!booked) this.fail('book_failed');
-    else if (this.#faultWords === 'book_failed') this.fail('');
-    this.#label(booked ? 'booked' : 'book');
-    setTimeout(() => this.#label('book'), SAID_MS);
+    this.#setButtonText('booking');
+    const booked = await requestBooking(this.#id);
+    if (!booked) this.showError('book_failed');
+    else if (this.#errorKey === 'book_failed') this.showError('');
+    this.#setButtonText(booked ? 'booked' : 'book');
+    setTimeout(() => this.#setButtonText('book'), RESULT_TEXT_MS);
     this.#button.removeAttribute('aria-disabled');
     this.#busy = false;
   }
@@ -130,15 +130,15 @@ export class Card {
  * @param {string} negocioId
  * @returns {Promise<boolean>}
  */
-async function book(negocioId) {
+async function requestBooking(negocioId) {
   try {
-    const answer = await fetch('/demo/citas', {
+    const response = await fetch('/demo/citas', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ negocio_id: negocioId }),
       signal: AbortSignal.timeout(BOOK_TIMEOUT_MS),
     });
-    return answer.status === 201;
+    return response.status === 201;
   } catch {
     return false;
   }

@@ -1,23 +1,19 @@
-//! The event bus of one tenant: the lock around its state.
+//! The event bus: its operations, each of them one change under the lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::connections::DeliveryTarget;
-use crate::state::{BusState, PendingWakes};
-
-use crate::connections;
-use crate::event::{BusEvent, EncodingId, Publish, TopicName};
-use crate::history::HistorySlice;
-use crate::identity::{ConnectionId, Identity};
-use crate::join::{JoinError, JoinOutcome, JoinRequest};
-use crate::mailbox_queue::DisconnectReason;
-use crate::policy::TopicPolicy;
-use crate::presence::{PresenceCounts, PresentUser};
-use crate::shard_queue::{ConnectionSlot, EventQueue};
-use crate::summary::{BusTotals, ConnectionSummary, Overloaded, PublishReceipt, TopicSummary};
+use crate::connections::{ConnectionRecord, DeliveryTarget, EventTopic, Membership};
+use crate::fan_out::PendingWakes;
+use crate::state::BusState;
+use crate::{
+    BusEvent, BusTotals, ConnectionId, ConnectionSlot, ConnectionSummary, DisconnectReason,
+    EncodingId, EventQueue, HistorySlice, Identity, JoinError, JoinOutcome, JoinRequest,
+    Overloaded, PresenceCounts, PresentUser, Publish, PublishReceipt, TopicName, TopicPolicy,
+    TopicSummary,
+};
 use latido_base::ident::UserId;
 
-/// The event topics of one tenant; see the module's documentation.
+/// The event topics of one tenant; see the crate's documentation.
 pub struct EventBus {
     state: Mutex<BusState>,
 }
@@ -44,7 +40,7 @@ impl EventBus {
         joins: &[JoinRequest],
     ) -> Result<ConnectionId, JoinError> {
         self.with_state(|state, wakes| {
-            let group = state.fanout_group(queue, encoding);
+            let group = state.fan_out.group(queue, encoding);
             state.connect(
                 identity,
                 DeliveryTarget::Shard { group, slot },
@@ -160,7 +156,7 @@ impl EventBus {
         self.lock()
             .connections
             .topic_by_name(topic)
-            .map(connections::EventTopic::counts)
+            .map(EventTopic::counts)
             .unwrap_or_default()
     }
 
@@ -178,7 +174,7 @@ impl EventBus {
     /// Returns every topic, in no particular order. It copies all names, so it is meant for
     /// overviews only.
     pub fn topics(&self) -> Vec<TopicSummary> {
-        let summary = |topic: &connections::EventTopic| TopicSummary {
+        let summary = |topic: &EventTopic| TopicSummary {
             name: topic.name.clone(),
             counts: topic.counts(),
             opened_us: topic.opened_us,
@@ -191,19 +187,18 @@ impl EventBus {
     /// overviews only.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
         let state = self.lock();
-        let name = |membership: &connections::Membership| {
+        let name = |membership: &Membership| {
             state
                 .connections
                 .topic(membership.topic)
                 .map(|topic| topic.name.clone())
         };
-        let summary =
-            |(id, conn): (ConnectionId, &connections::ConnectionRecord)| ConnectionSummary {
-                id,
-                identity: Arc::clone(&conn.identity),
-                topics: conn.memberships.iter().filter_map(name).collect(),
-                connected_us: conn.connected_us,
-            };
+        let summary = |(id, conn): (ConnectionId, &ConnectionRecord)| ConnectionSummary {
+            id,
+            identity: Arc::clone(&conn.identity),
+            topics: conn.memberships.iter().filter_map(name).collect(),
+            connected_us: conn.connected_us,
+        };
         state.connections.connections().map(summary).collect()
     }
 
@@ -244,11 +239,3 @@ impl std::fmt::Debug for EventBus {
         f.debug_struct("EventBus").finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-#[path = "event_bus_tests.rs"]
-mod tests;
-
-#[cfg(test)]
-#[path = "model_tests.rs"]
-mod model;
