@@ -12,7 +12,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
-use crate::triggers::trigger_event::TRIGGER_EVENTS;
+use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;
 
@@ -32,15 +32,6 @@ const MAX_PAYLOAD_BYTES: usize = 7900;
 const MAX_KEY_JSON_BYTES: usize = 6 * MAX_KEY_BYTES + 3;
 /// The largest size of a name in PostgreSQL, in bytes.
 const MAX_NAME_BYTES: usize = 63;
-
-/// The kind of trigger that finds a table's changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TriggerKind {
-    /// Row triggers, which try the gate for the key of each row.
-    Rows,
-    /// Statement triggers, which read the sets of rows that a statement wrote.
-    Statements,
-}
 
 /// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]

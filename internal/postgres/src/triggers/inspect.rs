@@ -6,9 +6,10 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::generate::{
-    SCHEMA, SHARED_FUNCTION, ScriptSection, TriggerKind, WatchedTable, shared_body, shared_comment,
+    SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
 use crate::triggers::trigger_event::TRIGGER_EVENTS;
+use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::{DiscoveryError, TableProblem, discover};
 use latido_base::ident::StreamId;
 use latido_stream::Catalog;

@@ -1,4 +1,13 @@
-//! The events that fire the triggers.
+//! The kinds of triggers, and the events that fire them.
+
+/// The kind of trigger that finds a table's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TriggerKind {
+    /// Row triggers, which try the gate for the key of each row.
+    Rows,
+    /// Statement triggers, which read the sets of rows that a statement wrote.
+    Statements,
+}
 
 /// One of the four trigger events.
 #[derive(Debug, Clone, Copy)]
