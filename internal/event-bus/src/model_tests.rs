@@ -3,7 +3,6 @@
 
 use proptest::prelude::*;
 
-use crate::*;
 use bus_model::BusModel;
 use model_script::{ModelOp, model_op};
 

@@ -8,14 +8,14 @@ use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
 use crate::observer::WatchObserver;
 use crate::pending_frames::{ShardFrames, ShardFramesId};
 use crate::room_stats::RoomStats;
-use latido_base::ident::{Channel, Topic, Version};
+use latido_base::ident::{Channel, Topic};
 use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{Catalog, StreamRow};
 
 /// The registry of viewers and newest frames; see the module's documentation.
 pub struct Hub {
     catalog: Arc<Catalog>,
-    observer: Box<dyn WatchObserver>,
+    pub(super) observer: Box<dyn WatchObserver>,
     rooms: Mutex<HubRooms>,
 }
 

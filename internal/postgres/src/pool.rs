@@ -13,7 +13,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use values;
 
 use crate::config::{Config, ConfigError, UrlSetting};
 use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};

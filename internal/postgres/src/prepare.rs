@@ -10,9 +10,10 @@ use tokio_postgres::types::Type;
 use crate::columns;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
-use crate::key_array::{is_same_key_type, key_type};
+use crate::key_array::{EXPECTED_ARRAYS, is_same_key_type, key_type};
 use crate::pool::Database;
 use crate::prepared_stream::PreparedStream;
+use crate::quote::quote_ident;
 use latido_stream::{Column, KeyType, Stream, ZoneRule};
 
 /// The time-out of describing one statement.

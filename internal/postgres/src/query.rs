@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
-use values;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;

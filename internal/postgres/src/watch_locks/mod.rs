@@ -25,7 +25,7 @@ mod lock_holder;
 mod lock_table;
 mod shared;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
