@@ -21,8 +21,6 @@ use latido_hub::WatchObserver;
 use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
-pub use settings::VARIABLES;
-
 /// The longest time that the first read of a key waits for its writers' notifications to be
 /// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
 /// milliseconds when ten thousand clients come back at once, which is no moment to read each key

@@ -13,8 +13,6 @@ use crate::dirty_set::DirtySet;
 use latido_stream::{Interest, NotifyState};
 use latido_telemetry::Metrics;
 
-pub use settings::VARIABLES;
-
 /// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
 pub(super) type ReadWaiter = oneshot::Sender<bool>;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::StreamExt;
 
-use crate::actor::EngineActor;
+use crate::actor::{EngineActor, EngineEvent};
 use crate::hint_source::HintSource;
 use crate::read_batch::{BatchKey, BatchOutcome, KeyCost, ReadBatch};
 use crate::read_cost;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actor::EngineActor;
+use crate::actor::{EngineActor, EngineEvent};
 use crate::hint_source::HintSource;
 use crate::verification_rotation::{RESULT_DIFFERENT, RESULT_FAILED, RESULT_SAME};
 use latido_base::clock::monotonic_now;
