@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::SubscriberEvent;
 use latido_base::ident::{Key, StreamId};
 use latido_stream::{KeyType, Stream};
 
