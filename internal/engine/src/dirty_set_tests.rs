@@ -1,5 +1,8 @@
 //! Tests the dirty set against a model with random hints, viewers, failures and time.
 
+use crate::read_batch::BatchOutcome;
+use crate::read_batch::KeyCost;
+use crate::read_batch::ReadBatch;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
