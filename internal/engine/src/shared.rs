@@ -1,6 +1,5 @@
 //! The state that the engine's entry point and its actor share.
 
-use std::future::Future;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -66,7 +66,7 @@ fn first_keys<'a>(topics: impl Iterator<Item = &'a Topic>) -> BTreeSet<&'a Topic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use latido_base::ident::StreamId;
+    use latido_base::ident::{Key, StreamId};
 
     fn topic(stream: u16, key: u32) -> Topic {
         Topic {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::SubscriberEvent;
-use latido_base::ident::{Key, StreamId};
+use latido_base::ident::{Key, StreamId, Version};
 use latido_stream::{KeyType, Stream};
 
 #[derive(Default)]

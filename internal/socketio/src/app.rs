@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{Ack, Args, SocketHandle};
+use crate::args::Args;
+use crate::emit::Emit;
+use crate::socket_handle::{Ack, SocketHandle};
 use latido_event_bus::{BusEvent, Mailbox};
 
 /// The Socket.IO protocol of one app.
