@@ -15,10 +15,10 @@ use latido_event_bus::DisconnectReason;
 
 const KEY: &str = "a key of the tests";
 
-fn gateway(config: Config) -> Arc<Gateway> {
+fn gateway(config: Config) -> Arc<GatewayShared> {
     let clock = Clock::system();
     let authenticator = Authenticator::new(&config, None, &clock, &Drain::new());
-    Arc::new(Gateway {
+    Arc::new(GatewayShared {
         config,
         rooms: RoomService::new(&clock),
         authenticator,
@@ -38,7 +38,7 @@ fn with_peer(mut request: AppRequest, peer: &str) -> AppRequest {
     request
 }
 
-async fn send_request(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Value) {
+async fn send_request(gateway: &Arc<GatewayShared>, request: AppRequest) -> (u16, Value) {
     let site = GatewayRoutes(Arc::clone(gateway));
     assert!(site.matches(request.path()));
     let answer = match site.authorize(&request) {
@@ -52,7 +52,7 @@ async fn send_request(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Valu
 }
 
 async fn send_with_key(
-    gateway: &Arc<Gateway>,
+    gateway: &Arc<GatewayShared>,
     method: &str,
     path: &str,
     body: &Value,
