@@ -8,7 +8,6 @@ use std::process::Command;
 const OPTIONAL: &[&str] = &[
     "bcrypt",
     "engineioxide",
-    "hmac",
     "latido-app-gateway",
     "latido-app-messaging",
     "latido-app-modules",

@@ -134,7 +134,7 @@ async fn uninstall_finds_other_schemas_and_drops_no_object_of_others() {
     let home = TestDatabase::create(&["sql/schema.sql"]).await;
     let client = home.client().await;
     client.batch_execute("CREATE SCHEMA chat").await.unwrap();
-    let elsewhere = format!("{}&options=-csearch_path%3Dchat", home.url());
+    let elsewhere = format!("{}&options=-csearch_path%3Dchat%2Cpublic", home.url());
     app::install(settings(&elsewhere, "messaging"))
         .await
         .unwrap();
