@@ -47,7 +47,7 @@ async fn slow_handshakes_are_disconnected() {
     let app = TestApp::with(|config| {
         assert!(
             config.http.head_timeout <= Duration::from_secs(10),
-            "as promised"
+            "the documented limit"
         );
     })
     .await;
@@ -71,7 +71,7 @@ async fn slow_handshakes_are_disconnected() {
             let _ = stream.read_to_end(&mut answer).await;
         }
         for task in trickling {
-            task.await.expect("it ends");
+            task.await.expect("the task ends");
         }
     };
     // A server that started to wait anew at every byte would never end.
@@ -140,7 +140,7 @@ async fn connect_without_reading(app: &TestApp, token: &str) -> TcpStream {
     let mut head = [0; 12];
     within(stream.read_exact(&mut head))
         .await
-        .expect("an answer");
+        .expect("a response");
     assert_eq!(&head, b"HTTP/1.1 101");
     stream
         .write_all(&masked(
@@ -230,7 +230,7 @@ async fn connection_limit_is_enforced_and_reported() {
         socket.assert_quiet().await;
     }
     sockets.pop().expect("one").close().await;
-    crate::harness::wait_until("a place is free", async || {
+    crate::harness::wait_until("a permit is free", async || {
         crate::harness::TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
             .await
             .is_ok()

@@ -81,7 +81,7 @@ async fn revoked_token_closes_its_connections_and_opens_none() {
         .unwrap();
     assert_eq!(events.status(), 200);
     let asked = issuer.requests.load(Ordering::SeqCst);
-    wait_until("the token is asked about again", async || {
+    wait_until("the token is checked again", async || {
         issuer.requests.load(Ordering::SeqCst) > asked + 1
     })
     .await;
@@ -217,7 +217,7 @@ async fn certificate_enables_https_and_wss() {
             .send()
             .await
             .is_err(),
-        "and nothing else"
+        "plain HTTP is refused"
     );
 
     // The container's health check also works over TLS, and trusts only the certificate in the

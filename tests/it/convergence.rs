@@ -62,7 +62,12 @@ async fn every_client_converges() {
     let db = app.connect_database().await;
     let mut truth = HashMap::new();
     for n in 0..BUSINESSES {
-        truth.insert(n, query_numbers(&db, n).await.expect("the truth"));
+        truth.insert(
+            n,
+            query_numbers(&db, n)
+                .await
+                .expect("the numbers in the database"),
+        );
     }
     for client in clients {
         for (n, last) in client.await.expect("a client ends") {

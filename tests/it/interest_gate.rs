@@ -334,7 +334,7 @@ async fn writers_always_notify_without_the_gate() {
         socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         2
     );
-    wait_until("it is as good", async || {
+    wait_until("the notification has the same effect", async || {
         app.metric("latido_listener_up").await == 1.0
     })
     .await;

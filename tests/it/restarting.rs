@@ -68,7 +68,7 @@ fn affordable_connections() -> usize {
         current: limit.maximum,
         ..limit
     };
-    let _as_it_was = setrlimit(Resource::Nofile, raised);
+    let _unchanged_on_error = setrlimit(Resource::Nofile, raised);
     let files = getrlimit(Resource::Nofile)
         .current
         .unwrap_or(u64::MAX)
@@ -162,6 +162,32 @@ fn total(line: &str) -> Option<i64> {
     (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
 }
 
+/// Connects clients in batches, each of which is subscribed before the next one starts.
+async fn connect_in_batches(
+    address: SocketAddr,
+    token: &Arc<str>,
+    many: usize,
+) -> JoinSet<Option<u16>> {
+    let subscribed = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    while clients.len() < many {
+        let wave = CONNECT_BATCH.min(many - clients.len());
+        (0..wave).for_each(|_| {
+            drop(clients.spawn(run_client(
+                address,
+                Arc::clone(token),
+                Arc::clone(&subscribed),
+            )))
+        });
+        let expected = clients.len() as u64;
+        wait_until("the batch is subscribed", async || {
+            subscribed.load(Ordering::Relaxed) >= expected
+        })
+        .await;
+    }
+    clients
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
@@ -172,7 +198,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "60")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
     let address = first.ready_address().await;
-    let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
+    let token = Arc::<str>::from(place.token());
     let url = format!("ws://{address}");
     let watch = place.home.start(
         &[
@@ -188,22 +214,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         .wait_for_stdout("numbers", |line| total(line) == Some(0))
         .await;
     let many = affordable_connections();
-    let mut clients = JoinSet::new();
-    while clients.len() < many {
-        let wave = CONNECT_BATCH.min(many - clients.len());
-        (0..wave).for_each(|_| {
-            drop(clients.spawn(run_client(
-                address,
-                Arc::clone(&token),
-                Arc::clone(&subscribed),
-            )))
-        });
-        let expected = clients.len() as u64;
-        wait_until("the batch is subscribed", async || {
-            subscribed.load(Ordering::Relaxed) >= expected
-        })
-        .await;
-    }
+    let mut clients = connect_in_batches(address, &token, many).await;
     // The next version starts on the same address before this one stops.
     let port = address.port().to_string();
     let second = place.home.start(&["serve"], &place.variables(&port, &more));
@@ -219,7 +230,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     assert_eq!(
         first.wait_for_exit().await.code,
         Some(0),
-        "all left within the deadline"
+        "all clients disconnected within the deadline"
     );
     let reconnecting = codes.iter().filter(|code| **code == Some(1012)).count();
     eprintln!("{reconnecting} of {many} left with 1012, the last after {last:.1?}");
@@ -298,7 +309,7 @@ async fn replace_servers_under_load(
         .collect();
     for _ in 0..RESTARTS {
         let served = load.served.load(Ordering::Relaxed);
-        wait_until("it serves", async || {
+        wait_until("the server serves", async || {
             load.served.load(Ordering::Relaxed) > served + 100
         })
         .await;
@@ -308,7 +319,7 @@ async fn replace_servers_under_load(
         running = next;
     }
     let served = load.served.load(Ordering::Relaxed);
-    wait_until("the last one serves", async || {
+    wait_until("the last server serves", async || {
         load.served.load(Ordering::Relaxed) > served + 100
     })
     .await;
@@ -349,7 +360,9 @@ async fn shared_port_refuses_no_connection() {
         let server = place.home.start(&["serve"], &variables);
         // A request to the address is no proof, because the other server answers there as well.
         server
-            .wait_for_stderr("it serves", |line| line.contains("streams prepared"))
+            .wait_for_stderr("the server serves", |line| {
+                line.contains("streams prepared")
+            })
             .await;
         server
     });

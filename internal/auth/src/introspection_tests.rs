@@ -111,7 +111,7 @@ async fn wait_until(condition: impl Fn() -> bool) {
     };
     tokio::time::timeout(Duration::from_secs(120), waiting)
         .await
-        .expect("in time");
+        .expect("completes before the timeout");
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);

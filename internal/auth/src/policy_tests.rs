@@ -177,7 +177,7 @@ async fn both_answers_are_cached() {
     assert_eq!(
         policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()),
         Decision::NeedsLookup,
-        "another user's answer"
+        "another user's result"
     );
 }
 

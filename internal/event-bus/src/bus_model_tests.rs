@@ -298,7 +298,7 @@ impl BusModel {
             assert!(client.is_stalled, "a reading client is never too slow");
             assert!(
                 matches!(mailbox.try_recv(), Some(Err(DisconnectReason::TooSlow))),
-                "it gets the reason"
+                "the client gets the reason"
             );
             client.is_disconnected = true;
             slow += 1;

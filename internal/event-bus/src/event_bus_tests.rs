@@ -95,7 +95,7 @@ fn slow_connection_ends_once_and_later_calls_have_no_effect() {
         .connect(Identity::default(), &[join_request("a")])
         .unwrap();
     assert_ne!(next.id(), slow.id());
-    assert!(!bus.kick(slow.id(), "late"), "it is already disconnected");
+    assert!(!bus.kick(slow.id(), "late"), "already disconnected");
     assert_eq!(
         bus.join(slow.id(), &[join_request("b")]),
         Err(JoinError::Disconnected)

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::{BenchCluster, Durability};
+use crate::database::durations::Durations;
 use crate::database::quiet_keys::QuietKeys;
 use crate::report::{Goal, GoalBound};
 use crate::runner::{BenchContext, Scenario};
@@ -92,7 +93,13 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         latido.process.rss() as f64 / MIB,
     );
     bench.sample("latido", "topics left", "", latido.metric("latido_topics")?);
-    for (measure, times) in [("alone", &alone), ("beside", &attacked)] {
+    report_viewer(bench, &alone, &attacked);
+    Ok(())
+}
+
+/// Reports the times of the viewer, and sets the goals.
+fn report_viewer(bench: &mut BenchContext, alone: &Durations, attacked: &Durations) {
+    for (measure, times) in [("alone", alone), ("beside", attacked)] {
         bench.sample(
             "the viewer",
             &format!("frames {measure}"),
@@ -124,7 +131,6 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         GoalBound::Unlimited,
     ));
     bench.note("measured once, whatever the rounds; half for no such stream, four tenths for no key of its kind, a tenth for a stranger's business, of which the database is asked");
-    Ok(())
 }
 
 /// Subscribes `count` times in batches. Returns the number of responses.

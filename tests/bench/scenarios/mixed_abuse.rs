@@ -133,6 +133,11 @@ fn measure_attack(
         wrong as f64,
     );
     report_leftovers(bench, latido)?;
+    set_goals(bench);
+    Ok(())
+}
+
+fn set_goals(bench: &mut BenchContext) {
     bench.goal(Goal::between(
         "latido",
         "RSS at its peak",
@@ -166,7 +171,6 @@ fn measure_attack(
         ("the viewer", "p99 alone"),
         GoalBound::Unlimited,
     ));
-    Ok(())
 }
 
 /// Runs all attacks for that long. Returns the viewer's times and the peak memory of the server.

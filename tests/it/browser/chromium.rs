@@ -83,11 +83,7 @@ impl Browser {
         let file = browser.profile.path().join("DevToolsActivePort");
         wait_until("chromium listens", async || {
             assert!(
-                browser
-                    .child
-                    .try_wait()
-                    .expect("it is a child process")
-                    .is_none(),
+                browser.child.try_wait().expect("a child process").is_none(),
                 "chromium ended at once"
             );
             let text = fs::read_to_string(&file).unwrap_or_default();
@@ -109,7 +105,7 @@ impl Browser {
             .put(url)
             .send()
             .await
-            .expect("an answer")
+            .expect("a response")
             .text()
             .await
             .expect("a text");

@@ -35,7 +35,7 @@ impl BrowserDemo {
             .await;
         let url = line
             .split_once("psql ")
-            .expect("it is there")
+            .expect("the mark is in the line")
             .1
             .trim()
             .trim_matches('\'')
@@ -86,7 +86,7 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 
 async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
-        "it is live",
+        "the page is live",
         "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
@@ -128,7 +128,7 @@ async fn demo_page_survives_a_server_restart() {
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.wait_until(
-        "it reports the outage in words",
+        "the page reports the outage in words",
         "/Reconectando/.test(document.querySelector('#connection').innerText)",
     )
     .await;
@@ -145,13 +145,13 @@ async fn demo_page_survives_a_server_restart() {
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;
     // Only requests that the stopped server could not answer, or the new one before it was ready.
-    let complaints = page.take_errors().await;
-    let is_of_the_dead = |text: &String| {
+    let errors = page.take_errors().await;
+    let is_of_stopped_server = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
         kinds.iter().any(|kind| text.contains(kind))
             || (text.starts_with("503: ") && text.ends_with("/ready\""))
     };
-    assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
+    assert!(errors.iter().all(is_of_stopped_server), "{errors:#?}");
     demo.book(1).await;
     wait_until_numbers_match(&mut page, &demo).await;
     page.assert_no_errors(&demo.page()).await;
@@ -196,13 +196,13 @@ async fn check_live_numbers(page: &mut BrowserPage, demo: &BrowserDemo) {
     wait_until_numbers_match(page, demo).await;
     page.click("#cards article:first-child .book").await;
     page.wait_until(
-        "it is booked",
+        "the cita is booked",
         "document.querySelector('#cards .book').innerText.includes('Reservada')",
     )
     .await;
     page.click("#language").await;
     page.wait_until(
-        "it speaks English",
+        "the page is in English",
         "document.documentElement.lang === 'en' && document.querySelector('#connection-text').innerText === 'Live'",
     )
     .await;
@@ -219,7 +219,7 @@ async fn page_asks_for_a_token_without_a_demo() {
     let mut page = browser.open_page(PHONE).await;
     page.open(&origin).await;
     page.wait_until(
-        "it asks",
+        "the page asks for a token",
         "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
     )
     .await;
@@ -235,7 +235,7 @@ async fn page_asks_for_a_token_without_a_demo() {
     page.type_text(crate::harness::B1).await;
     page.press("Enter").await;
     page.wait_until(
-        "it is live",
+        "the page is live",
         "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;

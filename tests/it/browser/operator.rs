@@ -19,9 +19,9 @@ async fn demo_opens_the_operator_page_without_a_token() {
     let origin = format!("http://{}/", demo.address);
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
-    page.wait_until("it is live", IS_LIVE_JS).await;
+    page.wait_until("the page is live", IS_LIVE_JS).await;
     page.wait_until(
-        "it shows itself",
+        "the table shows this client",
         "document.querySelectorAll('#clients tbody tr').length === 1",
     )
     .await;
@@ -58,7 +58,7 @@ async fn demo_opens_the_operator_page_without_a_token() {
     }
     page.click("#pause").await;
     page.wait_until(
-        "it pauses",
+        "the page pauses",
         "document.querySelector('#pause').getAttribute('aria-pressed') === 'true'",
     )
     .await;
@@ -84,7 +84,7 @@ async fn admin_finds_and_closes_a_session() {
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
     page.wait_until(
-        "it asks",
+        "the page asks for a token",
         "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
     )
     .await;
@@ -92,11 +92,11 @@ async fn admin_finds_and_closes_a_session() {
     page.screenshot("operator-token").await;
     page.open(&format!("{origin}#elsewhere")).await;
     page.open(&format!("{origin}dashboard#token={token}")).await;
-    page.wait_until("it is live", IS_LIVE_JS).await;
+    page.wait_until("the page is live", IS_LIVE_JS).await;
     assert_eq!(
         page.eval("location.href").await,
         format!("{origin}dashboard"),
-        "the token has left the address"
+        "the token is removed from the URL"
     );
     page.wait_until(
         "both are there",
@@ -106,13 +106,16 @@ async fn admin_finds_and_closes_a_session() {
     page.click("#filter").await;
     page.type_text("ana").await;
     page.wait_until(
-        "one is left",
+        "one client is listed",
         "document.querySelectorAll('#clients tbody tr').length === 1",
     )
     .await;
     page.click(".row-end").await;
-    page.wait_until("it asks first", "document.querySelector('#end').open")
-        .await;
+    page.wait_until(
+        "the page asks for confirmation",
+        "document.querySelector('#end').open",
+    )
+    .await;
     axe::assert_accessible(&mut page, "operator-close").await;
     page.screenshot("operator-close").await;
     page.click("#end-stay").await;
@@ -153,7 +156,7 @@ async fn nested_values_are_displayed_as_json() {
 
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard#token={token}")).await;
-    page.wait_until("it is live", IS_LIVE_JS).await;
+    page.wait_until("the page is live", IS_LIVE_JS).await;
     page.wait_until(
         "the channel is listed",
         "document.querySelector('#rooms tbody .data')?.innerText.includes('total')",

@@ -166,14 +166,14 @@ impl BrowserPage {
         let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].clone();
         let clip =
             json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
-        let picture = self
+        let screenshot = self
             .call(
                 "Page.captureScreenshot",
                 json!({"captureBeyondViewport": true, "clip": clip}),
             )
             .await;
         let bytes = STANDARD
-            .decode(picture["data"].as_str().expect("a picture"))
+            .decode(screenshot["data"].as_str().expect("a screenshot"))
             .expect("base64");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .parent()
@@ -212,7 +212,10 @@ impl BrowserPage {
                 || url.starts_with("data:")
         };
         let foreign: Vec<_> = self.requests.values().filter(|url| !is_own(url)).collect();
-        assert!(foreign.is_empty(), "asked of others: {foreign:?}");
+        assert!(
+            foreign.is_empty(),
+            "requested from other hosts: {foreign:?}"
+        );
     }
 
     /// Sends one DevTools command and returns its response. Records the events that arrive
@@ -242,7 +245,7 @@ impl BrowserPage {
 
     fn record_event(&mut self, event: &Value) {
         let about = &event["params"];
-        let complaint = match event["method"].as_str().unwrap_or_default() {
+        let error = match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" | "Network.webSocketCreated" => {
                 let url = about["request"]["url"]
                     .as_str()
@@ -282,6 +285,6 @@ impl BrowserPage {
             }
             _ => return,
         };
-        self.errors.push(complaint);
+        self.errors.push(error);
     }
 }

@@ -15,7 +15,7 @@ use crate::harness::{
 };
 use external_services::{ExternalServices, ServiceBehaviour};
 
-const HOOK_KEY: &str = "a key that callers of the hook present";
+const HOOK_KEY: &str = "a key that clients of the hook present";
 const WORKSPACE_KEY: &str = "a key that a publisher presents";
 const MODULES_KEY: &str = "a key that the owner of machines presents";
 const GATEWAY_KEY: &str = "a key that an older publisher presents";
@@ -40,10 +40,10 @@ struct SecretProbe {
 impl SecretProbe {
     async fn start() -> Self {
         let place = CommandSetup::new().await;
-        let outside = ExternalServices::start().await;
+        let external = ExternalServices::start().await;
         let (introspection, keys) = (
-            outside.url("introspect", ADDRESS_KEYS[0]),
-            outside.url("keys", ADDRESS_KEYS[1]),
+            external.url("introspect", ADDRESS_KEYS[0]),
+            external.url("keys", ADDRESS_KEYS[1]),
         );
         let reserved_port = ReservedPort::new();
         let gateway_port = reserved_port.number().to_string();
@@ -55,7 +55,7 @@ impl SecretProbe {
             ("MODULES_API_KEY", MODULES_KEY),
             ("MODULES_SESSION_SECRET", SESSION_SECRET),
             ("GATEWAY_API_KEY", GATEWAY_KEY),
-            ("GATEWAY_API_URL", &outside.root()),
+            ("GATEWAY_API_URL", &external.root()),
             ("GATEWAY_PORT", &gateway_port),
             ("JWT_INTROSPECTION_URL", &introspection),
             ("JWT_INTROSPECTION_SECONDS", "1"),
@@ -95,7 +95,7 @@ impl SecretProbe {
         Self {
             place,
             server,
-            external: outside,
+            external,
             listeners,
             secrets,
             responses: String::new(),
@@ -135,9 +135,12 @@ impl SecretProbe {
 
     /// Sends a request and records the response with its headers.
     async fn record_response(&mut self, request: RequestBuilder) -> u16 {
-        let answer = request.send().await.unwrap();
-        let (status, head) = (answer.status().as_u16(), format!("{:?}", answer.headers()));
-        let body = answer.text().await.unwrap_or_default();
+        let response = request.send().await.unwrap();
+        let (status, head) = (
+            response.status().as_u16(),
+            format!("{:?}", response.headers()),
+        );
+        let body = response.text().await.unwrap_or_default();
         self.responses
             .push_str(&format!("{status} {head} {body}\n"));
         status
@@ -148,21 +151,21 @@ impl SecretProbe {
         &mut self,
         url: &str,
         headers: &[(&'static str, &str)],
-        words: &[String],
+        messages: &[String],
     ) -> Result<(), u16> {
         let mut socket = TestSocket::try_connect(url, headers).await?;
         if url.contains("/socket.io/") {
             // The Socket.IO server sends the first message.
             self.responses.push_str(&socket.next_text().await);
         }
-        self.exchange_on(&mut socket, words).await;
+        self.exchange_on(&mut socket, messages).await;
         Ok(())
     }
 
     /// Sends the messages on a connection that may end meanwhile.
-    async fn exchange_on(&mut self, socket: &mut TestSocket, words: &[String]) {
-        for word in words {
-            if socket.try_send(Message::text(word.clone())).await {
+    async fn exchange_on(&mut self, socket: &mut TestSocket, messages: &[String]) {
+        for message in messages {
+            if socket.try_send(Message::text(message.clone())).await {
                 self.responses.push_str(&socket.next_text().await);
             }
         }
@@ -171,59 +174,69 @@ impl SecretProbe {
     /// The native protocol and the streams' REST API, with tokens in every place: valid ones,
     /// revoked ones, and ones that cannot be checked.
     async fn probe_streams(&mut self) {
-        let ws = format!("ws://{}/ws", self.listeners[0]);
-        let moods = [
+        for (behaviour, refused) in [
             (ServiceBehaviour::Valid, None),
             (ServiceBehaviour::Revoked, Some(401)),
             (ServiceBehaviour::Failing, Some(503)),
             (ServiceBehaviour::Repeating, Some(503)),
-        ];
-        for (mood, refused) in moods {
-            self.external.set_behaviour(mood);
-            let (query, protocol, bearer, later, rest) = (
-                self.user_token(),
-                self.user_token(),
-                self.user_token(),
-                self.user_token(),
-                self.user_token(),
-            );
-            // Workspace clients need no token to connect, but an invalid token is still refused.
-            let opened = self
-                .exchange(&format!("{ws}?token={query}"), &[], &[])
-                .await;
-            assert_eq!(opened.err(), refused, "{mood:?}");
-            let protocol = format!("bearer, {protocol}");
-            assert_eq!(
-                self.exchange(&ws, &[("sec-websocket-protocol", &protocol)], &[])
-                    .await
-                    .err(),
-                refused
-            );
-            let bearer = format!("Bearer {bearer}");
-            assert_eq!(
-                self.exchange(&ws, &[("authorization", &bearer)], &[])
-                    .await
-                    .err(),
-                refused
-            );
-            self.external.set_behaviour(ServiceBehaviour::Valid);
-            let good = self.user_token();
-            let mut socket = TestSocket::connect(&ws, &good).await;
-            self.external.set_behaviour(mood);
-            let renewals = [later, self.invalid_secret()]
-                .map(|token| json!({"type": "auth", "data": {"token": token}}).to_string());
-            self.exchange_on(&mut socket, &renewals).await;
-            let snapshot = self.request(Method::GET, &format!("/estadisticas/{B1}?token={rest}"));
-            let status = self.record_response(snapshot).await;
-            assert_eq!(status, refused.unwrap_or(200));
+        ] {
+            self.external.set_behaviour(behaviour);
+            self.probe_tokens(behaviour, refused).await;
         }
         self.external.set_behaviour(ServiceBehaviour::Valid);
+        self.probe_unknown_signature().await;
+        self.probe_hook().await;
+    }
+
+    /// Presents tokens in every place. Asserts that they are refused with this status, if any.
+    async fn probe_tokens(&mut self, behaviour: ServiceBehaviour, refused: Option<u16>) {
+        let (query, protocol, bearer, later, rest) = (
+            self.user_token(),
+            self.user_token(),
+            self.user_token(),
+            self.user_token(),
+            self.user_token(),
+        );
+        let ws = format!("ws://{}/ws", self.listeners[0]);
+        // Workspace clients need no token to connect, but an invalid token is still refused.
+        let opened = self
+            .exchange(&format!("{ws}?token={query}"), &[], &[])
+            .await;
+        assert_eq!(opened.err(), refused, "{behaviour:?}");
+        let protocol = format!("bearer, {protocol}");
+        assert_eq!(
+            self.exchange(&ws, &[("sec-websocket-protocol", &protocol)], &[])
+                .await
+                .err(),
+            refused
+        );
+        let bearer = format!("Bearer {bearer}");
+        assert_eq!(
+            self.exchange(&ws, &[("authorization", &bearer)], &[])
+                .await
+                .err(),
+            refused
+        );
+        self.external.set_behaviour(ServiceBehaviour::Valid);
+        let good = self.user_token();
+        let mut socket = TestSocket::connect(&ws, &good).await;
+        self.external.set_behaviour(behaviour);
+        let renewals = [later, self.invalid_secret()]
+            .map(|token| json!({"type": "auth", "data": {"token": token}}).to_string());
+        self.exchange_on(&mut socket, &renewals).await;
+        let snapshot = self.request(Method::GET, &format!("/estadisticas/{B1}?token={rest}"));
+        let status = self.record_response(snapshot).await;
+        assert_eq!(status, refused.unwrap_or(200));
+    }
+
+    async fn probe_unknown_signature(&mut self) {
+        let ws = format!("ws://{}/ws", self.listeners[0]);
         let signed_by_nobody = format!(
             "eyJhbGciOiJSUzI1NiIsImtpZCI6Im5ldyJ9.eyJpZCI6MX0.{}",
             self.invalid_secret()
         );
-        for mood in [ServiceBehaviour::Failing, ServiceBehaviour::Valid] {
-            self.external.set_behaviour(mood);
+        for behaviour in [ServiceBehaviour::Failing, ServiceBehaviour::Valid] {
+            self.external.set_behaviour(behaviour);
             let refused = self
                 .exchange(&format!("{ws}?token={signed_by_nobody}"), &[], &[])
                 .await
@@ -231,6 +244,9 @@ impl SecretProbe {
             assert!(matches!(refused, Some(401 | 503)), "{refused:?}");
         }
         self.external.set_behaviour(ServiceBehaviour::Valid);
+    }
+
+    async fn probe_hook(&mut self) {
         for key in [HOOK_KEY.to_owned(), self.invalid_secret()] {
             for header in ["x-api-key", "authorization"] {
                 let value = if header == "authorization" {
@@ -255,7 +271,7 @@ impl SecretProbe {
             .token(json!({"id": "aaaaaaaa-0000-4000-8000-000000000003", "rol": "admin_sistema"}));
         let wrong = self.invalid_secret();
         for root in ["/dashboard", "/api/dashboard"] {
-            for what in [
+            for page in [
                 "",
                 "/clients",
                 "/rooms",
@@ -264,23 +280,23 @@ impl SecretProbe {
                 "/metrics",
                 "/api-status",
             ] {
-                let asked = self
-                    .request(Method::GET, &format!("{root}{what}"))
+                let request = self
+                    .request(Method::GET, &format!("{root}{page}"))
                     .bearer_auth(&admin);
-                assert_eq!(self.record_response(asked).await, 200, "{root}{what}");
-                let asked = self
-                    .request(Method::GET, &format!("{root}{what}?token={admin}"))
+                assert_eq!(self.record_response(request).await, 200, "{root}{page}");
+                let request = self
+                    .request(Method::GET, &format!("{root}{page}?token={admin}"))
                     .bearer_auth(&wrong);
-                assert_eq!(self.record_response(asked).await, 401);
+                assert_eq!(self.record_response(request).await, 401);
                 if root == "/dashboard" {
-                    let asked = self.gateway_request(Method::GET, &format!("{root}{what}"));
-                    assert_eq!(self.record_response(asked).await, 200, "{root}{what}");
+                    let request = self.gateway_request(Method::GET, &format!("{root}{page}"));
+                    assert_eq!(self.record_response(request).await, 200, "{root}{page}");
                 }
             }
         }
         for path in ["/metrics", "/health", "/ready"] {
-            let asked = self.request(Method::GET, path);
-            assert_eq!(self.record_response(asked).await, 200, "{path}");
+            let request = self.request(Method::GET, path);
+            assert_eq!(self.record_response(request).await, 200, "{path}");
         }
     }
 }
@@ -302,9 +318,9 @@ async fn presented_secrets_never_leak() {
     stays.subscribe(&format!("estadisticas:{B1}")).await;
     probe.probe_operators().await;
     probe.external.set_behaviour(ServiceBehaviour::Failing);
-    let asked = probe.external.questions();
-    wait_until("tokens in use are asked about again", async || {
-        probe.external.questions() > asked
+    let before = probe.external.token_requests();
+    wait_until("tokens in use are checked again", async || {
+        probe.external.token_requests() > before
     })
     .await;
 
@@ -321,7 +337,7 @@ async fn presented_secrets_never_leak() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(
         finished.stderr.contains(r#""level":"TRACE""#),
-        "all is logged that can be"
+        "the most detailed level is logged"
     );
     for secret in secrets {
         let line = finished
@@ -329,6 +345,6 @@ async fn presented_secrets_never_leak() {
             .lines()
             .chain(responses.lines())
             .find(|line| line.contains(&secret));
-        assert_eq!(line, None, "{secret} is in a log or in an answer");
+        assert_eq!(line, None, "{secret} is in a log or in a response");
     }
 }

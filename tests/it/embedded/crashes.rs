@@ -44,7 +44,10 @@ impl CrashChild {
                 "--nocapture",
             ])
             .env(CHILD_TASK_VARIABLE, task);
-        let process = command.stdout(Stdio::null()).spawn().expect("it starts");
+        let process = command
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the process starts");
         wait_for("the child's cluster runs", || report.exists());
         let text = fs::read_to_string(&report).expect("readable");
         fs::remove_file(&report).expect("removable");
@@ -61,8 +64,8 @@ impl CrashChild {
     }
 
     fn kill(&mut self) {
-        self.process.kill().expect("it lived");
-        self.process.wait().expect("it was our child");
+        self.process.kill().expect("the process ran");
+        self.process.wait().expect("a child process");
     }
 }
 
@@ -88,7 +91,7 @@ fn kill_by_pid(pid: u32) {
         .ok()
         .and_then(Pid::from_raw)
         .expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it lived");
+    kill_process(pid, Signal::KILL).expect("the process ran");
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn killed_parent_stops_the_server_and_removes_temporary_data() {
     });
     assert!(
         busy.join().unwrap().is_err(),
-        "a query of ten minutes can't have ended well"
+        "a query of ten minutes cannot have succeeded"
     );
 }
 
@@ -249,13 +252,10 @@ fn pid_file_of_a_reused_pid_does_not_block_the_start() {
         fs::write(&path, format!("{}\n{rest}", unrelated.id())).unwrap();
     }
     let outcome = cluster.restart();
-    let unharmed = is_alive(unrelated.id());
+    let is_unrelated_alive = is_alive(unrelated.id());
     unrelated.kill().and_then(|()| unrelated.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    assert!(
-        unharmed,
-        "it signalled a process that has nothing to do with it"
-    );
+    assert!(is_unrelated_alive, "an unrelated process was signalled");
     assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");
 }
 

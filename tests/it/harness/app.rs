@@ -189,7 +189,7 @@ impl TestApp {
     }
 
     fn start_on(store: TestStore, config: Config) -> Self {
-        let app = App::start(config).expect("it starts");
+        let app = App::start(config).expect("the server starts");
         Self {
             address: app.address(),
             clock: app.clock().clone(),
@@ -201,7 +201,7 @@ impl TestApp {
 
     /// Returns the server, which has not been stopped yet.
     pub(crate) fn running(&self) -> &App {
-        self.app.as_ref().expect("it runs")
+        self.app.as_ref().expect("the server runs")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -210,7 +210,7 @@ impl TestApp {
 
     /// Returns the listen address of an app that is enabled.
     pub(crate) fn app_address(&self, app: &str) -> SocketAddr {
-        self.running().app_address(app).expect("it is switched on")
+        self.running().app_address(app).expect("the app is enabled")
     }
 
     pub(crate) fn ws_url(&self) -> String {
@@ -244,7 +244,7 @@ impl TestApp {
     pub(crate) async fn doctor_findings(&self, variables: &[(&str, &str)]) -> Vec<String> {
         let findings = app::doctor(settings(&self.database_url(), variables))
             .await
-            .expect("it examines");
+            .expect("the check runs");
         findings
             .iter()
             .map(|finding| format!("{finding:?}"))
@@ -298,7 +298,7 @@ impl TestApp {
             .get(self.url(path))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.text().await.expect("a text"),
@@ -319,7 +319,7 @@ impl TestApp {
             .body(body.to_string())
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.text().await.expect("a text"),
@@ -332,7 +332,7 @@ impl TestApp {
 
     /// Stops the server in order. Returns whether every client left before the deadline.
     pub(crate) async fn stop(&mut self) -> bool {
-        self.app.take().expect("it runs").stop().await
+        self.app.take().expect("the server runs").stop().await
     }
 }
 

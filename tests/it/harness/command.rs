@@ -139,7 +139,7 @@ impl CommandHome {
         address: Option<SocketAddr>,
         reserved_port: Option<ReservedPort>,
     ) -> RunningCommand {
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("the process starts");
         let out = OutputBuffer::read_from(child.stdout.take().expect("piped"));
         let err = OutputBuffer::read_from(child.stderr.take().expect("piped"));
         RunningCommand {
@@ -224,10 +224,7 @@ impl RunningCommand {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("it is a child process")
-            .is_some()
+        self.child.try_wait().expect("a child process").is_some()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -235,13 +232,13 @@ impl RunningCommand {
             .ok()
             .and_then(Pid::from_raw)
             .expect("a pid");
-        kill_process(pid, signal).expect("it lives");
+        kill_process(pid, signal).expect("the process runs");
     }
 
     /// Waits until the command ends.
     pub(crate) async fn wait_for_exit(mut self) -> CommandOutput {
         wait_until("the command ends", async || self.has_ended()).await;
-        let code = self.child.wait().expect("it is a child process").code();
+        let code = self.child.wait().expect("a child process").code();
         wait_until("the rest of its output", async || {
             self.stdout.is_complete() && self.stderr.is_complete()
         })

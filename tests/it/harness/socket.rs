@@ -210,7 +210,7 @@ impl TestSocket {
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TEST_TIMEOUT, future)
         .await
-        .expect("it happens in time")
+        .expect("completes before the timeout")
 }
 
 /// Polls a condition until it holds, every 10 ms.

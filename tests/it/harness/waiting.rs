@@ -50,7 +50,7 @@ impl TestApp {
     /// The first frame of a channel proves less: if the watch locks are late, the key is read for
     /// that frame and once more when the locks are held.
     pub(crate) async fn wait_until_settled(&self) {
-        wait_until("every watched key is settled", async || {
+        wait_until("every watched key is confirmed", async || {
             self.running().engine().unsettled_keys() == 0
         })
         .await;

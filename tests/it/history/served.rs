@@ -227,7 +227,7 @@ async fn serving_role_may_only_read_the_summary() {
         .stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0])
         .await;
     assert_eq!(app.metric("latido_checks_standing_in").await, 0.0);
-    let thief = connect(&url).await;
+    let terminator = connect(&url).await;
     let tries = [
         "DELETE FROM latido_history.deltas",
         "UPDATE latido_history.cut SET live_from = NULL",
@@ -237,7 +237,7 @@ async fn serving_role_may_only_read_the_summary() {
         "CALL latido_history.close_before(current_date)",
     ];
     for sql in tries {
-        for client in [&thief, &writer] {
+        for client in [&terminator, &writer] {
             let error = client.batch_execute(sql).await.expect_err(sql);
             assert_eq!(
                 error.code().map(|code| code.code()),

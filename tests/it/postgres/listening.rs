@@ -11,6 +11,7 @@ use latido_postgres::{Config, Database, DatabaseError, ListenerState, Notificati
 use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
@@ -55,6 +56,41 @@ fn changed_key(key: &str) -> ChangeHint {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
     }
+}
+
+/// Asserts that a malformed notification marks everything and does not end the connection.
+async fn assert_malformed_payloads_mean_everything(
+    client: &Client,
+    test_listener: &mut TestListener,
+) {
+    for payload in [
+        "",
+        "no json",
+        "[",
+        r#"["estadisticas",null]"#,
+        r#"["estadisticas","no uuid"]"#,
+        r#"["otra","x"]"#,
+    ] {
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+    }
+    // A notification that arrives together with an invalid one becomes part of «everything», so it
+    // is sent again until it arrives alone.
+    let mut received = Vec::new();
+    while received.last() != Some(&changed_key(A)) {
+        let payload = format!(r#"["estadisticas","{A}"]"#);
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+        received.push(test_listener.next().await);
+    }
+    assert!(
+        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
+        "{received:?}"
+    );
 }
 
 #[tokio::test]
@@ -105,34 +141,7 @@ async fn listener_receives_again_after_every_disconnect() {
     assert_eq!(test_listener.next().await, ChangeHint::Lost);
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let client = connect(&url).await;
-    for payload in [
-        "",
-        "no json",
-        "[",
-        r#"["estadisticas",null]"#,
-        r#"["estadisticas","no uuid"]"#,
-        r#"["otra","x"]"#,
-    ] {
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-    }
-    // A notification that arrives together with an invalid one becomes part of «everything», so it
-    // is sent again until it arrives alone.
-    let mut received = Vec::new();
-    while received.last() != Some(&changed_key(A)) {
-        let payload = format!(r#"["estadisticas","{A}"]"#);
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-        received.push(test_listener.next().await);
-    }
-    assert!(
-        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
-        "{received:?}"
-    );
+    assert_malformed_payloads_mean_everything(&client, &mut test_listener).await;
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
     assert_eq!(test_listener.drain.drain(TEST_TIMEOUT).await, 0);
 }

@@ -49,10 +49,20 @@ impl RustFile {
     /// Returns the code lines that contain one of `words`, each with its place.
     pub(super) fn matching_lines(&self, words: &[&str]) -> Vec<String> {
         self.code_lines()
-            .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+            .filter(|(_, line)| words.iter().any(|word| contains_word(line, word)))
             .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
             .collect()
     }
+}
+
+/// Returns whether a line contains a word or the start of a path, and not only as the start of a
+/// longer word: `.awaits` is no `.await`.
+fn contains_word(line: &str, word: &str) -> bool {
+    let ends_in_letter = word.ends_with(char::is_alphanumeric);
+    line.match_indices(word).any(|(at, _)| {
+        let after = &line[at + word.len()..];
+        !(ends_in_letter && after.starts_with(char::is_alphanumeric))
+    })
 }
 
 pub(super) fn root() -> &'static Path {

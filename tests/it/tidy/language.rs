@@ -120,10 +120,6 @@ fn defined_type(line: &str) -> Option<&str> {
     Some(&name[..end.unwrap_or(name.len())]).filter(|name| !name.is_empty())
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "the counts of this repository are small"
-)]
 fn ratio(part: usize, whole: usize, of: f64) -> f64 {
     of * part as f64 / whole.max(1) as f64
 }

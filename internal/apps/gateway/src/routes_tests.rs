@@ -6,12 +6,12 @@ use super::*;
 use crate::Config;
 use crate::authenticator::Authenticator;
 use crate::maintenance::disconnect_inactive;
-use crate::rooms::RoomService;
+use crate::rooms::{RoomMember, RoomService};
 use crate::user::{ClientVersion, GatewayUser};
 use latido_auth::{ApiKey, Secret};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::DisconnectReason;
+use latido_event_bus::{DisconnectReason, Mailbox};
 
 const KEY: &str = "a key of the tests";
 
@@ -69,7 +69,7 @@ async fn send_with_key(
 #[tokio::test]
 async fn publish_status_depends_on_the_prefix() {
     let gateway = gateway(with_key());
-    for (path, body) in [
+    let valid = [
         (
             "emit-event",
             json!({"type": "reserva:creada", "data": {"proveedor_id": 9}, "timestamp": "x"}),
@@ -87,7 +87,8 @@ async fn publish_status_depends_on_the_prefix() {
             json!({"userId": 7, "event": "aviso", "payload": {}}),
         ),
         ("update-dashboard", json!({"a": 1})),
-    ] {
+    ];
+    for (path, body) in valid {
         let (first, second) = (
             format!("/dashboard/{path}"),
             format!("/api/dashboard/{path}"),
@@ -111,22 +112,6 @@ async fn publish_status_depends_on_the_prefix() {
             405
         );
     }
-    for (path, body) in [
-        ("emit-event", json!({"data": 1})),
-        ("emit-event", json!({"type": "disconnect"})),
-        ("emit-event", json!([])),
-        ("notify-role", json!({"role": "jefe", "event": "a"})),
-        ("notify-user", json!({"event": "a"})),
-        ("update-dashboard", json!(1)),
-    ] {
-        assert_eq!(
-            send_with_key(&gateway, "POST", &format!("/dashboard/{path}"), &body)
-                .await
-                .0,
-            400,
-            "{path} {body}"
-        );
-    }
     let (_, events) = send_with_key(&gateway, "GET", "/dashboard/events", &json!(null)).await;
     assert_eq!(
         (
@@ -148,11 +133,30 @@ async fn publish_status_depends_on_the_prefix() {
 }
 
 #[tokio::test]
-async fn dashboard_responses_have_the_contract_fields() {
+async fn publish_rejects_invalid_bodies() {
     let gateway = gateway(with_key());
-    let (_, empty) = send_with_key(&gateway, "GET", "/dashboard", &json!(null)).await;
-    assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
-    let (mut member, _mailbox) = gateway.rooms.connect(ClientVersion::V1, "abc").unwrap();
+    for (path, body) in [
+        ("emit-event", json!({"data": 1})),
+        ("emit-event", json!({"type": "disconnect"})),
+        ("emit-event", json!([])),
+        ("notify-role", json!({"role": "jefe", "event": "a"})),
+        ("notify-user", json!({"event": "a"})),
+        ("update-dashboard", json!(1)),
+    ] {
+        assert_eq!(
+            send_with_key(&gateway, "POST", &format!("/dashboard/{path}"), &body)
+                .await
+                .0,
+            400,
+            "{path} {body}"
+        );
+    }
+}
+
+/// Returns a gateway with one identified client in three rooms, and one event.
+fn gateway_with_client() -> (Arc<Gateway>, RoomMember, Mailbox) {
+    let gateway = gateway(with_key());
+    let (mut member, mailbox) = gateway.rooms.connect(ClientVersion::V1, "abc").unwrap();
     member.identify(GatewayUser {
         id: "7".into(),
         role: Role::Cliente,
@@ -161,25 +165,32 @@ async fn dashboard_responses_have_the_contract_fields() {
     gateway
         .rooms
         .publish_event("reserva:creada", &json!({"cliente_id": 7}), None);
-    let keys = |value: &Value| {
-        value
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    let get = async |path: &str| send_with_key(&gateway, "GET", path, &json!(null)).await.1;
+    (gateway, member, mailbox)
+}
 
-    let overview = get("/dashboard").await;
-    assert_eq!(keys(&overview), "metrics clients rooms system");
+/// Returns the names of an object's fields.
+fn field_names(value: &Value) -> String {
+    let names = value.as_object().unwrap().keys().cloned();
+    names.collect::<Vec<_>>().join(" ")
+}
+
+async fn get(gateway: &Arc<Gateway>, path: &str) -> Value {
+    send_with_key(gateway, "GET", path, &json!(null)).await.1
+}
+
+#[tokio::test]
+async fn overview_has_the_contract_fields() {
+    let empty = get(&gateway(with_key()), "/dashboard").await;
+    assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
+    let (gateway, _member, _mailbox) = gateway_with_client();
+    let overview = get(&gateway, "/dashboard").await;
+    assert_eq!(field_names(&overview), "metrics clients rooms system");
     assert_eq!(
-        keys(&overview["metrics"]),
+        field_names(&overview["metrics"]),
         "totalConnections activeConnections eventsEmitted roomsCreated lastUpdated"
     );
     assert_eq!(
-        keys(&overview["clients"]),
+        field_names(&overview["clients"]),
         "total byRole averageConnectionTime inactiveClients"
     );
     assert_eq!(
@@ -187,19 +198,26 @@ async fn dashboard_responses_have_the_contract_fields() {
         json!({"cliente": 1, "proveedor": 0, "admin": 0})
     );
     assert_eq!(
-        keys(&overview["rooms"]),
+        field_names(&overview["rooms"]),
         "total totalClients averageClientsPerRoom mostActiveRooms"
     );
     assert_eq!(
-        keys(&overview["rooms"]["mostActiveRooms"][0]),
+        field_names(&overview["rooms"]["mostActiveRooms"][0]),
         "name clients lastActivity"
     );
-    assert_eq!(keys(&overview["system"]), "uptime memoryUsage nodeVersion");
-    assert_eq!(overview["metrics"]["roomsCreated"], 3);
-
-    let clients = get("/dashboard/clients").await;
     assert_eq!(
-        keys(&clients[0]),
+        field_names(&overview["system"]),
+        "uptime memoryUsage nodeVersion"
+    );
+    assert_eq!(overview["metrics"]["roomsCreated"], 3);
+}
+
+#[tokio::test]
+async fn clients_and_rooms_have_the_contract_fields() {
+    let (gateway, _member, _mailbox) = gateway_with_client();
+    let clients = get(&gateway, "/dashboard/clients").await;
+    assert_eq!(
+        field_names(&clients[0]),
         "userId role socketId connectedAt lastActivity rooms isActive"
     );
     assert_eq!(
@@ -211,9 +229,9 @@ async fn dashboard_responses_have_the_contract_fields() {
         (&clients[0]["userId"], &clients[0]["isActive"]),
         (&json!("7"), &json!(true))
     );
-    let rooms = get("/dashboard/rooms").await;
+    let rooms = get(&gateway, "/dashboard/rooms").await;
     assert_eq!(
-        (rooms.as_array().unwrap().len(), keys(&rooms[0])),
+        (rooms.as_array().unwrap().len(), field_names(&rooms[0])),
         (
             3,
             "name clientsCount createdAt lastActivity clients metadata".into()
@@ -221,30 +239,41 @@ async fn dashboard_responses_have_the_contract_fields() {
     );
     assert_eq!(rooms[0]["clients"], json!(["abc"]));
     assert_eq!(
-        keys(&get("/dashboard/events").await["recentEvents"][0]),
-        "type timestamp data"
+        get(&gateway, "/api/dashboard/clients").await["clients"],
+        clients
     );
     assert_eq!(
-        keys(&get("/api/dashboard/events").await["events"][0]),
-        "type payload timestamp source"
-    );
-    assert_eq!(
-        keys(&get("/dashboard/stats").await),
-        "timestamp activeConnections totalRooms eventsPerMinute systemLoad"
-    );
-    assert_eq!(
-        keys(&get("/api/dashboard/status").await),
-        "status lastCheck error"
-    );
-    assert_eq!(get("/api/dashboard/clients").await["clients"], clients);
-    assert_eq!(
-        get("/api/dashboard/rooms").await["rooms"]
+        get(&gateway, "/api/dashboard/rooms").await["rooms"]
             .as_array()
             .unwrap()
             .len(),
         3
     );
-    assert_eq!(keys(&get("/api/health").await), "status timestamp uptime");
+}
+
+#[tokio::test]
+async fn other_responses_have_the_contract_fields() {
+    let (gateway, _member, _mailbox) = gateway_with_client();
+    assert_eq!(
+        field_names(&get(&gateway, "/dashboard/events").await["recentEvents"][0]),
+        "type timestamp data"
+    );
+    assert_eq!(
+        field_names(&get(&gateway, "/api/dashboard/events").await["events"][0]),
+        "type payload timestamp source"
+    );
+    assert_eq!(
+        field_names(&get(&gateway, "/dashboard/stats").await),
+        "timestamp activeConnections totalRooms eventsPerMinute systemLoad"
+    );
+    assert_eq!(
+        field_names(&get(&gateway, "/api/dashboard/status").await),
+        "status lastCheck error"
+    );
+    assert_eq!(
+        field_names(&get(&gateway, "/api/health").await),
+        "status timestamp uptime"
+    );
     assert_eq!(
         send_with_key(&gateway, "DELETE", "/dashboard", &json!(null))
             .await

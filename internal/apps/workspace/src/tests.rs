@@ -1,6 +1,7 @@
 //! Tests of the app without sockets: connections on a simulated shard, with the real event bus and
 //! real tokens.
 
+mod authentication;
 mod contract;
 mod model;
 

@@ -167,7 +167,7 @@ async fn shard_backs_off_while_accepting_fails() {
         let _registration = shard.serve_listener(socket.try_clone().unwrap().into(), context);
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
-            assert!(shard.run_until_idle(), "it spins");
+            assert!(shard.run_until_idle(), "the accept loop spins");
             let deadline = shard.next_wakeup().unwrap();
             assert_eq!(deadline - now, Duration::from_millis(pause));
             simulated::set(now + Duration::from_millis(pause - 1), Duration::ZERO);
@@ -182,7 +182,7 @@ async fn shard_backs_off_while_accepting_fails() {
         socket.listen(8).unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
         assert!(shard.run_until_idle());
-        assert_eq!(refused(), 0, "it still backs off");
+        assert_eq!(refused(), 0, "the accept loop still backs off");
         simulated::set(now, Duration::ZERO);
         assert!(shard.run_until_idle());
         assert_eq!(refused(), 2);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::{Config, ServerState, StaticFile};
-use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     ApiKey, PermissionFuture, PermissionLookupError, PermissionSource, Policy, PolicyConfig,
     Secret, TokenSpec, Verifier, VerifierConfig, issue,
@@ -213,47 +213,22 @@ impl HttpBackend {
     }
 
     fn with(config: Config, reached: bool) -> Self {
-        let key_type = |of| reached.then_some(of);
-        let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
-        let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
-        let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
+        let catalog = catalog(reached);
         let (backend_drain, clock, metrics) =
             (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-        let engine = Engine::new(
-            &engine::Config::default(),
-            &catalog,
-            Arc::new(engine::NoInterest),
-            Arc::clone(&metrics),
-        );
+        let engine = engine(&catalog, &metrics);
         let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
             viewers.wrap_observer(engine.observer()),
         ));
-        let keys = VerifierConfig {
-            secrets: vec![Secret::new(SECRET)],
-            ..VerifierConfig::default()
-        };
-        let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
-        let roles = PolicyConfig {
-            admin_roles: vec!["root".into()],
-            ..PolicyConfig::default()
-        };
-        let policy = Arc::new(Policy::new(roles, Arc::new(DenyingPermissionSource)));
+        let (verifier, policy) = (verifier(&clock), policy());
         let shards = Shards::start(
             shard::Config { threads: 1 },
             &shard::ShardDeps {
                 hub: Arc::clone(&hub),
-                context: SessionContext {
-                    catalog: Arc::clone(&catalog),
-                    policy: Arc::clone(&policy),
-                    limits: SessionLimits::default(),
-                },
-                request_handler: RequestHandler {
-                    verifier: Arc::clone(&verifier),
-                    policy: Arc::clone(&policy),
-                    catalog: Arc::clone(&catalog),
-                },
+                context: session_context(&catalog, &policy),
+                request_handler: request_handler(&verifier, &policy, &catalog),
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: backend_drain.clone(),
@@ -272,7 +247,7 @@ impl HttpBackend {
         let drain = Drain::new();
         let rules = config.upgrade_rules(&catalog, &verifier, &drain);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
-        let operations = operations::AdminDeps {
+        let admin = AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -282,7 +257,7 @@ impl HttpBackend {
             clock: clock.clone(),
             connection_usage: rules.limits.usage(),
         };
-        let operations = Admin::start(operations, viewers, &backend_drain);
+        let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
             rules: Arc::new(rules),
             tls: None,
@@ -294,7 +269,7 @@ impl HttpBackend {
             hook_key: None,
             engine,
             shards,
-            admin: operations,
+            admin,
             metrics,
             readiness,
             column_source: Arc::new(FakeReadiness(reached)),
@@ -317,6 +292,59 @@ impl HttpBackend {
             engine: self.state.engine.clone(),
         }
     }
+}
+
+/// Returns the catalog of two streams. Their key types are known once the database was reached.
+fn catalog(reached: bool) -> Arc<Catalog> {
+    let key_type = |of| reached.then_some(of);
+    let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
+    let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
+    Arc::new(Catalog::new(vec![estadisticas, ventas]))
+}
+
+fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {
+    Engine::new(
+        &engine::Config::default(),
+        catalog,
+        Arc::new(engine::NoInterest),
+        Arc::clone(metrics),
+    )
+}
+
+fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
+    SessionContext {
+        catalog: Arc::clone(catalog),
+        policy: Arc::clone(policy),
+        limits: SessionLimits::default(),
+    }
+}
+
+fn request_handler(
+    verifier: &Arc<Verifier>,
+    policy: &Arc<Policy>,
+    catalog: &Arc<Catalog>,
+) -> RequestHandler {
+    RequestHandler {
+        verifier: Arc::clone(verifier),
+        policy: Arc::clone(policy),
+        catalog: Arc::clone(catalog),
+    }
+}
+
+fn verifier(clock: &Clock) -> Arc<Verifier> {
+    let config = VerifierConfig {
+        secrets: vec![Secret::new(SECRET)],
+        ..VerifierConfig::default()
+    };
+    Arc::new(Verifier::new(&config, clock.clone()).unwrap())
+}
+
+fn policy() -> Arc<Policy> {
+    let config = PolicyConfig {
+        admin_roles: vec!["root".into()],
+        ..PolicyConfig::default()
+    };
+    Arc::new(Policy::new(config, Arc::new(DenyingPermissionSource)))
 }
 
 /// A handle to the database's one number.

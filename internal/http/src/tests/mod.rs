@@ -168,5 +168,5 @@ async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
         }
     })
     .await
-    .expect("it happens in time")
+    .expect("completes before the timeout")
 }

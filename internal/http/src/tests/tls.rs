@@ -195,7 +195,7 @@ async fn new_certificate_is_loaded_and_an_invalid_one_ignored() {
     assert_eq!(
         served_certificate(&authority.connect(&server).await),
         first,
-        "the one before stays"
+        "the previous certificate stays in use"
     );
     let second = authority.sign();
     while served_certificate(&authority.connect(&server).await) != second {

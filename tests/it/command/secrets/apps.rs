@@ -1,13 +1,12 @@
-//! The secrets that are presented to the apps.
+//! The secrets that clients and publishers present to the apps.
 
 use base64::Engine as _;
 use hmac::{KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{
-    GATEWAY_KEY, MODULES_KEY, SESSION, SESSION_SECRET, SecretProbe, ServiceBehaviour, WORKSPACE_KEY,
-};
+use super::external_services::ServiceBehaviour;
+use super::{GATEWAY_KEY, MODULES_KEY, SESSION, SESSION_SECRET, SecretProbe, WORKSPACE_KEY};
 use crate::harness::wait_until;
 
 impl SecretProbe {
@@ -43,7 +42,7 @@ impl SecretProbe {
             .collect();
         let good = self.token(json!({"sub": user, "device_id": "d"}));
         // The server answers 503 until the change feed knows its start position.
-        wait_until("the feed has begun", async || {
+        wait_until("the change feed has started", async || {
             self.exchange(&format!("{socket}{good}"), &[], &joins[..1])
                 .await
                 .is_ok()
@@ -56,7 +55,7 @@ impl SecretProbe {
                 .await
                 .err(),
             Some(503),
-            "it may be a good one"
+            "the token may be valid"
         );
         self.external.set_behaviour(ServiceBehaviour::Valid);
         let wrong = self.invalid_secret();
@@ -85,6 +84,25 @@ impl SecretProbe {
                 .await
                 .unwrap();
         }
+        self.probe_module_browsers().await;
+        self.external.set_behaviour(ServiceBehaviour::Failing);
+        let unverified = self.user_token();
+        let stats = self.request(
+            Method::GET,
+            &format!("/api/modules/stats?token={unverified}"),
+        );
+        assert_eq!(
+            self.record_response(stats).await,
+            503,
+            "the token may be valid"
+        );
+        self.external.set_behaviour(ServiceBehaviour::Valid);
+        self.probe_module_publishers().await;
+    }
+
+    /// Socket.IO clients with session cookies and tokens.
+    async fn probe_module_browsers(&mut self) {
+        let listener = self.listeners[0].clone();
         let signature =
             hmac::Hmac::<sha2::Sha256>::new_from_slice(SESSION_SECRET.as_bytes()).unwrap();
         let signature = signature.chain_update(SESSION).finalize().into_bytes();
@@ -124,18 +142,9 @@ impl SecretProbe {
                 200
             );
         }
-        self.external.set_behaviour(ServiceBehaviour::Failing);
-        let unverified = self.user_token();
-        let stats = self.request(
-            Method::GET,
-            &format!("/api/modules/stats?token={unverified}"),
-        );
-        assert_eq!(
-            self.record_response(stats).await,
-            503,
-            "it may be a good one"
-        );
-        self.external.set_behaviour(ServiceBehaviour::Valid);
+    }
+
+    async fn probe_module_publishers(&mut self) {
         for key in [MODULES_KEY.to_owned(), self.invalid_secret()] {
             let body = json!({"user": {"id": 7, "name": "Ana", "password": self.invalid_secret(), "sessionId": self.invalid_secret()}});
             let emit = self
@@ -154,13 +163,13 @@ impl SecretProbe {
             "ws://{}/socket.io/?EIO=4&transport=websocket",
             self.listeners[1]
         );
-        for mood in [
+        for behaviour in [
             ServiceBehaviour::Valid,
             ServiceBehaviour::Revoked,
             ServiceBehaviour::Failing,
             ServiceBehaviour::Repeating,
         ] {
-            self.external.set_behaviour(mood);
+            self.external.set_behaviour(behaviour);
             let token = self.invalid_secret();
             let authenticate = format!(
                 "42{}",
@@ -180,12 +189,12 @@ impl SecretProbe {
                 format!("Bearer {GATEWAY_KEY}"),
             ] {
                 // Pretend to come through a proxy, because local requests need no proof.
-                let asked = self
+                let request = self
                     .gateway_request(Method::GET, "/dashboard")
                     .header("x-forwarded-for", "192.0.2.1");
                 let is_key = proof.ends_with(GATEWAY_KEY);
                 assert_eq!(
-                    self.record_response(asked.header("authorization", proof))
+                    self.record_response(request.header("authorization", proof))
                         .await
                         == 200,
                     is_key

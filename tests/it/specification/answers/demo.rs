@@ -1,30 +1,16 @@
-//! The responses of a demo, also while its database is away.
+//! The responses of the demo, and those of a server without one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use latido_demo::SqlExecutor;
 use serde_json::json;
 
 use super::ResponseRecorder;
 
-/// A demo database that works or fails as the test requires.
-pub(super) struct SwitchableDatabase(pub(super) Arc<AtomicBool>);
-
-impl SqlExecutor for SwitchableDatabase {
-    fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
-        let works = self.0.load(Ordering::SeqCst);
-        async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
-    }
-}
-
 impl ResponseRecorder {
     pub(super) async fn check_demo(&mut self, works: &AtomicBool) {
         let business = latido_demo::BUSINESSES[0].id;
-        let post = |witness: &Self, id: &str| {
-            witness
+        let post = |recorder: &Self, id: &str| {
+            recorder
                 .ask("POST", "/demo/citas", "")
                 .json(&json!({"negocio_id": id}))
         };
@@ -69,8 +55,8 @@ impl ResponseRecorder {
             post(self, business).header("sec-fetch-site", "cross-site"),
         )
         .await;
-        let raw = |witness: &Self, kind: &str| {
-            witness
+        let raw = |recorder: &Self, kind: &str| {
+            recorder
                 .ask("POST", "/demo/citas", "")
                 .header("content-type", kind)
                 .body("{")
@@ -82,5 +68,30 @@ impl ResponseRecorder {
         works.store(false, Ordering::SeqCst);
         self.expect(503, "POST", "/demo/citas", post(self, business))
             .await;
+    }
+
+    /// Asserts the responses of a server without a demo.
+    pub(super) async fn check_absent_demo(&mut self) {
+        self.expect(
+            204,
+            "GET",
+            "/demo/session",
+            self.ask("GET", "/demo/session", ""),
+        )
+        .await;
+        self.expect(
+            204,
+            "GET",
+            "/demo/operator",
+            self.ask("GET", "/demo/operator", ""),
+        )
+        .await;
+        self.expect(
+            404,
+            "POST",
+            "/demo/citas",
+            self.ask("POST", "/demo/citas", ""),
+        )
+        .await;
     }
 }

@@ -60,129 +60,153 @@ struct ExpectedClient {
     frames: Vec<String>,
 }
 
+/// The tested world, and the state that each of its clients must have.
+struct ModelRun {
+    world: WorkspaceWorld,
+    clients: Vec<ExpectedClient>,
+}
+
 fn run_steps(steps: &[WorkspaceStep]) {
-    let mut world = WorkspaceWorld::new();
-    let mut model: Vec<ExpectedClient> = Vec::new();
+    let mut run = ModelRun {
+        world: WorkspaceWorld::new(),
+        clients: Vec::new(),
+    };
     for (number, step) in steps.iter().enumerate() {
+        run.apply(number, step);
+        check_presence(&run.world, &run.clients);
+    }
+    run.world.deliver();
+    run.check_received();
+}
+
+impl ModelRun {
+    fn apply(&mut self, number: usize, step: &WorkspaceStep) {
         match *step {
             WorkspaceStep::Connect => {
-                world.connect("").unwrap();
-                model.push(ExpectedClient {
+                self.world.connect("").unwrap();
+                self.clients.push(ExpectedClient {
                     is_open: true,
                     ..ExpectedClient::default()
                 });
             }
-            WorkspaceStep::Auth {
-                client,
-                workspace,
-                user,
-                as_number,
-                is_user,
-                is_member,
-            } => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
-                };
-                let holder = if is_user { IDS[user] } else { "somebody else" };
-                let token = member_token(
-                    holder,
-                    &[if is_member {
-                        IDS[workspace]
-                    } else {
-                        "elsewhere"
-                    }],
-                );
-                let id = |id: &str| match id.parse::<u64>() {
-                    Ok(number) if as_number => json!(number),
-                    _ => json!(id),
-                };
-                world.auth(
-                    u32::try_from(client).unwrap(),
-                    &id(IDS[workspace]),
-                    &id(IDS[user]),
-                    Some(token),
-                );
-                if is_user && is_member {
-                    expected.membership = Some((workspace, user));
-                    expected.frames.push(r#"{"type":"auth_success"}"#.into());
-                } else {
-                    expected.is_open = false;
-                    expected.membership = None;
-                }
-            }
+            WorkspaceStep::Auth { .. } => self.auth(step),
             WorkspaceStep::Disconnect(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
+                let Some(expected) = open_client(&mut self.clients, client) else {
+                    return;
                 };
-                world.disconnect(u32::try_from(client).unwrap());
-                expected.is_open = false;
-                expected.membership = None;
+                expected.end();
+                self.world.disconnect(u32::try_from(client).unwrap());
             }
             WorkspaceStep::BroadcastToWorkspace(id) => {
-                world.post(
+                self.world.post(
                     &format!("/api/workspaces/{}/broadcast", IDS[id]),
                     &format!(r#"{{"message":{number}}}"#),
                 );
-                for expected in model.iter_mut().filter(|expected| {
-                    expected
-                        .membership
-                        .is_some_and(|(workspace, _)| workspace == id)
-                }) {
-                    expected
-                        .frames
-                        .push(format!(r#"{{"type":"broadcast","message":{number}}}"#));
-                }
+                let frame = format!(r#"{{"type":"broadcast","message":{number}}}"#);
+                self.expect_frame(&frame, |workspace, _| workspace == id);
             }
             WorkspaceStep::MessageToUser(id) => {
-                world.post(
+                self.world.post(
                     &format!("/api/users/{}/message", IDS[id]),
                     &format!(r#"{{"message":{number}}}"#),
                 );
-                for expected in model
-                    .iter_mut()
-                    .filter(|expected| expected.membership.is_some_and(|(_, user)| user == id))
-                {
-                    expected
-                        .frames
-                        .push(format!(r#"{{"type":"direct_message","message":{number}}}"#));
-                }
+                let frame = format!(r#"{{"type":"direct_message","message":{number}}}"#);
+                self.expect_frame(&frame, |_, user| user == id);
             }
             WorkspaceStep::Ping(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
+                let Some(expected) = open_client(&mut self.clients, client) else {
+                    return;
                 };
-                world.send(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
                 expected.frames.push(r#"{"type":"pong"}"#.into());
+                self.world
+                    .send(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
             }
-            WorkspaceStep::Deliver => world.deliver(),
+            WorkspaceStep::Deliver => self.world.deliver(),
         }
-        check_presence(&world, &model);
     }
-    world.deliver();
-    for (number, expected) in (0..).zip(&model) {
-        let received = &world.clients[&number].received;
-        if expected.is_open {
-            assert_eq!(*received, expected.frames, "client {number}");
+
+    fn auth(&mut self, step: &WorkspaceStep) {
+        let WorkspaceStep::Auth {
+            client,
+            workspace,
+            user,
+            as_number,
+            is_user,
+            is_member,
+        } = *step
+        else {
+            return;
+        };
+        let Some(expected) = open_client(&mut self.clients, client) else {
+            return;
+        };
+        let holder = if is_user { IDS[user] } else { "somebody else" };
+        let granted = if is_member {
+            IDS[workspace]
         } else {
-            // A closed client may have missed the last frames. Besides those expected it received
-            // nothing but the final error.
-            let received: Vec<_> = received
-                .iter()
-                .filter(|frame| !frame.contains("Unauthorized"))
-                .collect();
-            assert!(
-                expected
-                    .frames
-                    .iter()
-                    .take(received.len())
-                    .eq(received.iter().copied()),
-                "client {number}: {received:?}"
-            );
+            "elsewhere"
+        };
+        let id = |id: &str| match id.parse::<u64>() {
+            Ok(number) if as_number => json!(number),
+            _ => json!(id),
+        };
+        self.world.auth(
+            u32::try_from(client).unwrap(),
+            &id(IDS[workspace]),
+            &id(IDS[user]),
+            Some(member_token(holder, &[granted])),
+        );
+        if is_user && is_member {
+            expected.membership = Some((workspace, user));
+            expected.frames.push(r#"{"type":"auth_success"}"#.into());
+        } else {
+            expected.end();
         }
     }
+
+    /// Expects a frame at every client whose workspace and user match.
+    fn expect_frame(&mut self, frame: &str, matches: impl Fn(usize, usize) -> bool) {
+        for expected in &mut self.clients {
+            if expected
+                .membership
+                .is_some_and(|(workspace, user)| matches(workspace, user))
+            {
+                expected.frames.push(frame.to_owned());
+            }
+        }
+    }
+
+    fn check_received(&self) {
+        for (number, expected) in (0..).zip(&self.clients) {
+            let received = &self.world.clients[&number].received;
+            if expected.is_open {
+                assert_eq!(*received, expected.frames, "client {number}");
+            } else {
+                // A closed client may have missed the last frames. Besides those expected it
+                // received nothing but the final error.
+                let received: Vec<_> = received
+                    .iter()
+                    .filter(|frame| !frame.contains("Unauthorized"))
+                    .collect();
+                let expected = expected.frames.iter().take(received.len());
+                assert!(
+                    expected.eq(received.iter().copied()),
+                    "client {number}: {received:?}"
+                );
+            }
+        }
+    }
+}
+
+impl ExpectedClient {
+    fn end(&mut self) {
+        self.is_open = false;
+        self.membership = None;
+    }
+}
+
+fn open_client(clients: &mut [ExpectedClient], client: usize) -> Option<&mut ExpectedClient> {
+    clients.get_mut(client).filter(|expected| expected.is_open)
 }
 
 /// Checks that the presence lists equal the model after every step.

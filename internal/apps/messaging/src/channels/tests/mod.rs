@@ -23,16 +23,16 @@ struct SessionHarness {
 }
 
 impl SessionHarness {
-    fn new(vocabulary: ClientApiVersion) -> Self {
+    fn new(version: ClientApiVersion) -> Self {
         Self {
-            session: ChannelSession::new(ME, SerializerVersion::V2, vocabulary),
+            session: ChannelSession::new(ME, SerializerVersion::V2, version),
             effects: Vec::new(),
         }
     }
 
     /// Returns a session that has joined the conversation under the reference 1.
-    fn joined(vocabulary: ClientApiVersion) -> Self {
-        let mut harness = Self::new(vocabulary);
+    fn joined(version: ClientApiVersion) -> Self {
+        let mut harness = Self::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.complete(Ok(membership_response()));
         harness.take_effects();
@@ -48,8 +48,8 @@ impl SessionHarness {
         self.receive(&json!(["1", "2", CHANNEL, event, payload]).to_string());
     }
 
-    fn complete(&mut self, answer: Result<StoreResponse, OperationError>) {
-        self.session.on_result(answer, NOW, &mut self.effects);
+    fn complete(&mut self, response: Result<StoreResponse, OperationError>) {
+        self.session.on_result(response, NOW, &mut self.effects);
     }
 
     fn take_effects(&mut self) -> Vec<ChannelEffect> {
@@ -204,13 +204,13 @@ fn members_join_and_others_receive_the_reason() {
     let both = r#"{"status":"joined","conversation_id":"00000000-0000-0000-0000-00000000000c","conversation":{"id":"00000000-0000-0000-0000-00000000000c","type":"group","metadata":{},"is_active":true}}"#;
     let reply = format!(r#"["1","1","{CHANNEL}","phx_reply",{{"status":"ok","response":{both}}}]"#);
     assert_eq!(steps[0], ChannelEffect::SendText(reply));
-    for (vocabulary, exists, why) in [
+    for (version, exists, why) in [
         (ClientApiVersion::Current, true, "not_authorized"),
         (ClientApiVersion::Current, false, "conversation_not_found"),
         (ClientApiVersion::Documented, true, "not_a_member"),
         (ClientApiVersion::Documented, false, "not_a_member"),
     ] {
-        let mut harness = SessionHarness::new(vocabulary);
+        let mut harness = SessionHarness::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.take_effects();
         harness.complete(Ok(StoreResponse::Membership(exists, None)));
@@ -219,7 +219,7 @@ fn members_join_and_others_receive_the_reason() {
         assert_eq!(
             harness.take_reply(),
             error(json!({"reason": "unmatched topic"})),
-            "it did not come in"
+            "the connection was not accepted"
         );
     }
 }
@@ -308,7 +308,7 @@ fn operations_run_one_at_a_time_in_order() {
         harness.push("new_message", &message(0));
         harness.take_reply() == error(json!({"reason": "overloaded"}))
     });
-    assert_eq!(overloaded.count(), 100, "what waits is bounded");
+    assert_eq!(overloaded.count(), 100, "pending input is bounded");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn first_version_specific_push_fixes_the_api_version() {
     harness.push("message_read", &json!({"message_id": ID}));
     assert!(
         matches!(harness.take_effects()[..], [ChannelEffect::Execute(_)]),
-        "once is for good"
+        "verified once is verified for good"
     );
 }
 
@@ -352,7 +352,7 @@ fn typing_ends_after_timeout() {
         (vec![ChannelEffect::Typing(CHANNEL.into(), false)], None)
     );
     harness.push("typing_stop", &json!({}));
-    assert_eq!(harness.take_effects(), [], "it had ended");
+    assert_eq!(harness.take_effects(), [], "typing had already ended");
     harness.push("typing_start", &json!({}));
     harness.take_effects();
     harness.receive(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
