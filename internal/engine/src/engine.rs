@@ -198,7 +198,7 @@ impl HintSink for Engine {
             // Reading after a loss as well shows at once if the database is unavailable, and
             // notifies viewers if so.
             ChangeHint::Lost | ChangeHint::Listening => self.mark_all(None, HintSource::Resync),
-            ChangeHint::NotDelivering | ChangeHint::App(_) => {}
+            ChangeHint::NotDelivering | ChangeHint::App(_) | ChangeHint::Payloads { .. } => {}
         }
     }
 

@@ -4,13 +4,17 @@ mod adapters;
 mod app_listeners;
 mod config;
 mod database_commands;
+#[cfg(feature = "demo")]
 mod demo;
+mod notification_routes;
 mod serve;
 mod server;
+mod socketio_apps;
 mod trigger_monitor;
 
 pub use config::Config;
 pub use database_commands::{doctor, install, install_sql, uninstall, uninstall_sql};
+#[cfg(feature = "demo")]
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;
 pub use server::App;

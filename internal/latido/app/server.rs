@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crate::app::config::Config;
 use crate::app::{adapters, app_listeners, trigger_monitor};
 use latido_admin::{self as operations, Admin, Readiness, SystemTopicViewers};
-use latido_app_kit::FeedTrigger;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -96,10 +95,18 @@ impl App {
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
-        let hints = FeedTrigger::default();
-        let sink = adapters::forward_hints(engine.clone(), Arc::clone(&metrics), hints.clone());
-        let listener =
-            NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
+        // The apps are started before the listener, which forwards notifications to them.
+        let app_deps = app_deps(&deps, &database, &engine);
+        let (groups, routes) = app_listeners::start(groups, &app_deps, &request_drain)?;
+        let channels = routes.channels();
+        let listener = NotificationListener::start(
+            &database,
+            &catalog,
+            &channels,
+            &metrics,
+            &background_drain,
+            adapters::forward_hints(engine.clone(), Arc::clone(&metrics), routes),
+        );
         watch_locks.start(
             &database,
             listener.watch_state(),
@@ -125,7 +132,6 @@ impl App {
             Arc::clone(&catalog),
             listener,
         ));
-        let app_deps = app_deps(&deps, &database, &engine, hints);
         let rules = config
             .http
             .upgrade_rules(&catalog, &verifier, &request_drain);
@@ -140,6 +146,12 @@ impl App {
         if let Some(tls) = &tls {
             tls.start_reload(&request_drain);
         }
+        #[cfg(feature = "demo")]
+        let extra_routes = config
+            .demo
+            .map(|demo| http::demo_routes(demo, Arc::clone(&metrics)));
+        #[cfg(not(feature = "demo"))]
+        let extra_routes = None;
         let state = ServerState {
             rules: Arc::new(rules),
             tls,
@@ -151,9 +163,7 @@ impl App {
             engine: engine.clone(),
             hub,
             shards: Arc::clone(&shards),
-            extra_routes: config
-                .demo
-                .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
+            extra_routes,
             metrics,
             admin,
             column_source: Arc::new(database),
@@ -162,7 +172,7 @@ impl App {
             drain: request_drain.clone(),
             assets: http::STATIC_FILES,
         };
-        let apps = serve_listeners(main_listener, groups, &Arc::new(state), &app_deps)?;
+        let apps = serve_listeners(main_listener, groups, &Arc::new(state));
         Ok(Self {
             address,
             apps,
@@ -238,7 +248,6 @@ fn app_deps(
     deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
-    messaging_hints: FeedTrigger,
 ) -> latido_app_kit::AppDeps {
     latido_app_kit::AppDeps {
         clock: deps.clock.clone(),
@@ -251,35 +260,30 @@ fn app_deps(
         hub: Arc::clone(&deps.hub),
         engine: engine.clone(),
         limits: deps.context.limits,
-        messaging_trigger: messaging_hints,
         is_dedicated: false,
     }
 }
 
-/// Starts the main listener and the separate listeners of apps. Returns each app's address.
+/// Serves the main listener and the separate listeners of apps. Returns each app's address.
 fn serve_listeners(
     main: http::HttpListener,
-    groups: Vec<app_listeners::ListenerGroup>,
+    groups: Vec<app_listeners::StartedGroup>,
     state: &Arc<ServerState>,
-    deps: &latido_app_kit::AppDeps,
-) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
-    let main_address = main.address();
+) -> Vec<(&'static str, SocketAddr)> {
     let mut main = Some(main);
     let mut served = Vec::new();
-    for group in groups {
-        let mounts = group.start_apps(deps, &state.drain)?;
-        served.extend(
-            group
-                .names()
-                .map(|name| (name, group.address().unwrap_or(main_address))),
-        );
-        if let Some(listener) = group.listener.or_else(|| main.take()) {
-            state
-                .drain
-                .spawn(http::serve(listener, Arc::clone(state), mounts));
-        }
+    for app_listeners::StartedGroup { listener, mounts } in groups {
+        // Only the first group has no listener of its own.
+        let Some(listener) = listener.or_else(|| main.take()) else {
+            continue;
+        };
+        let address = listener.address();
+        served.extend(mounts.apps.iter().map(|name| (*name, address)));
+        state
+            .drain
+            .spawn(http::serve(listener, Arc::clone(state), mounts));
     }
-    Ok(served)
+    served
 }
 
 /// Starts the admin service from the dependencies of the shards.

@@ -98,7 +98,7 @@ fn check_pooler(pooled: bool) -> Finding {
 }
 
 pub(super) async fn check_listen(database: &Database) -> Finding {
-    match connect_and_verify(database, CHANNEL).await {
+    match connect_and_verify(database, &[CHANNEL]).await {
         Ok(_) => Finding::ok(
             "LISTEN",
             "a notification sent over one connection arrived on another",
