@@ -33,6 +33,7 @@ pub(crate) enum CliCommand {
         flags: Flags,
     },
     /// Run a demonstration: a private Postgres with demo data, a writer, a live page on 127.0.0.1
+    #[cfg(feature = "demo")]
     #[command(after_help = SETTINGS_HELP)]
     Demo {
         #[command(flatten)]

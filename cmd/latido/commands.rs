@@ -1,12 +1,10 @@
 //! The subcommands that call the library and print the result.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
-use latido::app::{self, DemoInfo};
+use latido::app;
 use latido::config::{Settings, all_variables, markdown_page, plain_table};
-use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 use latido_postgres::{FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
 
@@ -17,22 +15,6 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         settings,
         |address| tracing::info!(%address, "listening"),
     ))
-}
-
-/// Runs `latido demo` with a private PostgreSQL.
-pub(crate) fn demo(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
-    start_logs(&settings);
-    let mut private = embedded::EmbeddedSettings::new(StorageMode::Persistent {
-        dir: default_state_dir(),
-    });
-    private.allow_download = !no_fetch;
-    private.bin_dir = std::env::var_os("PG_BIN")
-        .filter(|dir| !dir.is_empty())
-        .map(PathBuf::from);
-    block_on(app::demo(settings, private, |info| {
-        // The demo keeps running even if its terminal is closed.
-        let _ = print_welcome(info);
-    }))
 }
 
 /// Runs `latido install`, or prints its SQL.
@@ -102,14 +84,14 @@ pub(crate) fn settings(markdown: bool) -> anyhow::Result<()> {
 }
 
 /// Starts logging and logs the warnings about the settings first.
-fn start_logs(settings: &Settings) {
+pub(crate) fn start_logs(settings: &Settings) {
     telemetry::init_logs(settings.log_filter.as_deref());
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
 }
 
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -129,46 +111,7 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
     changes.iter().map(line).collect()
 }
 
-fn print_welcome(info: &DemoInfo) -> anyhow::Result<()> {
-    let DemoInfo {
-        page_url: page,
-        socket_url: socket,
-        token,
-        channel,
-        database_url: database,
-        server_description: found,
-    } = info;
-    let token = token.expose();
-    let program = program_name();
-    let mut text = format!(
-        "\n  Latido is running: {page}\n\n  In a terminal:\n    LATIDO_TOKEN={token} {program} watch {channel} --url {socket}\n\n  \
-         The token, good for an hour: {token}\n"
-    );
-    if let (Some(database), Some(found)) = (database, found) {
-        text.push_str(&format!("\n  {found}\n    psql '{database}'\n"));
-    }
-    text.push_str("\n  Ctrl-C stops everything; the data stays.\n\n");
-    print(&text)
-}
-
-/// Returns the program's name as it was invoked, quoted for a shell. The printed command line then
-/// works in the same folder even if the program is not in the PATH.
-fn program_name() -> String {
-    let name = std::env::args()
-        .next()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "latido".to_owned());
-    let needs_no_quotes = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
-    if needs_no_quotes {
-        name
-    } else {
-        format!("'{}'", name.replace('\'', r"'\''"))
-    }
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

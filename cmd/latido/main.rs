@@ -5,6 +5,8 @@
 
 mod cli;
 mod commands;
+#[cfg(feature = "demo")]
+mod demo;
 mod healthcheck;
 mod pinned_tls;
 mod token;
@@ -38,8 +40,9 @@ fn run(
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
     match command.unwrap_or_default() {
         CliCommand::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
+        #[cfg(feature = "demo")]
         CliCommand::Demo { flags, no_fetch } => {
-            commands::demo(settings(flags, Purpose::Demo)?, no_fetch)
+            demo::run(settings(flags, Purpose::Demo)?, no_fetch)
         }
         CliCommand::Install { flags, dry_run } => {
             commands::install(settings(flags, Purpose::Install)?, dry_run)

@@ -1,34 +1,46 @@
-//! The apps of this build, and their settings.
+//! The list of apps. An app is its folder in `internal/apps`, its line here, and its feature in
+//! `Cargo.toml`. Nothing else in the server names an app.
 
-pub use latido_app_gateway as gateway;
-pub use latido_app_messaging as messaging;
-pub use latido_app_modules as modules;
-pub use latido_app_workspace as workspace;
+pub use latido_app_kit::AppList;
 
-/// The names of all apps, as `LATIDO_APPS` accepts them.
-pub const NAMES: [&str; 4] = ["workspace", "gateway", "messaging", "modules"];
+use latido_settings::variables;
 
-/// An app that is enabled, with its settings.
-#[derive(Debug, Clone)]
-pub enum AppSettings {
-    /// Rooms over Socket.IO for clients of a Django API.
-    Gateway(Box<gateway::Config>),
-    /// Messaging over Phoenix Channels, backed by the database.
-    Messaging(Box<messaging::Config>),
-    /// The workspace app; see [`workspace`](latido_app_workspace).
-    Workspace(workspace::Config),
-    /// Devices («modules» on the wire), the pages of their owners and those of administrators.
-    Modules(Box<modules::Config>),
+/// Declares the list: `"name" if "feature" => app`.
+macro_rules! apps {
+    ($($name:literal if $feature:literal => $app:expr;)*) => {
+        /// Every app of this build, in the order in which the apps are started.
+        pub static APPS: AppList = AppList::new(
+            &[$(#[cfg(feature = $feature)] &$app),*],
+            &[$($name),*],
+        );
+    };
 }
 
-impl AppSettings {
-    /// Returns the app's name, one of [`NAMES`].
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Gateway(_) => "gateway",
-            Self::Messaging(_) => messaging::NAME,
-            Self::Workspace(_) => workspace::NAME,
-            Self::Modules(_) => modules::NAME,
+apps! {
+    "workspace" if "app-workspace" => latido_app_workspace::Workspace;
+    "gateway" if "app-gateway" => latido_app_gateway::Gateway;
+    "messaging" if "app-messaging" => latido_app_messaging::Messaging;
+    "modules" if "app-modules" => latido_app_modules::Modules;
+}
+
+variables! {
+    /// The variable that enables apps.
+    pub(crate) const VARIABLES;
+    "Apps" {
+        pub(crate) plain LATIDO_APPS "LIST" = shown("none"),
+            "Other systems to serve beside the streams, separated by commas: workspace, gateway, messaging, modules. A latido.toml can give each a port of its own ([apps.NAME])";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_names_are_those_of_the_apps() {
+        for app in APPS.iter() {
+            assert_eq!(APPS.check(app.name()), Ok(()));
+            assert!(LATIDO_APPS.help.contains(app.name()), "{app:?}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the invariants. This crate reads the settings, builds a server from its parts, and runs it.
 
 pub mod app;
-mod apps;
+pub mod apps;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -1,5 +1,8 @@
 //! The built-in apps, tested against a real PostgreSQL and over real sockets.
 
+mod echo_app;
 mod messaging;
 mod modules;
+mod own_app;
+mod uninstall;
 mod workspace;

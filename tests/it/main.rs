@@ -19,6 +19,7 @@ mod dashboard;
 mod dependencies;
 mod draining;
 mod embedded;
+mod features;
 mod harness;
 mod heartbeat;
 mod history;

@@ -20,6 +20,7 @@ mod body;
 mod config;
 mod cors;
 mod dashboard;
+#[cfg(feature = "demo")]
 mod demo_routes;
 mod error;
 mod etag;
@@ -56,6 +57,7 @@ pub use app_message::{AppRequest, AppResponse};
 pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;
 pub use config::{Config, DRAIN_GRACE, HookPath};
+#[cfg(feature = "demo")]
 pub use demo_routes::demo_routes;
 #[cfg(any(fuzzing, feature = "testing"))]
 pub use hook_body::parse_hint;

@@ -2,30 +2,18 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-
-use latido_app_kit::FeedTrigger;
-use latido_app_messaging as messaging;
-use latido_demo::SqlExecutor;
-use latido_postgres::ScriptRunner;
+use latido_app_kit::Notification;
 use latido_stream::{ChangeHint, HintSink};
 use latido_telemetry::{Metrics, RecentEventKind};
 
-/// Lets the demo write to PostgreSQL.
-pub(super) struct PostgresScripts(pub(super) ScriptRunner);
-
-impl SqlExecutor for PostgresScripts {
-    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
-        Box::pin(async move { Ok(self.0.execute(sql).await?) })
-    }
-}
+use super::notification_routes::NotificationRoutes;
 
 /// Returns the callback that passes change hints from the LISTEN connection to the engine and the
-/// messaging app, and records its state.
+/// apps, and records its state.
 pub(super) fn forward_hints(
     engine: impl HintSink + 'static,
     metrics: Arc<Metrics>,
-    messaging: FeedTrigger,
+    apps: NotificationRoutes,
 ) -> impl Fn(ChangeHint) + Send + Sync + 'static {
     let record = move |state| {
         let events = &metrics.recent_events;
@@ -33,17 +21,24 @@ pub(super) fn forward_hints(
     };
     move |hint| {
         match &hint {
-            ChangeHint::Everything(None) => messaging.notify(),
-            ChangeHint::Lost => record("lost"),
-            ChangeHint::Listening => record("listening"),
-            ChangeHint::NotDelivering => record("deaf"),
-            ChangeHint::App(app) if app == messaging::NAME => messaging.notify(),
-            ChangeHint::Changed { .. } | ChangeHint::Everything(_) | ChangeHint::App(_) => {}
-        }
-        match &hint {
-            ChangeHint::Listening => messaging.set_listening(true),
-            ChangeHint::Lost | ChangeHint::NotDelivering => messaging.set_listening(false),
-            _ => {}
+            ChangeHint::Everything(None) => apps.notify_all(Notification::Changed),
+            ChangeHint::Lost => {
+                record("lost");
+                apps.notify_all(Notification::Lost);
+            }
+            ChangeHint::Listening => {
+                record("listening");
+                apps.notify_all(Notification::Listening);
+            }
+            ChangeHint::NotDelivering => {
+                record("deaf");
+                apps.notify_all(Notification::NotDelivering);
+            }
+            ChangeHint::App(name) => apps.notify_app(name),
+            ChangeHint::Payloads { channel, payloads } => {
+                apps.notify_channel(channel, payloads.as_deref());
+            }
+            ChangeHint::Changed { .. } | ChangeHint::Everything(_) => {}
         }
         engine.on_hint(&hint);
     }

@@ -1,83 +1,89 @@
 //! Starts the enabled apps and assigns them to listeners.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::apps::{AppSettings, gateway, messaging, modules, workspace};
+use super::notification_routes::NotificationRoutes;
+use super::socketio_apps::SocketIoApps;
 use crate::config::EnabledApp;
-use latido_app_kit::{AppDeps, AppServices};
+use latido_app_kit::AppDeps;
 use latido_base::drain::Drain;
 use latido_http::{self as http, AppMounts, HttpListener, ListenConfig};
-use latido_socketio::{self as socketio, SocketIoApp, SocketIoMount};
-
-/// Starts one app. Every app has its line here.
-fn start_app(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppServices> {
-    match setting {
-        AppSettings::Gateway(config) => gateway::start(config, deps),
-        AppSettings::Messaging(config) => messaging::start(config, deps),
-        AppSettings::Workspace(config) => Ok(workspace::start(config, deps)),
-        AppSettings::Modules(config) => modules::start(config, deps),
-    }
-}
 
 /// A group of apps that share a listener.
 pub(super) struct ListenerGroup {
     /// The group's own listener, or `None` for the server's main listener.
+    listener: Option<HttpListener>,
+    apps: Vec<EnabledApp>,
+}
+
+/// A group whose apps run, ready to be served.
+pub(super) struct StartedGroup {
+    /// The group's own listener, or `None` for the server's main listener.
     pub(super) listener: Option<HttpListener>,
-    settings: Vec<AppSettings>,
+    /// The endpoints of the apps, and their names.
+    pub(super) mounts: AppMounts,
 }
 
 impl ListenerGroup {
-    /// Returns the address of its own listener, or `None` for the main listener.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref().map(HttpListener::address)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.settings.iter().map(AppSettings::name)
-    }
-
     /// Starts the group's apps. `request_drain` counts their connections and signals shutdown.
-    pub(super) fn start_apps(
-        &self,
+    fn start(
+        self,
         deps: &AppDeps,
         request_drain: &Drain,
-    ) -> anyhow::Result<AppMounts> {
+        routes: &mut NotificationRoutes,
+    ) -> anyhow::Result<StartedGroup> {
         let is_dedicated = self.listener.is_some();
         let deps = AppDeps {
-            is_dedicated: is_dedicated && self.settings.len() == 1,
+            is_dedicated: is_dedicated && self.apps.len() == 1,
             ..deps.clone()
         };
-        let mut socketio_apps: Vec<Arc<dyn SocketIoApp>> = Vec::new();
         let mut mounts = AppMounts {
             is_dedicated,
             ..AppMounts::default()
         };
-        for setting in &self.settings {
-            let name = setting.name();
-            let AppServices {
-                http_apps: routes,
-                websocket_apps,
-                socketio_apps: dialects,
-            } = start_app(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
-            let address = self.address().map(tracing::field::display);
-            tracing::info!(app = name, address, "app switched on");
+        let mut socketio = SocketIoApps::default();
+        for EnabledApp { app, starter, .. } in &self.apps {
+            let name = app.name();
+            let started = starter(&deps);
+            let services = started.with_context(|| format!("the app {name} can't start"))?;
+            tracing::info!(
+                app = name,
+                address = self.address().map(tracing::field::display),
+                "app switched on"
+            );
             mounts.apps.push(name);
-            mounts.http_apps.extend(routes);
-            mounts.websocket_apps.extend(websocket_apps);
-            socketio_apps.extend(dialects);
+            socketio.add(&services);
+            mounts.http_apps.extend(services.http_apps);
+            mounts.websocket_apps.extend(services.websocket_apps);
+            if let Some(handler) = services.notifications {
+                routes.add(*app, handler);
+            }
         }
-        if !socketio_apps.is_empty() {
-            mounts.socketio_mount = Some(SocketIoMount::start(
-                &socketio::Config::from(&deps.limits),
-                &socketio_apps,
-                request_drain,
-            ));
-        }
-        Ok(mounts)
+        socketio.mount(&mut mounts, &deps, request_drain);
+        Ok(StartedGroup {
+            listener: self.listener,
+            mounts,
+        })
     }
+}
+
+/// Starts the apps of all groups. Returns the groups, and the routes of the apps that receive
+/// notifications.
+pub(super) fn start(
+    groups: Vec<ListenerGroup>,
+    deps: &AppDeps,
+    request_drain: &Drain,
+) -> anyhow::Result<(Vec<StartedGroup>, NotificationRoutes)> {
+    let mut routes = NotificationRoutes::default();
+    let start = |group: ListenerGroup| group.start(deps, request_drain, &mut routes);
+    let started: anyhow::Result<Vec<_>> = groups.into_iter().map(start).collect();
+    Ok((started?, routes))
 }
 
 /// Binds the main listener and the separate listeners of apps. Sockets that were handed over by
@@ -112,11 +118,11 @@ fn bind_apps(
 ) -> anyhow::Result<Vec<ListenerGroup>> {
     let mut groups = vec![ListenerGroup {
         listener: None,
-        settings: Vec::new(),
+        apps: Vec::new(),
     }];
-    for EnabledApp { port, setting } in enabled {
-        let Some(port) = port.filter(|port| *port == 0 || *port != main.port()) else {
-            groups[0].settings.push(setting);
+    for app in enabled {
+        let Some(port) = app.port.filter(|port| *port == 0 || *port != main.port()) else {
+            groups[0].apps.push(app);
             continue;
         };
         let same = |group: &&mut ListenerGroup| {
@@ -126,16 +132,16 @@ fn bind_apps(
                     .is_some_and(|address| address.port() == port)
         };
         if let Some(group) = groups.iter_mut().find(same) {
-            group.settings.push(setting);
+            group.apps.push(app);
             continue;
         }
         let address = SocketAddr::new(main.ip(), port);
         let listener = sockets
             .listen(address)
-            .with_context(|| format!("can't listen on {address} for {}", setting.name()))?;
+            .with_context(|| format!("can't listen on {address} for {}", app.app.name()))?;
         groups.push(ListenerGroup {
             listener: Some(listener),
-            settings: vec![setting],
+            apps: vec![app],
         });
     }
     Ok(groups)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{EnabledApp, Settings};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
+#[cfg(feature = "demo")]
 use latido_demo::Demo;
 use latido_engine as engine;
 use latido_http::{self as http, ListenConfig};
@@ -40,6 +41,7 @@ pub struct Config {
     /// The apps that are enabled.
     pub apps: Vec<EnabledApp>,
     /// The demo, which adds two routes. `None` outside `latido demo`.
+    #[cfg(feature = "demo")]
     pub demo: Option<Arc<Demo>>,
 }
 
@@ -67,6 +69,7 @@ impl Config {
             engine: settings.engine,
             shutdown_timeout: settings.shutdown_timeout,
             apps: settings.apps,
+            #[cfg(feature = "demo")]
             demo: None,
         }
     }

@@ -1,10 +1,9 @@
 //! The commands `latido install`, `uninstall` and `doctor`, which change or examine a database.
 
-use crate::apps::{messaging, modules};
 use crate::config::Settings;
+use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
-use latido_postgres::apps::messaging::MessagingDatabase;
-use latido_postgres::{self as postgres, Database, Finding, InstallChange, examine};
+use latido_postgres::{Database, Finding, InstallChange, examine};
 use latido_stream::Catalog;
 
 /// Opens the configured database and builds the catalog of streams.
@@ -19,7 +18,7 @@ fn open_database(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 /// Returns an error if the database is unavailable, a table or column is missing, or a lock cannot
 /// be acquired.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
-    let schemas = app_schemas(&settings.app_names);
+    let schemas = app_schemas(&settings.enabled_apps);
     let (database, catalog) = open_database(settings)?;
     install_all(&database, &catalog, &schemas).await
 }
@@ -29,11 +28,11 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
 pub(super) async fn install_all(
     database: &Database,
     catalog: &Catalog,
-    schemas: &[AppSchema],
+    schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
     let mut changes = Vec::new();
-    for (name, version_table, sql) in schemas {
-        changes.push(database.install_app(name, version_table, sql).await?);
+    for schema in schemas {
+        changes.push(database.install_app(schema).await?);
     }
     changes.extend(database.install(catalog).await?);
     Ok(changes)
@@ -44,53 +43,34 @@ pub(super) async fn install_all(
 /// # Errors
 /// The same errors as [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
-    let schemas = app_schemas(&settings.app_names);
+    let schemas = app_schemas(&settings.enabled_apps);
     let (database, catalog) = open_database(settings)?;
-    let mut script: String = schemas
+    let scripts = schemas
         .iter()
-        .map(|(name, version_table, sql)| database.install_app_sql(name, version_table, sql))
-        .collect();
+        .map(|schema| database.install_app_sql(schema));
+    let mut script: String = scripts.collect();
     script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
 
-/// An app's database schema: its name, the table whose comment holds the schema version, and the
-/// SQL that creates it.
-pub(super) type AppSchema = (&'static str, &'static str, &'static str);
-
 /// Returns the database schemas of these apps, as far as they have one.
-pub(super) fn app_schemas(apps: &[&str]) -> Vec<AppSchema> {
-    let schemas = [
-        (
-            messaging::NAME,
-            "messaging_changes",
-            postgres::apps::messaging::SCHEMA_SQL,
-        ),
-        (
-            modules::NAME,
-            "module_state",
-            postgres::apps::modules::SCHEMA_SQL,
-        ),
-    ];
-    schemas
-        .into_iter()
-        .filter(|(name, _, _)| apps.contains(name))
-        .collect()
+pub(super) fn app_schemas(apps: &[&'static dyn App]) -> Vec<&'static AppSchema> {
+    apps.iter().filter_map(|app| app.schema()).collect()
 }
 
-/// Removes the installed triggers and functions of the streams and of the modules app.
+/// Removes everything that was installed: the triggers and functions of the streams and of every
+/// app in this build, enabled or not. The data of apps stays.
 ///
 /// # Errors
 /// The same errors as [`install`].
 pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
+    let schemas: Vec<_> = settings
+        .app_list
+        .iter()
+        .filter_map(|app| app.schema())
+        .collect();
     let (database, _) = open_database(settings)?;
-    let changes = database.uninstall().await?;
-    let scripts = database.script_runner();
-    scripts.execute("SET client_min_messages = warning").await?;
-    scripts
-        .execute(postgres::apps::modules::REMOVAL_SQL)
-        .await?;
-    Ok(changes)
+    Ok(database.uninstall(&schemas).await?)
 }
 
 /// Returns the script that [`uninstall`] would run.
@@ -98,8 +78,13 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<InstallChange>>
 /// # Errors
 /// The same errors as [`install`].
 pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
+    let schemas: Vec<_> = settings
+        .app_list
+        .iter()
+        .filter_map(|app| app.schema())
+        .collect();
     let (database, _) = open_database(settings)?;
-    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL_SQL)
+    Ok(database.uninstall_sql(&schemas).await?)
 }
 
 /// Examines the settings and the database, and returns the findings.
@@ -108,17 +93,11 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
 /// Returns an error if no database is configured. An unreachable one is reported as a finding.
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
-    let has_messaging = settings.app_names.contains(&messaging::NAME);
+    let apps = settings.enabled_apps.clone();
     let (database, catalog) = open_database(settings)?;
     findings.extend(examine(&database, &catalog).await);
-    if has_messaging {
-        findings.push(
-            match MessagingDatabase::new(database).check_schema().await {
-                Ok(()) => Finding::ok("messaging", "its tables are there"),
-                Err(error) => Finding::failure("messaging", error.to_string())
-                    .remedy("latido install, with the app switched on"),
-            },
-        );
+    for app in apps {
+        findings.extend(app.examine(&database).await);
     }
     Ok(findings)
 }

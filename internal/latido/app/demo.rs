@@ -8,19 +8,31 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 
-use crate::app::adapters::PostgresScripts;
+use crate::app::config::Config;
 use crate::app::database_commands::{app_schemas, install_all};
 use crate::app::serve::run_until_stopped;
-use crate::app::{App, Config};
+use crate::app::server::App;
 use crate::config::Settings;
 use latido_auth::{Secret, TokenSpec, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_demo::{ADMIN_USER, ActivityRate, BUSINESSES, Demo, seed_sql, start_writer};
+use latido_demo::{
+    ADMIN_USER, ActivityRate, BUSINESSES, Demo, SqlExecutor, seed_sql, start_writer,
+};
 use latido_embedded_postgres::{self as embedded, Cluster};
 use latido_postgres::{self as postgres, Database, ScriptRunner};
+
+/// Lets the demo write to PostgreSQL.
+struct PostgresScripts(ScriptRunner);
+
+impl SqlExecutor for PostgresScripts {
+    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
+        Box::pin(async move { Ok(self.0.execute(sql).await?) })
+    }
+}
 
 /// The lifetime of a demo token. The page fetches a new one before it expires.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -94,7 +106,7 @@ async fn run(
     on_started: impl FnOnce(&DemoInfo),
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
-    let app_schemas = app_schemas(&settings.app_names);
+    let app_schemas = app_schemas(&settings.enabled_apps);
     let mut config = Config::new(settings);
     let database = Database::open(&config.postgres)?;
     let scripts = database.script_runner();

@@ -3,7 +3,7 @@
 //! Each part reads its own settings; this module collects their variables and calls them. Precedence,
 //! highest first: flag, environment, `.env`, `latido.toml`, default.
 
-mod apps;
+mod app_settings;
 mod builtin;
 mod flags;
 mod purpose;
@@ -11,7 +11,7 @@ mod settings;
 mod stream_file;
 mod variables;
 
-pub use apps::EnabledApp;
+pub use app_settings::EnabledApp;
 pub use flags::Flags;
 pub use latido_http::raise_open_file_limit;
 pub use latido_settings::{ConfigErrors, ConfigSources, duration, markdown_page, plain_table};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use latido_app_kit::{App, AppList, ServerSettings};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 use latido_engine as engine;
 use latido_http::{self as http, ListenConfig};
@@ -13,8 +14,9 @@ use latido_shard as shard;
 use latido_stream::{Stream, ZoneRule};
 use latido_telemetry as telemetry;
 
+use crate::apps::APPS;
 use crate::config::Purpose;
-use crate::config::apps::{self, EnabledApp};
+use crate::config::app_settings::{self, EnabledApp};
 use crate::config::builtin::{ESTADISTICAS, estadisticas};
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::variables::{LATIDO_CONFIG, SHUTDOWN_SECONDS, TIMEZONE};
@@ -46,8 +48,10 @@ pub struct Settings {
     pub streams: Vec<Stream>,
     /// The enabled apps. Empty unless the command starts a server.
     pub apps: Vec<EnabledApp>,
-    /// The names of the enabled apps, also for commands that start no server.
-    pub app_names: Vec<&'static str>,
+    /// The enabled apps, also for commands that start no server.
+    pub enabled_apps: Vec<&'static dyn App>,
+    /// All apps that could be enabled.
+    pub app_list: AppList,
     /// The IANA zone in which the current day begins, for streams without a zone of their own.
     pub time_zone: String,
     /// The log filter of `RUST_LOG`.
@@ -62,6 +66,18 @@ impl Settings {
     /// # Errors
     /// Returns all errors together.
     pub fn read(sources: &ConfigSources, purpose: Purpose) -> Result<Self, ConfigErrors> {
+        Self::read_for(&APPS, sources, purpose)
+    }
+
+    /// Reads and checks all settings for a server with other apps than those of this build.
+    ///
+    /// # Errors
+    /// Returns all errors together.
+    pub fn read_for(
+        app_list: &AppList,
+        sources: &ConfigSources,
+        purpose: Purpose,
+    ) -> Result<Self, ConfigErrors> {
         let mut reader = SettingsReader::new(sources);
         let r = &mut reader;
         let postgres = postgres::Config::from_settings(r);
@@ -91,8 +107,17 @@ impl Settings {
         let http = http::Config::from_settings(r, &limits, shutdown_timeout);
         let shard = shard::Config::from_settings(r);
         let engine = engine::Config::from_settings(r);
-        let (app_names, apps) =
-            apps::read_apps(r, purpose, &tables, &mut streams, &verifier, &time_zone);
+        let enabled_apps = app_settings::enabled_apps(r, app_list, &tables);
+        app_settings::add_streams(&mut streams, &enabled_apps, &time_zone);
+        let apps = if purpose.starts_server() {
+            let server = ServerSettings {
+                verifier: &verifier,
+                time_zone: &time_zone,
+            };
+            app_settings::configure_apps(r, &enabled_apps, &tables, &server)
+        } else {
+            Vec::new()
+        };
         add_stream_warnings(r, purpose, &streams);
         let log_filter = telemetry::read_log_filter(r);
         if !reader.errors.is_empty() {
@@ -111,7 +136,8 @@ impl Settings {
             shutdown_timeout,
             streams,
             apps,
-            app_names,
+            enabled_apps,
+            app_list: *app_list,
             time_zone,
             log_filter,
             warnings: reader.warnings,

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use crate::config::ConfigErrors;
-use crate::config::apps::AppTable;
+use crate::config::app_settings::AppTables;
 use crate::config::variables::LATIDO_CONFIG;
 use latido_stream::{SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule};
 
@@ -36,7 +36,7 @@ pub(super) struct StreamFile {
     /// `true` to keep built-in streams that no stream of the file replaces.
     pub(super) include_builtin: bool,
     pub(super) streams: Vec<Stream>,
-    pub(super) apps: BTreeMap<String, AppTable>,
+    pub(super) apps: AppTables,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct LatidoToml {
     #[serde(default)]
     streams: BTreeMap<String, toml::Value>,
     #[serde(default)]
-    apps: BTreeMap<String, AppTable>,
+    apps: AppTables,
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use latido_settings::{Variable, variables};
 
-use crate::config::apps;
+use crate::apps::{self, APPS};
 
 variables! {
     /// The variables that belong to no single part.
@@ -16,10 +16,6 @@ variables! {
             "Path of a latido.toml with streams. Unset: only the built-in stream estadisticas";
         pub(super) plain TIMEZONE "ZONE" = shown("UTC, with a warning"),
             "IANA time zone in which the current day begins, such as America/Guayaquil, for streams that do not set their own";
-    }
-    "Apps" {
-        pub(super) plain LATIDO_APPS "LIST" = shown("none"),
-            "Other systems to serve beside the streams, separated by commas: workspace, gateway, messaging, modules. A latido.toml can give each a port of its own ([apps.NAME])";
     }
 }
 
@@ -36,14 +32,15 @@ pub fn all_variables() -> Vec<Variable> {
         latido_http::VARIABLES,
         latido_shard::VARIABLES,
         SHARED_VARIABLES,
+        apps::VARIABLES,
         latido_engine::VARIABLES,
         latido_session::VARIABLES,
         latido_telemetry::VARIABLES,
     ];
     let mut variables: Vec<_> = tables
         .into_iter()
-        .chain(apps::TABLES)
         .flatten()
+        .chain(APPS.variables())
         .copied()
         .collect();
     // The sort is stable: within a group, the order of the tables stays.
@@ -91,6 +88,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "apps")]
     #[test]
     fn variables_that_may_hold_a_secret_are_marked() {
         let variables = all_variables();
@@ -108,11 +106,11 @@ mod tests {
             "JWT_JWKS_URL",
             "JWT_INTROSPECTION_URL",
             "NOTIFY_API_KEY",
+            "WORKSPACE_API_KEY",
             "GATEWAY_API_KEY",
             "MESSAGING_JWT_SECRET",
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",
-            "WORKSPACE_API_KEY",
             "MODULES_API_KEY",
             "MODULES_JWT_SECRET",
             "MODULES_JWT_JWKS_URL",

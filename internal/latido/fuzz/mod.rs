@@ -34,6 +34,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("token", token),
     ("notice", notice),
     ("streams", streams),
+    #[cfg(feature = "app-messaging")]
     ("phoenix", phoenix),
 ];
 
@@ -198,6 +199,7 @@ pub fn streams(bytes: &[u8]) {
 
 /// Runs a Phoenix Channels connection with one frame per line; the first byte selects the version.
 /// It must run one operation at a time, use bounded memory and never panic.
+#[cfg(feature = "app-messaging")]
 pub fn phoenix(bytes: &[u8]) {
     latido_app_messaging::fuzz_channel_session(bytes);
 }

@@ -1,11 +1,12 @@
 //! Change hints, and their decoding from the payloads of notifications. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use latido_base::ident::{Key, StreamId};
 use latido_stream::{Catalog, ChangeHint, ChannelError};
 
-/// The only NOTIFY channel: a listener on any channel costs every committing writer a little.
+/// The server's NOTIFY channel. The streams have no other, because a listener on any channel costs
+/// every committing writer a little.
 pub const CHANNEL: &str = "latido";
 
 /// The largest number of keys of one stream in a hint. Beyond it, a hint for the whole stream is
@@ -19,6 +20,10 @@ const APP_PREFIX: &str = "app:";
 /// that may connect can invent names.
 const MAX_BATCH_APPS: usize = 16;
 
+/// The largest number of distinct payloads of an app's channel in a hint. Beyond it, the app must
+/// read everything.
+const MAX_BATCH_PAYLOADS: usize = 1024;
+
 /// The notifications gathered until no further message is pending.
 #[derive(Debug, Default)]
 pub(super) struct HintBatch {
@@ -26,6 +31,8 @@ pub(super) struct HintBatch {
     whole_streams: HashSet<StreamId>,
     keys: HashMap<StreamId, HashSet<Key>>,
     apps: HashSet<String>,
+    /// The payloads of each app channel, or `None` if there were too many.
+    payloads: HashMap<&'static str, Option<BTreeSet<String>>>,
 }
 
 impl HintBatch {
@@ -63,12 +70,31 @@ impl HintBatch {
         }
     }
 
+    /// Adds a payload of an app's channel.
+    pub(super) fn add_payload(&mut self, channel: &'static str, payload: &str) {
+        let all = self.payloads.entry(channel);
+        let all = all.or_insert_with(|| Some(BTreeSet::new()));
+        if let Some(known) = all {
+            known.insert(payload.to_owned());
+            if known.len() > MAX_BATCH_PAYLOADS {
+                *all = None;
+            }
+        }
+    }
+
     /// Returns the hints that the gathered notifications amount to.
     pub(super) fn into_hints(self) -> Vec<ChangeHint> {
+        let payloads = self.payloads.into_iter();
+        let payloads = payloads.map(|(channel, payloads)| ChangeHint::Payloads {
+            channel,
+            payloads: payloads.map(|payloads| payloads.into_iter().collect()),
+        });
+        let mut hints: Vec<_> = payloads.collect();
         if self.everything {
-            return vec![ChangeHint::Everything(None)];
+            hints.push(ChangeHint::Everything(None));
+            return hints;
         }
-        let mut hints: Vec<_> = self.apps.into_iter().map(ChangeHint::App).collect();
+        hints.extend(self.apps.into_iter().map(ChangeHint::App));
         hints.extend(
             self.whole_streams
                 .iter()
@@ -133,6 +159,29 @@ mod tests {
             .iter()
             .for_each(|payload| batch.add(&catalog, payload));
         batch.into_hints()
+    }
+
+    #[test]
+    fn payloads_of_an_app_channel_are_passed_on_once() {
+        let mut batch = HintBatch::default();
+        for payload in ["b", "a", "b"] {
+            batch.add_payload("orders", payload);
+        }
+        batch.add(&catalog(KeyType::Integer), "unknown");
+        let payloads = ChangeHint::Payloads {
+            channel: "orders",
+            payloads: Some(vec!["a".to_owned(), "b".to_owned()]),
+        };
+        assert_eq!(batch.into_hints(), [payloads, ChangeHint::Everything(None)]);
+        let mut batch = HintBatch::default();
+        for n in 0..=MAX_BATCH_PAYLOADS + 1 {
+            batch.add_payload("orders", &n.to_string());
+        }
+        let too_many = ChangeHint::Payloads {
+            channel: "orders",
+            payloads: None,
+        };
+        assert_eq!(batch.into_hints(), [too_many]);
     }
 
     #[test]

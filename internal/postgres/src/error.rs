@@ -56,13 +56,16 @@ impl DatabaseError {
         }
     }
 
-    pub(super) fn unavailable(reason: impl Into<String>) -> Self {
+    /// Creates the error of a database that cannot be reached now.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable {
             reason: reason.into(),
         }
     }
 
-    pub(super) fn unfit(
+    /// Creates the error of a database that does not fit: `what` should be `expected`, and is
+    /// `found`.
+    pub fn unfit(
         what: impl Into<String>,
         expected: impl Into<String>,
         found: impl Into<String>,
@@ -75,7 +78,7 @@ impl DatabaseError {
     }
 
     /// Classifies a driver error of a statement with the purpose `what`.
-    pub(super) fn from_driver(what: &str, error: &tokio_postgres::Error) -> Self {
+    pub fn from_driver(what: &str, error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
             return Self::unavailable(error_text(error));
         };

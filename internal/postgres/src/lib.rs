@@ -5,11 +5,11 @@
 //! reads on request and forwards notifications. Reads work on a direct connection and behind a
 //! transaction pooler; LISTEN needs a direct connection.
 
-pub mod apps;
 mod columns;
 mod config;
 mod connect;
 mod prepare;
+mod prepared_stream;
 
 mod doctor;
 mod error;
@@ -29,6 +29,7 @@ mod settings;
 mod sources;
 mod tls;
 mod url;
+mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
@@ -39,13 +40,20 @@ pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
 pub use listener::{ListenerState, NotificationListener};
-pub use pool::Database;
+pub use pool::{Database, TypedParams};
+pub use quote::quote_literal;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
 pub use triggers::{
-    InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
+    AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
+    TriggerState,
 };
 pub use url::UrlError;
 pub use watch_locks::WatchLocks;
+pub use write_connection::WriteConnection;
+
+/// The driver's types of statements, parameters and rows, for the statements of apps.
+pub use tokio_postgres::types::{FromSql, ToSql, Type};
+pub use tokio_postgres::{Client, Error as DriverError, Row, SimpleQueryMessage};

@@ -58,11 +58,12 @@ pub struct NotificationListener {
 }
 
 impl NotificationListener {
-    /// Starts to listen, until the server stops. One task calls `sink`, in order; it must not
-    /// block.
+    /// Starts to listen on the server's channel and on those of apps, until the server stops. One
+    /// task calls `sink`, in order; it must not block.
     pub fn start<S>(
         database: &Database,
         catalog: &Arc<Catalog>,
+        app_channels: &[&'static str],
         metrics: &Arc<Metrics>,
         drain: &Drain,
         sink: S,
@@ -75,6 +76,7 @@ impl NotificationListener {
         let task = ListenerTask {
             database: database.clone(),
             catalog: catalog.clone(),
+            app_channels: app_channels.to_vec(),
             metrics: metrics.clone(),
             state: state_tx,
             sink: Box::new(sink),
@@ -104,6 +106,7 @@ impl NotificationListener {
 struct ListenerTask {
     database: Database,
     catalog: Arc<Catalog>,
+    app_channels: Vec<&'static str>,
     metrics: Arc<Metrics>,
     state: watch::Sender<ListenerState>,
     sink: Box<dyn Fn(ChangeHint) + Send + Sync>,
@@ -173,7 +176,7 @@ impl ListenerTask {
     }
 
     async fn run_connection(&self) -> DisconnectCause {
-        let mut stream = match connect_and_verify(&self.database, CHANNEL).await {
+        let mut stream = match connect_and_verify(&self.database, &self.channels()).await {
             Ok(stream) => stream,
             Err(cause) => return cause,
         };
@@ -192,6 +195,21 @@ impl ListenerTask {
         }
     }
 
+    /// Returns the channels to LISTEN on: the server's own, and those of apps.
+    fn channels(&self) -> Vec<&'static str> {
+        let apps = self.app_channels.iter().copied();
+        std::iter::once(CHANNEL).chain(apps).collect()
+    }
+
+    /// Adds a notification to the batch, if its channel is known.
+    fn add(&self, batch: &mut HintBatch, channel: &str, payload: &str) {
+        if channel == CHANNEL {
+            batch.add(&self.catalog, payload);
+        } else if let Some(app) = self.app_channels.iter().find(|app| **app == channel) {
+            batch.add_payload(app, payload);
+        }
+    }
+
     /// Forwards a message and all others that are pending, so that a burst becomes one batch of
     /// hints.
     async fn forward(
@@ -204,10 +222,9 @@ impl ListenerTask {
         let mut taken = 0;
         while let Ok(Some(received)) = &message {
             if let AsyncMessage::Notification(notification) = received
-                && notification.channel() == CHANNEL
                 && !is_probe(notification.payload())
             {
-                batch.add(&self.catalog, notification.payload());
+                self.add(&mut batch, notification.channel(), notification.payload());
             }
             taken += 1;
             message = if taken == MAX_BATCH_MESSAGES {

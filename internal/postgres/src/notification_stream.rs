@@ -94,11 +94,12 @@ impl NotificationStream {
     }
 }
 
-/// Connects, LISTENs to a channel (a plain identifier), and proves that notifications arrive. Drops
-/// the messages that arrive meanwhile, because everything will be read anyway.
+/// Connects, LISTENs to the channels (plain identifiers, at least one), and proves that
+/// notifications arrive. The probe uses the first channel: one connection delivers all or none.
+/// Drops the messages that arrive meanwhile, because everything will be read anyway.
 pub(super) async fn connect_and_verify(
     database: &Database,
-    channel: &str,
+    channels: &[&str],
 ) -> Result<NotificationStream, DisconnectCause> {
     let endpoint = database.direct_endpoint();
     let (client, mut connection) =
@@ -111,7 +112,7 @@ pub(super) async fn connect_and_verify(
                 ));
             }
         };
-    let listen = format!("LISTEN {channel}");
+    let listen: String = each_channel("LISTEN", channels);
     let listen = timeout(PROBE_TIMEOUT, client.batch_execute(&listen));
     match poll_while(&mut connection, listen).await? {
         Ok(Ok(())) => {}
@@ -122,6 +123,7 @@ pub(super) async fn connect_and_verify(
             ));
         }
     }
+    let channel = channels.first().copied().unwrap_or_default();
     for _ in 0..MAX_PROBES {
         if probe_delivery(database, channel, &mut connection).await? {
             return Ok(NotificationStream::new(client, connection));
@@ -133,11 +135,19 @@ pub(super) async fn connect_and_verify(
         &mut connection,
         timeout(
             PROBE_TIMEOUT,
-            client.batch_execute(&format!("UNLISTEN {channel}")),
+            client.batch_execute(&each_channel("UNLISTEN", channels)),
         ),
     )
     .await;
     Err(DisconnectCause::NotDelivering)
+}
+
+/// Returns the command for each of the channels.
+fn each_channel(command: &str, channels: &[&str]) -> String {
+    let commands = channels
+        .iter()
+        .map(|channel| format!("{command} {channel};"));
+    commands.collect()
 }
 
 /// Returns whether a notification sent over another connection arrives on this one.

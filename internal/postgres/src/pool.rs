@@ -17,7 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::config::{Config, ConfigError, UrlSetting};
 use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};
 use crate::error::{DatabaseError, ErrorScope};
-use crate::prepare::PreparedStream;
+use crate::prepared_stream::PreparedStream;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
@@ -30,7 +30,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The parameters of a statement with their types.
-pub(super) type TypedParams<'a> = [(&'a (dyn ToSql + Sync), Type)];
+pub type TypedParams<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 /// A PostgreSQL database: a pool for reads, and the address for LISTEN. Clones share it.
 #[derive(Clone)]
@@ -183,7 +183,7 @@ impl Database {
 
     /// Runs one statement with the purpose `what` and fetches all rows. `sql` must be
     /// self-contained, because it may run on any connection.
-    pub(super) async fn query(
+    pub async fn query(
         &self,
         what: &str,
         sql: &str,

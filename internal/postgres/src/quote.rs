@@ -11,7 +11,7 @@ pub(super) fn quote_qualified(schema: &str, name: &str) -> String {
 }
 
 /// Quotes a text constant that means the same under any `standard_conforming_strings`.
-pub(super) fn quote_literal(text: &str) -> String {
+pub fn quote_literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if doubled.contains('\\') {
         format!("E'{}'", doubled.replace('\\', "\\\\"))

@@ -15,6 +15,7 @@
 mod app;
 mod args;
 mod config;
+mod emit;
 mod engineio;
 mod inbox;
 mod query;
@@ -23,9 +24,10 @@ mod socket_handle;
 mod socket_task;
 mod socketio_mount;
 
-pub use app::{ClientEvent, Emit, SocketHandler, SocketIoApp};
+pub use app::{ClientEvent, SocketHandler, SocketIoApp};
 pub use args::Args;
 pub use config::Config;
+pub use emit::Emit;
 pub use engineio::{EngineIoMount, EngineIoService, PING_LEAD};
 pub use latido_http::{DuplexStream, MountedService, PeerAddress, RequestKind};
 use query::classify;

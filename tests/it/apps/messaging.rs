@@ -3,7 +3,7 @@
 mod channels;
 mod store;
 
-use latido_postgres::apps::messaging::{MessagingDatabase, SCHEMA_SQL};
+use latido_app_messaging::{MessagingDatabase, SCHEMA};
 use latido_postgres::{Config, Database};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -38,7 +38,7 @@ async fn insert_conversations(client: &Client) {
 async fn create_store() -> (TestDatabase, Client, MessagingDatabase) {
     let home = TestDatabase::create(&[]).await;
     let client = home.client().await;
-    client.batch_execute(SCHEMA_SQL).await.unwrap();
+    client.batch_execute(SCHEMA.install_sql).await.unwrap();
     insert_conversations(&client).await;
     let database = Database::open(&Config::new(home.url())).unwrap();
     let messages = MessagingDatabase::new(database.writer(8).unwrap());

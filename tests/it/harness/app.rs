@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use latido::app::{self, App, Config};
+use latido::apps::{APPS, AppList};
 use latido::config::{ConfigSources, Purpose, Settings};
 use latido_base::clock::Clock;
 use serde_json::{Value, json};
@@ -64,6 +65,14 @@ impl TestApp {
         install_triggers(database.url(), variables).await;
         let config = config(database.url(), variables, change);
         Self::run(TestStore::Shared(database), config).await
+    }
+
+    /// Starts a server that knows other apps than those of the build.
+    pub(crate) async fn with_apps(apps: &AppList, variables: &[(&str, &str)]) -> Self {
+        let database = TestDatabase::create(&SCHEMA_FILES).await;
+        install_triggers(database.url(), &[]).await;
+        let settings = settings_for(apps, database.url(), variables);
+        Self::run(TestStore::Shared(database), Config::new(settings)).await
     }
 
     /// Starts the default test server on a database without triggers.
@@ -358,6 +367,11 @@ pub(crate) fn disable_sweep(config: &mut Config) {
 
 /// Builds the settings of a server on that database.
 pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
+    settings_for(&APPS, url, variables)
+}
+
+/// Builds the settings of a server that knows these apps.
+pub(crate) fn settings_for(apps: &AppList, url: &str, variables: &[(&str, &str)]) -> Settings {
     let fixed = [
         ("DATABASE_URL", url),
         ("JWT_SECRET", SECRET),
@@ -365,7 +379,7 @@ pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
         ("PORT", "0"),
     ];
     let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-    Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
+    Settings::read_for(apps, &ConfigSources::from_variables(&all), Purpose::Serve)
         .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 

@@ -12,7 +12,7 @@ mod waiting;
 
 pub(crate) use app::{
     ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, disable_sweep,
-    http_client, settings, try_connect,
+    http_client, settings, settings_for, try_connect,
 };
 pub(crate) use command::{CommandHome, RunningCommand};
 pub(crate) use folder::TempFolder;

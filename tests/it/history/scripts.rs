@@ -55,7 +55,7 @@ async fn scripts_do_not_remove_objects_of_each_other() {
     let config = latido_postgres::Config::new(home.url());
     latido_postgres::Database::open(&config)
         .unwrap()
-        .uninstall()
+        .uninstall(&[])
         .await
         .unwrap();
     assert_eq!(

@@ -58,9 +58,9 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
             .get::<_, i64>(0)
     };
     assert_eq!(count().await, 1 + 4 + 2);
-    database.uninstall().await.unwrap();
+    database.uninstall(&[]).await.unwrap();
     assert_eq!(count().await, 0);
-    assert_eq!(database.uninstall().await.unwrap(), []);
+    assert_eq!(database.uninstall(&[]).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
             .unused_functions
             .is_empty()
     );
-    database.uninstall().await.unwrap();
+    database.uninstall(&[]).await.unwrap();
     client
         .batch_execute("SELECT * FROM latido.ours")
         .await
@@ -193,7 +193,7 @@ async fn hostile_names_are_quoted() {
             .len(),
         1
     );
-    database.uninstall().await.unwrap();
+    database.uninstall(&[]).await.unwrap();
     connect(&url)
         .await
         .batch_execute(&format!("SELECT FROM {place}"))

@@ -30,10 +30,14 @@ impl TestListener {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
         let (tx, hints) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener =
-            NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
-                drop(tx.send(notice))
-            });
+        let listener = NotificationListener::start(
+            database,
+            catalog,
+            &["latido_test"],
+            &metrics,
+            &drain,
+            move |hint| drop(tx.send(hint)),
+        );
         Self {
             hints,
             listener,

@@ -5,6 +5,13 @@ use std::time::Duration;
 use latido_auth::ApiKey;
 use latido_net::Networks;
 
+/// The default time limit of one API request.
+pub(super) const API_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default time for which a token that the API accepted stays cached.
+pub(super) const API_CACHE_TTL: Duration = Duration::from_secs(60);
+/// The default inactivity, in minutes, after which the server disconnects a client.
+pub(super) const INACTIVITY_MINUTES: u64 = 60;
+
 /// The settings of the gateway app.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -41,15 +48,15 @@ impl Default for Config {
         Self {
             api_url: None,
             api_uses_post: false,
-            api_timeout: Duration::from_secs(10),
-            api_cache_ttl: Duration::from_secs(60),
+            api_timeout: API_TIMEOUT,
+            api_cache_ttl: API_CACHE_TTL,
             admin_ids: Vec::new(),
             api_key: None,
             trusted_networks: Networks::default(),
             trusts_clients: false,
             auth_deadline: Duration::from_secs(10),
             max_auth_attempts: 5,
-            inactivity_limit: Some(Duration::from_secs(60 * 60)),
+            inactivity_limit: Some(Duration::from_secs(INACTIVITY_MINUTES * 60)),
             cleanup_interval: Duration::from_secs(5 * 60),
         }
     }

@@ -18,6 +18,7 @@ mod maintenance;
 mod minute_counter;
 mod rooms;
 mod routes;
+mod settings;
 mod socket;
 mod user;
 mod wire;
@@ -27,15 +28,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use latido_app_kit::{AppDeps, AppServices};
+use latido_app_kit::{App, AppDeps, AppServices, ServerSettings, Starter};
+use latido_settings::{SettingsReader, Variable};
 
 use authenticator::Authenticator;
-pub use config::Config;
+use config::Config;
 use django_client::{DjangoClient, ProfileSource};
 use rooms::RoomService;
 
+/// The app's name in settings and metrics.
+const NAME: &str = "gateway";
+
+/// The app, as the list of apps names it.
+#[derive(Debug)]
+pub struct Gateway;
+
+impl App for Gateway {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn variables(&self) -> &'static [Variable] {
+        settings::VARIABLES
+    }
+
+    fn default_port(&self, reader: &mut SettingsReader<'_>) -> Option<u16> {
+        Some(settings::read_port(reader))
+    }
+
+    fn configure(&self, reader: &mut SettingsReader<'_>, _: &ServerSettings<'_>) -> Starter {
+        let config = Config::from_settings(reader);
+        Arc::new(move |deps| start(&config, deps))
+    }
+}
+
 /// The state that the gateway's endpoints and tasks share.
-struct Gateway {
+struct GatewayShared {
     config: Config,
     rooms: Arc<RoomService>,
     authenticator: Authenticator,
@@ -44,21 +72,19 @@ struct Gateway {
     clients_changed: AtomicBool,
 }
 
-impl Gateway {
+impl GatewayShared {
     fn mark_changed(&self) {
         self.clients_changed.store(true, Ordering::Relaxed);
     }
 }
 
-/// Starts the gateway app and its maintenance task.
-///
-/// # Errors
-/// Returns an error if the API's address is invalid or the system has no root certificates for it.
-pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
+/// Starts the gateway app and its maintenance task. Fails if the API's address is invalid or the
+/// system has no root certificates for it.
+fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
     let api: Option<Arc<dyn ProfileSource>> = match &config.api_url {
         Some(_) | None if config.trusts_clients => {
             tracing::warn!(
-                app = "gateway",
+                app = NAME,
                 "GATEWAY_TRUST_CLIENTS is on: the identity that a client claims is not checked; anybody can read and publish as anybody else"
             );
             None
@@ -72,7 +98,7 @@ pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
             )?))
         }
     };
-    let gateway = Arc::new(Gateway {
+    let gateway = Arc::new(GatewayShared {
         config: config.clone(),
         rooms: RoomService::new(&parts.clock),
         authenticator: Authenticator::new(config, api, &parts.clock, &parts.drain),
@@ -83,7 +109,7 @@ pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
         .spawn_until_stop(maintenance::run(Arc::clone(&gateway)));
     Ok(AppServices {
         http_apps: vec![Arc::new(routes::GatewayRoutes(Arc::clone(&gateway)))],
-        websocket_apps: Vec::new(),
         socketio_apps: vec![Arc::new(socket::GatewaySocketIo(gateway))],
+        ..AppServices::default()
     })
 }

@@ -9,14 +9,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
 
 use crate::user::ALL_V2_ROOM;
-use crate::{Gateway, dashboard_views, wire};
+use crate::{GatewayShared, dashboard_views, wire};
 
 /// The minimum interval between two metrics broadcasts, which reach every client each time, however
 /// many clients connect.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the periodic task for as long as the server runs.
-pub(super) async fn run(gateway: Arc<Gateway>) {
+pub(super) async fn run(gateway: Arc<GatewayShared>) {
     let mut ticks = interval(METRICS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cleaned = Instant::now();
@@ -45,7 +45,7 @@ pub(super) async fn run(gateway: Arc<Gateway>) {
 
 /// Disconnects clients that have been inactive for too long and returns their number. Empty rooms
 /// disappear on their own.
-pub(super) fn disconnect_inactive(gateway: &Gateway) -> usize {
+pub(super) fn disconnect_inactive(gateway: &GatewayShared) -> usize {
     let Some(inactive) = gateway.config.inactivity_limit else {
         return 0;
     };

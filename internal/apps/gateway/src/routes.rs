@@ -14,7 +14,7 @@ use crate::dashboard_views;
 use crate::rooms::HISTORY_LENGTH;
 use crate::user::{Role, id_text};
 use crate::wire::{self, dashboard_metrics_event};
-use crate::{Gateway, maintenance};
+use crate::{GatewayShared, maintenance};
 use latido_base::time_format::iso_millis;
 use latido_http::{AppRequest, AppResponse, HttpApp};
 use latido_net::{Host, is_loopback};
@@ -26,7 +26,7 @@ const PAGE_HTML: &str = include_str!("assets/dashboard.html");
 const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 /// The HTTP routes of the gateway.
-pub(super) struct GatewayRoutes(pub(super) Arc<Gateway>);
+pub(super) struct GatewayRoutes(pub(super) Arc<GatewayShared>);
 
 /// The version of a request, which the prefix of its path determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl HttpApp for GatewayRoutes {
     }
 }
 
-impl Gateway {
+impl GatewayShared {
     /// Returns `true` if a request needs no further authorization: it has the key, or it comes
     /// directly from a trusted address and not from a foreign page in a browser.
     fn is_trusted(&self, request: &AppRequest) -> bool {
@@ -324,7 +324,7 @@ fn dashboard_page(request: &AppRequest) -> AppResponse {
     })
 }
 
-fn health_response(gateway: &Gateway) -> AppResponse {
+fn health_response(gateway: &GatewayShared) -> AppResponse {
     let now = iso_millis(gateway.rooms.clock.now());
     let uptime = gateway.rooms.started.elapsed().as_secs();
     AppResponse::json(

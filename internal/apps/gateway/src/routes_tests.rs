@@ -15,10 +15,10 @@ use latido_event_bus::{DisconnectReason, Mailbox};
 
 const KEY: &str = "a key of the tests";
 
-fn gateway(config: Config) -> Arc<Gateway> {
+fn gateway(config: Config) -> Arc<GatewayShared> {
     let clock = Clock::system();
     let authenticator = Authenticator::new(&config, None, &clock, &Drain::new());
-    Arc::new(Gateway {
+    Arc::new(GatewayShared {
         config,
         rooms: RoomService::new(&clock),
         authenticator,
@@ -38,7 +38,7 @@ fn with_peer(mut request: AppRequest, peer: &str) -> AppRequest {
     request
 }
 
-async fn send_request(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Value) {
+async fn send_request(gateway: &Arc<GatewayShared>, request: AppRequest) -> (u16, Value) {
     let site = GatewayRoutes(Arc::clone(gateway));
     assert!(site.matches(request.path()));
     let answer = match site.authorize(&request) {
@@ -52,7 +52,7 @@ async fn send_request(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Valu
 }
 
 async fn send_with_key(
-    gateway: &Arc<Gateway>,
+    gateway: &Arc<GatewayShared>,
     method: &str,
     path: &str,
     body: &Value,
@@ -154,7 +154,7 @@ async fn publish_rejects_invalid_bodies() {
 }
 
 /// Returns a gateway with one identified client in three rooms, and one event.
-fn gateway_with_client() -> (Arc<Gateway>, RoomMember, Mailbox) {
+fn gateway_with_client() -> (Arc<GatewayShared>, RoomMember, Mailbox) {
     let gateway = gateway(with_key());
     let (mut member, mailbox) = gateway.rooms.connect(ClientVersion::V1, "abc").unwrap();
     member.identify(GatewayUser {
@@ -174,7 +174,7 @@ fn field_names(value: &Value) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-async fn get(gateway: &Arc<Gateway>, path: &str) -> Value {
+async fn get(gateway: &Arc<GatewayShared>, path: &str) -> Value {
     send_with_key(gateway, "GET", path, &json!(null)).await.1
 }
 

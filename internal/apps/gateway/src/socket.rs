@@ -12,7 +12,7 @@ use crate::dashboard_views;
 use crate::event_types::EventType;
 use crate::rooms::{HISTORY_LENGTH, RoomMember};
 use crate::user::{ClientVersion, Role, id_text};
-use crate::{Gateway, wire};
+use crate::{GatewayShared, wire};
 use latido_base::time_format::iso_millis;
 use latido_event_bus::{BusEvent, Mailbox};
 use latido_socketio::{Args, ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
@@ -30,7 +30,7 @@ const CONTROL_EVENTS: [&str; 6] = [
 const DEFAULT_RECENT_EVENTS: u64 = 50;
 
 /// The Socket.IO app of both client versions, one namespace each.
-pub(super) struct GatewaySocketIo(pub(super) Arc<Gateway>);
+pub(super) struct GatewaySocketIo(pub(super) Arc<GatewayShared>);
 
 impl SocketIoApp for GatewaySocketIo {
     fn namespaces(&self) -> &'static [&'static str] {
@@ -67,7 +67,7 @@ impl SocketIoApp for GatewaySocketIo {
 }
 
 struct GatewaySocket {
-    gateway: Arc<Gateway>,
+    gateway: Arc<GatewayShared>,
     handle: SocketHandle,
     member: RoomMember,
     /// The instant at which an unauthenticated socket is closed; `None` once it is authenticated.

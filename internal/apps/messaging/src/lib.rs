@@ -10,9 +10,12 @@ mod api_version;
 mod change_feed;
 mod channels;
 mod connection;
+mod database;
+mod feed_trigger;
 mod frames;
 mod payload;
 mod presence;
+mod settings;
 mod store;
 mod upgrade;
 mod user_rate_limit;
@@ -25,13 +28,20 @@ pub use change_feed::ChangeSource;
 use change_feed::{ChangeFeed, MembershipEpoch};
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use channels::fuzz_channel_session;
-use latido_app_kit::{AppDeps, AppServices, FeedTrigger};
+pub use database::{
+    ChangeCursor, MessageDraft, MessagingDatabase, ReactionOutcome, SCHEMA, StoredMessage,
+    WriteOutcome,
+};
+use feed_trigger::FeedTrigger;
+use futures_util::future::BoxFuture;
+use latido_app_kit::{App, AppDeps, AppSchema, AppServices, ServerSettings, Starter};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_event_bus::EventBus;
-use latido_postgres::apps::messaging::MessagingDatabase;
+use latido_postgres::{Database, Finding};
 use latido_session::SessionLimits;
+use latido_settings::{SettingsReader, Variable};
 use presence::{MessagingTopicPolicy, PresenceTracker};
 pub use store::{MessageStore, MessageWindows, StoreOperation, StoreResponse};
 use user_rate_limit::UserRateLimit;
@@ -68,15 +78,19 @@ impl Config {
         Self {
             verifier,
             default_api_version: ClientApiVersion::default(),
-            messages_per_hour: 1000,
-            typing_per_hour: 1000,
+            messages_per_hour: PER_HOUR,
+            typing_per_hour: PER_HOUR,
             windows: MessageWindows::default(),
             limits: socket_limits(SessionLimits::default()),
-            pool_size: 8,
+            pool_size: POOL_SIZE,
         }
     }
 }
 
+/// The default number of messages, and of beginnings to type, of one user per hour.
+const PER_HOUR: u32 = 1000;
+/// The default number of database connections.
+const POOL_SIZE: usize = 8;
 /// The largest frame, in bytes: a content of the largest size with every character of it escaped.
 const MAX_FRAME_BYTES: u32 = 512 * 1024;
 /// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
@@ -93,26 +107,58 @@ fn socket_limits(server: SessionLimits) -> SessionLimits {
     }
 }
 
-/// Starts the app on the current runtime. The database may be down; until it is up, clients get a
-/// 503 and retry.
-///
-/// # Errors
-/// Returns an error if a key or the database address is not usable.
-pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
+/// The app, as the list of apps names it.
+#[derive(Debug)]
+pub struct Messaging;
+
+impl App for Messaging {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn variables(&self) -> &'static [Variable] {
+        settings::VARIABLES
+    }
+
+    fn schema(&self) -> Option<&'static AppSchema> {
+        Some(&SCHEMA)
+    }
+
+    fn examine<'a>(&'a self, database: &'a Database) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async {
+            let messages = MessagingDatabase::new(database.clone());
+            vec![match messages.check_schema().await {
+                Ok(()) => Finding::ok(NAME, "its tables are there"),
+                Err(error) => Finding::failure(NAME, error.to_string())
+                    .remedy("latido install, with the app switched on"),
+            }]
+        })
+    }
+
+    fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
+        let config = Config::from_settings(reader, server.verifier);
+        Arc::new(move |deps| start(&config, deps))
+    }
+}
+
+/// Starts the app. The database may be down; until it is up, clients get a 503 and retry.
+fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
     let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
     let config = Config {
         limits: socket_limits(deps.limits),
         ..config.clone()
     };
+    let trigger = FeedTrigger::default();
     let app = MessagingApp::start(
         &config,
         messages,
-        deps.messaging_trigger.clone(),
+        trigger.clone(),
         deps.clock.clone(),
         &deps.drain,
     )?;
     Ok(AppServices {
         websocket_apps: vec![Arc::new(app)],
+        notifications: Some(Arc::new(trigger)),
         ..AppServices::default()
     })
 }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api_version::ClientApiVersion;
+use crate::database::{ConversationSummary, StoredConversation, StoredMessage};
 use latido_base::time_format::{from_unix_us, iso};
-use latido_postgres::apps::messaging::{ConversationSummary, StoredConversation, StoredMessage};
 
 /// The number of characters of a message in its preview.
 const PREVIEW_CHARS: usize = 100;

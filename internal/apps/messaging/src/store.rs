@@ -5,14 +5,17 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use latido_postgres::DatabaseError;
-use latido_postgres::apps::messaging::{
+use crate::database::{
     ConversationSummary, MessageDraft, MessagingDatabase, ReactionOutcome, StoredConversation,
     StoredMessage, WriteOutcome,
 };
+use latido_postgres::DatabaseError;
 
 /// The largest number of pending messages that a join returns.
 const MAX_PENDING_MESSAGES: i64 = 50;
+
+/// The default period in which an identical message counts as a retry.
+pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
 /// The periods in which a message may be retried, edited or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl Default for MessageWindows {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Self {
-            retry: Duration::from_secs(600),
+            retry: RETRY_WINDOW,
             edit: hours(24),
             delete: hours(48),
         }

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::database::ModulesDatabase;
+use crate::row_notifications::{FULL_READ_INTERVAL, RowHint, RowNotifications};
 use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::{Secret, Verifier};
 use latido_base::backoff::Backoff;
@@ -22,7 +24,6 @@ use latido_event_bus::{
     ConnectionId, EventBus, Identity, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
 };
 use latido_postgres as postgres;
-use latido_postgres::apps::modules::{ModulesDatabase, RowHint};
 
 use crate::authenticator::ClientAuthenticator;
 use crate::config::Config;
@@ -45,8 +46,6 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 const FULL_SAVE_ROUNDS: u32 = 5;
 /// The largest number of modules in one save statement.
 const MAX_ROWS_PER_SAVE: usize = 500;
-/// The largest number of queued hints of changed rows. If the queue is full, all rows are read.
-const MAX_QUEUED_HINTS: usize = 256;
 /// The pauses before failed row reads are repeated.
 const READ_RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// The time limit of a device's password check.
@@ -126,12 +125,9 @@ pub(super) struct DeviceCommand {
     pub(super) at: Millis,
 }
 
-/// Starts the app on the current runtime.
-///
-/// # Errors
-/// Returns an error if the time zone does not exist, a key is not usable, or the system has no
-/// randomness.
-pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
+/// Starts the app on the current runtime. Fails if the time zone does not exist, a key is not
+/// usable, or the system has no randomness.
+pub(super) fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
     let verifier = match &config.verifier {
         None => Arc::clone(&deps.verifier),
         Some(own_verifier) => {
@@ -140,11 +136,10 @@ pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
             Arc::new(verifier)
         }
     };
-    let store = Arc::new(ModulesDatabase::new(&deps.database, &config.session_sql));
-    let stored: Arc<dyn ModuleStore> = Arc::clone(&store) as _;
+    let store = ModulesDatabase::new(&deps.database, &config.session_sql);
     let app = ModulesApp::build(
         config.clone(),
-        stored,
+        Arc::new(store),
         verifier,
         deps.clock.clone(),
         deps.drain.clone(),
@@ -154,34 +149,21 @@ pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
         Arc::clone(&deps.hub),
         Arc::clone(&deps.catalog),
     ));
-    let (hint_sender, hint_receiver) = mpsc::channel(MAX_QUEUED_HINTS);
-    app.drain.spawn_until_stop(async move {
-        store
-            .listen(|received| enqueue_hint(&hint_sender, received))
-            .await
-    });
+    let (notifications, hint_receiver) = RowNotifications::new();
+    let notifications = Arc::new(notifications);
+    let poller = Arc::clone(&notifications);
+    app.drain
+        .spawn_until_stop(async move { poller.poll_without_delivery(FULL_READ_INTERVAL).await });
     app.drain
         .spawn_until_stop(Arc::clone(&app).watch_rows(hint_receiver));
     let socket_app = Arc::new(ModulesSocketIo(Arc::clone(&app)));
     let mount = Arc::new(ModulesMount::new(app, deps));
     Ok(AppServices {
-        socketio_apps: vec![socket_app],
         http_apps: vec![Arc::clone(&mount) as _],
         websocket_apps: vec![mount],
+        socketio_apps: vec![socket_app],
+        notifications: Some(notifications),
     })
-}
-
-/// Queues a hint. If the queue is full, the reader is behind, and the last queued hint makes it
-/// read all rows.
-fn enqueue_hint(hint_sender: &mpsc::Sender<RowHint>, hint: RowHint) {
-    if let Ok(permit) = hint_sender.try_reserve() {
-        // The last slot is reserved for `Everything`, which covers all hints that find no slot.
-        permit.send(if hint_sender.capacity() == 0 {
-            RowHint::All
-        } else {
-            hint
-        });
-    }
 }
 
 impl ModulesApp {

@@ -2,8 +2,19 @@
 
 use std::time::Duration;
 
+use crate::database::SESSION_SQL;
 use latido_auth::{ApiKey, Secret, VerifierConfig};
-use latido_postgres::apps::modules::SESSION_SQL;
+
+/// The default name of the session cookie.
+pub(super) const SESSION_COOKIE: &str = "connect.sid";
+/// The default time for which a session look-up stays valid.
+pub(super) const SESSION_TTL: Duration = Duration::from_secs(30);
+/// The default role of administrators.
+pub(super) const ADMIN_ROLE: &str = "admin";
+/// The default window in which events are throttled.
+pub(super) const THROTTLE_WINDOW: Duration = Duration::from_millis(500);
+/// The default time after which a silent module counts as offline.
+pub(super) const OFFLINE_AFTER: Duration = Duration::from_secs(300);
 
 /// The settings of the modules app, with defaults.
 #[derive(Debug, Clone)]
@@ -43,15 +54,15 @@ impl Default for Config {
         Self {
             verifier: None,
             session_secrets: Vec::new(),
-            session_cookie: "connect.sid".to_owned(),
+            session_cookie: SESSION_COOKIE.to_owned(),
             session_sql: SESSION_SQL.to_owned(),
-            session_ttl: Duration::from_secs(30),
+            session_ttl: SESSION_TTL,
             allowed_origins: Vec::new(),
-            admin_roles: vec!["admin".to_owned()],
+            admin_roles: vec![ADMIN_ROLE.to_owned()],
             api_key: None,
             trust_clients: false,
-            throttle_window: Duration::from_millis(500),
-            offline_after: Duration::from_secs(300),
+            throttle_window: THROTTLE_WINDOW,
+            offline_after: OFFLINE_AFTER,
             time_zone: "UTC".to_owned(),
             max_modules: 100_000,
         }

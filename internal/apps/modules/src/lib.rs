@@ -14,6 +14,7 @@ mod app;
 mod authenticator;
 mod client_request;
 mod config;
+mod database;
 mod device;
 mod device_commands;
 mod device_connection;
@@ -25,8 +26,10 @@ mod page;
 mod pending_commands;
 mod registry;
 mod routes;
+mod row_notifications;
 mod row_sync;
 mod service;
+mod settings;
 mod socketio;
 mod stats_feed;
 mod store;
@@ -35,10 +38,45 @@ mod time_format;
 mod topics;
 mod user;
 
+use std::sync::Arc;
+
+use latido_app_kit::{App, AppSchema, ServerSettings, Starter};
+use latido_settings::{SettingsReader, Variable};
+use latido_stream::Stream;
+
 use app::ModulesApp;
-pub use app::start;
-pub use config::Config;
-pub use stats_feed::{STATS_STREAM, stream as stats_stream};
+use config::Config;
 
 /// The app's name in `LATIDO_APPS`.
-pub const NAME: &str = "modules";
+const NAME: &str = "modules";
+
+/// The app, as the list of apps names it.
+#[derive(Debug)]
+pub struct Modules;
+
+impl App for Modules {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn variables(&self) -> &'static [Variable] {
+        settings::VARIABLES
+    }
+
+    fn streams(&self, time_zone: &str) -> Vec<Stream> {
+        vec![stats_feed::stream(time_zone)]
+    }
+
+    fn schema(&self) -> Option<&'static AppSchema> {
+        Some(&database::SCHEMA)
+    }
+
+    fn channels(&self) -> &'static [&'static str] {
+        &[row_notifications::NOTIFY_CHANNEL]
+    }
+
+    fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
+        let config = Config::from_settings(reader, server.time_zone);
+        Arc::new(move |deps| app::start(&config, deps))
+    }
+}

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::database::StoredModule;
 use latido_base::ident::UserId;
 use latido_event_bus::ConnectionId;
 use latido_postgres::DatabaseError;
-use latido_postgres::apps::modules::StoredModule;
 
 use crate::events::{OutgoingEvent, RowEvent};
 use crate::registry::{ModuleId, ModuleRecord, RowChange};

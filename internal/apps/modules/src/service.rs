@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
+use crate::database::ModuleStateRow;
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
 use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
-use latido_postgres::apps::modules::ModuleStateRow;
 
 use crate::admin_stats::AdminStats;
 use crate::device::frame::DeviceReport;

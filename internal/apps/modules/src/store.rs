@@ -2,11 +2,11 @@
 
 use futures_util::future::BoxFuture;
 
-use latido_auth::Secret;
-use latido_postgres::DatabaseError;
-use latido_postgres::apps::modules::{
+use crate::database::{
     DeviceCredentials, ModuleStateRow, ModulesDatabase, SessionRow, StoredModule,
 };
+use latido_auth::Secret;
+use latido_postgres::DatabaseError;
 
 /// A pending response of the store.
 pub(super) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;

@@ -9,6 +9,7 @@ mod claims;
 mod config;
 mod connection;
 mod routes;
+mod settings;
 mod upgrade;
 mod wire;
 
@@ -17,19 +18,20 @@ mod tests;
 
 use std::sync::Arc;
 
-use latido_app_kit::{AppDeps, AppServices};
+use latido_app_kit::{App, AppDeps, AppServices, ServerSettings, Starter};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
 use latido_event_bus::{
     EncodingId, EventBus, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
 };
 use latido_session::SessionLimits;
+use latido_settings::{SettingsReader, Variable};
 use latido_telemetry::AppMetrics;
 
-pub use config::{Config, KeyListError};
+use config::Config;
 
 /// The app's name in settings and metrics.
-pub const NAME: &str = "workspace";
+const NAME: &str = "workspace";
 /// The encoding of all clients of this app; each frame has only one form.
 const ENCODING: EncodingId = EncodingId(1);
 /// The topic-name prefix of workspaces. Users have another prefix, because an id may be in use as
@@ -64,8 +66,27 @@ impl TopicPolicy for WorkspaceTopicPolicy {
     }
 }
 
+/// The app, as the list of apps names it.
+#[derive(Debug)]
+pub struct Workspace;
+
+impl App for Workspace {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn variables(&self) -> &'static [Variable] {
+        settings::VARIABLES
+    }
+
+    fn configure(&self, reader: &mut SettingsReader<'_>, _: &ServerSettings<'_>) -> Starter {
+        let config = Config::from_settings(reader);
+        Arc::new(move |deps| Ok(start(&config, deps)))
+    }
+}
+
 /// Starts the app, which has no background task.
-pub fn start(config: &Config, parts: &AppDeps) -> AppServices {
+fn start(config: &Config, parts: &AppDeps) -> AppServices {
     if config.trusts_client_ids {
         tracing::warn!(
             "WORKSPACE_TRUST_CLIENT_IDS is on: every client that reaches this server can read every workspace by naming it; meant for a migration, \

@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use crate::change_hint::CHANNEL;
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 use crate::notification_stream::{DisconnectCause, connect_and_verify};
 use crate::pool::Database;
 use crate::watch_locks::LOCK_COUNT;
@@ -98,7 +98,7 @@ fn check_pooler(pooled: bool) -> Finding {
 }
 
 pub(super) async fn check_listen(database: &Database) -> Finding {
-    match connect_and_verify(database, CHANNEL).await {
+    match connect_and_verify(database, &[CHANNEL]).await {
         Ok(_) => Finding::ok(
             "LISTEN",
             "a notification sent over one connection arrived on another",

@@ -1,23 +1,24 @@
 //! Installs the triggers that a catalog needs, inspects them, and removes them completely.
 
+mod app_schema;
 pub(super) mod discover;
 mod error;
 pub(super) mod generate;
 mod inspect;
+mod trigger_event;
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, SimpleQueryMessage};
 
+pub use app_schema::AppSchema;
 pub(crate) use error::DiscoveryError;
 pub use error::{InstallError, TableProblem};
 pub use inspect::{TableTriggers, TriggerReport, TriggerState};
 
 use crate::pool::Database;
-use crate::quote::quote_literal;
 use crate::triggers::generate::{SCHEMA, ScriptSection, build_script, script_sections};
 use crate::triggers::inspect::InstalledTriggers;
 use latido_base::backoff::Jitter;
@@ -95,67 +96,31 @@ impl Database {
         ))
     }
 
-    /// Runs an app's script in the first schema of the search path, unless the same version has run
-    /// there. `marked` is one of its tables; the comment on it identifies the version.
-    pub async fn install_app(
-        &self,
-        name: &str,
-        marked: &str,
-        sql: &str,
-    ) -> Result<InstallChange, InstallError> {
-        let subject = format!("tables of {name}");
-        let section = self.app_section(name, marked, sql);
-        let private = self.open_dedicated_direct().await?;
-        let asked = format!(
-            "{} SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
-            self.direct_endpoint().local_settings(),
-            quote_literal(marked)
-        );
-        let result = private
-            .client
-            .simple_query(&asked)
-            .await
-            .map_err(|error| InstallError::from_driver(subject.clone(), &error))?;
-        let mark = script_mark(sql);
-        let is_there = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
-        if result.iter().any(is_there) {
-            return Ok(InstallChange::Unchanged(subject));
+    /// Removes everything that was ever installed, for any catalog and for these apps, and the
+    /// schema if nothing else is in it. The data of apps stays.
+    pub async fn uninstall(&self, apps: &[&AppSchema]) -> Result<Vec<InstallChange>, InstallError> {
+        let (todo, mut changes) = self.plan_uninstall(apps).await?;
+        for schema in apps {
+            changes.extend(self.app_change(schema).await?);
         }
-        self.run_sections(&[section]).await?;
-        Ok(InstallChange::Installed(subject))
-    }
-
-    /// Returns the script that [`Database::install_app`] would run.
-    pub fn install_app_sql(&self, name: &str, marked: &str, sql: &str) -> String {
-        build_script(SETTINGS_SQL, &[self.app_section(name, marked, sql)])
-    }
-
-    fn app_section(&self, name: &str, marked: &str, sql: &str) -> ScriptSection {
-        let (settings, mark) = (
-            self.direct_endpoint().local_settings(),
-            quote_literal(&script_mark(sql)),
-        );
-        let sql = format!(
-            "SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {marked} IS {mark};"
-        );
-        ScriptSection {
-            subject: format!("tables of {name}"),
-            sql,
-        }
-    }
-
-    /// Removes everything that was ever installed, for any catalog, and the schema if nothing else
-    /// is in it.
-    pub async fn uninstall(&self) -> Result<Vec<InstallChange>, InstallError> {
-        let (todo, changes) = plan_removal(&InstalledTriggers::read(self).await?);
         self.run_sections(&todo).await?;
         Ok(changes)
     }
 
     /// Returns the script that [`Database::uninstall`] would run now.
-    pub async fn uninstall_sql(&self) -> Result<String, InstallError> {
-        let (todo, _) = plan_removal(&InstalledTriggers::read(self).await?);
+    pub async fn uninstall_sql(&self, apps: &[&AppSchema]) -> Result<String, InstallError> {
+        let (todo, _) = self.plan_uninstall(apps).await?;
         Ok(build_script(SETTINGS_SQL, &todo))
+    }
+
+    async fn plan_uninstall(
+        &self,
+        apps: &[&AppSchema],
+    ) -> Result<(Vec<ScriptSection>, Vec<InstallChange>), InstallError> {
+        let (mut todo, changes) = plan_removal(&InstalledTriggers::read(self).await?);
+        // The last, because their search path is another.
+        todo.extend(apps.iter().map(|schema| self.app_removal(schema)));
+        Ok((todo, changes))
     }
 
     async fn run_sections(&self, todo: &[ScriptSection]) -> Result<(), InstallError> {
@@ -174,18 +139,6 @@ impl Database {
         }
         Ok(())
     }
-}
-
-/// Returns the mark that identifies the version of an app's script.
-fn script_mark(sql: &str) -> String {
-    let hash = Sha256::digest(sql.as_bytes());
-    format!(
-        "latido {}",
-        hash.iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    )
 }
 
 /// Returns the sections that remove everything found, and the changes to report.

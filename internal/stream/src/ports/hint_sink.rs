@@ -15,6 +15,13 @@ pub enum ChangeHint {
     },
     /// Data of this app changed (`["app:messaging",""]`); the engine ignores it.
     App(String),
+    /// These payloads arrived on an app's own channel; the engine ignores them.
+    Payloads {
+        /// The channel.
+        channel: &'static str,
+        /// The distinct, sorted payloads, or `None` if there were too many.
+        payloads: Option<Vec<String>>,
+    },
     /// Any key of the stream may have changed; `None` means every stream.
     Everything(Option<StreamId>),
     /// Notifications no longer arrive, and those sent from now on are lost.

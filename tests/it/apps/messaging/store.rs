@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latido_postgres::apps::messaging::{
+use latido_app_messaging::{
     ChangeCursor, MessageDraft, MessagingDatabase, ReactionOutcome, StoredMessage, WriteOutcome,
 };
 use tokio_postgres::Client;
@@ -485,7 +485,7 @@ async fn schema_can_be_applied_again() {
     let (_home, client, store) = create_store().await;
     send(&store, ANA, "hola", 1).await;
     client
-        .batch_execute(latido_postgres::apps::messaging::SCHEMA_SQL)
+        .batch_execute(latido_app_messaging::SCHEMA.install_sql)
         .await
         .unwrap();
     assert!(!send(&store, ANA, "hola", 1).await.1);

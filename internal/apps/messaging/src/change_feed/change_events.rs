@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::api_version::{ClientApiVersion, conversation_channel, user_channel};
+use crate::database::{MessagingChange, StoredConversation, StoredMessage};
 use crate::payload::{self, object_for, parse_json, rfc3339};
 use latido_event_bus::Publish;
-use latido_postgres::apps::messaging::{MessagingChange, StoredConversation, StoredMessage};
 
 /// The current database rows that a batch of changes refers to.
 #[derive(Debug, Default)]

@@ -18,16 +18,16 @@ use uuid::Uuid;
 use crate::api_version::{
     ClientApiVersion, channel_presence_topic, conversation_channel, kick_topic,
 };
+use crate::database::{
+    ChangeCursor, ChangePage, MessagingChange, MessagingDatabase, StoredConversation, StoredMessage,
+};
+use crate::feed_trigger::FeedTrigger;
 use crate::presence::PresenceTracker;
 use change_events::{ChangeContext, events_for};
-use latido_app_kit::FeedTrigger;
 use latido_base::backoff::{Backoff, Jitter};
 use latido_base::ident::UserId;
 use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
-use latido_postgres::apps::messaging::{
-    ChangeCursor, ChangePage, MessagingChange, MessagingDatabase, StoredConversation, StoredMessage,
-};
 
 /// The pauses after failed reads.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));

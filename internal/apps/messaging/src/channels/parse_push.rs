@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
 use crate::channels::{ErrorPayload, error_reason};
+use crate::database::MessageDraft;
 use crate::store::StoreOperation;
-use latido_postgres::apps::messaging::MessageDraft;
 
 /// The largest content, and the largest metadata, in bytes.
 pub(super) const MAX_CONTENT_BYTES: usize = 65_536;

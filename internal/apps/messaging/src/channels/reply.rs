@@ -6,11 +6,9 @@ use uuid::Uuid;
 use crate::api_version::ClientApiVersion;
 use crate::channels::parse_push::ReplyStyle;
 use crate::channels::{ErrorPayload, OperationError, error_reason};
+use crate::database::{MessageReaction, ReactionOutcome, StoredMessage, WriteOutcome};
 use crate::payload::{self, rfc3339};
 use crate::store::StoreResponse;
-use latido_postgres::apps::messaging::{
-    MessageReaction, ReactionOutcome, StoredMessage, WriteOutcome,
-};
 use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.

@@ -5,10 +5,10 @@ mod replies;
 use proptest::prelude::*;
 
 use super::*;
-use crate::payload::tests::test_message;
-use latido_postgres::apps::messaging::{
+use crate::database::{
     ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, WriteOutcome,
 };
+use crate::payload::tests::test_message;
 
 const ME: Uuid = Uuid::from_u128(1);
 const MY_CHANNEL: &str = "user:00000000-0000-0000-0000-000000000001";

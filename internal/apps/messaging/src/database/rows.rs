@@ -1,9 +1,7 @@
 //! Row types of the message store, and the columns from which they are read.
 
-use tokio_postgres::Row;
+use latido_postgres::{DatabaseError, FromSql, Row};
 use uuid::Uuid;
-
-use crate::DatabaseError;
 
 /// A stored message. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,10 +191,7 @@ pub(super) fn summaries_sql() -> String {
 
 /// Reads a column that our statements always return. It falls back to the default value, because
 /// SQL of older versions may have stored NULL.
-fn column_or_default<'r, T: tokio_postgres::types::FromSql<'r> + Default>(
-    row: &'r Row,
-    index: usize,
-) -> T {
+fn column_or_default<'r, T: FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
     row.try_get::<_, Option<T>>(index)
         .ok()
         .flatten()

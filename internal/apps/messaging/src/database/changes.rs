@@ -5,12 +5,10 @@
 //! did not see and that the read's own snapshot sees. The two snapshots meet without a gap, however
 //! long a transaction takes.
 
-use tokio_postgres::Row;
+use latido_postgres::{DatabaseError, Row, ToSql, Type};
 use uuid::Uuid;
 
-use crate::DatabaseError;
-use crate::apps::messaging::{MessagingDatabase, values};
-use tokio_postgres::types::{ToSql, Type};
+use crate::database::{MessagingDatabase, values};
 
 /// The maximum number of changes in one page. More may follow.
 const PAGE_SIZE: i64 = 200;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use latido_app_kit::{Notification, NotificationHandler};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -57,5 +58,15 @@ impl FeedTrigger {
             POLL_INTERVAL
         };
         let _ = timeout(interval, self.0.wake.notified()).await;
+    }
+}
+
+impl NotificationHandler for FeedTrigger {
+    fn on_notification(&self, notification: Notification<'_>) {
+        match notification {
+            Notification::Changed | Notification::Payloads(_) => self.notify(),
+            Notification::Listening => self.set_listening(true),
+            Notification::Lost | Notification::NotDelivering => self.set_listening(false),
+        }
     }
 }

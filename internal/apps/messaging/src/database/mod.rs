@@ -6,8 +6,7 @@ mod rows;
 
 use std::time::Duration;
 
-use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use latido_postgres::{AppSchema, Database, DatabaseError, Row, ToSql, Type, TypedParams};
 use uuid::Uuid;
 
 pub use changes::{ChangeCursor, ChangePage, MessagingChange};
@@ -16,11 +15,25 @@ pub use rows::{
     WriteOutcome,
 };
 
-use crate::pool::TypedParams;
-use crate::{Database, DatabaseError};
+use crate::NAME;
 
-/// The SQL that creates the tables, triggers and functions. It can be run repeatedly.
-pub const SCHEMA_SQL: &str = include_str!("../../../../../sql/apps/messaging.sql");
+/// The tables, triggers and functions of the app. The tables of messages stay when it is
+/// uninstalled: they are data of the application. The sequence stays with them, so that a later
+/// installation continues above the highest position. The change log is the app's own.
+pub static SCHEMA: AppSchema = AppSchema {
+    app: NAME,
+    version_table: "messaging_changes",
+    install_sql: include_str!("../../../../../sql/apps/messaging.sql"),
+    uninstall_sql: include_str!("../../../../../sql/apps/messaging_uninstall.sql"),
+    kept: &[
+        "conversations",
+        "conversation_members",
+        "messages",
+        "delivery_statuses",
+        "message_reactions",
+        "messaging_position",
+    ],
+};
 
 /// The maximum number of conversations in a list.
 const MAX_CONVERSATIONS: i64 = 200;
@@ -65,8 +78,7 @@ macro_rules! values {
 use values;
 
 impl MessagingDatabase {
-    /// Creates the store. The database must allow writes ([`crate::Config::read_only`]
-    /// off). A statement whose connection broke is repeated once: all statements either have the
+    /// Creates the store. The database must allow writes ([`Database::writer`]). A statement whose connection broke is repeated once: all statements either have the
     /// same result when run twice, or report that the work was already done.
     pub fn new(database: Database) -> Self {
         Self { database }

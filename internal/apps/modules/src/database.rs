@@ -2,30 +2,24 @@
 //!
 //! Reads go through the pool. Writes use a dedicated connection, one statement at a time.
 
-mod row_notifications;
-
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::Mutex;
-use tokio_postgres::types::{ToSql, Type};
+use latido_postgres::{
+    AppSchema, Database, DatabaseError, Row, SimpleQueryMessage, ToSql, Type, WriteConnection,
+    quote_literal,
+};
 
-use crate::connect::DedicatedConnection;
-use crate::error::DatabaseError;
-use crate::quote::quote_literal;
+use crate::NAME;
 
-pub use row_notifications::{NOTIFY_CHANNEL, RowHint};
-
-/// The time limit for one write, from start to finish.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The SQL that creates the tables and triggers, from `sql/apps/modules.sql`.
-pub const SCHEMA_SQL: &str = include_str!("../../../../../sql/apps/modules.sql");
-
-/// The SQL that removes the triggers and the comment that marks them as installed. The tables stay,
-/// because they contain users' data.
-pub const REMOVAL_SQL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
-    DO $$ BEGIN IF to_regclass('module_state') IS NOT NULL THEN COMMENT ON TABLE module_state IS NULL; END IF; END $$;\n";
+/// The tables and triggers of the app. The tables stay when it is uninstalled: they are data of the
+/// application, and `module_state` holds the last telemetry of each device.
+pub(super) static SCHEMA: AppSchema = AppSchema {
+    app: NAME,
+    version_table: "module_state",
+    install_sql: include_str!("../../../../sql/apps/modules.sql"),
+    uninstall_sql: include_str!("../../../../sql/apps/modules_uninstall.sql"),
+    kept: &["users", "session", "modules", "module_state"],
+};
 
 /// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
 /// session id.
@@ -99,11 +93,9 @@ pub struct ModuleStateRow {
 /// The store of the modules app. Clones share the dedicated write connection.
 #[derive(Clone)]
 pub struct ModulesDatabase {
-    database: crate::Database,
+    database: Database,
     session_sql: Arc<str>,
-    /// The dedicated write connection. The lock is held during a statement, so that only one runs
-    /// at a time.
-    write_connection: Arc<Mutex<Option<DedicatedConnection>>>,
+    write_connection: WriteConnection,
 }
 
 impl std::fmt::Debug for ModulesDatabase {
@@ -115,7 +107,7 @@ impl std::fmt::Debug for ModulesDatabase {
 impl ModulesDatabase {
     /// Creates the store. `session_sql` takes a session id as `$1` and returns `user_id`,
     /// `is_admin` and `nickname`, or no row for a session that has ended.
-    pub fn new(database: &crate::Database, session_sql: &str) -> Self {
+    pub fn new(database: &Database, session_sql: &str) -> Self {
         let sql = session_sql.trim().trim_end_matches(';');
         // Works with any column types: ids are cast to text, and `is_admin` may be everything that
         // PostgreSQL accepts as a boolean.
@@ -126,7 +118,7 @@ impl ModulesDatabase {
         Self {
             database: database.clone(),
             session_sql: session_sql.into(),
-            write_connection: Arc::default(),
+            write_connection: database.write_connection(),
         }
     }
 
@@ -234,17 +226,14 @@ impl ModulesDatabase {
             quote_literal(module),
             quote_literal(code),
         );
-        self.write("a claim", async |client| {
-            let messages = client.simple_query(&sql).await?;
-            let changed = |message: &_| {
-                matches!(
-                    message,
-                    tokio_postgres::SimpleQueryMessage::CommandComplete(1..)
-                )
-            };
-            Ok(messages.iter().any(changed))
-        })
-        .await
+        self.write_connection
+            .run("a claim", async |client| {
+                let messages = client.simple_query(&sql).await?;
+                let changed =
+                    |message: &_| matches!(message, SimpleQueryMessage::CommandComplete(1..));
+                Ok(messages.iter().any(changed))
+            })
+            .await
     }
 
     /// Writes the state of these modules and skips the ones that do not exist.
@@ -277,16 +266,17 @@ impl ModulesDatabase {
             .iter()
             .map(|state| state.telemetry.as_deref())
             .collect();
-        self.write("the modules' state", async |client| {
-            let params: [(&(dyn ToSql + Sync), Type); 4] = [
-                (&ids, Type::TEXT_ARRAY),
-                (&online, Type::BOOL_ARRAY),
-                (&seen, Type::FLOAT8_ARRAY),
-                (&telemetry, Type::TEXT_ARRAY),
-            ];
-            client.query_typed(SQL, &params).await.map(drop)
-        })
-        .await
+        self.write_connection
+            .run("the modules' state", async |client| {
+                let params: [(&(dyn ToSql + Sync), Type); 4] = [
+                    (&ids, Type::TEXT_ARRAY),
+                    (&online, Type::BOOL_ARRAY),
+                    (&seen, Type::FLOAT8_ARRAY),
+                    (&telemetry, Type::TEXT_ARRAY),
+                ];
+                client.query_typed(SQL, &params).await.map(drop)
+            })
+            .await
     }
 
     /// Marks all modules as offline. The server calls this at start, when no device is connected.
@@ -296,37 +286,15 @@ impl ModulesDatabase {
     pub async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";
-        self.write("the modules' state", async |client| {
-            client.batch_execute(SQL).await
-        })
-        .await
-    }
-
-    /// Runs one statement on the write connection and opens it if necessary. A connection that
-    /// failed is not used again.
-    async fn write<T>(
-        &self,
-        label: &str,
-        work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, DatabaseError> {
-        let mut writer = self.write_connection.lock().await;
-        let connection = match writer
-            .take()
-            .filter(|connection| !connection.client.is_closed())
-        {
-            Some(connection) => connection,
-            None => self.database.open_dedicated_direct().await?,
-        };
-        let result = tokio::time::timeout(WRITE_TIMEOUT, work(&connection.client)).await;
-        let result =
-            result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
-        let value = result.map_err(|error| DatabaseError::from_driver(label, &error))?;
-        *writer = Some(connection);
-        Ok(value)
+        self.write_connection
+            .run("the modules' state", async |client| {
+                client.batch_execute(SQL).await
+            })
+            .await
     }
 }
 
-fn read_module(row: &tokio_postgres::Row) -> Result<StoredModule, DatabaseError> {
+fn read_module(row: &Row) -> Result<StoredModule, DatabaseError> {
     let to_error = |error| DatabaseError::from_driver("the list of modules", &error);
     Ok(StoredModule {
         id: row.try_get(0).map_err(to_error)?,

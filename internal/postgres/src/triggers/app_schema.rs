@@ -1,0 +1,123 @@
+//! The database objects of an app: installed before the streams' triggers, and removed with them.
+
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::types::Type;
+
+use super::generate::{ScriptSection, build_script};
+use super::{InstallChange, InstallError, SETTINGS_SQL};
+use crate::pool::Database;
+use crate::quote::quote_literal;
+
+/// The beginning of the comment that marks an installed version.
+const MARK: &str = "latido ";
+
+/// The SQL of an app's tables, functions and triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppSchema {
+    /// The app's name.
+    pub app: &'static str,
+    /// One of the tables that the SQL creates. The comment on it identifies the installed version.
+    pub version_table: &'static str,
+    /// The SQL that creates the objects in the first schema of the search path. It can be run
+    /// repeatedly.
+    pub install_sql: &'static str,
+    /// The SQL that removes everything that [`install_sql`](Self::install_sql) made, in whatever
+    /// schema that was, except the data in [`kept`](Self::kept). It does nothing if nothing is
+    /// installed.
+    pub uninstall_sql: &'static str,
+    /// The tables and sequences that stay, because their data belongs to the application.
+    pub kept: &'static [&'static str],
+}
+
+impl AppSchema {
+    /// Returns the mark that identifies the version of the SQL.
+    fn mark(&self) -> String {
+        let hash = Sha256::digest(self.install_sql.as_bytes());
+        let digits = hash.iter().take(8).map(|byte| format!("{byte:02x}"));
+        MARK.to_owned() + &digits.collect::<String>()
+    }
+
+    fn installed_subject(&self) -> String {
+        format!("tables of {}", self.app)
+    }
+
+    fn removed_subject(&self) -> String {
+        let kept = match self.kept {
+            [] => String::new(),
+            kept => format!("; data stays: {}", kept.join(", ")),
+        };
+        format!("triggers and functions of {}{kept}", self.app)
+    }
+}
+
+impl Database {
+    /// Runs an app's SQL in the first schema of the search path, unless the same version has run
+    /// there.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable, a lock cannot be acquired, or the role may
+    /// not create the objects.
+    pub async fn install_app(&self, schema: &AppSchema) -> Result<InstallChange, InstallError> {
+        let subject = schema.installed_subject();
+        let private = self.open_dedicated_direct().await?;
+        let query = format!(
+            "{} SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
+            self.direct_endpoint().local_settings(),
+            quote_literal(schema.version_table)
+        );
+        let result = private.client.simple_query(&query).await;
+        let rows = result.map_err(|error| InstallError::from_driver(subject.clone(), &error))?;
+        let mark = schema.mark();
+        let is_current = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
+        if rows.iter().any(is_current) {
+            return Ok(InstallChange::Unchanged(subject));
+        }
+        self.run_sections(&[self.app_section(schema)]).await?;
+        Ok(InstallChange::Installed(subject))
+    }
+
+    /// Returns the script that [`Database::install_app`] would run.
+    pub fn install_app_sql(&self, schema: &AppSchema) -> String {
+        build_script(SETTINGS_SQL, &[self.app_section(schema)])
+    }
+
+    fn app_section(&self, schema: &AppSchema) -> ScriptSection {
+        let (table, mark) = (schema.version_table, quote_literal(&schema.mark()));
+        let comment = format!("COMMENT ON TABLE {table} IS {mark};");
+        self.section_on_default_path(
+            schema.installed_subject(),
+            &format!("{}\n{comment}", schema.install_sql),
+        )
+    }
+
+    /// Returns the section that removes an app's objects.
+    pub(super) fn app_removal(&self, schema: &AppSchema) -> ScriptSection {
+        self.section_on_default_path(schema.removed_subject(), schema.uninstall_sql)
+    }
+
+    /// Builds a section whose SQL sees the search path of the connection.
+    fn section_on_default_path(&self, subject: String, sql: &str) -> ScriptSection {
+        let settings = self.direct_endpoint().local_settings();
+        ScriptSection {
+            subject,
+            sql: format!("SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}"),
+        }
+    }
+
+    /// Returns the change to report if the app is installed in any schema.
+    pub(super) async fn app_change(
+        &self,
+        schema: &AppSchema,
+    ) -> Result<Option<InstallChange>, InstallError> {
+        let sql = "SELECT FROM pg_catalog.pg_class WHERE relname = $1 AND relkind = 'r' \
+                   AND pg_catalog.starts_with(pg_catalog.obj_description(oid, 'pg_class'), $2)";
+        let params = [
+            (&schema.version_table as _, Type::TEXT),
+            (&MARK as _, Type::TEXT),
+        ];
+        let rows = self.query("the installed apps", sql, &params).await?;
+        let is_installed = !rows.is_empty();
+        Ok(is_installed.then(|| InstallChange::Removed(schema.removed_subject())))
+    }
+}
