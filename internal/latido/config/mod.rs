@@ -4,6 +4,8 @@
 //! highest first: flag, environment, `.env`, `latido.toml`, default.
 
 mod app_settings;
+#[cfg(all(test, feature = "apps"))]
+mod app_settings_tests;
 mod builtin;
 mod flags;
 mod purpose;

@@ -4,8 +4,9 @@ use sha2::{Digest as _, Sha256};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
 
-use super::generate::{ScriptSection, build_script};
-use super::{InstallChange, InstallError, SETTINGS_SQL};
+use super::error::InstallError;
+use super::generate::{SETTINGS_SQL, ScriptSection, build_script};
+use super::install_change::InstallChange;
 use crate::pool::Database;
 use crate::quote::quote_literal;
 

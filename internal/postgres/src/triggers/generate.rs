@@ -16,6 +16,12 @@ use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;
 
+/// The settings of the installing transaction. The lock time-out is shorter than the server's
+/// `deadlock_timeout` of 1 s: in a conflict with a writer's locks, the installation gives up before
+/// the server picks a victim. `search_path` prevents accidental name resolution.
+pub(super) const SETTINGS_SQL: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
+                        SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
+
 /// The schema of all installed functions.
 pub(super) const SCHEMA: &str = "latido";
 /// The prefix of the comments on installed objects; objects without it belong to others.

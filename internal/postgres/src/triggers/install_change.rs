@@ -1,0 +1,12 @@
+//! What an installation did to one table or function.
+
+/// The effect of an installation on one table or function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstallChange {
+    /// The triggers of the table were installed.
+    Installed(String),
+    /// The triggers existed and were current.
+    Unchanged(String),
+    /// The triggers were removed, because their stream or table is no longer configured.
+    Removed(String),
+}
